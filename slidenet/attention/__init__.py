@@ -1,0 +1,22 @@
+"""Floor 1: the sparse attention family behind one protocol, with one explicit-mask oracle."""
+
+from slidenet.attention.backends import attend, choose_kernel, explain_backends, force_backend
+from slidenet.attention.dense import DenseAttention
+from slidenet.attention.merge import merge_attention
+from slidenet.attention.protocol import AttentionPattern, check_inputs
+from slidenet.attention.reference import reference_attention
+from slidenet.attention.registry import ATTENTION_PATTERNS, make_attention
+
+__all__ = [
+    "ATTENTION_PATTERNS",
+    "AttentionPattern",
+    "DenseAttention",
+    "attend",
+    "check_inputs",
+    "choose_kernel",
+    "explain_backends",
+    "force_backend",
+    "make_attention",
+    "merge_attention",
+    "reference_attention",
+]

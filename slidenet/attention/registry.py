@@ -1,0 +1,38 @@
+"""Attention patterns by name, as configuration files and the slide encoder choose them."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from slidenet.attention.dense import DenseAttention
+from slidenet.attention.protocol import AttentionPattern
+from slidenet.core.errors import AttentionError
+from slidenet.core.registry import Registry
+
+ATTENTION_PATTERNS: Registry[Callable[..., AttentionPattern]] = Registry("attention pattern")
+ATTENTION_PATTERNS.add("dense", DenseAttention)
+
+
+def make_attention(name: str, **settings: Any) -> AttentionPattern:
+    """The pattern registered under `name`, with its settings.
+
+    Args:
+        name: One of `list(ATTENTION_PATTERNS)`.
+        **settings: Keyword arguments of that pattern.
+
+    Raises:
+        UnknownNameError: If there is no such pattern.
+        AttentionError: If the pattern lacks such a setting or a setting is out of range.
+    """
+    factory = ATTENTION_PATTERNS[name]
+    known = inspect.signature(factory).parameters
+    unknown = sorted(set(settings) - set(known))
+    missing = sorted(
+        key for key, p in known.items() if p.default is p.empty and key not in settings
+    )
+    if unknown or missing:
+        raise AttentionError(
+            f"attention pattern {name!r} got settings {sorted(settings)}",
+            expected=f"settings among {list(known)}" + (f", with {missing}" if missing else ""),
+        )
+    return factory(**settings)

@@ -1,0 +1,162 @@
+"""Every kernel against the oracle, through output and log-sum-exp."""
+
+import pytest
+import torch
+
+from slidenet.attention import (
+    attend,
+    choose_kernel,
+    explain_backends,
+    force_backend,
+    merge_attention,
+    reference_attention,
+)
+from slidenet.attention.kernels import KERNELS
+from slidenet.attention.merge import add_zero_keys
+from slidenet.core.errors import AttentionError, UnknownNameError
+
+CPU_KERNELS = [k.name for k in KERNELS.values() if not k.refuses(torch.zeros(1), False)]
+
+
+def qkv(*shape, dtype=torch.float64, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=g, dtype=torch.float64).to(dtype) for _ in range(3)]
+
+
+def heads_first(tensors):
+    return [x.transpose(1, 2) for x in tensors]
+
+
+@pytest.mark.parametrize("name", CPU_KERNELS)
+@pytest.mark.parametrize("length", [1, 2, 7, 65])
+@pytest.mark.parametrize("masking", ["none", "causal", "allowed"])
+def test_value_and_gradient_equal_the_oracle(name, length, masking):
+    q, k, v = (x.requires_grad_() for x in qkv(2, length, 3, 5))
+    allowed = torch.ones(length, length, dtype=torch.bool)
+    if masking == "causal":
+        allowed = allowed.tril()
+    if masking == "allowed":
+        allowed = torch.rand(2, 3, length, length, generator=torch.Generator().manual_seed(1)) < 0.4
+        allowed[:, :, 0] = False  # one row sees nothing
+    want_out, want_lse = reference_attention(q, k, v, allowed)
+    with force_backend(name):
+        out, lse = attend(
+            *heads_first([q, k, v]),
+            allowed=allowed if masking == "allowed" else None,
+            causal=masking == "causal",
+        )
+    out = out.transpose(1, 2)
+    torch.testing.assert_close(out, want_out, atol=1e-12, rtol=0)
+    torch.testing.assert_close(lse, want_lse, atol=1e-12, rtol=0)
+    w_out, _, _ = qkv(*out.shape, seed=5)
+    w_lse = torch.randn(lse.shape, generator=torch.Generator().manual_seed(6), dtype=lse.dtype)
+    finite = lse.detach() > -torch.inf
+
+    def loss(o, s):
+        return (o * w_out).sum() + (s[finite] * w_lse[finite]).sum()
+
+    got = torch.autograd.grad(loss(out, lse), (q, k, v))
+    want = torch.autograd.grad(loss(want_out, want_lse), (q, k, v))
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-11, rtol=0)
+
+
+@pytest.mark.parametrize("name", CPU_KERNELS)
+@pytest.mark.parametrize(("num_queries", "num_keys"), [(0, 4), (4, 0), (0, 0)])
+def test_empty_sides_are_defined(name, num_queries, num_keys):
+    q = torch.randn(2, 3, num_queries, 8, requires_grad=True)
+    k = torch.randn(2, 3, num_keys, 8, requires_grad=True)
+    with force_backend(name):
+        out, lse = attend(q, k, k)
+    assert out.shape == q.shape
+    assert not out.any()
+    assert (lse == -torch.inf).all()
+    out.sum().backward()
+    assert q.grad is None or not q.grad.any()
+
+
+@pytest.mark.parametrize("name", CPU_KERNELS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_lower_precision_stays_close(name, dtype):
+    q, k, v = qkv(1, 33, 2, 16, dtype=dtype)
+    want, want_lse = reference_attention(q, k, v, torch.ones(33, 33, dtype=torch.bool))
+    with force_backend(name):
+        out, lse = attend(*heads_first([q, k, v]))
+    assert out.dtype == dtype
+    assert lse.dtype == torch.float32
+    tolerance = 1e-5 if dtype == torch.float32 else 2e-2
+    torch.testing.assert_close(out.transpose(1, 2).double(), want, atol=tolerance, rtol=0)
+    torch.testing.assert_close(lse.double(), want_lse, atol=tolerance, rtol=0)
+
+
+def test_strided_views_into_poisoned_storage():
+    storage = torch.full((2, 40, 3, 4, 16), torch.nan, dtype=torch.float64)
+    storage[:, 1::2, :, ::2, :8] = torch.randn(2, 20, 3, 2, 8, dtype=torch.float64)
+    q, k, v = storage[:, 1::2, :, ::2, :8].unbind(2)
+    want, _ = reference_attention(q, k, v, torch.ones(20, 20, dtype=torch.bool))
+    out, _ = attend(*heads_first([q, k, v]))
+    torch.testing.assert_close(out.transpose(1, 2), want, atol=1e-12, rtol=0)
+
+
+def test_merging_parts_of_the_keys_is_attention_over_all_of_them():
+    q, k, v = (x.requires_grad_() for x in qkv(1, 12, 2, 4))
+    want, want_lse = reference_attention(q, k, v, torch.ones(12, 12, dtype=torch.bool))
+    qh, kh, vh = heads_first([q, k, v])
+    cuts = [(0, 5), (5, 5), (5, 12)]  # one part without any key
+    parts = [attend(qh, kh[:, :, a:b], vh[:, :, a:b]) for a, b in cuts]
+    out, lse = merge_attention([(o.transpose(1, 2), s) for o, s in parts])
+    torch.testing.assert_close(out, want, atol=1e-12, rtol=0)
+    torch.testing.assert_close(lse, want_lse, atol=1e-12, rtol=0)
+    weight = qkv(*out.shape, seed=3)[0]
+    got = torch.autograd.grad((out * weight).sum() + lse.sin().sum(), (q, k, v))
+    expected = torch.autograd.grad((want * weight).sum() + want_lse.sin().sum(), (q, k, v))
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-11, rtol=0)
+
+
+def test_zero_keys_in_closed_form():
+    q, k, v = qkv(2, 6, 2, 4)
+    count = torch.tensor([0.0, 1, 2, 0, 5, 3], dtype=torch.float64)
+    allowed = torch.ones(6, 6, dtype=torch.bool)
+    allowed[0] = allowed[2] = False
+    want, want_lse = reference_attention(q, k, v, allowed, zero_keys=count)
+    out, lse = add_zero_keys(*reference_attention(q, k, v, allowed), count)
+    torch.testing.assert_close(out, want, atol=1e-12, rtol=0)
+    torch.testing.assert_close(lse, want_lse, atol=1e-12, rtol=0)
+    assert lse[0, 0, 0] == -torch.inf
+    assert lse[0, 0, 2] == torch.log(torch.tensor(2.0, dtype=torch.float64))
+
+
+def test_masked_positions_neither_attend_nor_leak():
+    q, k, v = (x.requires_grad_() for x in qkv(2, 6, 2, 4))
+    mask = torch.tensor([[True] * 6, [True, False, True, True, False, False]])
+    poisoned = [torch.where(mask[:, :, None, None], x, torch.nan) for x in (q, k, v)]
+    out, lse = reference_attention(*poisoned, torch.ones(6, 6, dtype=torch.bool), mask=mask)
+    assert (out[~mask] == 0).all()
+    assert (lse[1, :, ~mask[1]] == -torch.inf).all()
+    alone, _ = reference_attention(
+        *[x[1:, mask[1]] for x in (q, k, v)], torch.ones(3, 3, dtype=torch.bool)
+    )
+    torch.testing.assert_close(out[1:, mask[1]], alone, atol=1e-13, rtol=0)
+    for grad in torch.autograd.grad(out.square().sum(), (q, k, v)):
+        assert torch.isfinite(grad).all()
+
+
+def test_the_choice_can_be_inspected_and_forced():
+    q = torch.zeros(1, 1, 2, 4)
+    assert choose_kernel(q).name == "cpu_flash"
+    assert explain_backends(q)["cpu_flash"] == ""
+    with force_backend("math"):
+        assert choose_kernel(q).name == "math"
+    assert choose_kernel(q).name == "cpu_flash"
+    assert "meta" in explain_backends(q.to("meta"))["cpu_flash"]
+
+
+def test_impossible_forcing_is_refused():
+    with pytest.raises(UnknownNameError, match="did you mean cpu_flash"), force_backend("cpu_flsh"):
+        pass
+    with (
+        force_backend("cpu_flash"),
+        pytest.raises(AttentionError, match="forced attention backend 'cpu_flash' needs CPU"),
+    ):
+        choose_kernel(torch.zeros(1, 1, 2, 4, device="meta"))
