@@ -1,0 +1,20 @@
+"""Floor 1: slides as pixels with a physical resolution."""
+
+from slidenet.slides.fingerprint import fingerprint_file
+from slidenet.slides.formats import FLAT_SUFFIXES, SLIDE_SUFFIXES
+from slidenet.slides.geometry import choose_level, plan_tiles
+from slidenet.slides.opening import open_slide
+from slidenet.slides.reader import Slide
+from slidenet.slides.tiles import read_tile, read_tiles
+
+__all__ = [
+    "FLAT_SUFFIXES",
+    "SLIDE_SUFFIXES",
+    "Slide",
+    "choose_level",
+    "fingerprint_file",
+    "open_slide",
+    "plan_tiles",
+    "read_tile",
+    "read_tiles",
+]

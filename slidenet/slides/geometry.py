@@ -1,0 +1,139 @@
+"""Which level to read and how large a square, for tiles of a physical size. No pixels here."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from slidenet.core.errors import ConfigError, ResolutionError
+from slidenet.core.records import SlideMpp, TileGeometry
+from slidenet.core.units import Mpp
+from slidenet.slides.reader import Slide
+
+TARGET_MPP = 0.5
+TILE_SIZE_PX = 256
+MPP_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class LevelChoice:
+    """What to read for one tile.
+
+    Attributes:
+        level: The level.
+        read_mpp: Its resolution.
+        read_size_px: Side of the square on that level, in its pixels.
+    """
+
+    level: int
+    read_mpp: Mpp
+    read_size_px: int
+
+
+def choose_level(
+    slide_mpp: float,
+    level_downsamples: Sequence[float],
+    *,
+    target_mpp: float,
+    tile_size_px: int,
+    allow_upsampling: bool = False,
+    mpp_tolerance: float = MPP_TOLERANCE,
+    slide: str = "",
+) -> LevelChoice:
+    """The coarsest level no coarser than asked for.
+
+    A level within `mpp_tolerance` of the target is read pixel for pixel; of a finer one a larger
+    square is read, to be shrunk. Its side is rounded to whole pixels, which is wrong by at most
+    half a pixel of that level and does not move the lattice.
+
+    Args:
+        slide_mpp: Microns per pixel of level 0.
+        level_downsamples: Level-0 pixels per pixel of each level.
+        target_mpp: Microns per pixel asked for.
+        tile_size_px: Side of a tile at `target_mpp`.
+        allow_upsampling: Whether level 0 may be enlarged when it is coarser than the target.
+        mpp_tolerance: Relative difference of resolutions that counts as equal.
+        slide: Name of the slide, for messages.
+
+    Raises:
+        ResolutionError: Level 0 is coarser than the target and upsampling was not allowed.
+    """
+    limit = target_mpp * (1 + mpp_tolerance)
+    mpps = [slide_mpp * downsample for downsample in level_downsamples]
+    fine_enough = [level for level, mpp in enumerate(mpps) if mpp <= limit]
+    if not fine_enough and not allow_upsampling:
+        raise ResolutionError(
+            f"level 0 has {slide_mpp:.4g} mpp, coarser than the target {target_mpp:.4g} mpp, "
+            f"so pixels would be enlarged {slide_mpp / target_mpp:.2f} times",
+            expected=f"a slide of at most {limit:.4g} mpp",
+            remedy=f"ask for target_mpp {slide_mpp:.4g} or more, or set allow_upsampling",
+            slide=slide,
+        )
+    level = max(fine_enough, key=lambda i: mpps[i]) if fine_enough else 0
+    read_mpp = mpps[level]
+    if abs(read_mpp / target_mpp - 1) <= mpp_tolerance:
+        return LevelChoice(level, Mpp(read_mpp), tile_size_px)
+    return LevelChoice(level, Mpp(read_mpp), max(1, round(tile_size_px * target_mpp / read_mpp)))
+
+
+def plan_tiles(
+    slide: Slide,
+    *,
+    target_mpp: float = TARGET_MPP,
+    tile_size_px: int = TILE_SIZE_PX,
+    stride_px: int | None = None,
+    allow_upsampling: bool = False,
+    mpp_tolerance: float = MPP_TOLERANCE,
+) -> TileGeometry:
+    """How tiles of `tile_size_px` at `target_mpp` lie on a slide and are read from it.
+
+    Args:
+        slide: The slide.
+        target_mpp: Microns per pixel of a tile.
+        tile_size_px: Side of a tile in pixels at `target_mpp`.
+        stride_px: Step between tiles in pixels at `target_mpp`; None means the tile size.
+        allow_upsampling: Whether level 0 may be enlarged when it is coarser than the target.
+        mpp_tolerance: Relative difference of resolutions that counts as equal.
+
+    Raises:
+        ConfigError: A setting is out of range.
+        MissingMppError: The slide does not say its resolution.
+        ResolutionError: Level 0 is coarser than the target and upsampling was not allowed.
+    """
+    stride_px = tile_size_px if stride_px is None else stride_px
+    _check_settings(target_mpp, tile_size_px, stride_px, mpp_tolerance)
+    slide_mpp: SlideMpp = slide.slide_mpp
+    choice = choose_level(
+        slide_mpp.value,
+        slide.level_downsamples,
+        target_mpp=target_mpp,
+        tile_size_px=tile_size_px,
+        allow_upsampling=allow_upsampling,
+        mpp_tolerance=mpp_tolerance,
+        slide=slide.path.name,
+    )
+    width, height = slide.level_dimensions[0]
+    return TileGeometry(
+        slide_mpp=slide_mpp,
+        target_mpp=Mpp(target_mpp),
+        read_mpp=choice.read_mpp,
+        level=choice.level,
+        tile_size_px=tile_size_px,
+        stride_px=stride_px,
+        read_size_px=choice.read_size_px,
+        level0_width=width,
+        level0_height=height,
+    )
+
+
+def _check_settings(
+    target_mpp: float, tile_size_px: int, stride_px: int, mpp_tolerance: float
+) -> None:
+    if not (math.isfinite(target_mpp) and target_mpp > 0):
+        raise ConfigError(f"target_mpp is {target_mpp}", expected="a number above 0")
+    for name, value in (("tile_size_px", tile_size_px), ("stride_px", stride_px)):
+        if value < 1:
+            raise ConfigError(f"{name} is {value}", expected="at least 1 px")
+    if not 0 <= mpp_tolerance < 0.5:
+        raise ConfigError(
+            f"mpp_tolerance is {mpp_tolerance}", expected="a share from 0 to below 0.5"
+        )

@@ -1,0 +1,124 @@
+"""What every slide can do, whichever library reads it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from slidenet.core.errors import ConfigError, CoordinateError
+from slidenet.core.records import SlideMpp
+
+RGB = tuple[int, int, int]
+Size = tuple[int, int]
+Pixels = npt.NDArray[np.uint8]
+
+
+class Slide(Protocol):
+    """An open slide. Several threads may read from one slide at the same time.
+
+    A slide can be pickled (it is opened again on the other side) and survives a fork.
+    """
+
+    @property
+    def path(self) -> Path:
+        """Where the slide lies."""
+
+    @property
+    def vendor(self) -> str:
+        """The format in openslide's words ("aperio"); of flat images "png", "jpeg" or "tiff"."""
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """Everything the file says about itself, in openslide's names."""
+
+    @property
+    def level_dimensions(self) -> tuple[Size, ...]:
+        """(width, height) of each level, largest first, in that level's pixels."""
+
+    @property
+    def level_downsamples(self) -> tuple[float, ...]:
+        """Level-0 pixels per pixel of each level; the first is 1.0."""
+
+    @property
+    def background_rgb(self) -> RGB:
+        """The colour of places the scanner stored nothing for."""
+
+    @property
+    def icc_applied(self) -> bool:
+        """Whether pixels went through the embedded ICC profile to sRGB.
+
+        False also where it was asked for and the file holds no profile.
+        """
+
+    @property
+    def slide_mpp(self) -> SlideMpp:
+        """Resolution of level 0 and where it came from.
+
+        Raises:
+            MissingMppError: The slide does not say it, or says nonsense.
+        """
+
+    @property
+    def has_mpp(self) -> bool:
+        """Whether `slide_mpp` can be had."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Content fingerprint of the file(s): 64 hex digits; see `fingerprint_file`."""
+
+    def read_region(self, location: Size, level: int, size: Size) -> Pixels:
+        """Pixels of one region; what lies outside the slide has the background colour.
+
+        Args:
+            location: (x, y) of the top-left corner, level-0 pixels; may be negative.
+            level: Level to read.
+            size: (width, height) in that level's pixels.
+
+        Returns:
+            uint8 (height, width, 3), RGB.
+
+        Raises:
+            PixelReadError: This region cannot be decoded; other regions still can.
+            UnreadableSlideError: The file as a whole has become unreadable.
+        """
+
+    def thumbnail(self, max_side_px: int) -> Pixels:
+        """The whole slide, area-averaged so that its longer side is at most `max_side_px`.
+
+        Returns:
+            uint8 (height, width, 3), RGB; never larger than level 0.
+
+        Raises:
+            PixelReadError: Part of the slide cannot be decoded on any level.
+        """
+
+    def close(self) -> None:
+        """Releases the file; reading afterwards raises `SlideError`."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+def check_region(slide: Slide, level: int, size: Size) -> None:
+    """Refuses a level the slide has not and a size without pixels."""
+    if not 0 <= level < len(slide.level_dimensions):
+        raise ConfigError(
+            f"level {level} was asked for",
+            expected=f"a level from 0 to {len(slide.level_dimensions) - 1}",
+            slide=slide.path.name,
+        )
+    if min(size) < 1:
+        raise CoordinateError(
+            f"a region of {size[0]}x{size[1]} px was asked for",
+            expected="at least 1x1 px",
+            slide=slide.path.name,
+        )
