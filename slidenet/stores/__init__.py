@@ -1,0 +1,33 @@
+"""Floor 1: the files slidenet reads and writes, and the manifest of a cohort."""
+
+from slidenet.stores.atomic import check_output_folder
+from slidenet.stores.embeddings import (
+    SlideEmbedding,
+    read_slide_embedding,
+    read_slide_embeddings,
+    write_slide_embedding,
+)
+from slidenet.stores.feature_file import FeatureFile, read_features
+from slidenet.stores.features import FeatureWriter, disk_needed
+from slidenet.stores.identity import existing_output, recipe_of
+from slidenet.stores.manifest import read_manifest
+from slidenet.stores.tiles import read_tile_set, write_tile_set
+from slidenet.stores.validate import validate_file
+
+__all__ = [
+    "FeatureFile",
+    "FeatureWriter",
+    "SlideEmbedding",
+    "check_output_folder",
+    "disk_needed",
+    "existing_output",
+    "read_features",
+    "read_manifest",
+    "read_slide_embedding",
+    "read_slide_embeddings",
+    "read_tile_set",
+    "recipe_of",
+    "validate_file",
+    "write_slide_embedding",
+    "write_tile_set",
+]

@@ -1,0 +1,130 @@
+"""Files that appear whole or not at all.
+
+A file is written under a temporary name in its own folder, synced, and renamed. Whatever goes
+wrong with the folder (read-only, full, not a folder) becomes one `OutputError` with its remedy,
+and the temporary file is removed.
+"""
+
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from slidenet.core.errors import OutputError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NO_FOLDER = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
+
+
+def output_error(error: OSError, path: Path, *, slide: str = "") -> OutputError:
+    """Says what an operating-system error on `path` means for the user."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in _FULL:
+        found = f"no room left while writing {path} ({reason})"
+        remedy = "free some disk space or choose another output folder, then run again"
+    elif error.errno in _FORBIDDEN:
+        found = f"{path} cannot be written ({reason})"
+        remedy = "choose another output folder, or get the right to write to this one"
+    elif error.errno in _NO_FOLDER:
+        found = f"{path} cannot be written: a file and a folder are in each other's place"
+        remedy = "choose another output folder"
+    else:
+        found, remedy = f"{path} cannot be written ({reason})", "choose another output folder"
+    return OutputError(found, remedy=remedy, slide=slide)
+
+
+@contextmanager
+def output_errors(path: Path, *, slide: str = "") -> Iterator[None]:
+    """Turns every operating-system error of the block into an `OutputError` about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise output_error(error, path, slide=slide) from error
+
+
+def check_output_folder(path: str | os.PathLike[str]) -> Path:
+    """Makes the output folder where it is missing and proves that files can be written there.
+
+    Args:
+        path: The folder; its missing parents are made too.
+
+    Returns:
+        The folder as a `Path`.
+
+    Raises:
+        OutputError: The folder cannot be made or written, with the remedy.
+    """
+    folder = Path(path)
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".slidenet-write-test-{os.getpid()}"
+        try:
+            probe.write_bytes(b"x")
+        finally:
+            probe.unlink(missing_ok=True)
+    return folder
+
+
+def check_free_disk(path: Path, needed: int, *, slide: str = "") -> None:
+    """Refuses to start what cannot fit: `needed` bytes on the disk that will hold `path`."""
+    with output_errors(path, slide=slide):
+        free = shutil.disk_usage(path.parent).free
+    if free < needed:
+        raise OutputError(
+            f"{path.parent} has {free / 1e6:.1f} MB free",
+            expected=f"{needed / 1e6:.1f} MB for {path.name} and its partial file",
+            remedy="free some disk space or choose another output folder",
+            slide=slide,
+        )
+
+
+def temporary_path(path: Path) -> Path:
+    """The name under which `path` is written before it is whole.
+
+    It is fixed, so that a file left by a kill is overwritten by the next attempt.
+    """
+    return path.with_name(f".{path.name}.tmp")
+
+
+@contextmanager
+def atomic_path(path: Path, *, slide: str = "") -> Iterator[Path]:
+    """Yields a temporary name; on success it becomes `path`, on any failure it is removed.
+
+    Raises:
+        OutputError: The folder is read-only, full or missing.
+    """
+    temporary = temporary_path(path)
+    with output_errors(path, slide=slide):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            _sync(temporary)
+            os.replace(temporary, path)
+        except BaseException:
+            _remove(temporary)
+            raise
+        _sync_folder(path.parent)
+
+
+def _remove(path: Path) -> None:
+    if os.path.lexists(path):
+        path.unlink()
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    if sys.platform == "win32":
+        return  # folders cannot be opened there; the rename itself is journalled
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

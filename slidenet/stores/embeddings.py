@@ -1,0 +1,151 @@
+"""Slide embeddings on disk: one file per slide, and a whole folder as one matrix."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from slidenet.core.errors import EncoderError, RecipeMismatchError, StoreError
+from slidenet.core.provenance import JsonValue, Recipe, canonical_json
+from slidenet.stores import schema
+from slidenet.stores.attributes import (
+    identity_attributes,
+    read_attribute,
+    read_recipe,
+    write_attributes,
+)
+from slidenet.stores.h5_file import create_h5, open_h5
+from slidenet.stores.identity import describe_difference
+from slidenet.stores.layout import check_layout
+
+
+@dataclass(frozen=True, eq=False)
+class SlideEmbedding:
+    """The embedding of one slide.
+
+    Attributes:
+        slide_id: Id of the slide.
+        slide_embedding: float32 (D,).
+        fingerprint: Content fingerprint of the slide file.
+        num_tiles: Tiles it was made from.
+        recipe: Every setting that made it, tiles and tile encoder included.
+        encoder: Identity of the slide encoder.
+    """
+
+    slide_id: str
+    slide_embedding: npt.NDArray[np.float32]
+    fingerprint: str
+    num_tiles: int
+    recipe: dict[str, JsonValue]
+    encoder: dict[str, JsonValue]
+
+
+def write_slide_embedding(
+    path: str | os.PathLike[str],
+    slide_embedding: npt.ArrayLike,
+    *,
+    slide_id: str,
+    fingerprint: str,
+    recipe: Recipe,
+    encoder_identity: Recipe,
+    num_tiles: int,
+) -> Path:
+    """Writes one slide's embedding (format `slidenet.slide_embedding`), atomically.
+
+    Args:
+        path: The file; one that is there is replaced.
+        slide_embedding: (D,) finite floats (a CPU tensor will do), stored as float32.
+        slide_id: Id of the slide.
+        fingerprint: Content fingerprint of the slide file.
+        recipe: Every setting that made it, the same for every slide of a cohort made alike.
+        encoder_identity: Identity of the slide encoder.
+        num_tiles: Tiles it was made from.
+
+    Returns:
+        The path written.
+
+    Raises:
+        EncoderError: Wrong shape, or NaN or infinite values.
+        OutputError: The folder cannot be written.
+    """
+    path, vector = Path(path), np.asarray(slide_embedding, dtype=np.float32)
+    if vector.ndim != 1 or not len(vector):
+        raise EncoderError(
+            f"a slide embedding of shape {vector.shape}", expected="(D,)", slide=slide_id
+        )
+    if not np.isfinite(vector).all():
+        raise EncoderError(
+            "the slide embedding has NaN or infinite values",
+            remedy="check the features with `slidenet validate` and the encoder's precision",
+            slide=slide_id,
+        )
+    identity = identity_attributes(
+        schema.SLIDE_EMBEDDING_FORMAT, slide_id=slide_id, fingerprint=fingerprint, recipe=recipe
+    )
+    with create_h5(path, slide=slide_id) as new:
+        new.h5.create_dataset(schema.SLIDE_EMBEDDING, data=vector)
+        group = new.h5.create_group(schema.GROUP)
+        write_attributes(group, identity)
+        write_attributes(group, {"num_tiles": num_tiles, "feature_dim": len(vector)})
+        write_attributes(group, {"encoder": canonical_json(encoder_identity)})
+    return path
+
+
+def read_slide_embedding(path: str | os.PathLike[str]) -> SlideEmbedding:
+    """Reads what `write_slide_embedding` wrote.
+
+    Raises:
+        StoreError: The file is missing, broken or not a `slidenet.slide_embedding` file.
+    """
+    path = Path(path)
+    with open_h5(path) as h5:
+        check_layout(h5, path, expected=schema.SLIDE_EMBEDDING_FORMAT)
+        group = h5[schema.GROUP]
+        return SlideEmbedding(
+            slide_id=read_attribute(group, "slide_id", str, path),
+            slide_embedding=h5[schema.SLIDE_EMBEDDING][:],
+            fingerprint=read_attribute(group, "slide_fingerprint", str, path),
+            num_tiles=read_attribute(group, "num_tiles", int, path),
+            recipe=read_recipe(group, path),
+            encoder=read_recipe(group, path, "encoder"),
+        )
+
+
+def read_slide_embeddings(
+    folder: str | os.PathLike[str],
+) -> tuple[list[str], npt.NDArray[np.float32]]:
+    """Reads every slide embedding of a folder as one matrix.
+
+    Args:
+        folder: Holds one `*.h5` per slide, all made by one recipe.
+
+    Returns:
+        The slide_ids in order of file name, and float32 (number of slides, D).
+
+    Raises:
+        StoreError: The folder holds none, a file is broken, or a slide comes twice.
+        RecipeMismatchError: Two files were made by different recipes; both are named.
+    """
+    folder = Path(folder)
+    paths = sorted(p for p in folder.glob("*.h5") if not p.name.startswith("."))
+    if not paths:
+        raise StoreError(
+            f"{folder} holds no slide embeddings", expected="one .h5 file per slide there"
+        )
+    found = [read_slide_embedding(path) for path in paths]
+    seen: dict[str, Path] = {}
+    for path, one in zip(paths, found, strict=True):
+        difference = describe_difference(found[0].recipe, one.recipe)
+        if difference:
+            raise RecipeMismatchError(
+                f"{paths[0]} and {path} were made by different recipes ({difference})",
+                remedy="keep one folder per recipe, or make the slide embeddings again",
+            )
+        if one.slide_id in seen:
+            raise StoreError(
+                f"{seen[one.slide_id]} and {path} are both about this slide", slide=one.slide_id
+            )
+        seen[one.slide_id] = path
+    return list(seen), np.stack([one.slide_embedding for one in found])

@@ -1,0 +1,91 @@
+"""The tiles of a slide on disk: `TileSet` to file and back, exactly."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from slidenet.core.errors import CoordinateError, StoreError
+from slidenet.core.provenance import canonical_json
+from slidenet.core.records import TileSet
+from slidenet.stores import schema
+from slidenet.stores.attributes import (
+    coords_attributes,
+    geometry_attributes,
+    identity_attributes,
+    read_attribute,
+    read_geometry,
+    read_recipe,
+    write_attributes,
+)
+from slidenet.stores.h5_file import create_h5, open_h5
+from slidenet.stores.layout import check_layout
+
+
+def write_tile_set(path: str | os.PathLike[str], tile_set: TileSet) -> Path:
+    """Writes the tiles of one slide (format `slidenet.tiles`), atomically.
+
+    Args:
+        path: The file; one that is there is replaced.
+        tile_set: The tiles.
+
+    Returns:
+        The path written.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    path = Path(path)
+    with create_h5(path, slide=tile_set.slide_id) as new:
+        write_tile_datasets(new.h5, tile_set)
+        group = new.h5[schema.GROUP]
+        identity = identity_attributes(
+            schema.TILES_FORMAT,
+            slide_id=tile_set.slide_id,
+            fingerprint=tile_set.fingerprint,
+            recipe=tile_set.recipe,
+        )
+        write_attributes(group, identity | {"slide_path": tile_set.slide_path})
+    return path
+
+
+def write_tile_datasets(h5: Any, tile_set: TileSet) -> None:
+    """Writes coords, tissue fraction and geometry into an empty h5 file."""
+    group = h5.create_group(schema.GROUP)
+    coords = h5.create_dataset(schema.COORDS, data=tile_set.coords)
+    write_attributes(coords, coords_attributes(tile_set.geometry, slide_id=tile_set.slide_id))
+    h5.create_dataset(schema.TISSUE_FRACTION, data=tile_set.tissue_fraction)
+    write_attributes(group, geometry_attributes(tile_set.geometry))
+    write_attributes(group, {"num_tiles": tile_set.num_tiles})
+
+
+def read_tile_set(path: str | os.PathLike[str]) -> TileSet:
+    """Reads what `write_tile_set` wrote.
+
+    Raises:
+        StoreError: The file is missing, broken or not a `slidenet.tiles` file.
+    """
+    path = Path(path)
+    with open_h5(path) as h5:
+        check_layout(h5, path, expected=schema.TILES_FORMAT)
+        group = h5[schema.GROUP]
+        try:
+            return TileSet(
+                slide_id=read_attribute(group, "slide_id", str, path),
+                slide_path=read_attribute(group, "slide_path", str, path),
+                fingerprint=read_attribute(group, "slide_fingerprint", str, path),
+                geometry=read_geometry(group, path),
+                coords=h5[schema.COORDS][:],
+                tissue_fraction=h5[schema.TISSUE_FRACTION][:],
+                recipe=read_recipe(group, path),
+            )
+        except CoordinateError as error:
+            raise StoreError(f"{path}: {error.found}", remedy="make the file again") from error
+
+
+def tiles_provenance(tile_set: TileSet) -> dict[str, str]:
+    """What a features file says about the tiles it was made from."""
+    return {
+        "tiles_recipe": canonical_json(tile_set.recipe),
+        "tiles_recipe_hash": tile_set.recipe_hash,
+        "slide_name": Path(tile_set.slide_path).name,
+    }
