@@ -1,0 +1,20 @@
+"""Floor 1: generated slides whose every property is known, and ways to break them."""
+
+from slidenet.testing.faults import corrupt_tile, truncate_file
+from slidenet.testing.painting import Overlay, Painter, plain, with_overlays
+from slidenet.testing.pyramid import write_pyramid
+from slidenet.testing.synthetic import Blob, SyntheticSlide, synthetic_slide, write_synthetic_slide
+
+__all__ = [
+    "Blob",
+    "Overlay",
+    "Painter",
+    "SyntheticSlide",
+    "corrupt_tile",
+    "plain",
+    "synthetic_slide",
+    "truncate_file",
+    "with_overlays",
+    "write_pyramid",
+    "write_synthetic_slide",
+]
