@@ -2,6 +2,9 @@
 
 from slidenet.attention.backends import attend, choose_kernel, explain_backends, force_backend
 from slidenet.attention.dense import DenseAttention
+from slidenet.attention.dilated import DilatedAttention, attend_dilated, dilated_attention
+from slidenet.attention.dilated_layout import DilatedConfig
+from slidenet.attention.dilated_reference import reference_dilated_attention
 from slidenet.attention.merge import merge_attention
 from slidenet.attention.protocol import AttentionPattern, check_inputs
 from slidenet.attention.reference import reference_attention
@@ -11,12 +14,17 @@ __all__ = [
     "ATTENTION_PATTERNS",
     "AttentionPattern",
     "DenseAttention",
+    "DilatedAttention",
+    "DilatedConfig",
     "attend",
+    "attend_dilated",
     "check_inputs",
     "choose_kernel",
+    "dilated_attention",
     "explain_backends",
     "force_backend",
     "make_attention",
     "merge_attention",
     "reference_attention",
+    "reference_dilated_attention",
 ]

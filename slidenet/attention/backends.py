@@ -113,15 +113,14 @@ class _Attend(torch.autograd.Function):
             return None, None, None, None, None
         if grad_out is None:
             grad_out = torch.zeros_like(out)
-        width = q.shape[-1]
-        scale = width**-0.5
+        width, scale = q.shape[-1], q.shape[-1] ** -0.5
         if grad_lse is not None:
-            q, k, v, out, grad_out = _fold_lse_gradient(q, k, v, out, grad_out, grad_lse)
+            q, k, v, out, grad_out = fold_lse_gradient(q, k, v, out, grad_out, grad_lse)
         grads = ctx.kernel.backward(grad_out, q, k, v, out, lse, allowed, ctx.causal, scale=scale)
         return *(grad[..., :width] for grad in grads), None, None
 
 
-def _fold_lse_gradient(
+def fold_lse_gradient(
     q: Tensor, k: Tensor, v: Tensor, out: Tensor, grad_out: Tensor, grad_lse: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Widens the operands so that a flash backward also carries the log-sum-exp's gradient.
@@ -129,6 +128,14 @@ def _fold_lse_gradient(
     A flash backward computes dS = P * (grad_out v^T - rowsum(grad_out * out)); what is missing is
     + P * grad_lse. One more feature with grad_out 1, out -grad_lse and v 0 puts it into the row
     sum and changes nothing else. Eight are added, since GPU kernels want multiples of eight.
+
+    Args:
+        q: (..., L, D), as k, v, out and grad_out.
+        k: Keys.
+        v: Values.
+        out: Output.
+        grad_out: Its gradient.
+        grad_lse: Gradient of the log-sum-exp (..., L).
     """
     wide = [torch.nn.functional.pad(x, (0, 8)) for x in (q, k, v, out, grad_out)]
     width = q.shape[-1]

@@ -84,8 +84,8 @@ class MathKernel:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See `Kernel.backward`."""
         dtype = lse_dtype(q.dtype)
-        finite = lse.masked_fill(lse == -torch.inf, 0.0)
-        weights = torch.exp(_scores(q, k, allowed, causal, scale) - finite[..., None].to(dtype))
+        lse = absent_rows_to_inf(lse)
+        weights = torch.exp(_scores(q, k, allowed, causal, scale) - lse[..., None].to(dtype))
         grad_out, out = grad_out.to(dtype), out.to(dtype)
         grad_weights = grad_out @ v.to(dtype).transpose(-1, -2)
         grad_scores = weights * (grad_weights - (grad_out * out).sum(-1, keepdim=True)) * scale
@@ -147,11 +147,9 @@ class CpuFlashKernel:
         if q.numel() == 0 or k.numel() == 0:
             return torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
         q, k, v, out, grad_out = (contiguous_features(x) for x in (q, k, v, out, grad_out))
-        if allowed is not None:
-            lse = lse.masked_fill(lse == -torch.inf, 0.0)
         grads: tuple[Tensor, Tensor, Tensor] = (
             torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-                grad_out, q, k, v, out, lse, 0.0, causal,
+                grad_out, q, k, v, out, absent_rows_to_inf(lse), 0.0, causal,
                 attn_mask=additive(allowed, q, k), scale=scale,
             )
         )  # fmt: skip
@@ -162,6 +160,11 @@ def empty_result(q: Tensor) -> tuple[Tensor, Tensor]:
     """What attention over no keys gives: zeros and -inf."""
     lse = torch.full(q.shape[:-1], -torch.inf, dtype=lse_dtype(q.dtype), device=q.device)
     return torch.zeros_like(q), lse
+
+
+def absent_rows_to_inf(lse: Tensor) -> Tensor:
+    """Turns the -inf of rows without keys into +inf, so that exp(score - lse) is zero there."""
+    return lse.masked_fill(lse == -torch.inf, torch.inf)
 
 
 def contiguous_features(x: Tensor) -> Tensor:

@@ -40,18 +40,29 @@ def mixing_weights(lses: Tensor, lse: Tensor) -> Tensor:
     return torch.exp(lses - finite).transpose(-1, -2)[..., None]
 
 
-def add_zero_keys(out: Tensor, lse: Tensor, count: Tensor | float) -> tuple[Tensor, Tensor]:
-    """Adds `count` keys of score 0 and value 0 to a softmax already taken.
+def merge_into_(total: Tensor, total_lse: Tensor, out: Tensor, lse: Tensor) -> None:
+    """Merges attention over further keys into a running total, in place.
 
     Args:
-        out: Output (B, L, H, D).
-        lse: Log-sum-exp (B, H, L).
-        count: How many such keys each query sees, broadcastable to (B, H, L).
-
-    Returns:
-        Output and log-sum-exp over the larger key set.
+        total: Running output (..., L, D), zero where no key has been seen.
+        total_lse: Running log-sum-exp (..., L), -inf there.
+        out: Output over the further keys, like total.
+        lse: Their log-sum-exp, like total_lse.
     """
-    zeros = torch.log(torch.as_tensor(count, dtype=lse.dtype, device=lse.device)).expand_as(lse)
-    total = safe_logsumexp(torch.stack([lse, zeros]))
-    weight = mixing_weights(lse[None], total)[0]
-    return (out * weight).to(out.dtype), total
+    # The new weight of `out` is exp(lse - logaddexp(total_lse, lse)); both -inf means no key yet.
+    weight = torch.sigmoid(lse - total_lse).nan_to_num_(nan=0.0)
+    total.lerp_(out.to(total.dtype), weight[..., None])
+    total_lse.copy_(torch.logaddexp(total_lse, lse))
+
+
+def add_zero_keys_(out: Tensor, lse: Tensor, count: int) -> None:
+    """Adds `count` keys of score 0 and value 0 to a softmax already taken, in place.
+
+    Args:
+        out: Output (..., L, D).
+        lse: Log-sum-exp (..., L).
+        count: How many such keys every query sees.
+    """
+    total = torch.logaddexp(lse, lse.new_tensor(float(count)).log())
+    out.mul_(torch.exp(lse - total)[..., None])
+    lse.copy_(total)

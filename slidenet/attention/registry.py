@@ -5,12 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 from slidenet.attention.dense import DenseAttention
+from slidenet.attention.dilated import DilatedAttention
 from slidenet.attention.protocol import AttentionPattern
 from slidenet.core.errors import AttentionError
 from slidenet.core.registry import Registry
 
 ATTENTION_PATTERNS: Registry[Callable[..., AttentionPattern]] = Registry("attention pattern")
 ATTENTION_PATTERNS.add("dense", DenseAttention)
+ATTENTION_PATTERNS.add("dilated", DilatedAttention)
 
 
 def make_attention(name: str, **settings: Any) -> AttentionPattern:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from slidenet.attention.backends import _fold_lse_gradient, choose_kernel
+from slidenet.attention.backends import fold_lse_gradient, choose_kernel
 from slidenet.attention.protocol import check_inputs, lse_dtype, zero_masked
 
 PIECE_ELEMENTS = 1 << 23
@@ -159,7 +159,7 @@ class _TiledAttention(torch.autograd.Function):
             grad_out = grad_out.masked_fill(~ctx.real[:, None], 0.0)
         if grad_lse is not None:
             grad_lse = grad_lse.masked_fill(lse == -torch.inf, 0.0)
-            q, k, v, out, grad_out = _fold_lse_gradient(q, k, v, out, grad_out, grad_lse)
+            q, k, v, out, grad_out = fold_lse_gradient(q, k, v, out, grad_out, grad_lse)
         padded = [_with_spare_row(x) for x in (q, k, v, out, grad_out)]
         lse = torch.nn.functional.pad(lse.masked_fill(lse == -torch.inf, 0.0), (0, 1))
         grads = [torch.zeros(padded[0].shape, dtype=lse.dtype, device=q.device) for _ in range(3)]
@@ -218,27 +218,21 @@ def _allowed(piece: Tiles, real: Tensor | None, causal: bool) -> Tensor | None:
     if piece.allowed is not None:
         chosen = piece.allowed(queries, keys)
         allowed = chosen if allowed is None else chosen & allowed
-    if causal and (piece.queries.numel() == 0 or bool(piece.keys.max() > _least(piece.queries))):
+    if causal and bool(piece.keys.max() > piece.queries.clamp_min(0).min()):
         allowed = keys <= queries if allowed is None else allowed & (keys <= queries)
     if allowed is None:
         return None
     return allowed.expand(*allowed.shape[:2], queries.shape[-2], keys.shape[-1])
 
 
-def _least(positions: Tensor) -> Tensor:
-    return positions.clamp_min(0).min()
-
-
 def _for_rows(tiles: Tiles, rows: int, device: torch.device) -> Tiles:
     """The same tiles on `device`, one layout for all rows or one per row."""
-    queries, keys = tiles.queries, tiles.keys
-    layouts = max(queries.shape[0], keys.shape[0])
-    assert rows % layouts == 0, f"{layouts} layouts for {rows} rows"
-    if layouts > 1:
-        queries, keys = (
-            x.repeat(rows // x.shape[0] if x.shape[0] > 1 else rows, 1, 1) for x in (queries, keys)
-        )
-    return Tiles(queries.to(device), keys.to(device), tiles.allowed)
+    parts = []
+    for positions in (tiles.queries, tiles.keys):
+        layouts = positions.shape[0]
+        assert rows % layouts == 0, f"{layouts} layouts for {rows} rows"
+        parts.append(positions.repeat(1 if layouts == 1 else rows // layouts, 1, 1).to(device))
+    return Tiles(parts[0], parts[1], tiles.allowed)
 
 
 def _all_pieces(tiles: Sequence[Tiles], q: Tensor) -> Iterator[Tiles]:
@@ -249,9 +243,9 @@ def _all_pieces(tiles: Sequence[Tiles], q: Tensor) -> Iterator[Tiles]:
 def _pieces(tiles: Tiles, *, features: int, rows: int) -> Iterator[Tiles]:
     """Splits tiles until each fits into one kernel call of bounded memory."""
     queries, keys = tiles.queries, tiles.keys
-    side_q, side_k = min(queries.shape[-1], PIECE_SIDE), min(keys.shape[-1], PIECE_SIDE)
-    if side_q == 0 or side_k == 0:
+    if queries.numel() == 0 or keys.numel() == 0:
         return
+    side_q, side_k = min(queries.shape[-1], PIECE_SIDE), min(keys.shape[-1], PIECE_SIDE)
     layouts = max(queries.shape[0], keys.shape[0])
     per_group = rows * (side_q + 2 * side_k) * features + layouts * side_q * side_k
     step = max(1, PIECE_ELEMENTS // max(per_group, 1))

@@ -12,7 +12,7 @@ from slidenet.attention import (
     reference_attention,
 )
 from slidenet.attention.kernels import KERNELS
-from slidenet.attention.merge import add_zero_keys
+from slidenet.attention.merge import add_zero_keys_, merge_into_
 from slidenet.core.errors import AttentionError, UnknownNameError
 
 CPU_KERNELS = [k.name for k in KERNELS.values() if not k.refuses(torch.zeros(1), False)]
@@ -114,17 +114,28 @@ def test_merging_parts_of_the_keys_is_attention_over_all_of_them():
         torch.testing.assert_close(a, b, atol=1e-11, rtol=0)
 
 
+def test_merging_in_place_starts_from_nothing():
+    q, k, v = qkv(2, 9, 2, 4)
+    qh, kh, vh = heads_first([q, k, v])
+    total, total_lse = torch.zeros_like(qh), torch.full((2, 2, 9), -torch.inf, dtype=q.dtype)
+    for a, b in [(0, 0), (0, 2), (2, 2), (2, 9)]:
+        merge_into_(total, total_lse, *attend(qh, kh[:, :, a:b], vh[:, :, a:b]))
+    want, want_lse = reference_attention(q, k, v, torch.ones(9, 9, dtype=torch.bool))
+    torch.testing.assert_close(total.transpose(1, 2), want, atol=1e-12, rtol=0)
+    torch.testing.assert_close(total_lse, want_lse, atol=1e-12, rtol=0)
+
+
 def test_zero_keys_in_closed_form():
     q, k, v = qkv(2, 6, 2, 4)
-    count = torch.tensor([0.0, 1, 2, 0, 5, 3], dtype=torch.float64)
     allowed = torch.ones(6, 6, dtype=torch.bool)
-    allowed[0] = allowed[2] = False
-    want, want_lse = reference_attention(q, k, v, allowed, zero_keys=count)
-    out, lse = add_zero_keys(*reference_attention(q, k, v, allowed), count)
-    torch.testing.assert_close(out, want, atol=1e-12, rtol=0)
+    allowed[0] = False
+    want, want_lse = reference_attention(q, k, v, allowed, zero_keys=torch.tensor(3.0))
+    out, lse = reference_attention(q, k, v, allowed)
+    out = out.transpose(1, 2)
+    add_zero_keys_(out, lse, 3)
+    torch.testing.assert_close(out.transpose(1, 2), want, atol=1e-12, rtol=0)
     torch.testing.assert_close(lse, want_lse, atol=1e-12, rtol=0)
-    assert lse[0, 0, 0] == -torch.inf
-    assert lse[0, 0, 2] == torch.log(torch.tensor(2.0, dtype=torch.float64))
+    assert lse[0, 0, 0] == torch.log(torch.tensor(3.0, dtype=torch.float64))
 
 
 def test_masked_positions_neither_attend_nor_leak():

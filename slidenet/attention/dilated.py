@@ -1,0 +1,173 @@
+"""Dilated attention (LongNet) on strided views: no gathers, no padded compute, linear memory.
+
+Every branch is a few rectangles (see `dilated_tiles`); each is one kernel call on views of q, k, v,
+and its result is merged into one accumulator through its log-sum-exp. The backward calls the
+kernels' backward with the *total* log-sum-exp: with each branch's own output that is the gradient
+with the mixing weights held fixed, as released; with the total output it is the true gradient.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from slidenet.attention.dilated_layout import (
+    DilatedConfig,
+    HeadOrder,
+    MixingGradient,
+    Padding,
+    branch_mask,
+)
+from slidenet.attention.dilated_passes import backward_pass, forward_pass
+from slidenet.attention.dilated_tiles import plan_rectangles
+from slidenet.attention.protocol import check_inputs
+
+
+def dilated_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    segment_lengths: Sequence[int],
+    dilation_rates: Sequence[int],
+    mask: Tensor | None = None,
+    causal: bool = False,
+    head_order: HeadOrder = "released",
+    padding: Padding = "released",
+    mixing_gradient: MixingGradient = "released",
+    return_lse: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """LongNet's dilated attention (Ding et al. 2023, section 2), as GigaPath released it.
+
+    Args:
+        q: Queries (B, L, H, D).
+        k: Keys (B, L, H, D).
+        v: Values (B, L, H, D).
+        segment_lengths: Positions per segment, one per branch.
+        dilation_rates: One position in r is kept per head, one r per branch.
+        mask: Bool (B, L), True = real. An entry padded at its end gives exactly what it gives
+            alone. A gap before the last real position keeps its place and is not attended; it is
+            no zero slot.
+        causal: Keep only keys at or before the query; zero slots come last, so none is seen.
+        head_order: Offset of head h: "released" h // ceil(H / r), "paper" h mod r.
+        padding: "released" attends to the zero slots that fill segments up, "masked" does not.
+        mixing_gradient: "released" sends no gradient through the weights mixing the branches.
+        return_lse: Also return the log-sum-exp.
+
+    Returns:
+        Output (B, L, H, D) in the dtype of q; with `return_lse` also the log-sum-exp (B, H, L).
+        Positions without any key are zero with log-sum-exp -inf.
+
+    Raises:
+        AttentionError: For tensors or settings that do not fit.
+    """
+    config = DilatedConfig(
+        tuple(segment_lengths), tuple(dilation_rates), head_order, padding, mixing_gradient
+    )
+    out, lse = attend_dilated(q, k, v, config, mask=mask, causal=causal)
+    return (out, lse) if return_lse else out
+
+
+@dataclass(frozen=True)
+class DilatedAttention:
+    """The pattern object of `dilated_attention`; its settings are those of `DilatedConfig`."""
+
+    segment_lengths: tuple[int, ...]
+    dilation_rates: tuple[int, ...]
+    head_order: HeadOrder = "released"
+    padding: Padding = "released"
+    mixing_gradient: MixingGradient = "released"
+
+    name: ClassVar[str] = "dilated"
+
+    def __post_init__(self) -> None:
+        config = self.config
+        object.__setattr__(self, "segment_lengths", config.segment_lengths)
+        object.__setattr__(self, "dilation_rates", config.dilation_rates)
+
+    @property
+    def config(self) -> DilatedConfig:
+        """The checked settings."""
+        return DilatedConfig(
+            self.segment_lengths,
+            self.dilation_rates,
+            self.head_order,
+            self.padding,
+            self.mixing_gradient,
+        )
+
+    def mask(self, length: int, num_heads: int, *, causal: bool = False) -> Tensor:
+        """Pairs attended in at least one branch, (H, L, L); real positions only."""
+        pairs = torch.zeros(num_heads, length, length, dtype=torch.bool)
+        for w, r in self.config.branches:
+            pairs |= branch_mask(length, num_heads, w, r, self.head_order, causal=causal)
+        return pairs
+
+    def num_pairs(self, length: int, num_heads: int, *, causal: bool = False) -> int:
+        """Attended pairs summed over branches; zero slots cost nothing and are not counted."""
+        rectangles = plan_rectangles(length, num_heads, self.config, causal=causal)
+        return sum(
+            r.num_queries * (r.num_slots + 1) // 2 if causal else r.num_queries * r.num_slots
+            for r in rectangles
+        )
+
+    def __call__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        mask: Tensor | None = None,
+        causal: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """See `AttentionPattern.__call__`."""
+        return attend_dilated(q, k, v, self.config, mask=mask, causal=causal)
+
+
+def attend_dilated(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    config: DilatedConfig,
+    *,
+    mask: Tensor | None = None,
+    causal: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """`dilated_attention` with settings already checked; output and log-sum-exp."""
+    check_inputs(q, k, v, mask)
+    out, lse = _Dilated.apply(q, k, v, config, mask, causal)
+    return out, lse
+
+
+class _Dilated(torch.autograd.Function):
+    """Keeps q, k, v, the output and the log-sum-exp; nothing per branch."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        config: DilatedConfig,
+        mask: Tensor | None,
+        causal: bool,
+    ) -> tuple[Tensor, Tensor]:
+        out, lse = forward_pass(q, k, v, config, mask, causal)
+        ctx.save_for_backward(q, k, v, out, lse, mask)
+        ctx.config, ctx.causal = config, causal
+        ctx.set_materialize_grads(False)
+        return out, lse
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        q, k, v, out, lse, mask = ctx.saved_tensors
+        if grad_out is None and grad_lse is None:
+            return None, None, None, None, None, None
+        grads = backward_pass(grad_out, grad_lse, q, k, v, out, lse, ctx.config, mask, ctx.causal)
+        return *grads, None, None, None
