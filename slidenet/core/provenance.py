@@ -3,6 +3,10 @@
 A recipe is a JSON-able mapping of every setting that can change the numbers in a file. Two files
 with the same recipe hash and the same input fingerprint hold the same thing; resume relies on it.
 Anything that cannot change the numbers (worker counts, output folder, progress) stays out.
+
+What belongs to one slide only (its mpp, a hand-drawn outline) sits under the key `inputs`. It is part
+of the hash, so a changed input is seen, but not of `cohort_recipe`, which is what the files of one
+cohort must have in common.
 """
 
 import hashlib
@@ -14,6 +18,7 @@ JsonValue = str | int | float | bool | None | Sequence["JsonValue"] | Mapping[st
 Recipe = Mapping[str, JsonValue]
 
 RECIPE_HASH_LENGTH = 16
+INPUTS_KEY = "inputs"
 
 
 def canonical_json(recipe: Recipe) -> str:
@@ -24,6 +29,15 @@ def canonical_json(recipe: Recipe) -> str:
 def recipe_hash(recipe: Recipe) -> str:
     """First 16 hex digits of the SHA-256 of the canonical JSON."""
     return hashlib.sha256(canonical_json(recipe).encode()).hexdigest()[:RECIPE_HASH_LENGTH]
+
+
+def cohort_recipe(recipe: Recipe) -> Recipe:
+    """The recipe without what belongs to one slide: every `inputs` entry, at any depth."""
+    return {
+        key: cohort_recipe(value) if isinstance(value, Mapping) else value
+        for key, value in recipe.items()
+        if key != INPUTS_KEY
+    }
 
 
 def recipe_difference(found: Recipe, wanted: Recipe) -> str:

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Sets up .venv and runs every check: format, lint, types, tests.
+#   bash scripts/test.sh            everything
+#   bash scripts/test.sh --fast     without tests marked slow
+#   bash scripts/test.sh -- ARGS    pass ARGS on to pytest
+set -euo pipefail
+EXTRAS=dev source "$(dirname "$0")/setup_env.sh"
+
+select=()
+if [ "${1:-}" = "--fast" ]; then
+    select=(-m "not slow")
+    shift
+fi
+[ "${1:-}" = "--" ] && shift
+
+echo "== ruff format";  "$VENV/bin/ruff" format --check .
+echo "== ruff check";   "$VENV/bin/ruff" check .
+echo "== mypy";         "$VENV/bin/mypy"
+echo "== pytest";       "$VENV/bin/pytest" -q --durations=10 "${select[@]}" "$@"

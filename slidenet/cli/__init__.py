@@ -1,0 +1,1 @@
+"""Floor 7: the commands. Typed signatures of `pipelines` become flags and YAML."""

@@ -1,0 +1,88 @@
+"""`slidenet VERB ...`. Help of the whole is printed without importing anything heavy."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A command: the function behind it and the line that describes it.
+
+    Attributes:
+        function: `module:name`, imported only when the verb is called.
+        summary: One line for the overview.
+        positional: The parameter given without a flag, if any.
+    """
+
+    function: str
+    summary: str
+    positional: str | None = None
+
+
+VERBS = {
+    "run": Verb("slidenet.pipelines.run:run", "slides to slide embeddings: the three steps below"),
+    "preprocess": Verb(
+        "slidenet.pipelines.preprocess:preprocess", "find tissue, cut it into tiles"
+    ),
+    "embed-tiles": Verb("slidenet.pipelines.embed_tiles:embed_tiles", "tiles to features"),
+    "embed-slides": Verb("slidenet.pipelines.embed_slides:embed_slides", "features to one vector"),
+    "info": Verb(
+        "slidenet.pipelines.info:info", "what a slide is, and what it would cost", "slide"
+    ),
+    "validate": Verb("slidenet.pipelines.validate:validate", "check files slidenet wrote", "paths"),
+    "encoders": Verb("slidenet.pipelines.encoders:encoders", "list the tile encoders"),
+    "doctor": Verb("slidenet.pipelines.doctor:doctor", "check this machine's installation"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the `slidenet` command.
+
+    Returns:
+        0 when all went well, 1 when a slide or check failed, 2 for a wrong command or setting.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(f"slidenet {metadata.version('slidenet')}")
+        return 0
+    name = arguments[0].replace("_", "-")
+    if name not in VERBS:
+        print(f"slidenet: error: {_unknown_verb(name)}", file=sys.stderr)
+        return 2
+    # Imported here so that the overview needs neither jsonargparse nor numpy.
+    from slidenet.cli.verb import call_verb
+
+    return call_verb(name, VERBS[name], arguments[1:])
+
+
+def overview() -> str:
+    """The text of `slidenet --help`."""
+    lines = [
+        "slidenet: whole-slide pathology images to slide-level predictions",
+        "",
+        "usage: slidenet VERB [--flags] [--config FILE.yaml]",
+        "",
+        "verbs:",
+        *(f"  {name:<14}{verb.summary}" for name, verb in VERBS.items()),
+        "",
+        "example: slidenet run --slides slides.csv --out embeddings",
+        "`slidenet VERB --help` lists the flags of a verb; each is also a key of its YAML file.",
+    ]
+    return "\n".join(lines)
+
+
+def _unknown_verb(name: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, VERBS, n=2, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"one of {', '.join(VERBS)}"
+    return f"unknown verb {name!r}; {hint}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

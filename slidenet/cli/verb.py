@@ -1,0 +1,130 @@
+"""Turns the typed signature of one verb into flags and YAML, calls it, and prints what it made.
+
+A verb is a function of plain parameters and settings dataclasses. Plain parameters become flags;
+the fields of a settings dataclass become flags too, without a prefix. What a verb returns knows how
+to print itself (`table()`) and whether it went well (`exit_code`).
+"""
+
+import inspect
+import re
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
+from importlib import import_module
+from typing import Any, Protocol
+
+from jsonargparse import ArgumentParser
+
+from slidenet.cli.main import Verb
+from slidenet.core.errors import SlidenetError
+
+
+class Result(Protocol):
+    """What a verb returns."""
+
+    exit_code: int
+
+    def table(self) -> str:
+        """The text printed at the end."""
+
+
+def call_verb(name: str, verb: Verb, arguments: Sequence[str]) -> int:
+    """Parses `arguments`, calls the verb and prints its result.
+
+    Returns:
+        The exit code: the verb's own, or 2 when it was refused with an error for the user.
+    """
+    module, _, function_name = verb.function.partition(":")
+    function: Callable[..., Result] = getattr(import_module(module), function_name)
+    parser = build_parser(name, verb, function)
+    try:
+        result = function(**parse_arguments(parser, function, arguments))
+    except SlidenetError as error:
+        print(f"slidenet {name}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"slidenet {name}: interrupted; run it again to go on", file=sys.stderr)
+        return 130
+    print(result.table())
+    return result.exit_code
+
+
+class FlagParser(ArgumentParser):
+    """jsonargparse with flags spelled the usual way: `--target-mpp 0.5`, `--icc`, `--no-icc`."""
+
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        """The help text with dashes in flags."""
+        return _dash_flags(str(super().format_help(*args, **kwargs)))
+
+    def format_usage(self, *args: Any, **kwargs: Any) -> str:
+        """The usage line with dashes in flags."""
+        return _dash_flags(str(super().format_usage(*args, **kwargs)))
+
+
+def build_parser(name: str, verb: Verb, function: Callable[..., Any]) -> FlagParser:
+    """The parser of one verb, from the signature of its function."""
+    summary = (inspect.getdoc(function) or verb.summary).splitlines()[0]
+    parser = FlagParser(prog=f"slidenet {name}", description=summary)
+    parser.add_argument("--config", action="config", help="YAML file holding any of the flags")
+    groups = settings_parameters(function)
+    skip = {*groups, *({verb.positional} if verb.positional else ())}
+    if verb.positional:
+        hint = typing.get_type_hints(function)[verb.positional]
+        if typing.get_origin(hint) is list:
+            parser.add_argument(verb.positional, type=typing.get_args(hint)[0], nargs="+")
+        else:
+            parser.add_argument(verb.positional, type=hint)
+    parser.add_function_arguments(function, skip=skip, fail_untyped=True)
+    for settings in groups.values():
+        parser.add_class_arguments(settings, None, fail_untyped=True)
+    return parser
+
+
+def parse_arguments(
+    parser: FlagParser, function: Callable[..., Any], arguments: Sequence[str]
+) -> dict[str, Any]:
+    """The keyword arguments for `function`, from flags and `--config`."""
+    values = parser.parse_args(_normalise(arguments, _boolean_flags(function))).as_dict()
+    call = {key: values[key] for key in inspect.signature(function).parameters if key in values}
+    for parameter, settings in settings_parameters(function).items():
+        call[parameter] = settings(**{f.name: values.get(f.name) for f in fields(settings)})
+    return call
+
+
+def settings_parameters(function: Callable[..., Any]) -> dict[str, type[Any]]:
+    """The parameters of `function` that are settings dataclasses."""
+    hints = typing.get_type_hints(function)
+    names = inspect.signature(function).parameters
+    return {n: hints[n] for n in names if isinstance(hints[n], type) and is_dataclass(hints[n])}
+
+
+def _boolean_flags(function: Callable[..., Any]) -> set[str]:
+    hints = typing.get_type_hints(function)
+    found = {name for name, hint in hints.items() if hint is bool}
+    for settings in settings_parameters(function).values():
+        found |= {name for name, hint in typing.get_type_hints(settings).items() if hint is bool}
+    return found
+
+
+def _normalise(arguments: Sequence[str], boolean: set[str]) -> list[str]:
+    """`--target-mpp` to `--target_mpp`, `--icc` to `--icc=true`, `--no-icc` to `--icc=false`."""
+    result: list[str] = []
+    for position, argument in enumerate(arguments):
+        if not argument.startswith("--"):
+            result.append(argument)
+            continue
+        flag, equals, value = argument[2:].partition("=")
+        key = flag.replace("-", "_")
+        following = arguments[position + 1] if position + 1 < len(arguments) else "--"
+        if not equals and key in boolean and following not in ("true", "false"):
+            result.append(f"--{key}=true")
+        elif not equals and key.startswith("no_") and key[3:] in boolean:
+            result.append(f"--{key[3:]}=false")
+        else:
+            result.append(f"--{key}{equals}{value}")
+    return result
+
+
+def _dash_flags(text: str) -> str:
+    return re.sub(r"--[a-z][a-z0-9_]*", lambda match: match.group().replace("_", "-"), text)

@@ -1,0 +1,182 @@
+"""`slidenet embed-tiles`: the features of every tile."""
+
+from pathlib import Path
+
+from slidenet.core.errors import ConfigError, StoreError
+from slidenet.core.provenance import Recipe
+from slidenet.core.records import SlideRow, TileSet
+from slidenet.data import tile_batches
+from slidenet.pipelines.cohort import Made, Progress, run_cohort
+from slidenet.pipelines.device import resolve_device
+from slidenet.pipelines.layout import OutputLayout
+from slidenet.pipelines.report import RunReport
+from slidenet.pipelines.settings import EmbedTilesSettings
+from slidenet.slides import SLIDE_SUFFIXES, Slide, open_slide
+from slidenet.stores import (
+    FeatureWriter,
+    check_output_folder,
+    existing_output,
+    read_features,
+    read_manifest,
+    read_tile_set,
+)
+from slidenet.tile_encoders import TileEncoder, load_tile_encoder
+
+
+def embed_tiles(
+    slides: Path,
+    out: Path,
+    embed_tiles: EmbedTilesSettings = EmbedTilesSettings(),
+    *,
+    overwrite: bool = False,
+) -> RunReport:
+    """Turn the tiles of every preprocessed slide into features.
+
+    Writes `tile_features/<encoder>/` under `out`. A killed run goes on at the batch it had reached.
+
+    Args:
+        slides: Manifest slides.csv, or a folder of slides.
+        out: Output folder of `slidenet preprocess`.
+        embed_tiles: The tile encoder and how it runs.
+        overwrite: Replace outputs made with other settings.
+    """
+    rows = read_manifest(slides, suffixes=SLIDE_SUFFIXES)
+    return embed_tiles_rows(rows, out, embed_tiles, overwrite=overwrite)
+
+
+def embed_tiles_rows(
+    rows: list[SlideRow],
+    out: Path,
+    settings: EmbedTilesSettings,
+    *,
+    encoder: TileEncoder | None = None,
+    overwrite: bool = False,
+) -> RunReport:
+    """`embed_tiles` for rows of a manifest already read.
+
+    Args:
+        rows: The slides.
+        out: Output folder of `preprocess`.
+        settings: How the encoder runs.
+        encoder: A tile encoder built in Python, used instead of `settings.encoder`.
+        overwrite: Replace outputs made with other settings.
+    """
+    if settings.batch_size < 1 or settings.num_readers < 1:
+        raise ConfigError(
+            f"batch_size is {settings.batch_size} and num_readers {settings.num_readers}",
+            expected="at least 1 of each",
+        )
+    layout = OutputLayout(check_output_folder(out))
+    if encoder is None:
+        encoder = load_tile_encoder(
+            settings.encoder,
+            weights=settings.weights,
+            device=resolve_device(settings.device),
+            precision=settings.precision,
+        )
+    work = _TileEmbedding(layout, encoder, settings, overwrite)
+    total = sum(work.count_tiles(row) for row in rows)
+    return run_cohort(
+        "embed-tiles", rows, work, layout=layout, settings=[settings], unit="tile", total=total
+    )
+
+
+class _TileEmbedding:
+    """Encodes the tiles of one slide at a time with one encoder."""
+
+    def __init__(
+        self,
+        layout: OutputLayout,
+        encoder: TileEncoder,
+        settings: EmbedTilesSettings,
+        overwrite: bool,
+    ) -> None:
+        self.layout = layout
+        self.encoder = encoder
+        self.settings = settings
+        self.overwrite = overwrite
+
+    def count_tiles(self, row: SlideRow) -> int:
+        """Tiles of a slide, 0 where it has not been preprocessed (its turn will say so)."""
+        path = self.layout.tiles(row.slide_id)
+        return read_tile_set(path).num_tiles if path.is_file() else 0
+
+    def __call__(self, row: SlideRow, progress: Progress) -> Made:
+        """Makes the features file of one slide."""
+        tile_set = self._tile_set(row)
+        path = self.layout.features(row.slide_id, self.encoder.spec.name)
+        recipe: Recipe = {
+            "tiles": tile_set.recipe,
+            "tile_encoder": self.encoder.identity(),
+            "feature_dtype": self.settings.feature_dtype,
+        }
+        if not self.overwrite and existing_output(path, recipe, tile_set.fingerprint):
+            progress.advance(tile_set.num_tiles, done_before=True)
+            return Made(path, self._summary(path), tile_set.num_tiles, already=True)
+        with open_slide(row.slide_path, mpp=row.mpp, icc=bool(tile_set.recipe["icc"])) as slide:
+            _check_same_slide(slide, tile_set)
+            self._encode(slide, tile_set, path, recipe, progress)
+        return Made(path, self._summary(path), tile_set.num_tiles)
+
+    def _tile_set(self, row: SlideRow) -> TileSet:
+        path = self.layout.tiles(row.slide_id)
+        if not path.is_file():
+            raise StoreError(
+                f"there is no {path}",
+                expected="the tiles of this slide",
+                remedy="run `slidenet preprocess` with the same --slides and --out first",
+                slide=row.slide_id,
+            )
+        return read_tile_set(path)
+
+    def _encode(
+        self, slide: Slide, tile_set: TileSet, path: Path, recipe: Recipe, progress: Progress
+    ) -> None:
+        with FeatureWriter(
+            path,
+            tile_set,
+            self.encoder.feature_dim,
+            self.settings.feature_dtype,
+            recipe,
+            self.encoder.identity(),
+            self.settings.batch_size,
+        ) as writer:
+            progress.advance(writer.num_done, done_before=True)
+            batches = tile_batches(
+                slide,
+                tile_set,
+                batch_size=self.settings.batch_size,
+                num_readers=self.settings.num_readers,
+                start=writer.num_done,
+            )
+            for batch in batches:
+                features = self.encoder.encode(batch.tiles)
+                writer.append(features.numpy(), (~batch.readable).astype("uint8"))
+                progress.advance(len(features))
+            writer.finish()
+
+    @staticmethod
+    def _summary(path: Path) -> str:
+        with read_features(path) as file:
+            text = f"{file.num_tiles} x {file.feature_dim} features"
+            if file.num_unreadable:
+                text += f", {file.num_unreadable} tiles unreadable"
+            return text
+
+
+def _check_same_slide(slide: Slide, tile_set: TileSet) -> None:
+    if slide.fingerprint != tile_set.fingerprint:
+        raise StoreError(
+            f"{slide.path} is not the file its tiles were made from",
+            expected=f"fingerprint {tile_set.fingerprint[:12]}..., found "
+            f"{slide.fingerprint[:12]}...",
+            remedy="run `slidenet preprocess --overwrite` for the changed slide",
+            slide=tile_set.slide_id,
+        )
+    if slide.slide_mpp.value != tile_set.geometry.slide_mpp.value:
+        raise StoreError(
+            f"the slide now has {slide.slide_mpp.value} mpp ({slide.slide_mpp.source})",
+            expected=f"{tile_set.geometry.slide_mpp.value} mpp, as its tiles were made with",
+            remedy="run `slidenet preprocess --overwrite` after changing the mpp column",
+            slide=tile_set.slide_id,
+        )

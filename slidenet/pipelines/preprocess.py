@@ -1,0 +1,178 @@
+"""`slidenet preprocess`: find the tissue of every slide and cut it into tiles."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from slidenet.core.errors import ConfigError, SlideError
+from slidenet.core.provenance import Recipe
+from slidenet.core.records import SlideRow, TileGeometry, TileSet
+from slidenet.pipelines.cohort import Made, Progress, run_cohort
+from slidenet.pipelines.layout import OutputLayout
+from slidenet.pipelines.report import RunReport
+from slidenet.pipelines.settings import PreprocessSettings
+from slidenet.slides import SLIDE_SUFFIXES, Slide, open_slide, plan_tiles
+from slidenet.stores import (
+    check_output_folder,
+    existing_output,
+    read_manifest,
+    read_tile_set,
+    write_tile_set,
+)
+from slidenet.stores.atomic import atomic_path
+from slidenet.tiling import BlankFilter, BlurFilter, PenFilter, TileFilter, choose_tiles
+from slidenet.tiling import tiling_recipe as full_recipe
+from slidenet.tissue import (
+    Segmenter,
+    Tissue,
+    find_tissue,
+    make_segmenter,
+    tissue_from_geojson,
+    tissue_polygons,
+    write_geojson,
+)
+from slidenet.visualisation import tissue_overlay
+
+JPEG_QUALITY = 88
+
+
+def preprocess(
+    slides: Path,
+    out: Path,
+    preprocess: PreprocessSettings = PreprocessSettings(),
+    *,
+    overwrite: bool = False,
+) -> RunReport:
+    """Find tissue on every slide and cut it into tiles.
+
+    Writes `tiles/`, `tissue/` (GeoJSON for QuPath) and `overlays/` (pictures) under `out`. Slides
+    already done with the same settings are skipped.
+
+    Args:
+        slides: Manifest slides.csv, or a folder of slides.
+        out: Output folder.
+        preprocess: How tissue is found and cut into tiles.
+        overwrite: Replace outputs made with other settings.
+    """
+    rows = read_manifest(slides, suffixes=SLIDE_SUFFIXES)
+    return preprocess_rows(rows, out, preprocess, overwrite=overwrite)
+
+
+def preprocess_rows(
+    rows: list[SlideRow], out: Path, settings: PreprocessSettings, *, overwrite: bool = False
+) -> RunReport:
+    """`preprocess` for rows of a manifest already read."""
+    plan = TilingPlan.of(settings)
+    layout = OutputLayout(check_output_folder(out))
+
+    def work(row: SlideRow, progress: Progress) -> Made:
+        return _preprocess_slide(row, layout, plan, overwrite)
+
+    return run_cohort("preprocess", rows, work, layout=layout, settings=[settings])
+
+
+@dataclass(frozen=True, slots=True)
+class TilingPlan:
+    """Settings turned into the objects that do the work; built before any slide is opened.
+
+    Attributes:
+        settings: The settings.
+        segmenter: What finds tissue where no GeoJSON is given.
+        filters: What drops tiles.
+    """
+
+    settings: PreprocessSettings
+    segmenter: Segmenter
+    filters: tuple[TileFilter, ...]
+
+    @classmethod
+    def of(cls, settings: PreprocessSettings) -> "TilingPlan":
+        """Builds the plan, refusing settings that contradict each other.
+
+        Raises:
+            ConfigError: A setting is out of range or does not belong to the segmenter.
+        """
+        areas = {"min_area_um2": settings.min_area_um2, "max_hole_um2": settings.max_hole_um2}
+        given = {name: value for name, value in areas.items() if value is not None}
+        segmenter = make_segmenter(settings.segmenter, **given)
+        if settings.tissue_geojson is not None and not settings.tissue_geojson.is_dir():
+            raise ConfigError(
+                f"tissue_geojson {settings.tissue_geojson} is not a folder",
+                expected="a folder holding {slide_id}.geojson for every slide",
+            )
+        wanted: list[tuple[bool, TileFilter]] = [
+            (settings.drop_blank, BlankFilter()),
+            (settings.drop_penned, PenFilter()),
+            (settings.drop_blurred, BlurFilter()),
+        ]
+        return cls(settings, segmenter, tuple(f for switched_on, f in wanted if switched_on))
+
+    def geometry(self, slide: Slide) -> TileGeometry:
+        """How tiles lie on `slide`."""
+        return plan_tiles(
+            slide,
+            target_mpp=self.settings.target_mpp,
+            tile_size_px=self.settings.tile_size_px,
+            stride_px=self.settings.stride_px,
+            allow_upsampling=self.settings.allow_upsampling,
+        )
+
+    def drawn_tissue(self, slide: Slide, slide_id: str) -> Tissue | None:
+        """Tissue the user drew for this slide; None when the segmenter is to find it."""
+        if self.settings.tissue_geojson is None:
+            return None
+        path = self.settings.tissue_geojson / f"{slide_id}.geojson"
+        if not path.is_file():
+            raise SlideError(
+                f"there is no {path}",
+                expected="one GeoJSON per slide in tissue_geojson",
+                remedy="export the annotations of this slide from QuPath under that name",
+                slide=slide_id,
+            )
+        return tissue_from_geojson(slide, path)
+
+    def recipe(self, slide: Slide, geometry: TileGeometry, drawn: Tissue | None) -> Recipe:
+        """The recipe the tile set will carry, before tissue is searched for."""
+        return full_recipe(
+            geometry,
+            self.segmenter.recipe() if drawn is None else drawn.recipe,
+            icc=slide.icc_applied,
+            min_tissue_fraction=self.settings.min_tissue_fraction,
+            filters=self.filters,
+        )
+
+
+def _preprocess_slide(
+    row: SlideRow, layout: OutputLayout, plan: TilingPlan, overwrite: bool
+) -> Made:
+    path = layout.tiles(row.slide_id)
+    with open_slide(row.slide_path, mpp=row.mpp, icc=plan.settings.icc) as slide:
+        geometry = plan.geometry(slide)
+        drawn = plan.drawn_tissue(slide, row.slide_id)
+        recipe = plan.recipe(slide, geometry, drawn)
+        if not overwrite and existing_output(path, recipe, slide.fingerprint):
+            num_tiles = read_tile_set(path).num_tiles
+            return Made(path, f"{num_tiles} tiles", num_tiles, already=True)
+        tissue = drawn or find_tissue(slide, plan.segmenter)
+        tile_set, counts = choose_tiles(
+            slide,
+            tissue,
+            geometry,
+            slide_id=row.slide_id,
+            min_tissue_fraction=plan.settings.min_tissue_fraction,
+            filters=plan.filters,
+        )
+        _write_pictures(slide, tissue, tile_set, layout)
+    # Last, because this file is what says that the slide is done.
+    write_tile_set(path, tile_set)
+    return Made(path, str(counts), tile_set.num_tiles)
+
+
+def _write_pictures(slide: Slide, tissue: Tissue, tile_set: TileSet, layout: OutputLayout) -> None:
+    polygons = tissue_polygons(tissue)
+    check_output_folder(layout.tissue(tile_set.slide_id).parent)
+    write_geojson(layout.tissue(tile_set.slide_id), polygons)
+    picture = Image.fromarray(tissue_overlay(slide, polygons, tile_set))
+    with atomic_path(layout.overlay(tile_set.slide_id), slide=tile_set.slide_id) as temporary:
+        picture.save(temporary, format="JPEG", quality=JPEG_QUALITY)

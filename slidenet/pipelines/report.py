@@ -1,0 +1,120 @@
+"""What a run did to each slide: the status table people read and the `run.json` machines read."""
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from slidenet.core.provenance import software_version
+from slidenet.stores.atomic import atomic_path
+
+Status = Literal["done", "already done", "failed"]
+
+VERSIONED_PACKAGES = ("slidenet", "torch", "timm", "openslide-python", "h5py")
+
+
+@dataclass(frozen=True, slots=True)
+class SlideOutcome:
+    """What happened to one slide in one verb.
+
+    Attributes:
+        slide_id: The slide.
+        status: done, already done (the file on disk has the same identity), or failed.
+        detail: What was made, or why it failed, on one line.
+        num_tiles: Tiles handled, where the verb knows.
+        seconds: Wall time.
+        output: The file made, relative to the output folder.
+        traceback: Only for errors nobody foresaw.
+    """
+
+    slide_id: str
+    status: Status
+    detail: str
+    num_tiles: int | None = None
+    seconds: float = 0.0
+    output: str | None = None
+    traceback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """The outcomes of one verb over a cohort.
+
+    Attributes:
+        verb: preprocess, embed-tiles or embed-slides.
+        settings: The settings used, as plain values.
+        started: ISO time, UTC.
+        seconds: Wall time of the verb.
+        outcomes: One per slide, in manifest order.
+    """
+
+    verb: str
+    settings: Mapping[str, Any]
+    started: str
+    seconds: float
+    outcomes: Sequence[SlideOutcome]
+
+    @property
+    def failed(self) -> list[SlideOutcome]:
+        """The slides that failed."""
+        return [o for o in self.outcomes if o.status == "failed"]
+
+    @property
+    def exit_code(self) -> int:
+        """1 when a slide failed, else 0."""
+        return int(bool(self.failed))
+
+    def table(self) -> str:
+        """The status table printed at the end of a verb."""
+        rows = [("slide", "status", "tiles", "seconds", "detail")]
+        for o in self.outcomes:
+            tiles = "" if o.num_tiles is None else str(o.num_tiles)
+            rows.append((o.slide_id, o.status, tiles, f"{o.seconds:.1f}", o.detail))
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        lines = [
+            "  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[4]]).rstrip()
+            for row in rows
+        ]
+        lines.insert(1, "  ".join("-" * w for w in widths) + "  ------")
+        counts = {s: sum(o.status == s for o in self.outcomes) for s in _statuses()}
+        summary = ", ".join(f"{n} {status}" for status, n in counts.items() if n) or "no slides"
+        return "\n".join([*lines, f"{self.verb}: {summary} in {self.seconds:.1f} s"])
+
+
+def _statuses() -> tuple[Status, ...]:
+    return ("done", "already done", "failed")
+
+
+def utc_now() -> str:
+    """The present moment as an ISO string, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def write_run_report(path: Path, report: RunReport) -> None:
+    """Puts the verb's report into `run.json`, keeping the reports of the other verbs."""
+    try:
+        known = json.loads(path.read_text())
+        stages = dict(known["stages"])
+    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
+        stages = {}  # absent or not ours: a report is a log, and is written anew
+    stages[report.verb] = {
+        "settings": {k: _plain(v) for k, v in report.settings.items()},
+        "started": report.started,
+        "seconds": round(report.seconds, 3),
+        "num_failed": len(report.failed),
+        "slides": [asdict(outcome) for outcome in report.outcomes],
+    }
+    document = {
+        "python": platform.python_version(),
+        "versions": {name: software_version(name) for name in VERSIONED_PACKAGES},
+        "stages": stages,
+    }
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value

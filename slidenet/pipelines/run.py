@@ -1,0 +1,79 @@
+"""`slidenet run`: slides to slide embeddings, the three steps one after another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from slidenet.core.records import SlideRow
+from slidenet.pipelines.embed_slides import check_recipe, embed_slides_rows
+from slidenet.pipelines.embed_tiles import embed_tiles_rows
+from slidenet.pipelines.preprocess import preprocess_rows
+from slidenet.pipelines.report import RunReport
+from slidenet.pipelines.settings import (
+    EmbedSlidesSettings,
+    EmbedTilesSettings,
+    PreprocessSettings,
+)
+from slidenet.slides import SLIDE_SUFFIXES
+from slidenet.stores import read_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class CohortReport:
+    """The reports of the three steps.
+
+    Attributes:
+        stages: One report per step, in order.
+        out: The output folder.
+    """
+
+    stages: Sequence[RunReport]
+    out: Path
+
+    @property
+    def exit_code(self) -> int:
+        """1 when a slide failed in any step, else 0."""
+        return max(stage.exit_code for stage in self.stages)
+
+    def table(self) -> str:
+        """The status tables of the steps, and where everything lies."""
+        tables = "\n\n".join(stage.table() for stage in self.stages)
+        return f"{tables}\n\nEverything is in {self.out}; run.json says it for machines."
+
+
+def run(
+    slides: Path,
+    out: Path,
+    preprocess: PreprocessSettings = PreprocessSettings(),
+    embed_tiles: EmbedTilesSettings = EmbedTilesSettings(),
+    embed_slides: EmbedSlidesSettings = EmbedSlidesSettings(),
+    *,
+    overwrite: bool = False,
+) -> CohortReport:
+    """Slides to slide embeddings: preprocess, embed-tiles and embed-slides in one go.
+
+    A slide that fails in one step is left out of the next; the others go on.
+
+    Args:
+        slides: Manifest slides.csv, or a folder of slides.
+        out: Output folder.
+        preprocess: How tissue is found and cut into tiles.
+        embed_tiles: The tile encoder and how it runs.
+        embed_slides: The slide encoder or pooling.
+        overwrite: Replace outputs made with other settings.
+    """
+    check_recipe(embed_slides)  # a misspelt recipe must not surface after hours of encoding
+    rows = read_manifest(slides, suffixes=SLIDE_SUFFIXES)
+    stages = [preprocess_rows(rows, out, preprocess, overwrite=overwrite)]
+    rows = _without_failed(rows, stages[-1])
+    stages.append(embed_tiles_rows(rows, out, embed_tiles, overwrite=overwrite))
+    rows = _without_failed(rows, stages[-1])
+    stages.append(
+        embed_slides_rows(rows, out, embed_slides, encoder=embed_tiles.encoder, overwrite=overwrite)
+    )
+    return CohortReport(stages, out)
+
+
+def _without_failed(rows: list[SlideRow], report: RunReport) -> list[SlideRow]:
+    failed = {outcome.slide_id for outcome in report.failed}
+    return [row for row in rows if row.slide_id not in failed]

@@ -1,0 +1,87 @@
+"""The settings of every verb: one typed place that flags, YAML and Python share.
+
+Field names become flags (`target_mpp` -> `--target-mpp`), docstrings become their help. What can
+change numbers in a file goes into its recipe; the rest (batch size, readers, device) does not.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+SegmenterName = Literal["otsu", "saturation", "all"]
+
+
+@dataclass(frozen=True)
+class PreprocessSettings:
+    """How tissue is found and cut into tiles.
+
+    Args:
+        target_mpp: Resolution of the tiles, in microns per pixel.
+        tile_size_px: Side of a tile at target_mpp, in pixels.
+        stride_px: Step between tiles at target_mpp, in pixels; default: tile_size_px (no overlap).
+        segmenter: How tissue is found: otsu (luminance), saturation (HSV), or all (whole slide).
+        min_area_um2: Smallest piece of tissue kept, in square microns; default: the segmenter's.
+        max_hole_um2: Holes in tissue up to this area are filled, in square microns; default: the
+            segmenter's.
+        tissue_geojson: Folder of {slide_id}.geojson polygons (drawn or edited in QuPath), used
+            instead of the segmenter.
+        min_tissue_fraction: A tile is kept when at least this share of it is tissue.
+        drop_blank: Drop tiles that are nearly uniform background.
+        drop_blurred: Drop tiles that are out of focus.
+        drop_penned: Drop tiles covered by marker ink.
+        allow_upsampling: Accept slides coarser than target_mpp and enlarge their pixels.
+        icc: Apply the slide's embedded colour profile.
+    """
+
+    target_mpp: float = 0.5
+    tile_size_px: int = 256
+    stride_px: int | None = None
+    segmenter: SegmenterName = "otsu"
+    min_area_um2: float | None = None
+    max_hole_um2: float | None = None
+    tissue_geojson: Path | None = None
+    min_tissue_fraction: float = 0.1
+    drop_blank: bool = True
+    drop_blurred: bool = False
+    drop_penned: bool = False
+    allow_upsampling: bool = False
+    icc: bool = False
+
+
+@dataclass(frozen=True)
+class EmbedTilesSettings:
+    """How tiles become features.
+
+    Args:
+        encoder: Name of the tile encoder (`slidenet encoders` lists them), or timm/NAME.
+        weights: Local weights file of the encoder, instead of the hub or its cache.
+        precision: Arithmetic of the encoder: fp32, bf16 or fp16; default: the model's own.
+        feature_dtype: How features are stored.
+        batch_size: Tiles per forward pass.
+        num_readers: Threads that read tiles.
+        device: Where the encoder runs: auto, cpu, cuda or cuda:N.
+    """
+
+    encoder: str = "efficientnet_lite0"
+    weights: Path | None = None
+    precision: Literal["fp32", "bf16", "fp16"] | None = None
+    feature_dtype: Literal["float16", "float32"] = "float16"
+    batch_size: int = 64
+    num_readers: int = 2
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class EmbedSlidesSettings:
+    """How the features of a slide become one vector.
+
+    Args:
+        recipe: mean or mean_std (no weights needed), or a recipe of the LongNet slide encoder:
+            gigapath, gigapath-official, trident, stamp, slide2vec, lazyslide.
+        slide_weights: Local slide-encoder checkpoint, instead of the hub or its cache.
+        slide_device: Where the slide encoder runs: auto, cpu, cuda or cuda:N.
+    """
+
+    recipe: str = "mean"
+    slide_weights: Path | None = None
+    slide_device: str = "auto"

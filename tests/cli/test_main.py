@@ -1,0 +1,40 @@
+import subprocess
+import sys
+
+import pytest
+
+from slidenet.cli.main import VERBS, main
+
+FORBIDDEN = ("torch", "timm", "numpy", "h5py", "openslide", "jsonargparse", "lightning")
+
+
+def test_overview_lists_every_verb(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in VERBS)
+
+
+def test_help_and_import_load_nothing_heavy():
+    code = (
+        "import sys, slidenet\n"
+        "from slidenet.cli.main import main\n"
+        "main(['--help'])\n"
+        f"print([m for m in {FORBIDDEN!r} if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "[]"
+
+
+def test_unknown_verb_names_the_nearest(capsys):
+    assert main(["preproces"]) == 2
+    assert "did you mean preprocess?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert f"slidenet {verb}" in text
+    assert "--target_mpp" not in text  # flags are spelled with dashes

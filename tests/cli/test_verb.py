@@ -1,0 +1,80 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from slidenet.cli.main import Verb
+from slidenet.cli.verb import build_parser, parse_arguments
+
+VERB = Verb("unused:unused", "summary")
+
+
+@dataclass(frozen=True)
+class PaintSettings:
+    """How to paint.
+
+    Args:
+        num_coats: How many coats.
+        dry_run: Only say what would be done.
+        glossy: Shine.
+        template: A picture to follow.
+    """
+
+    num_coats: int = 2
+    dry_run: bool = False
+    glossy: bool = True
+    template: Path | None = None
+
+
+def paint(wall: Path, paint: PaintSettings = PaintSettings(), *, overwrite: bool = False) -> None:
+    """Paints a wall.
+
+    Args:
+        wall: The wall.
+        paint: How.
+        overwrite: Paint over what is there.
+    """
+
+
+def parse(*arguments):
+    return parse_arguments(build_parser("paint", VERB, paint), paint, list(arguments))
+
+
+def test_defaults_are_those_of_the_signature():
+    assert parse("--wall", "north") == {
+        "wall": Path("north"),
+        "paint": PaintSettings(),
+        "overwrite": False,
+    }
+
+
+def test_flags_are_spelled_with_dashes_and_booleans_need_no_value():
+    call = parse("--wall=north", "--num-coats", "3", "--dry-run", "--no-glossy", "--overwrite")
+    assert call["paint"] == PaintSettings(num_coats=3, dry_run=True, glossy=False)
+    assert call["overwrite"] is True
+
+
+def test_booleans_accept_a_value():
+    assert parse("--wall", "n", "--glossy", "false")["paint"].glossy is False
+
+
+def test_yaml_holds_any_flag_and_the_command_line_wins(tmp_path):
+    config = tmp_path / "paint.yaml"
+    config.write_text("wall: south\nnum_coats: 5\ntemplate: a.png\n")
+    call = parse("--config", str(config), "--num-coats", "4")
+    assert call["wall"] == Path("south")
+    assert call["paint"] == PaintSettings(num_coats=4, template=Path("a.png"))
+
+
+def test_a_misspelt_yaml_key_is_refused(tmp_path, capsys):
+    config = tmp_path / "paint.yaml"
+    config.write_text("wall: south\nnum_cats: 5\n")
+    with pytest.raises(SystemExit):
+        parse("--config", str(config))
+    assert "num_cats" in capsys.readouterr().err
+
+
+def test_wrong_type_is_refused_naming_the_flag(capsys):
+    with pytest.raises(SystemExit):
+        parse("--wall", "n", "--num-coats", "many")
+    assert "num-coats" in capsys.readouterr().err.replace("_", "-")
