@@ -1,0 +1,206 @@
+"""From tissue to the tiles of a slide."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from slidenet.core.errors import ConfigError, EmptyTissueError, PixelReadError
+from slidenet.core.provenance import Recipe
+from slidenet.core.records import TileGeometry, TileSet
+from slidenet.slides import Slide, plan_tiles, read_tile
+from slidenet.tiling.filters import BlankFilter, BoolArray, TileFilter, UInt8Array
+from slidenet.tiling.grid import CoordArray, grid, tissue_fractions
+from slidenet.tissue import Tissue
+
+TILING_VERSION = 1
+"""Raised when the same settings would choose other tiles."""
+
+BATCH_TILES = 64
+MIN_VIEW_PX = 16
+
+DEFAULT_FILTERS: tuple[TileFilter, ...] = (BlankFilter(),)
+
+
+@dataclass(frozen=True, slots=True)
+class TilingReport:
+    """How many tiles every step left.
+
+    Attributes:
+        in_grid: Tiles of the whole lattice.
+        on_tissue: Of these, tiles with enough tissue.
+        dropped: Tiles each filter dropped, by its name, in the order they were applied.
+        unreadable: Tiles no filter could read; they are kept, and the encoder records them.
+        kept: Tiles in the tile set.
+    """
+
+    in_grid: int
+    on_tissue: int
+    dropped: tuple[tuple[str, int], ...]
+    unreadable: int
+    kept: int
+
+    def __str__(self) -> str:
+        dropped = "".join(f", -{count} {name}" for name, count in self.dropped)
+        return f"{self.in_grid} in grid, {self.on_tissue} on tissue{dropped}, {self.kept} kept"
+
+
+def make_tile_set(
+    slide: Slide,
+    tissue: Tissue,
+    geometry: TileGeometry,
+    *,
+    slide_id: str,
+    min_tissue_fraction: float = 0.1,
+    filters: Sequence[TileFilter] = DEFAULT_FILTERS,
+) -> TileSet:
+    """The tiles of a slide; `choose_tiles` returns the counts as well."""
+    return choose_tiles(
+        slide,
+        tissue,
+        geometry,
+        slide_id=slide_id,
+        min_tissue_fraction=min_tissue_fraction,
+        filters=filters,
+    )[0]
+
+
+def choose_tiles(
+    slide: Slide,
+    tissue: Tissue,
+    geometry: TileGeometry,
+    *,
+    slide_id: str,
+    min_tissue_fraction: float = 0.1,
+    filters: Sequence[TileFilter] = DEFAULT_FILTERS,
+) -> tuple[TileSet, TilingReport]:
+    """The tiles of a slide that hold tissue and pass every filter.
+
+    Filters that look at a low resolution go first; among equals the given order holds. A tile
+    that cannot be read is kept, so that its loss is recorded once, by the tile encoder.
+
+    Args:
+        slide: The open slide.
+        tissue: Its tissue.
+        geometry: Its tiles, from `plan_tiles`.
+        slide_id: Id of the slide in the cohort.
+        min_tissue_fraction: Least share of a tile that is tissue, in [0, 1]. With 0 every tile
+            that touches tissue is kept.
+        filters: What to drop; a tile must pass all of them.
+
+    Returns:
+        The tile set, sorted by y, then x, and how many tiles every step left.
+
+    Raises:
+        EmptyTissueError: No tile is left.
+        SlideError: The slide is smaller than a tile.
+        ConfigError: `min_tissue_fraction` is no share.
+    """
+    if not 0 <= min_tissue_fraction <= 1:
+        raise ConfigError(
+            f"min_tissue_fraction = {min_tissue_fraction}", expected="a share between 0 and 1"
+        )
+    coords = grid(geometry, slide=slide_id)
+    in_grid = len(coords)
+    fraction = tissue_fractions(tissue, coords, geometry.tile_size_px * geometry.scale)
+    enough = (fraction >= np.float32(min_tissue_fraction)) & (fraction > 0)
+    coords, fraction = coords[enough], fraction[enough]
+    kept, dropped, unreadable = _filtered(slide, geometry, coords, filters)
+    report = TilingReport(in_grid, len(coords), dropped, unreadable, int(kept.sum()))
+    if not report.kept:
+        raise EmptyTissueError(
+            f"no tile is left ({report}); tissue covers {tissue.fraction:.2%} of the slide",
+            expected=f"tiles with at least {min_tissue_fraction:.0%} tissue that pass the filters",
+            remedy="lower min_tissue_fraction, drop a filter, or take another segmenter",
+            slide=slide_id,
+        )
+    tile_set = TileSet(
+        slide_id=slide_id,
+        slide_path=str(slide.path),
+        fingerprint=slide.fingerprint,
+        geometry=geometry,
+        coords=coords[kept],
+        tissue_fraction=fraction[kept],
+        recipe=tiling_recipe(
+            geometry,
+            tissue.recipe,
+            icc=slide.icc_applied,
+            min_tissue_fraction=min_tissue_fraction,
+            filters=filters,
+        ),
+    )
+    return tile_set, report
+
+
+def tiling_recipe(
+    geometry: TileGeometry,
+    tissue_recipe: Recipe,
+    *,
+    icc: bool,
+    min_tissue_fraction: float = 0.1,
+    filters: Sequence[TileFilter] = DEFAULT_FILTERS,
+) -> Recipe:
+    """The recipe a tile set will carry, known before a pixel is read; resume relies on it."""
+    return {
+        "tiling_version": TILING_VERSION,
+        "geometry": asdict(geometry),
+        "icc": icc,
+        "tissue": tissue_recipe,
+        "min_tissue_fraction": min_tissue_fraction,
+        "filters": [tile_filter.recipe() for tile_filter in filters],
+    }
+
+
+def _filtered(
+    slide: Slide, geometry: TileGeometry, coords: CoordArray, filters: Sequence[TileFilter]
+) -> tuple[BoolArray, tuple[tuple[str, int], ...], int]:
+    """Which tiles pass, how many each filter dropped, and how many could not be read."""
+    views = [(_view(slide, geometry, f.view_mpp), f) for f in filters]
+    views.sort(key=lambda pair: -pair[0].target_mpp)
+    kept = np.ones(len(coords), dtype=np.bool_)
+    unreadable = np.zeros(len(coords), dtype=np.bool_)
+    dropped: list[tuple[str, int]] = []
+    for view in dict.fromkeys(view for view, _ in views):
+        here = [tile_filter for its_view, tile_filter in views if its_view == view]
+        counts = [0] * len(here)
+        for index, tiles in _batches(slide, view, coords, kept, unreadable):
+            for number, tile_filter in enumerate(here):
+                passed = tile_filter.keep(tiles)
+                counts[number] += int((~passed).sum())
+                kept[index[~passed]] = False
+                index, tiles = index[passed], tiles[passed]
+        dropped += [(tile_filter.name, n) for tile_filter, n in zip(here, counts, strict=True)]
+    return kept, tuple(dropped), int(unreadable.sum())
+
+
+def _view(slide: Slide, geometry: TileGeometry, view_mpp: float | None) -> TileGeometry:
+    """The same squares of the slide at the resolution a filter looks at."""
+    side_um = geometry.tile_size_px * geometry.target_mpp
+    mpp = min(view_mpp or 0.0, side_um / MIN_VIEW_PX)
+    if mpp <= geometry.target_mpp:
+        return geometry
+    view_px = round(side_um / mpp)
+    return plan_tiles(slide, target_mpp=side_um / view_px, tile_size_px=view_px)
+
+
+def _batches(
+    slide: Slide,
+    view: TileGeometry,
+    coords: CoordArray,
+    kept: BoolArray,
+    unreadable: BoolArray,
+) -> Iterator[tuple[npt.NDArray[np.intp], UInt8Array]]:
+    """Pixels of the tiles still kept, with their indices; marks those that cannot be read."""
+    waiting = np.flatnonzero(kept)
+    for start in range(0, len(waiting), BATCH_TILES):
+        index: list[int] = []
+        tiles: list[UInt8Array] = []
+        for tile in waiting[start : start + BATCH_TILES]:
+            try:
+                tiles.append(read_tile(slide, view, (int(coords[tile, 0]), int(coords[tile, 1]))))
+                index.append(int(tile))
+            except PixelReadError:
+                unreadable[tile] = True
+        if tiles:
+            yield np.array(index, dtype=np.intp), np.stack(tiles)

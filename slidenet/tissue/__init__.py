@@ -1,0 +1,27 @@
+"""Floor 2: where the tissue of a slide is, as mask and as polygons."""
+
+from slidenet.tissue.geojson import read_geojson, tissue_from_geojson, write_geojson
+from slidenet.tissue.polygons import rasterize, tissue_polygons
+from slidenet.tissue.segmenters import (
+    AllSegmenter,
+    OtsuSegmenter,
+    SaturationSegmenter,
+    Segmenter,
+    make_segmenter,
+)
+from slidenet.tissue.tissue import Tissue, find_tissue
+
+__all__ = [
+    "AllSegmenter",
+    "OtsuSegmenter",
+    "SaturationSegmenter",
+    "Segmenter",
+    "Tissue",
+    "find_tissue",
+    "make_segmenter",
+    "rasterize",
+    "read_geojson",
+    "tissue_from_geojson",
+    "tissue_polygons",
+    "write_geojson",
+]

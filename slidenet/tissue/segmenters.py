@@ -1,0 +1,254 @@
+"""Segmenters: frozen settings that turn a low-resolution picture of a slide into a tissue mask.
+
+All lengths and areas are physical; pixels appear only after the picture's own resolution is known.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from slidenet.core.errors import ConfigError, EmptyTissueError
+from slidenet.core.provenance import Recipe
+from slidenet.core.registry import Registry
+from slidenet.slides import Slide
+from slidenet.tissue.cleaning import BoolArray, clean_mask, odd_kernel_px
+
+UInt8Array = npt.NDArray[np.uint8]
+
+MAX_SIDE_PX = 4096
+"""Longest side of the picture segmented; a larger slide is segmented at a coarser resolution."""
+
+
+class Segmenter(Protocol):
+    """Frozen settings with a way to find tissue."""
+
+    @property
+    def name(self) -> str:
+        """Name in the registry."""
+
+    def find(self, slide: Slide) -> BoolArray:
+        """Mask over the whole slide, bool (h, w), True = tissue."""
+
+    def recipe(self) -> Recipe:
+        """Name and settings."""
+
+
+@dataclass(frozen=True)
+class OtsuSegmenter:
+    """Tissue is what is darker than Otsu's threshold on luminance (mean of R, G and B).
+
+    The rule of Prov-GigaPath's preprocessing. Otsu always splits, so a split whose two sides
+    differ by less than `min_contrast` is noise and finds nothing. A slide that is tissue from
+    edge to edge is split into darker and lighter tissue: use "saturation" with a fixed
+    threshold, or "all", for such crops.
+
+    Smoothing and cleaning make one piece of what is one tissue (a tile of 256 px at 0.5 mpp has
+    16,384 square microns); set smooth_um, min_area_um2 and max_hole_um2 to 0 for the bare rule.
+
+    Attributes:
+        segment_mpp: Resolution of the picture, microns per pixel.
+        smooth_um: Standard deviation of the Gaussian smoothing of luminance; 0 turns it off.
+        min_contrast: Least difference of the two sides' mean luminance, grey levels of 255.
+        black_level: Pixels whose brightest channel is below this are scanner black (borders,
+            unscanned area), neither tissue nor part of the threshold; 0 turns this off.
+        min_area_um2: Smallest piece kept.
+        max_hole_um2: Largest hole filled.
+    """
+
+    name: ClassVar[str] = "otsu"
+    segment_mpp: float = 8.0
+    smooth_um: float = 12.0
+    min_contrast: float = 12.0
+    black_level: int = 20
+    min_area_um2: float = 4000.0
+    max_hole_um2: float = 16_000.0
+
+    def __post_init__(self) -> None:
+        _check_settings(self)
+
+    def find(self, slide: Slide) -> BoolArray:
+        """Mask over the whole slide, bool (h, w)."""
+        image, mpp = overview(slide, self.segment_mpp)
+        return self.mask(image, mpp, slide=slide.path.name)
+
+    def mask(self, image: UInt8Array, mpp: float, *, slide: str = "") -> BoolArray:
+        """Tissue mask (h, w) of an RGB picture uint8 (h, w, 3) at `mpp`."""
+        lit = ~_scanner_black(image, self.black_level)
+        # Black must not darken its surroundings through the smoothing.
+        luminance = np.where(lit, _rounded_mean(image), 255).astype(np.uint8)
+        if self.smooth_um > 0:
+            luminance = np.asarray(
+                cv2.GaussianBlur(luminance, (0, 0), self.smooth_um / mpp), dtype=np.uint8
+            )
+        threshold = _otsu(luminance[lit], self.min_contrast, "luminance", self.name, slide)
+        return clean_mask(
+            lit & (luminance <= threshold),
+            pixel_area_um2=mpp * mpp,
+            min_area_um2=self.min_area_um2,
+            max_hole_um2=self.max_hole_um2,
+        )
+
+    def recipe(self) -> Recipe:
+        """Name and settings."""
+        return {"segmenter": self.name, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class SaturationSegmenter:
+    """Tissue is what is coloured: HSV saturation, smoothed, thresholded, closed, cleaned.
+
+    Grey dust, glass edges and black borders are not coloured; pale fat is tissue only where its
+    membranes close.
+
+    Attributes:
+        segment_mpp: Resolution of the picture, microns per pixel.
+        threshold: Least saturation of tissue, of 255; None lets Otsu choose it per slide.
+        min_contrast: With Otsu only: least difference of the two sides' mean saturation.
+        black_level: Pixels whose brightest channel is below this are scanner black.
+        median_um: Diameter of the median filter that removes speckle.
+        closing_um: Diameter of the closing that joins neighbouring pieces.
+        min_area_um2: Smallest piece kept.
+        max_hole_um2: Largest hole filled.
+    """
+
+    name: ClassVar[str] = "saturation"
+    segment_mpp: float = 8.0
+    threshold: int | None = None
+    min_contrast: float = 12.0
+    black_level: int = 20
+    median_um: float = 24.0
+    closing_um: float = 40.0
+    min_area_um2: float = 20_000.0
+    max_hole_um2: float = 20_000.0
+
+    def __post_init__(self) -> None:
+        _check_settings(self)
+
+    def find(self, slide: Slide) -> BoolArray:
+        """Mask over the whole slide, bool (h, w)."""
+        image, mpp = overview(slide, self.segment_mpp)
+        return self.mask(image, mpp, slide=slide.path.name)
+
+    def mask(self, image: UInt8Array, mpp: float, *, slide: str = "") -> BoolArray:
+        """Tissue mask (h, w) of an RGB picture uint8 (h, w, 3) at `mpp`."""
+        lit = ~_scanner_black(image, self.black_level)
+        saturation = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)[:, :, 1]
+        # The saturation of near-black is noise; it must not leak out through the median.
+        saturation = np.where(lit, saturation, 0).astype(np.uint8)
+        smooth = np.asarray(
+            cv2.medianBlur(saturation, odd_kernel_px(self.median_um, mpp)), dtype=np.uint8
+        )
+        threshold = self.threshold
+        if threshold is None:
+            threshold = 1 + _otsu(smooth[lit], self.min_contrast, "saturation", self.name, slide)
+        return clean_mask(
+            lit & _closed(smooth >= threshold, odd_kernel_px(self.closing_um, mpp)),
+            pixel_area_um2=mpp * mpp,
+            min_area_um2=self.min_area_um2,
+            max_hole_um2=self.max_hole_um2,
+        )
+
+    def recipe(self) -> Recipe:
+        """Name and settings."""
+        return {"segmenter": self.name, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class AllSegmenter:
+    """The whole slide counts as tissue; needs neither pixels nor an mpp."""
+
+    name: ClassVar[str] = "all"
+
+    def find(self, slide: Slide) -> BoolArray:
+        """One mask pixel that covers the slide."""
+        return np.ones((1, 1), dtype=np.bool_)
+
+    def recipe(self) -> Recipe:
+        """The name; there are no settings."""
+        return {"segmenter": self.name}
+
+
+SEGMENTERS: Registry[type[OtsuSegmenter] | type[SaturationSegmenter] | type[AllSegmenter]] = (
+    Registry("segmenter")
+)
+for _kind in (OtsuSegmenter, SaturationSegmenter, AllSegmenter):
+    SEGMENTERS.add(_kind.name, _kind)
+
+
+def make_segmenter(name: str, **settings: Any) -> Segmenter:
+    """The segmenter `name` with `settings`; its recipe is known before a slide is read.
+
+    Raises:
+        UnknownNameError: No segmenter of that name.
+        ConfigError: A setting it does not have, or out of range.
+    """
+    kind = SEGMENTERS[name]
+    known = [field.name for field in fields(kind)]
+    for setting in settings:
+        if setting not in known:
+            raise ConfigError(
+                f"the segmenter {name!r} has no setting {setting!r}",
+                expected=f"some of {', '.join(known)}" if known else "no settings",
+            )
+    return kind(**settings)
+
+
+def overview(slide: Slide, target_mpp: float) -> tuple[UInt8Array, float]:
+    """A picture of the whole slide at about `target_mpp`, never upsampled, and its true mpp."""
+    slide_mpp = slide.slide_mpp.value
+    longest = max(slide.level_dimensions[0])
+    wanted = round(longest * slide_mpp / max(target_mpp, slide_mpp))
+    image = slide.thumbnail(min(max(wanted, 1), MAX_SIDE_PX))
+    return image, slide_mpp * longest / max(image.shape[:2])
+
+
+def _rounded_mean(image: UInt8Array) -> UInt8Array:
+    return np.asarray((image.sum(axis=2, dtype=np.uint16) + 1) // 3, dtype=np.uint8)
+
+
+def _scanner_black(image: UInt8Array, black_level: int) -> BoolArray:
+    """Black and its one-pixel rim, where resampling mixes it with its surroundings."""
+    black = (image.max(axis=2) < black_level).astype(np.uint8)
+    return np.asarray(cv2.dilate(black, np.ones((3, 3), np.uint8))) > 0
+
+
+def _otsu(values: UInt8Array, min_contrast: float, what: str, segmenter: str, slide: str) -> int:
+    """Otsu's threshold (the last value of the lower side), refused where the split is noise."""
+    contrast = 0.0
+    if values.size:
+        found, _ = cv2.threshold(
+            np.ascontiguousarray(values.reshape(-1, 1)), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU
+        )
+        threshold = int(found)
+        lower, upper = values[values <= threshold], values[values > threshold]
+        if lower.size and upper.size:
+            contrast = float(upper.mean() - lower.mean())
+            if contrast >= min_contrast:
+                return threshold
+    raise EmptyTissueError(
+        f"the segmenter {segmenter!r} found no tissue: {what} differs by {contrast:.1f} of 255 "
+        "between the two sides of Otsu's threshold",
+        expected=f"at least min_contrast = {min_contrast:g}",
+        remedy="look at the slide; if it does hold tissue, lower min_contrast, take another "
+        "segmenter, draw the tissue in QuPath and pass its GeoJSON, or use the segmenter 'all'",
+        slide=slide,
+    )
+
+
+def _closed(mask: BoolArray, kernel_px: int) -> BoolArray:
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (kernel_px, kernel_px))
+    return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, kernel)) > 0
+
+
+def _check_settings(segmenter: OtsuSegmenter | SaturationSegmenter) -> None:
+    for field in fields(segmenter):
+        value = getattr(segmenter, field.name)
+        least = "above 0" if field.name == "segment_mpp" else "at least 0"
+        if value is not None and (value < 0 or (value == 0 and least == "above 0")):
+            raise ConfigError(
+                f"the segmenter {segmenter.name!r} was given {field.name} = {value}",
+                expected=f"{field.name} {least}",
+            )

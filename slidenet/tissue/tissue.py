@@ -1,0 +1,74 @@
+"""The tissue of a slide as a mask, and the call that finds it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from slidenet.core.errors import EmptyTissueError
+from slidenet.core.provenance import Recipe
+from slidenet.slides import Slide
+from slidenet.tissue.segmenters import Segmenter, make_segmenter
+
+
+@dataclass(frozen=True, eq=False)
+class Tissue:
+    """Where the tissue of a slide is.
+
+    Attributes:
+        mask: bool (h, w), True = tissue; covers the whole slide; read-only.
+        downsample_xy: Level-0 pixels per mask pixel, (x, y); exact, so slightly different per axis.
+        recipe: Every setting that chose the mask.
+    """
+
+    mask: npt.NDArray[np.bool_]
+    downsample_xy: tuple[float, float]
+    recipe: Recipe
+
+    def __post_init__(self) -> None:
+        assert self.mask.dtype == np.bool_
+        assert self.mask.ndim == 2
+        frozen = self.mask.copy()
+        frozen.flags.writeable = False
+        object.__setattr__(self, "mask", frozen)
+
+    @property
+    def fraction(self) -> float:
+        """Share of the slide that is tissue, in [0, 1]."""
+        return float(self.mask.mean())
+
+
+def find_tissue(slide: Slide, segmenter: str | Segmenter = "otsu", **settings: Any) -> Tissue:
+    """Finds tissue on a low-resolution picture of the slide.
+
+    Args:
+        slide: An open slide.
+        segmenter: "otsu", "saturation", "all", or a segmenter made earlier.
+        **settings: Fields of that segmenter, by name; only together with a name.
+
+    Raises:
+        EmptyTissueError: Nothing on the slide passes for tissue.
+        MissingMppError: The segmenter works in microns and the slide has no mpp.
+        UnknownNameError: No segmenter of that name.
+        ConfigError: A setting is unknown or out of range.
+    """
+    chosen = make_segmenter(segmenter, **settings) if isinstance(segmenter, str) else segmenter
+    assert isinstance(segmenter, str) or not settings, "settings go with a name"
+    mask = chosen.find(slide)
+    if not mask.any():
+        raise EmptyTissueError(
+            f"the segmenter {chosen.name!r} found tissue only in spots under its minimum area",
+            expected="some tissue",
+            remedy="lower min_area_um2, take another segmenter, draw the tissue in QuPath and "
+            "pass its GeoJSON, or use the segmenter 'all'",
+            slide=slide.path.name,
+        )
+    return tissue_on(slide, mask, chosen.recipe())
+
+
+def tissue_on(slide: Slide, mask: npt.NDArray[np.bool_], recipe: Recipe) -> Tissue:
+    """A mask that covers the whole slide, with the scale that follows from the two sizes."""
+    width, height = slide.level_dimensions[0]
+    rows, columns = mask.shape
+    return Tissue(mask, (width / columns, height / rows), recipe)
