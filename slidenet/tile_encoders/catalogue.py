@@ -1,0 +1,42 @@
+"""Names to specs. A family is any module in `families/`: adding a model touches one file there."""
+
+import importlib
+import pkgutil
+
+from slidenet.core.registry import Registry
+from slidenet.tile_encoders import families
+from slidenet.tile_encoders.spec import TileEncoderSpec
+
+DEFAULT_TILE_ENCODER = "efficientnet_lite0"
+TIMM_PREFIX = "timm/"
+
+
+def _collect() -> Registry[TileEncoderSpec]:
+    registry: Registry[TileEncoderSpec] = Registry("tile encoder")
+    for module_info in sorted(pkgutil.iter_modules(families.__path__), key=lambda m: m.name):
+        module = importlib.import_module(f"{families.__name__}.{module_info.name}")
+        for spec in module.SPECS:
+            registry.add(spec.name, spec)
+    return registry
+
+
+TILE_ENCODERS = _collect()
+
+
+def list_tile_encoders() -> list[str]:
+    """Names of the tile encoders slidenet knows by itself, sorted."""
+    return list(TILE_ENCODERS)
+
+
+def get_spec(name: str) -> TileEncoderSpec:
+    """The spec of a known encoder, or of any timm model as `timm/<architecture>[.<tag>]`.
+
+    Raises:
+        UnknownNameError: Nobody carries this name; the nearest ones are proposed.
+    """
+    if name.startswith(TIMM_PREFIX):
+        # Imported here: timm brings torch, which listing the specs must not.
+        from slidenet.tile_encoders.timm_models import timm_spec
+
+        return timm_spec(name.removeprefix(TIMM_PREFIX))
+    return TILE_ENCODERS[name]

@@ -1,0 +1,259 @@
+"""The tile encoder: uint8 tiles in, float32 features out, with an identity."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from slidenet.core.errors import EncoderError
+from slidenet.core.provenance import Recipe
+from slidenet.core.units import Mpp
+from slidenet.tile_encoders.spec import (
+    DEFAULT_TARGET_MPP,
+    DEFAULT_TILE_SIZE_PX,
+    InputTransform,
+    Pooling,
+    Precision,
+    TileEncoderSpec,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+class TileEncoder:
+    """A module with its preprocessing, pooling, precision and identity.
+
+    Made by `load_tile_encoder` or `TileEncoder.from_module`, not directly.
+
+    Args:
+        spec: What the module is and how it is fed.
+        module: The module with its weights; put in eval mode, frozen and moved to `device`.
+        weights_sha256: Digest of its weights.
+        weights_source: Where the weights came from, for people; not part of the identity.
+        device: "cpu", "cuda", "cuda:1", "mps", or "auto" for the best one present.
+        precision: None takes the spec's precision on accelerators and fp32 on the CPU.
+
+    Attributes:
+        spec: As given.
+        module: As given.
+        device: Where the module lies.
+        precision: The precision in use.
+        weights_sha256: As given.
+        weights_source: As given.
+    """
+
+    def __init__(
+        self,
+        spec: TileEncoderSpec,
+        module: "nn.Module",
+        *,
+        weights_sha256: str,
+        weights_source: str,
+        device: "str | torch.device" = "cpu",
+        precision: Precision | None = None,
+    ) -> None:
+        from slidenet.tile_encoders.transforms import make_transform
+
+        self.spec = spec
+        self.device = resolve_device(device)
+        self.precision = resolve_precision(spec, self.device, precision)
+        self.weights_sha256 = weights_sha256
+        self.weights_source = weights_source
+        self.module = module.eval().requires_grad_(False).to(self.device)
+        self._transform = make_transform(spec.transform)
+
+    @classmethod
+    def from_module(
+        cls,
+        module: "nn.Module",
+        *,
+        name: str,
+        transform: InputTransform | None = None,
+        pooling: Pooling = "model",
+        device: "str | torch.device" = "cpu",
+        precision: Precision = "fp32",
+        tile_size_px: int = DEFAULT_TILE_SIZE_PX,
+        target_mpp: Mpp = DEFAULT_TARGET_MPP,
+    ) -> "TileEncoder":
+        """Wraps any module that turns (B, 3, H, W) float images into features.
+
+        The identity holds `name` and a digest of the state dict. It cannot see code: give another
+        name to another `forward` over the same weights.
+
+        Args:
+            module: The module, with its weights.
+            name: Name in the identity.
+            transform: Preprocessing; the default resizes to 224 px with ImageNet statistics.
+            pooling: "model" for a module that returns (B, D); the token poolings for timm vision
+                transformers.
+            device: Where to run.
+            precision: Autocast precision.
+            tile_size_px: Side of the tiles the module expects.
+            target_mpp: Resolution the module expects.
+
+        Raises:
+            EncoderError: The module does not return one vector per tile.
+        """
+        from slidenet.tile_encoders.architecture import output_dim_of
+        from slidenet.tile_encoders.checkpoints import digest_of_state
+
+        transform = transform or InputTransform()
+        spec = TileEncoderSpec(
+            name=name,
+            architecture=f"{type(module).__module__}.{type(module).__qualname__}",
+            weights=None,
+            output_dim=0,
+            licence="unknown",
+            citation="",
+            transform=transform,
+            pooling=pooling,
+            precision=precision,
+            tile_size_px=tile_size_px,
+            target_mpp=target_mpp,
+        )
+        target = resolve_device(device)
+        module = module.eval().to(target)
+        dim = output_dim_of(module, transform.input_px, pooling, str(target))
+        return cls(
+            replace(spec, output_dim=dim),
+            module,
+            weights_sha256=digest_of_state(module.state_dict()),
+            weights_source="given module",
+            device=target,
+            precision=precision,
+        )
+
+    @property
+    def feature_dim(self) -> int:
+        """Length of a feature vector."""
+        return self.spec.output_dim
+
+    def encode(self, tiles: "Tensor") -> "Tensor":
+        """Features of a batch of tiles.
+
+        Args:
+            tiles: uint8 (B, 3, H, W), RGB, of any size; preprocessing happens here.
+
+        Returns:
+            float32 (B, feature_dim) on the CPU.
+
+        Raises:
+            EncoderError: `tiles` are not uint8 RGB, or a feature is not finite.
+        """
+        import torch
+
+        _check_tiles(tiles)
+        if len(tiles) == 0:
+            return torch.empty(0, self.feature_dim)
+        features = self._run(tiles).float().cpu()
+        if not torch.isfinite(features).all():
+            bad = (~torch.isfinite(features).all(dim=1)).sum().item()
+            raise EncoderError(
+                f"{bad} of {len(tiles)} feature vectors of {self.spec.name!r} are not finite "
+                f"in {self.precision}",
+                expected="finite features",
+                remedy="use precision bf16 or fp32"
+                if self.precision == "fp16"
+                else "check the weights file; its numbers are broken",
+            )
+        return features
+
+    def _run(self, tiles: "Tensor") -> "Tensor":
+        import torch
+
+        from slidenet.tile_encoders.architecture import features_of
+
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
+        with torch.inference_mode():
+            images = self._transform(tiles.to(self.device, non_blocking=True))
+            with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
+                features = features_of(self.module, images, self.spec.pooling)
+        assert features.shape == (len(tiles), self.feature_dim), (
+            f"{self.spec.name}: spec says {self.feature_dim}, module gives {tuple(features.shape)}"
+        )
+        return features
+
+    def identity(self) -> Recipe:
+        """Everything that decides the numbers, JSON-able; equal identities, equal features."""
+        return {
+            "encoder": self.spec.name,
+            "architecture": self.spec.architecture,
+            "arguments": dict(self.spec.arguments),
+            "weights_sha256": self.weights_sha256,
+            "transform": self.spec.transform.recipe(),
+            "pooling": self.spec.pooling,
+            "precision": self.precision,
+            "feature_dim": self.feature_dim,
+        }
+
+    def __repr__(self) -> str:
+        return (
+            f"TileEncoder({self.spec.name!r}, {self.feature_dim}-d, {self.precision} on "
+            f"{self.device}, weights from {self.weights_source})"
+        )
+
+
+def resolve_device(device: "str | torch.device") -> "torch.device":
+    """The device meant, checked to exist here.
+
+    Raises:
+        EncoderError: This machine has no such device.
+    """
+    import torch
+
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if device == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise EncoderError(
+            f"there is no kind of device {device!r}", expected="auto, cpu, cuda, cuda:N or mps"
+        ) from error
+    present = {"cpu": True, "cuda": cuda, "mps": mps}.get(found.type, False)
+    if found.type == "cuda" and present and found.index is not None:
+        present = found.index < torch.cuda.device_count()
+    if not present:
+        raise EncoderError(
+            f"device {str(device)!r} is not available here",
+            expected=f"one of cpu{', cuda' if cuda else ''}{', mps' if mps else ''}",
+            remedy="run with device cpu, or install a torch build for this accelerator",
+        )
+    return found
+
+
+def resolve_precision(
+    spec: TileEncoderSpec, device: "torch.device", asked: Precision | None
+) -> Precision:
+    """The precision to run in: the one asked for, else the spec's, which on the CPU is fp32.
+
+    Raises:
+        EncoderError: An unknown precision, or fp16 on the CPU.
+    """
+    if asked is None:
+        return "fp32" if device.type == "cpu" else spec.precision
+    if asked not in ("fp32", "bf16", "fp16"):
+        raise EncoderError(f"unknown precision {asked!r}", expected="fp32, bf16 or fp16")
+    if asked == "fp16" and device.type == "cpu":
+        raise EncoderError(
+            f"precision fp16 for {spec.name!r} on the CPU",
+            expected="fp32 or bf16 on the CPU, whose fp16 kernels are slow or missing",
+            remedy="use precision bf16 (fast) or fp32 (exact), or run on a GPU",
+        )
+    return asked
+
+
+def _check_tiles(tiles: object) -> None:
+    import torch
+
+    if not isinstance(tiles, torch.Tensor):
+        found = type(tiles).__name__
+    elif tiles.dtype != torch.uint8 or tiles.ndim != 4 or tiles.shape[1] != 3:
+        found = f"{str(tiles.dtype).removeprefix('torch.')} of shape {tuple(tiles.shape)}"
+    else:
+        return
+    raise EncoderError(
+        f"tiles are {found}",
+        expected="a uint8 tensor (B, 3, H, W) of RGB pixels",
+        remedy="torch.from_numpy(tiles).permute(0, 3, 1, 2) for arrays (B, H, W, 3)",
+    )
