@@ -1,0 +1,106 @@
+"""A slide encoder with its weights and its recipe: what users and pipelines hold."""
+
+import contextlib
+
+import torch
+from torch import Tensor, nn
+
+from slidenet.core.provenance import Recipe
+from slidenet.slide_encoders.checkpoint import weights_digest
+from slidenet.slide_encoders.longnet import LongNetViT
+from slidenet.slide_encoders.recipes import EmbeddingRecipe, Precision
+
+_AUTOCAST = {"autocast-float16": torch.float16, "autocast-bfloat16": torch.bfloat16}
+
+
+class SlideEncoder(nn.Module):
+    """Features and cells in, one embedding per slide out, as a named recipe says.
+
+    Args:
+        name: Of the weights, for the record.
+        net: The network with its weights.
+        recipe: Pooling, state, frame, precision.
+        precision: Replaces the recipe's; recorded.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        net: LongNetViT,
+        recipe: EmbeddingRecipe,
+        *,
+        precision: Precision | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.recipe = recipe
+        self.precision: Precision = precision or recipe.precision
+        self._digest: str | None = None
+        self.net = net
+        if self.precision == "float16":
+            self._digest = weights_digest(net.state_dict())  # of the weights as they were loaded
+            self.net = net.half()
+        self.eval()
+
+    @property
+    def embedding_dim(self) -> int:
+        """Length of an embedding."""
+        return self.net.config.embed_dim
+
+    def forward(self, features: Tensor, grid_xy: Tensor, mask: Tensor | None = None) -> Tensor:
+        """One embedding per slide, by the recipe.
+
+        Args:
+            features: Tile features (B, L, F).
+            grid_xy: int64 (B, L, 2), cells of `recipe.grid_cells`.
+            mask: Bool (B, L), True = real tile; a masked tile is as good as absent.
+
+        Returns:
+            float32 (B, D).
+
+        Raises:
+            EncoderError: For features or masks that do not fit, NaN features, slides without tile.
+            CoordinateError: For cells beyond the lattice.
+        """
+        with self._casting(features):
+            embedding: Tensor = self.net(
+                features, grid_xy, mask, pooling=self.recipe.pooling, state=self.recipe.state
+            )
+        return embedding.float()
+
+    def states(self, features: Tensor, grid_xy: Tensor, mask: Tensor | None = None) -> list[Tensor]:
+        """All states before any norm: (B, 1 + L, D) each, 0 = embeddings, i = after block i.
+
+        Args and errors as `forward`; masked tiles are zero.
+        """
+        with self._casting(features):
+            return self.net.states(features, grid_xy, mask)
+
+    def identity(self) -> Recipe:
+        """What made an embedding, as JSON: name, weights, recipe, precision, attention.
+
+        The digest of the weights is taken at the first call and kept: wrap trained weights anew.
+        """
+        config = self.net.config
+        if self._digest is None:
+            self._digest = weights_digest(self.net.state_dict())
+        return {
+            "name": self.name,
+            "weights": self._digest,
+            "recipe": self.recipe.identity(),
+            "precision": self.precision,
+            "attention": config.attention,
+            "attention_settings": {k: _plain(v) for k, v in config.pattern_settings().items()},
+        }
+
+    def _casting(self, features: Tensor) -> contextlib.AbstractContextManager[object]:
+        dtype = _AUTOCAST.get(self.precision)
+        if dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(features.device.type, dtype=dtype)
+
+
+def _plain(value: object) -> str | int | float | bool | list[int] | None:
+    if isinstance(value, tuple):
+        return [int(v) for v in value]
+    return value if isinstance(value, str | int | float | bool) or value is None else str(value)

@@ -1,0 +1,137 @@
+"""Slide embeddings without weights: mean, and mean beside standard deviation, of tile features."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from slidenet.core.errors import EncoderError
+from slidenet.core.provenance import Recipe
+from slidenet.core.registry import Registry
+
+
+def mean(features: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean over tiles.
+
+    Args:
+        features: (B, L, D).
+        mask: Bool (B, L), True = real.
+
+    Returns:
+        float32 (B, D), accumulated in float64.
+
+    Raises:
+        EncoderError: If a slide has no real tile, or the shapes do not fit.
+    """
+    values, counts = _real_values(features, mask)
+    return (values.sum(dim=1) / counts).float()
+
+
+def mean_std(features: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean and population standard deviation over tiles, side by side.
+
+    Args:
+        features: (B, L, D).
+        mask: Bool (B, L), True = real.
+
+    Returns:
+        float32 (B, 2 D), accumulated in float64. A single tile has deviation 0.
+
+    Raises:
+        EncoderError: If a slide has no real tile, or the shapes do not fit.
+    """
+    values, counts = _real_values(features, mask)
+    centre = values.sum(dim=1) / counts
+    offsets = values - centre[:, None]
+    if mask is not None:
+        offsets = offsets.masked_fill(~mask[..., None], 0.0)
+    variance = offsets.square().sum(dim=1) / counts
+    return torch.cat([centre, variance.sqrt()], dim=1).float()
+
+
+def _real_values(features: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Features in float64 with zeros in the padding, and the number of tiles (B, 1)."""
+    check_features(features, mask)
+    values = features.double()
+    if mask is None:
+        return values, values.new_full((len(values), 1), values.shape[1])
+    return values.masked_fill(~mask[..., None], 0.0), mask.sum(dim=1, keepdim=True).double()
+
+
+def check_features(features: Tensor, mask: Tensor | None, feature_dim: int | None = None) -> None:
+    """Refuses features that are not (B, L, D) floats with at least one real, finite tile a slide.
+
+    Args:
+        features: (B, L, D).
+        mask: Bool (B, L), True = real; what padding holds does not matter.
+        feature_dim: The D an encoder takes, or None for any.
+
+    Raises:
+        EncoderError: Naming what was found.
+    """
+    if features.ndim != 3 or not features.is_floating_point():
+        raise EncoderError(
+            f"features are {features.dtype} of shape {tuple(features.shape)}",
+            expected="floats of shape (B, L, D): slides, tiles, feature length",
+            remedy="add the batch axis with features[None]",
+        )
+    if feature_dim is not None and features.shape[2] != feature_dim:
+        raise EncoderError(
+            f"features have length {features.shape[2]}",
+            expected=f"{feature_dim}, what this slide encoder was built for",
+            remedy="use features of the tile encoder it was trained with, or build a "
+            f"slide encoder with feature_dim={features.shape[2]}",
+        )
+    if mask is not None and (mask.dtype != torch.bool or mask.shape != features.shape[:2]):
+        raise EncoderError(
+            f"the mask is {mask.dtype} of shape {tuple(mask.shape)}",
+            expected=f"bool of shape {tuple(features.shape[:2])}, True = real tile",
+        )
+    bad_tiles = ~features.isfinite().all(dim=-1)
+    empty = features.new_full((len(features),), features.shape[1] == 0, dtype=torch.bool)
+    if mask is not None:
+        bad_tiles, empty = bad_tiles & mask, ~mask.any(dim=1)
+    if empty.any():
+        raise EncoderError(
+            f"slide {int(empty.nonzero()[0])} of the batch has no real tile",
+            expected="at least one tile; the embedding of nothing is undefined",
+        )
+    if bad_tiles.any():
+        slide, tile = (int(i) for i in bad_tiles.nonzero()[0])
+        raise EncoderError(
+            f"{int(bad_tiles.sum())} tiles have NaN or infinite features (first: tile {tile} of "
+            f"slide {slide} of the batch)",
+            expected="finite features",
+            remedy="re-encode those tiles, or mask them out",
+        )
+
+
+POOLINGS: Registry[Callable[[Tensor, Tensor | None], Tensor]] = Registry("parameter-free pooling")
+POOLINGS.add("mean", mean)
+POOLINGS.add("mean_std", mean_std)
+
+
+class PoolingEncoder(nn.Module):
+    """A slide encoder without parameters, with the interface of those that have some.
+
+    Args:
+        name: "mean" or "mean_std".
+
+    Raises:
+        UnknownNameError: For any other name.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self._pool = POOLINGS[name]
+
+    def forward(
+        self, features: Tensor, grid_xy: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """(B, L, D) -> (B, D) or (B, 2 D); positions play no part."""
+        return self._pool(features, mask)
+
+    def identity(self) -> Recipe:
+        """What made an embedding, as JSON."""
+        return {"name": self.name, "version": 1, "weights": "none"}
