@@ -5,7 +5,7 @@ from slidenet.slides.formats import FLAT_SUFFIXES, SLIDE_SUFFIXES
 from slidenet.slides.geometry import choose_level, plan_tiles
 from slidenet.slides.opening import open_slide
 from slidenet.slides.reader import Slide
-from slidenet.slides.tiles import read_tile, read_tiles
+from slidenet.slides.tiles import read_tile
 
 __all__ = [
     "FLAT_SUFFIXES",
@@ -16,5 +16,4 @@ __all__ = [
     "open_slide",
     "plan_tiles",
     "read_tile",
-    "read_tiles",
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 from PIL import Image, ImageCms
 
@@ -57,14 +58,21 @@ def to_rgb(
     Returns:
         uint8 (height, width, 3), C-contiguous, writeable.
     """
-    stored = image.convert("RGB")
-    if transform is not None:
-        ImageCms.applyTransform(stored, transform, inPlace=True)
-    rgb = np.array(stored)
-    if image.mode == "RGBA":
-        alpha = np.asarray(image)[..., 3]
-        if alpha.size and alpha.min() < 255:
-            weight = alpha[..., None].astype(np.uint16)
-            blended = rgb * weight + np.array(background, np.uint16) * (255 - weight)
-            rgb = ((blended + 127) // 255).astype(np.uint8)
-    return rgb
+    if transform is None and image.mode == "RGBA":
+        rgb = np.asarray(cv2.cvtColor(np.asarray(image), cv2.COLOR_RGBA2RGB), dtype=np.uint8)
+    else:
+        stored = image.convert("RGB")
+        if transform is not None:
+            ImageCms.applyTransform(stored, transform, inPlace=True)
+        rgb = np.array(stored)
+    return _over(rgb, image, background) if image.mode == "RGBA" else rgb
+
+
+def _over(rgb: Pixels, image: Image.Image, background: RGB) -> Pixels:
+    """`rgb` laid over the background by the alpha channel of `image`."""
+    alpha = np.asarray(image)[..., 3]
+    if alpha.min() == 255:
+        return rgb
+    weight = alpha[..., None].astype(np.uint16)
+    blended = rgb * weight + np.array(background, np.uint16) * (255 - weight)
+    return ((blended + 127) // 255).astype(np.uint8)

@@ -70,7 +70,7 @@ def choose_level(
         )
     level = max(fine_enough, key=lambda i: mpps[i]) if fine_enough else 0
     read_mpp = mpps[level]
-    if abs(read_mpp / target_mpp - 1) <= mpp_tolerance:
+    if target_mpp * (1 - mpp_tolerance) <= read_mpp <= limit:
         return LevelChoice(level, Mpp(read_mpp), tile_size_px)
     return LevelChoice(level, Mpp(read_mpp), max(1, round(tile_size_px * target_mpp / read_mpp)))
 

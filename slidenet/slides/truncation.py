@@ -40,7 +40,9 @@ def find_truncation(path: Path, *, strips: bool = False) -> str | None:
                 return f"a TIFF directory should lie at byte {offset}, the file ends at {size}"
             directory = layout.read_directory(file, offset)
             if directory is None:
-                return f"the TIFF directory at byte {offset} is cut off, the file ends at {size}"
+                return (
+                    f"the TIFF directory at byte {offset} cannot be read, the file ends at {size}"
+                )
             tags, offset = directory
             pairs = [(_TILE_OFFSETS, _TILE_BYTE_COUNTS)]
             pairs += [(_STRIP_OFFSETS, _STRIP_BYTE_COUNTS)] if strips else []

@@ -1,0 +1,158 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from slidenet.core.errors import MissingMppError, UnreadableSlideError
+from slidenet.slides import FLAT_SUFFIXES, SLIDE_SUFFIXES, Slide, open_slide
+from slidenet.testing import corrupt_tile, plain, truncate_file, write_pyramid
+
+GREY = plain((128, 128, 128))
+
+
+def refusal(path) -> str:
+    with pytest.raises(UnreadableSlideError) as caught:
+        open_slide(path)
+    message = str(caught.value)
+    assert path.name in message
+    assert ". To fix: " in message
+    assert "\n" not in message
+    return message
+
+
+def test_suffixes_are_lower_case_and_sorted():
+    assert list(SLIDE_SUFFIXES) == sorted(set(SLIDE_SUFFIXES))
+    assert set(FLAT_SUFFIXES) < set(SLIDE_SUFFIXES)
+    assert {".svs", ".tif", ".ndpi", ".mrxs", ".scn", ".vms", ".bif", ".dcm", ".czi"} < set(
+        SLIDE_SUFFIXES
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.svs", b"", "zero bytes"),
+        ("b.svs", b"slide_id,slide_path\n1,2\n", "not a slide but plain text"),
+        ("c.tif", b"<!DOCTYPE html><html>login</html>", "a web page (often a failed download)"),
+        ("d.svs", b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        ("e.ndpi", b"PK\x03\x04" + bytes(100), "a ZIP archive"),
+        ("f.png", b"%PDF-1.7", "a PDF document"),
+        ("g.mrxs", bytes(range(256)), "data of an unknown kind"),
+        ("h.tif", b"II*\x00", "a TIFF file"),
+        ("i.dcm", bytes(128) + b"DICM" + bytes(100), "a DICOM file"),
+        ("j.jpg", b"\xff\xd8\xff", "a JPEG image"),
+    ],
+)
+def test_not_a_slide(tmp_path, name, content, says):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert says in refusal(path)
+
+
+def test_gif_is_no_slide(tmp_path):
+    Image.new("P", (10, 10)).save(tmp_path / "x.gif")
+    assert "a GIF image" in refusal(tmp_path / "x.gif")
+
+
+def test_missing_file(tmp_path):
+    assert "No such file" in refusal(tmp_path / "nowhere.svs")
+
+
+def test_folder(tmp_path):
+    message = refusal(tmp_path)
+    assert "it is a folder" in message
+    assert ".dcm" in message
+
+
+def test_file_that_cannot_be_opened(tmp_path):
+    path = tmp_path / "circle.svs"
+    path.symlink_to(path)
+    assert "cannot be opened (Too many levels of symbolic links)" in refusal(path)
+
+
+@pytest.mark.parametrize("fraction", [0.0001, 0.1, 0.5, 0.9, 0.999])
+def test_truncated_pyramid(tmp_path, noise_image, fraction):
+    def paint(x, y, width, height):
+        return noise_image[y : y + height, x : x + width]
+
+    path = write_pyramid(tmp_path / "cut.tif", 1500, 1500, 0.5, paint)
+    truncate_file(path, fraction)
+    message = refusal(path)
+    assert ("truncated" in message) == (path.stat().st_size > 400)
+
+
+def test_extension_is_not_trusted(tmp_path):
+    pyramid = write_pyramid(tmp_path / "pyramid.jpg", 300, 300, 0.5, GREY)
+    assert open_slide(pyramid).vendor == "generic-tiff"
+    Image.new("RGB", (30, 20), (1, 2, 3)).save(tmp_path / "flat.svs", "PNG")
+    with open_slide(str(tmp_path / "flat.svs"), mpp=0.5) as slide:
+        assert (slide.vendor, slide.level_dimensions) == ("png", ((30, 20),))
+
+
+def test_slide_without_resolution_opens_but_has_no_mpp(tmp_path):
+    path = write_pyramid(tmp_path / "bare.tif", 600, 500, None, GREY)
+    slide: Slide = open_slide(path)
+    assert slide.level_dimensions == ((600, 500), (150, 125))
+    assert not slide.has_mpp
+    with pytest.raises(MissingMppError, match=r"bare.tif.*does not say.*manifest column `mpp`"):
+        _ = slide.slide_mpp
+    assert open_slide(path, mpp=0.25).slide_mpp.source == "override"
+
+
+def test_72_dpi_is_refused(tmp_path):
+    path = write_pyramid(tmp_path / "dpi.tif", 300, 300, 25400 / 72, GREY)
+    slide = open_slide(path)
+    assert not slide.has_mpp
+    with pytest.raises(MissingMppError, match=r"352\.778 \(TIFF resolution tags\)"):
+        _ = slide.slide_mpp
+
+
+@pytest.mark.parametrize("mpp", [0, -0.5, float("nan"), 1000])
+def test_declared_nonsense_is_refused_at_once(noise_slide, mpp):
+    with pytest.raises(MissingMppError, match=r"\(override\); expected a number from 0\.05 to 50"):
+        open_slide(noise_slide, mpp=mpp)
+
+
+def test_regions_without_pixels_and_levels_that_are_not_there(noise_slide):
+    with open_slide(noise_slide) as slide:
+        with pytest.raises(Exception, match="a region of 0x5 px"):
+            slide.read_region((0, 0), 0, (0, 5))
+        with pytest.raises(Exception, match="expected a level from 0 to 1"):
+            slide.read_region((0, 0), 2, (5, 5))
+
+
+def test_thumbnail_is_the_area_average(noise_slide, noise_image):
+    with open_slide(noise_slide) as slide:
+        small = slide.thumbnail(500)
+        assert slide.thumbnail(9999).shape == (1500, 1500, 3)
+    mean = noise_image.reshape(500, 3, 500, 3, 3).mean((1, 3))
+    assert np.abs(small - mean).max() <= 0.5 + 1e-9
+
+
+def test_thumbnail_of_a_slide_without_a_pyramid_is_read_in_blocks(tmp_path):
+    rows = np.arange(5000) // 100
+    image = np.broadcast_to((rows[:, None, None] * 5).astype(np.uint8), (5000, 3000, 3))
+
+    def paint(x, y, width, height):
+        return image[y : y + height, x : x + width]
+
+    path = write_pyramid(tmp_path / "flat.tif", 3000, 5000, 0.5, paint, num_levels=1)
+    with open_slide(path) as slide:
+        thumbnail = slide.thumbnail(50)
+    assert thumbnail.shape == (50, 30, 3)
+    assert thumbnail[:, 0, 0].tolist() == [5 * i for i in range(50)]
+
+
+def test_thumbnail_goes_round_a_damaged_level(tmp_path, caplog):
+    path = write_pyramid(tmp_path / "hurt.tif", 3000, 3000, 0.5, GREY)
+    corrupt_tile(path, (10, 10), level=1)
+    corrupt_tile(path, (10, 10), level=2)
+    with open_slide(path) as slide:
+        assert (slide.thumbnail(100) == 128).all()
+    assert caplog.text.count("next finer level") == 2
+
+
+def test_thumbnail_of_a_slide_damaged_on_every_level(tmp_path):
+    path = write_pyramid(tmp_path / "hurt.tif", 300, 300, 0.5, GREY)
+    corrupt_tile(path, (10, 10))
+    with open_slide(path) as slide, pytest.raises(Exception, match="cannot be decoded"):
+        slide.thumbnail(100)

@@ -1,0 +1,79 @@
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+
+from slidenet.core.errors import CoordinateError, PixelReadError
+from slidenet.slides import open_slide, plan_tiles, read_tile
+from slidenet.testing import corrupt_tile, plain, write_pyramid
+
+
+@pytest.fixture
+def slide(noise_slide):
+    with open_slide(noise_slide) as slide:
+        yield slide
+
+
+def test_native_tile_is_the_stored_pixels(slide, noise_image):
+    plan = plan_tiles(slide, target_mpp=0.25, tile_size_px=224)
+    tile = read_tile(slide, plan, (301, 77))
+    assert tile.dtype == np.uint8
+    np.testing.assert_array_equal(tile, noise_image[77 : 77 + 224, 301 : 301 + 224])
+
+
+def test_shrunk_tile_is_the_area_average(slide, noise_image):
+    plan = plan_tiles(slide, target_mpp=0.5, tile_size_px=256)
+    tile = read_tile(slide, plan, np.array([512, 256]))
+    square = noise_image[256:768, 512:1024].astype(float)
+    mean = square.reshape(256, 2, 256, 2, 3).mean((1, 3))
+    assert np.abs(tile - mean).max() <= 0.5
+
+
+def test_coarser_level_is_read_pixel_for_pixel(slide):
+    plan = plan_tiles(slide, target_mpp=1.0, tile_size_px=100)
+    assert (plan.level, plan.read_size_px) == (1, 100)
+    level = slide.read_region((0, 0), 1, slide.level_dimensions[1])
+    np.testing.assert_array_equal(read_tile(slide, plan, (400, 800)), level[200:300, 100:200])
+
+
+def test_enlarged_tile_is_bicubic(slide, noise_image):
+    plan = plan_tiles(slide, target_mpp=0.125, tile_size_px=256, allow_upsampling=True)
+    assert plan.read_size_px == 128
+    wanted = cv2.resize(noise_image[:128, :128], (256, 256), interpolation=cv2.INTER_CUBIC)
+    np.testing.assert_array_equal(read_tile(slide, plan, (0, 0)), wanted)
+
+
+def test_a_tile_over_the_edge_is_filled_with_background(slide, noise_image):
+    plan = plan_tiles(slide, target_mpp=0.25, tile_size_px=256)
+    tile = read_tile(slide, plan, (1400, 1300))
+    np.testing.assert_array_equal(tile[:200, :100], noise_image[1300:, 1400:])
+    assert (tile[200:] == 255).all()
+    assert (tile[:, 100:] == 255).all()
+
+
+def test_a_slide_smaller_than_a_tile_gives_one_filled_up_tile(tmp_path):
+    path = write_pyramid(tmp_path / "tiny.tif", 50, 40, 0.5, plain((10, 20, 30)))
+    with open_slide(path) as slide:
+        tile = read_tile(slide, plan_tiles(slide), (0, 0))
+    assert (tile[:40, :50] == (10, 20, 30)).all()
+    assert (tile[40:] == 255).all()
+    assert (tile[:, 50:] == 255).all()
+
+
+def test_geometry_of_another_slide_is_refused(slide):
+    plan = dataclasses.replace(plan_tiles(slide), level0_width=999)
+    with pytest.raises(CoordinateError, match=r"1500x1500 px; expected 999x1500 px"):
+        read_tile(slide, plan, (0, 0))
+
+
+def test_an_unreadable_tile_leaves_its_neighbours_readable(tmp_path):
+    path = write_pyramid(tmp_path / "hurt.tif", 1280, 1280, 0.5, plain((200, 100, 150)))
+    corrupt_tile(path, (600, 600))
+    with open_slide(path) as slide:
+        plan = plan_tiles(slide)
+        for _ in range(2):
+            with pytest.raises(PixelReadError, match=r"hurt\.tif.*256x256 px at \(512, 512\)"):
+                read_tile(slide, plan, (512, 512))
+            for x in (0, 256, 768, 1024):
+                assert (read_tile(slide, plan, (x, 512)) == (200, 100, 150)).all()
