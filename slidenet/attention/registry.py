@@ -4,15 +4,25 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from slidenet.attention.bigbird import BigBirdAttention
 from slidenet.attention.dense import DenseAttention
 from slidenet.attention.dilated import DilatedAttention
+from slidenet.attention.longformer import LongformerAttention
 from slidenet.attention.protocol import AttentionPattern
+from slidenet.attention.sliding_window import SlidingWindowAttention
+from slidenet.attention.strided import StridedAttention
+from slidenet.attention.topk_blocks import TopKBlocksAttention
 from slidenet.core.errors import AttentionError
 from slidenet.core.registry import Registry
 
 ATTENTION_PATTERNS: Registry[Callable[..., AttentionPattern]] = Registry("attention pattern")
+ATTENTION_PATTERNS.add("bigbird", BigBirdAttention)
 ATTENTION_PATTERNS.add("dense", DenseAttention)
 ATTENTION_PATTERNS.add("dilated", DilatedAttention)
+ATTENTION_PATTERNS.add("longformer", LongformerAttention)
+ATTENTION_PATTERNS.add("sliding_window", SlidingWindowAttention)
+ATTENTION_PATTERNS.add("strided", StridedAttention)
+ATTENTION_PATTERNS.add("topk_blocks", TopKBlocksAttention)
 
 
 def make_attention(name: str, **settings: Any) -> AttentionPattern:

@@ -40,7 +40,9 @@ class SlidingWindowAttention:
         """Pairs at most (window // 2) steps of `dilation` apart; (1, L, L)."""
         position = torch.arange(length)
         distance = position[:, None] - position
-        near = (distance.abs() <= self.window // 2 * self.dilation) & (distance % self.dilation == 0)
+        near = (distance.abs() <= self.window // 2 * self.dilation) & (
+            distance % self.dilation == 0
+        )
         return (near & (distance >= 0) if causal else near)[None]
 
     def num_pairs(self, length: int, num_heads: int, *, causal: bool = False) -> int:
@@ -72,8 +74,8 @@ def window_tiles(length: int, window: int, dilation: int = 1, *, causal: bool = 
     A dilated window is a plain one within each residue class of positions modulo the dilation, so
     groups run over classes and blocks of each.
     """
-    reach = window // 2
     per_class = math.ceil(length / dilation)
+    reach = min(window // 2, max(per_class - 1, 0))
     side = min(block_side(reach), max(per_class, 1))
     block_start = torch.arange(0, per_class, side)[None, :, None]
     residue = torch.arange(min(dilation, length))[:, None, None]

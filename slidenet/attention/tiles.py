@@ -20,11 +20,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from slidenet.attention.backends import fold_lse_gradient, choose_kernel
+from slidenet.attention.backends import choose_kernel, fold_lse_gradient
 from slidenet.attention.protocol import check_inputs, lse_dtype, zero_masked
 
-PIECE_ELEMENTS = 1 << 23
-"""Gathered features and mask entries per kernel call: 32 MiB of float32, whatever the length."""
+PIECE_ELEMENTS = 1 << 21
+"""Gathered features and mask entries per kernel call: 8 MiB of float32, whatever the length.
+
+Much larger and the buffers leave the caches and are mapped anew by the allocator every time.
+"""
 
 PIECE_SIDE = 4096
 """Most queries, and most keys, of one group in one kernel call."""
@@ -87,7 +90,8 @@ def _attend_alike(
         return q * k * v, lse.to(q.device)  # empty, and still part of the graph
     q_BHnD, k_BHnD, v_BHnD = (x.transpose(1, 2) for x in (q, k, v))
     tiles = [
-        _for_rows(t, batch * heads, q.device) for t in layout(q_BHnD.detach(), k_BHnD.detach(), real)
+        _for_rows(t, batch * heads, q.device)
+        for t in layout(q_BHnD.detach(), k_BHnD.detach(), real)
     ]
     rows = [x.flatten(0, 1) for x in (q_BHnD, k_BHnD, v_BHnD)]
     out, lse = _TiledAttention.apply(*rows, tiles, real, causal)
@@ -146,7 +150,7 @@ class _TiledAttention(torch.autograd.Function):
         return out, lse
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]  # torch ships it without types
+    @once_differentiable
     def backward(
         ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None
     ) -> tuple[Tensor | None, ...]:
@@ -249,14 +253,16 @@ def _pieces(tiles: Tiles, *, features: int, rows: int) -> Iterator[Tiles]:
     layouts = max(queries.shape[0], keys.shape[0])
     per_group = rows * (side_q + 2 * side_k) * features + layouts * side_q * side_k
     step = max(1, PIECE_ELEMENTS // max(per_group, 1))
-    for queries_some, keys_some in zip(queries.split(step, 1), keys.split(step, 1), strict=True):
-        for queries_part in queries_some.split(side_q, 2):
-            for keys_part in keys_some.split(side_k, 2):
+    for queries_some, keys_some in zip(
+        torch.split(queries, step, 1), torch.split(keys, step, 1), strict=True
+    ):
+        for queries_part in torch.split(queries_some, side_q, 2):
+            for keys_part in torch.split(keys_some, side_k, 2):
                 yield Tiles(queries_part, keys_part, tiles.allowed)
 
 
 def _with_spare_row(x: Tensor) -> Tensor:
-    """x (R, n, D) with a row of zeros at position n, which stands for nobody and nothing."""
+    """Adds to x (R, n, D) a row of zeros at position n, which stands for nobody and nothing."""
     return torch.nn.functional.pad(x, (0, 0, 0, 1))
 
 
@@ -268,7 +274,7 @@ def _flat_rows(x: Tensor, positions: Tensor) -> Tensor:
 
 
 def _take(x: Tensor, positions: Tensor) -> Tensor:
-    """x (R, n + 1, ...) at positions (1 or R, G, T): (R, G, T, ...); -1 takes the spare row."""
+    """Rows of x (R, n + 1, ...) at positions (1 or R, G, T): (R, G, T, ...); -1 is the spare."""
     shape = (x.shape[0], *positions.shape[1:], *x.shape[2:])
     if positions.shape[0] == 1:
         return x.index_select(1, (positions % x.shape[1]).flatten()).view(shape)
