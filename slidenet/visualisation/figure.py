@@ -18,7 +18,7 @@ from slidenet.core.records import TileSet
 from slidenet.core.units import Microns
 from slidenet.slides import Slide
 from slidenet.stores.atomic import atomic_path
-from slidenet.visualisation.feature_map import FeatureRows, feature_map
+from slidenet.visualisation.feature_colors import FeatureRows, feature_map
 from slidenet.visualisation.overlay import UInt8Array, tissue_overlay
 
 INK = "#1d2433"

@@ -30,6 +30,9 @@ MIN_GRID_CELL_PX = 6
 MIN_RING_PX = 6
 """Outlines and holes smaller than this in the picture are left out; they would be blots."""
 
+MAX_STAIR_PX = 20
+"""Outlines whose shortest edge is longer than this are no stairs but corners, and stay sharp."""
+
 _SUBPIXEL_BITS = 4
 
 
@@ -117,7 +120,9 @@ def _with_contours(image: UInt8Array, polygons: Sequence[Polygon], scale: float)
         return image
     # Outlines of masks are stairs one mask pixel high; in the picture they should flow.
     stair = min(np.hypot(*np.diff(ring, axis=0).T).min() for ring in rings)
-    drawn = [_smoothed(ring, window=round(3 * stair)) for ring in rings]
+    drawn = rings
+    if stair <= MAX_STAIR_PX:
+        drawn = [_smoothed(ring, window=round(3 * stair)) for ring in rings]
     fixed_point = [np.rint((r - 0.5) * 2**_SUBPIXEL_BITS).astype(np.int32) for r in drawn]
     width = max(1, round(max(image.shape) / LINE_PER_PX))
     for color, opacity, thickness in ((HALO_RGB, 0.6, width + 2), (CONTOUR_RGB, 1.0, width)):
