@@ -92,6 +92,8 @@ def _published_weights(name: str) -> Path:
     from huggingface_hub import errors
 
     repository, file = HUB_FILES[name]
+    # Which HTTP client the hub uses depends on its version; its errors are the parent's here.
+    http_error: type[Exception] = errors.HfHubHTTPError.__bases__[0]
     try:
         return Path(huggingface_hub.hf_hub_download(repository, file))
     except errors.GatedRepoError as error:
@@ -102,7 +104,7 @@ def _published_weights(name: str) -> Path:
         raise MissingWeightsError(
             f"access to the weights of {name!r} is not granted to you", remedy=remedy
         ) from error
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
+    except (OSError, http_error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise MissingWeightsError(
             f"the weights of {name!r} ({repository}/{file}) are neither given, nor in the hub "

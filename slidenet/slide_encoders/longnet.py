@@ -108,8 +108,8 @@ class LongNetViT(nn.Module):
         if pooling == "class_token" and num_blocks > 0:
             for block in self.blocks[: num_blocks - 1]:
                 x = self._run(block, x, lengths)
-            pooled = class_token_output(self._block(num_blocks - 1), x, lengths)[:, 0]
-            return self._normed(self.encoder_norm(pooled) if state == "final" else pooled)
+            x = class_token_output(self._block(num_blocks - 1), x, lengths)
+            return self._normed(self.encoder_norm(x[:, 0]) if state == "final" else x[:, 0])
         for block in self.blocks[:num_blocks]:
             x = self._run(block, x, lengths)
         if state == "final":

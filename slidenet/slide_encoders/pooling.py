@@ -1,13 +1,18 @@
 """Slide embeddings without weights: mean, and mean beside standard deviation, of tile features."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from slidenet.core.errors import EncoderError
 from slidenet.core.provenance import Recipe
 from slidenet.core.registry import Registry
+
+BLOCK_ROWS = 4096
 
 
 def mean(features: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -132,6 +137,49 @@ class PoolingEncoder(nn.Module):
         """(B, L, D) -> (B, D) or (B, 2 D); positions play no part."""
         return self._pool(features, mask)
 
+    def pool_rows(self, rows: "Rows", mask: npt.NDArray[np.bool_]) -> Tensor:
+        """`forward` for one slide whose features are too many to hold: read in blocks of rows.
+
+        Args:
+            rows: (N, D) array or h5 dataset of finite features.
+            mask: bool (N,), True = real.
+
+        Returns:
+            float32 (D,) or (2 D,).
+
+        Raises:
+            EncoderError: If there is no real tile.
+        """
+        if not mask.any():
+            raise EncoderError(
+                "the slide has no real tile",
+                expected="at least one tile; the embedding of nothing is undefined",
+            )
+        count = int(mask.sum())
+        centre = sum(block.sum(axis=0) for block in _real_blocks(rows, mask)) / count
+        parts = [centre]
+        if self.name == "mean_std":
+            blocks = _real_blocks(rows, mask)
+            parts.append(np.sqrt(sum(((b - centre) ** 2).sum(axis=0) for b in blocks) / count))
+        return torch.from_numpy(np.concatenate(parts)).float()
+
     def identity(self) -> Recipe:
         """What made an embedding, as JSON."""
         return {"name": self.name, "version": 1, "weights": "none"}
+
+
+class Rows(Protocol):
+    """What an array and an h5 dataset of features have in common."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, D)."""
+
+    def __getitem__(self, rows: slice) -> npt.NDArray[Any]: ...
+
+
+def _real_blocks(rows: Rows, mask: npt.NDArray[np.bool_]) -> Iterator[npt.NDArray[np.float64]]:
+    """The rows of real tiles in float64, a block at a time."""
+    for start in range(0, rows.shape[0], BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        yield rows[block][mask[block]].astype(np.float64)

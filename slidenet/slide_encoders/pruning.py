@@ -15,6 +15,7 @@ from slidenet.attention.merge import mixing_weights, safe_logsumexp
 from slidenet.slide_encoders.block import Lengths, LongNetBlock, SelfAttention, spans
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch leaves it unannotated
 def class_token_output(block: LongNetBlock, x: Tensor, lengths: Lengths) -> Tensor:
     """What `block` makes of the class token of each slide, and nothing else.
 
