@@ -1,6 +1,6 @@
 """Floor 1: the files slidenet reads and writes, and the manifest of a cohort."""
 
-from slidenet.stores.atomic import check_output_folder
+from slidenet.stores.atomic import atomic_path, check_output_folder
 from slidenet.stores.embeddings import (
     SlideEmbedding,
     read_slide_embedding,
@@ -18,6 +18,7 @@ __all__ = [
     "FeatureFile",
     "FeatureWriter",
     "SlideEmbedding",
+    "atomic_path",
     "check_output_folder",
     "disk_needed",
     "existing_output",

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import h5py
 import numpy as np
 
 from slidenet.core.errors import StoreError
@@ -24,13 +25,32 @@ def plain_recipe(recipe: Recipe) -> dict[str, JsonValue]:
     return plain
 
 
-def write_attributes(target: Any, attributes: Mapping[str, AttributeValue]) -> None:
-    """Writes `attributes` on an h5 group or dataset with the fixed types of the format."""
+def write_attributes(
+    target: Any, attributes: Mapping[str, AttributeValue], *, loaders_text: bool = False
+) -> None:
+    """Writes `attributes` on an h5 group or dataset with the fixed types of the format.
+
+    Our own text has a fixed length and so lies inside checksummed headers. What h5py does by
+    itself puts text on a heap without checksum, where a block of zeros (a copy cut short) makes
+    HDF5 loop for ever. `loaders_text` asks for that all the same: public loaders expect `str`.
+    """
     for name, value in attributes.items():
-        if isinstance(value, str):
+        if isinstance(value, str) and loaders_text:
             target.attrs[name] = value
+        elif isinstance(value, str):
+            data = value.encode()
+            target.attrs.create(name, data, dtype=h5py.string_dtype("utf-8", max(1, len(data))))
         else:
             target.attrs[name] = np.int64(value) if isinstance(value, int) else np.float64(value)
+
+
+def attribute_value(target: Any, name: str) -> AttributeValue:
+    """One attribute as plain Python."""
+    value = target.attrs[name]
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    plain: AttributeValue = value.item() if isinstance(value, np.generic) else value
+    return plain
 
 
 def identity_attributes(
@@ -95,7 +115,7 @@ def read_attribute(target: Any, name: str, kind: type[T], path: Path) -> T:
     problem = attribute_problem(target, name, kind)
     if problem:
         raise StoreError(f"{path}: {problem}", remedy="delete the file and make it again")
-    return kind(target.attrs[name])
+    return kind(attribute_value(target, name))
 
 
 def attribute_problem(target: Any, name: str, kind: type) -> str:
@@ -103,17 +123,16 @@ def attribute_problem(target: Any, name: str, kind: type) -> str:
     where = f"{target.name} attribute {name!r}"
     if name not in target.attrs:
         return f"{where} is missing"
-    value = target.attrs[name]
     if kind is str:
-        right = isinstance(value, str)
-    elif kind is int:
-        right = isinstance(value, int | np.integer)
-    else:
-        right = isinstance(value, float | np.floating) and bool(np.isfinite(value))
-    return "" if right else f"{where} is {value!r}; expected a {_PLAIN_NAME[kind]}"
-
-
-_PLAIN_NAME = {str: "text", int: "whole number", float: "finite number"}
+        # By type alone: reading a loader's text from a broken file may never end.
+        is_text = h5py.check_string_dtype(target.attrs.get_id(name).dtype) is not None
+        return "" if is_text else f"{where} is no text"
+    value = target.attrs[name]
+    if kind is int and not isinstance(value, int | np.integer):
+        return f"{where} is {attribute_value(target, name)!r}; expected a whole number"
+    if kind is float and not (isinstance(value, float | np.floating) and np.isfinite(value)):
+        return f"{where} is {attribute_value(target, name)!r}; expected a finite number"
+    return ""
 
 
 def read_recipe(group: Any, path: Path, name: str = "recipe") -> dict[str, JsonValue]:

@@ -143,6 +143,13 @@ def read_slide_embeddings(
                 f"{paths[0]} and {path} were made by different recipes ({difference})",
                 remedy="keep one folder per recipe, or make the slide embeddings again",
             )
+        lengths = len(found[0].slide_embedding), len(one.slide_embedding)
+        if lengths[0] != lengths[1]:
+            raise StoreError(
+                f"the slide embedding of {paths[0]} has length {lengths[0]}, "
+                f"that of {path} has length {lengths[1]}",
+                remedy="make the slide embeddings again",
+            )
         if one.slide_id in seen:
             raise StoreError(
                 f"{seen[one.slide_id]} and {path} are both about this slide", slide=one.slide_id

@@ -39,6 +39,7 @@ class FeatureFile:
         fingerprint: Content fingerprint of the slide file.
         num_tiles: Number of tiles, N.
         feature_dim: Length of a feature vector, D.
+        dtype: float16 or float32, as stored.
         num_unreadable: Tiles whose pixels could not be read; their features are zero.
         geometry: How the tiles lie and how they were read.
         recipe: Every setting that made the numbers.
@@ -61,15 +62,16 @@ class FeatureFile:
             self.num_tiles = read_attribute(group, "num_tiles", int, self.path)
             self.feature_dim = read_attribute(group, "feature_dim", int, self.path)
             self.num_unreadable = read_attribute(group, "num_unreadable", int, self.path)
+            self.dtype = np.dtype(read_attribute(group, "dtype", str, self.path))
             self.recipe_hash = read_attribute(group, "recipe_hash", str, self.path)
             self.geometry: TileGeometry = read_geometry(group, self.path)
             self.recipe: dict[str, JsonValue] = read_recipe(group, self.path)
             self.encoder: dict[str, JsonValue] = read_recipe(group, self.path, "encoder")
 
     @property
-    def features(self) -> Any:
-        """The h5 dataset (N, D), float16 or float32; slicing it reads only that slice."""
-        return self._open()[schema.FEATURES]
+    def features(self) -> "LazyFeatures":
+        """(N, D) float16 or float32; nothing is read until it is sliced."""
+        return LazyFeatures(self)
 
     @cached_property
     def coords(self) -> npt.NDArray[np.int64]:
@@ -124,8 +126,37 @@ class FeatureFile:
             self._h5, self._owner = open_handle(self.path), os.getpid()
         return self._h5
 
-    def _array(self, name: str) -> Any:
+    def _array(self, name: str, where: Any = slice(None)) -> Any:
         try:
-            return self._open()[name][:]
+            return self._open()[name][where]
         except (OSError, RuntimeError) as error:
             raise broken(self.path, error) from error
+
+
+class LazyFeatures:
+    """The features of one slide, read slice by slice: `file.features[10:20]`, `file.features[:]`.
+
+    Attributes:
+        shape: (N, D).
+        dtype: float16 or float32, as stored.
+    """
+
+    def __init__(self, file: FeatureFile) -> None:
+        self._file = file
+        self.shape = (file.num_tiles, file.feature_dim)
+        self.dtype = file.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, where: Any) -> npt.NDArray[np.floating]:
+        """Reads rows (and columns) as h5py does: slices, or increasing lists of rows.
+
+        Raises:
+            StoreError: The file has been removed or is broken there.
+        """
+        features: npt.NDArray[np.floating] = self._file._array(schema.FEATURES, where)
+        return features
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Any:
+        return np.asarray(self[:], dtype=dtype)

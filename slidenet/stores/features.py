@@ -196,9 +196,11 @@ class FeatureWriter:
             schema.FEATURES,
             shape=(num_tiles, self.feature_dim),
             dtype=self.dtype,
-            chunks=(max(1, min(schema.CHUNK_ROWS, num_tiles)), self.feature_dim),
+            chunks=(min(schema.CHUNK_ROWS, num_tiles), self.feature_dim) if num_tiles else None,
+            fletcher32=num_tiles > 0,
         )
-        write_attributes(features, {"name": self.tile_set.slide_id, "savetodir": "."})
+        shown_to_loaders = {"name": self.tile_set.slide_id, "savetodir": "."}
+        write_attributes(features, shown_to_loaders, loaders_text=True)
         status = new.h5.create_dataset(schema.STATUS, shape=(num_tiles,), dtype=np.uint8)
         num_unreadable = 0
         for start in range(0, num_tiles, schema.CHUNK_ROWS):

@@ -129,7 +129,7 @@ def broken(path: Path, error: Exception) -> StoreError:
     """The error for a file HDF5 cannot read."""
     reason = str(error).strip("'\"").splitlines()[0] if str(error) else type(error).__name__
     return StoreError(
-        f"{path} cannot be read as HDF5, it may be truncated ({reason})",
+        f"{path} cannot be read as HDF5, it is cut short or spoilt ({reason})",
         expected="an h5 file written by slidenet",
         remedy="delete it and make it again",
     )

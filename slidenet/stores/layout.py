@@ -11,7 +11,7 @@ import numpy as np
 
 from slidenet.core.errors import StoreError
 from slidenet.stores import schema
-from slidenet.stores.attributes import attribute_problem
+from slidenet.stores.attributes import attribute_problem, attribute_value
 
 
 def check_layout(h5: Any, path: Path, *, expected: str = "") -> str:
@@ -48,7 +48,7 @@ def layout_problems(h5: Any) -> tuple[str, list[str]]:
     wrong = [attribute_problem(group, n, t) for n, t in schema.COMMON_ATTRIBUTES.items()]
     if any(wrong):
         return "", [problem for problem in wrong if problem]
-    kind, version = str(group.attrs["format"]), int(group.attrs["format_version"])
+    kind, version = str(attribute_value(group, "format")), int(group.attrs["format_version"])
     if kind not in schema.DATASETS:
         return kind, [f"its format {kind!r} is none of {', '.join(schema.DATASETS)}"]
     if not 1 <= version <= schema.FORMAT_VERSION:

@@ -6,7 +6,7 @@ that an old reader would misread raises the version.
 Every kind carries a group ``/slidenet`` with these attributes:
 
 ========================== ======= ==============================================================
-attribute                  type    meaning
+attribute                  type    meaning (str: UTF-8 of fixed length, `bytes` to plain h5py)
 ========================== ======= ==============================================================
 ``format``                 str     ``slidenet.tiles``, ``slidenet.features`` or
                                    ``slidenet.slide_embedding``
@@ -26,7 +26,8 @@ attribute                  type    meaning
   in level-0 px, rounded), ``level0_magnification`` and ``target_magnification`` (float64, 10 / mpp,
   so that their ratio is the exact scale), ``overlap`` (px at the target resolution), ``name``
   (slide_id), ``savetodir`` (the folder the file lies in, relative to itself: ``.``; never a path
-  of the machine that wrote it), ``level0_width``, ``level0_height``;
+  of the machine that wrote it), ``level0_width``, ``level0_height``. Text here is of variable
+  length (`str` to plain h5py), as those loaders expect;
 - ``/slidenet/tissue_fraction`` float32 (N,): share of each tile covered by tissue, in [0, 1];
 - attributes of ``/slidenet``: ``num_tiles``, ``slide_path`` (as it was given), and the geometry:
   ``slide_mpp``, ``slide_mpp_source``, ``target_mpp``, ``read_mpp`` (float64, microns per pixel),
@@ -36,8 +37,9 @@ attribute                  type    meaning
 ``coords``) holds all of the above, except that ``slide_path`` gives way to ``slide_name`` (the
 file name alone: these files are handed around), and adds
 
-- ``/features`` float16 or float32 (N, D), chunked by up to 256 rows, row i belongs to coords i;
-  always finite. Attributes ``name`` and ``savetodir`` as on ``/coords``;
+- ``/features`` float16 or float32 (N, D), chunked by up to 256 rows with a checksum per chunk
+  (HDF5's fletcher32), row i belongs to coords i; always finite. Attributes ``name`` and
+  ``savetodir`` as on ``/coords``;
 - ``/slidenet/status`` uint8 (N,): 0 = ok, 1 = the tile's pixels could not be read. The features of
   an unreadable tile are all zero, never NaN, because loaders that know nothing of ``status`` would
   spread a NaN over the slide;

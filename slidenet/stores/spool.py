@@ -69,9 +69,13 @@ class Spool:
         self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "rb+")
         try:
             _lock(self._file.fileno(), self.path, slide)
-            self.num_rows = self._recover(num_rows, batch_size)
-        except BaseException:
+        except StoreError:
             self._file.close()
+            raise
+        try:
+            self.num_rows = self._recover(num_rows, batch_size)
+        except OSError:
+            self.delete()
             raise
 
     def append(self, features: npt.NDArray[np.floating], status: npt.NDArray[np.uint8]) -> None:

@@ -52,7 +52,8 @@ def write_tile_datasets(h5: Any, tile_set: TileSet) -> None:
     """Writes coords, tissue fraction and geometry into an empty h5 file."""
     group = h5.create_group(schema.GROUP)
     coords = h5.create_dataset(schema.COORDS, data=tile_set.coords)
-    write_attributes(coords, coords_attributes(tile_set.geometry, slide_id=tile_set.slide_id))
+    shown_to_loaders = coords_attributes(tile_set.geometry, slide_id=tile_set.slide_id)
+    write_attributes(coords, shown_to_loaders, loaders_text=True)
     h5.create_dataset(schema.TISSUE_FRACTION, data=tile_set.tissue_fraction)
     write_attributes(group, geometry_attributes(tile_set.geometry))
     write_attributes(group, {"num_tiles": tile_set.num_tiles})

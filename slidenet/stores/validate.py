@@ -1,5 +1,6 @@
 """Everything that is wrong with a file, as a list a person can work through."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,12 @@ from slidenet.core.errors import StoreError
 from slidenet.core.provenance import canonical_json, recipe_hash
 from slidenet.core.records import TileGeometry
 from slidenet.stores import schema
-from slidenet.stores.attributes import coords_attributes, json_problem, read_geometry, read_recipe
+from slidenet.stores.attributes import (
+    attribute_value,
+    coords_attributes,
+    json_problem,
+    read_geometry,
+)
 from slidenet.stores.h5_file import open_h5
 from slidenet.stores.layout import layout_problems
 
@@ -38,7 +44,7 @@ def validate_file(path: str | os.PathLike[str]) -> list[str]:
 
 def _content_problems(h5: Any, kind: str, path: Path) -> list[str]:
     group = h5[schema.GROUP]
-    problems = _json_problems(group, kind, path)
+    problems = _json_problems(group, kind)
     if kind == schema.SLIDE_EMBEDDING_FORMAT:
         if not np.isfinite(h5[schema.SLIDE_EMBEDDING][:]).all():
             problems.append("/slide_embedding holds NaN or infinite values")
@@ -46,7 +52,7 @@ def _content_problems(h5: Any, kind: str, path: Path) -> list[str]:
     geometry = read_geometry(group, path)
     wrong = _geometry_problems(geometry)
     if not wrong:
-        wrong = _trident_problems(h5[schema.COORDS], geometry, str(group.attrs["slide_id"]))
+        wrong = _loader_problems(h5[schema.COORDS], geometry)
     problems += wrong + _coords_problems(h5[schema.COORDS][:], geometry)
     fraction = h5[schema.TISSUE_FRACTION][:]
     if not ((fraction >= 0) & (fraction <= 1)).all():
@@ -56,20 +62,18 @@ def _content_problems(h5: Any, kind: str, path: Path) -> list[str]:
     return problems
 
 
-def _json_problems(group: Any, kind: str, path: Path) -> list[str]:
-    names = [
-        "recipe",
-        *(n for n in ("encoder", "tiles_recipe") if n in schema.KIND_ATTRIBUTES[kind]),
-    ]
+def _json_problems(group: Any, kind: str) -> list[str]:
     problems = []
-    for name in names:
-        wrong = json_problem(group.attrs[name])
+    for name in ("recipe", "encoder", "tiles_recipe"):
+        if name not in schema.COMMON_ATTRIBUTES | schema.KIND_ATTRIBUTES[kind]:
+            continue
+        text = str(attribute_value(group, name))
+        wrong = json_problem(text)
         if wrong:
             problems.append(f"attribute {name!r} {wrong}")
         elif f"{name}_hash" in group.attrs:
-            recipe = read_recipe(group, path, name)
-            stored = group.attrs[f"{name}_hash"]
-            if recipe_hash(recipe) != stored or canonical_json(recipe) != group.attrs[name]:
+            recipe, stored = json.loads(text), attribute_value(group, f"{name}_hash")
+            if recipe_hash(recipe) != stored or canonical_json(recipe) != text:
                 problems.append(f"attribute {name!r} does not belong to {name}_hash {stored!r}")
     return problems
 
@@ -90,12 +94,14 @@ def _geometry_problems(geometry: TileGeometry) -> list[str]:
     return problems
 
 
-def _trident_problems(coords: Any, geometry: TileGeometry, slide_id: str) -> list[str]:
-    wanted = coords_attributes(geometry, slide_id=slide_id)
+def _loader_problems(coords: Any, geometry: TileGeometry) -> list[str]:
+    """Numbers told to public loaders that contradict the geometry; their text is not read."""
+    wanted = coords_attributes(geometry, slide_id="")
     return [
-        f"/coords attribute {name!r} is {coords.attrs[name]!r}; the file's geometry says {value!r}"
+        f"/coords attribute {name!r} is {attribute_value(coords, name)!r}; "
+        f"the file's geometry says {value!r}"
         for name, value in wanted.items()
-        if coords.attrs[name] != value and name != "savetodir"
+        if not isinstance(value, str) and coords.attrs[name] != value
     ]
 
 
@@ -124,10 +130,9 @@ def _coords_problems(coords: np.ndarray[Any, Any], geometry: TileGeometry) -> li
 def _feature_problems(h5: Any, group: Any) -> list[str]:
     features, status = h5[schema.FEATURES], h5[schema.STATUS][:]
     problems = []
-    if str(features.dtype) != group.attrs["dtype"]:
-        problems.append(
-            f"/features is {features.dtype}; attribute 'dtype' says {group.attrs['dtype']}"
-        )
+    dtype = attribute_value(group, "dtype")
+    if str(features.dtype) != dtype:
+        problems.append(f"/features is {features.dtype}; attribute 'dtype' says {dtype}")
     unknown = np.flatnonzero(status > schema.STATUS_UNREADABLE)
     if len(unknown):
         problems.append(f"/{schema.STATUS} holds codes other than 0 and 1 in {_rows(unknown)}")

@@ -1,5 +1,7 @@
 """A small tile set and the writing of its features, the same every time."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,12 @@ def write_features(path, tile_set, *, unreadable=(), stop_at=None, **settings):
         if stop_at is None:
             writer.finish()
     return path
+
+
+@pytest.fixture
+def toy() -> SimpleNamespace:
+    """The constants and makers of this file, for tests that need more than one file."""
+    return SimpleNamespace(**{k: v for k, v in globals().items() if not k.startswith("_")})
 
 
 @pytest.fixture
