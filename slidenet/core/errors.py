@@ -29,9 +29,8 @@ class SlidenetError(Exception):
         return (_rebuild, (type(self), self.found, self.expected, self.remedy, self.slide))
 
     def with_slide(self, slide: str) -> "SlidenetError":
-        """The same error, naming `slide` if it did not name one already."""
-        if not self.slide:
-            self.slide = slide
+        """The same error, about `slide`; a cohort knows its slides by `slide_id`."""
+        self.slide = slide
         return self
 
     def __str__(self) -> str:

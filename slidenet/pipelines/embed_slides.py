@@ -9,7 +9,6 @@ from slidenet.core.errors import EmptyTissueError, EncoderError, StoreError
 from slidenet.core.provenance import Recipe
 from slidenet.core.records import SlideRow
 from slidenet.pipelines.cohort import Made, Progress, run_cohort
-from slidenet.pipelines.device import resolve_device
 from slidenet.pipelines.layout import OutputLayout
 from slidenet.pipelines.report import RunReport
 from slidenet.pipelines.settings import EmbedSlidesSettings
@@ -31,6 +30,7 @@ from slidenet.stores import (
     read_slide_embedding,
     write_slide_embedding,
 )
+from slidenet.tile_encoders.encoder import resolve_device
 
 
 def embed_slides(
@@ -139,7 +139,7 @@ def _forward(file: FeatureFile, encoder: SlideEncoder | PoolingEncoder) -> torch
         return encoder.pool_rows(file.features, file.mask)
     expected = encoder.net.config.feature_dim
     if file.feature_dim != expected:
-        name = file.encoder.get("name", "another encoder")
+        name = file.encoder.get("encoder", "another encoder")
         raise EncoderError(
             f"features of {name} have length {file.feature_dim}",
             expected=f"{expected}, what this slide encoder was trained on",

@@ -7,11 +7,11 @@ from slidenet.core.provenance import Recipe
 from slidenet.core.records import SlideRow, TileSet
 from slidenet.data import tile_batches
 from slidenet.pipelines.cohort import Made, Progress, run_cohort
-from slidenet.pipelines.device import resolve_device
 from slidenet.pipelines.layout import OutputLayout
 from slidenet.pipelines.report import RunReport
 from slidenet.pipelines.settings import EmbedTilesSettings
 from slidenet.slides import SLIDE_SUFFIXES, Slide, open_slide
+from slidenet.slides.geometry import MPP_TOLERANCE
 from slidenet.stores import (
     FeatureWriter,
     check_output_folder,
@@ -71,7 +71,7 @@ def embed_tiles_rows(
         encoder = load_tile_encoder(
             settings.encoder,
             weights=settings.weights,
-            device=resolve_device(settings.device),
+            device=settings.device,
             precision=settings.precision,
         )
     work = _TileEmbedding(layout, encoder, settings, overwrite)
@@ -112,11 +112,11 @@ class _TileEmbedding:
         }
         if not self.overwrite and existing_output(path, recipe, tile_set.fingerprint):
             progress.advance(tile_set.num_tiles, done_before=True)
-            return Made(path, self._summary(path), tile_set.num_tiles, already=True)
+            return Made(path, self._summary(path, tile_set), tile_set.num_tiles, already=True)
         with open_slide(row.slide_path, mpp=row.mpp, icc=bool(tile_set.recipe["icc"])) as slide:
             _check_same_slide(slide, tile_set)
             self._encode(slide, tile_set, path, recipe, progress)
-        return Made(path, self._summary(path), tile_set.num_tiles)
+        return Made(path, self._summary(path, tile_set), tile_set.num_tiles)
 
     def _tile_set(self, row: SlideRow) -> TileSet:
         path = self.layout.tiles(row.slide_id)
@@ -155,13 +155,15 @@ class _TileEmbedding:
                 progress.advance(len(features))
             writer.finish()
 
-    @staticmethod
-    def _summary(path: Path) -> str:
+    def _summary(self, path: Path, tile_set: TileSet) -> str:
         with read_features(path) as file:
             text = f"{file.num_tiles} x {file.feature_dim} features"
             if file.num_unreadable:
                 text += f", {file.num_unreadable} tiles unreadable"
-            return text
+        found, wanted = tile_set.geometry.target_mpp, self.encoder.spec.target_mpp
+        if abs(found / wanted - 1) > MPP_TOLERANCE:
+            text += f"; warning: tiles at {found:g} mpp, the encoder was trained at {wanted:g}"
+        return text
 
 
 def _check_same_slide(slide: Slide, tile_set: TileSet) -> None:

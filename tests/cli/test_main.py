@@ -27,7 +27,7 @@ def test_help_and_import_load_nothing_heavy():
 
 def test_unknown_verb_names_the_nearest(capsys):
     assert main(["preproces"]) == 2
-    assert "did you mean preprocess?" in capsys.readouterr().err
+    assert "did you mean preprocess" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -1,0 +1,225 @@
+"""Slides to slide embeddings on generated slides: what is made, skipped and refused."""
+
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+from slidenet.core.errors import OutputError, UnknownNameError
+from slidenet.core.records import SlideRow
+from slidenet.pipelines.embed_slides import embed_slides_rows
+from slidenet.pipelines.embed_tiles import embed_tiles_rows
+from slidenet.pipelines.preprocess import preprocess_rows
+from slidenet.pipelines.run import run
+from slidenet.pipelines.settings import (
+    EmbedSlidesSettings,
+    EmbedTilesSettings,
+    PreprocessSettings,
+)
+from slidenet.slides import open_slide, read_tile
+from slidenet.stores import read_features, read_slide_embedding, read_tile_set, validate_file
+from slidenet.testing import corrupt_tile, truncate_file, write_pyramid, write_synthetic_slide
+
+SETTINGS = EmbedTilesSettings(batch_size=16, feature_dtype="float32")
+
+
+@pytest.fixture
+def embedded(row, layout, small_tiles, colour_encoder):
+    """One slide taken through all three steps."""
+    preprocess_rows([row], layout.root, small_tiles)
+    embed_tiles_rows([row], layout.root, SETTINGS, encoder=colour_encoder)
+    return embed_slides_rows(
+        [row], layout.root, EmbedSlidesSettings(recipe="mean_std"), encoder="colour"
+    )
+
+
+def statuses(report):
+    return [outcome.status for outcome in report.outcomes]
+
+
+def test_every_stage_leaves_a_sound_file(embedded, layout):
+    assert statuses(embedded) == ["done"]
+    files = [
+        layout.tiles("healthy"),
+        layout.features("healthy", "colour"),
+        layout.slide_embedding("healthy", "colour", "mean_std"),
+    ]
+    assert [validate_file(file) for file in files] == [[], [], []]
+    assert layout.overlay("healthy").stat().st_size > 1000
+    polygons = json.loads(layout.tissue("healthy").read_text())
+    assert polygons["type"] == "FeatureCollection"
+
+
+def test_features_are_those_of_the_tiles(embedded, layout, row):
+    tile_set = read_tile_set(layout.tiles("healthy"))
+    with (
+        read_features(layout.features("healthy", "colour")) as file,
+        open_slide(row.slide_path) as slide,
+    ):
+        for index in (0, tile_set.num_tiles // 2, tile_set.num_tiles - 1):
+            tile = read_tile(slide, tile_set.geometry, tile_set.coords[index]) / 255
+            np.testing.assert_allclose(file.features[index, :3], tile.mean(axis=(0, 1)), atol=2e-3)
+        embedding = read_slide_embedding(layout.slide_embedding("healthy", "colour", "mean_std"))
+        features = file.features[:].astype(np.float64)
+    expected = np.concatenate([features.mean(axis=0), features.std(axis=0)])
+    np.testing.assert_allclose(embedding.slide_embedding, expected, rtol=1e-5)
+
+
+def test_a_second_run_does_nothing(embedded, row, layout, small_tiles, colour_encoder):
+    before = {p: p.stat().st_mtime_ns for p in layout.root.rglob("*.h5")}
+    reports = [
+        preprocess_rows([row], layout.root, small_tiles),
+        embed_tiles_rows([row], layout.root, SETTINGS, encoder=colour_encoder),
+        embed_slides_rows(
+            [row], layout.root, EmbedSlidesSettings(recipe="mean_std"), encoder="colour"
+        ),
+    ]
+    assert [statuses(r) for r in reports] == [["already done"]] * 3
+    assert {p: p.stat().st_mtime_ns for p in layout.root.rglob("*.h5")} == before
+
+
+def test_another_recipe_is_refused_and_overwrite_replaces(embedded, row, layout):
+    other = PreprocessSettings(tile_size_px=256)
+    report = preprocess_rows([row], layout.root, other)
+    assert statuses(report) == ["failed"]
+    assert "128 -> 256" in report.outcomes[0].detail
+    assert "--overwrite" in report.outcomes[0].detail
+    assert statuses(preprocess_rows([row], layout.root, other, overwrite=True)) == ["done"]
+    # The features now belong to tiles that are gone.
+    report = embed_slides_rows(
+        [row], layout.root, EmbedSlidesSettings(recipe="mean"), encoder="colour"
+    )
+    assert statuses(report) == ["done"]  # features still describe themselves
+
+
+def test_a_changed_mpp_is_another_input(embedded, row, layout, small_tiles, colour_encoder):
+    changed = SlideRow(slide_id=row.slide_id, slide_path=row.slide_path, mpp=0.4)
+    report = preprocess_rows([changed], layout.root, small_tiles)
+    assert statuses(report) == ["failed"]
+    assert "0.5 -> 0.4" in report.outcomes[0].detail
+    report = embed_tiles_rows(
+        [changed], layout.root, SETTINGS, encoder=colour_encoder, overwrite=True
+    )
+    assert "0.4 mpp" in report.outcomes[0].detail
+
+
+def test_bad_slides_fail_one_by_one_with_a_remedy(tmp_path, slide_path, layout, small_tiles):
+    def broken(name, action):
+        path = tmp_path / name
+        action(path)
+        return SlideRow(slide_id=path.stem, slide_path=str(path))
+
+    def truncated(path):
+        shutil.copy(slide_path, path)
+        truncate_file(path)
+
+    rows = [
+        broken("not_a_slide.svs", lambda p: p.write_text("hello")),
+        broken("truncated.tiff", truncated),
+        broken("empty.tiff", lambda p: write_synthetic_slide(p, 1024, 1024, 0.5, num_blobs=0)),
+        broken("small.tiff", lambda p: write_synthetic_slide(p, 100, 100, 0.5)),
+        broken("no_mpp.tiff", lambda p: write_synthetic_slide(p, 512, 512, None)),
+        SlideRow(slide_id="nonsense", slide_path=str(slide_path), mpp=0.0),
+        SlideRow(slide_id="missing", slide_path=str(tmp_path / "gone.svs")),
+        SlideRow(slide_id="healthy", slide_path=str(slide_path)),
+    ]
+    report = preprocess_rows(rows, layout.root, small_tiles)
+    assert statuses(report) == ["failed"] * 7 + ["done"]
+    for outcome in report.outcomes[:7]:
+        assert f"slide {outcome.slide_id!r}" in outcome.detail
+        assert "To fix:" in outcome.detail
+        assert outcome.traceback is None
+    assert "column" in report.outcomes[4].detail
+    leftovers = [p.name for p in layout.root.rglob("*") if p.is_file()]
+    assert sorted(leftovers) == ["healthy.geojson", "healthy.h5", "healthy.jpg", "run.json"]
+
+
+def test_unreadable_tiles_in_the_middle_are_recorded(tmp_path, layout, colour_encoder):
+    path = tmp_path / "corrupt.tiff"
+    write_synthetic_slide(path, 1024, 1024, 0.5, seed=1)
+    rows = [SlideRow(slide_id="corrupt", slide_path=str(path))]
+    whole = PreprocessSettings(tile_size_px=128, segmenter="all", drop_blank=False)
+    preprocess_rows(rows, layout.root, whole)
+    # Break it afterwards, keeping the fingerprint honest, by preprocessing the broken file anew.
+    corrupt_tile(path, (300, 300))
+    report = embed_tiles_rows(rows, layout.root, SETTINGS, encoder=colour_encoder)
+    assert "not the file its tiles were made from" in report.outcomes[0].detail
+    preprocess_rows(rows, layout.root, whole, overwrite=True)
+    report = embed_tiles_rows(rows, layout.root, SETTINGS, encoder=colour_encoder)
+    assert statuses(report) == ["done"], report.table()
+    with read_features(layout.features("corrupt", "colour")) as file:
+        bad = ~file.mask
+        assert 0 < bad.sum() < len(bad) / 4
+        assert not file.features[:][bad].any()
+    assert f"{bad.sum()} tiles unreadable" in report.outcomes[0].detail
+
+
+def test_run_takes_a_slide_out_after_it_failed(tmp_path, slide_path):
+    slides = tmp_path / "slides"
+    slides.mkdir()
+    shutil.copy(slide_path, slides / "healthy.tiff")
+    (slides / "broken.svs").write_text("no")
+    report = run(
+        slides,
+        tmp_path / "out",
+        PreprocessSettings(tile_size_px=512),
+        EmbedTilesSettings(batch_size=4),
+    )
+    assert report.exit_code == 1
+    assert [len(stage.outcomes) for stage in report.stages] == [2, 1, 1]
+    assert statuses(report.stages[2]) == ["done"]
+    stages = json.loads((tmp_path / "out" / "run.json").read_text())["stages"]
+    assert set(stages) == {"preprocess", "embed-tiles", "embed-slides"}
+    assert stages["preprocess"]["num_failed"] == 1
+
+
+def test_a_misspelt_recipe_is_refused_before_any_work(tmp_path, slide_path):
+    with pytest.raises(UnknownNameError, match="did you mean"):
+        run(slide_path.parent, tmp_path / "out", embed_slides=EmbedSlidesSettings(recipe="gigapat"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_place_of_the_output_folder(tmp_path, row, small_tiles):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(OutputError, match="To fix"):
+        preprocess_rows([row], tmp_path / "out", small_tiles)
+
+
+def test_files_read_by_clam_and_trident_conventions(embedded, layout):
+    with h5py.File(layout.features("healthy", "colour")) as file:
+        features, coords = file["features"][:], file["coords"][:]
+        attributes = dict(file["coords"].attrs)
+    assert features.dtype == np.float32
+    assert features.shape == (len(coords), 6)
+    assert coords.dtype == np.int64
+    assert attributes["patch_size"] == 128
+    assert attributes["patch_size_level0"] == 128
+    assert attributes["level0_width"] == 2048
+    assert attributes["target_magnification"] == 20
+
+
+def test_hand_drawn_tissue_replaces_the_segmenter(tmp_path, row, layout, slide_path):
+    folder = tmp_path / "drawn"
+    folder.mkdir()
+    square = [[0, 0], [1024, 0], [1024, 1024], [0, 1024], [0, 0]]
+    (folder / "healthy.geojson").write_text(
+        json.dumps({"type": "Polygon", "coordinates": [square]})
+    )
+    settings = PreprocessSettings(tile_size_px=256, tissue_geojson=folder, drop_blank=False)
+    preprocess_rows([row], layout.root, settings)
+    assert read_tile_set(layout.tiles("healthy")).num_tiles == 16
+
+
+def test_sparse_areas_are_background_not_black(tmp_path, layout):
+    path = tmp_path / "sparse.tiff"
+
+    def paint(x, y, width, height):
+        if x < 512:
+            return None  # the scanner stored nothing here
+        return np.full((height, width, 3), (180, 90, 160), np.uint8)
+
+    write_pyramid(path, 1024, 1024, 0.5, paint)
+    with open_slide(path) as slide:
+        assert (slide.read_region((0, 0), 0, (256, 256)) == 255).all()
