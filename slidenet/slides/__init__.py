@@ -1,7 +1,7 @@
 """Floor 1: slides as pixels with a physical resolution."""
 
+from slidenet.core.suffixes import FLAT_SUFFIXES, SLIDE_SUFFIXES
 from slidenet.slides.fingerprint import fingerprint_file
-from slidenet.slides.formats import FLAT_SUFFIXES, SLIDE_SUFFIXES
 from slidenet.slides.geometry import choose_level, plan_tiles
 from slidenet.slides.opening import open_slide
 from slidenet.slides.reader import Slide

@@ -2,28 +2,6 @@
 
 from pathlib import Path
 
-OPENSLIDE_SUFFIXES = (
-    ".bif",
-    ".czi",
-    ".dcm",
-    ".mrxs",
-    ".ndpi",
-    ".scn",
-    ".svs",
-    ".svslide",
-    ".tif",
-    ".tiff",
-    ".vms",
-    ".vmu",
-)
-"""Formats read through openslide 4."""
-
-FLAT_SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff")
-"""Formats read as one flat image where openslide does not know the file."""
-
-SLIDE_SUFFIXES = tuple(sorted({*OPENSLIDE_SUFFIXES, *FLAT_SUFFIXES}))
-"""What a folder of slides is searched for, lower case. The content decides how a file is read."""
-
 _SIGNATURES = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself"),
     (b"<!doctype html", "a web page (often a failed download)"),

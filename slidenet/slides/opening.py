@@ -39,7 +39,7 @@ def open_slide(
         reason = find_truncation(path, strips=vendor is None)
         if reason is not None:
             raise UnreadableSlideError(
-                f"it is truncated: {reason}",
+                f"it is truncated or damaged: {reason}",
                 expected="a complete file",
                 remedy="copy it again and compare its size with the original's",
                 slide=path.name,

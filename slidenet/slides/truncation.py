@@ -48,6 +48,8 @@ def find_truncation(path: Path, *, strips: bool = False) -> str | None:
             pairs += [(_STRIP_OFFSETS, _STRIP_BYTE_COUNTS)] if strips else []
             for first, second in pairs:
                 end = layout.end_of_data(file, tags.get(first), tags.get(second))
+                if end is None:
+                    return f"the list of tiles is cut off, the file ends at {size}"
                 if end > size:
                     return f"pixel data should reach byte {end}, the file ends at {size}"
     return None
@@ -100,13 +102,13 @@ class _Layout:
         file: BinaryIO,
         offsets: tuple[int, int, bytes] | None,
         byte_counts: tuple[int, int, bytes] | None,
-    ) -> int:
-        """Byte after the last tile or strip; 0 where there are none."""
+    ) -> int | None:
+        """Byte after the last tile or strip, 0 where there are none; None for a broken list."""
         if offsets is None or byte_counts is None:
             return 0
         starts, lengths = self._numbers(file, offsets), self._numbers(file, byte_counts)
         if len(starts) != len(lengths):
-            return _PAST_ANY_FILE
+            return None
         return int((starts + lengths).max(initial=0))
 
     def _numbers(self, file: BinaryIO, tag: tuple[int, int, bytes]) -> np.ndarray:
@@ -118,6 +120,3 @@ class _Layout:
             data = file.read(count * dtype.itemsize)
         whole = data[: len(data) // dtype.itemsize * dtype.itemsize]
         return np.frombuffer(whole, dtype)[:count].astype(np.int64)
-
-
-_PAST_ANY_FILE = 2**63 - 1
