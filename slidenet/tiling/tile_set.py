@@ -1,6 +1,7 @@
 """From tissue to the tiles of a slide."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ TILING_VERSION = 1
 """Raised when the same settings would choose other tiles."""
 
 BATCH_TILES = 64
+NUM_READERS = 4
 MIN_VIEW_PX = 16
 
 DEFAULT_FILTERS: tuple[TileFilter, ...] = (BlankFilter(),)
@@ -193,14 +195,18 @@ def _batches(
 ) -> Iterator[tuple[npt.NDArray[np.intp], UInt8Array]]:
     """Pixels of the tiles still kept, with their indices; marks those that cannot be read."""
     waiting = np.flatnonzero(kept)
-    for start in range(0, len(waiting), BATCH_TILES):
-        index: list[int] = []
-        tiles: list[UInt8Array] = []
-        for tile in waiting[start : start + BATCH_TILES]:
-            try:
-                tiles.append(read_tile(slide, view, (int(coords[tile, 0]), int(coords[tile, 1]))))
-                index.append(int(tile))
-            except PixelReadError:
-                unreadable[tile] = True
-        if tiles:
-            yield np.array(index, dtype=np.intp), np.stack(tiles)
+
+    def read(tile: np.intp) -> UInt8Array | None:
+        try:
+            return read_tile(slide, view, coords[tile])
+        except PixelReadError:
+            return None
+
+    with ThreadPoolExecutor(NUM_READERS) as pool:
+        for start in range(0, len(waiting), BATCH_TILES):
+            index = waiting[start : start + BATCH_TILES]
+            pixels = list(pool.map(read, index))
+            unreadable[index] |= [tile is None for tile in pixels]
+            tiles = [tile for tile in pixels if tile is not None]
+            if tiles:
+                yield index[[tile is not None for tile in pixels]], np.stack(tiles)

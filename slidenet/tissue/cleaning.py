@@ -33,6 +33,12 @@ def odd_kernel_px(diameter_um: float, mpp: float) -> int:
     return 2 * round((diameter_um / mpp - 1) / 2) + 1 if diameter_um >= 2 * mpp else 1
 
 
+def closed(mask: BoolArray, kernel_px: int) -> BoolArray:
+    """The mask after a morphological closing with a disc of `kernel_px`."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (kernel_px, kernel_px))
+    return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, kernel)) > 0
+
+
 def _small_holes(mask: BoolArray, max_px: float) -> BoolArray:
     labels, areas = _pieces(~mask, connectivity=4)
     fill = areas <= max_px

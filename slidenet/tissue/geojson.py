@@ -20,7 +20,7 @@ from slidenet.core.provenance import canonical_json, recipe_hash
 from slidenet.slides import Slide
 from slidenet.stores.atomic import atomic_path
 from slidenet.tissue.polygons import rasterize
-from slidenet.tissue.segmenters import MAX_SIDE_PX
+from slidenet.tissue.thresholds import MAX_SIDE_PX
 from slidenet.tissue.tissue import Tissue, tissue_on
 
 TISSUE_RGB = (24, 140, 130)
@@ -42,8 +42,8 @@ def tissue_from_geojson(
         slide: The slide the annotations belong to.
         path: GeoJSON file, level-0 pixels.
         classification: Only annotations of this class, for example "Tissue"; None takes all.
-        mask_mpp: Resolution of the mask, microns per pixel; coarser where the mask would be larger
-            than 4096 pixels. A pixel is tissue when its centre is inside.
+        mask_mpp: Resolution of the mask, microns per pixel; coarser where a side of the
+            mask would exceed 4096 pixels. A pixel is tissue when its centre is inside.
 
     Raises:
         SlideError: The file is no GeoJSON, a feature is broken, or everything lies outside the

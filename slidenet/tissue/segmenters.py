@@ -8,18 +8,19 @@ from typing import Any, ClassVar, Protocol
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from slidenet.core.errors import ConfigError, EmptyTissueError
+from slidenet.core.errors import ConfigError
 from slidenet.core.provenance import Recipe
 from slidenet.core.registry import Registry
 from slidenet.slides import Slide
-from slidenet.tissue.cleaning import BoolArray, clean_mask, odd_kernel_px
-
-UInt8Array = npt.NDArray[np.uint8]
-
-MAX_SIDE_PX = 4096
-"""Longest side of the picture segmented; a larger slide is segmented at a coarser resolution."""
+from slidenet.tissue.cleaning import BoolArray, clean_mask, closed, odd_kernel_px
+from slidenet.tissue.thresholds import (
+    UInt8Array,
+    luminance_of,
+    otsu_threshold,
+    overview,
+    scanner_black,
+)
 
 
 class Segmenter(Protocol):
@@ -76,14 +77,14 @@ class OtsuSegmenter:
 
     def mask(self, image: UInt8Array, mpp: float, *, slide: str = "") -> BoolArray:
         """Tissue mask (h, w) of an RGB picture uint8 (h, w, 3) at `mpp`."""
-        lit = ~_scanner_black(image, self.black_level)
+        lit = ~scanner_black(image, self.black_level)
         # Black must not darken its surroundings through the smoothing.
-        luminance = np.where(lit, _rounded_mean(image), 255).astype(np.uint8)
+        luminance = np.where(lit, luminance_of(image), 255).astype(np.uint8)
         if self.smooth_um > 0:
             luminance = np.asarray(
                 cv2.GaussianBlur(luminance, (0, 0), self.smooth_um / mpp), dtype=np.uint8
             )
-        threshold = _otsu(luminance[lit], self.min_contrast, "luminance", self.name, slide)
+        threshold = otsu_threshold(luminance[lit], self.min_contrast, "luminance", self.name, slide)
         return clean_mask(
             lit & (luminance <= threshold),
             pixel_area_um2=mpp * mpp,
@@ -134,7 +135,7 @@ class SaturationSegmenter:
 
     def mask(self, image: UInt8Array, mpp: float, *, slide: str = "") -> BoolArray:
         """Tissue mask (h, w) of an RGB picture uint8 (h, w, 3) at `mpp`."""
-        lit = ~_scanner_black(image, self.black_level)
+        lit = ~scanner_black(image, self.black_level)
         saturation = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)[:, :, 1]
         # The saturation of near-black is noise; it must not leak out through the median.
         saturation = np.where(lit, saturation, 0).astype(np.uint8)
@@ -143,9 +144,11 @@ class SaturationSegmenter:
         )
         threshold = self.threshold
         if threshold is None:
-            threshold = 1 + _otsu(smooth[lit], self.min_contrast, "saturation", self.name, slide)
+            threshold = 1 + otsu_threshold(
+                smooth[lit], self.min_contrast, "saturation", self.name, slide
+            )
         return clean_mask(
-            lit & _closed(smooth >= threshold, odd_kernel_px(self.closing_um, mpp)),
+            lit & closed(smooth >= threshold, odd_kernel_px(self.closing_um, mpp)),
             pixel_area_um2=mpp * mpp,
             min_area_um2=self.min_area_um2,
             max_hole_um2=self.max_hole_um2,
@@ -194,53 +197,6 @@ def make_segmenter(name: str, **settings: Any) -> Segmenter:
                 expected=f"some of {', '.join(known)}" if known else "no settings",
             )
     return kind(**settings)
-
-
-def overview(slide: Slide, target_mpp: float) -> tuple[UInt8Array, float]:
-    """A picture of the whole slide at about `target_mpp`, never upsampled, and its true mpp."""
-    slide_mpp = slide.slide_mpp.value
-    longest = max(slide.level_dimensions[0])
-    wanted = round(longest * slide_mpp / max(target_mpp, slide_mpp))
-    image = slide.thumbnail(min(max(wanted, 1), MAX_SIDE_PX))
-    return image, slide_mpp * longest / max(image.shape[:2])
-
-
-def _rounded_mean(image: UInt8Array) -> UInt8Array:
-    return np.asarray((image.sum(axis=2, dtype=np.uint16) + 1) // 3, dtype=np.uint8)
-
-
-def _scanner_black(image: UInt8Array, black_level: int) -> BoolArray:
-    """Black and its one-pixel rim, where resampling mixes it with its surroundings."""
-    black = (image.max(axis=2) < black_level).astype(np.uint8)
-    return np.asarray(cv2.dilate(black, np.ones((3, 3), np.uint8))) > 0
-
-
-def _otsu(values: UInt8Array, min_contrast: float, what: str, segmenter: str, slide: str) -> int:
-    """Otsu's threshold (the last value of the lower side), refused where the split is noise."""
-    contrast = 0.0
-    if values.size:
-        found, _ = cv2.threshold(
-            np.ascontiguousarray(values.reshape(-1, 1)), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU
-        )
-        threshold = int(found)
-        lower, upper = values[values <= threshold], values[values > threshold]
-        if lower.size and upper.size:
-            contrast = float(upper.mean() - lower.mean())
-            if contrast >= min_contrast:
-                return threshold
-    raise EmptyTissueError(
-        f"the segmenter {segmenter!r} found no tissue: {what} differs by {contrast:.1f} of 255 "
-        "between the two sides of Otsu's threshold",
-        expected=f"at least min_contrast = {min_contrast:g}",
-        remedy="look at the slide; if it does hold tissue, lower min_contrast, take another "
-        "segmenter, draw the tissue in QuPath and pass its GeoJSON, or use the segmenter 'all'",
-        slide=slide,
-    )
-
-
-def _closed(mask: BoolArray, kernel_px: int) -> BoolArray:
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (kernel_px, kernel_px))
-    return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, kernel)) > 0
 
 
 def _check_settings(segmenter: OtsuSegmenter | SaturationSegmenter) -> None:

@@ -17,7 +17,8 @@ from slidenet.tissue import (
     find_tissue,
     make_segmenter,
 )
-from slidenet.tissue.segmenters import SEGMENTERS, overview
+from slidenet.tissue.segmenters import SEGMENTERS
+from slidenet.tissue.thresholds import overview
 
 GLASS = (240, 239, 241)
 PINK = (214, 150, 190)

@@ -1,0 +1,59 @@
+"""The picture that is segmented, and the thresholds on it."""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from slidenet.core.errors import EmptyTissueError
+from slidenet.slides import Slide
+from slidenet.tissue.cleaning import BoolArray
+
+UInt8Array = npt.NDArray[np.uint8]
+
+MAX_SIDE_PX = 4096
+"""Longest side of the picture segmented; a larger slide is segmented at a coarser resolution."""
+
+
+def overview(slide: Slide, target_mpp: float) -> tuple[UInt8Array, float]:
+    """A picture of the whole slide at about `target_mpp`, never upsampled, and its true mpp."""
+    slide_mpp = slide.slide_mpp.value
+    longest = max(slide.level_dimensions[0])
+    wanted = round(longest * slide_mpp / max(target_mpp, slide_mpp))
+    image = slide.thumbnail(min(max(wanted, 1), MAX_SIDE_PX))
+    return image, slide_mpp * longest / max(image.shape[:2])
+
+
+def luminance_of(image: UInt8Array) -> UInt8Array:
+    """Mean of R, G and B, rounded; uint8 (h, w)."""
+    return np.asarray((image.sum(axis=2, dtype=np.uint16) + 1) // 3, dtype=np.uint8)
+
+
+def scanner_black(image: UInt8Array, black_level: int) -> BoolArray:
+    """Pixels darker than `black_level`, and their one-pixel rim, where resampling mixed them."""
+    black = (image.max(axis=2) < black_level).astype(np.uint8)
+    return np.asarray(cv2.dilate(black, np.ones((3, 3), np.uint8))) > 0
+
+
+def otsu_threshold(
+    values: UInt8Array, min_contrast: float, what: str, segmenter: str, slide: str
+) -> int:
+    """Otsu's threshold (the last value of the lower side), refused where the split is noise."""
+    contrast = 0.0
+    if values.size:
+        found, _ = cv2.threshold(
+            np.ascontiguousarray(values.reshape(-1, 1)), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU
+        )
+        threshold = int(found)
+        lower, upper = values[values <= threshold], values[values > threshold]
+        if lower.size and upper.size:
+            contrast = float(upper.mean() - lower.mean())
+            if contrast >= min_contrast:
+                return threshold
+    raise EmptyTissueError(
+        f"the segmenter {segmenter!r} found no tissue: {what} differs by {contrast:.1f} of 255 "
+        "between the two sides of Otsu's threshold",
+        expected=f"at least min_contrast = {min_contrast:g}",
+        remedy="look at the slide; if it does hold tissue, lower min_contrast, take another "
+        "segmenter, draw the tissue in QuPath and pass its GeoJSON, or use the segmenter 'all'",
+        slide=slide,
+    )
