@@ -4,9 +4,9 @@ A recipe is a JSON-able mapping of every setting that can change the numbers in 
 with the same recipe hash and the same input fingerprint hold the same thing; resume relies on it.
 Anything that cannot change the numbers (worker counts, output folder, progress) stays out.
 
-What belongs to one slide only (its mpp, a hand-drawn outline) sits under the key `inputs`. It is part
-of the hash, so a changed input is seen, but not of `cohort_recipe`, which is what the files of one
-cohort must have in common.
+What belongs to one slide only (its mpp, a hand-drawn outline) sits under the key `inputs`. It is
+part of the hash, so a changed input is seen, but not of `cohort_recipe`, which is what the files of
+one cohort must have in common.
 """
 
 import hashlib

@@ -48,8 +48,9 @@ class TileGeometry:
     """How tiles of a slide lie and how their pixels are obtained.
 
     The lattice is physical: tile (i, j) starts at (round(i * stride_level0),
-    round(j * stride_level0)) from the slide's origin, so that rounding never accumulates. Pixels are read on `level` as
-    squares of `read_size_px` and resampled to `tile_size_px` where the two differ.
+    round(j * stride_level0)) from the slide's origin, so that rounding never accumulates. Pixels
+    are read on `level` as squares of `read_size_px` and resampled to `tile_size_px` where the two
+    differ.
 
     Attributes:
         slide_mpp: Resolution of level 0, with its source.

@@ -20,7 +20,6 @@ from slidenet.slide_encoders import (
     load_slide_encoder,
 )
 from slidenet.slide_encoders.pooling import POOLINGS
-from slidenet.slides import SLIDE_SUFFIXES
 from slidenet.stores import (
     FeatureFile,
     check_output_folder,
@@ -53,7 +52,7 @@ def embed_slides(
         overwrite: Replace outputs made with other settings.
     """
     check_recipe(embed_slides)
-    rows = read_manifest(slides, suffixes=SLIDE_SUFFIXES)
+    rows = read_manifest(slides)
     return embed_slides_rows(rows, out, embed_slides, encoder=encoder, overwrite=overwrite)
 
 

@@ -10,7 +10,7 @@ from slidenet.pipelines.cohort import Made, Progress, run_cohort
 from slidenet.pipelines.layout import OutputLayout
 from slidenet.pipelines.report import RunReport
 from slidenet.pipelines.settings import EmbedTilesSettings
-from slidenet.slides import SLIDE_SUFFIXES, Slide, open_slide
+from slidenet.slides import Slide, open_slide
 from slidenet.slides.geometry import MPP_TOLERANCE
 from slidenet.stores import (
     FeatureWriter,
@@ -40,7 +40,7 @@ def embed_tiles(
         embed_tiles: The tile encoder and how it runs.
         overwrite: Replace outputs made with other settings.
     """
-    rows = read_manifest(slides, suffixes=SLIDE_SUFFIXES)
+    rows = read_manifest(slides)
     return embed_tiles_rows(rows, out, embed_tiles, overwrite=overwrite)
 
 

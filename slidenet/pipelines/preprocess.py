@@ -12,7 +12,7 @@ from slidenet.pipelines.cohort import Made, Progress, run_cohort
 from slidenet.pipelines.layout import OutputLayout
 from slidenet.pipelines.report import RunReport
 from slidenet.pipelines.settings import PreprocessSettings
-from slidenet.slides import SLIDE_SUFFIXES, Slide, open_slide, plan_tiles
+from slidenet.slides import Slide, open_slide, plan_tiles
 from slidenet.stores import (
     check_output_folder,
     existing_output,
@@ -55,7 +55,7 @@ def preprocess(
         preprocess: How tissue is found and cut into tiles.
         overwrite: Replace outputs made with other settings.
     """
-    rows = read_manifest(slides, suffixes=SLIDE_SUFFIXES)
+    rows = read_manifest(slides)
     return preprocess_rows(rows, out, preprocess, overwrite=overwrite)
 
 

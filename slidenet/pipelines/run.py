@@ -14,7 +14,6 @@ from slidenet.pipelines.settings import (
     EmbedTilesSettings,
     PreprocessSettings,
 )
-from slidenet.slides import SLIDE_SUFFIXES
 from slidenet.stores import read_manifest
 
 
@@ -63,7 +62,7 @@ def run(
         overwrite: Replace outputs made with other settings.
     """
     check_recipe(embed_slides)  # a misspelt recipe must not surface after hours of encoding
-    rows = read_manifest(slides, suffixes=SLIDE_SUFFIXES)
+    rows = read_manifest(slides)
     stages = [preprocess_rows(rows, out, preprocess, overwrite=overwrite)]
     rows = _without_failed(rows, stages[-1])
     stages.append(embed_tiles_rows(rows, out, embed_tiles, overwrite=overwrite))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slidenet.core.errors import EncoderError, RecipeMismatchError, StoreError
-from slidenet.core.provenance import JsonValue, Recipe, canonical_json
+from slidenet.core.provenance import JsonValue, Recipe, canonical_json, cohort_recipe
 from slidenet.stores import schema
 from slidenet.stores.attributes import (
     identity_attributes,
@@ -59,7 +59,7 @@ def write_slide_embedding(
         slide_embedding: (D,) finite floats (a CPU tensor will do), stored as float32.
         slide_id: Id of the slide.
         fingerprint: Content fingerprint of the slide file.
-        recipe: Every setting that made it, the same for every slide of a cohort made alike.
+        recipe: Every setting that made it; what belongs to this slide alone under `inputs`.
         encoder_identity: Identity of the slide encoder.
         num_tiles: Tiles it was made from.
 
@@ -137,7 +137,7 @@ def read_slide_embeddings(
     found = [read_slide_embedding(path) for path in paths]
     seen: dict[str, Path] = {}
     for path, one in zip(paths, found, strict=True):
-        difference = describe_difference(found[0].recipe, one.recipe)
+        difference = describe_difference(cohort_recipe(found[0].recipe), cohort_recipe(one.recipe))
         if difference:
             raise RecipeMismatchError(
                 f"{paths[0]} and {path} were made by different recipes ({difference})",

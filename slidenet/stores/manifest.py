@@ -22,13 +22,8 @@ from pathlib import Path
 
 from slidenet.core.errors import ManifestError
 from slidenet.core.records import SlideRow
+from slidenet.core.suffixes import SLIDE_SUFFIXES
 from slidenet.core.units import Mpp
-
-OPENSLIDE_SUFFIXES = (
-    ".bif", ".czi", ".dcm", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".tif", ".tiff", ".vms",
-    ".vmu",
-)  # fmt: skip
-"""Files taken from a folder where the caller says nothing else."""
 
 MAX_SLIDE_ID_BYTES = 200
 MIN_MPP, MAX_MPP = 0.01, 100.0
@@ -38,13 +33,14 @@ _UNSAFE = re.compile(r'[/\\<>:"|?*\x00-\x1f\x7f]')
 
 
 def read_manifest(
-    path_or_folder: str | os.PathLike[str], *, suffixes: Collection[str] = OPENSLIDE_SUFFIXES
+    path_or_folder: str | os.PathLike[str], *, suffixes: Collection[str] = SLIDE_SUFFIXES
 ) -> list[SlideRow]:
     """Reads the slides of a cohort.
 
     Args:
         path_or_folder: A `slides.csv`, or a folder whose slide files (not those of its
-            subfolders) make the cohort, in order of name, with the file stem as `slide_id`.
+            subfolders) make the cohort, in order of name, with the file stem as `slide_id`; or one
+            slide file, a cohort of one.
         suffixes: File name endings that make a file of the folder a slide; case does not matter.
 
     Returns:
@@ -56,6 +52,8 @@ def read_manifest(
     path = Path(path_or_folder)
     if path.is_dir():
         return _read_folder(path, suffixes)
+    if path.name.lower().endswith(tuple(suffix.lower() for suffix in suffixes)):
+        return [SlideRow(slide_id=path.stem, slide_path=str(path))]
     if not path.exists():
         raise ManifestError(f"{path} does not exist", expected="a slides.csv or a folder of slides")
     return _read_csv(path)

@@ -113,6 +113,7 @@ def test_a_folder(tmp_path):
     assert read_manifest(tmp_path) == [
         SlideRow("a", str(tmp_path / "a.TIFF")),
         SlideRow("b", str(tmp_path / "b.svs")),
+        SlideRow("e", str(tmp_path / "e.png")),
     ]
     assert [row.slide_id for row in read_manifest(tmp_path, suffixes=[".png"])] == ["e"]
 
@@ -135,3 +136,9 @@ def test_a_folder_with_two_slides_of_one_stem(tmp_path):
 def test_the_real_slides(shared_data):
     ids = [row.slide_id for row in read_manifest(shared_data / "slides")]
     assert ids == ["cmu_small_region", "her2st_B4", "her2st_C3", "tcga-cr-7395-01a-01-ts1"]
+
+
+def test_one_slide_file_is_a_cohort_of_one(tmp_path):
+    assert read_manifest(tmp_path / "one.svs") == [
+        SlideRow(slide_id="one", slide_path=str(tmp_path / "one.svs"))
+    ]

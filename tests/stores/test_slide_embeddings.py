@@ -60,6 +60,12 @@ def test_mixed_recipes_are_refused_and_named(tmp_path):
         read_slide_embeddings(tmp_path)
 
 
+def test_slides_with_inputs_of_their_own_are_one_cohort(tmp_path):
+    for name, mpp in (("a", 0.25), ("b", 0.5)):
+        write(tmp_path, name, recipe={**RECIPE, "tiles": {"inputs": {"slide_mpp": mpp}}})
+    assert read_slide_embeddings(tmp_path)[0] == ["a", "b"]
+
+
 def test_a_slide_that_comes_twice(tmp_path):
     write(tmp_path, "a")
     write(tmp_path, "b", slide_id="a")
