@@ -52,7 +52,7 @@ class TileEncoder:
         device: "str | torch.device" = "cpu",
         precision: Precision | None = None,
     ) -> None:
-        from slidenet.tile_encoders.transforms import make_transform
+        from slidenet.tile_encoders.transforms import normalise, resize_and_crop
 
         self.spec = spec
         self.device = resolve_device(device)
@@ -60,7 +60,8 @@ class TileEncoder:
         self.weights_sha256 = weights_sha256
         self.weights_source = weights_source
         self.module = module.eval().requires_grad_(False).to(self.device)
-        self._transform = make_transform(spec.transform)
+        self._resize_and_crop = resize_and_crop(spec.transform)
+        self._normalise = normalise(spec.transform)
 
     @classmethod
     def from_module(
@@ -165,7 +166,8 @@ class TileEncoder:
 
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
         with torch.inference_mode():
-            images = self._transform(tiles.to(self.device, non_blocking=True))
+            pixels = self._resize_and_crop(tiles).to(self.device, non_blocking=True)
+            images = self._normalise(pixels)
             with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
                 features = features_of(self.module, images, self.spec.pooling)
         assert features.shape == (len(tiles), self.feature_dim), (

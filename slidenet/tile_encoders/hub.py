@@ -101,20 +101,19 @@ def _from_hub(source: HubWeights, spec: TileEncoderSpec) -> Path:
     import huggingface_hub
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+    if cached := _cached(source):
+        return cached
     with hub_errors(source, spec):
         for filename in source.filenames:
-            last = filename == source.filenames[-1]
             try:
-                return Path(
-                    huggingface_hub.hf_hub_download(
-                        source.repo_id, filename, revision=source.revision
-                    )
+                found = huggingface_hub.hf_hub_download(
+                    source.repo_id, filename, revision=source.revision
                 )
-            except LocalEntryNotFoundError:
-                if last:
-                    raise
+            except LocalEntryNotFoundError:  # out of reach; the next name would be, too
+                raise
             except EntryNotFoundError:
                 continue
+            return Path(found)
     raise _no_such_file(source, spec)
 
 
@@ -135,15 +134,16 @@ def _size_on_hub(source: HubWeights, spec: TileEncoderSpec) -> int:
     raise _no_such_file(source, spec)
 
 
-def _cached(source: HubWeights) -> bool:
+def _cached(source: HubWeights) -> Path | None:
     import huggingface_hub
 
-    return any(
-        isinstance(
-            huggingface_hub.try_to_load_from_cache(source.repo_id, f, revision=source.revision), str
+    for filename in source.filenames:
+        found = huggingface_hub.try_to_load_from_cache(
+            source.repo_id, filename, revision=source.revision
         )
-        for f in source.filenames
-    )
+        if isinstance(found, str):
+            return Path(found)
+    return None
 
 
 def _no_such_file(source: HubWeights, spec: TileEncoderSpec) -> MissingWeightsError:
