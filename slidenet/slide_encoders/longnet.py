@@ -44,7 +44,7 @@ class LongNetViT(nn.Module):
         config: LongNetConfig | None = None,
         *,
         attention: str | AttentionPattern | None = None,
-        chunk_tokens: int = 16_384,
+        chunk_tokens: int = 4096,
         checkpoint_activations: bool = False,
         **overrides: Any,
     ) -> None:
@@ -191,7 +191,7 @@ class LongNetViT(nn.Module):
         if not torch.compiler.is_compiling():
             self._check(features, grid_xy, mask)
         lengths: Lengths = None
-        if mask is not None:
+        if mask is not None and not bool(mask.all()):
             counts = [int(n) for n in mask.sum(dim=1)]
             features, grid_xy = features[mask], grid_xy[mask]
             if len(set(counts)) == 1:

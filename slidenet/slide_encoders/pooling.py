@@ -141,14 +141,14 @@ class PoolingEncoder(nn.Module):
         """`forward` for one slide whose features are too many to hold: read in blocks of rows.
 
         Args:
-            rows: (N, D) array or h5 dataset of finite features.
+            rows: (N, D) array or h5 dataset of features.
             mask: bool (N,), True = real.
 
         Returns:
             float32 (D,) or (2 D,).
 
         Raises:
-            EncoderError: If there is no real tile.
+            EncoderError: If there is no real tile, or a real tile has NaN or infinite features.
         """
         if not mask.any():
             raise EncoderError(
@@ -157,6 +157,12 @@ class PoolingEncoder(nn.Module):
             )
         count = int(mask.sum())
         centre = sum(block.sum(axis=0) for block in _real_blocks(rows, mask)) / count
+        if not np.isfinite(centre).all():
+            raise EncoderError(
+                "some tiles have NaN or infinite features",
+                expected="finite features",
+                remedy="re-encode those tiles, or mask them out",
+            )
         parts = [centre]
         if self.name == "mean_std":
             blocks = _real_blocks(rows, mask)

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from unittest.mock import MagicMock
 
 import huggingface_hub
@@ -6,7 +8,7 @@ import torch
 from huggingface_hub import errors
 
 from slidenet.core.errors import ConfigError, EncoderError, MissingWeightsError, UnknownNameError
-from slidenet.slide_encoders import list_slide_encoders, load_slide_encoder
+from slidenet.slide_encoders import LONGNET_CONFIGS, list_slide_encoders, load_slide_encoder
 
 
 @pytest.fixture
@@ -137,3 +139,25 @@ def test_nan_features(file, tiny_config, make_inputs):
     features[0, 4, 2] = float("nan")
     with pytest.raises(EncoderError, match=r"1 tiles have NaN or infinite features .first: tile 4"):
         encoder(features, grid_xy)
+
+
+BUILD = """
+import resource, sys, time
+from slidenet.slide_encoders import load_slide_encoder
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+start = time.process_time()
+load_slide_encoder("gigapath", weights=sys.argv[1])
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(time.process_time() - start, (after - before) / 1e6)
+"""
+
+
+@pytest.mark.slow
+def test_building_the_full_encoder_takes_a_second_and_a_gigabyte(tmp_path, make_official):
+    path = tmp_path / "slide_encoder.pth"
+    torch.save({"model": make_official(LONGNET_CONFIGS["gigapath"], seed=1)}, path)
+    command = [sys.executable, "-c", BUILD, str(path)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    cpu_seconds, gigabytes = (float(x) for x in printed.split())
+    assert gigabytes < 1.0
+    assert cpu_seconds < 1.0

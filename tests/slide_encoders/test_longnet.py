@@ -120,6 +120,12 @@ def test_masked_tiles_in_the_middle_are_as_good_as_absent(tiny, make_inputs):
     )
 
 
+def test_a_mask_without_padding_changes_nothing(tiny, make_inputs):
+    features, grid_xy, mask = make_inputs([30, 30])
+    assert mask.all()
+    assert torch.equal(tiny(features, grid_xy, mask), tiny(features, grid_xy))
+
+
 def test_gradients_of_a_padded_batch(tiny, make_inputs):
     features, grid_xy, mask = make_inputs(LENGTHS)
     x = features.clone().requires_grad_()

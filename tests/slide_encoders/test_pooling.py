@@ -68,3 +68,11 @@ def test_rows_read_in_blocks_pool_like_a_whole_tensor(name, monkeypatch):
 def test_pooling_rows_without_a_real_tile_is_refused():
     with pytest.raises(EncoderError, match="no real tile"):
         PoolingEncoder("mean").pool_rows(np.ones((3, 2)), np.zeros(3, bool))
+
+
+def test_pooling_rows_with_nan_is_refused():
+    rows = np.ones((3, 2))
+    rows[1, 0] = np.nan
+    with pytest.raises(EncoderError, match="NaN or infinite"):
+        PoolingEncoder("mean").pool_rows(rows, np.ones(3, bool))
+    assert PoolingEncoder("mean").pool_rows(rows, np.array([True, False, True])).tolist() == [1, 1]
