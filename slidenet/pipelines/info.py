@@ -100,7 +100,8 @@ def _estimate(slide: Slide, plan: TilingPlan) -> list[tuple[str, str]]:
     except SlideError as error:
         return [*rows, ("tiles", f"none: {error}")]
     side = geometry.tile_size_px * geometry.scale
-    kept = tissue_fractions(tissue, coords, side) >= settings.min_tissue_fraction
+    fraction = tissue_fractions(tissue, coords, side)
+    kept = (fraction >= settings.min_tissue_fraction) & (fraction > 0)
     reading = f"level {geometry.level} at {geometry.read_mpp:.4g} mpp"
     if geometry.resampled:
         reading += f", {geometry.read_size_px} px resampled to {geometry.tile_size_px}"

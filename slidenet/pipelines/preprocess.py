@@ -130,7 +130,7 @@ class TilingPlan:
                 remedy="export the annotations of this slide from QuPath under that name",
                 slide=slide_id,
             )
-        return tissue_from_geojson(slide, path)
+        return tissue_from_geojson(slide, path, classification=self.settings.tissue_class)
 
     def recipe(self, slide: Slide, geometry: TileGeometry, drawn: Tissue | None) -> Recipe:
         """The recipe the tile set will carry, before tissue is searched for."""

@@ -25,6 +25,7 @@ class PreprocessSettings:
             segmenter's.
         tissue_geojson: Folder of {slide_id}.geojson polygons (drawn or edited in QuPath), used
             instead of the segmenter.
+        tissue_class: Only annotations of this QuPath class count as tissue; default: all of them.
         min_tissue_fraction: A tile is kept when at least this share of it is tissue.
         drop_blank: Drop tiles that are nearly uniform background.
         drop_blurred: Drop tiles that are out of focus.
@@ -40,6 +41,7 @@ class PreprocessSettings:
     min_area_um2: float | None = None
     max_hole_um2: float | None = None
     tissue_geojson: Path | None = None
+    tissue_class: str | None = None
     min_tissue_fraction: float = 0.1
     drop_blank: bool = True
     drop_blurred: bool = False

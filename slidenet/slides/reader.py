@@ -92,7 +92,7 @@ class Slide(Protocol):
             uint8 (height, width, 3), RGB; never larger than level 0.
 
         Raises:
-            PixelReadError: Part of the slide cannot be decoded on any level.
+            UnreadableSlideError: The file as a whole has become unreadable.
         """
 
     def close(self) -> None:

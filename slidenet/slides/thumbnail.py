@@ -10,6 +10,7 @@ from slidenet.core.errors import ConfigError, PixelReadError
 from slidenet.slides.reader import Pixels, Size, Slide
 
 _BLOCK_PX = 2048
+_SMALLEST_PART_PX = 64
 _log = logging.getLogger(__name__)
 
 
@@ -18,7 +19,7 @@ def thumbnail_of(slide: Slide, max_side_px: int) -> Pixels:
 
     The coarsest level fine enough is read block by block, so that a slide without a pyramid costs
     time but not memory. Where that level is damaged the finer ones, which show the same, are
-    tried.
+    tried; what no level can show has the background colour.
     """
     if max_side_px < 1:
         raise ConfigError(f"max_side_px is {max_side_px}", expected="at least 1 px")
@@ -30,26 +31,57 @@ def thumbnail_of(slide: Slide, max_side_px: int) -> Pixels:
         try:
             return _shrunk_level(slide, level, size)
         except PixelReadError as error:
-            if level == 0:
-                raise
-            _log.warning("thumbnail: trying the next finer level, because %s", error)
-    raise AssertionError("level 0 is always fine enough")
+            _log.warning("overview: level %d is damaged, trying finer: %s", level, error)
+    return _shrunk_level(slide, 0, size, patient=True)
 
 
-def _shrunk_level(slide: Slide, level: int, size: Size) -> Pixels:
-    """A whole level at another size."""
+def _shrunk_level(slide: Slide, level: int, size: Size, *, patient: bool = False) -> Pixels:
+    """A whole level at another size; a `patient` reading paints over what cannot be read."""
+    read = _readable_part if patient else _region
     level_width, level_height = slide.level_dimensions[level]
     downsample = slide.level_downsamples[level]
     picture = np.empty((size[1], size[0], 3), np.uint8)
     for top, bottom, y, y_end in _blocks(size[1], level_height):
         for left, right, x, x_end in _blocks(size[0], level_width):
             location = (round(x * downsample), round(y * downsample))
-            block = slide.read_region(location, level, (x_end - x, y_end - y))
+            block = read(slide, location, level, (x_end - x, y_end - y))
             target = (right - left, bottom - top)
             if target != (x_end - x, y_end - y):
                 resized = cv2.resize(block, target, interpolation=cv2.INTER_AREA)
                 block = np.asarray(resized, dtype=np.uint8)
             picture[top:bottom, left:right] = block
+    return picture
+
+
+def _region(slide: Slide, location: Size, level: int, size: Size) -> Pixels:
+    return slide.read_region(location, level, size)
+
+
+def _readable_part(slide: Slide, location: Size, level: int, size: Size) -> Pixels:
+    """A region whose unreadable parts, narrowed down to small squares, show the background.
+
+    Raises:
+        UnreadableSlideError: The file as a whole has become unreadable.
+    """
+    try:
+        return slide.read_region(location, level, size)
+    except PixelReadError:
+        width, height = size
+        picture = np.full((height, width, 3), slide.background_rgb, np.uint8)
+        if max(size) <= _SMALLEST_PART_PX:
+            return picture
+    step = max(_SMALLEST_PART_PX, max(size) // 2)
+    downsample = slide.level_downsamples[level]
+    for top in range(0, height, step):
+        for left in range(0, width, step):
+            part = (min(step, width - left), min(step, height - top))
+            corner = (
+                location[0] + round(left * downsample),
+                location[1] + round(top * downsample),
+            )
+            picture[top : top + part[1], left : left + part[0]] = _readable_part(
+                slide, corner, level, part
+            )
     return picture
 
 

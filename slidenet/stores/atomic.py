@@ -95,7 +95,7 @@ def atomic_path(path: Path, *, slide: str = "") -> Iterator[Path]:
     """Yields a temporary name; on success it becomes `path`, on any failure it is removed.
 
     Raises:
-        OutputError: The folder is read-only, full or missing.
+        OutputError: The folder is read-only or full.
     """
     temporary = temporary_path(path)
     with output_errors(path, slide=slide):

@@ -72,12 +72,28 @@ def _read_folder(folder: Path, suffixes: Collection[str]) -> list[SlideRow]:
             expected=f"files ending in {', '.join(endings)}",
             remedy="list slides of subfolders in a slides.csv with a column slide_path",
         )
+    paths = _without_parts(paths, folder)
     rows = [SlideRow(slide_id=p.stem, slide_path=str(p)) for p in paths]
     places = [f"{folder}, file {p.name}" for p in paths]
     for row, place in zip(rows, places, strict=True):
         _check_slide_id(row.slide_id, place)
     _refuse_duplicates(rows, places)
     return rows
+
+
+def _without_parts(paths: list[Path], folder: Path) -> list[Path]:
+    """Leaves out the files that are parts of another slide of the folder."""
+    endings = [p.suffix.lower() for p in paths]
+    if endings.count(".dcm") > 1:
+        raise ManifestError(
+            f"{folder} holds {endings.count('.dcm')} .dcm files, and which of them make one slide "
+            "cannot be told from their names",
+            expected="one .dcm file at most in a folder given as a cohort",
+            remedy="write a slides.csv naming one .dcm file of each slide",
+        )
+    if {".vms", ".vmu"} & set(endings):  # Hamamatsu's index files point to JPEGs beside them
+        return [p for p in paths if p.suffix.lower() not in (".jpg", ".jpeg")]
+    return paths
 
 
 def _read_csv(path: Path) -> list[SlideRow]:

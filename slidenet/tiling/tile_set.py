@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slidenet.core.errors import ConfigError, EmptyTissueError, PixelReadError
-from slidenet.core.provenance import Recipe
+from slidenet.core.provenance import INPUTS_KEY, Recipe
 from slidenet.core.records import TileGeometry, TileSet
 from slidenet.slides import Slide, plan_tiles, read_tile
 from slidenet.tiling.filters import BlankFilter, BoolArray, TileFilter, UInt8Array
@@ -143,10 +143,16 @@ def tiling_recipe(
     min_tissue_fraction: float = 0.1,
     filters: Sequence[TileFilter] = DEFAULT_FILTERS,
 ) -> Recipe:
-    """The recipe a tile set will carry, known before a pixel is read; resume relies on it."""
+    """The recipe a tile set will carry, known before a pixel is read; resume relies on it.
+
+    What was asked for is the same for a whole cohort; what followed for this slide is an input.
+    """
+    asked = ("target_mpp", "tile_size_px", "stride_px")
+    of_this_slide = {k: v for k, v in asdict(geometry).items() if k not in asked}
     return {
         "tiling_version": TILING_VERSION,
-        "geometry": asdict(geometry),
+        **{name: getattr(geometry, name) for name in asked},
+        INPUTS_KEY: of_this_slide,
         "icc": icc,
         "tissue": tissue_recipe,
         "min_tissue_fraction": min_tissue_fraction,

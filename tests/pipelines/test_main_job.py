@@ -19,7 +19,13 @@ from slidenet.pipelines.settings import (
     PreprocessSettings,
 )
 from slidenet.slides import open_slide, read_tile
-from slidenet.stores import read_features, read_slide_embedding, read_tile_set, validate_file
+from slidenet.stores import (
+    read_features,
+    read_slide_embedding,
+    read_slide_embeddings,
+    read_tile_set,
+    validate_file,
+)
 from slidenet.testing import corrupt_tile, truncate_file, write_pyramid, write_synthetic_slide
 
 SETTINGS = EmbedTilesSettings(batch_size=16, feature_dtype="float32")
@@ -210,6 +216,27 @@ def test_hand_drawn_tissue_replaces_the_segmenter(tmp_path, row, layout, slide_p
     settings = PreprocessSettings(tile_size_px=256, tissue_geojson=folder, drop_blank=False)
     preprocess_rows([row], layout.root, settings)
     assert read_tile_set(layout.tiles("healthy")).num_tiles == 16
+    assert statuses(preprocess_rows([row], layout.root, settings)) == ["already done"]
+    square[2] = [1024, 512]  # edited by hand: another input, so not the same tiles
+    (folder / "healthy.geojson").write_text(
+        json.dumps({"type": "Polygon", "coordinates": [square]})
+    )
+    assert statuses(preprocess_rows([row], layout.root, settings)) == ["failed"]
+
+
+def test_slides_of_different_mpp_make_one_cohort(tmp_path, layout, colour_encoder):
+    rows = []
+    for name, mpp in (("fine", 0.25), ("coarse", 0.5)):
+        path = tmp_path / f"{name}.tiff"
+        write_synthetic_slide(path, 1024, 1024, mpp)
+        rows.append(SlideRow(slide_id=name, slide_path=str(path)))
+    preprocess_rows(rows, layout.root, PreprocessSettings(tile_size_px=64, segmenter="all"))
+    embed_tiles_rows(rows, layout.root, SETTINGS, encoder=colour_encoder)
+    embed_slides_rows(rows, layout.root, EmbedSlidesSettings(), encoder="colour")
+    folder = layout.slide_embedding("fine", "colour", "mean").parent
+    slide_ids, matrix = read_slide_embeddings(folder)
+    assert slide_ids == ["coarse", "fine"]
+    assert matrix.shape == (2, 6)
 
 
 def test_sparse_areas_are_background_not_black(tmp_path, layout):

@@ -142,3 +142,13 @@ def test_one_slide_file_is_a_cohort_of_one(tmp_path):
     assert read_manifest(tmp_path / "one.svs") == [
         SlideRow(slide_id="one", slide_path=str(tmp_path / "one.svs"))
     ]
+
+
+def test_parts_of_a_slide_are_not_slides(tmp_path):
+    for name in ("a.vms", "a_0.jpg", "a_1.jpg", "b.svs"):
+        (tmp_path / name).touch()
+    assert [row.slide_id for row in read_manifest(tmp_path)] == ["a", "b"]
+    for name in ("x.dcm", "y.dcm"):
+        (tmp_path / name).touch()
+    with pytest.raises(ManifestError, match=r"2 .dcm files.*one .dcm file of each slide"):
+        read_manifest(tmp_path)
