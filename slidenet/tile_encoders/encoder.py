@@ -78,6 +78,8 @@ class TileEncoder:
     ) -> "TileEncoder":
         """Wraps any module that turns (B, 3, H, W) float images into features.
 
+        The module itself is used: put in eval mode, frozen and moved to `device`.
+
         The identity holds `name` and a digest of the state dict. It cannot see code: give another
         name to another `forward` over the same weights.
 

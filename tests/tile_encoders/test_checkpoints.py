@@ -57,6 +57,20 @@ def test_wrappers_are_looked_through_and_said(tmp_path, tiny, tiny_module, wrap,
     assert found == (*steps, "timm names")
 
 
+def test_a_dinov2_training_checkpoint_as_gpfm_publishes_it(tmp_path, tiny, tiny_module):
+    """Teacher, backbone prefix, blocks in chunks, mask token and heads at once."""
+    teacher = {
+        f"backbone.{k.replace('blocks.0.', 'blocks.0.0.').replace('blocks.1.', 'blocks.1.1.')}": v
+        for k, v in tiny_module.state_dict().items()
+    }
+    teacher["backbone.mask_token"] = torch.zeros(1, 24)
+    teacher["dino_head.mlp.0.weight"] = torch.zeros(2)
+    torch.save({"teacher": teacher}, tmp_path / "GPFM.pth")
+    _, digest, steps = load(tmp_path / "GPFM.pth", tiny)
+    assert digest == digest_of_state(tiny_module.state_dict())
+    assert steps[-1] == "dinov2 names"
+
+
 def test_a_prefix_beside_unknown_names_stays_and_is_refused(tmp_path, tiny, tiny_module):
     state = {f"backbone.{k}": v for k, v in tiny_module.state_dict().items()}
     torch.save(state | {"decoder.weight": torch.zeros(1)}, tmp_path / "w.pth")

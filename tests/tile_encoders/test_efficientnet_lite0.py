@@ -94,3 +94,10 @@ def test_the_file_is_found_without_importing_torch_code_of_the_wheel():
     path = find_weights(get_spec("efficientnet_lite0"))
     assert path.name == "efficientnet-lite0-57934424.pth"
     assert path.stat().st_size > 15_000_000
+
+
+def test_features_do_not_depend_on_the_memory_layout_of_the_tiles(encoder):
+    tiles = photo("flower.jpg")[..., :256, :256]
+    rows_last = tiles.contiguous(memory_format=torch.channels_last)
+    planes = tiles.contiguous(memory_format=torch.contiguous_format)
+    torch.testing.assert_close(encoder.encode(rows_last), encoder.encode(planes))
