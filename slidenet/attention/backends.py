@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from slidenet.attention.kernels import KERNELS, PREFERENCE, Kernel
+from slidenet.attention.kernel_interface import Kernel
+from slidenet.attention.kernels import KERNELS, PREFERENCE
 from slidenet.core.errors import AttentionError
 
 _FORCED: ContextVar[str | None] = ContextVar("slidenet_attention_backend", default=None)
@@ -78,13 +79,13 @@ def attend(
         v: Values (B, H, Lk, D).
         allowed: Bool, broadcastable to (B, H, Lq, Lk), True = attended. Values at keys that no
             query attends must still be finite (zero them): 0 * NaN is NaN.
-        causal: Query i sees keys <= i; needs Lq == Lk and no `allowed`.
+        causal: Query i sees keys <= i, of those allowed; needs Lq == Lk.
 
     Returns:
         Output (B, H, Lq, D) in the dtype of q and log-sum-exp (B, H, Lq), float32 (float64 for
         float64). Rows without any key are zero with log-sum-exp -inf.
     """
-    assert not (causal and (allowed is not None or q.shape[-2] != k.shape[-2]))
+    assert not causal or q.shape[-2] == k.shape[-2]
     out, lse = _Attend.apply(q, k, v, allowed, causal)
     return out, lse
 

@@ -37,11 +37,8 @@ class DenseAttention:
         """See `AttentionPattern.__call__`."""
         check_inputs(q, k, v, mask)
         heads_first = [zero_masked(x, mask).transpose(1, 2) for x in (q, k, v)]
-        if mask is None:
-            out, lse = attend(*heads_first, causal=causal)
-        else:
-            allowed = mask[:, None, :, None] & mask[:, None, None, :]
-            if causal:
-                allowed = allowed & self.mask(q.shape[1], 1, causal=True).to(q.device)
-            out, lse = attend(*heads_first, allowed=allowed)
-        return out.transpose(1, 2), lse
+        allowed = None if mask is None else mask[:, None, None, :]
+        out, lse = attend(*heads_first, allowed=allowed, causal=causal)
+        if mask is not None:
+            lse = lse.masked_fill(~mask[:, None, :], -torch.inf)
+        return zero_masked(out.transpose(1, 2), mask), lse

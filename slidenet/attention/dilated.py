@@ -21,9 +21,10 @@ from slidenet.attention.dilated_layout import (
     Padding,
     branch_mask,
 )
-from slidenet.attention.dilated_passes import backward_pass, forward_pass
+from slidenet.attention.dilated_passes import DilatedCall
 from slidenet.attention.dilated_tiles import plan_rectangles
 from slidenet.attention.protocol import check_inputs
+from slidenet.core.errors import AttentionError
 
 
 def dilated_attention(
@@ -135,29 +136,51 @@ def attend_dilated(
     *,
     mask: Tensor | None = None,
     causal: bool = False,
+    first_head: int = 0,
+    num_heads: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """`dilated_attention` with settings already checked; output and log-sum-exp."""
+    """`dilated_attention` with settings already checked; output and log-sum-exp.
+
+    Args:
+        q: Queries (B, L, H, D).
+        k: Keys (B, L, H, D).
+        v: Values (B, L, H, D).
+        config: The branches and conventions.
+        mask: Bool (B, L), True = real.
+        causal: Keep only keys at or before the query.
+        first_head: With `num_heads`, where the H heads at hand lie among those of the layer:
+            heads may be computed a few at a time, or on several machines.
+        num_heads: Heads of the layer; H where None.
+
+    Returns:
+        Output (B, L, H, D) and log-sum-exp (B, H, L).
+
+    Raises:
+        AttentionError: For tensors or heads that do not fit.
+    """
     check_inputs(q, k, v, mask)
-    out, lse = _Dilated.apply(q, k, v, config, mask, causal)
+    total = q.shape[2] if num_heads is None else num_heads
+    if not 0 <= first_head <= total - q.shape[2]:
+        raise AttentionError(
+            f"{q.shape[2]} heads from head {first_head} on", expected=f"heads below {total}"
+        )
+    keep = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
+    call = DilatedCall(config, mask, causal, first_head, num_heads)
+    out, lse = _Dilated.apply(q, k, v, call, keep)
     return out, lse
 
 
 class _Dilated(torch.autograd.Function):
-    """Keeps q, k, v, the output and the log-sum-exp; nothing per branch."""
+    """Keeps q, k, v, the log-sum-exp and the output, or instead of it each branch's own output."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        config: DilatedConfig,
-        mask: Tensor | None,
-        causal: bool,
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, call: DilatedCall, keep: bool
     ) -> tuple[Tensor, Tensor]:
-        out, lse = forward_pass(q, k, v, config, mask, causal)
-        ctx.save_for_backward(q, k, v, out, lse, mask)
-        ctx.config, ctx.causal = config, causal
+        out, lse, kept = call.forward(q, k, v, keep=keep)
+        merged = None if call.needs_own_outputs else out
+        ctx.save_for_backward(q, k, v, merged, lse, *kept)
+        ctx.call = call
         ctx.set_materialize_grads(False)
         return out, lse
 
@@ -166,8 +189,9 @@ class _Dilated(torch.autograd.Function):
     def backward(
         ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        q, k, v, out, lse, mask = ctx.saved_tensors
+        q, k, v, merged, lse, *kept = ctx.saved_tensors
         if grad_out is None and grad_lse is None:
-            return None, None, None, None, None, None
-        grads = backward_pass(grad_out, grad_lse, q, k, v, out, lse, ctx.config, mask, ctx.causal)
-        return *grads, None, None, None
+            return None, None, None, None, None
+        if grad_out is None:
+            grad_out = torch.zeros_like(q)
+        return *ctx.call.backward(grad_out, grad_lse, q, k, v, merged, lse, kept), None, None

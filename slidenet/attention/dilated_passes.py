@@ -9,7 +9,7 @@ from torch import Tensor
 from slidenet.attention.backends import choose_kernel, fold_lse_gradient
 from slidenet.attention.dilated_layout import DilatedConfig
 from slidenet.attention.dilated_tiles import Rectangle, plan_rectangles
-from slidenet.attention.kernels import Kernel
+from slidenet.attention.kernel_interface import Kernel
 from slidenet.attention.merge import add_zero_keys_, merge_into_
 from slidenet.attention.protocol import lse_dtype, zero_masked
 
@@ -47,76 +47,152 @@ def _entries(mask: Tensor | None, batch: int, length: int) -> list[_Entries]:
     ]
 
 
-def forward_pass(
-    q: Tensor, k: Tensor, v: Tensor, config: DilatedConfig, mask: Tensor | None, causal: bool
-) -> tuple[Tensor, Tensor]:
-    """Output (B, L, H, D) in the dtype of q and log-sum-exp (B, H, L); not differentiable."""
-    batch, length, heads, _ = q.shape
-    out = torch.zeros(q.shape, dtype=lse_dtype(q.dtype), device=q.device)
-    lse = torch.full((batch, length, heads), -torch.inf, dtype=out.dtype, device=q.device)
-    for entries in _entries(mask, batch, length):
-        operands = [entries.cut(x) for x in (q, k, v)]
-        if entries.real is not None:
-            operands = [zero_masked(x, entries.real) for x in operands]
-        totals = [entries.cut(out), entries.cut(lse)]
-        kernel = _kernel(q, entries.real)
-        for rectangle in plan_rectangles(entries.length, heads, config, causal=causal):
-            for allowed, views in _walk(rectangle, entries.real, *operands, *totals):
-                q_t, k_t, v_t, out_t, lse_t = views
-                part = _attend_part(kernel, rectangle, q_t, k_t, v_t, allowed, causal)
-                merge_into_(out_t, lse_t, *part)
-        if entries.real is not None:
-            totals[0].masked_fill_(~entries.real[:, :, None, None], 0.0)
-            totals[1].masked_fill_(~entries.real[:, :, None], -torch.inf)
-    return out.to(q.dtype), lse.transpose(1, 2)
+@dataclass(frozen=True)
+class DilatedCall:
+    """One call of dilated attention: settings, mask, direction of time.
 
+    Attributes:
+        config: The branches and conventions.
+        mask: Bool (B, L), True = real, or None.
+        causal: Whether queries see only keys at or before them.
+        first_head: The first head that q, k, v hold, where they hold a part of a layer's heads.
+        num_heads: Heads of that layer; those of q where None.
+    """
 
-def backward_pass(
-    grad_out: Tensor | None,
-    grad_lse: Tensor | None,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    config: DilatedConfig,
-    mask: Tensor | None,
-    causal: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of q, k, v, given those of the output and of the log-sum-exp (or None)."""
-    batch, length, heads, width = q.shape
-    if grad_out is None:
-        grad_out = torch.zeros_like(out)
-    # A single branch is not mixed with anything: both gradients are the same.
-    own_output = config.mixing_gradient == "released" and len(config.branches) > 1
-    dtype = lse_dtype(q.dtype)
-    grads = [torch.zeros(q.shape, dtype=dtype, device=q.device) for _ in range(3)]
-    for entries in _entries(mask, batch, length):
-        operands = [entries.cut(x) for x in (q, k, v, out, grad_out, lse.transpose(1, 2))]
-        if entries.real is not None:
-            operands[:5] = [zero_masked(x, entries.real) for x in operands[:5]]
-        wide_lse_gradient = None
-        if grad_lse is not None:
-            wide_lse_gradient = entries.cut(grad_lse.transpose(1, 2))
-            wide_lse_gradient = wide_lse_gradient.masked_fill(operands[5] == -torch.inf, 0.0)
-        kernel = _kernel(q, entries.real)
-        totals = [entries.cut(grad) for grad in grads]
-        for rectangle in plan_rectangles(entries.length, heads, config, causal=causal):
-            extra = [] if wide_lse_gradient is None else [wide_lse_gradient]
-            for allowed, views in _walk(rectangle, entries.real, *operands, *totals, *extra):
-                q_t, k_t, v_t, out_t, grad_t, lse_t, *rest = views
-                if own_output:
-                    out_t, _ = _attend_part(kernel, rectangle, q_t, k_t, v_t, allowed, causal)
-                if extra:
-                    q_t, k_t, v_t, out_t, grad_t = fold_lse_gradient(
-                        q_t, k_t, v_t, out_t, grad_t, rest.pop()
-                    )
-                parts = kernel.backward(
-                    grad_t, q_t, k_t, v_t, out_t, lse_t, allowed, causal, scale=width**-0.5
-                )
-                for total, part in zip(rest, parts, strict=True):
-                    total.add_(part[..., :width])
-    return grads[0].to(q.dtype), grads[1].to(q.dtype), grads[2].to(q.dtype)
+    config: DilatedConfig
+    mask: Tensor | None
+    causal: bool
+    first_head: int = 0
+    num_heads: int | None = None
+
+    @property
+    def needs_own_outputs(self) -> bool:
+        """Whether the backward takes each branch's own output instead of the merged one.
+
+        A single branch is not mixed with anything: the two are the same.
+        """
+        return self.config.mixing_gradient == "released" and len(self.config.branches) > 1
+
+    @property
+    def keeps_own_outputs(self) -> bool:
+        """Whether they are kept for the backward, at most 2 N D; otherwise it recomputes them."""
+        size = sum(1 / rate for rate in self.config.dilation_rates)
+        return self.needs_own_outputs and size <= 2
+
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, *, keep: bool
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Output (B, L, H, D), log-sum-exp (B, H, L), own outputs if kept; not differentiable."""
+        batch, length, heads, _ = q.shape
+        out, lse = self._empty_totals(q)
+        kept = []
+        for entries in _entries(self.mask, batch, length):
+            operands = [entries.cut(x) for x in (q, k, v)]
+            if entries.real is not None:
+                operands = [zero_masked(x, entries.real) for x in operands]
+            totals = [entries.cut(out), entries.cut(lse)]
+            kernel = _kernel(q, entries.real)
+            for rectangle in self._plan(entries.length, heads):
+                for allowed, views in _walk(rectangle, entries.real, *operands, *totals):
+                    q_t, k_t, v_t, out_t, lse_t = views
+                    part, part_lse = self._attend(kernel, rectangle, q_t, k_t, v_t, allowed)
+                    if rectangle.branch == 0:
+                        out_t.copy_(part)
+                        lse_t.copy_(part_lse)
+                    else:
+                        merge_into_(out_t, lse_t, part, part_lse)
+                    if keep and self.keeps_own_outputs:
+                        kept.append(part)
+            if entries.real is not None:
+                totals[0].masked_fill_(~entries.real[:, :, None, None], 0.0)
+                totals[1].masked_fill_(~entries.real[:, :, None], -torch.inf)
+        return out.to(q.dtype), lse.transpose(1, 2), kept
+
+    def backward(
+        self,
+        grad_out: Tensor,
+        grad_lse: Tensor | None,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        out: Tensor | None,
+        lse: Tensor,
+        kept: list[Tensor],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of q, k, v, given those of the output and of the log-sum-exp (or None).
+
+        `out` is None, or `kept` is empty, where `needs_own_outputs` says they are not read.
+        """
+        width, heads = q.shape[-1], q.shape[2]
+        grads = [self._zeros(q) for _ in range(3)]
+        parts = iter(kept)
+        for entries in _entries(self.mask, *q.shape[:2]):
+            operands = [entries.cut(x) for x in (q, k, v, grad_out)]
+            operands += [entries.cut(out)] if out is not None else []
+            if entries.real is not None:
+                operands = [zero_masked(x, entries.real) for x in operands]
+            lse_BLH = entries.cut(lse.transpose(1, 2))
+            folded = []
+            if grad_lse is not None:
+                seen = lse_BLH > -torch.inf
+                folded = [torch.where(seen, entries.cut(grad_lse.transpose(1, 2)), 0.0)]
+            kernel = _kernel(q, entries.real)
+            totals = [entries.cut(grad) for grad in grads]
+            tensors = [*totals, lse_BLH, *folded, *operands]
+            for rectangle in self._plan(entries.length, heads):
+                for allowed, views in _walk(rectangle, entries.real, *tensors):
+                    lse_t = views[3]
+                    q_t, k_t, v_t, grad_t, *merged = views[4 + len(folded) :]
+                    if merged:
+                        out_t = merged[0]
+                    elif kept:
+                        out_t = next(parts)
+                    else:
+                        out_t, _ = self._attend(kernel, rectangle, q_t, k_t, v_t, allowed)
+                    if folded:
+                        q_t, k_t, v_t, out_t, grad_t = fold_lse_gradient(
+                            q_t, k_t, v_t, out_t, grad_t, views[4]
+                        )
+                    found = kernel.backward(
+                        grad_t, q_t, k_t, v_t, out_t, lse_t, allowed, self.causal,
+                        scale=width**-0.5,
+                    )  # fmt: skip
+                    for total, part in zip(views[:3], found, strict=True):
+                        if rectangle.branch == 0:
+                            total.copy_(part[..., :width])
+                        else:
+                            total.add_(part[..., :width])
+        return grads[0].to(q.dtype), grads[1].to(q.dtype), grads[2].to(q.dtype)
+
+    def _plan(self, length: int, heads: int) -> list[Rectangle]:
+        part = slice(self.first_head, self.first_head + heads)
+        total = heads if self.num_heads is None else self.num_heads
+        return plan_rectangles(length, total, self.config, causal=self.causal, heads=part)
+
+    def _attend(
+        self,
+        kernel: Kernel,
+        rectangle: Rectangle,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        allowed: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """One rectangle's own output and log-sum-exp, zero slots included."""
+        out, lse = kernel.forward(q, k, v, allowed, self.causal)
+        if rectangle.zero_slots:
+            add_zero_keys_(out, lse, rectangle.zero_slots)
+        return out, lse
+
+    def _zeros(self, q: Tensor) -> Tensor:
+        """An accumulator like q; left unfilled where the first branch covers every position."""
+        covered = self.mask is None and self.config.dilation_rates[0] == 1
+        make = torch.empty if covered else torch.zeros
+        return make(q.shape, dtype=lse_dtype(q.dtype), device=q.device)
+
+    def _empty_totals(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        out = self._zeros(q)
+        return out, torch.full(q.shape[:3], -torch.inf, dtype=out.dtype, device=q.device)
 
 
 def _kernel(q: Tensor, real: Tensor | None) -> Kernel:
@@ -140,18 +216,3 @@ def _walk(
     keys = iter(rectangle.views(by_head, position_dim=1, head_dim=2))
     for allowed, *rest in zip(keys, *walks, strict=True):
         yield allowed[:, :, None, :], tuple(rest)
-
-
-def _attend_part(
-    kernel: Kernel,
-    rectangle: Rectangle,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    allowed: Tensor | None,
-    causal: bool,
-) -> tuple[Tensor, Tensor]:
-    out, lse = kernel.forward(q, k, v, allowed, causal)
-    if rectangle.zero_slots:
-        add_zero_keys_(out, lse, rectangle.zero_slots)
-    return out, lse

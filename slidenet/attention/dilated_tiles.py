@@ -8,7 +8,7 @@ the count of slots or heads changes: at the short last segment, at offsets with 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from torch import Tensor
@@ -32,6 +32,7 @@ class Rectangle:
         num_slots: Positions kept per segment, M.
         rate: Positions from one slot to the next.
         zero_slots: Zero slots each query also attends to.
+        branch: Index of the branch. Within one, rectangles do not overlap.
     """
 
     position: int
@@ -45,6 +46,7 @@ class Rectangle:
     num_slots: int
     rate: int
     zero_slots: int
+    branch: int = 0
 
     @property
     def num_queries(self) -> int:
@@ -93,14 +95,28 @@ class RectangleView:
 
 
 def plan_rectangles(
-    length: int, num_heads: int, config: DilatedConfig, *, causal: bool = False
+    length: int,
+    num_heads: int,
+    config: DilatedConfig,
+    *,
+    causal: bool = False,
+    heads: slice = slice(None),
 ) -> list[Rectangle]:
-    """The rectangles of all branches, in order, for one sequence of `length` positions."""
+    """The rectangles of all branches, in order, for one sequence of `length` positions.
+
+    Args:
+        length: Positions.
+        num_heads: Heads of the layer.
+        config: The branches and conventions.
+        causal: Whether queries see only keys at or before them; then they see no zero slots.
+        heads: The heads at hand, counted from 0 in the rectangles.
+    """
     plan = []
-    for w, r in config.branches:
-        offsets = head_offsets(num_heads, r, config.head_order)
+    for branch, (w, r) in enumerate(config.branches):
+        offsets = head_offsets(num_heads, r, config.head_order)[heads]
         padded = config.padding == "released" and not causal
-        plan += plan_branch(length, offsets, w, r, zero_slots=padded)
+        rectangles = plan_branch(length, offsets, w, r, zero_slots=padded)
+        plan += [replace(rectangle, branch=branch) for rectangle in rectangles]
     return plan
 
 

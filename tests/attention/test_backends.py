@@ -29,22 +29,22 @@ def heads_first(tensors):
 
 @pytest.mark.parametrize("name", CPU_KERNELS)
 @pytest.mark.parametrize("length", [1, 2, 7, 65])
-@pytest.mark.parametrize("masking", ["none", "causal", "allowed"])
+@pytest.mark.parametrize("masking", ["none", "causal", "allowed", "both", "keys"])
 def test_value_and_gradient_equal_the_oracle(name, length, masking):
     q, k, v = (x.requires_grad_() for x in qkv(2, length, 3, 5))
     allowed = torch.ones(length, length, dtype=torch.bool)
-    if masking == "causal":
-        allowed = allowed.tril()
-    if masking == "allowed":
-        allowed = torch.rand(2, 3, length, length, generator=torch.Generator().manual_seed(1)) < 0.4
-        allowed[:, :, 0] = False  # one row sees nothing
+    causal = masking in ("causal", "both")
+    given = None
+    if masking in ("allowed", "both", "keys"):
+        rows = 1 if masking == "keys" else length
+        given = torch.rand(2, 3, rows, length, generator=torch.Generator().manual_seed(1)) < 0.4
+        given[:, :, 0, : length // 2 + 1] = False
+        allowed = given
+    if causal:
+        allowed = allowed & torch.ones(length, length, dtype=torch.bool).tril()
     want_out, want_lse = reference_attention(q, k, v, allowed)
     with force_backend(name):
-        out, lse = attend(
-            *heads_first([q, k, v]),
-            allowed=allowed if masking == "allowed" else None,
-            causal=masking == "causal",
-        )
+        out, lse = attend(*heads_first([q, k, v]), allowed=given, causal=causal)
     out = out.transpose(1, 2)
     torch.testing.assert_close(out, want_out, atol=1e-12, rtol=0)
     torch.testing.assert_close(lse, want_lse, atol=1e-12, rtol=0)

@@ -80,8 +80,11 @@ def test_equals_the_oracle(data):
 @pytest.mark.parametrize("backend", ["cpu_flash", "math"])
 @pytest.mark.parametrize("mixing", ["released", "true"])
 def test_every_backend_gives_the_same(backend, mixing):
+    config = DilatedConfig(**BRANCHES, mixing_gradient=mixing)
+    gaps = torch.rand(2, 37, generator=torch.Generator().manual_seed(4)) < 0.7
     with force_backend(backend):
-        check(DilatedConfig(**BRANCHES, mixing_gradient=mixing), *qkv(2, 37, 6))
+        for mask, causal in [(None, False), (gaps, False), (gaps, True)]:
+            check(config, *qkv(2, 37, 6), mask=mask, causal=causal)
 
 
 def test_gradcheck_of_the_true_gradient():
@@ -239,3 +242,17 @@ def test_bad_tensors_are_refused():
         dilated_attention(q, k[:, :4], v, **BRANCHES)
     with pytest.raises(AttentionError, match="key mask"):
         dilated_attention(q, k, v, **BRANCHES, mask=torch.ones(1, 5))
+
+
+@pytest.mark.parametrize("order", ["released", "paper"])
+def test_heads_may_be_computed_a_few_at_a_time(order):
+    config = DilatedConfig(**BRANCHES, head_order=order)
+    q, k, v = qkv(1, 45, 6)
+    want, want_lse = attend_dilated(q, k, v, config)
+    for first, count in [(0, 1), (1, 3), (4, 2)]:
+        part = [x[:, :, first : first + count] for x in (q, k, v)]
+        out, lse = attend_dilated(*part, config, first_head=first, num_heads=6)
+        torch.testing.assert_close(out, want[:, :, first : first + count], atol=1e-14, rtol=0)
+        torch.testing.assert_close(lse, want_lse[:, first : first + count], atol=1e-14, rtol=0)
+    with pytest.raises(AttentionError, match="2 heads from head 5"):
+        attend_dilated(q[:, :, :2], k[:, :, :2], v[:, :, :2], config, first_head=5, num_heads=6)
