@@ -5,6 +5,9 @@ optional boolean mask, and gives the output and its log-sum-exp; its backward ta
 log-sum-exp, so that attention over several key sets can be differentiated with the merged ones
 (GigaPath facts, point 7). The choice can be forced (`force_backend`) and inspected
 (`explain_backends`).
+
+Dilated attention on CUDA tensors does without such kernels: `triton` computes all its branches at
+once, and is used wherever it takes the inputs and no other backend is forced.
 """
 
 from collections.abc import Iterator
@@ -16,9 +19,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from slidenet.attention.dilated_triton import triton_refuses
 from slidenet.attention.kernel_interface import Kernel
 from slidenet.attention.kernels import KERNELS, PREFERENCE
 from slidenet.core.errors import AttentionError
+
+TRITON = "triton"
+"""The backend that computes dilated attention as a whole, and nothing else."""
 
 _FORCED: ContextVar[str | None] = ContextVar("slidenet_attention_backend", default=None)
 
@@ -28,12 +35,12 @@ def force_backend(name: str) -> Iterator[None]:
     """Uses only kernel `name` within the block.
 
     Args:
-        name: One of `list(KERNELS)`.
+        name: One of `list(KERNELS)`, or "triton" for dilated attention.
 
     Raises:
         UnknownNameError: If there is no such kernel.
     """
-    token = _FORCED.set(KERNELS[name].name)
+    token = _FORCED.set(name if name == TRITON else KERNELS[name].name)
     try:
         yield
     finally:
@@ -44,9 +51,23 @@ def explain_backends(q: Tensor, *, masked: bool = False) -> dict[str, str]:
     """Why each kernel is or is not used for inputs like q (B, H, L, D), in order of preference.
 
     Returns:
-        Kernel name to "" (usable) or the reason it is not.
+        Kernel name to "" (usable) or the reason it is not; "triton" only serves dilated attention.
     """
-    return {kernel.name: kernel.refuses(q, masked) for kernel in PREFERENCE}
+    return {TRITON: triton_refuses(q)} | {
+        kernel.name: kernel.refuses(q, masked) for kernel in PREFERENCE
+    }
+
+
+def uses_triton(q: Tensor) -> bool:
+    """Whether dilated attention on inputs like q (B, L, H, D) runs on its Triton kernels.
+
+    Raises:
+        AttentionError: If they are forced and cannot take the inputs.
+    """
+    forced, reason = _FORCED.get(), triton_refuses(q)
+    if forced == TRITON and reason:
+        raise _refusal(TRITON, reason)
+    return forced in (None, TRITON) and not reason
 
 
 def choose_kernel(q: Tensor, *, masked: bool = False) -> Kernel:
@@ -56,16 +77,22 @@ def choose_kernel(q: Tensor, *, masked: bool = False) -> Kernel:
         AttentionError: If the forced kernel cannot take them.
     """
     forced = _FORCED.get()
+    if forced == TRITON:
+        raise _refusal(TRITON, "serves dilated attention only")
     if forced is not None:
         kernel = KERNELS[forced]
         reason = kernel.refuses(q, masked)
         if reason:
-            raise AttentionError(
-                f"the forced attention backend {forced!r} {reason}",
-                remedy="leave the force_backend block or force another backend",
-            )
+            raise _refusal(forced, reason)
         return kernel
     return next(kernel for kernel in PREFERENCE if not kernel.refuses(q, masked))
+
+
+def _refusal(name: str, reason: str) -> AttentionError:
+    return AttentionError(
+        f"the forced attention backend {name!r} {reason}",
+        remedy="leave the force_backend block or force another backend",
+    )
 
 
 def attend(

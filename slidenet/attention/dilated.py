@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from slidenet.attention.backends import uses_triton
 from slidenet.attention.dilated_layout import (
     DilatedConfig,
     HeadOrder,
@@ -23,6 +24,7 @@ from slidenet.attention.dilated_layout import (
 )
 from slidenet.attention.dilated_passes import DilatedCall
 from slidenet.attention.dilated_tiles import plan_rectangles
+from slidenet.attention.dilated_triton import attend_dilated_triton
 from slidenet.attention.protocol import check_inputs
 from slidenet.core.errors import AttentionError
 
@@ -164,6 +166,11 @@ def attend_dilated(
         raise AttentionError(
             f"{q.shape[2]} heads from head {first_head} on", expected=f"heads below {total}"
         )
+    if uses_triton(q):
+        out, lse = attend_dilated_triton(
+            q, k, v, config, mask=mask, causal=causal, first_head=first_head, num_heads=num_heads
+        )
+        return out, lse
     keep = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
     call = DilatedCall(config, mask, causal, first_head, num_heads)
     out, lse = _Dilated.apply(q, k, v, call, keep)
