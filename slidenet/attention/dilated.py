@@ -127,9 +127,11 @@ class DilatedAttention:
         causal: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """See `AttentionPattern.__call__`."""
-        return attend_dilated(q, k, v, self.config, mask=mask, causal=causal)
+        out, lse = attend_dilated(q, k, v, self.config, mask=mask, causal=causal)
+        return out, lse
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch leaves it unannotated
 def attend_dilated(
     q: Tensor,
     k: Tensor,
@@ -142,6 +144,8 @@ def attend_dilated(
     num_heads: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`dilated_attention` with settings already checked; output and log-sum-exp.
+
+    A boundary to `torch.compile`: there is nothing to fuse around kernels chosen by hand.
 
     Args:
         q: Queries (B, L, H, D).

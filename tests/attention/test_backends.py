@@ -171,3 +171,35 @@ def test_impossible_forcing_is_refused():
         pytest.raises(AttentionError, match="forced attention backend 'cpu_flash' needs CPU"),
     ):
         choose_kernel(torch.zeros(1, 1, 2, 4, device="meta"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["cuda_flash", "cuda_efficient", "math"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("masking", ["none", "causal", "keys", "both"])
+def test_cuda_kernels_equal_the_oracle(name, dtype, masking):
+    q, k, v = (x.cuda().requires_grad_() for x in qkv(2, 131, 3, 16, dtype=dtype))
+    causal = masking in ("causal", "both")
+    given = None
+    if masking in ("keys", "both"):
+        given = torch.rand(2, 1, 1, 131, generator=torch.Generator().manual_seed(1)).cuda() < 0.5
+    reason = KERNELS[name].refuses(q.transpose(1, 2), given is not None)
+    if reason:
+        pytest.skip(f"{name} {reason}")
+    allowed = torch.ones(131, 131, dtype=torch.bool, device="cuda") if given is None else given
+    if causal:
+        allowed = allowed & torch.ones(131, 131, dtype=torch.bool, device="cuda").tril()
+    want, want_lse = reference_attention(q, k, v, allowed)
+    with force_backend(name):
+        out, lse = attend(*heads_first([q, k, v]), allowed=given, causal=causal)
+    tolerance = 2e-3 if dtype == torch.float32 else 3e-2
+    torch.testing.assert_close(out.transpose(1, 2).double(), want, atol=tolerance, rtol=0)
+    torch.testing.assert_close(lse.double(), want_lse, atol=tolerance, rtol=0)
+    finite = want_lse > -torch.inf
+    losses = [
+        o.double().square().sum() + s[finite].double().sin().sum()
+        for o, s in ((out.transpose(1, 2), lse), (want, want_lse))
+    ]
+    for a, b in zip(*(torch.autograd.grad(x, (q, k, v)) for x in losses), strict=True):
+        assert (a.double() - b.double()).abs().max() < 3 * tolerance * b.abs().max()

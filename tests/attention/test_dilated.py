@@ -256,3 +256,38 @@ def test_heads_may_be_computed_a_few_at_a_time(order):
         torch.testing.assert_close(lse, want_lse[:, first : first + count], atol=1e-14, rtol=0)
     with pytest.raises(AttentionError, match="2 heads from head 5"):
         attend_dilated(q[:, :, :2], k[:, :, :2], v[:, :, :2], config, first_head=5, num_heads=6)
+
+
+def test_inside_torch_compile():
+    def run(q, k, v):
+        return dilated_attention(q * 2, k, v, **BRANCHES).sin()
+
+    inputs = [x.requires_grad_() for x in qkv(1, 21, 4)]
+    want = run(*inputs)
+    got = torch.compile(run, backend="eager")(*inputs)
+    torch.testing.assert_close(got, want, atol=0, rtol=0)
+    grads = [torch.autograd.grad(x.sum(), inputs) for x in (got, want)]
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("mixing", "rates", "units"),
+    [
+        ("true", (1, 2, 4), 4.0),  # q, k, v, out
+        ("released", (1, 2, 4), 3 + 1.75),  # q, k, v and what each branch keeps
+        ("released", (1, 1, 1), 3.0),  # three outputs would be too much: recomputed
+    ],
+)
+def test_what_the_backward_keeps(mixing, rates, units):
+    inputs = [x.requires_grad_() for x in qkv(1, 64, 4, 16)]
+    kept = []
+
+    def pack(x):
+        kept.append(x.numel())
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        attend_dilated(*inputs, DilatedConfig((16, 32, 64), rates, mixing_gradient=mixing))
+    lse = 64 * 4
+    assert sum(kept) == units * inputs[0].numel() + lse
