@@ -1,26 +1,13 @@
-"""Floor 6: one verb per file, as plain resumable functions."""
+"""Floor 6: one verb per file, as plain resumable functions.
 
-from slidenet.pipelines.cohort import Made, Progress, run_cohort
-from slidenet.pipelines.embed_slides import embed_slides
-from slidenet.pipelines.embed_tiles import embed_tiles
-from slidenet.pipelines.preprocess import preprocess
-from slidenet.pipelines.run import CohortReport, run
+`from slidenet.pipelines.run import run`, and so on: a verb is imported from its own file, so that
+those which need no torch (info, preprocess, validate) start without it.
+"""
+
 from slidenet.pipelines.settings import (
     EmbedSlidesSettings,
     EmbedTilesSettings,
     PreprocessSettings,
 )
 
-__all__ = [
-    "CohortReport",
-    "EmbedSlidesSettings",
-    "EmbedTilesSettings",
-    "Made",
-    "PreprocessSettings",
-    "Progress",
-    "embed_slides",
-    "embed_tiles",
-    "preprocess",
-    "run",
-    "run_cohort",
-]
+__all__ = ["EmbedSlidesSettings", "EmbedTilesSettings", "PreprocessSettings"]
