@@ -6,8 +6,9 @@ log-sum-exp, so that attention over several key sets can be differentiated with 
 (GigaPath facts, point 7). The choice can be forced (`force_backend`) and inspected
 (`explain_backends`).
 
-Dilated attention on CUDA tensors does without such kernels: `triton` computes all its branches at
-once, and is used wherever it takes the inputs and no other backend is forced.
+Dilated attention on CUDA tensors can do without such kernels: `triton` computes all its branches at
+once. Nobody has run it on a GPU yet, only in Triton's interpreter, so it has to be asked for:
+`with force_backend("triton")`. `docs/lab-notes.md` says what to run before making it the default.
 """
 
 from collections.abc import Iterator
@@ -51,7 +52,8 @@ def explain_backends(q: Tensor, *, masked: bool = False) -> dict[str, str]:
     """Why each kernel is or is not used for inputs like q (B, H, L, D), in order of preference.
 
     Returns:
-        Kernel name to "" (usable) or the reason it is not; "triton" only serves dilated attention.
+        Kernel name to "" (usable) or the reason it is not; "triton" only serves dilated attention,
+        and only where it is forced.
     """
     return {TRITON: triton_refuses(q)} | {
         kernel.name: kernel.refuses(q, masked) for kernel in PREFERENCE
@@ -59,15 +61,17 @@ def explain_backends(q: Tensor, *, masked: bool = False) -> dict[str, str]:
 
 
 def uses_triton(q: Tensor) -> bool:
-    """Whether dilated attention on inputs like q (B, L, H, D) runs on its Triton kernels.
+    """Whether dilated attention on inputs like q (B, L, H, D) is forced onto its Triton kernels.
 
     Raises:
         AttentionError: If they are forced and cannot take the inputs.
     """
-    forced, reason = _FORCED.get(), triton_refuses(q)
-    if forced == TRITON and reason:
+    if _FORCED.get() != TRITON:
+        return False
+    reason = triton_refuses(q)
+    if reason:
         raise _refusal(TRITON, reason)
-    return forced in (None, TRITON) and not reason
+    return True
 
 
 def choose_kernel(q: Tensor, *, masked: bool = False) -> Kernel:
