@@ -16,4 +16,6 @@ fi
 echo "== ruff format";  "$VENV/bin/ruff" format --check .
 echo "== ruff check";   "$VENV/bin/ruff" check .
 echo "== mypy";         "$VENV/bin/mypy"
-echo "== pytest";       "$VENV/bin/pytest" -q --durations=10 "${select[@]}" "$@"
+# One process per core, one thread each: more threads would only wait for each other.
+echo "== pytest";       OMP_NUM_THREADS=1 "$VENV/bin/pytest" -q -n auto --dist worksteal \
+                            --durations=10 "${select[@]}" "$@"
