@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the `slidenet` command.
 
     Returns:
-        0 when all went well, 1 when a slide or check failed, 2 for a wrong command or setting.
+        0 when all went well, 1 when a slide or check failed, 2 for a wrong command or setting,
+        130 when interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -54,10 +55,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in VERBS:
         print(f"slidenet: error: {_unknown_verb(name)}", file=sys.stderr)
         return 2
-    # Imported here so that the overview needs neither jsonargparse nor numpy.
-    from slidenet.cli.verb import call_verb
+    try:
+        # Imported here so that the overview needs neither jsonargparse nor numpy.
+        from slidenet.cli.verb import call_verb
 
-    return call_verb(name, VERBS[name], arguments[1:])
+        return call_verb(name, VERBS[name], arguments[1:])
+    except KeyboardInterrupt:  # around the imports too, which take seconds on a cold disk
+        print(f"slidenet {name}: interrupted; run it again to go on", file=sys.stderr)
+        return 130
 
 
 def overview() -> str:

@@ -12,7 +12,7 @@ import typing
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from jsonargparse import ArgumentParser
 
@@ -43,15 +43,17 @@ def call_verb(name: str, verb: Verb, arguments: Sequence[str]) -> int:
     except SlidenetError as error:
         print(f"slidenet {name}: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"slidenet {name}: interrupted; run it again to go on", file=sys.stderr)
-        return 130
     print(result.table())
     return result.exit_code
 
 
 class FlagParser(ArgumentParser):
     """jsonargparse with flags spelled the usual way: `--target-mpp 0.5`, `--icc`, `--no-icc`."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """One line saying what is wrong with the flags or the YAML, then exit code 2."""
+        found = _plain_words(message)
+        self.exit(2, f"{self.prog}: error: {found}. To fix: see `{self.prog} --help`\n")
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         """The help text with dashes in flags."""
@@ -65,7 +67,7 @@ class FlagParser(ArgumentParser):
 def build_parser(name: str, verb: Verb, function: Callable[..., Any]) -> FlagParser:
     """The parser of one verb, from the signature of its function."""
     summary = (inspect.getdoc(function) or verb.summary).splitlines()[0]
-    parser = FlagParser(prog=f"slidenet {name}", description=summary)
+    parser = FlagParser(prog=f"slidenet {name}", description=summary, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file holding any of the flags")
     groups = settings_parameters(function)
     skip = {*groups, *({verb.positional} if verb.positional else ())}
@@ -124,6 +126,33 @@ def _normalise(arguments: Sequence[str], boolean: set[str]) -> list[str]:
         else:
             result.append(f"--{key}{equals}{value}")
     return result
+
+
+def _plain_words(message: str) -> str:
+    """A message of jsonargparse on one line, in the words of the command line."""
+    if message.startswith("Unexpected config"):  # goes on with the whole file
+        return "the file given as --config is not YAML of the form `flag: value`"
+    flag = re.match(r'Parser key "(\w+)":', message)
+    value = re.search(r"(?:Got value|Given value): (.*)", message)
+    kinds = dict.fromkeys(re.findall(r"Expected an? (.+?)(?:\.(?: |$)|$)", message, re.MULTILINE))
+    if not (flag and value and kinds):
+        text = re.sub(r'Parser key "(\w+)"', r"--\1", " ".join(message.split()))
+        missing = re.fullmatch(r"(the following arguments are required: )(.*)", text)
+        if missing:
+            text = missing[1] + re.sub(r"(\w+)", r"--\1", missing[2])
+        return _dash_flags(text).rstrip(".")
+    expected = " or ".join(_KIND_WORDS.get(kind, kind) for kind in kinds)
+    expected = re.sub(r"typing\.Literal\[(.*?)\]", lambda m: m[1].replace("'", ""), expected)
+    return _dash_flags(f"--{flag[1]} is {value[1]!r}; expected {expected}")
+
+
+_KIND_WORDS = {
+    "<class 'int'>": "a whole number",
+    "<class 'float'>": "a number",
+    "<class 'bool'>": "true or false",
+    "<class 'str'>": "text",
+    "<class 'NoneType'>": "null",
+}
 
 
 def _dash_flags(text: str) -> str:

@@ -1,5 +1,6 @@
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -18,12 +19,16 @@ class PaintSettings:
         dry_run: Only say what would be done.
         glossy: Shine.
         template: A picture to follow.
+        width: Of the brush.
+        finish: Of the surface.
     """
 
     num_coats: int = 2
     dry_run: bool = False
     glossy: bool = True
     template: Path | None = None
+    width: float | None = None
+    finish: Literal["matt", "silk"] | None = None
 
 
 def paint(wall: Path, paint: PaintSettings = PaintSettings(), *, overwrite: bool = False) -> None:
@@ -78,3 +83,34 @@ def test_wrong_type_is_refused_naming_the_flag(capsys):
     with pytest.raises(SystemExit):
         parse("--wall", "n", "--num-coats", "many")
     assert "num-coats" in capsys.readouterr().err.replace("_", "-")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--wall", "n", "--num-coats", "many"], "--num-coats is 'many'; expected a whole number"),
+        (["--wall", "n", "--width", "wide"], "--width is 'wide'; expected a number or null"),
+        (["--wall", "n", "--finish", "oily"], "--finish is 'oily'; expected matt, silk or null"),
+        (["--wall", "n", "--num-cats", "3"], "unrecognized arguments: --num-cats 3"),
+        (["--wall", "n", "--num", "3"], "unrecognized arguments: --num 3"),
+        ([], "required: --wall"),
+        (["--config", "gone.yaml"], "--config: File does not exist"),
+    ],
+)
+def test_every_refusal_is_one_line_in_the_words_of_the_command_line(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse(*arguments)
+    assert stopped.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("slidenet paint: error: ")
+    assert message in printed
+    assert printed.endswith(". To fix: see `slidenet paint --help`\n")
+    assert printed.count("\n") == 1
+
+
+def test_a_config_that_is_no_yaml_is_not_quoted_in_full(tmp_path, capsys):
+    config = tmp_path / "slides.csv"
+    config.write_text("slide_id,slide_path\nA,A.svs\n")
+    with pytest.raises(SystemExit):
+        parse("--config", str(config))
+    assert "the file given as --config is not YAML" in capsys.readouterr().err
