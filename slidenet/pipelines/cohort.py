@@ -1,5 +1,6 @@
 """Runs one verb over the slides of a cohort: one bad slide never stops the others."""
 
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -13,6 +14,8 @@ from slidenet.core.errors import SlidenetError
 from slidenet.core.records import SlideRow
 from slidenet.pipelines.layout import OutputLayout
 from slidenet.pipelines.report import RunReport, SlideOutcome, utc_now, write_run_report
+
+LOG_INTERVAL_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,18 @@ class Progress:
     def __init__(self, verb: str, unit: str, total: int) -> None:
         self._verb = verb
         self.unit = unit
-        self._bar = tqdm(total=total, unit=unit, desc=verb, dynamic_ncols=True, smoothing=0.1)
+        # A log file gets a line now and then, not ten a second.
+        self._live = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=total,
+            unit=f" {unit}s",
+            desc=verb,
+            dynamic_ncols=self._live,
+            smoothing=0.1,
+            mininterval=0.1 if self._live else LOG_INTERVAL_S,
+            maxinterval=LOG_INTERVAL_S,
+            disable=total == 0,
+        )
 
     def advance(self, count: int, *, done_before: bool = False) -> None:
         """Counts `count` more units; `done_before` keeps them out of the rate."""
@@ -48,11 +62,11 @@ class Progress:
 
     def show_slide(self, slide_id: str) -> None:
         """Names the slide being worked on."""
-        self._bar.set_description(f"{self._verb} {slide_id}")
+        self._bar.set_description(f"{self._verb} {slide_id}", refresh=self._live)
 
     def close(self) -> None:
         """Ends the bar."""
-        self._bar.set_description(self._verb)
+        self._bar.set_description(self._verb, refresh=self._live)
         self._bar.close()
 
 

@@ -8,6 +8,7 @@ import torch
 from slidenet.core.errors import EmptyTissueError, EncoderError, StoreError
 from slidenet.core.provenance import Recipe
 from slidenet.core.records import SlideRow
+from slidenet.core.registry import Registry
 from slidenet.pipelines.cohort import Made, Progress, run_cohort
 from slidenet.pipelines.layout import OutputLayout
 from slidenet.pipelines.report import RunReport
@@ -62,8 +63,10 @@ def check_recipe(settings: EmbedSlidesSettings) -> None:
     Raises:
         UnknownNameError: With the nearest names.
     """
-    if settings.recipe not in POOLINGS:
-        RECIPES[settings.recipe]
+    known: Registry[str] = Registry("slide embedding recipe")
+    for name in (*POOLINGS, *RECIPES):
+        known.add(name, name)
+    known[settings.recipe]
 
 
 def embed_slides_rows(
@@ -72,11 +75,22 @@ def embed_slides_rows(
     settings: EmbedSlidesSettings,
     *,
     encoder: str,
+    slide_encoder: SlideEncoder | PoolingEncoder | None = None,
     overwrite: bool = False,
 ) -> RunReport:
-    """`embed_slides` for rows of a manifest already read."""
+    """`embed_slides` for rows of a manifest already read.
+
+    Args:
+        rows: The slides.
+        out: Output folder of `embed_tiles`.
+        settings: The recipe and its weights.
+        encoder: The tile encoder whose features are used.
+        slide_encoder: What `load_recipe(settings)` gave, where it is loaded already.
+        overwrite: Replace outputs made with other settings.
+    """
     layout = OutputLayout(check_output_folder(out))
-    slide_encoder = _load(settings)
+    if slide_encoder is None:
+        slide_encoder = load_recipe(settings)
 
     def work(row: SlideRow, progress: Progress) -> Made:
         features_path = layout.features(row.slide_id, encoder)
@@ -94,7 +108,15 @@ def embed_slides_rows(
     return run_cohort("embed-slides", rows, work, layout=layout, settings=[settings])
 
 
-def _load(settings: EmbedSlidesSettings) -> SlideEncoder | PoolingEncoder:
+def load_recipe(settings: EmbedSlidesSettings) -> SlideEncoder | PoolingEncoder:
+    """The slide encoder or pooling that `settings` ask for.
+
+    Raises:
+        UnknownNameError: For a recipe nobody knows.
+        MissingWeightsError: For a recipe with weights that are not there.
+        WeightsMismatchError: For weights of something else.
+    """
+    check_recipe(settings)
     if settings.recipe in POOLINGS:
         return load_slide_encoder(settings.recipe, weights=settings.slide_weights)
     return load_slide_encoder(

@@ -61,24 +61,41 @@ def embed_tiles_rows(
         encoder: A tile encoder built in Python, used instead of `settings.encoder`.
         overwrite: Replace outputs made with other settings.
     """
-    if settings.batch_size < 1 or settings.num_readers < 1:
-        raise ConfigError(
-            f"batch_size is {settings.batch_size} and num_readers {settings.num_readers}",
-            expected="at least 1 of each",
-        )
+    _check_numbers(settings)
     layout = OutputLayout(check_output_folder(out))
     if encoder is None:
-        encoder = load_tile_encoder(
-            settings.encoder,
-            weights=settings.weights,
-            device=settings.device,
-            precision=settings.precision,
-        )
+        encoder = load_encoder(settings)
     work = _TileEmbedding(layout, encoder, settings, overwrite)
     total = sum(work.count_tiles(row) for row in rows)
     return run_cohort(
         "embed-tiles", rows, work, layout=layout, settings=[settings], unit="tile", total=total
     )
+
+
+def load_encoder(settings: EmbedTilesSettings) -> TileEncoder:
+    """The tile encoder that `settings` ask for.
+
+    Raises:
+        ConfigError: For a setting out of range.
+        UnknownNameError: For an encoder nobody knows.
+        EncoderError: For weights that are missing or of something else, or a device not there.
+    """
+    _check_numbers(settings)
+    return load_tile_encoder(
+        settings.encoder,
+        weights=settings.weights,
+        device=settings.device,
+        precision=settings.precision,
+    )
+
+
+def _check_numbers(settings: EmbedTilesSettings) -> None:
+    for name, value in (
+        ("batch_size", settings.batch_size),
+        ("num_readers", settings.num_readers),
+    ):
+        if value < 1:
+            raise ConfigError(f"{name} is {value}", expected="at least 1")
 
 
 class _TileEmbedding:
@@ -97,9 +114,11 @@ class _TileEmbedding:
         self.overwrite = overwrite
 
     def count_tiles(self, row: SlideRow) -> int:
-        """Tiles of a slide, 0 where it has not been preprocessed (its turn will say so)."""
-        path = self.layout.tiles(row.slide_id)
-        return read_tile_set(path).num_tiles if path.is_file() else 0
+        """Tiles of a slide, 0 where its tile set is absent or broken (its turn will say so)."""
+        try:
+            return self._tile_set(row).num_tiles
+        except StoreError:
+            return 0
 
     def __call__(self, row: SlideRow, progress: Progress) -> Made:
         """Makes the features file of one slide."""

@@ -1,5 +1,6 @@
 """`slidenet preprocess`: find the tissue of every slide and cut it into tiles."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +94,7 @@ class TilingPlan:
         Raises:
             ConfigError: A setting is out of range or does not belong to the segmenter.
         """
+        _check_numbers(settings)
         areas = {"min_area_um2": settings.min_area_um2, "max_hole_um2": settings.max_hole_um2}
         given = {name: value for name, value in areas.items() if value is not None}
         segmenter = make_segmenter(settings.segmenter, **given)
@@ -100,6 +102,11 @@ class TilingPlan:
             raise ConfigError(
                 f"tissue_geojson {settings.tissue_geojson} is not a folder",
                 expected="a folder holding {slide_id}.geojson for every slide",
+            )
+        if settings.tissue_class is not None and settings.tissue_geojson is None:
+            raise ConfigError(
+                f"tissue_class {settings.tissue_class!r} is given without tissue_geojson",
+                expected="both, since only drawn annotations have a class",
             )
         wanted: list[tuple[bool, TileFilter]] = [
             (settings.drop_blank, BlankFilter()),
@@ -141,6 +148,25 @@ class TilingPlan:
             min_tissue_fraction=self.settings.min_tissue_fraction,
             filters=self.filters,
         )
+
+
+def _check_numbers(settings: PreprocessSettings) -> None:
+    """Refuses once what would otherwise fail every slide of the cohort."""
+    if not (math.isfinite(settings.target_mpp) and settings.target_mpp > 0):
+        raise ConfigError(
+            f"target_mpp is {settings.target_mpp:g}", expected="a number above 0, such as 0.5"
+        )
+    if not 0 <= settings.min_tissue_fraction <= 1:
+        raise ConfigError(
+            f"min_tissue_fraction is {settings.min_tissue_fraction:g}",
+            expected="a share between 0 and 1",
+        )
+    for name, value in (
+        ("tile_size_px", settings.tile_size_px),
+        ("stride_px", settings.stride_px),
+    ):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} is {value}", expected="at least 1 px")
 
 
 def _preprocess_slide(

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slidenet.core.records import SlideRow
-from slidenet.pipelines.embed_slides import check_recipe, embed_slides_rows
-from slidenet.pipelines.embed_tiles import embed_tiles_rows
-from slidenet.pipelines.preprocess import preprocess_rows
+from slidenet.pipelines.embed_slides import embed_slides_rows, load_recipe
+from slidenet.pipelines.embed_tiles import embed_tiles_rows, load_encoder
+from slidenet.pipelines.preprocess import TilingPlan, preprocess_rows
 from slidenet.pipelines.report import RunReport
 from slidenet.pipelines.settings import (
     EmbedSlidesSettings,
@@ -37,7 +37,9 @@ class CohortReport:
     def table(self) -> str:
         """The status tables of the steps, and where everything lies."""
         tables = "\n\n".join(stage.table() for stage in self.stages)
-        return f"{tables}\n\nEverything is in {self.out}; run.json says it for machines."
+        failed = [outcome.slide_id for stage in self.stages for outcome in stage.failed]
+        verdict = f"Failed ({len(failed)}): {', '.join(failed)}. " if failed else ""
+        return f"{tables}\n\n{verdict}Everything is in {self.out}; run.json says it for machines."
 
 
 def run(
@@ -61,14 +63,24 @@ def run(
         embed_slides: The slide encoder or pooling.
         overwrite: Replace outputs made with other settings.
     """
-    check_recipe(embed_slides)  # a misspelt recipe must not surface after hours of encoding
     rows = read_manifest(slides)
+    # All of it now: a misspelt name or missing weights must not surface after hours of work.
+    TilingPlan.of(preprocess)
+    slide_encoder = load_recipe(embed_slides)
+    encoder = load_encoder(embed_tiles)
     stages = [preprocess_rows(rows, out, preprocess, overwrite=overwrite)]
     rows = _without_failed(rows, stages[-1])
-    stages.append(embed_tiles_rows(rows, out, embed_tiles, overwrite=overwrite))
+    stages.append(embed_tiles_rows(rows, out, embed_tiles, encoder=encoder, overwrite=overwrite))
     rows = _without_failed(rows, stages[-1])
     stages.append(
-        embed_slides_rows(rows, out, embed_slides, encoder=embed_tiles.encoder, overwrite=overwrite)
+        embed_slides_rows(
+            rows,
+            out,
+            embed_slides,
+            encoder=encoder.spec.name,
+            slide_encoder=slide_encoder,
+            overwrite=overwrite,
+        )
     )
     return CohortReport(stages, out)
 

@@ -31,5 +31,8 @@ def _h5_files(path: Path) -> list[Path]:
 def _check(file: Path) -> Check:
     problems = validate_file(file)
     if problems:
-        return Check(str(file), "problem", "; ".join(problems), "make the file again")
+        # One whose reading failed says its name and remedy itself.
+        found = "; ".join(problems).removeprefix(f"{file} ")
+        remedy = "" if "To fix:" in found else "delete it and make it again"
+        return Check(str(file), "problem", found, remedy)
     return Check(str(file), "ok", "sound")

@@ -1,15 +1,16 @@
 """Slides to slide embeddings on generated slides: what is made, skipped and refused."""
 
 import json
+import math
 import shutil
 
 import h5py
 import numpy as np
 import pytest
 
-from slidenet.core.errors import OutputError, UnknownNameError
+from slidenet.core.errors import ConfigError, MissingWeightsError, OutputError, UnknownNameError
 from slidenet.core.records import SlideRow
-from slidenet.pipelines.embed_slides import embed_slides_rows
+from slidenet.pipelines.embed_slides import check_recipe, embed_slides_rows
 from slidenet.pipelines.embed_tiles import embed_tiles_rows
 from slidenet.pipelines.preprocess import preprocess_rows
 from slidenet.pipelines.run import run
@@ -18,6 +19,7 @@ from slidenet.pipelines.settings import (
     EmbedTilesSettings,
     PreprocessSettings,
 )
+from slidenet.pipelines.validate import validate
 from slidenet.slides import open_slide, read_tile
 from slidenet.stores import (
     read_features,
@@ -179,12 +181,57 @@ def test_run_takes_a_slide_out_after_it_failed(tmp_path, slide_path):
     stages = json.loads((tmp_path / "out" / "run.json").read_text())["stages"]
     assert set(stages) == {"preprocess", "embed-tiles", "embed-slides"}
     assert stages["preprocess"]["num_failed"] == 1
+    assert "Failed (1): broken." in report.table().splitlines()[-1]
 
 
 def test_a_misspelt_recipe_is_refused_before_any_work(tmp_path, slide_path):
     with pytest.raises(UnknownNameError, match="did you mean"):
         run(slide_path.parent, tmp_path / "out", embed_slides=EmbedSlidesSettings(recipe="gigapat"))
     assert not (tmp_path / "out").exists()
+
+
+def test_missing_weights_are_refused_before_any_work(tmp_path, slide_path):
+    settings = EmbedSlidesSettings(recipe="gigapath", slide_weights=tmp_path / "gone.pth")
+    with pytest.raises(MissingWeightsError, match=r"gone\.pth"):
+        run(slide_path.parent, tmp_path / "out", embed_slides=settings)
+    settings = EmbedTilesSettings(weights=tmp_path / "gone.pth")
+    with pytest.raises(MissingWeightsError, match=r"gone\.pth"):
+        run(slide_path.parent, tmp_path / "out", embed_tiles=settings)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"target_mpp": -1.0}, "target_mpp is -1; expected a number above 0"),
+        ({"target_mpp": math.nan}, "target_mpp is nan"),
+        ({"tile_size_px": 0}, "tile_size_px is 0; expected at least 1 px"),
+        ({"stride_px": 0}, "stride_px is 0; expected at least 1 px"),
+        ({"min_tissue_fraction": 2.0}, "min_tissue_fraction is 2; expected a share"),
+        ({"tissue_class": "tumour"}, "without tissue_geojson"),
+    ],
+)
+def test_a_wrong_setting_is_refused_once_not_slide_by_slide(row, layout, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        preprocess_rows([row], layout.root, PreprocessSettings(**settings))
+    assert not layout.root.exists()
+
+
+def test_a_broken_tile_set_fails_its_slide_alone(row, layout, small_tiles, colour_encoder):
+    broken = SlideRow(slide_id="broken", slide_path=row.slide_path)
+    preprocess_rows([broken, row], layout.root, small_tiles)
+    layout.tiles("broken").write_text("junk")
+    report = embed_tiles_rows([broken, row], layout.root, SETTINGS, encoder=colour_encoder)
+    assert statuses(report) == ["failed", "done"]
+    assert "slide 'broken'" in report.outcomes[0].detail
+    problems = validate([layout.tiles("broken")]).checks[0]
+    assert problems.found.count(str(layout.tiles("broken"))) == 0
+    assert (problems.found + problems.remedy).count("make it again") == 1
+
+
+def test_recipes_without_weights_are_among_the_nearest_names():
+    with pytest.raises(UnknownNameError, match="did you mean mean_std"):
+        check_recipe(EmbedSlidesSettings(recipe="mean-std"))
 
 
 def test_a_file_in_place_of_the_output_folder(tmp_path, row, small_tiles):
