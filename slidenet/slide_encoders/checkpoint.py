@@ -62,7 +62,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    # torch's unpickler runs off its own stack (IndexError and the like) on a file of other bytes.
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ) as error:
         raise WeightsMismatchError(
             f"{path} cannot be read as a PyTorch checkpoint ({error})".splitlines()[0],
             expected="a slide_encoder.pth saved by torch.save",

@@ -52,7 +52,7 @@ def load_slide_encoder(
         if weights is not None:
             raise EncoderError(
                 f"weights {str(weights)!r} given to the parameter-free slide embedding {name!r}",
-                remedy="drop --weights, or choose the slide encoder they belong to",
+                remedy="drop --slide-weights, or choose the slide encoder they belong to",
             )
         return PoolingEncoder(name).eval()
     if name not in LONGNET_CONFIGS:
@@ -85,7 +85,7 @@ def _published_weights(name: str) -> Path:
         raise MissingWeightsError(
             f"no weights given for {name!r}, and none are published",
             expected="weights=PATH of a checkpoint of this shape",
-            remedy="give --weights FILE, or use 'mean' or 'mean_std', which need none",
+            remedy="give --slide-weights FILE, or use 'mean' or 'mean_std', which need none",
         )
     # Imported here: every other use of this room works without it and without its start-up time.
     import huggingface_hub
@@ -99,7 +99,7 @@ def _published_weights(name: str) -> Path:
     except errors.GatedRepoError as error:
         remedy = (
             f"ask for access at huggingface.co/{repository}, then run `hf auth login`; or give "
-            "--weights FILE"
+            "--slide-weights FILE"
         )
         raise MissingWeightsError(
             f"access to the weights of {name!r} is not granted to you", remedy=remedy
@@ -109,6 +109,6 @@ def _published_weights(name: str) -> Path:
         raise MissingWeightsError(
             f"the weights of {name!r} ({repository}/{file}) are neither given, nor in the hub "
             f"cache, nor reachable ({reason})",
-            remedy="give --weights FILE (weights=PATH), or download them where there is a network: "
-            f"`hf download {repository} {file}`; 'mean' and 'mean_std' need no weights",
+            remedy="give --slide-weights FILE (weights=PATH), or download them where there is a "
+            f"network: `hf download {repository} {file}`; 'mean' and 'mean_std' need no weights",
         ) from error

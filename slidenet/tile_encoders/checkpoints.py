@@ -65,13 +65,14 @@ def read_file(path: Path) -> object:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    # torch's unpickler runs off its own stack (IndexError and the like) on a file of other bytes.
+    except (pickle.UnpicklingError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise WeightsMismatchError(
             f"the weights file {path.name!r} holds more than tensors, or is no weights file",
             expected="a state dict as written by torch.save or safetensors",
             remedy="save module.state_dict() alone, best as .safetensors",
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, KeyError) as error:
+    except (SafetensorError, RuntimeError, EOFError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsMismatchError(
             f"the weights file {path.name!r} cannot be read ({reason})",

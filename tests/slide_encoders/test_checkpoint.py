@@ -108,6 +108,7 @@ class Payload:
         (lambda p, s: torch.save(s, p), "no state dict under the key 'model' .found: cls_token"),
         (lambda p, s: torch.save([1, 2], p), "found: no dict"),
         (lambda p, s: p.write_bytes(b"not a checkpoint"), "cannot be read as a PyTorch checkpoint"),
+        (lambda p, s: p.write_bytes(b"slide_id,slide_path\n"), "cannot be read as a PyTorch"),
         (lambda p, s: p.write_bytes(b""), "cannot be read as a PyTorch checkpoint"),
         (
             lambda p, s: p.write_bytes(pickle.dumps(Payload(), protocol=2)),

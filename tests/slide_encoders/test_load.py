@@ -65,7 +65,7 @@ def test_weights_of_the_hub(hub, file, tiny_config):
     ("error", "message"),
     [
         (errors.LocalEntryNotFoundError("offline"), r"nor reachable \(offline\)"),
-        (OSError("no route"), r"nor reachable \(no route\).*--weights FILE.*need no weights"),
+        (OSError("no route"), r"nor reachable \(no route\).*--slide-weights FILE.*need no weights"),
         (errors.OfflineModeIsEnabled("offline mode"), r"nor reachable \(offline mode\)"),
     ],
 )
