@@ -6,6 +6,7 @@ to print itself (`table()`) and whether it went well (`exit_code`).
 """
 
 import inspect
+import os
 import re
 import sys
 import typing
@@ -43,7 +44,10 @@ def call_verb(name: str, verb: Verb, arguments: Sequence[str]) -> int:
     except SlidenetError as error:
         print(f"slidenet {name}: error: {error}", file=sys.stderr)
         return 2
-    print(result.table())
+    try:
+        print(result.table(), flush=True)
+    except BrokenPipeError:  # the reader (head, a pager) had seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return result.exit_code
 
 

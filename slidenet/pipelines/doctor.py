@@ -115,4 +115,4 @@ def _encoder_access(encoder: str) -> Check:
     try:
         return Check(name, "ok", check_access(encoder))
     except SlidenetError as error:
-        return Check(name, "problem", error.found, error.remedy)
+        return Check(name, "problem", error.found, error.remedy or f"expected {error.expected}")

@@ -85,14 +85,14 @@ def _estimate(slide: Slide, plan: TilingPlan) -> list[tuple[str, str]]:
     if not slide.has_mpp:
         return [("tissue", "unknown without mpp"), ("tiles", "unknown without mpp")]
     try:
-        tissue = find_tissue(slide, plan.segmenter)
+        drawn = plan.drawn_tissue(slide, slide.path.stem)
+        tissue = drawn or find_tissue(slide, plan.segmenter)
     except EmptyTissueError as error:
         return [("tissue", f"none: {error.found}"), ("tiles", "0")]
     width, height = slide.level_dimensions[0]
     area = tissue.fraction * width * height * (slide.slide_mpp.value / 1000) ** 2
-    rows = [
-        ("tissue", f"{tissue.fraction:.1%} of the slide, {area:.1f} mm2 ({plan.segmenter.name})")
-    ]
+    how = "drawn by hand" if drawn else plan.segmenter.name
+    rows = [("tissue", f"{tissue.fraction:.1%} of the slide, {area:.1f} mm2 ({how})")]
     settings = plan.settings
     try:
         geometry = plan.geometry(slide)

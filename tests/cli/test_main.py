@@ -46,3 +46,11 @@ def test_verbs_that_compute_no_features_start_without_torch(verb):
     code = f"import sys, {module}; print([m for m in ('torch', 'timm') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_reader_that_stops_early_sees_no_traceback():
+    command = [sys.executable, "-m", "slidenet.cli.main", "encoders"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

@@ -12,6 +12,7 @@ from slidenet.core.errors import ConfigError, MissingWeightsError, OutputError, 
 from slidenet.core.records import SlideRow
 from slidenet.pipelines.embed_slides import check_recipe, embed_slides_rows
 from slidenet.pipelines.embed_tiles import embed_tiles_rows
+from slidenet.pipelines.info import info
 from slidenet.pipelines.preprocess import preprocess_rows
 from slidenet.pipelines.run import run
 from slidenet.pipelines.settings import (
@@ -29,6 +30,7 @@ from slidenet.stores import (
     validate_file,
 )
 from slidenet.testing import corrupt_tile, truncate_file, write_pyramid, write_synthetic_slide
+from slidenet.tissue import find_tissue, tissue_polygons, write_geojson
 
 SETTINGS = EmbedTilesSettings(batch_size=16, feature_dtype="float32")
 
@@ -297,3 +299,13 @@ def test_sparse_areas_are_background_not_black(tmp_path, layout):
     write_pyramid(path, 1024, 1024, 0.5, paint)
     with open_slide(path) as slide:
         assert (slide.read_region((0, 0), 0, (256, 256)) == 255).all()
+
+
+def test_info_estimates_with_the_tissue_drawn_by_hand(tmp_path, row, slide_path):
+    with open_slide(slide_path) as slide:
+        whole = find_tissue(slide, "all")
+    write_geojson(tmp_path / f"{slide_path.stem}.geojson", tissue_polygons(whole))
+    drawn = dict(info(slide_path, PreprocessSettings(tissue_geojson=tmp_path)).rows)
+    assert drawn["tissue"].startswith("100.0%")
+    assert drawn["tissue"].endswith("(drawn by hand)")
+    assert dict(info(slide_path).rows)["tissue"].endswith("(otsu)")
