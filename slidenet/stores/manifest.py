@@ -150,6 +150,11 @@ def _check_header(header: list[str], path: Path, *, row: int) -> None:
             expected="a column slide_path",
             remedy=remedy,
         )
+    for name in header:
+        if name not in _KNOWN and name.lower() in _KNOWN:  # would be taken for a label
+            raise ManifestError(
+                f"{place} has a column {name!r}", expected=f"{name.lower()!r}, in small letters"
+            )
     if "" in header:
         raise ManifestError(f"{place}, column {header.index('') + 1} has no name", remedy="name it")
     for name in header:

@@ -152,3 +152,10 @@ def test_parts_of_a_slide_are_not_slides(tmp_path):
         (tmp_path / name).touch()
     with pytest.raises(ManifestError, match=r"2 .dcm files.*one .dcm file of each slide"):
         read_manifest(tmp_path)
+
+
+def test_a_known_column_in_other_letters_is_not_taken_for_a_label(tmp_path):
+    path = tmp_path / "slides.csv"
+    path.write_text("slide_path,MPP\na.svs,0.25\n")
+    with pytest.raises(ManifestError, match="a column 'MPP'; expected 'mpp', in small letters"):
+        read_manifest(path)
