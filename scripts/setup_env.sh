@@ -24,7 +24,7 @@ requirements_stamp() {
 
 if [ "$(cat "$VENV/.slidenet-stamp" 2>/dev/null)" != "$(requirements_stamp)" ]; then
     python=$(find_python)
-    echo "== Setting up $VENV with $($python --version) (about 3 GB to download the first time)"
+    echo "== Setting up $VENV with $($python --version) (3.3 GB to download the first time)"
     if ! "$python" -m venv "$VENV"; then
         echo "Python's venv module failed. To fix: install it (Debian: apt-get install python3-venv)" >&2
         exit 1

@@ -69,6 +69,25 @@ def check_recipe(settings: EmbedSlidesSettings) -> None:
     known[settings.recipe]
 
 
+def check_feature_dim(
+    slide_encoder: SlideEncoder | PoolingEncoder, feature_dim: int, tile_encoder: str
+) -> None:
+    """Refuses features of another length than the slide encoder was trained on.
+
+    Raises:
+        EncoderError: Naming both lengths.
+    """
+    if isinstance(slide_encoder, PoolingEncoder):
+        return
+    expected = slide_encoder.net.config.feature_dim
+    if feature_dim != expected:
+        raise EncoderError(
+            f"features of {tile_encoder} have length {feature_dim}",
+            expected=f"{expected}, what this slide encoder was trained on",
+            remedy="use the features of the matching tile encoder (gigapath), or --recipe mean",
+        )
+
+
 def embed_slides_rows(
     rows: list[SlideRow],
     out: Path,
@@ -158,14 +177,9 @@ def _embed_slide(
 def _forward(file: FeatureFile, encoder: SlideEncoder | PoolingEncoder) -> torch.Tensor:
     if isinstance(encoder, PoolingEncoder):
         return encoder.pool_rows(file.features, file.mask)
-    expected = encoder.net.config.feature_dim
-    if file.feature_dim != expected:
-        name = file.encoder.get("encoder", "another encoder")
-        raise EncoderError(
-            f"features of {name} have length {file.feature_dim}",
-            expected=f"{expected}, what this slide encoder was trained on",
-            remedy="use the features of the matching tile encoder (gigapath), or --recipe mean",
-        )
+    check_feature_dim(
+        encoder, file.feature_dim, str(file.encoder.get("encoder", "another encoder"))
+    )
     grid_xy = checked_grid_xy(
         file.coords, file.geometry, recipe=encoder.recipe, slide=file.slide_id
     )

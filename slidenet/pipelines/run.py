@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slidenet.core.records import SlideRow
-from slidenet.pipelines.embed_slides import embed_slides_rows, load_recipe
+from slidenet.pipelines.embed_slides import check_feature_dim, embed_slides_rows, load_recipe
 from slidenet.pipelines.embed_tiles import embed_tiles_rows, load_encoder
 from slidenet.pipelines.preprocess import TilingPlan, preprocess_rows
 from slidenet.pipelines.report import RunReport
@@ -68,6 +68,7 @@ def run(
     TilingPlan.of(preprocess)
     slide_encoder = load_recipe(embed_slides)
     encoder = load_encoder(embed_tiles)
+    check_feature_dim(slide_encoder, encoder.feature_dim, encoder.spec.name)
     stages = [preprocess_rows(rows, out, preprocess, overwrite=overwrite)]
     rows = _without_failed(rows, stages[-1])
     stages.append(embed_tiles_rows(rows, out, embed_tiles, encoder=encoder, overwrite=overwrite))

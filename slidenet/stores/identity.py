@@ -54,15 +54,15 @@ def existing_output(path: str | os.PathLike[str], recipe: Recipe, fingerprint: s
         found_fingerprint = read_attribute(group, "slide_fingerprint", str, path)
         slide_id = read_attribute(group, "slide_id", str, path)
     remedy = "choose another output folder, or pass --overwrite to replace it"
-    if found_hash != recipe_hash(recipe):
-        raise RecipeMismatchError(
-            f"{path} was made by another recipe ({describe_difference(found, recipe)})",
-            remedy=remedy,
-            slide=slide_id,
-        )
     if found_fingerprint != fingerprint:
         raise RecipeMismatchError(
             f"{path} was made from another slide file ({found_fingerprint} -> {fingerprint})",
+            remedy=remedy,
+            slide=slide_id,
+        )
+    if found_hash != recipe_hash(recipe):
+        raise RecipeMismatchError(
+            f"{path} was made by another recipe ({describe_difference(found, recipe)})",
             remedy=remedy,
             slide=slide_id,
         )
