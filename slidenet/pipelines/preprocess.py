@@ -1,6 +1,5 @@
 """`slidenet preprocess`: find the tissue of every slide and cut it into tiles."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from slidenet.pipelines.cohort import Made, Progress, run_cohort
 from slidenet.pipelines.layout import OutputLayout
 from slidenet.pipelines.report import RunReport
 from slidenet.pipelines.settings import PreprocessSettings
-from slidenet.slides import Slide, open_slide, plan_tiles
+from slidenet.slides import Slide, check_tile_settings, open_slide, plan_tiles
 from slidenet.stores import (
     check_output_folder,
     existing_output,
@@ -152,21 +151,13 @@ class TilingPlan:
 
 def _check_numbers(settings: PreprocessSettings) -> None:
     """Refuses once what would otherwise fail every slide of the cohort."""
-    if not (math.isfinite(settings.target_mpp) and settings.target_mpp > 0):
-        raise ConfigError(
-            f"target_mpp is {settings.target_mpp:g}", expected="a number above 0, such as 0.5"
-        )
+    stride_px = settings.tile_size_px if settings.stride_px is None else settings.stride_px
+    check_tile_settings(settings.target_mpp, settings.tile_size_px, stride_px)
     if not 0 <= settings.min_tissue_fraction <= 1:
         raise ConfigError(
             f"min_tissue_fraction is {settings.min_tissue_fraction:g}",
             expected="a share between 0 and 1",
         )
-    for name, value in (
-        ("tile_size_px", settings.tile_size_px),
-        ("stride_px", settings.stride_px),
-    ):
-        if value is not None and value < 1:
-            raise ConfigError(f"{name} is {value}", expected="at least 1 px")
 
 
 def _preprocess_slide(

@@ -2,7 +2,7 @@
 
 from slidenet.core.suffixes import FLAT_SUFFIXES, SLIDE_SUFFIXES
 from slidenet.slides.fingerprint import fingerprint_file
-from slidenet.slides.geometry import choose_level, plan_tiles
+from slidenet.slides.geometry import check_tile_settings, choose_level, plan_tiles
 from slidenet.slides.opening import open_slide
 from slidenet.slides.reader import Slide
 from slidenet.slides.tiles import read_tile
@@ -11,6 +11,7 @@ __all__ = [
     "FLAT_SUFFIXES",
     "SLIDE_SUFFIXES",
     "Slide",
+    "check_tile_settings",
     "choose_level",
     "fingerprint_file",
     "open_slide",

@@ -100,7 +100,8 @@ def plan_tiles(
         ResolutionError: Level 0 is coarser than the target and upsampling was not allowed.
     """
     stride_px = tile_size_px if stride_px is None else stride_px
-    _check_settings(target_mpp, tile_size_px, stride_px, mpp_tolerance)
+    check_tile_settings(target_mpp, tile_size_px, stride_px)
+    _check_tolerance(mpp_tolerance)
     slide_mpp: SlideMpp = slide.slide_mpp
     choice = choose_level(
         slide_mpp.value,
@@ -125,14 +126,20 @@ def plan_tiles(
     )
 
 
-def _check_settings(
-    target_mpp: float, tile_size_px: int, stride_px: int, mpp_tolerance: float
-) -> None:
+def check_tile_settings(target_mpp: float, tile_size_px: int, stride_px: int) -> None:
+    """Refuses sizes no slide could be tiled with; needs no slide, so a cohort asks once.
+
+    Raises:
+        ConfigError: Naming the setting.
+    """
     if not (math.isfinite(target_mpp) and target_mpp > 0):
-        raise ConfigError(f"target_mpp is {target_mpp}", expected="a number above 0")
+        raise ConfigError(f"target_mpp is {target_mpp:g}", expected="a number above 0, such as 0.5")
     for name, value in (("tile_size_px", tile_size_px), ("stride_px", stride_px)):
         if value < 1:
             raise ConfigError(f"{name} is {value}", expected="at least 1 px")
+
+
+def _check_tolerance(mpp_tolerance: float) -> None:
     if not 0 <= mpp_tolerance < 0.5:
         raise ConfigError(
             f"mpp_tolerance is {mpp_tolerance}", expected="a share from 0 to below 0.5"
