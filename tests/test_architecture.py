@@ -19,7 +19,7 @@ FLOORS = {
     "tissue": 2,
     "parallel": 2,
     "slide_encoders": 2,
-    "mil": 2,
+    "mil": 3,
     "tiling": 3,
     "data": 4,
     "training": 4,

@@ -116,5 +116,25 @@ class ConfigError(SlidenetError):
     """A setting is out of range or contradicts another."""
 
 
+class LabelError(SlidenetError):
+    """The table of labels does not fit the task, or has no row for a bag."""
+
+
+class SplitError(SlidenetError):
+    """A split of patients cannot be made, read, or used."""
+
+
+class PredictionsError(SlidenetError):
+    """A table of predictions cannot be read as one."""
+
+
+class AuditError(SlidenetError):
+    """The audit before training found a fault, and was told to be strict."""
+
+
+class ParallelError(SlidenetError):
+    """Ranks, meshes or chunks of a sequence that do not fit together."""
+
+
 class MissingExtraError(SlidenetError):
     """An optional package is not installed."""

@@ -1,0 +1,91 @@
+"""The one contract of all models on bags: features, cells and mask in, logits and attention out.
+
+Shapes: B bags, L tiles, D feature length, K outputs, A attention maps.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, eq=False)
+class BagBatch:
+    """Bags padded to one length, as a data loader gives them.
+
+    Attributes:
+        features: float32 (B, L, D); zeros where masked.
+        coords: int64 (B, L, 2), (x, y) of top-left corners in level-0 pixels of the tile's slide.
+        grid_xy: int64 (B, L, 2), (column, row) cells of 256 px at 0.5 mpp, what a slide encoder
+            takes for position. Slides of one bag lie side by side.
+        mask: Bool (B, L), True = real tile.
+        target: As `slidenet.core.tasks.Task` says; None where there are no labels.
+        bag_ids: slide_id, or patient_id where a bag holds all slides of a patient.
+        slide_ids: The slides of each bag, in order.
+    """
+
+    features: Tensor
+    coords: Tensor
+    grid_xy: Tensor
+    mask: Tensor
+    target: Tensor | None
+    bag_ids: tuple[str, ...]
+    slide_ids: tuple[tuple[str, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.bag_ids)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "BagBatch":
+        """The same bags on another device; Lightning calls this."""
+        moved: dict[str, Any] = {
+            f.name: getattr(self, f.name).to(device, non_blocking=non_blocking)
+            for f in fields(self)
+            if isinstance(getattr(self, f.name), Tensor)
+        }
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True, eq=False)
+class BagOutput:
+    """What a model says about bags.
+
+    Attributes:
+        logits: (B, K), K = `Task.num_outputs`.
+        tile_attention: (B, A, L), where each map is at least zero, zero at masked tiles and sums to
+            one; A is 1, or K for models with one map per output. None where a model has no such
+            thing.
+        tile_logits: (B, L, K) per-tile scores of models that have them, else None.
+    """
+
+    logits: Tensor
+    tile_attention: Tensor | None
+    tile_logits: Tensor | None = None
+
+
+class BagModel(nn.Module):
+    """Base of every model on bags; all are called alike and none knows its task.
+
+    Args of `forward`: features (B, L, D), grid_xy int64 (B, L, 2), mask bool (B, L). Masked tiles
+    are as good as absent: the result of a bag does not depend on the padding or on its neighbours.
+    """
+
+    feature_dim: int
+    num_outputs: int
+
+    def forward(self, features: Tensor, grid_xy: Tensor, mask: Tensor) -> BagOutput:
+        """Bags to logits."""
+        raise NotImplementedError
+
+    def auxiliary_loss(self, output: BagOutput, target: Tensor, mask: Tensor) -> Tensor | None:
+        """A further loss a model trains with (CLAM's instance clustering, DSMIL's max instance).
+
+        Args:
+            output: Of `forward` on these bags.
+            target: Targets of the bags, see `Task`.
+            mask: Bool (B, L).
+
+        Returns:
+            A scalar already weighted against the main loss's 1, or None.
+        """
+        return None
