@@ -1,6 +1,7 @@
 """Floor 1: the files slidenet reads and writes, and the manifest of a cohort."""
 
 from slidenet.stores.atomic import atomic_path, check_output_folder
+from slidenet.stores.csv_table import CsvRow, CsvTable, csv_lines, read_csv_table
 from slidenet.stores.embeddings import (
     SlideEmbedding,
     read_slide_embedding,
@@ -11,23 +12,30 @@ from slidenet.stores.feature_file import FeatureFile, read_features
 from slidenet.stores.features import FeatureWriter, disk_needed
 from slidenet.stores.identity import existing_output, recipe_of
 from slidenet.stores.manifest import read_manifest
+from slidenet.stores.slide_rows import SLIDE_COLUMNS, slide_rows
 from slidenet.stores.tiles import read_tile_set, write_tile_set
 from slidenet.stores.validate import validate_file
 
-__all__ = [
+__all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
+    "CsvRow",
+    "CsvTable",
     "FeatureFile",
     "FeatureWriter",
+    "SLIDE_COLUMNS",
     "SlideEmbedding",
     "atomic_path",
     "check_output_folder",
+    "csv_lines",
     "disk_needed",
     "existing_output",
+    "read_csv_table",
     "read_features",
     "read_manifest",
     "read_slide_embedding",
     "read_slide_embeddings",
     "read_tile_set",
     "recipe_of",
+    "slide_rows",
     "validate_file",
     "write_slide_embedding",
     "write_tile_set",

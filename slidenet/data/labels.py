@@ -1,0 +1,145 @@
+"""The table of labels: one row per slide, read and checked before anything is trained.
+
+`labels.csv` follows the rules of the manifest (`slides.csv`) and may be the same file: UTF-8,
+commas, a header; `slide_id`, or `slide_path` whose file name without suffix is the slide_id;
+`patient_id` and `mpp` may be there and may be empty; every other column is free (labels, site,
+scanner).
+"""
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from slidenet.core.errors import LabelError
+from slidenet.core.records import SlideRow
+from slidenet.stores import SLIDE_COLUMNS, read_csv_table, slide_rows
+
+_MAX_NAMED = 5
+
+
+@dataclass(frozen=True, eq=False)
+class LabelTable:
+    """Slides with whatever is known about them.
+
+    Attributes:
+        path: The file the rows come from.
+        columns: Every column, in order of the file.
+        rows: One per slide, each slide once; the free columns are in `SlideRow.labels`.
+        lines: Line of the file of each row, for messages.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: tuple[SlideRow, ...]
+    lines: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def slide_ids(self) -> tuple[str, ...]:
+        """The slides, in order of the file."""
+        return tuple(row.slide_id for row in self.rows)
+
+    @cached_property
+    def index(self) -> Mapping[str, int]:
+        """Position in `rows` of each slide_id."""
+        return {row.slide_id: position for position, row in enumerate(self.rows)}
+
+    def row(self, slide_id: str) -> SlideRow:
+        """The row of one slide.
+
+        Raises:
+            LabelError: There is none.
+        """
+        if slide_id not in self.index:
+            near = difflib.get_close_matches(slide_id, self.index, n=1)
+            raise LabelError(
+                f"{self.path} has no row of this slide",
+                expected="one row per slide",
+                remedy=f"add one{f', or is it {near[0]!r}?' if near else ''}",
+                slide=slide_id,
+            )
+        return self.rows[self.index[slide_id]]
+
+    def check_column(self, name: str) -> None:
+        """Refuses a column the file does not have, proposing the nearest name.
+
+        Raises:
+            LabelError: There is no such column.
+        """
+        if name not in self.columns:
+            near = difflib.get_close_matches(name, self.columns, n=3, cutoff=0.4)
+            raise LabelError(
+                f"{self.path} has no column {name!r}",
+                expected=f"one of {', '.join(self.columns)}",
+                remedy=f"did you mean {' or '.join(near)}?" if near else "",
+            )
+
+    def column(self, name: str) -> list[str]:
+        """The cells of one column, one per row, without spaces around; "" where empty.
+
+        Args:
+            name: Any column of the file, `slide_id`, `slide_path`, `patient_id` and `mpp` included.
+
+        Raises:
+            LabelError: There is no such column.
+        """
+        self.check_column(name)
+        return [_cell(row, name) for row in self.rows]
+
+    def patient_of(self, slide_id: str) -> str:
+        """The patient of a slide; a slide without patient_id is a patient of its own.
+
+        Raises:
+            LabelError: The table has no row of this slide.
+        """
+        return self.row(slide_id).patient_id or slide_id
+
+    def select(self, slide_ids: Iterable[str]) -> "LabelTable":
+        """The table of these slides only, in the order given.
+
+        Raises:
+            LabelError: The table has no row of one of them.
+        """
+        rows = tuple(self.row(slide_id) for slide_id in slide_ids)
+        lines = tuple(self.lines[self.index[row.slide_id]] for row in rows)
+        return LabelTable(self.path, self.columns, rows, lines)
+
+    def place(self, positions: Sequence[int], column: str) -> str:
+        """Where cells stand, for messages: `labels.csv, column 'grade', rows 3, 7 (s1, s5)`."""
+        shown = positions[:_MAX_NAMED]
+        lines = ", ".join(str(self.lines[i]) for i in shown)
+        names = ", ".join(self.rows[i].slide_id for i in shown)
+        more = f" and {len(positions) - _MAX_NAMED} more" if len(positions) > _MAX_NAMED else ""
+        plural = "s" if len(positions) > 1 else ""
+        return f"{self.path}, column {column!r}, row{plural} {lines}{more} ({names})"
+
+
+def read_label_table(path: str | os.PathLike[str]) -> LabelTable:
+    """Reads a table of labels; what the labels mean is asked later, by `make_task`.
+
+    Args:
+        path: A CSV with a column `slide_id` or `slide_path`.
+
+    Returns:
+        One row per slide, in order of the file.
+
+    Raises:
+        LabelError: Naming the file, the row (line of the file) and the column at fault.
+    """
+    table = read_csv_table(
+        path, error=LabelError, one_of=("slide_path", "slide_id"), known=SLIDE_COLUMNS
+    )
+    rows = slide_rows(table, error=LabelError)
+    return LabelTable(table.path, table.columns, tuple(rows), tuple(r.line for r in table.rows))
+
+
+def _cell(row: SlideRow, name: str) -> str:
+    if name not in SLIDE_COLUMNS:
+        return row.labels[name].strip()
+    value = getattr(row, name)
+    return "" if value is None else str(value)

@@ -1,0 +1,121 @@
+"""Rows about slides, in the manifest and in a table of labels alike.
+
+Both name slides the same way: `slide_id`, or else the name of the slide file without its suffix.
+"""
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+from slidenet.core.records import SlideRow
+from slidenet.core.units import Mpp
+from slidenet.stores.csv_table import CsvRow, CsvTable, ErrorKind
+
+MAX_SLIDE_ID_BYTES = 200
+MIN_MPP, MAX_MPP = 0.01, 100.0
+
+SLIDE_COLUMNS = ("slide_id", "slide_path", "mpp", "patient_id")
+"""Columns with a meaning; every other column is a label."""
+
+_UNSAFE = re.compile(r'[/\\<>:"|?*\x00-\x1f\x7f]')
+
+
+def slide_rows(table: CsvTable, *, error: ErrorKind) -> list[SlideRow]:
+    """The rows of a table as rows about slides, each slide once.
+
+    Args:
+        table: Has at least one of the columns `slide_id` and `slide_path`.
+        error: Class of the errors raised.
+
+    Returns:
+        One row per row of the table. `slide_path` is relative to the table's folder, or "" where
+        the table has no such column.
+
+    Raises:
+        SlidenetError: Of class `error`, naming the file, the row and the column at fault.
+    """
+    rows = [_slide_row(table, row, error) for row in table.rows]
+    refuse_duplicates(rows, [table.place(row, "slide_id") for row in table.rows], error=error)
+    return rows
+
+
+def _slide_row(table: CsvTable, row: CsvRow, error: ErrorKind) -> SlideRow:
+    cells = row.cells
+    slide_path, slide_id, where = "", "", "slide_id"
+    if "slide_path" in cells:
+        slide_path = cells["slide_path"].strip()
+        if ("slide_id" not in cells and not slide_path) or "\x00" in slide_path:
+            raise path_error(slide_path, table.place(row), error)
+        slide_id, where = Path(slide_path).stem, "slide_path"
+    if "slide_id" in cells:
+        slide_id, where = cells["slide_id"].strip(), "slide_id"
+    check_slide_id(slide_id, table.place(row, where), error=error)
+    return SlideRow(
+        slide_id=slide_id,
+        slide_path=str(table.path.parent / slide_path) if slide_path else "",
+        mpp=_mpp(cells.get("mpp", "").strip(), table.place(row), error),
+        patient_id=cells.get("patient_id", "").strip() or None,
+        labels={name: value for name, value in cells.items() if name not in SLIDE_COLUMNS},
+    )
+
+
+def path_error(slide_path: str, place: str, error: ErrorKind) -> Exception:
+    """The error for a row that does not say where its slide lies."""
+    return error(
+        f"{place}, column 'slide_path' is {slide_path!r}", expected="the path of the slide"
+    )
+
+
+def _mpp(text: str, place: str, error: ErrorKind) -> Mpp | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not MIN_MPP <= value <= MAX_MPP:
+        raise error(
+            f"{place}, column 'mpp' is {text!r}",
+            expected=f"microns per pixel, {MIN_MPP} to {MAX_MPP:g} (such as 0.25), or nothing",
+            remedy="write it with a decimal point, in microns",
+        )
+    return Mpp(value)
+
+
+def check_slide_id(slide_id: str, place: str, *, error: ErrorKind) -> None:
+    """A slide_id becomes a file name on whatever disk the outputs end up on."""
+    unsafe = _UNSAFE.search(slide_id)
+    if not slide_id:
+        wrong = "is empty"
+    elif unsafe:
+        wrong = f"{slide_id!r} holds {unsafe.group()!r}"
+    elif slide_id.startswith(".") or slide_id != slide_id.strip() or slide_id.endswith("."):
+        wrong = f"{slide_id!r} begins or ends with a dot or a space"
+    elif len(slide_id.encode()) > MAX_SLIDE_ID_BYTES:
+        wrong = f"{slide_id[:20] + '...'!r} has {len(slide_id.encode())} bytes"
+    else:
+        return
+    raise error(
+        f"{place}: slide_id {wrong}",
+        expected=f"a name that can be a file name, at most {MAX_SLIDE_ID_BYTES} bytes",
+        remedy="give the slide a plain slide_id in the table",
+    )
+
+
+def refuse_duplicates(rows: Iterable[SlideRow], places: Iterable[str], *, error: ErrorKind) -> None:
+    """Refuses a slide_id that comes twice, even in other letters."""
+    seen: dict[str, tuple[str, str]] = {}
+    for row, place in zip(rows, places, strict=True):
+        # Some disks cannot tell names apart by case or by how an accent is written.
+        key = unicodedata.normalize("NFC", row.slide_id).casefold()
+        if key in seen:
+            first_id, first_place = seen[key]
+            raise error(
+                f"{place}: slide_id {row.slide_id!r} is already taken by {first_id!r} "
+                f"({first_place})",
+                expected="a slide_id of its own for every slide, whatever the case of its letters",
+                remedy="name each slide in the column slide_id of the table",
+            )
+        seen[key] = (row.slide_id, place)
