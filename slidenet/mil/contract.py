@@ -9,6 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from slidenet.core.tasks import TaskKind
+from slidenet.mil.masking import check_bags, zero_masked
+from slidenet.mil.settings import check_positive
+
 
 @dataclass(frozen=True, eq=False)
 class BagBatch:
@@ -53,8 +57,8 @@ class BagOutput:
     Attributes:
         logits: (B, K), K = `Task.num_outputs`.
         tile_attention: (B, A, L), where each map is at least zero, zero at masked tiles and sums to
-            one; A is 1, or K for models with one map per output. None where a model has no such
-            thing.
+            one; A is 1, or K for models with one map per output, or 2 (negative class, positive
+            class) for CLAM-MB with its one logit. None where a model has no such thing.
         tile_logits: (B, L, K) per-tile scores of models that have them, else None.
     """
 
@@ -68,24 +72,62 @@ class BagModel(nn.Module):
 
     Args of `forward`: features (B, L, D), grid_xy int64 (B, L, 2), mask bool (B, L). Masked tiles
     are as good as absent: the result of a bag does not depend on the padding or on its neighbours.
+
+    Args:
+        feature_dim: Length D of a tile feature vector.
+        num_outputs: Length K of the logits, `Task.num_outputs`.
+
+    Raises:
+        ConfigError: If one of them is not a positive whole number.
     """
 
-    feature_dim: int
-    num_outputs: int
+    def __init__(self, feature_dim: int, num_outputs: int) -> None:
+        super().__init__()
+        check_positive(feature_dim=feature_dim, num_outputs=num_outputs)
+        self.feature_dim = feature_dim
+        self.num_outputs = num_outputs
 
     def forward(self, features: Tensor, grid_xy: Tensor, mask: Tensor) -> BagOutput:
-        """Bags to logits."""
+        """Bags to logits.
+
+        Raises:
+            EncoderError: For features or masks that do not fit, a bag without a real tile, or real
+                tiles with NaN or infinite features.
+        """
         raise NotImplementedError
 
-    def auxiliary_loss(self, output: BagOutput, target: Tensor, mask: Tensor) -> Tensor | None:
+    def auxiliary_loss(
+        self, output: BagOutput, target: Tensor, mask: Tensor, *, kind: TaskKind | None = None
+    ) -> Tensor | None:
         """A further loss a model trains with (CLAM's instance clustering, DSMIL's max instance).
 
         Args:
             output: Of `forward` on these bags.
             target: Targets of the bags, see `Task`.
             mask: Bool (B, L).
+            kind: `Task.kind`. Needed for "ordinal" and "discrete_time", whose targets can look like
+                those of another kind; else it is told from the targets (`told_kind`).
 
         Returns:
             A scalar already weighted against the main loss's 1, or None.
+
+        Raises:
+            ConfigError: If `kind` is needed and not given.
         """
         return None
+
+    def layer_levels(self) -> dict[str, int] | None:
+        """Depth of each parameter for layer-wise learning rate decay, or None for no such thing.
+
+        Returns:
+            Parameter name to level, from 0 (nearest to the input) to the top level of the head; the
+            learning rate of a parameter is scaled by decay ** (top level - level).
+        """
+        return None
+
+    def real_features(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Checked features in the dtype of the weights, zero where masked; see `check_bags`."""
+        if not torch.compiler.is_compiling():
+            check_bags(features, mask, self.feature_dim)
+        dtype = next(self.parameters()).dtype
+        return zero_masked(features, mask).to(dtype)

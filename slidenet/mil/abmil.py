@@ -1,0 +1,54 @@
+"""Attention-based multiple instance learning (ABMIL).
+
+Source: Ilse et al. 2018, "Attention-based Deep Multiple Instance Learning", section 2.4: bag
+embedding z = sum_k a_k h_k (equation 7) with gated attention (equation 9).
+Differs from the authors' code: h_k is one linear layer with ReLU on given features instead of a
+small convolutional network on pixels; the head gives K logits instead of one probability; weights
+start xavier-uniform.
+"""
+
+from torch import Tensor
+
+from slidenet.mil.contract import BagModel, BagOutput
+from slidenet.mil.gated_attention import GatedAttention, Linear, TileEmbedding
+from slidenet.mil.masking import weighted_sum
+from slidenet.mil.settings import check_positive, check_share
+
+
+class AttentionMIL(BagModel):
+    """Tiles -> embedding -> gated attention -> weighted sum -> linear head.
+
+    Args:
+        feature_dim: Length of a feature vector.
+        num_outputs: Length of the logits.
+        hidden_dim: Length of an embedded tile.
+        attention_dim: Hidden width of the attention.
+        gated: Equation 9; False is the plain attention of equation 8.
+        dropout: After the embedding and on the factors of the attention.
+
+    Raises:
+        ConfigError: For settings out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        feature_dim: int,
+        num_outputs: int,
+        hidden_dim: int = 512,
+        attention_dim: int = 128,
+        gated: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(feature_dim, num_outputs)
+        check_positive(hidden_dim=hidden_dim, attention_dim=attention_dim)
+        check_share(dropout=dropout)
+        self.embed = TileEmbedding(feature_dim, hidden_dim, dropout)
+        self.attention = GatedAttention(hidden_dim, attention_dim, gated=gated, dropout=dropout)
+        self.head = Linear(hidden_dim, num_outputs)
+
+    def forward(self, features: Tensor, grid_xy: Tensor, mask: Tensor) -> BagOutput:
+        """See `BagModel.forward`."""
+        hidden = self.embed(self.real_features(features, mask))
+        attention = self.attention(hidden, mask)
+        return BagOutput(self.head(weighted_sum(attention, hidden)[:, 0]), attention)

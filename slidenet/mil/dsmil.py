@@ -1,0 +1,99 @@
+"""Dual-stream multiple instance learning (DSMIL).
+
+Source: Li, Li and Eliceiri 2021, "Dual-stream Multiple Instance Learning Network for Whole Slide
+Image Classification with Self-supervised Contrastive Learning", section 3.2, equations 3 to 7:
+stream one scores every tile and takes the highest, stream two attends from every tile to that
+critical tile, and the bag's score is the mean of the two.
+
+As in the authors' code: queries from a small tanh network, products scaled by the square root of
+their length, the features themselves as values (W_v is linear and folds into W_b), and a critical
+tile per output, whose pooled vectors all outputs see.
+
+Differs from the authors' code: logits are the mean of the streams also while training (theirs puts
+a loss on each stream), and the loss of the critical-tile stream comes on top as `auxiliary_loss`.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from slidenet.core.tasks import TaskKind
+from slidenet.mil.contract import BagModel, BagOutput
+from slidenet.mil.gated_attention import Linear
+from slidenet.mil.masking import masked_softmax, weighted_sum
+from slidenet.mil.output_targets import output_targets, told_kind
+from slidenet.mil.settings import check_not_negative, check_positive, check_share
+
+
+class DualStreamMIL(BagModel):
+    """Mean of the critical tile's score and the score of the tiles that resemble it.
+
+    `tile_logits` are the scores of the first stream.
+
+    Args:
+        feature_dim: Length of a feature vector.
+        num_outputs: Length of the logits.
+        query_dim: Length of a query.
+        dropout: On the features of the second stream.
+        instance_weight: Of the critical-tile stream's own loss against the bag loss's 1; 0 turns it
+            off.
+
+    Raises:
+        ConfigError: For settings out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        feature_dim: int,
+        num_outputs: int,
+        query_dim: int = 128,
+        dropout: float = 0.0,
+        instance_weight: float = 0.5,
+    ) -> None:
+        super().__init__(feature_dim, num_outputs)
+        check_positive(query_dim=query_dim)
+        check_share(dropout=dropout)
+        check_not_negative(instance_weight=instance_weight)
+        self.instance_weight = instance_weight
+        self.tile_head = Linear(feature_dim, num_outputs)
+        self.query = nn.Sequential(
+            Linear(feature_dim, query_dim), nn.ReLU(), Linear(query_dim, query_dim), nn.Tanh()
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.head = Linear(num_outputs * feature_dim, num_outputs)
+
+    def forward(self, features: Tensor, grid_xy: Tensor, mask: Tensor) -> BagOutput:
+        """See `BagModel.forward`."""
+        x = self.real_features(features, mask)
+        tile_logits = self.tile_head(x)
+        highest = tile_logits.masked_fill(~mask[..., None], -torch.inf).max(dim=1)  # (B, K) each
+        queries = self.query(x)
+        index = highest.indices[..., None].expand(-1, -1, queries.shape[-1])
+        critical = queries.gather(1, index)  # (B, K, Q)
+        scores = critical @ queries.transpose(1, 2) * queries.shape[-1] ** -0.5
+        attention = masked_softmax(scores, mask)
+        pooled = weighted_sum(attention, self.dropout(x))
+        logits = (highest.values + self.head(pooled.flatten(1))) / 2
+        return BagOutput(logits, attention, tile_logits)
+
+    def auxiliary_loss(
+        self, output: BagOutput, target: Tensor, mask: Tensor, *, kind: TaskKind | None = None
+    ) -> Tensor | None:
+        """Classification loss of the critical tiles; None for tasks without classes.
+
+        There the critical tile learns as half of the logits alone.
+        """
+        assert output.tile_logits is not None
+        kind = kind or told_kind(target, self.num_outputs)
+        wanted = output_targets(target, self.num_outputs, kind)
+        if wanted is None or self.instance_weight == 0:
+            return None
+        highest = output.tile_logits.masked_fill(~mask[..., None], -torch.inf).amax(dim=1).float()
+        if kind == "multiclass":
+            return self.instance_weight * F.cross_entropy(highest, target)
+        known = ~wanted.isnan()
+        loss = F.binary_cross_entropy_with_logits(
+            highest, wanted.nan_to_num(0.0), weight=known.float(), reduction="sum"
+        )
+        return self.instance_weight * loss / known.sum().clamp(min=1)

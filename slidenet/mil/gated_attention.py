@@ -1,0 +1,65 @@
+"""Gated attention over the tiles of a bag, and the tile embedding in front of it.
+
+Shapes: B bags, L tiles, D width, A attention maps.
+"""
+
+from torch import Tensor, nn
+
+from slidenet.mil.masking import masked_softmax
+
+
+class Linear(nn.Linear):
+    """A linear layer drawn xavier-uniform with zero bias.
+
+    PyTorch's own start shrinks activations by 1.7 per layer, and a bag model, whose signal comes
+    through a softmax over hundreds of tiles, then takes several times as many steps to get going.
+    """
+
+    def reset_parameters(self) -> None:
+        """Draws the initial weights."""
+        nn.init.xavier_uniform_(self.weight)
+        nn.init.zeros_(self.bias)
+
+
+class TileEmbedding(nn.Sequential):
+    """Linear -> ReLU -> dropout, tile by tile: (B, L, feature_dim) -> (B, L, hidden_dim)."""
+
+    def __init__(self, feature_dim: int, hidden_dim: int, dropout: float) -> None:
+        super().__init__(Linear(feature_dim, hidden_dim), nn.ReLU(), nn.Dropout(dropout))
+
+
+class GatedAttention(nn.Module):
+    """a_k = softmax over tiles of w^T (tanh(V h_k) * sigmoid(U h_k)).
+
+    Source: Ilse et al. 2018, "Attention-based Deep Multiple Instance Learning", section 2.4,
+    equations 8 (without the gate) and 9. Biases as in the authors' code.
+
+    Args:
+        width: D, length of h.
+        attention_dim: Length of V h and U h.
+        num_maps: A, one w each; V and U are shared.
+        gated: Whether the sigmoid factor takes part.
+        dropout: On each factor (as in CLAM).
+    """
+
+    def __init__(
+        self,
+        width: int,
+        attention_dim: int,
+        num_maps: int = 1,
+        *,
+        gated: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.content = Linear(width, attention_dim)
+        self.gate = Linear(width, attention_dim) if gated else None
+        self.score = Linear(attention_dim, num_maps)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Hidden (B, L, D) and mask (B, L) to maps (B, A, L), each summing to one."""
+        factor = self.dropout(self.content(hidden).tanh())
+        if self.gate is not None:
+            factor = factor * self.dropout(self.gate(hidden).sigmoid())
+        return masked_softmax(self.score(factor).transpose(1, 2), mask)

@@ -1,0 +1,124 @@
+"""The LongNet slide encoder with a head: `longnet` from scratch, `gigapath` from released weights.
+
+Source: Xu et al. 2024 (Prov-GigaPath), Methods; "gigapath" follows the published fine-tuning for
+PANDA: the class token of chosen states, each through the last norm, concatenated, and one linear
+layer. Attention and mean pooling over the output tokens are ours and the paper's.
+
+Shapes: B bags, L tiles, S states, D width of the encoder.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from slidenet.core.errors import ConfigError
+from slidenet.mil.contract import BagModel, BagOutput
+from slidenet.mil.gated_attention import GatedAttention, Linear
+from slidenet.mil.masking import weighted_sum
+from slidenet.mil.pooling import uniform_attention
+from slidenet.mil.settings import check_choice, check_positive, check_share
+from slidenet.slide_encoders import LongNetViT
+
+TokenPooling = Literal["attention", "mean", "class_token"]
+EmbeddingLevel = Literal["lowest", "released"]
+
+
+class LongNetMIL(BagModel):
+    """A LongNet slide encoder, a pooling of its states and a linear head.
+
+    What the chosen states do not need (deeper blocks, the encoder's own last norm) is frozen: it
+    never gets a gradient, and distributed training refuses parameters that wait for one.
+
+    Args:
+        encoder: The network, with or without pretrained weights.
+        num_outputs: Length of the logits.
+        pooling: "attention" (gated, over the tiles' states), "mean" over tiles, or "class_token".
+        layers: States to concatenate, ascending; 0 = embeddings, i = after block i. None: the last.
+        attention_dim: Hidden width of the gated attention.
+        head_dropout: Before the head.
+        embedding_level: Level of the tile embedding for learning rate decay: "lowest" (0), or
+            "released", the top level, as the published fine-tuning code has it by accident.
+
+    Raises:
+        ConfigError: For settings out of range.
+    """
+
+    def __init__(
+        self,
+        encoder: LongNetViT,
+        *,
+        num_outputs: int,
+        pooling: TokenPooling = "attention",
+        layers: Sequence[int] | None = None,
+        attention_dim: int = 128,
+        head_dropout: float = 0.0,
+        embedding_level: EmbeddingLevel = "lowest",
+    ) -> None:
+        super().__init__(encoder.config.feature_dim, num_outputs)
+        check_choice(get_args(TokenPooling), pooling=pooling)
+        check_choice(get_args(EmbeddingLevel), embedding_level=embedding_level)
+        check_positive(attention_dim=attention_dim)
+        check_share(head_dropout=head_dropout)
+        depth = encoder.config.depth
+        self.layers = (depth,) if layers is None else tuple(layers)
+        if not self.layers or list(self.layers) != sorted(set(self.layers) & set(range(depth + 1))):
+            raise ConfigError(
+                f"layers={list(self.layers)} of a slide encoder of {depth} blocks",
+                expected=f"states from 0 (embeddings) to {depth}, ascending, each once",
+            )
+        self.encoder = encoder
+        self.pooling: TokenPooling = pooling
+        self.embedding_level: EmbeddingLevel = embedding_level
+        encoder.encoder_norm.requires_grad_(False)
+        encoder.blocks[self.layers[-1] :].requires_grad_(False)
+        width = len(self.layers) * encoder.config.embed_dim
+        self.attention = GatedAttention(width, attention_dim) if pooling == "attention" else None
+        self.dropout = nn.Dropout(head_dropout)
+        self.head = Linear(width, num_outputs)
+
+    def forward(self, features: Tensor, grid_xy: Tensor, mask: Tensor) -> BagOutput:
+        """See `BagModel.forward`.
+
+        Raises:
+            EncoderError: As there.
+            CoordinateError: For cells beyond the lattice.
+        """
+        x = self.real_features(features, mask)
+        pooled, attention = self._pool(x, grid_xy, mask)
+        return BagOutput(self.head(self.dropout(pooled)), attention)
+
+    def _pool(self, x: Tensor, grid_xy: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B, S * D), and the map (B, 1, L) where there is one."""
+        if self.attention is not None:
+            states = self.encoder.states(x, grid_xy, mask, layers=self.layers)
+            tiles = torch.cat([self.encoder.norm(state[:, 1:]) for state in states], dim=-1)
+            attention = self.attention(tiles, mask)
+            return weighted_sum(attention, tiles)[:, 0], attention
+        how: Literal["mean", "class_token"] = "mean" if self.pooling == "mean" else "class_token"
+        if len(self.layers) == 1:  # one state's class token lets the last block compute it alone
+            pooled = self.encoder(x, grid_xy, mask, pooling=how, state=self.layers[0])
+        else:
+            pooled = torch.cat(
+                list(self.encoder.pooled_states(x, grid_xy, mask, layers=self.layers, pooling=how)),
+                dim=-1,
+            )
+        return pooled, uniform_attention(mask, x.dtype) if how == "mean" else None
+
+    def layer_levels(self) -> dict[str, int]:
+        """0 for the class token (and the tile embedding), i for block i, depth + 1 for the rest.
+
+        Source: the layer-wise decay of the published fine-tuning, over depth + 1 levels.
+        """
+        top = self.encoder.config.depth + 1
+        return {name: self._level(name, top) for name, _ in self.named_parameters()}
+
+    def _level(self, name: str, top: int) -> int:
+        if name == "encoder.class_token":
+            return 0
+        if name.startswith("encoder.tile_embed."):
+            return top if self.embedding_level == "released" else 0
+        if name.startswith("encoder.blocks."):
+            return 1 + int(name.split(".")[2])
+        return top

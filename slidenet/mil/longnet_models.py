@@ -1,0 +1,175 @@
+"""`longnet` and `gigapath` by name: a shape or released weights, with overrides, made into a model.
+
+"longnet" starts from scratch in the shape "longnet-small". "gigapath" starts from the released
+weights of Prov-GigaPath, with the settings of its published PANDA fine-tuning as defaults (state
+11, class token, dropout 0.1, no drop path, the tile embedding at the top learning rate).
+
+Differs from the published fine-tuning: tiles keep the order of the file (there they are shuffled,
+although dilated attention depends on order), and padding is never attended to.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from slidenet.attention import AttentionPattern
+from slidenet.core.errors import MissingWeightsError
+from slidenet.mil.contract import BagOutput
+from slidenet.mil.longnet import EmbeddingLevel, LongNetMIL, TokenPooling
+from slidenet.slide_encoders import (
+    LONGNET_CONFIGS,
+    LongNetViT,
+    SlideEncoder,
+    load_slide_encoder,
+)
+
+FROM_CHECKPOINT = "from_checkpoint"
+"""`weights` of a model whose state dict is loaded right after, so no released file is needed."""
+
+
+def make_longnet(
+    *,
+    feature_dim: int,
+    num_outputs: int,
+    shape: str = "longnet-small",
+    pooling: TokenPooling = "attention",
+    layers: Sequence[int] | None = None,
+    attention_dim: int = 128,
+    head_dropout: float = 0.0,
+    attention: str | AttentionPattern | None = None,
+    chunk_tokens: int = 4096,
+    checkpoint_activations: bool = False,
+    **overrides: Any,
+) -> LongNetMIL:
+    """A LongNet model with fresh weights.
+
+    Args:
+        feature_dim: Length of a feature vector.
+        num_outputs: Length of the logits.
+        shape: Name in `LONGNET_CONFIGS`.
+        pooling: See `LongNetMIL`.
+        layers: See `LongNetMIL`.
+        attention_dim: See `LongNetMIL`.
+        head_dropout: See `LongNetMIL`.
+        attention: Attention pattern, by name or as an object; None: the shape's.
+        chunk_tokens: See `LongNetViT`.
+        checkpoint_activations: See `LongNetViT`.
+        **overrides: Fields of `LongNetConfig` (embed_dim, depth, segment_lengths, dropout ...).
+
+    Raises:
+        ConfigError: For settings out of range.
+        UnknownNameError: For an unknown shape or attention pattern.
+    """
+    encoder = LongNetViT(
+        LONGNET_CONFIGS[shape],
+        attention=attention,
+        chunk_tokens=chunk_tokens,
+        checkpoint_activations=checkpoint_activations,
+        feature_dim=feature_dim,
+        **overrides,
+    )
+    return LongNetMIL(
+        encoder,
+        num_outputs=num_outputs,
+        pooling=pooling,
+        layers=layers,
+        attention_dim=attention_dim,
+        head_dropout=head_dropout,
+    )
+
+
+class GigaPathMIL(LongNetMIL):
+    """The Prov-GigaPath slide encoder with its released weights and a head, for fine-tuning.
+
+    Args:
+        feature_dim: Length of a feature vector; 1536 fits the released weights.
+        num_outputs: Length of the logits.
+        weights: A `slide_encoder.pth`. None: the hub cache, then the hub. "from_checkpoint": none,
+            because a state dict of the whole model is loaded right after; until then the model
+            refuses to run.
+        pooling: See `LongNetMIL`.
+        layers: See `LongNetMIL`; several are concatenated.
+        attention_dim: See `LongNetMIL`.
+        head_dropout: See `LongNetMIL`.
+        dropout: Of the encoder.
+        drop_path: Of the encoder.
+        embedding_level: See `LongNetMIL`.
+        chunk_tokens: See `LongNetViT`.
+        checkpoint_activations: See `LongNetViT`.
+        **overrides: Other fields of `LongNetConfig`, for weights of another shape.
+
+    Raises:
+        MissingWeightsError: If weights are neither given, nor cached, nor reachable.
+        WeightsMismatchError: If they do not belong to this architecture or feature length.
+        ConfigError: For settings out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        feature_dim: int,
+        num_outputs: int,
+        weights: str | Path | None = None,
+        pooling: TokenPooling = "class_token",
+        layers: Sequence[int] | None = (11,),
+        attention_dim: int = 128,
+        head_dropout: float = 0.0,
+        dropout: float = 0.1,
+        drop_path: float = 0.0,
+        embedding_level: EmbeddingLevel = "released",
+        chunk_tokens: int = 4096,
+        checkpoint_activations: bool = False,
+        **overrides: Any,
+    ) -> None:
+        settings = dict(
+            feature_dim=feature_dim,
+            dropout=dropout,
+            drop_path=drop_path,
+            chunk_tokens=chunk_tokens,
+            checkpoint_activations=checkpoint_activations,
+            **overrides,
+        )
+        super().__init__(
+            gigapath_encoder(weights, settings),
+            num_outputs=num_outputs,
+            pooling=pooling,
+            layers=layers,
+            attention_dim=attention_dim,
+            head_dropout=head_dropout,
+            embedding_level=embedding_level,
+        )
+        self.awaits_weights = weights == FROM_CHECKPOINT
+        # torch leaves it unannotated
+        self.register_load_state_dict_post_hook(_weights_have_come)  # type: ignore[no-untyped-call]
+
+    def forward(self, features: Tensor, grid_xy: Tensor, mask: Tensor) -> BagOutput:
+        """See `LongNetMIL.forward`.
+
+        Raises:
+            MissingWeightsError: If the promised checkpoint has not been loaded.
+        """
+        if self.awaits_weights:
+            raise MissingWeightsError(
+                f"the gigapath model was built with weights={FROM_CHECKPOINT!r}, and no checkpoint "
+                "has been loaded since",
+                remedy="load a state dict, or give weights=PATH of a slide_encoder.pth",
+            )
+        return super().forward(features, grid_xy, mask)
+
+
+def gigapath_encoder(weights: str | Path | None, settings: dict[str, Any]) -> LongNetViT:
+    """The encoder with its weights, or with fresh ones where a checkpoint is promised."""
+    if weights == FROM_CHECKPOINT:
+        return LongNetViT(LONGNET_CONFIGS["gigapath"], **settings)
+    loaded = load_slide_encoder("gigapath", weights=weights, **settings)
+    assert isinstance(loaded, SlideEncoder)
+    return loaded.net.train()
+
+
+def _weights_have_come(module: torch.nn.Module, missing_and_unexpected: Any) -> None:
+    assert isinstance(module, GigaPathMIL)
+    if not missing_and_unexpected.missing_keys:
+        module.awaits_weights = False

@@ -1,0 +1,77 @@
+"""Padding kept out of the numbers: what every model on padded bags begins and ends with.
+
+Shapes: B bags, L tiles, D feature length, A attention maps.
+"""
+
+import torch
+from torch import Tensor
+
+from slidenet.core.errors import EncoderError
+
+
+def check_bags(features: Tensor, mask: Tensor, feature_dim: int) -> None:
+    """Refuses bags a model cannot take; what padding holds does not matter.
+
+    Args:
+        features: (B, L, D).
+        mask: Bool (B, L), True = real tile.
+        feature_dim: The D the model was built for.
+
+    Raises:
+        EncoderError: Naming what was found, and which bag of the batch.
+    """
+    if features.ndim != 3 or not features.is_floating_point() or features.shape[2] != feature_dim:
+        raise EncoderError(
+            f"features are {features.dtype} of shape {tuple(features.shape)}",
+            expected=f"floats of shape (B, L, {feature_dim}): bags, tiles, feature length",
+            remedy="use features of the tile encoder the model was trained with",
+        )
+    if mask.dtype != torch.bool or mask.shape != features.shape[:2]:
+        raise EncoderError(
+            f"the mask is {mask.dtype} of shape {tuple(mask.shape)}",
+            expected=f"bool of shape {tuple(features.shape[:2])}, True = real tile",
+        )
+    empty = ~mask.any(dim=1)
+    if empty.any():
+        raise EncoderError(
+            f"bag {int(empty.nonzero()[0])} of the batch has no real tile",
+            expected="at least one tile; nothing can be said about an empty bag",
+            remedy="leave slides without tiles out of the table of labels",
+        )
+    bad = ~features.isfinite().all(dim=-1) & mask
+    if bad.any():
+        bag, tile = (int(i) for i in bad.nonzero()[0])
+        raise EncoderError(
+            f"{int(bad.sum())} tiles have NaN or infinite features (first: tile {tile} of bag "
+            f"{bag} of the batch)",
+            expected="finite features",
+            remedy="re-encode those tiles, or mask them out",
+        )
+
+
+def zero_masked(values: Tensor, mask: Tensor) -> Tensor:
+    """Values (B, L, D) with zeros in the padding, whatever it held; no gradient flows there."""
+    return values.masked_fill(~mask[..., None], 0.0)
+
+
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the real tiles of each bag, in float32 at least.
+
+    Args:
+        scores: (B, A, L), any finite values in the padding.
+        mask: Bool (B, L), at least one True per bag.
+
+    Returns:
+        (B, A, L), each map sums to one; exact zeros in the padding.
+    """
+    return full_precision(scores).masked_fill(~mask[:, None], -torch.inf).softmax(dim=-1)
+
+
+def full_precision(values: Tensor) -> Tensor:
+    """Half precision to float32, anything else as it is."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def weighted_sum(attention: Tensor, values: Tensor) -> Tensor:
+    """Pools tiles: maps (B, A, L) and values (B, L, D) to (B, A, D)."""
+    return attention.to(values.dtype) @ values

@@ -1,0 +1,70 @@
+"""Models on bags by name, as configuration files and commands choose them."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from functools import partial
+from typing import Any
+
+from slidenet.core.errors import ConfigError
+from slidenet.core.registry import Registry
+from slidenet.mil.abmil import AttentionMIL
+from slidenet.mil.clam import ClusteringMIL
+from slidenet.mil.contract import BagModel
+from slidenet.mil.dsmil import DualStreamMIL
+from slidenet.mil.longnet_models import GigaPathMIL, make_longnet
+from slidenet.mil.pooling import MaxPooling, MeanPooling
+from slidenet.mil.transmil import TransMIL
+from slidenet.slide_encoders import LongNetConfig
+
+BAG_MODELS: Registry[Callable[..., BagModel]] = Registry("bag model")
+BAG_MODELS.add("abmil", AttentionMIL)
+BAG_MODELS.add("clam_mb", partial(ClusteringMIL, multi_branch=True))
+BAG_MODELS.add("clam_sb", partial(ClusteringMIL, multi_branch=False))
+BAG_MODELS.add("dsmil", DualStreamMIL)
+BAG_MODELS.add("gigapath", GigaPathMIL)
+BAG_MODELS.add("longnet", make_longnet)
+BAG_MODELS.add("max", MaxPooling)
+BAG_MODELS.add("mean", MeanPooling)
+BAG_MODELS.add("transmil", TransMIL)
+
+FIXED = {"feature_dim", "num_outputs", "multi_branch"}
+"""What the data, the task and the name settle."""
+
+
+def make_bag_model(name: str, *, feature_dim: int, num_outputs: int, **settings: Any) -> BagModel:
+    """The model registered under `name`.
+
+    Args:
+        name: One of `list(BAG_MODELS)`.
+        feature_dim: Length of a feature vector.
+        num_outputs: Length of the logits, `Task.num_outputs`.
+        **settings: Keyword arguments of that model, `bag_model_settings(name)`.
+
+    Raises:
+        UnknownNameError: If there is no such model.
+        ConfigError: If the model has no such setting, or a setting is out of range.
+        MissingWeightsError: If "gigapath" finds no weights.
+    """
+    build = BAG_MODELS[name]
+    known = bag_model_settings(name)
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise ConfigError(
+            f"unknown setting {', '.join(unknown)} of bag model {name!r}",
+            expected=f"settings among {', '.join(known)}" if known else "no settings",
+        )
+    return build(feature_dim=feature_dim, num_outputs=num_outputs, **settings)
+
+
+def bag_model_settings(name: str) -> tuple[str, ...]:
+    """Names of the settings a model takes, sorted.
+
+    Raises:
+        UnknownNameError: If there is no such model.
+    """
+    parameters = inspect.signature(BAG_MODELS[name]).parameters.values()
+    known = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        known |= {field.name for field in fields(LongNetConfig)}
+    return tuple(sorted(known - FIXED))
