@@ -1,0 +1,53 @@
+"""Our own features files, behind the face of the other layouts."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from slidenet.core.provenance import cohort_recipe
+from slidenet.stores.feature_file import FeatureFile
+from slidenet.stores.interop.bag_features import BagFacts, BagFeatures
+from slidenet.stores.interop.geometry import Geometry, Given
+
+
+class _OwnSource:
+    def __init__(self, file: FeatureFile) -> None:
+        self._file = file
+
+    def read_features(self, where: Any) -> npt.NDArray[np.floating]:
+        return self._file.features[where]
+
+    def read_coords(self) -> npt.NDArray[np.int64]:
+        return self._file.coords
+
+    def read_mask(self) -> npt.NDArray[np.bool_]:
+        return self._file.mask
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_slidenet(given: Given) -> BagFeatures:
+    """A file of ours: everything is in it.
+
+    Raises:
+        StoreError: It is broken, or contradicts what is given.
+    """
+    file = FeatureFile(given.path)
+    found = file.geometry
+    facts = BagFacts(
+        path=given.path,
+        slide_id=file.slide_id,
+        layout="slidenet",
+        num_tiles=file.num_tiles,
+        feature_dim=file.feature_dim,
+        geometry=Geometry(
+            slide_mpp=given.settle("slide_mpp", found.slide_mpp.value),
+            tile_size_px=int(given.settle("tile_size_px", found.tile_size_px)),
+            target_mpp=given.settle("target_mpp", found.target_mpp),
+        ),
+        recipe=cohort_recipe(file.recipe),
+        fingerprint=file.fingerprint,
+    )
+    return BagFeatures(facts, _OwnSource(file))
