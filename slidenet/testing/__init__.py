@@ -1,20 +1,28 @@
 """Floor 1: generated slides whose every property is known, and ways to break them."""
 
 from slidenet.testing.faults import corrupt_tile, truncate_file
+from slidenet.testing.lesion_cohort import write_lesion_cohort
+from slidenet.testing.lesion_rules import LesionRule, place_lesions
+from slidenet.testing.lesions import Lesion, Stain
 from slidenet.testing.painting import Overlay, Painter, plain, with_overlays
 from slidenet.testing.pyramid import write_pyramid
 from slidenet.testing.synthetic import Blob, SyntheticSlide, synthetic_slide, write_synthetic_slide
 
 __all__ = [
     "Blob",
+    "Lesion",
+    "LesionRule",
     "Overlay",
     "Painter",
+    "Stain",
     "SyntheticSlide",
     "corrupt_tile",
+    "place_lesions",
     "plain",
     "synthetic_slide",
     "truncate_file",
     "with_overlays",
+    "write_lesion_cohort",
     "write_pyramid",
     "write_synthetic_slide",
 ]

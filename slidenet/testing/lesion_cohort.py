@@ -1,0 +1,151 @@
+"""A cohort of slides on disk whose labels and lesions are known."""
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from slidenet.core.errors import ConfigError
+from slidenet.testing.lesion_rules import LESION_CELLS, LesionRule, place_lesions
+from slidenet.testing.lesions import Lesion, Stain
+from slidenet.testing.painting import with_overlays
+from slidenet.testing.pyramid import write_pyramid
+from slidenet.testing.synthetic import Blob, SyntheticSlide
+
+CELL_PX = 256
+LESION_RADIUS_PX = 216
+MANIFEST_NAME = "slides.csv"
+LESIONS_NAME = "lesions.csv"
+_MPP = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class CohortRow:
+    """One slide of a generated cohort.
+
+    Attributes:
+        slide_id: Names the slide.
+        patient_id: Every third patient has two slides.
+        site: Where it was stained; as frequent among both labels.
+        label: 0 or 1, the same for all slides of a patient.
+    """
+
+    slide_id: str
+    patient_id: str
+    site: str
+    label: int
+
+
+def cohort_rows(num_patients: int, num_sites: int, seed: int) -> list[CohortRow]:
+    """Patients with balanced labels, spread evenly over sites whatever their label."""
+    order = np.random.default_rng(seed).permutation(num_patients)
+    rows: list[CohortRow] = []
+    for patient, place in enumerate(int(p) for p in order):
+        for _ in range(2 if patient % 3 == 2 else 1):
+            rows.append(
+                CohortRow(
+                    slide_id=f"slide_{len(rows):03d}",
+                    patient_id=f"patient_{patient:03d}",
+                    site=f"site_{place // 2 % num_sites}",
+                    label=place % 2,
+                )
+            )
+    return rows
+
+
+def write_lesion_cohort(
+    folder: str | os.PathLike[str],
+    *,
+    num_patients: int = 48,
+    num_sites: int = 3,
+    slide_px: int = 2560,
+    rule: LesionRule = "near_vs_far",
+    seed: int = 0,
+) -> Path:
+    """Writes pyramidal TIFFs with known lesions, their manifest and the truth about them.
+
+    The label lies in where the lesions are ("near_vs_far") or whether there are any
+    ("present_vs_absent"); see `place_lesions`. Lesions fit the lattice of 256 px tiles at 0.5 mpp
+    without overlap. Tissue, texture, stain and thickness vary from slide to slide and site to site,
+    whatever the label.
+
+    Args:
+        folder: Gets `slides/*.tif`, `slides.csv` (slide_id, slide_path, patient_id, site, label;
+            also the table of labels) and `lesions.csv` (slide_id, x, y, radius; centres and mean
+            radii in level-0 pixels).
+        num_patients: Every third patient has two slides.
+        num_sites: Sites, each with a stain of its own.
+        slide_px: Side of a slide; a slide of 2560 px has about 65 tiles.
+        rule: What the label means.
+        seed: Decides everything.
+
+    Returns:
+        The path of the manifest.
+
+    Raises:
+        ConfigError: An unknown rule, or slides too small for it.
+    """
+    folder = Path(folder)
+    if slide_px < 8 * CELL_PX:
+        raise ConfigError(f"slide_px is {slide_px}", expected=f"at least {8 * CELL_PX}")
+    (folder / "slides").mkdir(parents=True, exist_ok=True)
+    rows = cohort_rows(num_patients, num_sites, seed)
+    slides: list[list[object]] = [["slide_id", "slide_path", "patient_id", "site", "label"]]
+    truth: list[list[object]] = [["slide_id", "x", "y", "radius"]]
+    for index, row in enumerate(rows):
+        path = f"slides/{row.slide_id}.tif"
+        lesions = _write_slide(folder / path, row, slide_px, rule, (seed, index))
+        slides.append([row.slide_id, path, row.patient_id, row.site, row.label])
+        truth += [[row.slide_id, lesion.x, lesion.y, lesion.radius] for lesion in lesions]
+    write_rows(folder / LESIONS_NAME, truth)
+    return write_rows(folder / MANIFEST_NAME, slides)
+
+
+def write_rows(path: Path, rows: list[list[object]]) -> Path:
+    """Writes a CSV."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+    return path
+
+
+def _write_slide(
+    path: Path, row: CohortRow, slide_px: int, rule: LesionRule, seed: tuple[int, int]
+) -> list[Lesion]:
+    rng = np.random.default_rng(seed)
+    texture_seed, stain_seed = (int(s) for s in rng.integers(0, 2**31, 2))
+    slide = SyntheticSlide(slide_px, slide_px, _blobs(slide_px, rng), texture_seed)
+    stain = Stain(_site_stain(row.site, seed[0]), slide_px, 0.12, stain_seed)
+    cells = slide_px // CELL_PX
+    tissue = slide.tissue_mask(0, 0, cells * CELL_PX, cells * CELL_PX)
+    whole = np.asarray(tissue.reshape(cells, CELL_PX, cells, CELL_PX).all((1, 3)))
+    lesions = [
+        Lesion(
+            float((column + LESION_CELLS / 2) * CELL_PX),
+            float((line + LESION_CELLS / 2) * CELL_PX),
+            LESION_RADIUS_PX,
+            int(rng.integers(0, 2**31)),
+        )
+        for column, line in place_lesions(rule, row.label, whole, rng)
+    ]
+    painter = with_overlays(slide, *lesions, stain)
+    write_pyramid(path, slide_px, slide_px, _MPP, painter)
+    return lesions
+
+
+def _blobs(side: int, rng: np.random.Generator) -> tuple[Blob, ...]:
+    """One large piece of tissue, and two that stick out of it."""
+    radius_x, radius_y = rng.uniform(0.42, 0.47, 2) * side
+    x, y = (float(rng.uniform(r + 8, side - r - 8)) for r in (radius_x, radius_y))
+    pieces = [Blob(x, y, float(radius_x), float(radius_y))]
+    for angle in rng.uniform(0, 2 * np.pi, 2):
+        at = (x + 0.8 * radius_x * np.cos(angle), y + 0.8 * radius_y * np.sin(angle))
+        pieces.append(Blob(float(at[0]), float(at[1]), 0.14 * side, 0.14 * side))
+    return tuple(pieces)
+
+
+def _site_stain(site: str, seed: int) -> tuple[float, float, float]:
+    number = int(site.rpartition("_")[2])
+    red, green, blue = np.random.default_rng((seed, 1000 + number)).uniform(0.85, 1.2, 3)
+    return float(red), float(green), float(blue)
