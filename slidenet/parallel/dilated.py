@@ -1,0 +1,165 @@
+"""Dilated attention of one sequence whose chunks lie on several ranks.
+
+Queries stay where they are. Each rank receives, in one all-to-all, exactly the keys and values its
+queries attend to elsewhere, keys and values together and none twice; meanwhile it attends to its
+own keys. The backward sends the gradients of what was received back, in the same call with the
+splits swapped. Results equal `slidenet.attention.dilated_attention` on one device.
+"""
+
+from typing import Any
+from zlib import crc32
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from slidenet.attention import DilatedConfig, check_inputs
+from slidenet.core.errors import ParallelError
+from slidenet.parallel.agreement import agree
+from slidenet.parallel.chunk_passes import ChunkCall
+from slidenet.parallel.chunk_plan import plan_chunk
+from slidenet.parallel.chunk_views import Part, Setting
+from slidenet.parallel.chunks import Chunks, chunks_of
+from slidenet.parallel.collectives import gather_rows
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch leaves it unannotated
+def parallel_dilated_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    config: DilatedConfig,
+    group: dist.ProcessGroup,
+    *,
+    chunks: Chunks | None = None,
+    mask: Tensor | None = None,
+    causal: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Dilated attention over the chunks of all ranks of `group`; a collective call.
+
+    Args:
+        q: Queries of this rank's chunk (B, L_rank, H, D).
+        k: Its keys (B, L_rank, H, D).
+        v: Its values (B, L_rank, H, D).
+        config: The branches and conventions.
+        group: The ranks that share the sequence, in the order of its chunks.
+        chunks: Who holds what, if the ranks have agreed on it before (`agree_on_chunks`); they
+            agree now where None, which costs one small all-gather.
+        mask: Bool (B, L_rank), True = real, on all ranks or none; as `dilated_attention`. With a
+            mask, all ranks also gather it whole, one byte per position.
+        causal: Keep only keys at or before the query.
+
+    Returns:
+        Output of the chunk (B, L_rank, H, D), and log-sum-exp (B, H, L_rank).
+
+    Raises:
+        AttentionError: For tensors that do not fit each other, on this rank.
+        ParallelError: If ranks disagree on shapes, dtypes or settings, on all of them; if this
+            chunk is not as `chunks` says; if a rank is lost.
+    """
+    check_inputs(q, k, v, mask)
+    if chunks is None:
+        chunks = agree_on_chunks(q, config, group, masked=mask is not None, causal=causal)
+    rank = dist.get_rank(group)
+    if chunks.num_ranks != dist.get_world_size(group) or chunks.size(rank) != q.shape[1]:
+        raise ParallelError(
+            f"rank {rank} of {dist.get_world_size(group)} holds {q.shape[1]} positions",
+            expected=f"{chunks.size(rank) if rank < chunks.num_ranks else 'no'} positions, as the "
+            f"{chunks.num_ranks} chunks say",
+            remedy="leave chunks out, or call agree_on_chunks anew for this sequence",
+        )
+    parts = tuple(
+        Part(
+            batch,
+            plan_chunk(cut, rank, q.shape[2], config, causal=causal, device=q.device),
+            real,
+            cut.span(rank),
+        )
+        for batch, cut, real in _entries(mask, chunks, q, group)
+    )
+    call = ChunkCall(Setting(config, group, causal), parts)
+    keep = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
+    out, lse = _ParallelDilated.apply(q, k, v, call, keep)
+    return out, lse
+
+
+def agree_on_chunks(
+    q: Tensor,
+    config: DilatedConfig,
+    group: dist.ProcessGroup,
+    *,
+    masked: bool = False,
+    causal: bool = False,
+) -> Chunks:
+    """Gathers what every rank holds and checks that it is one sequence; a collective call.
+
+    Args:
+        q: Queries of this rank's chunk (B, L_rank, H, D).
+        config: The branches and conventions.
+        group: The ranks, in the order of the chunks.
+        masked: Whether a mask will be given.
+        causal: Whether attention will be causal.
+
+    Raises:
+        ParallelError: On all ranks, naming the first that differs from rank 0 or holds nothing.
+    """
+    facts = {
+        "batch size": q.shape[0],
+        "number of heads": q.shape[2],
+        "features per head": q.shape[3],
+        "attention settings (a checksum)": crc32(repr(config).encode()),
+        "use of a mask": int(masked),
+        "causal attention": int(causal),
+    }
+    sizes = agree(facts, q.dtype, [q.shape[1]], q.device, group)
+    return chunks_of([row[0] for row in sizes])
+
+
+def _entries(
+    mask: Tensor | None, chunks: Chunks, q: Tensor, group: dist.ProcessGroup
+) -> list[tuple[slice, Chunks, Tensor | None]]:
+    """Batch entries that run at their own length: which, their chunks, the mask where gapped."""
+    everything: list[tuple[slice, Chunks, Tensor | None]] = [(slice(0, q.shape[0]), chunks, None)]
+    if mask is None:
+        return everything
+    largest = max(chunks.size(p) for p in range(chunks.num_ranks))
+    padded = torch.nn.functional.pad(mask, (0, largest - mask.shape[1])).to(torch.uint8)
+    gathered = gather_rows(padded, group, "the gathering of the key mask")
+    pieces = [gathered[p, :, : chunks.size(p)] for p in range(chunks.num_ranks)]
+    whole = torch.cat(pieces, dim=1).bool()
+    if bool(whole.all()):
+        return everything
+    numbers = torch.arange(1, chunks.length + 1, device=mask.device)
+    ends = (whole * numbers).amax(dim=1).tolist()
+    counts = whole.sum(dim=1).tolist()
+    return [
+        (slice(b, b + 1), chunks.cut(end), None if count == end else whole[b : b + 1, :end])
+        for b, (end, count) in enumerate(zip(ends, counts, strict=True))
+        if end
+    ]
+
+
+class _ParallelDilated(torch.autograd.Function):
+    """Keeps q, k, v, the log-sum-exp, what was received, and the output or each branch's own."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, call: ChunkCall, keep: bool
+    ) -> tuple[Tensor, Tensor]:
+        out, lse, kept = call.forward(q, k, v, keep=keep)
+        ctx.save_for_backward(q, k, v, None if call.setting.needs_own_outputs else out, lse, *kept)
+        ctx.call = call
+        ctx.set_materialize_grads(False)
+        return out, lse
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        q, k, v, merged, lse, *kept = ctx.saved_tensors
+        # A rank whose chunk does not reach the loss still owes the others their gradients.
+        if grad_out is None:
+            grad_out = torch.zeros_like(q)
+        return *ctx.call.backward(grad_out, grad_lse, q, k, v, merged, lse, kept), None, None
