@@ -1,15 +1,82 @@
 """Floor 5: how far a classifier can be believed: intervals, comparisons, calibration, probes."""
 
+from slidenet.evaluation.bootstrap import (
+    Bootstrap,
+    Interval,
+    bootstrap,
+    bootstrap_metrics,
+    paired_bootstrap,
+)
+from slidenet.evaluation.calibration import (
+    ReliabilityCurve,
+    TemperatureScaling,
+    apply_temperature,
+    cross_fitted_temperature,
+    fit_temperature,
+    log_loss,
+    reliability_curve,
+)
+from slidenet.evaluation.conformal import (
+    ConformalPredictor,
+    ConformalSets,
+    fit_conformal,
+    split_conformal,
+)
+from slidenet.evaluation.delong import DeLongTest, delong_interval, delong_test
+from slidenet.evaluation.kaplan_meier import (
+    KaplanMeier,
+    LogRank,
+    RiskGroups,
+    kaplan_meier,
+    log_rank,
+    risk_groups,
+)
 from slidenet.evaluation.prediction_columns import PredictionColumns
 from slidenet.evaluation.predictions import Predictions
 from slidenet.evaluation.predictions_file import write_predictions
+from slidenet.evaluation.proportions import proportion_interval
 from slidenet.evaluation.read_predictions import align, check_evaluable, read_predictions
+from slidenet.evaluation.roc import Curve, one_against_rest, precision_recall, roc
+from slidenet.evaluation.thresholds import OperatingPoint, choose_threshold, operating_point
 
 __all__ = [
+    "Bootstrap",
+    "ConformalPredictor",
+    "ConformalSets",
+    "Curve",
+    "DeLongTest",
+    "Interval",
+    "KaplanMeier",
+    "LogRank",
+    "OperatingPoint",
     "PredictionColumns",
     "Predictions",
+    "ReliabilityCurve",
+    "RiskGroups",
+    "TemperatureScaling",
     "align",
+    "apply_temperature",
+    "bootstrap",
+    "bootstrap_metrics",
     "check_evaluable",
+    "choose_threshold",
+    "cross_fitted_temperature",
+    "delong_interval",
+    "delong_test",
+    "fit_conformal",
+    "fit_temperature",
+    "kaplan_meier",
+    "log_loss",
+    "log_rank",
+    "one_against_rest",
+    "operating_point",
+    "paired_bootstrap",
+    "precision_recall",
+    "proportion_interval",
     "read_predictions",
+    "reliability_curve",
+    "risk_groups",
+    "roc",
+    "split_conformal",
     "write_predictions",
 ]

@@ -1,0 +1,181 @@
+"""Are probabilities what they say? Reliability curves, and temperature scaling (Guo et al. 2017).
+
+A temperature is fitted on bags the model was not trained on, and judged on bags it was not fitted
+on: each fold's on the other folds.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
+
+from slidenet.core.errors import PredictionsError
+from slidenet.core.tasks import Task
+from slidenet.evaluation.cross_fitting import held_out_groups
+from slidenet.evaluation.predictions import FloatArray, IntArray, Predictions
+from slidenet.evaluation.proportions import proportion_interval
+from slidenet.training.metrics.classification import NUM_BINS
+
+LEAST_PROBABILITY = 1e-7
+"""Below this a float32 probability says no more than that it is small."""
+
+TEMPERATURE_RANGE = (0.05, 20.0)
+
+
+@dataclass(frozen=True, eq=False)
+class ReliabilityCurve:
+    """Confidence against frequency, for each bin that holds a bag.
+
+    Attributes:
+        confidence: (B,) mean confidence.
+        frequency: (B,) share of bags for which it was right.
+        low: (B,) lower end of the interval of `frequency`.
+        high: (B,) upper end.
+        count: int64 (B,) bags.
+        what: What the confidence is of, in words.
+    """
+
+    confidence: npt.NDArray[np.float64]
+    frequency: npt.NDArray[np.float64]
+    low: npt.NDArray[np.float64]
+    high: npt.NDArray[np.float64]
+    count: IntArray
+    what: str
+
+
+@dataclass(frozen=True, eq=False)
+class TemperatureScaling:
+    """Predictions after temperature scaling, never fitted on the bags they are about.
+
+    Attributes:
+        predictions: With the scaled probabilities.
+        temperatures: One per group; above 1 the model was too sure.
+        groups: What the groups are, in words.
+    """
+
+    predictions: Predictions
+    temperatures: tuple[float, ...]
+    groups: str
+
+
+def reliability_curve(predictions: Predictions, num_bins: int = NUM_BINS) -> ReliabilityCurve:
+    """The curve whose mean distance from the diagonal is the metric `ece`.
+
+    Args:
+        predictions: Labelled predictions of a classification task.
+        num_bins: Equal-width bins of [0, 1], as in `expected_calibration_error`.
+    """
+    confidence, right, patients, what = confidence_and_outcome(predictions)
+    bins = np.searchsorted(np.linspace(0, 1, num_bins + 1)[1:-1], confidence)
+    present = np.unique(bins)
+    members = [bins == number for number in present]
+    shares = [proportion_interval(right[m], patients[m]) for m in members]
+    return ReliabilityCurve(
+        np.array([confidence[m].mean() for m in members]),
+        np.array([share.value for share in shares]),
+        np.array([share.low for share in shares]),
+        np.array([share.high for share in shares]),
+        np.array([m.sum() for m in members], dtype=np.int64),
+        what,
+    )
+
+
+def confidence_and_outcome(
+    predictions: Predictions,
+) -> tuple[FloatArray, npt.NDArray[np.bool_], IntArray, str]:
+    """What the model was sure of by how much, whether it was so, for which patient, in words."""
+    task, probabilities, targets = predictions.task, predictions.probabilities, predictions.labels
+    if task.kind == "binary":
+        words = f"predicted probability of {task.class_names[1]}"
+        return probabilities[:, 1], targets == 1, predictions.patients, words
+    if task.kind == "multilabel":
+        known = ~np.isnan(targets)
+        patients = np.broadcast_to(predictions.patients[:, None], targets.shape)[known]
+        return probabilities[known], targets[known] == 1, patients, "predicted probability"
+    right = probabilities.argmax(axis=1) == targets
+    words = "probability of the predicted class"
+    return probabilities.max(axis=1), right, predictions.patients, words
+
+
+def apply_temperature(task: Task, probabilities: FloatArray, temperature: float) -> FloatArray:
+    """Probabilities of the same logits divided by `temperature`.
+
+    Args:
+        task: Says whether classes exclude each other (softmax) or not (sigmoid).
+        probabilities: (N, C).
+        temperature: Above 0; above 1 makes the model less sure. The order of bags does not change
+            for "binary" and "multilabel".
+    """
+    return np.asarray(np.exp(_log_probabilities(task, probabilities, 1 / temperature)))
+
+
+def log_loss(task: Task, probabilities: FloatArray, targets: npt.NDArray[Any]) -> float:
+    """Mean negative log likelihood of the truth, over bags or known labels."""
+    clipped = np.clip(probabilities, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    if task.kind == "multilabel":
+        known = ~np.isnan(targets)
+        truth, given = targets[known], clipped[known]
+        return float(-np.mean(np.where(truth == 1, np.log(given), np.log1p(-given))))
+    return float(-np.mean(np.log(clipped[np.arange(len(targets)), targets])))
+
+
+def fit_temperature(task: Task, probabilities: FloatArray, targets: npt.NDArray[Any]) -> float:
+    """The temperature with the least log loss.
+
+    Args:
+        task: The classification task.
+        probabilities: (N, C) of bags the model was not trained on.
+        targets: As `Task` says.
+
+    Returns:
+        Between 0.05 and 20.
+
+    Raises:
+        PredictionsError: No bags.
+    """
+    if len(targets) == 0:
+        raise PredictionsError("a temperature from no bags", expected="at least one")
+
+    def loss(log_temperature: float) -> float:
+        scaled = apply_temperature(task, probabilities, float(np.exp(log_temperature)))
+        return log_loss(task, scaled, targets)
+
+    bounds = np.log(TEMPERATURE_RANGE)
+    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(found.x))
+
+
+def cross_fitted_temperature(predictions: Predictions, *, seed: int = 0) -> TemperatureScaling:
+    """Scales each group of bags by the temperature fitted on the other groups.
+
+    Args:
+        predictions: Labelled predictions of a classification task.
+        seed: Deals patients into groups where the folds cannot serve.
+
+    Raises:
+        PredictionsError: Fewer than two patients.
+    """
+    task, targets = predictions.task, predictions.labels
+    groups, words = held_out_groups(predictions, seed=seed)
+    probabilities = predictions.probabilities
+    scaled = np.empty_like(probabilities)
+    temperatures = []
+    for group in np.unique(groups):
+        inside = groups == group
+        temperature = fit_temperature(task, probabilities[~inside], targets[~inside])
+        scaled[inside] = apply_temperature(task, probabilities[inside], temperature)
+        temperatures.append(temperature)
+    predicted = replace(predictions.predicted, probabilities=scaled)
+    return TemperatureScaling(replace(predictions, predicted=predicted), tuple(temperatures), words)
+
+
+def _log_probabilities(task: Task, probabilities: FloatArray, power: float) -> FloatArray:
+    clipped = np.clip(probabilities, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    if task.kind == "multilabel":
+        yes, no = power * np.log(clipped), power * np.log1p(-clipped)
+        return np.asarray(yes - np.logaddexp(yes, no))
+    logits = power * np.log(clipped)
+    return np.asarray(logits - logsumexp(logits, axis=1, keepdims=True))

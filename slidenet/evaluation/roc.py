@@ -1,0 +1,133 @@
+"""ROC and precision-recall curves, with the band the bootstrap by patient gives them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from slidenet.evaluation.bootstrap import LEVEL
+from slidenet.evaluation.predictions import FloatArray, IntArray, Predictions
+
+Float64Array = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+GRID = np.linspace(0, 1, 201)
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A curve with a pointwise band.
+
+    Attributes:
+        x: (P,) false positive rate, or recall.
+        y: (P,) true positive rate, or precision.
+        band_x: (G,) where the band is known; empty without a band.
+        low: (G,) lower edge.
+        high: (G,) upper edge.
+    """
+
+    x: Float64Array
+    y: Float64Array
+    band_x: Float64Array
+    low: Float64Array
+    high: Float64Array
+
+
+def one_against_rest(predictions: Predictions) -> list[tuple[str, FloatArray, BoolArray, IntArray]]:
+    """For each curve of a task its name, scores, truth and patients.
+
+    One curve for "binary", else one per class or label, on the bags whose label is known.
+    """
+    task, probabilities, targets = predictions.task, predictions.probabilities, predictions.labels
+    patients = predictions.patients
+    if task.kind == "binary":
+        return [(task.class_names[1], probabilities[:, 1], targets == 1, patients)]
+    curves = []
+    for number, name in enumerate(task.class_names):
+        if task.kind == "multilabel":
+            known = ~np.isnan(targets[:, number])
+            truth = targets[known, number] == 1
+            curves.append((name, probabilities[known, number], truth, patients[known]))
+        else:
+            curves.append((name, probabilities[:, number], targets == number, patients))
+    return curves
+
+
+def roc(
+    score: FloatArray,
+    positive: BoolArray,
+    patients: IntArray,
+    *,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> Curve:
+    """ROC curve; its band is of the true positive rate at each false positive rate.
+
+    Args:
+        score: (N,) higher = more likely positive.
+        positive: bool (N,), of both classes.
+        patients: int64 (N,).
+        num_resamples: Resamples of the band; 0 for none.
+        seed: Seed of the draws.
+    """
+    x, y, _ = roc_curve(positive, score, drop_intermediate=False)
+    samples = []
+    for rows in _resamples(positive, patients, num_resamples, seed):
+        false_rate, true_rate, _ = roc_curve(positive[rows], score[rows])
+        samples.append(np.interp(GRID, false_rate, true_rate))
+    return _curve(x, y, samples)
+
+
+def precision_recall(
+    score: FloatArray,
+    positive: BoolArray,
+    patients: IntArray,
+    *,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> Curve:
+    """Precision-recall curve as the steps whose area is the average precision.
+
+    Args:
+        score: (N,) higher = more likely positive.
+        positive: bool (N,), of both classes.
+        patients: int64 (N,).
+        num_resamples: Resamples of the band; 0 for none.
+        seed: Seed of the draws.
+    """
+    precision, recall, _ = precision_recall_curve(positive, score)
+    samples = []
+    for rows in _resamples(positive, patients, num_resamples, seed):
+        p, r, _ = precision_recall_curve(positive[rows], score[rows])
+        # The step at a recall belongs to the first point that reaches it.
+        rising = r[::-1]
+        samples.append(p[::-1][np.searchsorted(rising, GRID[1:], side="left")])
+    return _curve(recall[::-1], precision[::-1], samples, GRID[1:])
+
+
+def _resamples(
+    positive: BoolArray, patients: IntArray, num_resamples: int, seed: int
+) -> list[IntArray]:
+    """Rows of resamples of patients that hold both classes."""
+    numbers = np.unique(patients, return_inverse=True)[1]
+    count = int(numbers.max()) + 1
+    rng = np.random.default_rng(seed)
+    rows, kept = np.arange(len(patients)), []
+    for _ in range(num_resamples):
+        times = np.bincount(rng.integers(0, count, count), minlength=count)
+        drawn = np.repeat(rows, times[numbers])
+        if 0 < positive[drawn].sum() < len(drawn):
+            kept.append(drawn)
+    return kept
+
+
+def _curve(
+    x: FloatArray, y: FloatArray, samples: list[FloatArray], grid: FloatArray = GRID
+) -> Curve:
+    x64, y64 = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if not samples:
+        return Curve(x64, y64, *(np.empty(0) for _ in range(3)))
+    tails = [100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2]
+    low, high = np.percentile(np.stack(samples), tails, axis=0)
+    return Curve(x64, y64, np.asarray(grid, dtype=np.float64), low, high)

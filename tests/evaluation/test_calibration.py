@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import log_loss as sklearn_log_loss
+
+from slidenet.core.tasks import Task
+from slidenet.evaluation.calibration import (
+    apply_temperature,
+    cross_fitted_temperature,
+    fit_temperature,
+    log_loss,
+    reliability_curve,
+)
+from slidenet.evaluation.cross_fitting import held_out_groups
+from slidenet.evaluation.predictions import Predictions
+from slidenet.training import PredictionArrays, compute_metrics
+
+
+def overconfident(count=4000, factor=3.0, seed=0):
+    """Logits that are right and `factor` times too large."""
+    rng = np.random.default_rng(seed)
+    logit = rng.normal(0, 1.5, count)
+    targets = (rng.random(count) < 1 / (1 + np.exp(-logit))).astype(np.int64)
+    positive = 1 / (1 + np.exp(-factor * logit))
+    return Predictions(
+        Task("binary", ("y",), ("no", "yes")), tuple(map(str, range(count))), (None,) * count,
+        targets, PredictionArrays(np.stack([1 - positive, positive], axis=1)),
+    )  # fmt: skip
+
+
+def test_the_temperature_found_is_the_one_put_in():
+    predictions = overconfident()
+    found = fit_temperature(predictions.task, predictions.probabilities, predictions.targets)
+    assert found == pytest.approx(3.0, rel=0.1)
+
+
+def test_scaling_is_that_of_the_logits(simulate):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (20, 3))
+    for kind, names in (("multiclass", ("a", "b", "c")), ("multilabel", ())):
+        columns = ("y",) if names else ("a", "b", "c")
+        task = Task(kind, columns, names)
+        if kind == "multilabel":
+            before, after = (1 / (1 + np.exp(-logits / t)) for t in (1, 2.5))
+        else:
+            before, after = (
+                np.exp(logits / t) / np.exp(logits / t).sum(1, keepdims=True) for t in (1, 2.5)
+            )
+        np.testing.assert_allclose(apply_temperature(task, before, 2.5), after, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+def test_log_loss_is_that_of_scikit_learn(kind, simulate):
+    predictions = simulate(kind)
+    ours = log_loss(predictions.task, predictions.probabilities, predictions.targets)
+    exact = predictions.probabilities / predictions.probabilities.sum(axis=1, keepdims=True)
+    assert ours == pytest.approx(sklearn_log_loss(predictions.targets, exact), rel=1e-5)
+
+
+def test_cross_fitting_repairs_calibration_and_keeps_the_order_within_folds():
+    predictions = overconfident()
+    before = compute_metrics(predictions.task, predictions.predicted, predictions.targets)
+    scaled = cross_fitted_temperature(predictions)
+    after = compute_metrics(predictions.task, scaled.predictions.predicted, predictions.targets)
+    assert before["ece"] > 0.1
+    assert after["ece"] < 0.04
+    assert len(scaled.temperatures) == 5
+    groups, _ = held_out_groups(predictions)
+    for group, temperature in enumerate(scaled.temperatures):
+        inside = groups == group
+        others = fit_temperature(
+            predictions.task, predictions.probabilities[~inside], predictions.targets[~inside]
+        )
+        assert temperature == others
+        for p in (predictions, scaled.predictions):
+            np.testing.assert_array_equal(
+                np.argsort(p.probabilities[inside, 1], kind="stable"),
+                np.argsort(predictions.probabilities[inside, 1], kind="stable"),
+            )
+
+
+def test_missing_labels_do_not_move_the_temperature(simulate):
+    predictions = simulate("multilabel", 100)
+    known = np.isfinite(predictions.targets).all(axis=1)
+    task, targets = predictions.task, predictions.targets.copy()
+    targets[~known] = np.nan
+    assert fit_temperature(task, predictions.probabilities, targets) == pytest.approx(
+        fit_temperature(task, predictions.probabilities[known], targets[known]), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "ordinal"])
+def test_the_curve_has_the_error_of_the_metric(kind, simulate):
+    predictions = simulate(kind, 300)
+    curve = reliability_curve(predictions)
+    gap = np.sum(curve.count * np.abs(curve.frequency - curve.confidence)) / len(predictions)
+    metrics = compute_metrics(predictions.task, predictions.predicted, predictions.targets)
+    assert gap == pytest.approx(metrics["ece"], abs=1e-9)
+    assert curve.count.sum() == 300
+    assert ((curve.low <= curve.frequency) & (curve.frequency <= curve.high)).all()
+
+
+def test_the_curve_is_that_of_scikit_learn(simulate):
+    predictions = simulate("binary", 300)
+    curve = reliability_curve(predictions)
+    frequency, confidence = calibration_curve(
+        predictions.targets, predictions.probabilities[:, 1], n_bins=15
+    )
+    np.testing.assert_allclose(curve.frequency, frequency)
+    np.testing.assert_allclose(curve.confidence, confidence)
+
+
+def test_groups_never_split_a_patient_and_are_the_folds_where_they_can(simulate):
+    predictions = simulate("binary", 60, bags_per_patient=3)
+    groups, words = held_out_groups(predictions)
+    assert words == "5 groups of patients"
+    for patient in np.unique(predictions.patients):
+        assert len(np.unique(groups[predictions.patients == patient])) == 1
+    folded = simulate("binary", 60, bags_per_patient=3, folds=4)
+    groups, words = held_out_groups(folded)
+    assert words == "folds"
+    np.testing.assert_array_equal(groups, folded.folds)
+    repeated = Predictions(
+        folded.task,
+        folded.bag_ids * 2,
+        folded.patient_ids * 2,
+        np.tile(folded.targets, 2),
+        folded.predicted.take(np.tile(np.arange(60), 2)),
+        np.concatenate([folded.folds, (folded.folds + 1) % 4 + 4]),
+    )
+    assert held_out_groups(repeated)[1] == "5 groups of patients"
