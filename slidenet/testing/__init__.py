@@ -1,6 +1,8 @@
-"""Floor 1: generated slides whose every property is known, and ways to break them."""
+"""Floor 2: generated slides and cohorts whose every property is known, and ways to break them."""
 
 from slidenet.testing.faults import corrupt_tile, truncate_file
+from slidenet.testing.feature_cohort import FeatureCohort
+from slidenet.testing.feature_faults import FEATURE_FAULTS, FILE_FAULTS, write_feature_cohort
 from slidenet.testing.lesion_cohort import write_lesion_cohort
 from slidenet.testing.lesion_rules import LesionRule, place_lesions
 from slidenet.testing.lesions import Lesion, Stain
@@ -8,8 +10,11 @@ from slidenet.testing.painting import Overlay, Painter, plain, with_overlays
 from slidenet.testing.pyramid import write_pyramid
 from slidenet.testing.synthetic import Blob, SyntheticSlide, synthetic_slide, write_synthetic_slide
 
-__all__ = [
+__all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "Blob",
+    "FEATURE_FAULTS",
+    "FILE_FAULTS",
+    "FeatureCohort",
     "Lesion",
     "LesionRule",
     "Overlay",
@@ -22,6 +27,7 @@ __all__ = [
     "synthetic_slide",
     "truncate_file",
     "with_overlays",
+    "write_feature_cohort",
     "write_lesion_cohort",
     "write_pyramid",
     "write_synthetic_slide",

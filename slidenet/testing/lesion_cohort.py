@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class CohortRow:
 
     Attributes:
         slide_id: Names the slide.
-        patient_id: Every third patient has two slides.
+        patient_id: Whose slide it is.
         site: Where it was stained; as frequent among both labels.
         label: 0 or 1, the same for all slides of a patient.
     """
@@ -38,12 +39,21 @@ class CohortRow:
     label: int
 
 
-def cohort_rows(num_patients: int, num_sites: int, seed: int) -> list[CohortRow]:
-    """Patients with balanced labels, spread evenly over sites whatever their label."""
+def cohort_rows(
+    num_patients: int, num_sites: int, seed: int, slides_per_patient: Sequence[int] = (1, 1, 2)
+) -> list[CohortRow]:
+    """Patients with balanced labels, spread evenly over sites whatever their label.
+
+    Args:
+        num_patients: Half of them have label 1.
+        num_sites: Sites in all.
+        seed: Decides which patient is which.
+        slides_per_patient: Slides of the first patient, the second, ..., and over again.
+    """
     order = np.random.default_rng(seed).permutation(num_patients)
     rows: list[CohortRow] = []
     for patient, place in enumerate(int(p) for p in order):
-        for _ in range(2 if patient % 3 == 2 else 1):
+        for _ in range(slides_per_patient[patient % len(slides_per_patient)]):
             rows.append(
                 CohortRow(
                     slide_id=f"slide_{len(rows):03d}",
@@ -103,7 +113,7 @@ def write_lesion_cohort(
     return write_rows(folder / MANIFEST_NAME, slides)
 
 
-def write_rows(path: Path, rows: list[list[object]]) -> Path:
+def write_rows(path: Path, rows: Sequence[Sequence[object]]) -> Path:
     """Writes a CSV."""
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)

@@ -1,0 +1,201 @@
+"""A cohort of feature files with labels and splits, clean or with planted faults, in a second."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from slidenet.core.provenance import JsonValue
+from slidenet.core.records import SlideMpp, TileGeometry, TileSet
+from slidenet.core.units import Mpp
+from slidenet.stores import FeatureWriter
+from slidenet.testing.lesion_cohort import CohortRow, cohort_rows, write_rows
+from slidenet.testing.lesion_rules import LESION_CELLS, LesionRule, place_lesions
+
+CELL_PX = 256
+NUM_FOLDS = 4
+COLUMNS = ("slide_id", "patient_id", "label", "site", "scanner", "age")
+
+Features = npt.NDArray[np.float32]
+
+
+@dataclass
+class GeneratedSlide:
+    """One slide before it is written; faults change it.
+
+    Attributes:
+        row: Its row of `labels.csv`.
+        coords: int64 (N, 2), level-0 pixels.
+        features: float32 (N, D).
+        fingerprint: Of the slide file there might have been.
+        recipe: What made the features; `tiles` and `tile_encoder` below it.
+        parts: "train", "val", "test" or "" in each fold.
+        in_table: Whether `labels.csv` has it.
+        on_disk: Whether there is a features file.
+    """
+
+    row: dict[str, str]
+    coords: npt.NDArray[np.int64]
+    features: Features
+    fingerprint: str
+    recipe: dict[str, dict[str, JsonValue]]
+    parts: list[str]
+    in_table: bool = True
+    on_disk: bool = True
+
+    @property
+    def slide_id(self) -> str:
+        """Names its file."""
+        return self.row["slide_id"]
+
+
+@dataclass
+class GeneratedCohort:
+    """All slides of a cohort before they are written.
+
+    Attributes:
+        slides: In order of the table.
+        split_rows: Further rows of `splits.csv`: a slide_id and its part in each fold.
+    """
+
+    slides: list[GeneratedSlide]
+    split_rows: list[list[str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureCohort:
+    """Where a written cohort lies.
+
+    Attributes:
+        labels: The table of labels: slide_id, patient_id, label (0, 1), site, scanner, age.
+        features: Folder of one features file per slide.
+        splits: Four folds by patient.
+    """
+
+    labels: Path
+    features: Path
+    splits: Path
+
+
+def generate_features(
+    *,
+    num_patients: int = 36,
+    num_sites: int = 3,
+    slides_per_patient: Sequence[int] = (1, 1, 2),
+    num_tiles: int = 64,
+    feature_dim: int = 24,
+    signal: float = 3.0,
+    rule: LesionRule = "present_vs_absent",
+    seed: int = 0,
+) -> GeneratedCohort:
+    """The slides of `write_feature_cohort`, not yet written."""
+    rows = cohort_rows(num_patients, num_sites, seed, slides_per_patient)
+    rng = np.random.default_rng((seed, 1))
+    means = {f"site_{i}": rng.normal(0, 0.3, feature_dim) for i in range(num_sites)}
+    direction = rng.normal(size=feature_dim)
+    direction *= signal / np.linalg.norm(direction)
+    ages = {row.patient_id: str(rng.integers(30, 90)) for row in rows}
+    folds = _folds(rows)
+    slides = []
+    for row in rows:
+        coords, lesion = _tiles(num_tiles, rule, row.label, rng)
+        base = means[row.site] + rng.normal(0, 0.5, feature_dim)
+        features = base + rng.normal(size=(len(coords), feature_dim)) + lesion[:, None] * direction
+        cells = {
+            "slide_id": row.slide_id,
+            "patient_id": row.patient_id,
+            "label": str(row.label),
+            "site": row.site,
+            "scanner": f"scanner_{rng.integers(2)}",
+            "age": ages[row.patient_id],
+        }
+        fingerprint = hashlib.sha256(f"{seed} {row.slide_id}".encode()).hexdigest()
+        parts = [_part(folds[row.patient_id], fold) for fold in range(NUM_FOLDS)]
+        stored = features.astype(np.float32)
+        slides.append(GeneratedSlide(cells, coords, stored, fingerprint, _recipe(), parts))
+    return GeneratedCohort(slides)
+
+
+def write_generated(cohort: GeneratedCohort, folder: str | os.PathLike[str]) -> FeatureCohort:
+    """Writes `labels.csv`, `splits.csv` and `features/*.h5` under `folder`."""
+    folder = Path(folder)
+    paths = FeatureCohort(folder / "labels.csv", folder / "features", folder / "splits.csv")
+    paths.features.mkdir(parents=True, exist_ok=True)
+    for slide in cohort.slides:
+        if slide.on_disk:
+            _write_file(paths.features / f"{slide.slide_id}.h5", slide)
+    listed = [slide for slide in cohort.slides if slide.in_table]
+    write_rows(paths.labels, [list(COLUMNS), *([s.row[c] for c in COLUMNS] for s in listed)])
+    folds = [f"fold_{i}" for i in range(NUM_FOLDS)]
+    parts = [[slide.slide_id, *slide.parts] for slide in cohort.slides]
+    write_rows(paths.splits, [["slide_id", *folds], *parts, *cohort.split_rows])
+    return paths
+
+
+def _tiles(
+    num_tiles: int, rule: LesionRule, label: int, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Coords of a slide's tiles and which of them are lesion; the number varies by a fifth."""
+    side = max(round(num_tiles**0.5), 6)
+    lesion = np.zeros((side, side), np.bool_)
+    for column, line in place_lesions(rule, label, np.ones_like(lesion), rng):
+        lesion[line : line + LESION_CELLS, column : column + LESION_CELLS] = True
+    # Kept tiles are drawn so that their number and places say nothing of the label.
+    kept = rng.random((side, side)) < rng.uniform(0.7, 0.95)
+    cells = np.argwhere(kept | lesion)
+    coords = (cells[:, ::-1] * CELL_PX).astype(np.int64)
+    return coords, lesion[kept | lesion]
+
+
+def _folds(rows: Sequence[CohortRow]) -> dict[str, int]:
+    """The fold each patient is tested in, in proportion to labels and sites."""
+    seen: Counter[tuple[str, int]] = Counter()
+    folds: dict[str, int] = {}
+    for row in rows:
+        if row.patient_id not in folds:
+            stratum = (row.site, row.label)
+            offset = int(row.site.rpartition("_")[2]) + row.label
+            folds[row.patient_id] = (seen[stratum] + offset) % NUM_FOLDS
+            seen[stratum] += 1
+    return folds
+
+
+def _part(tested: int, fold: int) -> str:
+    return {0: "test", 1: "val"}.get((tested - fold) % NUM_FOLDS, "train")
+
+
+def _recipe() -> dict[str, dict[str, JsonValue]]:
+    return {
+        "tiles": {"segmenter": "all", "target_mpp": 0.5, "min_tissue_fraction": 0.1},
+        "tile_encoder": {"id": "generated", "weights": "none", "precision": "fp32"},
+    }
+
+
+def _write_file(path: Path, slide: GeneratedSlide) -> None:
+    level0 = int(slide.coords.max(initial=0)) + CELL_PX
+    half = Mpp(0.5)
+    geometry = TileGeometry(
+        SlideMpp(half, "override"), half, half, 0, CELL_PX, CELL_PX, CELL_PX, level0, level0
+    )
+    tile_set = TileSet(
+        slide_id=slide.slide_id,
+        slide_path=f"{slide.slide_id}.tif",
+        fingerprint=slide.fingerprint,
+        geometry=geometry,
+        coords=slide.coords,
+        tissue_fraction=np.ones(len(slide.coords), np.float32),
+        recipe=slide.recipe["tiles"],
+    )
+    num_tiles, feature_dim = slide.features.shape
+    encoder = slide.recipe["tile_encoder"]
+    with FeatureWriter(
+        path, tile_set, feature_dim, "float32", slide.recipe, encoder, max(num_tiles, 1)
+    ) as writer:
+        if num_tiles:
+            writer.append(slide.features)
+        writer.finish()

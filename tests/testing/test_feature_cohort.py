@@ -1,0 +1,87 @@
+import csv
+from collections import Counter, defaultdict
+
+import h5py
+import numpy as np
+import pytest
+
+from slidenet.core.errors import StoreError, UnknownNameError
+from slidenet.stores import validate_file
+from slidenet.stores.interop import open_bag_features
+from slidenet.testing import FEATURE_FAULTS, FILE_FAULTS, write_feature_cohort
+
+
+def read(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    return write_feature_cohort(tmp_path_factory.mktemp("clean"), seed=2)
+
+
+def test_a_clean_cohort_is_whole(clean):
+    rows = read(clean.labels)
+    assert len(rows) == 48
+    assert len({row["patient_id"] for row in rows}) == 36
+    files = sorted(clean.features.glob("*.h5"))
+    assert [f.stem for f in files] == sorted(row["slide_id"] for row in rows)
+    for file in files[:5]:
+        assert validate_file(file) == []
+        with open_bag_features(file) as bag:
+            assert bag.feature_dim == 24
+            assert 40 <= bag.num_tiles <= 64
+
+
+def test_splits_are_by_patient_and_hold_both_labels(clean):
+    labels = {row["slide_id"]: row for row in read(clean.labels)}
+    tested = Counter()
+    for fold in range(4):
+        sides = defaultdict(set)
+        classes = defaultdict(set)
+        for row in read(clean.splits):
+            part = row[f"fold_{fold}"]
+            sides[labels[row["slide_id"]]["patient_id"]].add(part)
+            classes[part].add(labels[row["slide_id"]]["label"])
+            tested[row["slide_id"]] += part == "test"
+        assert all(len(found) == 1 for found in sides.values())
+        assert classes == {part: {"0", "1"} for part in ("train", "val", "test")}
+    assert set(tested.values()) == {1}
+
+
+@pytest.mark.parametrize("rule", ["near_vs_far", "present_vs_absent"])
+def test_lesion_tiles_lie_along_one_direction(tmp_path, rule):
+    paths = write_feature_cohort(tmp_path, signal=40.0, rule=rule, num_patients=6, seed=4)
+    for row in read(paths.labels):
+        with open_bag_features(paths.features / f"{row['slide_id']}.h5") as bag:
+            features, coords = bag.features[:], bag.coords
+        apart = np.linalg.norm(features - np.median(features, 0), axis=1) > 20
+        has_lesions = rule == "near_vs_far" or row["label"] == "1"
+        assert apart.sum() == (8 if has_lesions else 0)
+        if rule == "near_vs_far":
+            width = np.ptp(coords[apart] // 256, axis=0).max() + 1
+            assert width <= 5 if row["label"] == "1" else width >= 5
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path, clean):
+    again = write_feature_cohort(tmp_path, seed=2)
+    for name in ("labels.csv", "splits.csv", "features/slide_003.h5"):
+        assert (tmp_path / name).read_bytes() == (clean.labels.parent / name).read_bytes()
+    other = write_feature_cohort(tmp_path / "other", seed=3)
+    assert other.labels.read_text() != again.labels.read_text()
+
+
+def test_faults_of_files(tmp_path):
+    nan = write_feature_cohort(tmp_path / "nan", num_patients=6, faults=["nan_features"])
+    with h5py.File(nan.features / "slide_001.h5") as h5:
+        assert np.isnan(h5["features"][:]).sum() == 1
+    cut = write_feature_cohort(tmp_path / "cut", num_patients=6, faults=["truncated_file"])
+    with pytest.raises(StoreError):
+        open_bag_features(cut.features / "slide_001.h5").features[:]
+
+
+def test_names_of_faults(tmp_path):
+    assert len({*FEATURE_FAULTS, *FILE_FAULTS}) >= 10
+    with pytest.raises(UnknownNameError, match="did you mean mixed_recipe"):
+        write_feature_cohort(tmp_path, num_patients=4, faults=["mixed_recipes"])
