@@ -1,6 +1,6 @@
 """From logits to what a task predicts: probabilities, a value, a risk, a survival curve."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -53,14 +53,18 @@ class TaskPrediction:
     survival: Tensor | None = None
     survival_times: tuple[float, ...] = ()
 
+    def to(self, device: torch.device | str) -> "TaskPrediction":
+        """The same on another device; Lightning calls this."""
+        return replace(self, **{name: part.to(device) for name, part in self._parts().items()})
+
     def numpy(self) -> PredictionArrays:
         """The same as arrays on the CPU."""
-        arrays = {
-            f.name: getattr(self, f.name).detach().cpu().numpy()
-            for f in fields(self)
-            if isinstance(getattr(self, f.name), Tensor)
-        }
+        arrays = {name: part.detach().cpu().numpy() for name, part in self._parts().items()}
         return PredictionArrays(**arrays, survival_times=self.survival_times)
+
+    def _parts(self) -> dict[str, Any]:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
 def predict_task(

@@ -1,0 +1,200 @@
+"""A trained classifier as one file: weights, task, features recipe, threshold, temperature.
+
+The file is what `torch.save` writes, of tensors and one JSON text, and is read without running
+code. The same model gives the same bytes: no dates and no paths are kept.
+"""
+
+import io
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from slidenet.core.errors import ConfigError, StoreError
+from slidenet.core.provenance import Recipe, canonical_json, software_version
+from slidenet.core.tasks import Task
+from slidenet.mil import BagBatch
+from slidenet.stores.atomic import atomic_path
+from slidenet.training.baseline import BreslowBaseline
+from slidenet.training.checkpoints import portable_settings
+from slidenet.training.loading import fill, read_torch_file
+from slidenet.training.module import BagPredictions, SlideClassifier, unpadded_attention
+from slidenet.training.prediction import predict_task
+
+FORMAT = "slidenet bundle"
+VERSION = 1
+KEYS = (
+    "settings",
+    "features_recipe",
+    "threshold",
+    "temperature",
+    "baseline",
+    "training",
+    "versions",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A classifier ready to be applied to new bags.
+
+    Attributes:
+        module: In eval mode, on the CPU.
+        features_recipe: What features it takes (`BagFeatures.recipe`).
+        threshold: From which probability on the positive class is called; None where not chosen.
+        temperature: Divides the logits; 1 where not calibrated.
+        baseline: Of a Cox model, for survival curves; else None.
+        training: What was recorded about its training.
+        versions: Software that made it.
+    """
+
+    module: SlideClassifier
+    features_recipe: Recipe
+    threshold: float | None
+    temperature: float
+    baseline: BreslowBaseline | None
+    training: Recipe
+    versions: Mapping[str, str]
+
+    @property
+    def task(self) -> Task:
+        """What it predicts, with label names."""
+        return self.module.task
+
+    @torch.inference_mode()
+    def predict(self, batch: BagBatch) -> BagPredictions:
+        """Predictions of a batch with temperature and baseline applied; `logits` are raw."""
+        output = self.module(batch)
+        logits = output.logits.cpu()
+        prediction = predict_task(
+            self.task, logits, temperature=self.temperature, baseline=self.baseline
+        )
+        attention = unpadded_attention(output, batch.mask)
+        return BagPredictions(batch.bag_ids, prediction, logits, attention)
+
+
+def save_bundle(
+    path: str | os.PathLike[str],
+    module: SlideClassifier,
+    *,
+    features_recipe: Recipe,
+    threshold: float | None = None,
+    temperature: float | None = None,
+    baseline: BreslowBaseline | None = None,
+    training: Recipe | None = None,
+) -> None:
+    """Writes a bundle, atomically.
+
+    Args:
+        path: Where to.
+        module: The trained classifier.
+        features_recipe: What features it takes.
+        threshold: From which probability on the positive class is called.
+        temperature: Divides the logits of a classifier.
+        baseline: Of a Cox model.
+        training: Anything to remember about the training, as JSON.
+
+    Raises:
+        ConfigError: For a threshold outside [0, 1], a temperature that is not positive, a baseline
+            of a task other than "cox", or settings that are not JSON.
+        OutputError: If the file cannot be written.
+    """
+    _check_extras(module.task, threshold, temperature, baseline)
+    content = {
+        "settings": portable_settings(module.hparams),
+        "features_recipe": features_recipe,
+        "threshold": threshold,
+        "temperature": 1.0 if temperature is None else float(temperature),
+        "baseline": None if baseline is None else asdict(baseline),
+        "training": training or {},
+        "versions": {name: software_version(name) for name in ("slidenet", "torch", "lightning")},
+    }
+    try:
+        text = canonical_json(content)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"the settings of this model cannot be kept in a bundle ({error})",
+            expected="numbers, texts and lists",
+        ) from error
+    weights: dict[str, Tensor] = {
+        name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()
+    }
+    buffer = io.BytesIO()  # under a file's own name torch would write that name into the archive
+    torch.save({"format": FORMAT, "version": VERSION, "content": text, "weights": weights}, buffer)
+    with atomic_path(Path(path)) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+
+
+def load_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Reads a bundle.
+
+    Raises:
+        StoreError: If it is missing, no bundle, of a newer version, or incomplete.
+    """
+    file = read_torch_file(path, what=FORMAT)
+    if file.get("format") != FORMAT:
+        raise StoreError(
+            f"{path} is no {FORMAT}",
+            expected="a file of `slidenet train` or `slidenet crossval` (save_bundle)",
+        )
+    if file.get("version") != VERSION:
+        raise StoreError(
+            f"{path} is a {FORMAT} of version {file.get('version')}",
+            expected=f"version {VERSION}",
+            remedy="install the version of slidenet that made it, or a newer one",
+        )
+    content = _content(path, file)
+    module = SlideClassifier(**content["settings"])
+    fill(module, file["weights"], source=str(path))
+    baseline = content["baseline"]
+    return Bundle(
+        module=module.eval(),
+        features_recipe=content["features_recipe"],
+        threshold=content["threshold"],
+        temperature=content["temperature"],
+        baseline=None
+        if baseline is None
+        else BreslowBaseline(**{name: tuple(values) for name, values in baseline.items()}),
+        training=content["training"],
+        versions=content["versions"],
+    )
+
+
+def _content(path: str | os.PathLike[str], file: Mapping[str, Any]) -> dict[str, Any]:
+    missing = [key for key in ("content", "weights") if key not in file]
+    content: dict[str, Any] = {} if missing else json.loads(file["content"])
+    missing += [] if missing else [key for key in KEYS if key not in content]
+    if missing:
+        raise StoreError(
+            f"{path} lacks {', '.join(missing)}",
+            expected=f"a whole {FORMAT}",
+            remedy="copy or make the file again",
+        )
+    return content
+
+
+def _check_extras(
+    task: Task,
+    threshold: float | None,
+    temperature: float | None,
+    baseline: BreslowBaseline | None,
+) -> None:
+    if threshold is not None and not (
+        task.kind in ("binary", "multilabel") and 0 <= threshold <= 1
+    ):
+        raise ConfigError(
+            f"threshold {threshold:g} for a {task.kind} task",
+            expected="a probability in [0, 1], for a binary or multilabel task",
+        )
+    if temperature is not None and not (task.is_classification and temperature > 0):
+        raise ConfigError(
+            f"temperature {temperature:g} for a {task.kind} task",
+            expected="a positive number, for a classification task",
+        )
+    if baseline is not None and task.kind != "cox":
+        raise ConfigError(f"a baseline hazard for a {task.kind} task", expected="a cox task")

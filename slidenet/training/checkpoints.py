@@ -1,0 +1,58 @@
+"""What a Lightning checkpoint of a `SlideClassifier` says about itself, and whether it fits."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from slidenet.core.errors import ConfigError
+from slidenet.core.provenance import recipe_difference
+from slidenet.mil import FROM_CHECKPOINT, bag_model_settings
+
+WEIGHTS = "weights"
+
+
+def portable_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a trained model: the weights it began with are no longer needed.
+
+    Args:
+        settings: The hyper-parameters of a `SlideClassifier`.
+
+    Returns:
+        The same, with the network's `weights` replaced by "from_checkpoint" where it takes any.
+    """
+    if WEIGHTS not in bag_model_settings(settings["network"]):
+        return dict(settings)
+    network = {**settings["network_settings"], WEIGHTS: FROM_CHECKPOINT}
+    return {**settings, "network_settings": network}
+
+
+def check_same_model(source: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuses a checkpoint that was trained for something else.
+
+    Args:
+        source: The file, for the message.
+        found: Hyper-parameters in the file.
+        wanted: Hyper-parameters of the model to fill; keys that are absent are not compared.
+
+    Raises:
+        ConfigError: Naming the file and both tasks, feature lengths or networks.
+    """
+    ours, theirs = wanted.get("task"), found["task"]
+    if ours is not None and ours != theirs:
+        raise ConfigError(
+            f"{source} was trained for another task ({recipe_difference(theirs, ours)})",
+            expected=_name(ours),
+            remedy=f"use a checkpoint of that task, or the labels of {_name(theirs)}",
+        )
+    for key, word in (("feature_dim", "features of length"), ("network", "the network")):
+        if key in wanted and wanted[key] != found[key]:
+            raise ConfigError(
+                f"{source} was trained with {word} {found[key]}",
+                expected=f"{word} {wanted[key]}",
+                remedy="use a checkpoint made from such features"
+                if key == "feature_dim"
+                else f"set model.network to {found[key]}",
+            )
+
+
+def _name(task: Mapping[str, Any]) -> str:
+    return f"a {task['kind']} task on {', '.join(task['label_columns'])}"

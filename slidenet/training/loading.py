@@ -1,0 +1,86 @@
+"""A trained `SlideClassifier` from its Lightning checkpoint, refused where it does not fit."""
+
+import os
+import pickle
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from slidenet.core.errors import StoreError
+from slidenet.core.tasks import Task
+from slidenet.training.checkpoints import check_same_model
+from slidenet.training.module import SlideClassifier
+
+
+def load_classifier(
+    path: str | os.PathLike[str], *, task: Task | None = None, feature_dim: int | None = None
+) -> SlideClassifier:
+    """The classifier of a checkpoint, in eval mode on the CPU.
+
+    Args:
+        path: A `.ckpt` written during training.
+        task: What it must predict; not checked where None.
+        feature_dim: Length of the features it must take; not checked where None.
+
+    Raises:
+        StoreError: If there is no such file, or it is no checkpoint of a slide classifier.
+        ConfigError: If it was trained for another task or feature length, naming file and both.
+    """
+    content = read_torch_file(path, what="checkpoint of a slide classifier")
+    settings = content.get("hyper_parameters")
+    if not isinstance(settings, dict) or not {"task", "feature_dim", "network"} <= set(settings):
+        raise StoreError(
+            f"{path} is no checkpoint of a slide classifier",
+            expected="a best.ckpt or last.ckpt of `slidenet train`",
+        )
+    wanted: dict[str, Any] = {} if task is None else {"task": task.identity()}
+    if feature_dim is not None:
+        wanted["feature_dim"] = feature_dim
+    check_same_model(str(path), settings, wanted)
+    module = SlideClassifier(**settings)
+    fill(module, content["state_dict"], source=str(path))
+    return module.eval()
+
+
+def read_torch_file(path: str | os.PathLike[str], *, what: str) -> dict[str, Any]:
+    """The dict in a file of `torch.save`, unpickled without running code.
+
+    Raises:
+        StoreError: If there is no such file, or something else is in it.
+    """
+    if not os.path.isfile(path):
+        raise StoreError(f"no file {path}", expected=f"a {what}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    # torch's unpickler runs off its own stack (IndexError and the like) on a file of other bytes.
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise StoreError(f"{path} cannot be read ({reason})", expected=f"a {what}") from error
+    if not isinstance(content, dict):
+        raise StoreError(f"{path} holds a {type(content).__name__}", expected=f"a {what}")
+    return content
+
+
+def fill(module: SlideClassifier, state: Mapping[str, torch.Tensor], *, source: str) -> None:
+    """Loads the weights, all of them.
+
+    Raises:
+        StoreError: Naming the file, if a weight is missing, unknown or of another shape.
+    """
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        reason = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
+        raise StoreError(
+            f"{source} does not hold the weights its settings describe ({reason})",
+            remedy="train again, or use the version of slidenet that made it",
+        ) from error

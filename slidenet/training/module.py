@@ -1,0 +1,294 @@
+"""`SlideClassifier`: any model on bags, any task, as one LightningModule.
+
+B bags, L tiles, A attention maps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from slidenet.core.errors import ConfigError, LabelError
+from slidenet.core.tasks import Task
+from slidenet.mil import BagBatch, BagOutput, make_bag_model
+from slidenet.training.checkpoints import check_same_model, portable_settings
+from slidenet.training.losses import check_batch_size, check_class_weights, task_loss
+from slidenet.training.metrics import EpochLoss, TaskMetrics, make_metrics
+from slidenet.training.optimiser import (
+    REFERENCE_BAGS,
+    OptimiserSettings,
+    Schedule,
+    parameter_groups,
+    rate_factor,
+)
+from slidenet.training.prediction import TaskPrediction, predict_task
+
+
+@dataclass(frozen=True, eq=False)
+class BagPredictions:
+    """What a classifier says about a batch of bags.
+
+    Attributes:
+        bag_ids: Of the B bags.
+        prediction: Probabilities, value, risk or survival.
+        logits: float32 (B, `task.num_outputs`).
+        tile_attention: Per bag float32 (A, its tiles), without padding; None for a network that
+            has none.
+    """
+
+    bag_ids: tuple[str, ...]
+    prediction: TaskPrediction
+    logits: Tensor
+    tile_attention: tuple[Tensor | None, ...]
+
+    def to(self, device: torch.device | str) -> "BagPredictions":
+        """The same on another device; Lightning calls this."""
+        return replace(
+            self,
+            prediction=self.prediction.to(device),
+            logits=self.logits.to(device),
+            tile_attention=tuple(a if a is None else a.to(device) for a in self.tile_attention),
+        )
+
+
+class SlideClassifier(LightningModule):
+    """A model on bags with its task: loss, metrics, optimiser, predictions.
+
+    Logs `train_loss` (with the network's auxiliary loss), and per validation and test epoch
+    `val_loss` / `test_loss` (over all bags at once, without auxiliary loss) and every metric of
+    `compute_metrics` as `val_<name>` / `test_<name>`.
+
+    Args:
+        task: What is predicted; a `Task` or its `identity()`.
+        feature_dim: Length of a tile's feature vector.
+        network: Name in `slidenet.mil.BAG_MODELS`.
+        network_settings: Keyword arguments of that model.
+        learning_rate: See `OptimiserSettings`, as the six after it.
+        weight_decay: AdamW's.
+        layer_decay: Learning rate of a level over that of the next higher one.
+        warmup_epochs: Epochs of linear growth from 0.
+        schedule: "cosine" or "constant", by iteration.
+        min_learning_rate: End of the cosine.
+        scale_learning_rate: Multiply the rate by bags per optimiser step / 256.
+        class_weights: One per class (see `task_loss`), or None.
+        target_offset: Regression only: the network learns (target - offset) / scale. Give the mean
+            of the training labels.
+        target_scale: Regression only: give the standard deviation of the training labels.
+
+    Raises:
+        ConfigError: For settings out of range, or that do not fit the task or network.
+        UnknownNameError: For an unknown network.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        task: Task | dict[str, Any],
+        feature_dim: int,
+        network: str = "abmil",
+        network_settings: dict[str, Any] | None = None,
+        *,
+        learning_rate: float = 2e-4,
+        weight_decay: float = 1e-2,
+        layer_decay: float = 1.0,
+        warmup_epochs: float = 0.0,
+        schedule: Schedule = "cosine",
+        min_learning_rate: float = 0.0,
+        scale_learning_rate: bool = False,
+        class_weights: Sequence[float] | None = None,
+        target_offset: float = 0.0,
+        target_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.task = task if isinstance(task, Task) else Task.from_identity(task)
+        self.feature_dim = feature_dim
+        self.settings = OptimiserSettings(
+            learning_rate,
+            weight_decay,
+            layer_decay,
+            warmup_epochs,
+            schedule,
+            min_learning_rate,
+            scale_learning_rate,
+        )
+        # Rebound: `save_hyperparameters` compares every argument, and arrays do not compare.
+        class_weights = None if class_weights is None else [float(w) for w in class_weights]
+        check_class_weights(self.task, None if class_weights is None else len(class_weights))
+        _check_target_scale(self.task, target_offset, target_scale)
+        self.network = make_bag_model(
+            network,
+            feature_dim=feature_dim,
+            num_outputs=self.task.num_outputs,
+            **(network_settings or {}),
+        )
+        # Refused here rather than after the data is read.
+        parameter_groups(self.network, self.network.layer_levels(), self.settings, learning_rate)
+        self.register_buffer(
+            "class_weights",
+            None if class_weights is None else torch.tensor(class_weights),
+            persistent=False,
+        )
+        self.target_offset, self.target_scale = float(target_offset), float(target_scale)
+        self.val_loss, self.val_metrics = (
+            EpochLoss(self.task, class_weights),
+            make_metrics(self.task),
+        )
+        self.test_loss, self.test_metrics = (
+            EpochLoss(self.task, class_weights),
+            make_metrics(self.task),
+        )
+        # Spelled out: under LightningCLI the arguments Lightning would collect are unparsed.
+        self.save_hyperparameters(
+            {
+                "task": dict(self.task.identity()),
+                "feature_dim": feature_dim,
+                "network": network,
+                "network_settings": dict(network_settings or {}),
+                "learning_rate": learning_rate,
+                "weight_decay": weight_decay,
+                "layer_decay": layer_decay,
+                "warmup_epochs": warmup_epochs,
+                "schedule": schedule,
+                "min_learning_rate": min_learning_rate,
+                "scale_learning_rate": scale_learning_rate,
+                "class_weights": class_weights,
+                "target_offset": self.target_offset,
+                "target_scale": self.target_scale,
+            }
+        )
+
+    def forward(self, batch: BagBatch) -> BagOutput:
+        """Bags to logits (float32, in the unit of the target for regression) and attention."""
+        output: BagOutput = self.network(batch.features, batch.grid_xy, batch.mask)
+        logits = output.logits.float()
+        if self.task.kind == "regression":
+            logits = logits * self.target_scale + self.target_offset
+        return replace(output, logits=logits)
+
+    def training_step(self, batch: BagBatch, batch_idx: int) -> Tensor:
+        """Main loss and the network's own."""
+        output, target = self(batch), _target(batch)
+        loss = task_loss(self.task, output.logits, target, self.class_weights)
+        loss = loss / self.target_scale**2
+        auxiliary = self.network.auxiliary_loss(output, target, batch.mask, kind=self.task.kind)
+        if auxiliary is not None:
+            loss = loss + auxiliary
+        self.log(
+            "train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True
+        )
+        return loss
+
+    def validation_step(self, batch: BagBatch, batch_idx: int) -> None:
+        """Takes the batch into the metrics of the epoch."""
+        self._take_in(batch, self.val_loss, self.val_metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the loss and the metrics of all bags."""
+        self._log_epoch("val", self.val_loss, self.val_metrics)
+
+    def test_step(self, batch: BagBatch, batch_idx: int) -> None:
+        """Takes the batch into the metrics of the epoch."""
+        self._take_in(batch, self.test_loss, self.test_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the loss and the metrics of all bags."""
+        self._log_epoch("test", self.test_loss, self.test_metrics)
+
+    def predict_step(self, batch: BagBatch, batch_idx: int) -> BagPredictions:
+        """Predictions and attention of a batch, on the CPU."""
+        output = self(batch)
+        logits = output.logits.cpu()
+        return BagPredictions(
+            batch.bag_ids,
+            predict_task(self.task, logits),
+            logits,
+            unpadded_attention(output, batch.mask),
+        )
+
+    def on_train_start(self) -> None:
+        """Refuses batches a Cox model cannot learn from."""
+        size = getattr(self.trainer.train_dataloader, "batch_size", None)
+        if size is not None:
+            check_batch_size(self.task, size)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW by level, and the schedule by iteration."""
+        total_steps = self.trainer.estimated_stepping_batches  # loads the training data
+        accumulated = self.trainer.accumulate_grad_batches
+        rate = self.settings.learning_rate
+        if self.settings.scale_learning_rate:
+            rate *= self._bags_per_batch() * accumulated / REFERENCE_BAGS
+        groups = parameter_groups(self.network, self.network.layer_levels(), self.settings, rate)
+        optimiser = torch.optim.AdamW(groups)
+        factor = rate_factor(
+            self.settings,
+            rate=rate,
+            total_steps=total_steps,
+            steps_per_epoch=self.trainer.num_training_batches / accumulated,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+        return {
+            "optimizer": optimiser,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Makes the settings independent of files that are not needed to load the weights."""
+        checkpoint["hyper_parameters"] = portable_settings(checkpoint["hyper_parameters"])
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses the checkpoint of another task, feature length or network."""
+        attached = self._trainer is not None
+        source = str((attached and self.trainer.ckpt_path) or "the checkpoint")
+        check_same_model(source, checkpoint["hyper_parameters"], self.hparams)
+
+    def _take_in(self, batch: BagBatch, loss: EpochLoss, metrics: TaskMetrics) -> None:
+        logits, target = self(batch).logits, _target(batch)
+        loss.update(logits, target)
+        metrics.update(predict_task(self.task, logits), target)
+
+    def _log_epoch(self, stage: str, loss: EpochLoss, metrics: TaskMetrics) -> None:
+        values = {"loss": float(loss.compute()) / self.target_scale**2, **metrics.compute()}
+        loss.reset()
+        metrics.reset()
+        # Every rank has computed the same value from all bags; sync_dist keeps Lightning from
+        # warning that they might differ.
+        self.log_dict({f"{stage}_{name}": v for name, v in values.items()}, sync_dist=True)
+
+    def _bags_per_batch(self) -> float:
+        loader: Any = self.trainer.train_dataloader
+        size = getattr(loader, "batch_size", None)
+        # Batches by a token budget have no size; their mean does.
+        per_rank = float(size) if size else len(loader.dataset) / len(loader)
+        return per_rank * self.trainer.world_size
+
+
+def unpadded_attention(output: BagOutput, mask: Tensor) -> tuple[Tensor | None, ...]:
+    """Per bag float32 (A, its tiles) on the CPU, in the order of the file."""
+    if output.tile_attention is None:
+        return (None,) * len(mask)
+    maps = output.tile_attention.float()
+    return tuple(maps[b][:, mask[b]].cpu() for b in range(len(mask)))
+
+
+def _target(batch: BagBatch) -> Tensor:
+    if batch.target is None:
+        raise LabelError(
+            f"bags without labels, from {batch.bag_ids[0]!r} on",
+            expected="a label for every bag that is trained on, validated or tested",
+            remedy="add rows to the table of labels, or predict instead",
+        )
+    return batch.target
+
+
+def _check_target_scale(task: Task, offset: float, scale: float) -> None:
+    if scale <= 0 or (task.kind != "regression" and (offset != 0 or scale != 1)):
+        raise ConfigError(
+            f"target_offset {offset:g} and target_scale {scale:g} for a {task.kind} task",
+            expected="a positive scale" if task.kind == "regression" else "0 and 1",
+        )

@@ -1,0 +1,47 @@
+"""Same seed, same weights: on the CPU, and whether or not the fit was interrupted."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+
+_EPOCH, _BATCH = 1_000_003, 7_919
+"""Primes that keep the streams of epochs, batches and ranks apart."""
+
+
+def seed_run(seed: int) -> None:
+    """Seeds Python, numpy, torch and the data workers; call it before the model is made."""
+    seed_everything(seed, workers=True, verbose=False)
+
+
+class EpochSeeding(Callback):
+    """Seeds torch at each epoch and batch by their number, so that a resumed fit goes on alike.
+
+    A Lightning checkpoint does not hold the state of random number generators. With this callback
+    the order of an epoch's bags and a batch's dropout depend on the seed and their number only, not
+    on what ran before.
+
+    Args:
+        seed: Of the fit.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Seeds what workers that start before the first epoch draw from."""
+        self._seed(trainer, trainer.current_epoch, 0)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Seeds the order of the epoch's bags."""
+        self._seed(trainer, trainer.current_epoch, 0)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seeds dropout."""
+        self._seed(trainer, trainer.current_epoch, 1 + batch_idx)
+
+    def _seed(self, trainer: Trainer, epoch: int, step: int) -> None:
+        stream = self.seed + _EPOCH * (1 + epoch) + _BATCH * step + trainer.global_rank
+        torch.manual_seed(stream)
