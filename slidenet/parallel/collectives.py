@@ -114,6 +114,37 @@ class _SumOverRanks(torch.autograd.Function):
         return _all_reduce(grad, ctx.group), None
 
 
+def join_chunks(x: Tensor, sizes: Sequence[int], group: dist.ProcessGroup) -> Tensor:
+    """Chunks (L_rank, ...) of all ranks as (L, ...), on every rank, with its gradient.
+
+    Args:
+        x: This rank's chunk; all but the first dimension alike on all ranks.
+        sizes: First dimension on each rank.
+        group: The ranks, in the order of the chunks.
+    """
+    whole: Tensor = _JoinChunks.apply(x, tuple(sizes), group)
+    return whole
+
+
+class _JoinChunks(torch.autograd.Function):
+    """The adjoint of joining everybody's chunks is to sum everybody's gradients of one's own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, sizes: tuple[int, ...], group: dist.ProcessGroup) -> Tensor:
+        ctx.sizes, ctx.group = sizes, group
+        filled = x.new_zeros((max(sizes), *x.shape[1:]))
+        filled[: len(x)] = x
+        rows = gather_rows(filled, group, "the joining of chunks")
+        return torch.cat([rows[p, :size] for p, size in enumerate(sizes)])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        start = sum(ctx.sizes[: dist.get_rank(ctx.group)])
+        total = _all_reduce(grad, ctx.group)
+        return total[start : start + ctx.sizes[dist.get_rank(ctx.group)]].clone(), None, None
+
+
 def _all_reduce(x: Tensor, group: dist.ProcessGroup) -> Tensor:
     total = x.detach().clone(memory_format=torch.contiguous_format)
     with lost_rank_explained("a sum over the ranks of a slide"):

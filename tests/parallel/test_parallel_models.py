@@ -1,0 +1,107 @@
+"""Models on several ranks: the same outputs, the same weights after training, fair chances."""
+
+import pytest
+import torch
+from rank_launch import run_ranks
+from rank_models import (
+    SHAPE,
+    Classifier,
+    chances,
+    outputs,
+    refusals,
+    slides,
+    train,
+    two_steps,
+)
+
+from slidenet.slide_encoders import LongNetViT
+
+RUNS = [
+    ({"pooling": "class_token"}, "plain"),
+    ({"pooling": "mean"}, "plain"),
+    ({"pooling": "mean"}, "double"),
+    ({"pooling": "class_token"}, "double"),
+    ({"pooling": "class_token"}, "checkpointed"),
+    ({"pooling": "mean"}, "ddp"),
+    ({"pooling": "class_token"}, "ddp"),
+]
+
+
+@pytest.mark.parametrize(("num_ranks", "data"), [(2, 1), (4, 1), (4, 2)])
+def test_two_steps_give_the_weights_of_one_rank(num_ranks, data):
+    found = run_ranks(train, num_ranks, data, RUNS)
+    for i, (settings, wrapper) in enumerate(RUNS):
+        model = Classifier(**settings)
+        model = model.double() if wrapper == "double" else model
+        wanted = two_steps(model, model, slice(None), lambda: None)
+        for weights in (part[i] for part in found):
+            assert list(weights) == list(wanted)  # checkpoints are those of one rank
+            for name, x in wanted.items():
+                torch.testing.assert_close(
+                    weights[name], x, atol=1e-5, rtol=0, msg=f"{name}, {settings}, {wrapper}"
+                )
+
+
+def test_outputs_are_those_of_one_rank():
+    parts = run_ranks(outputs, 3)
+    for found in parts:
+        for equal in (True, False):
+            features, grid_xy, mask, _ = slides(equal)
+            for pooling in ("class_token", "mean"):
+                model = Classifier(pooling=pooling).encoder.eval()
+                with torch.no_grad():
+                    wanted = {
+                        "final": model(features, grid_xy, mask),
+                        2: model(features, grid_xy, mask, state=2),
+                        "pooled": model.pooled_states(features, grid_xy, mask),
+                        "states": torch.stack(model.states(features, grid_xy, mask)),
+                    }
+                for key, x in wanted.items():
+                    y = found[equal, pooling, key]
+                    torch.testing.assert_close(y, x, atol=1e-5, rtol=1e-5)
+        features, grid_xy, _, _ = slides(equal=True)
+        with torch.no_grad():
+            wanted_chunk = Classifier().encoder.eval()(features, grid_xy)
+        torch.testing.assert_close(found["chunk"], wanted_chunk, atol=1e-5, rtol=1e-5)
+
+
+def test_chances_differ_per_token_and_agree_per_slide():
+    first, second = run_ranks(chances, 2)
+    assert first["dropped"].any()
+    assert not torch.equal(first["dropped"], second["dropped"])
+    assert not torch.equal(first["dropped"], first["dropped again"])
+    decided = [x for x in first["depth"] if x is not None]
+    assert first["depth"] == second["depth"]
+    forward, recomputed = decided[: len(decided) // 2], decided[len(decided) // 2 :]
+    assert forward == recomputed[::-1]
+    assert torch.equal(first["default generator"], second["default generator"])
+
+
+def test_refused_on_all_ranks_together():
+    parts = run_ranks(refusals, 3)
+    last = "sequence rank 2"
+    wanted = {
+        "mesh": ("mesh of 2 data x 2 sequence ranks for 3 ranks", "start 4 ranks"),
+        "mesh of none": ("0 sequence ranks", "at least 1"),
+        "too short": ("3 sequence ranks for 2 tokens", "at most 2 sequence ranks"),
+        "lengths": (last, "7", "9", "the same slide"),
+        "dtypes": (last, "float64", "float32", "precision"),
+        "batch": (last, "number of slides"),
+        "empty rank": (last, "holds no token", "fewer sequence ranks"),
+        "no encoder": ("Linear has no LongNet slide encoder", "'longnet' or 'gigapath'"),
+        "dense": ("'dense' attention", "dilated"),
+    }
+    for found in parts:
+        for name, words in wanted.items():
+            kind, text = found[name]
+            assert kind == "ParallelError", (name, text)
+            assert all(word in text for word in words), (name, text)
+        assert found["afterwards"] is None, "the ranks are out of step"
+    assert parts[2]["NaN"][0] == "EncoderError"
+    for found in parts[:2]:
+        assert "sequence rank 2 refused its chunk" in found["NaN"][1]
+
+
+def test_one_rank_needs_no_ranks():
+    model = LongNetViT(**SHAPE)
+    assert type(model) is LongNetViT
