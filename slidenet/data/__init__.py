@@ -1,18 +1,52 @@
-"""Floor 4: what models are fed with: tiles straight from the slide, and bags with their labels."""
+"""Floor 4: what models are fed with: tiles straight from the slide, and bags with their labels.
 
+`BagDataModule` lives in `slidenet.data.datamodule`: whoever only needs tiles starts without
+Lightning.
+"""
+
+from slidenet.data.bag_files import BagFiles, check_same_recipe, find_bag_files, open_bag_files
+from slidenet.data.bags import Bag, BagDataset, BagSource, TileReader
+from slidenet.data.collate import collate_bags
 from slidenet.data.encoding import encode_bag_targets, encode_targets
 from slidenet.data.label_values import labelled_rows
 from slidenet.data.labels import LabelTable, read_label_table
+from slidenet.data.sampling import BagBatchSampler, bag_loader
+from slidenet.data.split_record import Split, check_split
+from slidenet.data.splits import (
+    hold_out_validation,
+    make_folds,
+    make_split,
+    read_splits,
+    write_splits,
+)
 from slidenet.data.task_from_labels import make_task
 from slidenet.data.tile_batches import TileBatch, tile_batches
 
 __all__ = [
+    "Bag",
+    "BagBatchSampler",
+    "BagDataset",
+    "BagFiles",
+    "BagSource",
     "LabelTable",
+    "Split",
     "TileBatch",
+    "TileReader",
+    "bag_loader",
+    "check_same_recipe",
+    "check_split",
+    "collate_bags",
     "encode_bag_targets",
     "encode_targets",
+    "find_bag_files",
+    "hold_out_validation",
     "labelled_rows",
+    "make_folds",
+    "make_split",
     "make_task",
+    "open_bag_files",
     "read_label_table",
+    "read_splits",
     "tile_batches",
+    "write_splits",
 ]

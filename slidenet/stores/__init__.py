@@ -10,7 +10,7 @@ from slidenet.stores.embeddings import (
 )
 from slidenet.stores.feature_file import FeatureFile, read_features
 from slidenet.stores.features import FeatureWriter, disk_needed
-from slidenet.stores.identity import existing_output, recipe_of
+from slidenet.stores.identity import describe_difference, existing_output, recipe_of
 from slidenet.stores.manifest import read_manifest
 from slidenet.stores.slide_rows import SLIDE_COLUMNS, slide_rows
 from slidenet.stores.tiles import read_tile_set, write_tile_set
@@ -26,6 +26,7 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "atomic_path",
     "check_output_folder",
     "csv_lines",
+    "describe_difference",
     "disk_needed",
     "existing_output",
     "read_csv_table",

@@ -1,7 +1,6 @@
 """The features of one slide, whoever wrote them: one face for every layout."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
@@ -135,9 +134,9 @@ class BagFeatures:
         """What the files of one cohort must have in common."""
         return self.facts.recipe
 
-    @cached_property
+    @property
     def coords(self) -> npt.NDArray[np.int64]:
-        """int64 (N, 2), (x, y) of each tile's top-left corner in level-0 pixels.
+        """int64 (N, 2), (x, y) of each tile's top-left corner in level-0 pixels; read each time.
 
         Raises:
             StoreError: They do not fit the features, or are no level-0 pixels.
@@ -157,9 +156,9 @@ class BagFeatures:
             )
         return coords
 
-    @cached_property
+    @property
     def mask(self) -> npt.NDArray[np.bool_]:
-        """True = real tile: bool (N,), False where the tile's pixels could not be read."""
+        """True = real tile: bool (N,), False where it could not be read; read each time."""
         return self._source.read_mask()
 
     @property

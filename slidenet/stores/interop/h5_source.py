@@ -35,22 +35,16 @@ class H5Source:
 
     def read_features(self, where: Any) -> npt.NDArray[np.floating]:
         """Rows of the features, float16 or float32."""
-        dataset = self._dataset(self._features)
-        try:
-            read = dataset[(0, where)] if dataset.ndim == 3 else dataset[where]
-        except (OSError, RuntimeError) as error:
-            raise broken(self.path, error) from error
+        read = self.read_array(self._features, where)
         kept = read.dtype in (np.float16, np.float32)
         rows: npt.NDArray[np.floating] = read if kept else read.astype(np.float32)
         return rows
 
     def read_coords(self) -> npt.NDArray[np.int64]:
         """int64 (N, 2), level-0 px; microns become the nearest pixel."""
-        dataset = self._dataset("coords")
-        try:
-            coords = dataset[0] if dataset.ndim == 3 else dataset[:]
-        except (OSError, RuntimeError) as error:
-            raise broken(self.path, error) from error
+        coords = self.read_array("coords")
+        if coords.dtype == np.int64 and self._coords_unit == 1:
+            return coords
         if not np.isfinite(coords).all():
             raise StoreError(f"{self.path}: /coords holds NaN or infinite values")
         pixels: npt.NDArray[np.int64] = np.rint(
@@ -60,8 +54,20 @@ class H5Source:
 
     def read_mask(self) -> npt.NDArray[np.bool_]:
         """Every tile is real: these tools do not write a tile they could not read."""
-        shape = self._dataset(self._features).shape
-        return np.ones(shape[-2], dtype=np.bool_)
+        return np.ones(self._open()[self._features].shape[-2], dtype=np.bool_)
+
+    def read_array(self, name: str, where: Any = slice(None)) -> npt.NDArray[Any]:
+        """One dataset, or rows of it, without a first axis of one.
+
+        Raises:
+            StoreError: The file is gone or broken there.
+        """
+        dataset = self._open()[name]
+        try:
+            array: npt.NDArray[Any] = dataset[(0, where)] if dataset.ndim == 3 else dataset[where]
+        except (OSError, RuntimeError) as error:
+            raise broken(self.path, error) from error
+        return array
 
     def close(self) -> None:
         """Closes the handle; the next use opens it again."""
@@ -72,11 +78,11 @@ class H5Source:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_h5": None}
 
-    def _dataset(self, name: str) -> Any:
+    def _open(self) -> Any:
         # A handle inherited through fork shares its state with the parent: never used here.
         if self._h5 is None or self._owner != os.getpid():
             self._h5, self._owner = open_handle(self.path), os.getpid()
-        return self._h5[name]
+        return self._h5
 
 
 def check_arrays(h5: Any, path: Path, *, features: str) -> tuple[int, int]:

@@ -1,31 +1,23 @@
 """Our own features files, behind the face of the other layouts."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from slidenet.core.provenance import cohort_recipe
+from slidenet.stores import schema
 from slidenet.stores.feature_file import FeatureFile
 from slidenet.stores.interop.bag_features import BagFacts, BagFeatures
 from slidenet.stores.interop.geometry import Geometry, Given
+from slidenet.stores.interop.h5_source import H5Source
 
 
-class _OwnSource:
-    def __init__(self, file: FeatureFile) -> None:
-        self._file = file
-
-    def read_features(self, where: Any) -> npt.NDArray[np.floating]:
-        return self._file.features[where]
-
-    def read_coords(self) -> npt.NDArray[np.int64]:
-        return self._file.coords
+class _OwnSource(H5Source):
+    """Like the other h5 layouts, except that it knows which tiles could not be read."""
 
     def read_mask(self) -> npt.NDArray[np.bool_]:
-        return self._file.mask
-
-    def close(self) -> None:
-        self._file.close()
+        """True = real tile."""
+        real: npt.NDArray[np.bool_] = self.read_array(schema.STATUS) == schema.STATUS_OK
+        return real
 
 
 def read_slidenet(given: Given) -> BagFeatures:
@@ -50,4 +42,4 @@ def read_slidenet(given: Given) -> BagFeatures:
         recipe=cohort_recipe(file.recipe),
         fingerprint=file.fingerprint,
     )
-    return BagFeatures(facts, _OwnSource(file))
+    return BagFeatures(facts, _OwnSource(given.path, features=schema.FEATURES))

@@ -1,0 +1,175 @@
+"""The features files of a cohort: found by slide_id, opened, and fit to be trained on together."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from slidenet.core.errors import RecipeMismatchError, StoreError
+from slidenet.data.labels import LabelTable
+from slidenet.stores import describe_difference
+from slidenet.stores.interop import FEATURE_SUFFIXES, BagFeatures, open_bag_features
+
+_MAX_NAMED = 5
+_SUBFOLDERS = ("h5_files", "tile_embeddings", "tile_features/*")
+"""Where CLAM, slide2vec and slidenet put features inside their output folder."""
+
+
+@dataclass(frozen=True)
+class BagFiles:
+    """The features files of the slides of a table.
+
+    Attributes:
+        folder: Where they lie.
+        files: The opened file of each slide that has one, in order of the table.
+        missing: slide_ids of the table without a file.
+        unused: Files of the folder without a row in the table.
+    """
+
+    folder: Path
+    files: Mapping[str, BagFeatures]
+    missing: tuple[str, ...]
+    unused: tuple[Path, ...]
+
+    @property
+    def first(self) -> BagFeatures:
+        """The first file, to which the others are compared."""
+        return next(iter(self.files.values()))
+
+
+def find_bag_files(folder: str | os.PathLike[str]) -> dict[str, Path]:
+    """The features files of a folder by slide_id, which is the name without its suffix.
+
+    Args:
+        folder: Holds one file per slide, or is the output folder of slidenet, CLAM or slide2vec.
+
+    Returns:
+        Sorted by name. Of several files of one slide the h5 is taken.
+
+    Raises:
+        StoreError: No such folder, or none or several folders of features in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise StoreError(
+            f"{folder} is not a folder" if folder.exists() else f"{folder} does not exist",
+            expected="the folder of the features, one file per slide",
+        )
+    places = [folder] if _files_in(folder) else []
+    if not places:
+        places = [p for name in _SUBFOLDERS for p in sorted(folder.glob(name)) if _files_in(p)]
+    if len(places) != 1:
+        found = f"several folders of features: {', '.join(p.name for p in places)}"
+        raise StoreError(
+            f"{folder} holds {found if places else 'no features'}",
+            expected=f"files ending in {', '.join(FEATURE_SUFFIXES)}, one per slide",
+            remedy="give the folder that holds the files themselves",
+        )
+    return _files_in(places[0])
+
+
+def open_bag_files(
+    table: LabelTable,
+    folder: str | os.PathLike[str],
+    *,
+    slide_mpp: float | None = None,
+    tile_size_px: int | None = None,
+    target_mpp: float | None = None,
+    allow_missing: bool = False,
+) -> BagFiles:
+    """Opens the features file of every slide of a table; only headers are read.
+
+    Args:
+        table: The slides; their `mpp`, where given, is the slide_mpp of their file.
+        folder: See `find_bag_files`.
+        slide_mpp: For slides without `mpp`; see `open_bag_features`.
+        tile_size_px: See `open_bag_features`.
+        target_mpp: See `open_bag_features`.
+        allow_missing: Whether slides without a file are left out; refused otherwise.
+
+    Raises:
+        StoreError: A slide has no file, or a file cannot be read, is empty, or is of another slide
+            or with features of another length than the rest.
+        RecipeMismatchError: Two files were made in different ways; both are named.
+    """
+    paths = find_bag_files(folder)
+    missing = tuple(slide_id for slide_id in table.slide_ids if slide_id not in paths)
+    if missing and (not allow_missing or len(missing) == len(table)):
+        raise _missing_error(table, Path(folder), missing, paths)
+    files: dict[str, BagFeatures] = {}
+    for row in table.rows:
+        if row.slide_id in paths:
+            mpp = slide_mpp if row.mpp is None else row.mpp
+            files[row.slide_id] = _open(
+                paths[row.slide_id], row.slide_id, mpp, tile_size_px, target_mpp
+            )
+    check_same_recipe(files)
+    unused = tuple(path for slide_id, path in paths.items() if slide_id not in table.index)
+    return BagFiles(Path(folder), files, missing, unused)
+
+
+def check_same_recipe(files: Mapping[str, BagFeatures]) -> None:
+    """Refuses files that cannot be learned from together.
+
+    Raises:
+        StoreError: Features of another length than those of the first file.
+        RecipeMismatchError: Features made in another way than those of the first file.
+    """
+    first = next(iter(files.values()))
+    for file in files.values():
+        if file.feature_dim != first.feature_dim:
+            raise StoreError(
+                f"{first.path} holds features of length {first.feature_dim}, "
+                f"{file.path} of length {file.feature_dim}",
+                expected="one tile encoder for all slides",
+                remedy="make the features of one of them again",
+            )
+        if file.recipe != first.recipe:
+            difference = describe_difference(first.recipe, file.recipe)
+            raise RecipeMismatchError(
+                f"{first.path} and {file.path} were made in different ways ({difference})",
+                expected="one tile encoder, tile size and resolution for all slides",
+                remedy="make the features of one of them again, or train on one kind at a time",
+            )
+
+
+def _files_in(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for suffix in reversed(FEATURE_SUFFIXES):
+        paths = folder.glob(f"*{suffix}")
+        found |= {p.stem: p for p in paths if p.is_file() and not p.name.startswith(".")}
+    return dict(sorted(found.items()))
+
+
+def _open(
+    path: Path,
+    slide_id: str,
+    slide_mpp: float | None,
+    tile_size_px: int | None,
+    target_mpp: float | None,
+) -> BagFeatures:
+    file = open_bag_features(
+        path, slide_mpp=slide_mpp, tile_size_px=tile_size_px, target_mpp=target_mpp
+    )
+    if file.slide_id != slide_id:
+        raise StoreError(
+            f"{path} says that it is about slide {file.slide_id!r}",
+            expected=f"slide {slide_id!r}, by its name",
+            remedy="give the file its old name back, or make it again",
+        )
+    return file
+
+
+def _missing_error(
+    table: LabelTable, folder: Path, missing: tuple[str, ...], paths: Mapping[str, Path]
+) -> StoreError:
+    rows = ", ".join(str(table.lines[table.index[slide_id]]) for slide_id in missing[:_MAX_NAMED])
+    names = ", ".join(missing[:_MAX_NAMED])
+    more = f" and {len(missing) - _MAX_NAMED} more" if len(missing) > _MAX_NAMED else ""
+    return StoreError(
+        f"{folder} has no features of {len(missing)} of {len(table)} slides: {names}{more} "
+        f"({table.path}, column 'slide_id', rows {rows}{more})",
+        expected=f"files named by slide_id, as {next(iter(paths)) + '.h5'!r} is there",
+        remedy="make their features"
+        + (", or leave such slides out with allow_missing" if len(missing) < len(table) else ""),
+    )

@@ -1,0 +1,214 @@
+"""Bags: the tiles of one slide, or of all slides of one patient, read when asked for.
+
+L tiles, D feature length. The order of tiles is that of the files, whatever is drawn from them.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from slidenet.core.errors import ConfigError, StoreError
+from slidenet.data.lattice import side_by_side
+from slidenet.slide_encoders import grid_cells
+from slidenet.stores.interop import BagFeatures
+
+Draw = tuple[int, int]
+"""Index of a bag, and the number of the draw: what a sampler asks for."""
+
+
+@dataclass(frozen=True, eq=False)
+class BagSource:
+    """Where a bag comes from.
+
+    Attributes:
+        bag_id: slide_id, or patient_id where it holds all slides of a patient.
+        files: The features of its slides, in order.
+    """
+
+    bag_id: str
+    files: tuple[BagFeatures, ...]
+
+    @property
+    def slide_ids(self) -> tuple[str, ...]:
+        """Its slides."""
+        return tuple(file.slide_id for file in self.files)
+
+    @property
+    def num_tiles(self) -> int:
+        """Tiles of its files; unreadable ones, which a bag leaves out, are counted."""
+        return sum(file.num_tiles for file in self.files)
+
+
+@dataclass(frozen=True, eq=False)
+class Bag:
+    """One bag in memory; every tile is real.
+
+    Attributes:
+        bag_id: As in `BagSource`.
+        slide_ids: As in `BagSource`.
+        features: float32 (L, D).
+        coords: int64 (L, 2), level-0 pixels of the tile's slide.
+        grid_xy: int64 (L, 2), cells of 256 px at 0.5 mpp; slides of a bag lie side by side.
+        target: As `Task` says, for one bag; None where there are no labels.
+    """
+
+    bag_id: str
+    slide_ids: tuple[str, ...]
+    features: Tensor
+    coords: Tensor
+    grid_xy: Tensor
+    target: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class SlideTiles:
+    """The real tiles of one slide as arrays.
+
+    Attributes:
+        features: float16 or float32 (L, D), as stored.
+        coords: int64 (L, 2), level-0 pixels.
+        grid_xy: int64 (L, 2), cells of 256 px at 0.5 mpp.
+    """
+
+    features: npt.NDArray[np.floating]
+    coords: npt.NDArray[np.int64]
+    grid_xy: npt.NDArray[np.int64]
+
+
+@dataclass
+class TileReader:
+    """Reads the tiles of slides, and may keep them.
+
+    Attributes:
+        keep: Whether slides stay in memory once read, as stored (float16 in our own files). What
+            is kept is not copied to worker processes; each keeps its own.
+    """
+
+    keep: bool = False
+    _kept: dict[str, SlideTiles] = field(default_factory=dict, repr=False)
+
+    def read(self, file: BagFeatures) -> SlideTiles:
+        """The real tiles of one slide, in order.
+
+        Raises:
+            StoreError: The file is broken, holds NaN, or has no readable tile.
+        """
+        key = str(file.path)
+        if key not in self._kept:
+            tiles = _read_slide(file)
+            if not self.keep:
+                return tiles
+            self._kept[key] = tiles
+        return self._kept[key]
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"keep": self.keep, "_kept": {}}
+
+
+class BagDataset(Dataset[Bag]):
+    """Bags by index, read lazily; safe with any number of worker processes.
+
+    Args:
+        bags: Where the bags come from.
+        targets: int64 or float32, one row per bag (see `Task`); None where there are no labels.
+        max_tiles: Where a bag has more tiles, as many are drawn without replacement, in their
+            order; each draw of each bag draws others. For training only. None for all tiles.
+        seed: Decides which tiles are drawn.
+        reader: Reads the slides; one may serve several datasets.
+
+    Raises:
+        ConfigError: `max_tiles` is below one, or there are not as many targets as bags.
+    """
+
+    def __init__(
+        self,
+        bags: Sequence[BagSource],
+        targets: npt.NDArray[np.generic] | None = None,
+        *,
+        max_tiles: int | None = None,
+        seed: int = 0,
+        reader: TileReader | None = None,
+    ) -> None:
+        if max_tiles is not None and max_tiles < 1:
+            raise ConfigError(f"max_tiles is {max_tiles}", expected="at least 1, or none")
+        if targets is not None and len(targets) != len(bags):
+            raise ConfigError(f"{len(targets)} targets for {len(bags)} bags")
+        self.bags = tuple(bags)
+        self.targets = None if targets is None else torch.from_numpy(np.array(targets))
+        self.max_tiles = max_tiles
+        self.seed = seed
+        self.reader = reader if reader is not None else TileReader()
+
+    def __len__(self) -> int:
+        return len(self.bags)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Tiles of each bag when read, by the headers of its files: at most so many."""
+        limit = self.max_tiles
+        return tuple(b.num_tiles if limit is None else min(b.num_tiles, limit) for b in self.bags)
+
+    @overload
+    def __getitem__(self, index: int) -> Bag: ...
+
+    @overload
+    def __getitem__(self, index: Sequence[Draw]) -> list[Bag]: ...
+
+    def __getitem__(self, index: int | Sequence[Draw]) -> Bag | list[Bag]:
+        """One bag as its first draw gives it, or the draws a sampler asks for."""
+        if not isinstance(index, int):
+            return [self.read(*draw) for draw in index]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return self.read(index, 0)
+
+    def read(self, index: int, draw: int) -> Bag:
+        """One bag.
+
+        Args:
+            index: Which.
+            draw: Number of the draw, which decides the tiles where `max_tiles` limits them.
+
+        Raises:
+            StoreError: A file is broken, holds NaN or infinite values, or has no readable tile.
+            CoordinateError: The slides of the bag do not fit on the lattice side by side.
+        """
+        bag = self.bags[index]
+        slides = [self.reader.read(file) for file in bag.files]
+        features = np.concatenate([slide.features for slide in slides])
+        coords = np.concatenate([slide.coords for slide in slides])
+        grid_xy = side_by_side([slide.grid_xy for slide in slides], bag_id=bag.bag_id)
+        if self.max_tiles is not None and len(coords) > self.max_tiles:
+            rng = np.random.default_rng([self.seed, draw, zlib.crc32(bag.bag_id.encode())])
+            rows = np.sort(rng.choice(len(coords), self.max_tiles, replace=False))
+            features, coords, grid_xy = features[rows], coords[rows], grid_xy[rows]
+        return Bag(
+            bag_id=bag.bag_id,
+            slide_ids=bag.slide_ids,
+            features=torch.from_numpy(features.astype(np.float32)),
+            coords=torch.from_numpy(coords),
+            grid_xy=torch.from_numpy(grid_xy),
+            target=None if self.targets is None else self.targets[index],
+        )
+
+
+def _read_slide(file: BagFeatures) -> SlideTiles:
+    with file:
+        mask, coords, features = file.mask, file.coords, file.features[:]
+    if not mask.all():
+        coords, features = coords[mask], features[mask]
+    if not len(coords):
+        raise StoreError(
+            f"{file.path}: none of its {file.num_tiles} tiles could be read from the slide",
+            expected="at least one real tile",
+            remedy="leave the slide out",
+        )
+    grid_xy = grid_cells(coords, slide_mpp=file.slide_mpp, slide=file.slide_id)
+    return SlideTiles(features, coords, grid_xy)

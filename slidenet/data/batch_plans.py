@@ -1,0 +1,116 @@
+"""Which bags make a batch: by number, or by the tokens of the padded batch.
+
+Every bag is in exactly one batch. The number of batches is the same in every epoch and a multiple
+of the number of processes, so that none of them waits for a batch that never comes.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from slidenet.core.errors import ConfigError
+
+_NOISE = (0.2, 0.1, 0.05, 0.0)
+"""Shares by which lengths are jittered before bags of similar length are put together."""
+
+Batch = list[int]
+
+
+def plan_batches(
+    lengths: Sequence[int],
+    *,
+    batch_size: int = 1,
+    token_budget: int | None = None,
+    num_processes: int = 1,
+    rng: np.random.Generator | None = None,
+) -> list[Batch]:
+    """Puts bags into batches.
+
+    Args:
+        lengths: Tiles of each bag.
+        batch_size: Most bags of a batch. The bags are spread evenly, so a batch may hold fewer.
+        token_budget: Most tiles of a batch, padding counted (longest bag times number of bags);
+            `batch_size` is then not used. A bag longer than that is a batch of its own.
+        num_processes: The number of batches is a multiple of it. With fewer bags than batches
+            wanted so, some batches hold more than asked for.
+        rng: Shuffles bags and batches, bags of similar length together under a token budget. None
+            keeps the order.
+
+    Returns:
+        Positions in `lengths`, each exactly once.
+
+    Raises:
+        ConfigError: Fewer bags than processes, or a size below one.
+    """
+    _check(lengths, batch_size, token_budget, num_processes)
+    if token_budget is None:
+        order = np.arange(len(lengths)) if rng is None else rng.permutation(len(lengths))
+        wanted = _whole_rounds(-(-len(order) // batch_size), len(order), num_processes)
+        return [part.tolist() for part in np.array_split(order, wanted)]
+    costs = np.asarray(lengths)
+    if rng is None:
+        batches = _pack(np.arange(len(costs)), costs, token_budget)
+        return _resize(batches, costs, _whole_rounds(len(batches), len(costs), num_processes))
+    by_length = _pack(np.argsort(costs, kind="stable"), costs, token_budget)
+    wanted = _whole_rounds(len(by_length), len(costs), num_processes)
+    for noise in _NOISE:
+        order = rng.permutation(len(costs))
+        jittered = costs[order] * (1 + rng.uniform(-noise, noise, len(costs)))
+        batches = _pack(order[np.argsort(jittered, kind="stable")], costs, token_budget)
+        if len(batches) <= wanted:
+            break
+    batches = _resize(batches, costs, wanted)
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def _pack(order: npt.NDArray[np.int64], costs: npt.NDArray[np.int64], budget: int) -> list[Batch]:
+    batches: list[Batch] = []
+    longest = 0
+    for position in order.tolist():
+        longest = max(longest, int(costs[position]))
+        if batches and longest * (len(batches[-1]) + 1) <= budget:
+            batches[-1].append(position)
+        else:
+            batches.append([position])
+            longest = int(costs[position])
+    return batches
+
+
+def _whole_rounds(num_batches: int, num_bags: int, num_processes: int) -> int:
+    rounds = min(-(-num_batches // num_processes), num_bags // num_processes)
+    return rounds * num_processes
+
+
+def _resize(batches: list[Batch], costs: npt.NDArray[np.int64], wanted: int) -> list[Batch]:
+    """Halves the fullest batches, or joins the cheapest neighbours, until there are `wanted`."""
+    batches = list(batches)
+
+    def tokens(batch: Batch) -> int:
+        return int(costs[batch].max()) * len(batch)
+
+    while len(batches) < wanted:
+        fullest = max(
+            (i for i, b in enumerate(batches) if len(b) > 1), key=lambda i: tokens(batches[i])
+        )
+        batch = batches[fullest]
+        middle = len(batch) // 2
+        batches[fullest : fullest + 1] = [batch[:middle], batch[middle:]]
+    while len(batches) > wanted:
+        cheapest = min(range(len(batches) - 1), key=lambda i: tokens(batches[i] + batches[i + 1]))
+        batches[cheapest : cheapest + 2] = [batches[cheapest] + batches[cheapest + 1]]
+    return batches
+
+
+def _check(
+    lengths: Sequence[int], batch_size: int, token_budget: int | None, num_processes: int
+) -> None:
+    for name, value in (("batch_size", batch_size), ("token_budget", token_budget)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} is {value}", expected="at least 1")
+    if len(lengths) < num_processes:
+        raise ConfigError(
+            f"{len(lengths)} bags for {num_processes} processes",
+            expected="at least one bag for each process",
+            remedy="use fewer devices, or a larger part of the split",
+        )

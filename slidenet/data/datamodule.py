@@ -1,0 +1,312 @@
+"""Everything a classifier is trained on, from a table of labels and a folder of features."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from slidenet.core.errors import ConfigError, SplitError
+from slidenet.core.provenance import Recipe
+from slidenet.core.tasks import CLASSIFICATION, TaskKind
+from slidenet.data.bag_files import BagFiles, open_bag_files
+from slidenet.data.bags import BagDataset, BagSource, TileReader
+from slidenet.data.class_balance import balanced_weights, check_part_classes
+from slidenet.data.encoding import Targets, encode_bag_targets, encode_targets
+from slidenet.data.label_values import labelled_rows
+from slidenet.data.labels import LabelTable, read_label_table
+from slidenet.data.sampling import BagBatchSampler, bag_loader
+from slidenet.data.split_record import PARTS, Split, check_split
+from slidenet.data.splits import make_split, read_splits
+from slidenet.data.task_from_labels import make_task
+from slidenet.mil import BagBatch
+from slidenet.stores.interop import BagFeatures
+
+Part = Literal["train", "val", "test"]
+
+
+class BagDataModule(LightningDataModule):
+    """Bags with labels, split into train, val and test, as `BagBatch`es.
+
+    Made from the table and the headers of the files alone; whatever is wrong with them is raised
+    here. NaN in features is found when a bag is first read.
+
+    Args:
+        labels: Table of labels: CSV with a column slide_id (or slide_path), optionally patient_id
+            and mpp, and the columns of labels. The manifest slides.csv will do.
+        features: Folder of the features, one file per slide named by slide_id, written by slidenet,
+            CLAM, TRIDENT, STAMP or slide2vec.
+        task: What is predicted.
+        label_columns: Columns of the labels: one; one per label for "multilabel"; time and event
+            for "cox" and "discrete_time".
+        class_names: Classes in order, for "binary" the negative one first; found in the table and
+            sorted where not given.
+        time_edges: Upper edges of the bins of "discrete_time"; quantiles of the times of events in
+            the training part where not given.
+        num_time_bins: Number of those quantiles.
+        bag: What is one bag: a slide, or all slides of a patient side by side.
+        batch_size: Bags per batch.
+        token_budget: Tiles per batch, padding counted; batch_size is not used where it is given.
+        max_tiles: In training, as many tiles are drawn from larger bags, others every epoch.
+        sampling: "natural" draws every training bag once per epoch; "balanced" draws as many of
+            each class.
+        class_weights: "balanced" weighs classes by the inverse of their number in training.
+        split_file: Splits to use: written by slidenet or CLAM, one file or a folder of them.
+        fold: Which of the splits of split_file.
+        val_fraction: Share of patients for val, where there is no split_file.
+        test_fraction: Share of patients for test, where there is no split_file.
+        seed: Decides the split, the order of bags and the tiles drawn.
+        num_workers: Processes that read bags ahead; 0 reads in the main process.
+        cache: Whether features stay in memory once read. Best with num_workers 0.
+        drop_unlabelled: Whether slides without a label are left out; refused otherwise.
+        allow_missing: Whether slides without a features file are left out; refused otherwise.
+        slide_mpp: Microns per level-0 pixel of slides without mpp in the table, for files that do
+            not say it.
+        tile_size_px: Side of a tile at target_mpp, for files that do not say it.
+        target_mpp: Microns per pixel of the tiles, for files that do not say it.
+
+    Attributes:
+        label_table: Slides with a label and a file.
+        task_record: The task, as models, metrics and checkpoints take it.
+        bag_files: The opened features file of each slide.
+        missing_files: slide_ids of the table that have none.
+        unused_files: Files of the folder that the table does not name.
+        dropped_slides: slide_ids left out because they have no label.
+        feature_dim: Length of a feature vector.
+        features_recipe: What the files have in common.
+        split: Which slides are in which part.
+        class_weights_tensor: float32 (C,), or None.
+
+    Raises:
+        LabelError: The table, or a label in it, does not fit the task.
+        StoreError: A features file is missing, broken, empty, or does not fit the rest.
+        SplitError: The split leaks, or a part lacks a class.
+        ConfigError: A setting is out of range or contradicts another.
+    """
+
+    def __init__(
+        self,
+        labels: Path,
+        features: Path,
+        task: TaskKind = "binary",
+        label_columns: Sequence[str] = ("label",),
+        class_names: Sequence[str] | None = None,
+        time_edges: Sequence[float] | None = None,
+        num_time_bins: int = 4,
+        bag: Literal["slide", "patient"] = "slide",
+        batch_size: int = 1,
+        token_budget: int | None = None,
+        max_tiles: int | None = None,
+        sampling: Literal["natural", "balanced"] = "natural",
+        class_weights: Literal["none", "balanced"] = "none",
+        split_file: Path | None = None,
+        fold: int = 0,
+        val_fraction: float = 0.2,
+        test_fraction: float = 0.2,
+        seed: int = 0,
+        num_workers: int = 0,
+        cache: bool = False,
+        drop_unlabelled: bool = False,
+        allow_missing: bool = False,
+        slide_mpp: float | None = None,
+        tile_size_px: int | None = None,
+        target_mpp: float | None = None,
+    ) -> None:
+        super().__init__()
+        self._bag = bag
+        self._batch_size = batch_size
+        self._token_budget = token_budget
+        self._max_tiles = max_tiles
+        self._balanced_sampling = sampling == "balanced"
+        self._balanced_weights = class_weights == "balanced"
+        self._seed = seed
+        self._num_workers = num_workers
+        self._time_edges = time_edges
+        self._num_time_bins = num_time_bins
+        self._reader = TileReader(keep=cache)
+        _check_settings(
+            task,
+            balanced_sampling=self._balanced_sampling,
+            balanced_weights=self._balanced_weights,
+            batch_size=batch_size,
+            token_budget=token_budget,
+            max_tiles=max_tiles,
+        )
+
+        table = read_label_table(labels)
+        # Every label is checked here; the edges of time bins are chosen again by the training part.
+        self.task_record = make_task(
+            table, task, label_columns, class_names, time_edges, num_time_bins
+        )
+        if drop_unlabelled:
+            names = self.task_record.class_names
+            labelled = labelled_rows(table, task, label_columns, class_names=names)
+        else:
+            encode_targets(self.task_record, table, table.slide_ids)
+            labelled = table
+        self.dropped_slides = tuple(s for s in table.slide_ids if s not in labelled.index)
+        found = open_bag_files(
+            labelled,
+            features,
+            slide_mpp=slide_mpp,
+            tile_size_px=tile_size_px,
+            target_mpp=target_mpp,
+            allow_missing=allow_missing,
+        )
+        self._keep_files(found, table)
+        self.label_table = labelled.select(found.files)
+        if split_file is None:
+            split = make_split(
+                self.label_table,
+                self.task_record,
+                val_fraction=val_fraction,
+                test_fraction=test_fraction,
+                seed=seed,
+            )
+        else:
+            split = _split_of_file(split_file, fold, table)
+        self._all_rows = table
+        self._use_split(split)
+
+    def with_split(self, split: Split) -> "BagDataModule":
+        """The same bags, split otherwise; files stay open and cached.
+
+        The edges of time bins that were not given are chosen again by the training part.
+
+        Args:
+            split: slide_ids of each part; those left out for want of a label or file may be in it.
+
+        Raises:
+            SplitError: The split leaks, names an unknown slide, or a part lacks a class.
+        """
+        other = copy.copy(self)
+        other.trainer = None
+        other._use_split(split)
+        return other
+
+    def bags(self, part: Part | None = None) -> tuple[BagSource, ...]:
+        """Where the bags of a part (of all parts and none: every bag) come from, in table order."""
+        chosen = set(self.label_table.slide_ids if part is None else self.split.part(part))
+        members: dict[str, list[BagFeatures]] = {}
+        for row in self.label_table.rows:
+            if row.slide_id in chosen:
+                patient = self.label_table.patient_of(row.slide_id)
+                bag_id = patient if self._bag == "patient" else row.slide_id
+                members.setdefault(bag_id, []).append(self.bag_files[row.slide_id])
+        return tuple(BagSource(bag_id, tuple(files)) for bag_id, files in members.items())
+
+    def targets(self, part: Part | None = None) -> Targets:
+        """The targets of `bags(part)`, in the shapes `Task` fixes."""
+        slides = [bag.slide_ids for bag in self.bags(part)]
+        return encode_bag_targets(self.task_record, self.label_table, slides)
+
+    def dataset(self, part: Part | None = None) -> BagDataset:
+        """The bags of a part with their targets; tiles are drawn (`max_tiles`) in train only."""
+        return BagDataset(
+            self.bags(part),
+            self.targets(part),
+            max_tiles=self._max_tiles if part == "train" else None,
+            seed=self._seed,
+            reader=self._reader,
+        )
+
+    def train_dataloader(self) -> DataLoader[BagBatch]:
+        """Training bags, in another order every epoch."""
+        return self._loader("train")
+
+    def val_dataloader(self) -> DataLoader[BagBatch] | list[DataLoader[BagBatch]]:
+        """Val bags in order; an empty list, which Lightning skips, where there are none."""
+        return self._loader("val") if self.split.val else []
+
+    def test_dataloader(self) -> DataLoader[BagBatch] | list[DataLoader[BagBatch]]:
+        """Test bags in order; an empty list where there are none."""
+        return self._loader("test") if self.split.test else []
+
+    def predict_dataloader(self) -> DataLoader[BagBatch]:
+        """Every bag of the table, whatever its part, in order."""
+        return self._loader(None)
+
+    def _loader(self, part: Part | None) -> DataLoader[BagBatch]:
+        dataset, training = self.dataset(part), part == "train"
+        balanced = training and self._balanced_sampling
+        classes = self.targets(part).astype(np.int64) if balanced else None
+        processes = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
+        sampler = BagBatchSampler(
+            dataset,
+            batch_size=self._batch_size,
+            token_budget=self._token_budget,
+            shuffle=training,
+            classes=classes,
+            seed=self._seed,
+            **(processes or {}),
+        )
+        return bag_loader(dataset, sampler, num_workers=self._num_workers)
+
+    def _keep_files(self, found: BagFiles, table: LabelTable) -> None:
+        self.bag_files: Mapping[str, BagFeatures] = found.files
+        self.missing_files = found.missing
+        self.unused_files = tuple(p for p in found.unused if p.stem not in table.index)
+        self.feature_dim = found.first.feature_dim
+        self.features_recipe: Recipe = found.first.recipe
+
+    def _use_split(self, split: Split) -> None:
+        check_split(split, self._all_rows)
+        kept = {p: tuple(s for s in split.part(p) if s in self.label_table.index) for p in PARTS}
+        if not kept["train"]:
+            raise SplitError(
+                f"none of the {len(split.train)} slides to train on has a label and features",
+                expected="at least one",
+            )
+        self.split = Split(**kept)
+        if self.task_record.kind == "discrete_time" and not self._time_edges:
+            self.task_record = make_task(
+                self.label_table,
+                "discrete_time",
+                self.task_record.label_columns,
+                num_time_bins=self._num_time_bins,
+                training_ids=self.split.train,
+            )
+        for part in ("train", "val", "test"):
+            if self.split.part(part):
+                check_part_classes(self.task_record, self.targets(part), part)
+        self.class_weights_tensor: Tensor | None = None
+        if self._balanced_weights:
+            self.class_weights_tensor = balanced_weights(self.task_record, self.targets("train"))
+
+
+def _split_of_file(path: Path, fold: int, table: LabelTable) -> Split:
+    splits = read_splits(path, table)
+    if not 0 <= fold < len(splits):
+        raise SplitError(
+            f"fold {fold} of {path}, which holds {len(splits)}",
+            expected=f"0 to {len(splits) - 1}",
+        )
+    return splits[fold]
+
+
+def _check_settings(
+    task: TaskKind,
+    *,
+    balanced_sampling: bool,
+    balanced_weights: bool,
+    **at_least_one: int | None,
+) -> None:
+    for name, value in at_least_one.items():
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} is {value}", expected="at least 1")
+    if balanced_sampling and task not in ("binary", "multiclass", "ordinal"):
+        raise ConfigError(
+            f"sampling 'balanced' for a {task} task",
+            expected="a task with one class per bag",
+            remedy="use sampling 'natural'",
+        )
+    if balanced_weights and task not in CLASSIFICATION:
+        raise ConfigError(
+            f"class_weights 'balanced' for a {task} task",
+            expected="a task of classes",
+            remedy="use class_weights 'none'",
+        )
