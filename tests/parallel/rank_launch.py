@@ -20,25 +20,34 @@ def run_ranks(
     *args: Any,
     may_fail: bool = False,
     timeout_s: int = TIMEOUT_S,
+    rank_timeout_s: int = 30,
 ) -> list[Any]:
     """What `function(rank, num_ranks, *args)` returns on each rank.
 
-    With `may_fail`, a rank that raised gives its exception, and one that died gives None.
+    With `may_fail`, a rank that raised gives its exception, and one that died gives None; then
+    ranks are not waited for once all but one have ended. A rank waits `rank_timeout_s` for others.
     """
     # The server imports torch once; every rank is a fork of it.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch.distributed.tensor", "slidenet.parallel"])
     with tempfile.TemporaryDirectory() as folder:
         processes = [
-            context.Process(target=_rank, args=(folder, function, rank, num_ranks, timeout_s, args))
+            context.Process(
+                target=_rank,
+                args=(folder, function, rank, num_ranks, rank_timeout_s, may_fail, args),
+            )
             for rank in range(num_ranks)
         ]
         for process in processes:
             process.start()
         deadline = time.monotonic() + timeout_s
-        for process in processes:
+        for process in processes[: num_ranks - may_fail]:
             process.join(max(deadline - time.monotonic(), 0.1))
-        late = [rank for rank, process in enumerate(processes) if process.is_alive()]
+        late = [
+            rank
+            for rank, process in enumerate(processes[: num_ranks - may_fail])
+            if process.is_alive()
+        ]
         for process in processes:
             process.kill()
         assert not late, f"ranks {late} still ran after {timeout_s} s"
@@ -46,7 +55,13 @@ def run_ranks(
 
 
 def _rank(
-    folder: str, function: Callable[..., Any], rank: int, num_ranks: int, timeout_s: int, args: Any
+    folder: str,
+    function: Callable[..., Any],
+    rank: int,
+    num_ranks: int,
+    wait_s: int,
+    may_fail: bool,
+    args: Any,
 ) -> None:
     from datetime import timedelta
 
@@ -59,7 +74,7 @@ def _rank(
         init_method=f"file://{folder}/meet",
         rank=rank,
         world_size=num_ranks,
-        timeout=timedelta(seconds=min(timeout_s, 30)),
+        timeout=timedelta(seconds=wait_s),
     )
     try:
         result = (True, function(rank, num_ranks, *args))
@@ -71,7 +86,8 @@ def _rank(
     sys.stdout.flush()
     if not result[0]:
         os._exit(1)  # do not wait for the others
-    dist.barrier()
+    if not may_fail:
+        dist.barrier()
     dist.destroy_process_group()
 
 
