@@ -27,14 +27,22 @@ class EpochSeeding(Callback):
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
+        self._first = True
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Seeds what workers that start before the first epoch draw from."""
-        self._seed(trainer, trainer.current_epoch, 0)
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remembers that the next epoch is the first of this process."""
+        self._first = True
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seeds the order of the epoch's bags."""
         self._seed(trainer, trainer.current_epoch, 0)
+        if self._first:
+            # Lightning begins to iterate before it knows which epoch it resumes, and only begins
+            # again for later epochs. Workers would already hold the wrong epoch's bags.
+            fetcher = trainer.fit_loop._data_fetcher
+            assert fetcher is not None
+            iter(fetcher)
+        self._first = False
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int

@@ -1,0 +1,166 @@
+"""Same seed, same weights, interrupted or not; best checkpoint, curve and early stopping."""
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EarlyStopping
+
+from slidenet.core.errors import ConfigError
+from slidenet.training import (
+    SlideClassifier,
+    default_callbacks,
+    default_monitor,
+    metric_names,
+    monitor_mode,
+    seed_run,
+)
+from slidenet.training.callbacks import MonitorGuard
+
+NETWORK = {
+    "network": "abmil",
+    "network_settings": {"dropout": 0.5, "hidden_dim": 8, "attention_dim": 4},
+}
+
+
+class Killed(Exception):
+    pass
+
+
+class KillIn(Callback):
+    """Dies in the middle of an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.current_epoch == self.epoch and batch_idx == 1:
+            raise Killed
+
+
+def fit(cohort, make_trainer, folder, *, seed=3, epochs=4, kill=None, ckpt=None, workers=0):
+    loader, tasks = cohort
+    task = tasks["binary"]
+    seed_run(seed)
+    module = SlideClassifier(task, 6, learning_rate=3e-3, **NETWORK)
+    callbacks = default_callbacks(task, folder, seed=seed, patience=50, progress=False)
+    if kill is not None:
+        callbacks.append(KillIn(kill))
+    trainer = make_trainer(max_epochs=epochs, callbacks=callbacks, enable_checkpointing=True)
+    data = loader(task, shuffle=True, num_workers=workers), loader(task, n=11, seed=1)
+    if kill is None:
+        trainer.fit(module, *data, ckpt_path=ckpt)
+    else:
+        with pytest.raises(Killed):
+            trainer.fit(module, *data)
+    return module, trainer
+
+
+def equal(a, b):
+    assert a.keys() == b.keys()
+    return all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_same_seed_same_weights_on_the_cpu(cohort, quiet_trainer, tmp_path):
+    first, _ = fit(cohort, quiet_trainer, tmp_path / "a", epochs=2)
+    torch.rand(17)  # whatever ran before
+    again, _ = fit(cohort, quiet_trainer, tmp_path / "b", epochs=2)
+    other, _ = fit(cohort, quiet_trainer, tmp_path / "c", epochs=2, seed=4)
+    assert equal(first.state_dict(), again.state_dict())
+    assert not equal(first.state_dict(), other.state_dict())
+    saved = [
+        torch.load(tmp_path / name / "best.ckpt", weights_only=True)["state_dict"] for name in "ab"
+    ]
+    assert equal(*saved)
+    curves = [(tmp_path / name / "learning_curve.png").read_bytes() for name in "ab"]
+    assert curves[0] == curves[1]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("killed_in", [1, 3])
+def test_a_killed_fit_resumes_to_the_same_weights(
+    cohort, quiet_trainer, tmp_path, killed_in, workers
+):
+    whole, trainer = fit(cohort, quiet_trainer, tmp_path / "whole", workers=workers)
+    fit(cohort, quiet_trainer, tmp_path / "cut", kill=killed_in, workers=workers)
+    last = tmp_path / "cut" / "last.ckpt"
+    resumed, again = fit(cohort, quiet_trainer, tmp_path / "cut", ckpt=last, workers=workers)
+    assert equal(resumed.state_dict(), whole.state_dict())
+    assert again.callback_metrics == trainer.callback_metrics
+    best = [
+        torch.load(tmp_path / name / "best.ckpt", weights_only=True)["state_dict"]
+        for name in ("whole", "cut")
+    ]
+    assert equal(*best)
+    curves = [(tmp_path / n / "learning_curve.png").read_bytes() for n in ("whole", "cut")]
+    assert curves[0] == curves[1]
+
+
+def test_best_checkpoint_is_the_best_epoch(cohort, quiet_trainer, tmp_path):
+    _, trainer = fit(cohort, quiet_trainer, tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "best.ckpt",
+        "last.ckpt",
+        "learning_curve.png",
+    ]
+    curve = next(c for c in trainer.callbacks if type(c).__name__ == "LearningCurve")
+    losses = [epoch["val_loss"] for epoch in curve.epochs]
+    assert len(losses) == 4
+    assert {"epoch", "train_loss", "val_loss", "val_auroc"} <= set(curve.epochs[0])
+    best = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    assert best["epoch"] == losses.index(min(losses))
+    assert float(trainer.checkpoint_callback.best_model_score) == min(losses)
+
+
+def test_monitored_values_that_are_no_numbers_end_the_fit(cohort, quiet_trainer, tmp_path):
+    loader, tasks = cohort
+    task = tasks["multiclass"]
+    module = SlideClassifier(task, 6, "mean")
+    validation = loader(task, n=24)
+    validation.dataset.target[:] = 1
+    trainer = quiet_trainer(callbacks=[MonitorGuard("val_auroc")])
+    with pytest.raises(ConfigError, match=r"val_auroc is nan in epoch 0.*every class"):
+        trainer.fit(module, loader(task), validation)
+    module = SlideClassifier(task, 6, "mean")
+    with torch.no_grad():
+        next(module.network.parameters()).fill_(float("nan"))
+    trainer = quiet_trainer(callbacks=[MonitorGuard("val_auroc")])
+    with pytest.raises(ConfigError, match="lower the learning rate"):
+        trainer.fit(module, loader(task), validation)
+
+
+def test_early_stopping_by_patience(cohort, quiet_trainer, tmp_path):
+    _, tasks = cohort
+    found = default_callbacks(tasks["cox"], tmp_path, seed=0, monitor="val_loss", patience=7)
+    stopping = next(c for c in found if isinstance(c, EarlyStopping))
+    assert (stopping.monitor, stopping.mode, stopping.patience) == ("val_loss", "min", 7)
+    found = default_callbacks(tasks["cox"], tmp_path, seed=0, patience=None)
+    assert not any(isinstance(c, EarlyStopping) for c in found)
+
+
+def test_monitor_of_every_task(task):
+    name = default_monitor(task)
+    assert name == ("val_c_index" if task.kind == "cox" else "val_loss")
+    assert monitor_mode(task, name) == ("max" if task.kind == "cox" else "min")
+    lower = {"brier", "ece", "mae", "integrated_brier"}
+    for metric in metric_names(task):
+        assert monitor_mode(task, f"val_{metric}") == ("min" if metric in lower else "max")
+    for wrong in ("val_speed", "auroc", "loss"):
+        with pytest.raises(ConfigError, match=f"monitor '{wrong}'"):
+            monitor_mode(task, wrong)
+
+
+def test_progress_is_one_bar_on_a_terminal_and_nothing_elsewhere(
+    cohort, quiet_trainer, tmp_path, monkeypatch, capsys
+):
+    loader, tasks = cohort
+    for terminal in (False, True):
+        monkeypatch.setattr("sys.stderr.isatty", lambda shown=terminal: shown, raising=False)
+        callbacks = default_callbacks(tasks["binary"], tmp_path, seed=0)
+        trainer = quiet_trainer(
+            callbacks=callbacks, enable_progress_bar=True, enable_checkpointing=True
+        )
+        module = SlideClassifier(tasks["binary"], 6, "mean")
+        trainer.fit(module, loader(tasks["binary"]), loader(tasks["binary"]))
+        shown = capsys.readouterr().err
+        assert ("train_loss=" in shown and "val_loss=" in shown) == terminal
+        assert (shown == "") == (not terminal)
