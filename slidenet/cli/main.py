@@ -14,11 +14,14 @@ class Verb:
         function: `module:name`, imported only when the verb is called.
         summary: One line for the overview.
         positional: The parameter given without a flag, if any.
+        own_flags: Whether `function` takes the arguments as typed and returns the exit code: its
+            flags are those of several classes.
     """
 
     function: str
     summary: str
     positional: str | None = None
+    own_flags: bool = False
 
 
 VERBS = {
@@ -28,6 +31,15 @@ VERBS = {
     ),
     "embed-tiles": Verb("slidenet.pipelines.embed_tiles:embed_tiles", "tiles to features"),
     "embed-slides": Verb("slidenet.pipelines.embed_slides:embed_slides", "features to one vector"),
+    "audit": Verb("slidenet.pipelines.audit:audit", "look for leaks and shortcuts before training"),
+    "train": Verb(
+        "slidenet.cli.training:train_command", "features to a slide classifier", own_flags=True
+    ),
+    "crossval": Verb(
+        "slidenet.cli.training:crossval_command", "train and test one by fold", own_flags=True
+    ),
+    "evaluate": Verb("slidenet.pipelines.evaluate:evaluate", "predictions to tables and curves"),
+    "predict": Verb("slidenet.pipelines.predict:predict", "apply a trained model to new slides"),
     "info": Verb(
         "slidenet.pipelines.info:info", "what a slide is, and what it would cost", "slide"
     ),

@@ -37,13 +37,25 @@ def call_verb(name: str, verb: Verb, arguments: Sequence[str]) -> int:
         The exit code: the verb's own, or 2 when it was refused with an error for the user.
     """
     module, _, function_name = verb.function.partition(":")
-    function: Callable[..., Result] = getattr(import_module(module), function_name)
+    function: Callable[..., Any] = getattr(import_module(module), function_name)
+    if verb.own_flags:
+        exit_code: int = function(arguments)
+        return exit_code
     parser = build_parser(name, verb, function)
     try:
         result = function(**parse_arguments(parser, function, arguments))
     except SlidenetError as error:
         print(f"slidenet {name}: error: {error}", file=sys.stderr)
         return 2
+    return print_result(result)
+
+
+def print_result(result: Result) -> int:
+    """Prints what a verb returned.
+
+    Returns:
+        Its exit code.
+    """
     try:
         print(result.table(), flush=True)
     except BrokenPipeError:  # the reader (head, a pager) had seen enough
@@ -91,7 +103,7 @@ def parse_arguments(
     parser: FlagParser, function: Callable[..., Any], arguments: Sequence[str]
 ) -> dict[str, Any]:
     """The keyword arguments for `function`, from flags and `--config`."""
-    values = parser.parse_args(_normalise(arguments, _boolean_flags(function))).as_dict()
+    values = parser.parse_args(underscored(arguments, _boolean_flags(function))).as_dict()
     call = {key: values[key] for key in inspect.signature(function).parameters if key in values}
     for parameter, settings in settings_parameters(function).items():
         call[parameter] = settings(**{f.name: values.get(f.name) for f in fields(settings)})
@@ -113,8 +125,13 @@ def _boolean_flags(function: Callable[..., Any]) -> set[str]:
     return found
 
 
-def _normalise(arguments: Sequence[str], boolean: set[str]) -> list[str]:
-    """`--target-mpp` to `--target_mpp`, `--icc` to `--icc=true`, `--no-icc` to `--icc=false`."""
+def underscored(arguments: Sequence[str], boolean: set[str]) -> list[str]:
+    """`--target-mpp` to `--target_mpp`, `--icc` to `--icc=true`, `--no-icc` to `--icc=false`.
+
+    Args:
+        arguments: As typed.
+        boolean: Names of flags that need no value.
+    """
     result: list[str] = []
     for position, argument in enumerate(arguments):
         if not argument.startswith("--"):
@@ -136,14 +153,14 @@ def _plain_words(message: str) -> str:
     """A message of jsonargparse on one line, in the words of the command line."""
     if message.startswith("Unexpected config"):  # goes on with the whole file
         return "the file given as --config is not YAML of the form `flag: value`"
-    flag = re.match(r'Parser key "(\w+)":', message)
+    flag = re.match(r'Parser key "([\w.]+)":', message)
     value = re.search(r"(?:Got value|Given value): (.*)", message)
     kinds = dict.fromkeys(re.findall(r"Expected an? (.+?)(?:\.(?: |$)|$)", message, re.MULTILINE))
     if not (flag and value and kinds):
-        text = re.sub(r'Parser key "(\w+)"', r"--\1", " ".join(message.split()))
+        text = re.sub(r'Parser key "([\w.]+)"', r"--\1", " ".join(message.split()))
         missing = re.fullmatch(r"(the following arguments are required: )(.*)", text)
         if missing:
-            text = missing[1] + re.sub(r"(\w+)", r"--\1", missing[2])
+            text = missing[1] + re.sub(r"([\w.]+)", r"--\1", missing[2])
         return _dash_flags(text).rstrip(".")
     expected = " or ".join(_KIND_WORDS.get(kind, kind) for kind in kinds)
     expected = re.sub(r"typing\.Literal\[(.*?)\]", lambda m: m[1].replace("'", ""), expected)
@@ -160,4 +177,4 @@ _KIND_WORDS = {
 
 
 def _dash_flags(text: str) -> str:
-    return re.sub(r"--[a-z][a-z0-9_]*", lambda match: match.group().replace("_", "-"), text)
+    return re.sub(r"--[a-z][a-z0-9_.]*", lambda match: match.group().replace("_", "-"), text)

@@ -1,6 +1,7 @@
 """Everything a classifier is trained on, from a table of labels and a folder of features."""
 
 import copy
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -80,6 +81,7 @@ class BagDataModule(LightningDataModule):
         features_recipe: What the files have in common.
         split: Which slides are in which part.
         class_weights_tensor: float32 (C,), or None.
+        given: What was given of slide_mpp, tile_size_px and target_mpp.
 
     Raises:
         LabelError: The table, or a label in it, does not fit the task.
@@ -128,6 +130,8 @@ class BagDataModule(LightningDataModule):
         self._time_edges = time_edges
         self._num_time_bins = num_time_bins
         self._reader = TileReader(keep=cache)
+        known = {"slide_mpp": slide_mpp, "tile_size_px": tile_size_px, "target_mpp": target_mpp}
+        self.given = {name: float(value) for name, value in known.items() if value is not None}
         _check_settings(
             task,
             balanced_sampling=self._balanced_sampling,
@@ -229,6 +233,39 @@ class BagDataModule(LightningDataModule):
     def predict_dataloader(self) -> DataLoader[BagBatch]:
         """Every bag of the table, whatever its part, in order."""
         return self._loader(None)
+
+    def whole_dataloader(self, part: Part | None) -> DataLoader[BagBatch]:
+        """Bags of a part (None: every bag) once each, with all tiles and no labels, to predict."""
+        dataset = BagDataset(self.bags(part), reader=self._reader)
+        sampler = BagBatchSampler(
+            dataset, batch_size=self._batch_size, token_budget=self._token_budget
+        )
+        return bag_loader(dataset, sampler, num_workers=self._num_workers)
+
+    def identity(self) -> Recipe:
+        """What of the data decides what a model learns: labels, files, split, batches."""
+        digest = hashlib.sha256()
+        for bag, target in zip(self.bags(), self.targets(), strict=True):
+            files = [(f.slide_id, f.fingerprint, f.num_tiles) for f in bag.files]
+            digest.update(repr((bag.bag_id, files, target.tolist())).encode())
+        digest.update(repr(self.split).encode())
+        return {
+            "task": self.task_record.identity(),
+            "features": self.features_recipe,
+            "bags_and_split": digest.hexdigest()[:16],
+            "bag": self._bag,
+            "batch_size": self._batch_size if self._token_budget is None else None,
+            "token_budget": self._token_budget,
+            "max_tiles": self._max_tiles,
+            "balanced_sampling": self._balanced_sampling,
+            "balanced_weights": self._balanced_weights,
+            "seed": self._seed,
+        }
+
+    @property
+    def given_time_edges(self) -> bool:
+        """Whether the bins of "discrete_time" were given, not chosen by the training part."""
+        return bool(self._time_edges)
 
     def _loader(self, part: Part | None) -> DataLoader[BagBatch]:
         dataset, training = self.dataset(part), part == "train"

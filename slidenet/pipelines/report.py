@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from slidenet.core.provenance import software_version
+from slidenet.core.records import SlideRow
 from slidenet.stores.atomic import atomic_path
 
 Status = Literal["done", "already done", "failed"]
@@ -66,6 +67,11 @@ class RunReport:
     def exit_code(self) -> int:
         """1 when a slide failed, else 0."""
         return int(bool(self.failed))
+
+    def without_failed(self, rows: Sequence[SlideRow]) -> list[SlideRow]:
+        """The rows of slides that did not fail."""
+        failed = {outcome.slide_id for outcome in self.failed}
+        return [row for row in rows if row.slide_id not in failed]
 
     def table(self) -> str:
         """The status table printed at the end of a verb."""

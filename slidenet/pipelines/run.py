@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from slidenet.core.records import SlideRow
 from slidenet.pipelines.embed_slides import check_feature_dim, embed_slides_rows, load_recipe
 from slidenet.pipelines.embed_tiles import embed_tiles_rows, load_encoder
 from slidenet.pipelines.preprocess import TilingPlan, preprocess_rows
@@ -70,9 +69,9 @@ def run(
     encoder = load_encoder(embed_tiles)
     check_feature_dim(slide_encoder, encoder.feature_dim, encoder.spec.name)
     stages = [preprocess_rows(rows, out, preprocess, overwrite=overwrite)]
-    rows = _without_failed(rows, stages[-1])
+    rows = stages[-1].without_failed(rows)
     stages.append(embed_tiles_rows(rows, out, embed_tiles, encoder=encoder, overwrite=overwrite))
-    rows = _without_failed(rows, stages[-1])
+    rows = stages[-1].without_failed(rows)
     stages.append(
         embed_slides_rows(
             rows,
@@ -84,8 +83,3 @@ def run(
         )
     )
     return CohortReport(stages, out)
-
-
-def _without_failed(rows: list[SlideRow], report: RunReport) -> list[SlideRow]:
-    failed = {outcome.slide_id for outcome in report.failed}
-    return [row for row in rows if row.slide_id not in failed]

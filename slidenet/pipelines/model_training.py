@@ -1,0 +1,205 @@
+"""Trains one classifier in one folder, resumably; what `train` and `crossval` have in common.
+
+A folder holds `plan.json` (what the run is, its identity), `last.ckpt` and `best.ckpt`,
+`metrics.csv` and `learning_curve.png`.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from slidenet.core.errors import RecipeMismatchError
+from slidenet.core.provenance import Recipe, canonical_json
+from slidenet.core.tasks import Task
+from slidenet.data import Split
+from slidenet.data.datamodule import BagDataModule
+from slidenet.pipelines.audit import audit_or_raise
+from slidenet.stores import atomic_path
+from slidenet.stores.identity import describe_difference
+from slidenet.training import SlideClassifier, default_callbacks, load_classifier, quiet_lightning
+from slidenet.training.callbacks import BEST, LAST, EpochProgress
+from slidenet.training.seeding import EpochSeeding, seed_run
+
+Keep = Literal["best", "last"]
+MakeTrainer = Callable[[Path, Sequence[Callback]], Trainer]
+
+PLAN_NAME = "plan.json"
+LAST_NAME, BEST_NAME = f"{LAST}.ckpt", f"{BEST}.ckpt"
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How the models of a run are made and trained.
+
+    Attributes:
+        model: Arguments of `SlideClassifier`, without those the data settles (task, feature_dim,
+            class weights, scale of the target).
+        make_trainer: Builds a Trainer that works in a folder with these callbacks; called once per
+            model, because a Trainer keeps the state of its last fit.
+        trainer: Settings of the Trainer that change the numbers, for the identity of a run.
+        seed: Decides initial weights, order of bags and dropout.
+        monitor: Logged value that chooses the best epoch; None: the task's usual one.
+        patience: Epochs without improvement after which a fit stops; None: never.
+        keep: Which epoch's weights are the model: the "best" by `monitor`, or the "last".
+    """
+
+    model: Mapping[str, Any]
+    make_trainer: MakeTrainer
+    trainer: Recipe = field(default_factory=dict)
+    seed: int = 0
+    monitor: str | None = None
+    patience: int | None = 20
+    keep: Keep = "best"
+
+    def with_seed(self, seed: int) -> "TrainingPlan":
+        """The same plan with another seed."""
+        return replace(self, seed=seed)
+
+    def identity(self, data: BagDataModule, overrides: Mapping[str, Any]) -> Recipe:
+        """Everything that decides the weights a run ends with, as JSON."""
+        return {
+            "data": data.identity(),
+            "model": with_overrides(self.model, overrides),
+            "trainer": self.trainer,
+            "seed": self.seed,
+            "monitor": self.monitor,
+            "patience": self.patience,
+            "keep": self.keep,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """What a fit ended with.
+
+    Attributes:
+        module: With the weights to keep, in eval mode on the CPU.
+        score: Monitored value of the epoch kept; None where the last epoch is kept.
+        is_global_zero: Whether this process is the one that writes.
+    """
+
+    module: SlideClassifier
+    score: float | None
+    is_global_zero: bool = True
+
+
+def audit_data(data: BagDataModule, splits: Sequence[Split], *, strict: bool) -> None:
+    """Looks for leaks and shortcuts before training, and says on stderr what it finds.
+
+    Raises:
+        AuditError: When strict, and there is an error or a warning.
+    """
+    audit_or_raise(
+        data.label_table,
+        data.task_record,
+        {slide_id: file.path for slide_id, file in data.bag_files.items()},
+        splits,
+        strict=strict,
+        given=data.given,
+        warn=lambda line: print(line, file=sys.stderr),
+    )
+
+
+def train_model(
+    data: BagDataModule,
+    plan: TrainingPlan,
+    folder: Path,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+) -> TrainedModel:
+    """Trains on the train part, going on where an earlier run of the same identity was killed.
+
+    Args:
+        data: The bags and their split.
+        plan: The model and how it is trained.
+        folder: Gets the files named at the top of this module.
+        overrides: Model settings that replace the plan's; dotted names reach into
+            `network_settings`.
+
+    Raises:
+        RecipeMismatchError: The folder holds a run of other settings or data.
+        ConfigError: Settings that do not fit; raised before any step.
+    """
+    overrides = overrides or {}
+    claim_folder(folder, plan.identity(data, overrides))
+    seed_run(plan.seed)
+    module = make_classifier(data, with_overrides(plan.model, overrides))
+    keep: Keep = plan.keep if data.split.val else "last"
+    callbacks = _callbacks(module.task, folder, plan, keep)
+    last = folder / LAST_NAME
+    with quiet_lightning():
+        trainer = plan.make_trainer(folder, callbacks)
+        trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.is_file() else None)
+    kept = folder / (BEST_NAME if keep == "best" else LAST_NAME)
+    score = None
+    if keep == "best":
+        (checkpoint,) = (c for c in callbacks if isinstance(c, ModelCheckpoint))
+        score = (
+            float(checkpoint.best_model_score) if checkpoint.best_model_score is not None else None
+        )
+    trained = load_classifier(kept, task=data.task_record, feature_dim=data.feature_dim)
+    return TrainedModel(trained, score, trainer.is_global_zero)
+
+
+def make_classifier(data: BagDataModule, settings: Mapping[str, Any]) -> SlideClassifier:
+    """A `SlideClassifier` for this data: task, feature length, class weights and target scale.
+
+    Args:
+        data: The bags.
+        settings: The other arguments of `SlideClassifier`.
+    """
+    settled: dict[str, Any] = {"task": data.task_record, "feature_dim": data.feature_dim}
+    if data.class_weights_tensor is not None:
+        settled["class_weights"] = data.class_weights_tensor.tolist()
+    if data.task_record.kind == "regression":
+        targets = data.targets("train")
+        settled |= {"target_offset": float(targets.mean()), "target_scale": float(targets.std())}
+    return SlideClassifier(**settled, **settings)
+
+
+def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with some replaced: `{"learning_rate": 1e-4, "network_settings.hidden_dim": 64}`."""
+    merged = {name: dict(v) if isinstance(v, Mapping) else v for name, v in settings.items()}
+    for dotted, value in overrides.items():
+        name, _, inner = dotted.partition(".")
+        if inner:
+            merged[name] = {**(merged.get(name) or {}), inner: value}
+        else:
+            merged[name] = value
+    return merged
+
+
+def claim_folder(folder: Path, identity: Recipe, name: str = PLAN_NAME) -> None:
+    """Writes what a run is into its folder, or proves that the folder is that of the same run.
+
+    Raises:
+        RecipeMismatchError: The folder holds another run.
+    """
+    path, text = folder / name, canonical_json(identity)
+    if not path.is_file():
+        with atomic_path(path) as temporary:
+            temporary.write_text(text + "\n")
+        return
+    found = json.loads(path.read_text())
+    difference = describe_difference(found, json.loads(text))
+    if difference:
+        raise RecipeMismatchError(
+            f"{folder} holds a run with other settings or data ({difference})",
+            remedy="choose another --out, or delete the folder to train anew",
+        )
+
+
+def _callbacks(task: Task, folder: Path, plan: TrainingPlan, keep: Keep) -> list[Callback]:
+    if keep == "best":
+        return default_callbacks(
+            task, folder, seed=plan.seed, monitor=plan.monitor, patience=plan.patience
+        )
+    # Without a validation part there is nothing to choose by: every epoch is written over the last.
+    checkpoint = ModelCheckpoint(dirpath=folder, filename=LAST, enable_version_counter=False)
+    return [EpochProgress("train_loss"), EpochSeeding(plan.seed), checkpoint]

@@ -1,0 +1,208 @@
+"""`slidenet train`: fit one slide classifier, or run a trained one over a part of its cohort."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from slidenet.core.errors import ConfigError, RecipeMismatchError, SplitError
+from slidenet.core.tasks import Task
+from slidenet.data.datamodule import BagDataModule, Part
+from slidenet.evaluation import Predictions, write_predictions
+from slidenet.evaluation.thresholds import ThresholdRule
+from slidenet.pipelines.bag_predictions import (
+    Finish,
+    as_predictions,
+    fit_finish,
+    predict_part,
+    run_bags,
+)
+from slidenet.pipelines.model_training import TrainedModel, TrainingPlan, audit_data, train_model
+from slidenet.stores import atomic_path, check_output_folder
+from slidenet.stores.identity import describe_difference
+from slidenet.training import Bundle, compute_metrics, load_bundle, save_bundle
+
+BUNDLE_NAME = "model.slidenet"
+PARTS: tuple[Part, ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What a verb on one model made.
+
+    Attributes:
+        headline: One line that says what was done.
+        metrics: Per part, the metrics of the task.
+        files: What was written.
+        exit_code: Always 0; a failure raises.
+    """
+
+    headline: str
+    metrics: Mapping[str, Mapping[str, float]]
+    files: Sequence[Path]
+    exit_code: int = 0
+
+    def table(self) -> str:
+        """The metrics side by side, and where everything lies."""
+        lines = [self.headline]
+        parts = list(self.metrics)
+        if parts:
+            names = list(dict.fromkeys(name for values in self.metrics.values() for name in values))
+            width = max(map(len, names), default=6)
+            lines += ["", "  ".join(["metric".ljust(width), *(part.rjust(8) for part in parts)])]
+            for name in names:
+                cells = [f"{self.metrics[part].get(name, float('nan')):8.3f}" for part in parts]
+                lines.append("  ".join([name.ljust(width), *cells]))
+        return "\n".join([*lines, "", *(f"wrote {path}" for path in self.files)])
+
+
+def fit(
+    data: BagDataModule,
+    plan: TrainingPlan,
+    out: Path,
+    *,
+    threshold_rule: ThresholdRule = "youden",
+    calibrate: bool = False,
+    strict: bool = False,
+) -> TrainReport:
+    """Audits the cohort, trains, and writes the bundle with predictions of val and test.
+
+    A killed run goes on at its last epoch when the same command is given again.
+
+    Args:
+        data: The bags and their split.
+        plan: The model and how it is trained.
+        out: Folder of this model.
+        threshold_rule: How the cut-off of a binary task is chosen on val.
+        calibrate: Fit a temperature on val.
+        strict: Refuse a cohort the audit warns about.
+
+    Raises:
+        AuditError: The audit found an error, or, when strict, anything.
+        RecipeMismatchError: The folder holds another run.
+    """
+    out = check_output_folder(out)
+    audit_data(data, [data.split], strict=strict)
+    trained = train_model(data, plan, out)
+    bundle_path = out / BUNDLE_NAME
+    if not trained.is_global_zero:
+        return TrainReport("another rank writes the results", {}, [])
+    finish = fit_finish(trained.module, data, threshold_rule=threshold_rule, calibrate=calibrate)
+    write_bundle(bundle_path, trained, data, finish, plan)
+    metrics: dict[str, dict[str, float]] = {}
+    files = [bundle_path]
+    for part in PARTS[1:]:
+        if data.split.part(part):
+            predictions = predict_part(trained.module, data, part, finish=finish)
+            files.append(out / f"predictions_{part}.csv")
+            write_predictions(files[-1], predictions)
+            metrics[part] = metrics_of(predictions)
+    with atomic_path(out / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n")
+    sizes = ", ".join(f"{len(data.bags(part))} {part}" for part in PARTS)
+    network = plan.model.get("network", "abmil")
+    return TrainReport(f"trained {network} on bags: {sizes}", metrics, files)
+
+
+def run_part(data: BagDataModule, bundle_path: Path, part: Part, out: Path) -> TrainReport:
+    """Runs a trained model over one labelled part: predictions and metrics.
+
+    Args:
+        data: The bags; their features must be of the recipe the model was trained on.
+        bundle_path: Written by `fit`.
+        part: "val" or "test".
+        out: Gets `predictions_<part>.csv`.
+
+    Raises:
+        StoreError: No such bundle.
+        ConfigError: A bundle of another task.
+        RecipeMismatchError: Features of another recipe.
+        SplitError: The part is empty.
+    """
+    bundle = load_bundle(bundle_path)
+    check_fits(bundle, data, bundle_path)
+    if not data.split.part(part):
+        raise SplitError(f"the split has no {part} part", remedy="give it one, or another part")
+    predictions = predict_part(bundle.module, data, part, finish=finish_in(bundle))
+    path = check_output_folder(out) / f"predictions_{part}.csv"
+    write_predictions(path, predictions)
+    headline = f"{bundle_path.name} on {len(predictions)} bags of {part}"
+    return TrainReport(headline, {part: metrics_of(predictions)}, [path])
+
+
+def predict_table(data: BagDataModule, bundle_path: Path, out: Path) -> TrainReport:
+    """Predictions for every bag of the table of labels, whatever its part.
+
+    Raises:
+        StoreError, ConfigError, RecipeMismatchError: As `run_part`.
+    """
+    bundle = load_bundle(bundle_path)
+    check_fits(bundle, data, bundle_path)
+    outputs = run_bags(bundle.module, data.whole_dataloader(None))
+    predictions = as_predictions(
+        bundle.task, outputs, data.label_table, targets=None, finish=finish_in(bundle)
+    )
+    path = check_output_folder(out) / "predictions.csv"
+    write_predictions(path, predictions)
+    return TrainReport(f"{bundle_path.name} on {len(predictions)} bags", {}, [path])
+
+
+def write_bundle(
+    path: Path,
+    trained: TrainedModel,
+    data: BagDataModule,
+    finish: Finish,
+    plan: TrainingPlan,
+) -> None:
+    """Writes the model with all that is needed to apply it to new slides."""
+    task = trained.module.task
+    save_bundle(
+        path,
+        trained.module,
+        features_recipe=data.features_recipe,
+        threshold=finish.threshold,
+        temperature=finish.temperature if task.is_classification else None,
+        baseline=finish.baseline,
+        training={
+            "bag": data.identity()["bag"],
+            "seed": plan.seed,
+            "score": trained.score,
+            "trainer": plan.trainer,
+        },
+    )
+
+
+def metrics_of(predictions: Predictions) -> dict[str, float]:
+    """The metrics of the task on labelled predictions."""
+    return compute_metrics(predictions.task, predictions.predicted, predictions.labels)
+
+
+def finish_in(bundle: Bundle) -> Finish:
+    """What a bundle knows beside its weights."""
+    return Finish(bundle.temperature, bundle.threshold, bundle.baseline)
+
+
+def check_fits(bundle: Bundle, data: BagDataModule, source: Path) -> None:
+    """Refuses a model of another task or of other features.
+
+    Raises:
+        ConfigError: Another task.
+        RecipeMismatchError: Features of another recipe, naming what differs.
+    """
+    if bundle.task.identity() != data.task_record.identity():
+        raise ConfigError(
+            f"{source} was trained for {_said(bundle.task)}",
+            expected=f"{_said(data.task_record)}, as the labels are read here",
+            remedy="use the model of that task, or read the labels as it does",
+        )
+    difference = describe_difference(bundle.features_recipe, data.features_recipe)
+    if difference:
+        raise RecipeMismatchError(
+            f"{source} was trained on features of another recipe ({difference})",
+            remedy="make the features as it was trained on, with `slidenet run`",
+        )
+
+
+def _said(task: Task) -> str:
+    classes = f" with the classes {', '.join(task.class_names)}" if task.class_names else ""
+    return f"a {task.kind} task on {', '.join(task.label_columns)}{classes}"
