@@ -1,0 +1,88 @@
+"""How much one column tells of another, patient by patient, and how often chance does the same."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import chi2
+from sklearn.metrics import roc_auc_score
+
+Codes = npt.NDArray[np.int64]
+
+_UNLIKELY = 0.05
+_PERMUTATIONS_PER_LEVEL = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Association:
+    """What one column tells of another.
+
+    Attributes:
+        effect: Cramer's V: 0 for nothing, 1 for everything.
+        p: Of a permutation test of Pearson's chi-square. Where the chi-square distribution already
+            says more than 0.05 that value is taken.
+        auroc: Of the classes told from the column alone, each patient by the others that share
+            its value; one class against the rest, averaged.
+        num_patients: Patients with both values.
+    """
+
+    effect: float
+    p: float
+    auroc: float
+    num_patients: int
+
+
+def association(known: Codes, label: Codes, *, level: float, seed: int = 0) -> Association:
+    """Tests whether a column tells the label.
+
+    Args:
+        known: int (N,), the column's value of each patient, as codes from 0; -1 where missing.
+        label: int (N,), the class of each patient, likewise.
+        level: p values below this matter; decides how many permutations are drawn.
+        seed: Of the permutations.
+    """
+    both = (known >= 0) & (label >= 0)
+    known = np.unique(known[both], return_inverse=True)[1]
+    label = np.unique(label[both], return_inverse=True)[1]
+    rows, columns = (int(codes.max(initial=0)) + 1 for codes in (known, label))
+    if min(rows, columns) < 2:
+        return Association(0.0, 1.0, 0.5, len(known))
+    table = _contingency(known, label, rows, columns)
+    found = _chi_square(table)
+    effect = float(np.sqrt(found / len(known) / (min(rows, columns) - 1)))
+    p = float(chi2.sf(found, (rows - 1) * (columns - 1)))
+    if p < _UNLIKELY:
+        p = _permutation_p(known, label, found, (rows, columns), level, seed)
+    return Association(effect, p, _auroc(table, known, label), len(known))
+
+
+def _permutation_p(
+    known: Codes, label: Codes, found: float, shape: tuple[int, int], level: float, seed: int
+) -> float:
+    rng = np.random.default_rng(seed)
+    number = int(np.ceil(_PERMUTATIONS_PER_LEVEL / level))
+    least = found * (1 - 1e-12)
+    reached = sum(
+        _chi_square(_contingency(known, rng.permutation(label), *shape)) >= least
+        for _ in range(number)
+    )
+    return (1 + reached) / (1 + number)
+
+
+def _contingency(known: Codes, label: Codes, rows: int, columns: int) -> npt.NDArray[np.float64]:
+    counts = np.bincount(known * columns + label, minlength=rows * columns)
+    return counts.reshape(rows, columns).astype(np.float64)
+
+
+def _chi_square(table: npt.NDArray[np.float64]) -> float:
+    expected = np.outer(table.sum(1), table.sum(0)) / table.sum()
+    return float(((table - expected) ** 2 / expected).sum())
+
+
+def _auroc(table: npt.NDArray[np.float64], known: Codes, label: Codes) -> float:
+    """Each patient is scored by the share of each class among the others of its value."""
+    classes = np.eye(table.shape[1])[label]
+    share = table.sum(0) / table.sum()
+    others = table[known] - classes
+    scores = (others + share) / (others.sum(1, keepdims=True) + 1)
+    return float(np.mean([roc_auc_score(classes[:, k], scores[:, k]) for k in range(len(share))]))

@@ -1,0 +1,111 @@
+"""Checks of features files: there, sound, and made alike."""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Mapping
+
+from slidenet.core.errors import StoreError
+from slidenet.core.provenance import JsonValue, Recipe, canonical_json
+from slidenet.evaluation.audit.cohort import Cohort
+from slidenet.evaluation.audit.finding import Finding, counted, named
+from slidenet.stores import describe_difference
+from slidenet.stores.interop import BagFeatures
+
+_Describe = Callable[[BagFeatures, BagFeatures], str]
+_ENCODER_KEYS = ("tile_encoder", "encoder")
+
+
+def rows_and_files(cohort: Cohort) -> Iterator[Finding]:
+    """Rows without a file, and files without a row."""
+    if cohort.paths is None:
+        return
+    missing = [i for i, s in enumerate(cohort.table.slide_ids) if s not in cohort.paths]
+    if missing:
+        yield Finding(
+            "row-without-file",
+            "error",
+            f"{cohort.table.place(missing, 'slide_id')}: {counted(len(missing), 'slide')} without "
+            "a features file",
+            "make their features, remove the rows, or train with allow_missing",
+        )
+    extra = [path for slide, path in cohort.paths.items() if slide not in cohort.table.index]
+    if extra:
+        yield Finding(
+            "file-without-row",
+            "warning",
+            f"{extra[0].parent}: {counted(len(extra), 'file')} without a row in "
+            f"{cohort.table.path}: {named(path.name for path in extra)}",
+            "add rows for them if they belong to the cohort; they are not used otherwise",
+        )
+
+
+def refused_files(cohort: Cohort) -> Iterator[Finding]:
+    """Files that cannot be opened, or not be read to the end."""
+    for code, errors in (
+        ("file-refused", cohort.opened[1]),
+        ("features-refused", cohort.summaries[1]),
+    ):
+        for slide_id, error in errors.items():
+            yield Finding(code, "error", _text(slide_id, error), error.remedy)
+
+
+def mixed_features(cohort: Cohort) -> Iterator[Finding]:
+    """Files that do not belong together; the kind most files are of counts as the right one."""
+    bags = cohort.opened[0]
+    yield from _odd_ones_out(
+        "mixed-dims",
+        bags,
+        {s: bag.feature_dim for s, bag in bags.items()},
+        lambda usual, odd: f"features of length {odd.feature_dim} instead of {usual.feature_dim}",
+    )
+    encoders = {s: canonical_json({"encoder": _encoder(bag.recipe)}) for s, bag in bags.items()}
+    yield from _odd_ones_out(
+        "mixed-encoders",
+        bags,
+        encoders,
+        lambda usual, odd: f"another tile encoder ({_difference(usual, odd)})",
+    )
+    rest = {
+        s: canonical_json({k: v for k, v in bag.recipe.items() if k not in _ENCODER_KEYS})
+        for s, bag in bags.items()
+    }
+    yield from _odd_ones_out(
+        "mixed-recipes",
+        bags,
+        rest,
+        lambda usual, odd: f"other settings ({_difference(usual, odd)})",
+    )
+
+
+def _odd_ones_out(
+    code: str, bags: Mapping[str, BagFeatures], kinds: Mapping[str, Hashable], describe: _Describe
+) -> Iterator[Finding]:
+    slides: dict[Hashable, list[str]] = defaultdict(list)
+    for slide_id, kind in kinds.items():
+        slides[kind].append(slide_id)
+    if len(slides) < 2:
+        return
+    usual = max(slides, key=lambda kind: len(slides[kind]))
+    reference = bags[slides[usual][0]]
+    for kind, found in slides.items():
+        if kind != usual:
+            yield Finding(
+                code,
+                "error",
+                f"{counted(len(found), 'file')} ({named(bags[s].path.name for s in found)}) of "
+                f"{len(bags)} in {reference.path.parent} with {describe(reference, bags[found[0]])}"
+                f", compared to {reference.path.name}",
+                "make all features with one encoder and the same settings",
+            )
+
+
+def _encoder(recipe: Recipe) -> JsonValue:
+    return next((recipe[key] for key in _ENCODER_KEYS if key in recipe), None)
+
+
+def _difference(usual: BagFeatures, odd: BagFeatures) -> str:
+    return describe_difference(usual.recipe, odd.recipe)
+
+
+def _text(slide_id: str, error: StoreError) -> str:
+    text = f"slide {slide_id!r}: {error.found}"
+    return f"{text}; expected {error.expected}" if error.expected else text

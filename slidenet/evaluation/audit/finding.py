@@ -1,0 +1,69 @@
+"""What an audit says: findings by code, each with its severity and what to do."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["error", "warning", "note"]
+
+CODES: dict[str, str] = {
+    "duplicate-row": "the table has several rows of one slide",
+    "labels-unusable": "the labels do not make the task",
+    "missing-label": "a slide has no label",
+    "contradicting-labels": "slides of one patient have different labels",
+    "few-patients": "a class (or event) has too few patients to learn or to judge",
+    "no-patients": "no row, or not every row, says whose slide it is",
+    "row-without-file": "a row of the table has no features file",
+    "file-without-row": "a features file has no row in the table",
+    "file-refused": "a features file cannot be opened: broken, empty, or of unknown frame",
+    "features-refused": "features cannot be read, or hold NaN or infinite values",
+    "mixed-dims": "features of different lengths",
+    "mixed-encoders": "features of different tile encoders",
+    "mixed-recipes": "features made with different settings",
+    "unknown-slide": "a split names a slide the table does not have",
+    "slide-in-two-parts": "one slide is in two parts of a split",
+    "patient-in-two-parts": "slides of one patient are in two parts of a split",
+    "part-without-class": "a part of a split lacks a class",
+    "same-slide-two-names": "two slide_ids have the same slide file",
+    "same-features-two-names": "two slide_ids have the same features, to the last bit",
+    "near-duplicate-features": "slides of two patients have nearly the same features",
+    "metadata-tells-label": "a column such as the site tells the label without any picture",
+    "size-tells-label": "the number of tiles or the size of the file tells the label",
+}
+"""Every code, and what it means."""
+
+_MAX_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fault of a cohort.
+
+    Attributes:
+        code: One of `CODES`.
+        severity: "error" where results cannot be believed or training will be refused, "warning"
+            where they may mislead, "note" where something could not be checked.
+        text: What was found, on one line, naming file, column, rows or slides.
+        remedy: What to do.
+    """
+
+    code: str
+    severity: Severity
+    text: str
+    remedy: str = ""
+
+    def __post_init__(self) -> None:
+        assert self.code in CODES, f"{self.code!r} is not described in CODES"
+
+
+def named(names: Iterable[str]) -> str:
+    """Some names as text: the first five, and how many more there are."""
+    listed: Sequence[str] = list(names)
+    more = f" and {len(listed) - _MAX_NAMED} more" if len(listed) > _MAX_NAMED else ""
+    return ", ".join(listed[:_MAX_NAMED]) + more
+
+
+def counted(number: int, word: str) -> str:
+    """`1 slide`, `2 slides`, `3 classes`."""
+    plural = f"{word}es" if word.endswith("s") else f"{word}s"
+    return f"{number} {word if number == 1 else plural}"

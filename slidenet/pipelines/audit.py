@@ -1,0 +1,182 @@
+"""`slidenet audit`: is this cohort fit to train on, and are its splits fair?"""
+
+import json
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from slidenet.core.errors import AuditError, LabelError
+from slidenet.core.tasks import Task, TaskKind
+from slidenet.data.bag_files import find_bag_files
+from slidenet.data.labels import LabelTable
+from slidenet.data.splits import Split, read_splits
+from slidenet.data.task_from_labels import make_task
+from slidenet.evaluation.audit import (
+    DEFAULT_SETTINGS,
+    AuditSettings,
+    Finding,
+    audit_cohort,
+    read_table_leniently,
+)
+from slidenet.stores import atomic_path
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """What an audit found.
+
+    Attributes:
+        findings: Errors first, then warnings, then notes.
+        checked: What was looked at, for the last line.
+        strict: Whether warnings fail too.
+    """
+
+    findings: tuple[Finding, ...]
+    checked: str
+    strict: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """1 when there is an error, or with `strict` a warning, else 0."""
+        return int(bool(self.failures))
+
+    @property
+    def failures(self) -> tuple[Finding, ...]:
+        """The findings that fail the audit."""
+        failing = ("error", "warning") if self.strict else ("error",)
+        return tuple(f for f in self.findings if f.severity in failing)
+
+    def count(self, severity: str) -> int:
+        """Number of findings of one severity."""
+        return sum(finding.severity == severity for finding in self.findings)
+
+    def table(self) -> str:
+        """One line per finding with its remedy below, and a line that sums up."""
+        lines = []
+        for finding in self.findings:
+            lines.append(f"{finding.severity:<8} {finding.code}: {finding.text}")
+            if finding.remedy:
+                lines.append(f"{'':<8} -> {finding.remedy}")
+        numbers = [(self.count(s), s) for s in ("error", "warning", "note")]
+        found = ", ".join(f"{n} {s}{'s' if n != 1 else ''}" for n, s in numbers if n)
+        return "\n".join([*lines, f"{found or 'nothing found'} in {self.checked}"])
+
+    def write(self, path: Path) -> Path:
+        """Writes the findings as JSON.
+
+        Raises:
+            OutputError: The folder cannot be written.
+        """
+        document = {"checked": self.checked, "findings": [asdict(f) for f in self.findings]}
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        return path
+
+
+def audit(
+    labels: Path,
+    features: Path | None = None,
+    task: TaskKind = "binary",
+    label_columns: list[str] | None = None,
+    class_names: list[str] | None = None,
+    time_edges: list[float] | None = None,
+    splits: Path | None = None,
+    slide_mpp: float | None = None,
+    tile_size_px: int | None = None,
+    target_mpp: float | None = None,
+    out: Path | None = None,
+    strict: bool = False,
+    settings: AuditSettings = DEFAULT_SETTINGS,
+) -> AuditReport:
+    """Look for faults of a cohort before anything is trained on it.
+
+    Args:
+        labels: Table of labels: slide_id, patient_id, labels, and whatever else is known.
+        features: Folder of features files; without it only labels and splits are looked at.
+        task: What is predicted.
+        label_columns: Columns of the labels (time and event for survival); default: label.
+        class_names: Classes in order; default: those found.
+        time_edges: Upper edges of the bins of discrete_time; default: quantiles.
+        splits: Splits to check: a table of ours, one of CLAM's splits_0.csv, or a folder of them.
+        slide_mpp: Microns per pixel of level 0, for features files that do not say it.
+        tile_size_px: Side of a tile, for features files that do not say it.
+        target_mpp: Microns per pixel of the tiles, for features files that do not say it.
+        out: File the findings are written to, as JSON.
+        strict: Fail for warnings too.
+        settings: What is tolerated.
+    """
+    table, findings = read_table_leniently(labels)
+    made: Task | None = None
+    try:
+        made = make_task(table, task, label_columns or ["label"], class_names, time_edges)
+    except LabelError as error:
+        findings.append(Finding("labels-unusable", "error", _found(error), error.remedy))
+    files = None if features is None else find_bag_files(features)
+    read = [] if splits is None else read_splits(splits, table)
+    given = {"slide_mpp": slide_mpp, "tile_size_px": tile_size_px, "target_mpp": target_mpp}
+    known = {name: float(value) for name, value in given.items() if value is not None}
+    findings += audit_cohort(table, made, files, read, settings=settings, given=known)
+    report = AuditReport(tuple(findings), _checked(table, files, read), strict)
+    if out is not None:
+        report.write(out)
+    return report
+
+
+def audit_or_raise(
+    table: LabelTable,
+    task: Task,
+    files: Mapping[str, Path],
+    splits: Sequence[Split],
+    *,
+    strict: bool = False,
+    settings: AuditSettings = DEFAULT_SETTINGS,
+    given: Mapping[str, float] | None = None,
+    warn: Callable[[str], None] = warnings.warn,
+) -> AuditReport:
+    """The audit at the start of training: warns of what it finds, or refuses to go on.
+
+    Args:
+        table: The labels.
+        task: What they mean.
+        files: The features file of each slide_id.
+        splits: What will be trained and tested on.
+        strict: Raise for errors and warnings, instead of warning of them.
+        settings: What is tolerated.
+        given: `slide_mpp`, `tile_size_px` and `target_mpp` for `open_bag_features`.
+        warn: Called with one line per error or warning found.
+
+    Returns:
+        What was found.
+
+    Raises:
+        AuditError: With `strict`, when there is an error or a warning.
+    """
+    findings = audit_cohort(table, task, files, splits, settings=settings, given=given)
+    report = AuditReport(tuple(findings), _checked(table, files, splits), strict)
+    if strict and report.failures:
+        first, others = report.failures[0], len(report.failures) - 1
+        more = f" (and {others} more)" if others else ""
+        raise AuditError(
+            f"audit, {first.code}: {first.text}{more}",
+            expected="a cohort without errors and warnings, as asked by strict",
+            remedy=f"{first.remedy}; `slidenet audit` lists all findings",
+        )
+    for finding in report.findings:
+        if finding.severity != "note":
+            warn(f"audit, {finding.severity} {finding.code}: {finding.text}")
+    return report
+
+
+def _found(error: LabelError) -> str:
+    return f"{error.found}; expected {error.expected}" if error.expected else error.found
+
+
+def _checked(table: LabelTable, files: Mapping[str, Path] | None, splits: Sequence[Split]) -> str:
+    patients = len({table.patient_of(slide_id) for slide_id in table.slide_ids})
+    parts = [f"{len(table)} slides of {patients} patients"]
+    if files is not None:
+        parts.append(f"{len(files)} features files")
+    if splits:
+        parts.append("one split" if len(splits) == 1 else f"{len(splits)} splits")
+    return ", ".join(parts)

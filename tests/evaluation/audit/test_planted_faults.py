@@ -1,0 +1,79 @@
+"""Every planted fault is found by its own code, and clean cohorts are left alone."""
+
+import pytest
+
+from slidenet.evaluation.audit import CODES, AuditSettings
+from slidenet.testing import FEATURE_FAULTS, FILE_FAULTS, write_feature_cohort
+
+FAULTS = {
+    # planted fault: (code, severity, what its text names, codes that come along)
+    "age_tells_label": ("metadata-tells-label", "note", "column 'age'", ()),
+    "contradicting_labels": ("contradicting-labels", "warning", "rows 4, 5 (slide_002", ()),
+    "duplicate_row": ("duplicate-row", "error", "row 50 (slide_006)", ()),
+    "file_without_row": ("file-without-row", "warning", "slide_000_unlisted.h5", ()),
+    "missing_label": ("missing-label", "error", "column 'label', row 9 (slide_007)", ()),
+    "mixed_dims": ("mixed-dims", "error", "length 23 instead of 24", ()),
+    "mixed_encoder": ("mixed-encoders", "error", "'generated' -> 'another'", ()),
+    "mixed_recipe": ("mixed-recipes", "error", "min_tissue_fraction: 0.1 -> 0.5", ()),
+    "near_duplicate": ("near-duplicate-features", "error", "slide_000 and slide_000_rescan", ()),
+    "part_without_class": ("part-without-class", "error", "fold 0: the test part", ()),
+    "patient_in_two_parts": ("patient-in-two-parts", "error", "patient_002 (slide_002 in", ()),
+    "rare_class": ("few-patients", "error", "2 patients with label '1'", ("part-without-class",)),
+    "row_without_file": ("row-without-file", "error", "row 7 (slide_005)", ()),
+    "same_features_two_names": (
+        "same-features-two-names",
+        "error",
+        "slide_000 and slide_000_twin of patients",
+        (),
+    ),
+    "same_slide_two_names": ("same-slide-two-names", "error", "slide_000 and slide_000_copy", ()),
+    "site_tells_label": ("metadata-tells-label", "warning", "column 'site' alone tells", ()),
+    "slide_in_two_parts": ("slide-in-two-parts", "error", "slide_000 in train and test", ()),
+    "tile_count_tells_label": ("size-tells-label", "warning", "number of tiles alone", ()),
+    "unknown_slide_in_split": ("unknown-slide", "error", "slide_nobody_knows", ()),
+    "zero_tiles": ("file-refused", "error", "slide_001.h5 holds 0 tiles", ()),
+    "nan_features": ("features-refused", "error", "NaN or infinite features in row 3", ()),
+    "truncated_file": ("file-refused", "error", "cut short", ()),
+}
+
+
+def test_every_fault_that_can_be_planted_is_tested():
+    assert set(FAULTS) == {*FEATURE_FAULTS, *FILE_FAULTS}
+    assert len({code for code, *_ in FAULTS.values()}) >= 10
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found_by_its_own_code(tmp_path, audited, fault):
+    code, severity, text, company = FAULTS[fault]
+    found = audited(write_feature_cohort(tmp_path, seed=1, faults=[fault]))
+    assert {finding.code for finding in found} == {code, *company}
+    named = [f for f in found if f.code == code and text in f.text and f.severity == severity]
+    assert named, [f.text for f in found]
+    assert all(finding.remedy or finding.code == "file-refused" for finding in found)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_clean_cohorts_are_left_alone(tmp_path, audited, seed):
+    sizes = {"num_patients": (36, 24, 60)[seed % 3], "feature_dim": (24, 96)[seed % 2]}
+    assert audited(write_feature_cohort(tmp_path, seed=seed, num_tiles=49, **sizes)) == []
+
+
+def test_all_faults_at_once_do_not_hide_each_other(tmp_path, audited):
+    together = ["near_duplicate", "mixed_recipe", "row_without_file", "site_tells_label"]
+    found = audited(write_feature_cohort(tmp_path, seed=1, faults=together))
+    assert {FAULTS[fault][0] for fault in together} <= {finding.code for finding in found}
+    severities = [finding.severity for finding in found]
+    assert severities == sorted(severities, key=["error", "warning", "note"].index)
+
+
+def test_settings_change_what_is_tolerated(tmp_path, audited):
+    paths = write_feature_cohort(tmp_path, seed=1, faults=["site_tells_label", "nan_features"])
+    lenient = AuditSettings(ignore_columns=("site",), read_features=False)
+    assert audited(paths, settings=lenient) == []
+    strict = AuditSettings(min_patients=100, read_features=False)
+    codes = {finding.code for finding in audited(paths, settings=strict)}
+    assert codes == {"few-patients", "metadata-tells-label"}
+
+
+def test_every_code_is_described_in_one_line():
+    assert all(text and "\n" not in text for text in CODES.values())

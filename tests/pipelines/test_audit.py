@@ -1,0 +1,75 @@
+import json
+
+import pytest
+
+from slidenet.core.errors import AuditError
+from slidenet.data.bag_files import find_bag_files
+from slidenet.data.labels import read_label_table
+from slidenet.data.splits import read_splits
+from slidenet.data.task_from_labels import make_task
+from slidenet.pipelines.audit import audit, audit_or_raise
+from slidenet.testing import write_feature_cohort
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    return write_feature_cohort(tmp_path_factory.mktemp("clean"), seed=3)
+
+
+def arguments(paths):
+    table = read_label_table(paths.labels)
+    task = make_task(table, "binary", ["label"])
+    return table, task, find_bag_files(paths.features), read_splits(paths.splits)
+
+
+def test_a_clean_cohort(clean, tmp_path):
+    report = audit(clean.labels, clean.features, splits=clean.splits, out=tmp_path / "audit.json")
+    assert report.exit_code == 0
+    checked = "48 slides of 36 patients, 48 features files, 4 splits"
+    assert report.table() == f"nothing found in {checked}"
+    written = json.loads((tmp_path / "audit.json").read_text())
+    assert written == {"checked": checked, "findings": []}
+
+
+def test_errors_fail_and_warnings_fail_only_when_strict(tmp_path):
+    warned = write_feature_cohort(tmp_path / "a", seed=1, faults=["site_tells_label"])
+    report = audit(warned.labels, warned.features)
+    assert (report.exit_code, report.count("warning")) == (0, 1)
+    assert audit(warned.labels, warned.features, strict=True).exit_code == 1
+    wrong = write_feature_cohort(tmp_path / "b", seed=1, faults=["mixed_dims", "age_tells_label"])
+    report = audit(wrong.labels, wrong.features, out=tmp_path / "audit.json")
+    assert report.exit_code == 1
+    lines = report.table().splitlines()
+    assert lines[0].startswith("error    mixed-dims: 1 file (slide_002.h5) of 48")
+    assert lines[1] == "         -> make all features with one encoder and the same settings"
+    assert lines[-1].startswith("1 error, 1 note in 48 slides")
+    written = json.loads((tmp_path / "audit.json").read_text())["findings"]
+    assert [f["code"] for f in written] == ["mixed-dims", "metadata-tells-label"]
+
+
+def test_labels_alone(clean):
+    report = audit(clean.labels)
+    assert report.table() == "nothing found in 48 slides of 36 patients"
+
+
+def test_labels_that_make_no_task_are_a_finding(clean):
+    report = audit(clean.labels, clean.features, task="cox", label_columns=["age", "site"])
+    assert report.exit_code == 1
+    assert [finding.code for finding in report.findings] == ["labels-unusable"]
+    assert "column 'site'" in report.findings[0].text
+
+
+def test_training_goes_on_with_warnings_or_is_refused(clean, tmp_path):
+    heard = []
+    assert audit_or_raise(*arguments(clean), strict=True, warn=heard.append).findings == ()
+    faults = ["near_duplicate", "site_tells_label", "age_tells_label"]
+    wrong = write_feature_cohort(tmp_path, seed=1, faults=faults)
+    audit_or_raise(*arguments(wrong), warn=heard.append)
+    assert [line.split(":")[0] for line in heard] == [
+        "audit, error near-duplicate-features",
+        "audit, warning metadata-tells-label",
+    ]
+    with pytest.raises(AuditError, match=r"near-duplicate-features: .*\(and 1 more\); expected"):
+        audit_or_raise(*arguments(wrong), strict=True)
+    with pytest.warns(UserWarning, match="near-duplicate-features"):
+        audit_or_raise(*arguments(wrong))
