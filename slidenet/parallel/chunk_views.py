@@ -47,12 +47,14 @@ class Part:
         plan: What this rank does.
         real: Bool (B, whole length) where some position before the end is not real, else None.
         span: First position of this rank's chunk, and the one after its last.
+        covers: Whether these entries are the whole batch at its whole length.
     """
 
     batch: slice
     plan: ChunkPlan
     real: Tensor | None
     span: tuple[int, int]
+    covers: bool
 
     def cut(self, x: Tensor) -> Tensor:
         """These entries of x (B, L, ...), without padding at the end and zero in gaps."""

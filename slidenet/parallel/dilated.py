@@ -75,6 +75,7 @@ def parallel_dilated_attention(
             plan_chunk(cut, rank, q.shape[2], config, causal=causal, device=q.device),
             real,
             cut.span(rank),
+            covers=cut == chunks and len(q[batch]) == len(q),
         )
         for batch, cut, real in _entries(mask, chunks, q, group)
     )

@@ -1,0 +1,236 @@
+"""How much one slide costs before anything runs: operations, memory and traffic per rank.
+
+Memory is counted from what the code keeps: tensors saved for the backward, token by token and layer
+by layer, and the largest set alive at once otherwise. Sizes of temporaries within one kernel and
+the allocator's own losses are not in it; `scripts/bench_parallel.py` measures both.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from slidenet.attention import DenseAttention, DilatedAttention
+from slidenet.attention.accounting import attention_cost
+from slidenet.core.errors import ConfigError
+from slidenet.parallel.chunks import Chunks, even_chunks
+from slidenet.parallel.communication import dilated_bytes, ring_bytes
+from slidenet.slide_encoders import LongNetConfig
+
+Scheme = Literal["dilated", "dense", "ring"]
+Precision = Literal["float32", "bfloat16"]
+EXACT = 4
+"""Bytes per number of weights, residuals, norms and accumulators."""
+
+MOST_RANKS = 4096
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One slide, and how it is worked on.
+
+    Attributes:
+        num_tiles: Tiles of the slide; the class token is one more token.
+        scheme: "dilated" attention with our exchange; "dense" attention with keys and values
+            gathered on every rank; "ring": dense, with keys and values passed around.
+        precision: "bfloat16" is mixed precision: weights, residuals and norms stay in float32.
+        training: Forward, backward and AdamW, instead of a forward without gradients.
+        checkpoint_activations: Blocks are recomputed in the backward.
+        whole_inputs: Every rank is given all tile features, not only its chunk's.
+        chunk_tokens: Tokens per chunk of the token-wise part of a block.
+    """
+
+    num_tiles: int
+    scheme: Scheme = "dilated"
+    precision: Precision = "bfloat16"
+    training: bool = False
+    checkpoint_activations: bool = False
+    whole_inputs: bool = False
+    chunk_tokens: int = 4096
+
+    def __post_init__(self) -> None:
+        if self.num_tiles < 1:
+            raise ConfigError(f"num_tiles={self.num_tiles}", expected="at least 1")
+
+    @property
+    def tokens(self) -> int:
+        """Tiles and the class token."""
+        return self.num_tiles + 1
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes per number of queries, keys, values and what linear layers take."""
+        return 2 if self.precision == "bfloat16" else EXACT
+
+
+@dataclass(frozen=True)
+class RankCost:
+    """What the rank that is worst off has to do and to hold.
+
+    Attributes:
+        num_ranks: Ranks that share the slide.
+        forward_flops: Of the matrix products of one forward, per rank.
+        step_flops: Of a training step, or of the forward where nothing is trained.
+        weights: Bytes of parameters, with their copies in half precision.
+        optimiser: Bytes of gradients and of AdamW's two moments.
+        inputs: Bytes of tile features and cells.
+        activations: Bytes alive at the peak.
+        exchanged: Bytes received per layer in the forward; the backward receives as much.
+    """
+
+    num_ranks: int
+    forward_flops: float
+    step_flops: float
+    weights: int
+    optimiser: int
+    inputs: int
+    activations: int
+    exchanged: int
+
+    @property
+    def memory(self) -> int:
+        """Bytes in all."""
+        return self.weights + self.optimiser + self.inputs + self.activations
+
+
+def rank_cost(config: LongNetConfig, work: Workload, num_ranks: int = 1) -> RankCost:
+    """The cost of one slide shared by some ranks.
+
+    Args:
+        config: The slide encoder; its segments and dilations count for the scheme "dilated".
+        work: The slide, and how it is worked on.
+        num_ranks: Ranks that share it.
+
+    Raises:
+        ParallelError: If there are more ranks than tokens.
+        ConfigError: If the scheme is "dilated" and the encoder's attention is not.
+    """
+    chunks = even_chunks(work.tokens, num_ranks)
+    exchanged = _exchanged(config, work, chunks)
+    forward, step = _flops(config, work)
+    weights = parameter_count(config) * EXACT
+    per_rank = work.tokens if work.whole_inputs else chunks.size(0)
+    return RankCost(
+        num_ranks=num_ranks,
+        forward_flops=forward / num_ranks,
+        step_flops=step / num_ranks,
+        weights=weights + (weights // 2 if work.itemsize == 2 else 0),
+        optimiser=3 * weights if work.training else 0,
+        inputs=per_rank * (config.feature_dim * EXACT + 2 * 8),
+        activations=_activations(config, work, chunks, exchanged),
+        exchanged=exchanged,
+    )
+
+
+def smallest_ranks(config: LongNetConfig, work: Workload, memory: float) -> int | None:
+    """The smallest number of ranks whose memory holds the slide, or None.
+
+    Args:
+        config: The slide encoder.
+        work: The slide, and how it is worked on.
+        memory: Bytes per rank that may be used.
+    """
+    most = min(MOST_RANKS, work.tokens)
+    failed, fits = 0, 1
+    while rank_cost(config, work, fits).memory > memory:
+        failed, fits = fits, fits * 2
+        if fits > most or not _still_falls(config, work, failed, memory):
+            return None
+    while fits - failed > 1:
+        middle = (failed + fits) // 2
+        if rank_cost(config, work, middle).memory > memory:
+            failed = middle
+        else:
+            fits = middle
+    return fits
+
+
+def _still_falls(config: LongNetConfig, work: Workload, num_ranks: int, memory: float) -> bool:
+    """Whether more ranks can help at all: what does not shrink must fit."""
+    cost = rank_cost(config, work, num_ranks)
+    fixed = cost.weights + cost.optimiser + (cost.inputs if work.whole_inputs else 0)
+    return fixed < memory
+
+
+def parameter_count(config: LongNetConfig) -> int:
+    """Numbers in a `LongNetViT`: embedding, class token, blocks, two last norms."""
+    d, f = config.embed_dim, config.ffn_dim
+    linears = 4 * (d * d + d) + (d * f + f) + (f * d + d)
+    norms = 3 * 2 * d + 2 * f
+    return config.feature_dim * d + d + d + config.depth * (linears + norms) + 2 * 2 * d
+
+
+def _flops(config: LongNetConfig, work: Workload) -> tuple[float, float]:
+    """Operations of the forward and of a step, over all ranks."""
+    d, f, n = config.embed_dim, config.ffn_dim, work.tokens
+    linear = 2 * n * (config.feature_dim * d + config.depth * (4 * d * d + 2 * d * f))
+    pattern = _dilated(config) if work.scheme == "dilated" else DenseAttention()
+    attention = attention_cost(pattern, n, config.num_heads, d // config.num_heads)
+    forward = linear + config.depth * attention.forward_flops
+    if not work.training:
+        return forward, forward
+    backward = 2 * linear + config.depth * attention.backward_flops
+    return forward, forward * (2 if work.checkpoint_activations else 1) + backward
+
+
+def _dilated(config: LongNetConfig) -> DilatedAttention:
+    if config.attention != "dilated":
+        raise ConfigError(
+            f"a slide encoder with {config.attention!r} attention",
+            expected="'dilated'",
+            remedy="choose a slide encoder with dilated attention",
+        )
+    return DilatedAttention(**config.pattern_settings())
+
+
+def _exchanged(config: LongNetConfig, work: Workload, chunks: Chunks) -> int:
+    if work.scheme != "dilated":
+        return ring_bytes(chunks, config.embed_dim, itemsize=work.itemsize).most
+    head_dim = config.embed_dim // config.num_heads
+    settings = _dilated(config).config
+    return dilated_bytes(chunks, config.num_heads, head_dim, settings, itemsize=work.itemsize).most
+
+
+def _activations(config: LongNetConfig, work: Workload, chunks: Chunks, exchanged: int) -> int:
+    """Bytes alive at the peak of a forward or of a step."""
+    tokens, d = chunks.size(0), config.embed_dim
+    if not work.training:
+        return _forward_peak(config, work, chunks, exchanged)
+    kept = saved_bytes(config, work) * tokens + (exchanged if work.scheme == "dilated" else 0)
+    gradients = 2 * d * EXACT * tokens  # of the residual stream, and of one sum into it
+    feed_forward = 3 * config.ffn_dim * EXACT * min(work.chunk_tokens, tokens)
+    embedding = config.feature_dim * (work.itemsize if work.itemsize != EXACT else 0) * tokens
+    returned = 2 * exchanged if work.scheme == "dilated" else 0  # gradients of others' keys
+    fixed = gradients + feed_forward + embedding + returned
+    if not work.checkpoint_activations:
+        return config.depth * kept + fixed
+    return config.depth * d * EXACT * tokens + kept + fixed
+
+
+def saved_bytes(config: LongNetConfig, work: Workload) -> int:
+    """Bytes one block saves for the backward per token, received keys and values apart."""
+    d, f, s = config.embed_dim, config.ffn_dim, work.itemsize
+    outputs = 1.0
+    if work.scheme == "dilated":
+        settings = _dilated(config).config
+        if settings.mixing_gradient == "released" and len(settings.branches) > 1:
+            outputs = sum(1 / r for _, r in settings.branches)  # each branch's own
+    narrow = d * (1 + 3 + outputs + 1 + 1) + f  # norm, q k v, outputs, inner norm, norm; f: norm
+    exact = d * (1 + 1 + 1) + 2 * f  # input, mixed values, middle; before and after GELU
+    masks = 2 * d if config.dropout else 0
+    statistics = 3 * 2 * EXACT + EXACT * config.num_heads
+    return int(narrow * s + exact * EXACT + masks + statistics)
+
+
+def _forward_peak(config: LongNetConfig, work: Workload, chunks: Chunks, exchanged: int) -> int:
+    """During attention: input, its norm, q, k, v, output and accumulators, others' keys."""
+    tokens, d, s = chunks.size(0), config.embed_dim, work.itemsize
+    cast = d * s if s != EXACT else 0
+    per_token = d * EXACT * 3 + d * s * 4 + 2 * cast + 2 * EXACT * config.num_heads
+    if work.scheme == "dilated":
+        spans = [r for w, r in _dilated(config).config.branches if w > tokens < work.tokens]
+        per_token += int(sum(d * (s + EXACT) / r for r in spans))  # queries and outputs of groups
+        others = exchanged + exchanged + exchanged  # sent, received, and gathered for one group
+    elif work.scheme == "ring":
+        others = 2 * 2 * d * s * tokens if chunks.num_ranks > 1 else 0  # one block here, one coming
+    else:
+        others = exchanged
+    return per_token * tokens + others
