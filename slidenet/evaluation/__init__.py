@@ -11,11 +11,13 @@ from slidenet.evaluation.calibration import (
     ReliabilityCurve,
     TemperatureScaling,
     apply_temperature,
+    confidence_and_outcome,
     cross_fitted_temperature,
     fit_temperature,
     log_loss,
     reliability_curve,
 )
+from slidenet.evaluation.comparison import Comparison, compare
 from slidenet.evaluation.conformal import (
     ConformalPredictor,
     ConformalSets,
@@ -37,10 +39,14 @@ from slidenet.evaluation.predictions_file import write_predictions
 from slidenet.evaluation.proportions import proportion_interval
 from slidenet.evaluation.read_predictions import align, check_evaluable, read_predictions
 from slidenet.evaluation.roc import Curve, one_against_rest, precision_recall, roc
+from slidenet.evaluation.summary import Calibrated, Summary, SummarySettings, summarise
+from slidenet.evaluation.survival_groups import SurvivalGroups, survival_groups
 from slidenet.evaluation.thresholds import OperatingPoint, choose_threshold, operating_point
 
 __all__ = [
     "Bootstrap",
+    "Calibrated",
+    "Comparison",
     "ConformalPredictor",
     "ConformalSets",
     "Curve",
@@ -53,6 +59,9 @@ __all__ = [
     "Predictions",
     "ReliabilityCurve",
     "RiskGroups",
+    "Summary",
+    "SummarySettings",
+    "SurvivalGroups",
     "TemperatureScaling",
     "align",
     "apply_temperature",
@@ -60,6 +69,8 @@ __all__ = [
     "bootstrap_metrics",
     "check_evaluable",
     "choose_threshold",
+    "compare",
+    "confidence_and_outcome",
     "cross_fitted_temperature",
     "delong_interval",
     "delong_test",
@@ -78,5 +89,7 @@ __all__ = [
     "risk_groups",
     "roc",
     "split_conformal",
+    "summarise",
+    "survival_groups",
     "write_predictions",
 ]

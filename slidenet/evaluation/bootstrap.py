@@ -7,7 +7,7 @@ again, and counted: leaving them out silently would hide how thin the data is.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -141,10 +141,23 @@ def bootstrap_metrics(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class PairedBootstrap:
+    """Two models on the same resamples.
+
+    Attributes:
+        second: Every metric of the second model.
+        differences: Every metric of the first minus that of the second.
+    """
+
+    second: Bootstrap
+    differences: Bootstrap
+
+
 def paired_bootstrap(
     first: Predictions, second: Predictions, *, num_resamples: int = 1000, seed: int = 0
-) -> Bootstrap:
-    """Differences of every metric, first minus second, both on the same resamples.
+) -> PairedBootstrap:
+    """Every metric of two models and their differences, on the same resamples of patients.
 
     Args:
         first: Predictions of one model.
@@ -158,11 +171,23 @@ def paired_bootstrap(
     assert first.bag_ids == second.bag_ids, "align the predictions first"
     one, other = _metrics(first), _metrics(second)
 
-    def difference(rows: IntArray) -> dict[str, float]:
+    def both(rows: IntArray) -> dict[str, float]:
         a, b = one(rows), other(rows)
-        return {name: a[name] - b[name] for name in a if name in b}
+        differences = {f"difference {name}": a[name] - b[name] for name in a if name in b}
+        return differences | {f"second {name}": value for name, value in b.items()}
 
-    return bootstrap(difference, first.patients, num_resamples=num_resamples, seed=seed)
+    found = bootstrap(both, first.patients, num_resamples=num_resamples, seed=seed)
+    return PairedBootstrap(_part(found, "second "), _part(found, "difference "))
+
+
+def _part(found: Bootstrap, prefix: str) -> Bootstrap:
+    """The values whose name starts with `prefix`, without it."""
+    names = {name: name.removeprefix(prefix) for name in found.values if name.startswith(prefix)}
+    return replace(
+        found,
+        values={short: found.values[name] for name, short in names.items()},
+        samples={short: found.samples[name] for name, short in names.items()},
+    )
 
 
 def _metrics(predictions: Predictions) -> Statistic:

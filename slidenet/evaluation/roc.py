@@ -1,5 +1,6 @@
 """ROC and precision-recall curves, with the band the bootstrap by patient gives them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,10 +73,9 @@ def roc(
         seed: Seed of the draws.
     """
     x, y, _ = roc_curve(positive, score, drop_intermediate=False)
-    samples = []
-    for rows in _resamples(positive, patients, num_resamples, seed):
-        false_rate, true_rate, _ = roc_curve(positive[rows], score[rows])
-        samples.append(np.interp(GRID, false_rate, true_rate))
+    samples: list[FloatArray] = []
+    for hits, false_alarms in _counts(score, positive, patients, num_resamples, seed):
+        samples.append(np.interp(GRID, false_alarms / false_alarms[-1], hits / hits[-1]))
     return _curve(x, y, samples)
 
 
@@ -97,29 +97,35 @@ def precision_recall(
         seed: Seed of the draws.
     """
     precision, recall, _ = precision_recall_curve(positive, score)
-    samples = []
-    for rows in _resamples(positive, patients, num_resamples, seed):
-        p, r, _ = precision_recall_curve(positive[rows], score[rows])
+    samples: list[FloatArray] = []
+    for hits, false_alarms in _counts(score, positive, patients, num_resamples, seed):
         # The step at a recall belongs to the first point that reaches it.
-        rising = r[::-1]
-        samples.append(p[::-1][np.searchsorted(rising, GRID[1:], side="left")])
+        reached = np.searchsorted(hits / hits[-1], GRID[1:], side="left")
+        samples.append(hits[reached] / (hits[reached] + false_alarms[reached]))
     return _curve(recall[::-1], precision[::-1], samples, GRID[1:])
 
 
-def _resamples(
-    positive: BoolArray, patients: IntArray, num_resamples: int, seed: int
-) -> list[IntArray]:
-    """Rows of resamples of patients that hold both classes."""
-    numbers = np.unique(patients, return_inverse=True)[1]
+def _counts(
+    score: FloatArray, positive: BoolArray, patients: IntArray, num_resamples: int, seed: int
+) -> Iterator[tuple[Float64Array, Float64Array]]:
+    """Positives and negatives called positive as the cut-off falls, from none to all.
+
+    One pair for each resample of patients that holds both classes. Rows are sorted once; a resample
+    only changes how often each counts.
+    """
+    order = np.argsort(-score, kind="stable")
+    last_of_tie = np.append(np.diff(score[order]) != 0, True)
+    truth = positive[order]
+    numbers = np.unique(patients, return_inverse=True)[1][order]
     count = int(numbers.max()) + 1
     rng = np.random.default_rng(seed)
-    rows, kept = np.arange(len(patients)), []
     for _ in range(num_resamples):
-        times = np.bincount(rng.integers(0, count, count), minlength=count)
-        drawn = np.repeat(rows, times[numbers])
-        if 0 < positive[drawn].sum() < len(drawn):
-            kept.append(drawn)
-    return kept
+        times = np.bincount(rng.integers(0, count, count), minlength=count)[numbers]
+        hits, false_alarms = (
+            np.append(0.0, np.cumsum(times * which)[last_of_tie]) for which in (truth, ~truth)
+        )
+        if hits[-1] and false_alarms[-1]:
+            yield hits, false_alarms
 
 
 def _curve(

@@ -111,7 +111,7 @@ def operating_point(
     if rule == "half":
         cut, where = np.full(len(score), 0.5), "nothing; fixed beforehand"
     elif validation is not None:
-        _check_disjoint(predictions, validation)
+        check_disjoint(predictions, validation)
         threshold = choose_threshold(
             validation.probabilities[:, 1], validation.labels == 1, rule, at
         )
@@ -157,7 +157,12 @@ def _cuts(score: FloatArray) -> FloatArray:
     return np.concatenate([distinct[:1], between, beyond])
 
 
-def _check_disjoint(predictions: Predictions, validation: Predictions) -> None:
+def check_disjoint(predictions: Predictions, validation: Predictions) -> None:
+    """Refuses validation predictions of another task, or of patients that are judged.
+
+    Raises:
+        PredictionsError: Naming one of the patients.
+    """
     if validation.task != predictions.task:
         raise PredictionsError(
             f"validation predictions of the task {validation.task.identity()}",

@@ -125,10 +125,12 @@ def test_paired_differences_are_narrower_than_unpaired_ones(simulate):
     )
     paired = paired_bootstrap(first, second, num_resamples=300)
     single = bootstrap_metrics(first, num_resamples=300)
-    assert np.std(paired.samples["auroc"]) < 0.5 * np.std(single.samples["auroc"])
-    assert paired.values["auroc"] == pytest.approx(
-        single.values["auroc"] - bootstrap_metrics(second, num_resamples=2).values["auroc"]
+    assert np.std(paired.differences.samples["auroc"]) < 0.5 * np.std(single.samples["auroc"])
+    assert paired.differences.values["auroc"] == pytest.approx(
+        single.values["auroc"] - paired.second.values["auroc"]
     )
+    alone = bootstrap_metrics(second, num_resamples=300)
+    assert paired.second.intervals() == alone.intervals()
 
 
 def test_p_values_count_the_resamples_beyond_zero():

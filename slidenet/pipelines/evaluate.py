@@ -1,0 +1,123 @@
+"""`slidenet evaluate`: any file of predictions to a report, tables and pictures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from slidenet.core.errors import ConfigError
+from slidenet.core.tasks import TaskKind
+from slidenet.evaluation import (
+    PredictionColumns,
+    Summary,
+    SummarySettings,
+    read_predictions,
+    summarise,
+)
+from slidenet.evaluation.report import (
+    comparison_rows,
+    conformal_rows,
+    csv_text,
+    first_sentence,
+    markdown,
+    metric_header,
+    metric_rows,
+)
+from slidenet.pipelines.evaluation_pictures import draw_pictures
+from slidenet.stores import atomic_path, check_output_folder
+from slidenet.visualisation import save_figure
+
+RECOGNISED = PredictionColumns()
+USUAL = SummarySettings()
+REPORT = "report.md"
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationReport:
+    """What was found, and where it is written.
+
+    Attributes:
+        sentence: The result in one sentence.
+        summary: All findings.
+        folder: Holds report.md, the tables and the pictures.
+        files: Their names.
+    """
+
+    sentence: str
+    summary: Summary
+    folder: Path
+    files: tuple[str, ...]
+    exit_code: int = 0
+
+    def table(self) -> str:
+        """The sentence, the metrics and where the rest is."""
+        header, *rows = [metric_header(self.summary), *metric_rows(self.summary, digits=3)]
+        lines = [header, *rows]
+        widths = [max(len(str(line[i])) for line in lines) for i in range(len(header))]
+        text = [
+            "  ".join(
+                f"{cell:<{width}}" if position == 0 else f"{cell:>{width}}"
+                for position, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        ]
+        where = f"{self.folder / REPORT}, with {', '.join(n for n in self.files if n != REPORT)}"
+        return "\n".join([self.sentence, "", *text, "", where])
+
+
+def evaluate(
+    predictions: Path,
+    out: Path,
+    columns: PredictionColumns = RECOGNISED,
+    settings: SummarySettings = USUAL,
+    *,
+    compare: Path | None = None,
+    validation: Path | None = None,
+    task: TaskKind | None = None,
+) -> EvaluationReport:
+    """Turn a CSV of predictions into a report with intervals, tables and pictures.
+
+    Args:
+        predictions: CSV with one row per bag: id, label and what was predicted, of bags the model
+            was not trained on.
+        out: Folder for report.md, the tables and the pictures.
+        columns: Names of columns that are not recognised by themselves.
+        settings: How predictions are judged.
+        compare: The same of another model on the same bags, to say which wins.
+        validation: Predictions of the same model on other bags, to choose cut-offs on; without it
+            each fold takes the cut-off of the other folds.
+        task: What is predicted; default: recognised from the columns. Say ordinal where the classes
+            have an order.
+    """
+    if validation is not None and compare is not None and validation == compare:
+        raise ConfigError("--validation and --compare are the same file", expected="two files")
+    judged = read_predictions(predictions, task=task, columns=columns)
+    other, held_out = (
+        None if path is None else read_predictions(path, task=task, columns=columns)
+        for path in (compare, validation)
+    )
+    check_output_folder(out)
+    summary = summarise(judged, settings, other=other, validation=held_out)
+    name, other_name = _names(predictions, compare)
+    texts = {"metrics.csv": csv_text(metric_header(summary), metric_rows(summary))}
+    if summary.comparison is not None:
+        header = ("metric", "first", "second", "difference", "low", "high", "p")
+        texts["comparison.csv"] = csv_text(header, comparison_rows(summary, summary.comparison))
+    if summary.conformal is not None:
+        texts["conformal.csv"] = csv_text(*conformal_rows(summary, summary.conformal))
+    pictures = draw_pictures(summary, judged, other, (name, other_name))
+    for picture in pictures:
+        save_figure(picture.figure, out / picture.file, dpi=150)
+    captions = [(picture.file, picture.caption) for picture in pictures]
+    texts[REPORT] = markdown(summary, name, other_name, captions)
+    for file, text in texts.items():
+        with atomic_path(out / file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    files = (REPORT, *(f for f in texts if f != REPORT), *(p.file for p in pictures))
+    return EvaluationReport(first_sentence(summary, name, other_name), summary, out, files)
+
+
+def _names(predictions: Path, compare: Path | None) -> tuple[str, str]:
+    """What the models are called: their files, or the folders of files named alike."""
+    first, second = predictions.resolve(), compare.resolve() if compare else None
+    if second is None or first.stem != second.stem:
+        return first.stem, second.stem if second else ""
+    return f"{first.parent.name}/{first.stem}", f"{second.parent.name}/{second.stem}"
