@@ -1,5 +1,7 @@
 """Small cohorts of bags for every task, and a trainer that says nothing."""
 
+import socket
+
 import numpy as np
 import pytest
 import torch
@@ -120,3 +122,11 @@ def task(request):
 def cohort():
     """`loader` and `TASKS`, for tests, which cannot import this file."""
     return loader, TASKS
+
+
+@pytest.fixture
+def free_port():
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
