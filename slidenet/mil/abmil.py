@@ -4,13 +4,13 @@ Source: Ilse et al. 2018, "Attention-based Deep Multiple Instance Learning", sec
 embedding z = sum_k a_k h_k (equation 7) with gated attention (equation 9).
 Differs from the authors' code: h_k is one linear layer with ReLU on given features instead of a
 small convolutional network on pixels; the head gives K logits instead of one probability; weights
-start xavier-uniform.
+start xavier-uniform, and near zero in the head.
 """
 
 from torch import Tensor
 
 from slidenet.mil.contract import BagModel, BagOutput
-from slidenet.mil.gated_attention import GatedAttention, Linear, TileEmbedding
+from slidenet.mil.gated_attention import GatedAttention, Head, TileEmbedding
 from slidenet.mil.masking import weighted_sum
 from slidenet.mil.settings import check_positive, check_share
 
@@ -45,7 +45,7 @@ class AttentionMIL(BagModel):
         check_share(dropout=dropout)
         self.embed = TileEmbedding(feature_dim, hidden_dim, dropout)
         self.attention = GatedAttention(hidden_dim, attention_dim, gated=gated, dropout=dropout)
-        self.head = Linear(hidden_dim, num_outputs)
+        self.head = Head(hidden_dim, num_outputs)
 
     def forward(self, features: Tensor, grid_xy: Tensor, mask: Tensor) -> BagOutput:
         """See `BagModel.forward`."""

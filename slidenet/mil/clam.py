@@ -1,7 +1,7 @@
 """Clustering-constrained attention (CLAM), single-branch and multi-branch.
 
 Source: Lu et al. 2021, "Data-efficient and weakly supervised computational pathology on
-whole-slide images", Methods: "CLAM" (gated attention per class, equations 1 to 3) and
+whole-slide images", Methods: "CLAM" (gated attention per class) and
 "Instance-level clustering" (top and bottom k tiles by attention as pseudo-labels, smooth top-1 SVM
 loss). Defaults are those of the authors' code: 512 and 256 wide, k = 8, dropout 0.25, weight 0.7 on
 the bag loss and 0.3 on the instance loss (here 1 and 3/7).
@@ -18,6 +18,7 @@ Differs from the authors' code:
   positive branch's map.
 - Classes exclude one another in a "multiclass" task, so the most attended tiles of a bag are
   negatives of the classes it is not of (the paper's subtyping rule) unless `out_of_class=False`.
+- Weights start xavier-uniform as theirs do, but heads start near zero (see `Head`).
 - A bag of fewer than 2 k tiles gives n // 2 from either end instead of failing.
 """
 
@@ -27,7 +28,7 @@ from torch.nn import functional as F
 
 from slidenet.core.tasks import TaskKind
 from slidenet.mil.contract import BagModel, BagOutput
-from slidenet.mil.gated_attention import GatedAttention, Linear, TileEmbedding
+from slidenet.mil.gated_attention import GatedAttention, Head, TileEmbedding
 from slidenet.mil.masking import weighted_sum
 from slidenet.mil.output_targets import output_targets, told_kind
 from slidenet.mil.settings import check_not_negative, check_positive, check_share
@@ -88,8 +89,8 @@ class ClusteringMIL(BagModel):
         if multi_branch:
             self.head = BranchHeads(hidden_dim, branches)
         else:
-            self.head = Linear(hidden_dim, num_outputs)
-        self.tile_head = Linear(hidden_dim, num_outputs)
+            self.head = Head(hidden_dim, num_outputs)
+        self.tile_head = Head(hidden_dim, num_outputs)
 
     def forward(self, features: Tensor, grid_xy: Tensor, mask: Tensor) -> BagOutput:
         """See `BagModel.forward`."""
@@ -133,7 +134,7 @@ class BranchHeads(nn.Module):
 
     def __init__(self, width: int, branches: int) -> None:
         super().__init__()
-        self.heads = nn.ModuleList(Linear(width, 1) for _ in range(branches))
+        self.heads = nn.ModuleList(Head(width, 1) for _ in range(branches))
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Branch k's score comes from map k's sum of tiles alone."""

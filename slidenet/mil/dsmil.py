@@ -1,7 +1,7 @@
 """Dual-stream multiple instance learning (DSMIL).
 
 Source: Li, Li and Eliceiri 2021, "Dual-stream Multiple Instance Learning Network for Whole Slide
-Image Classification with Self-supervised Contrastive Learning", section 3.2, equations 3 to 7:
+Image Classification with Self-supervised Contrastive Learning", section 3.2:
 stream one scores every tile and takes the highest, stream two attends from every tile to that
 critical tile, and the bag's score is the mean of the two.
 
@@ -10,7 +10,9 @@ their length, the features themselves as values (W_v is linear and folds into W_
 tile per output, whose pooled vectors all outputs see.
 
 Differs from the authors' code: logits are the mean of the streams also while training (theirs puts
-a loss on each stream), and the loss of the critical-tile stream comes on top as `auxiliary_loss`.
+a loss on each stream), the loss of the critical-tile stream comes on top as `auxiliary_loss`, and
+both heads start near zero (see `Head`): of all tiles only the chosen one gets a gradient, so a
+wrong first choice is hard to unlearn.
 """
 
 import torch
@@ -19,7 +21,7 @@ from torch.nn import functional as F
 
 from slidenet.core.tasks import TaskKind
 from slidenet.mil.contract import BagModel, BagOutput
-from slidenet.mil.gated_attention import Linear
+from slidenet.mil.gated_attention import Head, Linear
 from slidenet.mil.masking import masked_softmax, weighted_sum
 from slidenet.mil.output_targets import output_targets, told_kind
 from slidenet.mil.settings import check_not_negative, check_positive, check_share
@@ -56,12 +58,12 @@ class DualStreamMIL(BagModel):
         check_share(dropout=dropout)
         check_not_negative(instance_weight=instance_weight)
         self.instance_weight = instance_weight
-        self.tile_head = Linear(feature_dim, num_outputs)
+        self.tile_head = Head(feature_dim, num_outputs)
         self.query = nn.Sequential(
             Linear(feature_dim, query_dim), nn.ReLU(), Linear(query_dim, query_dim), nn.Tanh()
         )
         self.dropout = nn.Dropout(dropout)
-        self.head = Linear(num_outputs * feature_dim, num_outputs)
+        self.head = Head(num_outputs * feature_dim, num_outputs)
 
     def forward(self, features: Tensor, grid_xy: Tensor, mask: Tensor) -> BagOutput:
         """See `BagModel.forward`."""

@@ -1,4 +1,4 @@
-"""Gated attention over the tiles of a bag, and the tile embedding in front of it.
+"""Gated attention over the tiles of a bag, the embedding in front of it and the head behind it.
 
 Shapes: B bags, L tiles, D width, A attention maps.
 """
@@ -7,17 +7,33 @@ from torch import Tensor, nn
 
 from slidenet.mil.masking import masked_softmax
 
+HEAD_STD = 1e-3
+
 
 class Linear(nn.Linear):
-    """A linear layer drawn xavier-uniform with zero bias.
+    """A linear layer drawn xavier-uniform with zero bias, as CLAM's authors draw theirs.
 
-    PyTorch's own start shrinks activations by 1.7 per layer, and a bag model, whose signal comes
-    through a softmax over hundreds of tiles, then takes several times as many steps to get going.
+    Next to PyTorch's own, smaller start: the same for ABMIL and CLAM-SB finding 10 planted tiles of
+    200, a little faster for CLAM-MB.
     """
 
     def reset_parameters(self) -> None:
         """Draws the initial weights."""
         nn.init.xavier_uniform_(self.weight)
+        nn.init.zeros_(self.bias)
+
+
+class Head(nn.Linear):
+    """A linear layer to logits that starts near zero, with zero bias.
+
+    A larger start commits the model to an arbitrary direction before it has seen a bag, which
+    attention then has to unlearn. Finding 10 planted tiles of 200, DSMIL reaches an AUROC of 0.98
+    in the steps that took it to 0.45, and ABMIL needs half as many.
+    """
+
+    def reset_parameters(self) -> None:
+        """Draws the initial weights."""
+        nn.init.normal_(self.weight, std=HEAD_STD)
         nn.init.zeros_(self.bias)
 
 

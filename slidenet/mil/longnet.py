@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from slidenet.core.errors import ConfigError
 from slidenet.mil.contract import BagModel, BagOutput
-from slidenet.mil.gated_attention import GatedAttention, Linear
+from slidenet.mil.gated_attention import GatedAttention, Head
 from slidenet.mil.masking import weighted_sum
 from slidenet.mil.pooling import uniform_attention
 from slidenet.mil.settings import check_choice, check_positive, check_share
@@ -76,7 +76,7 @@ class LongNetMIL(BagModel):
         width = len(self.layers) * encoder.config.embed_dim
         self.attention = GatedAttention(width, attention_dim) if pooling == "attention" else None
         self.dropout = nn.Dropout(head_dropout)
-        self.head = Linear(width, num_outputs)
+        self.head = Head(width, num_outputs)
 
     def forward(self, features: Tensor, grid_xy: Tensor, mask: Tensor) -> BagOutput:
         """See `BagModel.forward`.

@@ -1,8 +1,8 @@
 """Nystrom attention over the tokens of one bag, written plainly.
 
-Source: Xiong et al. 2021, "Nystromformer", equations 13 (the approximation), 10 (landmarks as
-segment means) and 11 (iterative pseudo-inverse). Shapes: N tokens, H heads, d head width, m
-landmarks, D = H d.
+Source: Xiong et al. 2021, "Nystromformer": the approximation of the softmax matrix through
+landmarks, landmarks as segment means, and the iterative pseudo-inverse.
+Shapes: N tokens, H heads, d head width, m landmarks, D = H d.
 
 Differs from the package TransMIL uses: no token is padded to a multiple of m (there zeros take part
 in softmaxes and landmark means; here segments differ in length by one at most, and m <= N), and the

@@ -5,9 +5,10 @@ instances. The embeddings here are the features themselves, so that the only wei
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from slidenet.mil.contract import BagModel, BagOutput
+from slidenet.mil.gated_attention import Head
 from slidenet.mil.masking import weighted_sum
 
 
@@ -21,7 +22,7 @@ class MeanPooling(BagModel):
 
     def __init__(self, *, feature_dim: int, num_outputs: int) -> None:
         super().__init__(feature_dim, num_outputs)
-        self.head = nn.Linear(feature_dim, num_outputs)
+        self.head = Head(feature_dim, num_outputs)
 
     def forward(self, features: Tensor, grid_xy: Tensor, mask: Tensor) -> BagOutput:
         """See `BagModel.forward`."""
@@ -41,7 +42,7 @@ class MaxPooling(BagModel):
 
     def __init__(self, *, feature_dim: int, num_outputs: int) -> None:
         super().__init__(feature_dim, num_outputs)
-        self.head = nn.Linear(feature_dim, num_outputs)
+        self.head = Head(feature_dim, num_outputs)
 
     def forward(self, features: Tensor, grid_xy: Tensor, mask: Tensor) -> BagOutput:
         """See `BagModel.forward`."""

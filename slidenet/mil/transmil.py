@@ -1,14 +1,15 @@
 """Transformer-based correlated multiple instance learning (TransMIL).
 
 Source: Shao et al. 2021, "TransMIL: Transformer based Correlated Multiple Instance Learning for
-Whole Slide Image Classification", section 3.3, algorithms 2 (squaring, TPT module) and 3 (PPEG).
+Whole Slide Image Classification", section 3.3 (squaring, TPT module, PPEG).
 Tiles are laid in a square **in the order of the file**, so the order matters and `grid_xy` does
 not.
 
 Differs from the authors' code: every bag is squared over its real tiles, one bag after another,
-and attention follows `nystrom.py`, so that neither padding nor other bags play a part; the residual
-and the layer sizes are the same. `tile_attention` is what the class token of the last layer attends
-to by exact softmax, mean over heads, over the tiles (a repeated tile gets its copies' share).
+and attention follows `nystrom.py`, so that neither padding nor other bags play a part; layer
+sizes are the same. The head starts near zero. `tile_attention` is what the class token of the last
+layer attends to by exact softmax, mean over heads, over the tiles (a repeated tile gets its copies'
+share); no gradient flows through it.
 """
 
 import math
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from slidenet.core.errors import ConfigError
 from slidenet.mil.contract import BagModel, BagOutput
-from slidenet.mil.gated_attention import Linear
+from slidenet.mil.gated_attention import Head, Linear
 from slidenet.mil.nystrom import NystromAttention
 from slidenet.mil.settings import check_positive, check_share
 
@@ -80,7 +81,7 @@ class TransMIL(BagModel):
         )
         self.positions = PPEG(embed_dim)
         self.norm = nn.LayerNorm(embed_dim)
-        self.head = Linear(embed_dim, num_outputs)
+        self.head = Head(embed_dim, num_outputs)
 
     def forward(self, features: Tensor, grid_xy: Tensor, mask: Tensor) -> BagOutput:
         """See `BagModel.forward`; bags one after another, since each has its own square."""
