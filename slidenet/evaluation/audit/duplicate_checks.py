@@ -81,6 +81,8 @@ def nearest_pairs(
     """
     scale = signatures.std(0)
     used = scale > 1e-12 * max(float(scale.max(initial=0)), 1e-300)
+    if not used.any():
+        return []
     scaled = (signatures[:, used] - signatures[:, used].mean(0)) / scale[used]
     squared = (scaled**2).sum(1)
     distance = np.sqrt(np.maximum(squared[:, None] + squared - 2 * scaled @ scaled.T, 0))
