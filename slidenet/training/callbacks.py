@@ -53,8 +53,20 @@ def default_callbacks(
     checkpoint.CHECKPOINT_NAME_LAST = LAST
     callbacks = [EpochSeeding(seed), MonitorGuard(name), LearningCurve(folder, name), checkpoint]
     if patience is not None:
-        callbacks.append(EarlyStopping(name, mode=mode, patience=patience))
+        callbacks.append(ResumableEarlyStopping(name, mode=mode, patience=patience))
     return [EpochProgress(name), *callbacks] if progress else callbacks
+
+
+class ResumableEarlyStopping(EarlyStopping):
+    """Early stopping that also holds for a fit resumed after it had stopped.
+
+    Lightning would train such a fit for one epoch more, and on from there if that one is better.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stops at once where the checkpoint says that patience had run out."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
 
 
 class MonitorGuard(Callback):

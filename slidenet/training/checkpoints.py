@@ -1,10 +1,11 @@
 """What a Lightning checkpoint of a `SlideClassifier` says about itself, and whether it fits."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from slidenet.core.errors import ConfigError
-from slidenet.core.provenance import recipe_difference
+from slidenet.core.provenance import canonical_json, recipe_difference
 from slidenet.mil import FROM_CHECKPOINT, bag_model_settings
 
 WEIGHTS = "weights"
@@ -23,6 +24,25 @@ def portable_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         return dict(settings)
     network = {**settings["network_settings"], WEIGHTS: FROM_CHECKPOINT}
     return {**settings, "network_settings": network}
+
+
+def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a checkpoint or bundle can keep them: paths as text.
+
+    Raises:
+        ConfigError: For a value that is no number, text, path, list or mapping of them.
+    """
+    plain = {name: str(v) if isinstance(v, Path) else v for name, v in settings.items()}
+    for name, value in plain.items():
+        try:
+            canonical_json({name: value})
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"{name}={value!r} cannot be kept in a checkpoint ({error})",
+                expected="a number, a text or a list of them",
+                remedy="give an attention pattern or shape by its name",
+            ) from error
+    return plain
 
 
 def check_same_model(source: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from slidenet.core.errors import ConfigError, LabelError
 from slidenet.core.tasks import Task
 from slidenet.mil import BagBatch, BagOutput, make_bag_model
-from slidenet.training.checkpoints import check_same_model, portable_settings
+from slidenet.training.checkpoints import check_same_model, plain_settings, portable_settings
 from slidenet.training.losses import check_batch_size, check_class_weights, task_loss
 from slidenet.training.metrics import EpochLoss, TaskMetrics, make_metrics
 from slidenet.training.optimiser import (
@@ -66,7 +66,8 @@ class SlideClassifier(LightningModule):
         task: What is predicted; a `Task` or its `identity()`.
         feature_dim: Length of a tile's feature vector.
         network: Name in `slidenet.mil.BAG_MODELS`.
-        network_settings: Keyword arguments of that model.
+        network_settings: Keyword arguments of that model; numbers, texts, paths and lists, which
+            go into the checkpoint.
         learning_rate: See `OptimiserSettings`, as the six after it.
         weight_decay: AdamW's.
         layer_decay: Learning rate of a level over that of the next higher one.
@@ -120,11 +121,12 @@ class SlideClassifier(LightningModule):
         class_weights = None if class_weights is None else [float(w) for w in class_weights]
         check_class_weights(self.task, None if class_weights is None else len(class_weights))
         _check_target_scale(self.task, target_offset, target_scale)
+        network_settings = plain_settings(network_settings or {})
         self.network = make_bag_model(
             network,
             feature_dim=feature_dim,
             num_outputs=self.task.num_outputs,
-            **(network_settings or {}),
+            **network_settings,
         )
         # Refused here rather than after the data is read.
         parameter_groups(self.network, self.network.layer_levels(), self.settings, learning_rate)
@@ -148,7 +150,7 @@ class SlideClassifier(LightningModule):
                 "task": dict(self.task.identity()),
                 "feature_dim": feature_dim,
                 "network": network,
-                "network_settings": dict(network_settings or {}),
+                "network_settings": network_settings,
                 "learning_rate": learning_rate,
                 "weight_decay": weight_decay,
                 "layer_decay": layer_decay,
@@ -212,9 +214,9 @@ class SlideClassifier(LightningModule):
 
     def on_train_start(self) -> None:
         """Refuses batches a Cox model cannot learn from."""
-        size = getattr(self.trainer.train_dataloader, "batch_size", None)
-        if size is not None:
-            check_batch_size(self.task, size)
+        # Risk sets lie within a rank. Batches of more than one size are refused if all hold one.
+        if self._bags_per_batch() <= self.trainer.world_size:
+            check_batch_size(self.task, 1)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW by level, and the schedule by iteration."""
@@ -261,11 +263,12 @@ class SlideClassifier(LightningModule):
         self.log_dict({f"{stage}_{name}": v for name, v in values.items()}, sync_dist=True)
 
     def _bags_per_batch(self) -> float:
+        """Over all ranks; the mean where batches have no fixed size."""
         loader: Any = self.trainer.train_dataloader
         size = getattr(loader, "batch_size", None)
-        # Batches by a token budget have no size; their mean does.
-        per_rank = float(size) if size else len(loader.dataset) / len(loader)
-        return per_rank * self.trainer.world_size
+        if size:
+            return float(size * self.trainer.world_size)
+        return len(loader.dataset) / len(loader)
 
 
 def unpadded_attention(output: BagOutput, mask: Tensor) -> tuple[Tensor | None, ...]:
@@ -290,5 +293,7 @@ def _check_target_scale(task: Task, offset: float, scale: float) -> None:
     if scale <= 0 or (task.kind != "regression" and (offset != 0 or scale != 1)):
         raise ConfigError(
             f"target_offset {offset:g} and target_scale {scale:g} for a {task.kind} task",
-            expected="a positive scale" if task.kind == "regression" else "0 and 1",
+            expected="a positive scale (labels that vary)"
+            if task.kind == "regression"
+            else "0 and 1",
         )

@@ -37,12 +37,24 @@ class KillIn(Callback):
             raise Killed
 
 
-def fit(cohort, make_trainer, folder, *, seed=3, epochs=4, kill=None, ckpt=None, workers=0):
+def fit(
+    cohort,
+    make_trainer,
+    folder,
+    *,
+    seed=3,
+    epochs=4,
+    kill=None,
+    ckpt=None,
+    workers=0,
+    patience=50,
+    rate=3e-3,
+):
     loader, tasks = cohort
     task = tasks["binary"]
     seed_run(seed)
-    module = SlideClassifier(task, 6, learning_rate=3e-3, **NETWORK)
-    callbacks = default_callbacks(task, folder, seed=seed, patience=50, progress=False)
+    module = SlideClassifier(task, 6, learning_rate=rate, **NETWORK)
+    callbacks = default_callbacks(task, folder, seed=seed, patience=patience, progress=False)
     if kill is not None:
         callbacks.append(KillIn(kill))
     trainer = make_trainer(max_epochs=epochs, callbacks=callbacks, enable_checkpointing=True)
@@ -93,6 +105,18 @@ def test_a_killed_fit_resumes_to_the_same_weights(
     assert equal(*best)
     curves = [(tmp_path / n / "learning_curve.png").read_bytes() for n in ("whole", "cut")]
     assert curves[0] == curves[1]
+
+
+def test_a_fit_that_stopped_early_is_not_trained_on(cohort, quiet_trainer, tmp_path):
+    settings = {"epochs": 30, "patience": 1, "rate": 1.0}
+    stopped, trainer = fit(cohort, quiet_trainer, tmp_path, **settings)
+    assert 1 < trainer.current_epoch < 30
+    best = (tmp_path / "best.ckpt").read_bytes()
+    last = tmp_path / "last.ckpt"
+    resumed, again = fit(cohort, quiet_trainer, tmp_path, ckpt=last, **settings)
+    assert again.global_step == trainer.global_step
+    assert equal(resumed.state_dict(), stopped.state_dict())
+    assert (tmp_path / "best.ckpt").read_bytes() == best
 
 
 def test_best_checkpoint_is_the_best_epoch(cohort, quiet_trainer, tmp_path):

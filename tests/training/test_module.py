@@ -116,6 +116,22 @@ def test_cox_with_single_bags_is_refused_before_training(cohort, quiet_trainer):
         assert torch.equal(value, before[key])
 
 
+def batches(data, groups):
+    return torch.utils.data.DataLoader(
+        data.dataset, batch_sampler=groups, collate_fn=data.collate_fn
+    )
+
+
+def test_cox_with_single_bags_by_a_token_budget_is_refused(cohort, quiet_trainer):
+    loader, tasks = cohort
+    data = loader(tasks["cox"])
+    singles = batches(data, [[i] for i in range(24)])
+    with pytest.raises(ConfigError, match="batch_size 1"):
+        quiet_trainer().fit(classifier(tasks["cox"]), singles)
+    some = batches(data, [[0], [1, 2], *[[i] for i in range(3, 24)]])
+    quiet_trainer(max_epochs=1).fit(classifier(tasks["cox"]), some)
+
+
 def test_bags_without_labels_are_refused_but_can_be_predicted(cohort, quiet_trainer):
     loader, tasks = cohort
     module = classifier(tasks["binary"])
@@ -142,6 +158,7 @@ def test_regression_learns_in_units_of_the_target(cohort):
     [
         ({"network": "abmli"}, UnknownNameError, "abmil"),
         ({"network_settings": {"widht": 3}}, ConfigError, "widht"),
+        ({"network_settings": {"gated": {1, 2}}}, ConfigError, "gated=.* cannot be kept"),
         ({"learning_rate": 0.0}, ConfigError, "learning_rate 0.0"),
         ({"layer_decay": 0.9}, ConfigError, "without levels"),
         ({"layer_decay": 1.5}, ConfigError, "layer_decay 1.5"),
