@@ -73,7 +73,9 @@ class RankCost:
         optimiser: Bytes of gradients and of AdamW's two moments.
         inputs: Bytes of tile features and cells.
         activations: Bytes alive at the peak.
-        exchanged: Bytes received per layer in the forward; the backward receives as much.
+        exchanged: Bytes received per layer in one exchange.
+        exchanges: Exchanges per layer: the forward's, in training also the backward's, and that of
+            a forward recomputed there.
     """
 
     num_ranks: int
@@ -84,6 +86,7 @@ class RankCost:
     inputs: int
     activations: int
     exchanged: int
+    exchanges: int
 
     @property
     def memory(self) -> int:
@@ -117,6 +120,7 @@ def rank_cost(config: LongNetConfig, work: Workload, num_ranks: int = 1) -> Rank
         inputs=per_rank * (config.feature_dim * EXACT + 2 * 8),
         activations=_activations(config, work, chunks, exchanged),
         exchanged=exchanged,
+        exchanges=1 + work.training * (1 + work.checkpoint_activations),
     )
 
 
@@ -221,7 +225,11 @@ def saved_bytes(config: LongNetConfig, work: Workload) -> int:
 
 
 def _forward_peak(config: LongNetConfig, work: Workload, chunks: Chunks, exchanged: int) -> int:
-    """During attention: input, its norm, q, k, v, output and accumulators, others' keys."""
+    """The larger of two sets.
+
+    In attention: input, its norm, q, k, v, output and accumulators, others' keys. In the
+    feed-forward network: input, mixed values, output, and the hidden states of one chunk.
+    """
     tokens, d, s = chunks.size(0), config.embed_dim, work.itemsize
     cast = d * s if s != EXACT else 0
     per_token = d * EXACT * 3 + d * s * 4 + 2 * cast + 2 * EXACT * config.num_heads
@@ -233,4 +241,5 @@ def _forward_peak(config: LongNetConfig, work: Workload, chunks: Chunks, exchang
         others = 2 * 2 * d * s * tokens if chunks.num_ranks > 1 else 0  # one block here, one coming
     else:
         others = exchanged
-    return per_token * tokens + others
+    hidden = 3 * config.ffn_dim * EXACT * min(work.chunk_tokens, tokens)
+    return max(per_token * tokens + others, d * (2 * EXACT + s) * tokens + hidden)
