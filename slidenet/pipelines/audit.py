@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from slidenet.core.errors import AuditError, LabelError
+from slidenet.core.errors import AuditError, LabelError, StoreError
 from slidenet.core.tasks import Task, TaskKind
 from slidenet.data.bag_files import find_bag_files
 from slidenet.data.labels import LabelTable
@@ -136,6 +136,8 @@ def audit_or_raise(
 ) -> AuditReport:
     """The audit at the start of training: warns of what it finds, or refuses to go on.
 
+    Features that cannot be read end it whatever `strict` says: an epoch would end there.
+
     Args:
         table: The labels.
         task: What they mean.
@@ -150,10 +152,16 @@ def audit_or_raise(
         What was found.
 
     Raises:
+        StoreError: A features file is broken, or holds NaN or infinite values.
         AuditError: With `strict`, when there is an error or a warning.
     """
     findings = audit_cohort(table, task, files, splits, settings=settings, given=given)
     report = AuditReport(tuple(findings), _checked(table, files, splits), strict)
+    unreadable = [f for f in findings if f.code in ("file-refused", "features-refused")]
+    if unreadable:
+        first, others = unreadable[0], len(unreadable) - 1
+        more = f" (and {others} more such files)" if others else ""
+        raise StoreError(f"{first.text}{more}", remedy=first.remedy)
     if strict and report.failures:
         first, others = report.failures[0], len(report.failures) - 1
         more = f" (and {others} more)" if others else ""

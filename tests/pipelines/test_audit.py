@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from slidenet.core.errors import AuditError
+from slidenet.core.errors import AuditError, StoreError
 from slidenet.data.bag_files import find_bag_files
 from slidenet.data.labels import read_label_table
 from slidenet.data.splits import read_splits
@@ -71,5 +71,14 @@ def test_training_goes_on_with_warnings_or_is_refused(clean, tmp_path):
     ]
     with pytest.raises(AuditError, match=r"near-duplicate-features: .*\(and 1 more\); expected"):
         audit_or_raise(*arguments(wrong), strict=True)
-    with pytest.warns(UserWarning, match="near-duplicate-features"):
+    with (
+        pytest.warns(UserWarning, match="near-duplicate-features"),
+        pytest.warns(UserWarning, match="metadata-tells-label"),
+    ):
         audit_or_raise(*arguments(wrong))
+
+
+def test_features_that_cannot_be_read_end_training_before_it_begins(tmp_path):
+    paths = write_feature_cohort(tmp_path, num_patients=24, seed=1, faults=["nan_features"])
+    with pytest.raises(StoreError, match=r"slide_001.h5 holds NaN .* in row 3 of"):
+        audit_or_raise(*arguments(paths))

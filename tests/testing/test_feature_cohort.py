@@ -4,11 +4,17 @@ from collections import Counter, defaultdict
 import h5py
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from slidenet.core.errors import StoreError, UnknownNameError
 from slidenet.stores import validate_file
 from slidenet.stores.interop import open_bag_features
 from slidenet.testing import FEATURE_FAULTS, FILE_FAULTS, write_feature_cohort
+from slidenet.testing.feature_cohort import generate_features
 
 
 def read(path):
@@ -85,3 +91,18 @@ def test_names_of_faults(tmp_path):
     assert len({*FEATURE_FAULTS, *FILE_FAULTS}) >= 10
     with pytest.raises(UnknownNameError, match="did you mean mixed_recipe"):
         write_feature_cohort(tmp_path, num_patients=4, faults=["mixed_recipes"])
+
+
+def test_only_position_tells_near_from_far():
+    """Means, extremes and numbers of tiles do no better than chance; places are enough."""
+    cohort = generate_features(num_patients=240, rule="near_vs_far", signal=20.0, seed=5)
+    labels, bags, widths = [], [], []
+    for slide in cohort.slides:
+        features = slide.features - np.median(slide.features, 0)
+        bags.append(np.r_[features.mean(0), features.max(0), features.min(0), len(features)])
+        lesion = np.argsort(-np.linalg.norm(features, axis=1))[:8]
+        widths.append(np.hypot(*np.ptp(slide.coords[lesion], axis=0)))
+        labels.append(int(slide.row["label"]))
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+    assert 0.4 < cross_val_score(probe, bags, labels, cv=5, scoring="roc_auc").mean() < 0.6
+    assert roc_auc_score(labels, -np.array(widths)) > 0.99

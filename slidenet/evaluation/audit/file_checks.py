@@ -39,13 +39,21 @@ def rows_and_files(cohort: Cohort) -> Iterator[Finding]:
 
 
 def refused_files(cohort: Cohort) -> Iterator[Finding]:
-    """Files that cannot be opened, or not be read to the end."""
+    """Files that cannot be opened, or not be read to the end, or are of another slide."""
     for code, errors in (
         ("file-refused", cohort.opened[1]),
         ("features-refused", cohort.summaries[1]),
     ):
         for slide_id, error in errors.items():
             yield Finding(code, "error", _text(slide_id, error), error.remedy)
+    for slide_id, bag in cohort.opened[0].items():
+        if bag.slide_id != slide_id:
+            yield Finding(
+                "file-refused",
+                "error",
+                f"slide {slide_id!r}: {bag.path} says that it is about slide {bag.slide_id!r}",
+                "give the file its old name back, or make it again",
+            )
 
 
 def mixed_features(cohort: Cohort) -> Iterator[Finding]:

@@ -56,6 +56,14 @@ def test_a_clean_cohort_on_disk_is_left_alone(tmp_path, audited):
     assert audited(write_feature_cohort(tmp_path, seed=1)) == []
 
 
+def test_a_file_of_another_slide_is_refused(tmp_path, audited):
+    paths = write_feature_cohort(tmp_path, num_patients=24, seed=1)
+    (paths.features / "slide_004.h5").rename(paths.features / "slide_005.h5")
+    found = {f.code: f.text for f in audited(paths)}
+    assert set(found) == {"row-without-file", "file-refused"}
+    assert "slide_005.h5 says that it is about slide 'slide_004'" in found["file-refused"]
+
+
 def test_all_faults_at_once_do_not_hide_each_other(tmp_path, audited):
     together = ["near_duplicate", "mixed_recipe", "row_without_file", "site_tells_label"]
     found = audited(write_feature_cohort(tmp_path, seed=1, faults=together))
