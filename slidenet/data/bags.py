@@ -192,9 +192,10 @@ class BagDataset(Dataset[Bag]):
         return Bag(
             bag_id=bag.bag_id,
             slide_ids=bag.slide_ids,
-            features=torch.from_numpy(features.astype(np.float32)),
-            coords=torch.from_numpy(coords),
-            grid_xy=torch.from_numpy(grid_xy),
+            # A copy in any case: what the reader keeps is nobody else's to change.
+            features=torch.from_numpy(features).to(torch.float32, copy=True),
+            coords=torch.from_numpy(coords).clone(),
+            grid_xy=torch.from_numpy(grid_xy).clone(),
             target=None if self.targets is None else self.targets[index],
         )
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from slidenet.data.bags import Bag
 from slidenet.mil import BagBatch
@@ -19,25 +21,20 @@ def collate_bags(bags: Sequence[Bag] | Bag) -> BagBatch:
     """
     if isinstance(bags, Bag):
         bags = [bags]
-    shape = len(bags), max(len(bag.features) for bag in bags)
-    features = torch.zeros(*shape, bags[0].features.shape[1])
-    coords = torch.zeros(*shape, 2, dtype=torch.int64)
-    grid_xy = torch.zeros(*shape, 2, dtype=torch.int64)
-    mask = torch.zeros(*shape, dtype=torch.bool)
-    for row, bag in enumerate(bags):
-        tiles = slice(len(bag.features))
-        features[row, tiles] = bag.features
-        coords[row, tiles] = bag.coords
-        grid_xy[row, tiles] = bag.grid_xy
-        mask[row, tiles] = True
+    lengths = torch.tensor([len(bag.features) for bag in bags])
     targets = [bag.target for bag in bags if bag.target is not None]
     assert len(targets) in (0, len(bags)), "either all bags of a batch have labels or none"
     return BagBatch(
-        features=features,
-        coords=coords,
-        grid_xy=grid_xy,
-        mask=mask,
+        features=_padded([bag.features for bag in bags]),
+        coords=_padded([bag.coords for bag in bags]),
+        grid_xy=_padded([bag.grid_xy for bag in bags]),
+        mask=torch.arange(int(lengths.max())) < lengths[:, None],
         target=torch.stack(targets) if targets else None,
         bag_ids=tuple(bag.bag_id for bag in bags),
         slide_ids=tuple(bag.slide_ids for bag in bags),
     )
+
+
+def _padded(rows: list[Tensor]) -> Tensor:
+    # One bag needs no copy, and is the usual batch.
+    return rows[0][None] if len(rows) == 1 else pad_sequence(rows, batch_first=True)

@@ -134,8 +134,23 @@ def read_label_table(path: str | os.PathLike[str]) -> LabelTable:
     table = read_csv_table(
         path, error=LabelError, one_of=("slide_path", "slide_id"), known=SLIDE_COLUMNS
     )
-    rows = slide_rows(table, error=LabelError)
-    return LabelTable(table.path, table.columns, tuple(rows), tuple(r.line for r in table.rows))
+    rows = tuple(slide_rows(table, error=LabelError))
+    labels = LabelTable(table.path, table.columns, rows, tuple(r.line for r in table.rows))
+    _check_patients(labels)
+    return labels
+
+
+def _check_patients(table: LabelTable) -> None:
+    """Refuses a slide without patient whose name, which then names its patient, is taken."""
+    patients = {row.patient_id for row in table.rows}
+    for position, row in enumerate(table.rows):
+        if row.patient_id is None and row.slide_id in patients:
+            raise LabelError(
+                f"{table.place([position], 'patient_id')} is empty, and {row.slide_id!r} is the "
+                "patient_id of other slides",
+                expected="a patient_id, or a slide_id that is no patient_id",
+                remedy="fill the cell",
+            )
 
 
 def _cell(row: SlideRow, name: str) -> str:

@@ -178,6 +178,19 @@ def test_nan_and_infinite_features_are_named_when_read(writers, tmp_path, bad):
         bag.features[6:9]
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_half_precision_is_looked_at_too(writers, tmp_path, bad):
+    path = writers.write_stamp(tmp_path)
+    bag = open_bag_features(path, slide_mpp=0.2527)
+    assert np.isfinite(bag.features[:]).all()
+    bag.close()
+    edit(path, lambda h5: h5["feats"].__setitem__((3, 1), bad))
+    with bag, pytest.raises(StoreError, match=r"holds NaN or infinite features in row 3 of 12"):
+        bag.features[:]
+    edit(path, lambda h5: h5["feats"].__setitem__((3, 1), np.finfo(np.float16).max))
+    assert bag.features[3].max() == 65504
+
+
 def test_negative_and_infinite_coords_are_refused(writers, tmp_path):
     path = edit(writers.write_trident(tmp_path), lambda h: h["coords"].__setitem__(0, (-5, 0)))
     with pytest.raises(StoreError, match=r"slide_1.h5: coords hold the negative value -5"):
