@@ -101,7 +101,8 @@ def nystrom_attention(
     to_marks = attention_weights(q, k_marks)
     between = attention_weights(q_marks, k_marks)
     from_marks = attention_weights(q_marks, k)
-    return to_marks @ pseudo_inverse(between, pinv_iterations) @ (from_marks @ v)
+    # Right to left: no product is larger than tokens by landmarks.
+    return to_marks @ (pseudo_inverse(between, pinv_iterations) @ (from_marks @ v))
 
 
 def attention_weights(q: Tensor, k: Tensor) -> Tensor:
