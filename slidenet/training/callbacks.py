@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint, ProgressBar
 from tqdm import tqdm
 
 from slidenet.core.errors import ConfigError
@@ -42,19 +42,35 @@ def default_callbacks(
     """
     name = default_monitor(task) if monitor is None else monitor
     mode = monitor_mode(task, name)
-    checkpoint = ModelCheckpoint(
-        dirpath=folder,
-        filename=BEST,
-        monitor=name,
-        mode=mode,
-        save_last=True,
-        enable_version_counter=False,
-    )
-    checkpoint.CHECKPOINT_NAME_LAST = LAST
-    callbacks = [EpochSeeding(seed), MonitorGuard(name), LearningCurve(folder, name), checkpoint]
+    callbacks = [
+        EpochSeeding(seed),
+        MonitorGuard(name),
+        LearningCurve(folder, name),
+        ModelCheckpoint(folder, BEST, monitor=name, mode=mode, enable_version_counter=False),
+        LastCheckpoint(folder),
+    ]
     if patience is not None:
         callbacks.append(ResumableEarlyStopping(name, mode=mode, patience=patience))
     return [EpochProgress(name), *callbacks] if progress else callbacks
+
+
+class LastCheckpoint(Checkpoint):
+    """Writes `last.ckpt` after every epoch, to go on from.
+
+    `ModelCheckpoint(save_last=True)` writes it only when an epoch was the best, so that a resumed
+    fit would repeat all epochs since.
+
+    Args:
+        folder: Where it goes.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.path = Path(folder) / f"{LAST}.ckpt"
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the file; runs after every other callback."""
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]  # set outside its class
+            trainer.save_checkpoint(self.path)
 
 
 class ResumableEarlyStopping(EarlyStopping):

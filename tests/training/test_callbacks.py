@@ -132,6 +132,7 @@ def test_best_checkpoint_is_the_best_epoch(cohort, quiet_trainer, tmp_path):
     assert {"epoch", "train_loss", "val_loss", "val_auroc"} <= set(curve.epochs[0])
     best = torch.load(tmp_path / "best.ckpt", weights_only=True)
     assert best["epoch"] == losses.index(min(losses))
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 3
     assert float(trainer.checkpoint_callback.best_model_score) == min(losses)
 
 
