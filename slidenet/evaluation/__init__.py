@@ -1,5 +1,6 @@
 """Floor 5: how far a classifier can be believed: intervals, comparisons, calibration, probes."""
 
+from slidenet.evaluation.audit import Finding, audit_cohort
 from slidenet.evaluation.bootstrap import (
     Bootstrap,
     Interval,
@@ -24,6 +25,7 @@ from slidenet.evaluation.conformal import (
     fit_conformal,
     split_conformal,
 )
+from slidenet.evaluation.cox_regression import CoxRegression
 from slidenet.evaluation.delong import DeLongTest, delong_interval, delong_test
 from slidenet.evaluation.kaplan_meier import (
     KaplanMeier,
@@ -36,6 +38,7 @@ from slidenet.evaluation.kaplan_meier import (
 from slidenet.evaluation.prediction_columns import PredictionColumns
 from slidenet.evaluation.predictions import Predictions
 from slidenet.evaluation.predictions_file import write_predictions
+from slidenet.evaluation.probes import Probe, ProbeKind, cross_validate_probe, fit_probe
 from slidenet.evaluation.proportions import proportion_interval
 from slidenet.evaluation.read_predictions import align, check_evaluable, read_predictions
 from slidenet.evaluation.roc import Curve, one_against_rest, precision_recall, roc
@@ -49,14 +52,18 @@ __all__ = [
     "Comparison",
     "ConformalPredictor",
     "ConformalSets",
+    "CoxRegression",
     "Curve",
     "DeLongTest",
+    "Finding",
     "Interval",
     "KaplanMeier",
     "LogRank",
     "OperatingPoint",
     "PredictionColumns",
     "Predictions",
+    "Probe",
+    "ProbeKind",
     "ReliabilityCurve",
     "RiskGroups",
     "Summary",
@@ -65,6 +72,7 @@ __all__ = [
     "TemperatureScaling",
     "align",
     "apply_temperature",
+    "audit_cohort",
     "bootstrap",
     "bootstrap_metrics",
     "check_evaluable",
@@ -72,9 +80,11 @@ __all__ = [
     "compare",
     "confidence_and_outcome",
     "cross_fitted_temperature",
+    "cross_validate_probe",
     "delong_interval",
     "delong_test",
     "fit_conformal",
+    "fit_probe",
     "fit_temperature",
     "kaplan_meier",
     "log_loss",
