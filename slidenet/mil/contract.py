@@ -112,7 +112,7 @@ class BagModel(nn.Module):
             A scalar already weighted against the main loss's 1, or None.
 
         Raises:
-            ConfigError: If `kind` is needed and not given.
+            ConfigError: If `kind` is missing and the targets reach beyond the outputs (ordinal).
         """
         return None
 
