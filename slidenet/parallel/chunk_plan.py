@@ -100,9 +100,8 @@ def plan_chunk(
     config: DilatedConfig,
     *,
     causal: bool = False,
-    device: torch.device | None = None,
 ) -> ChunkPlan:
-    """Plans one rank's part, once per sequence length, ranks and settings.
+    """Plans one rank's part, once per sequence length, ranks and settings; lists on the CPU.
 
     Args:
         chunks: Of the whole sequence; some may be empty.
@@ -110,11 +109,7 @@ def plan_chunk(
         num_heads: Heads of the layer.
         config: The branches and conventions.
         causal: Whether queries see only keys at or before them; then they see no zero slots.
-        device: Where the lists are needed.
     """
-    if device is not None:
-        plan = plan_chunk(chunks, rank, num_heads, config, causal=causal)
-        return plan if device.type == "cpu" else plan.to(device)
     others = range(chunks.num_ranks)
     sent = [needed_entries(chunks, p, rank, num_heads, config, causal=causal) for p in others]
     received = [needed_entries(chunks, rank, p, num_heads, config, causal=causal) for p in others]
@@ -133,6 +128,21 @@ def plan_chunk(
         received_counts=tuple(len(entries) for entries in received),
         received_positions=torch.from_numpy(keys // num_heads),
     )
+
+
+@lru_cache(maxsize=8)  # some 35 MB each for a million tokens on 8 ranks
+def plan_on_device(
+    chunks: Chunks,
+    rank: int,
+    num_heads: int,
+    config: DilatedConfig,
+    device: torch.device,
+    *,
+    causal: bool = False,
+) -> ChunkPlan:
+    """`plan_chunk` with its lists on `device`; those last used are kept there."""
+    plan = plan_chunk(chunks, rank, num_heads, config, causal=causal)
+    return plan if device.type == "cpu" else plan.to(device)
 
 
 def needed_entries(

@@ -18,7 +18,7 @@ from slidenet.attention import DilatedConfig, check_inputs
 from slidenet.core.errors import ParallelError
 from slidenet.parallel.agreement import agree
 from slidenet.parallel.chunk_passes import ChunkCall
-from slidenet.parallel.chunk_plan import plan_chunk
+from slidenet.parallel.chunk_plan import plan_on_device
 from slidenet.parallel.chunk_views import Part, Setting
 from slidenet.parallel.chunks import Chunks, chunks_of
 from slidenet.parallel.collectives import gather_rows
@@ -72,7 +72,7 @@ def parallel_dilated_attention(
     parts = tuple(
         Part(
             batch,
-            plan_chunk(cut, rank, q.shape[2], config, causal=causal, device=q.device),
+            plan_on_device(cut, rank, q.shape[2], config, q.device, causal=causal),
             real,
             cut.span(rank),
             covers=cut == chunks and len(q[batch]) == len(q),

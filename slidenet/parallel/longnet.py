@@ -349,6 +349,8 @@ def apply_sequence_parallel(
             expected="a model whose slides can be shared among ranks",
             remedy="use the bag model 'longnet' or 'gigapath', or ranks for data only",
         )
+    for encoder in encoders:  # all of them before any is changed
+        _check_pattern(encoder)
     ranks = SequenceRanks(group, dist.get_rank(group), data_rank(mesh), inputs)
     for encoder in encoders:
         _exchange_classes(encoder, ranks)
@@ -358,8 +360,8 @@ def apply_sequence_parallel(
     return model
 
 
-def _exchange_classes(encoder: LongNetViT, ranks: SequenceRanks) -> None:
-    for number, block in enumerate(encoder.blocks):
+def _check_pattern(encoder: LongNetViT) -> None:
+    for block in encoder.blocks:
         assert isinstance(block, LongNetBlock)
         if not isinstance(block.attention.pattern, DilatedAttention):
             raise ParallelError(
@@ -367,6 +369,11 @@ def _exchange_classes(encoder: LongNetViT, ranks: SequenceRanks) -> None:
                 expected="dilated attention, the pattern that runs across ranks",
                 remedy="build it with attention='dilated', or use one sequence rank",
             )
+
+
+def _exchange_classes(encoder: LongNetViT, ranks: SequenceRanks) -> None:
+    for number, block in enumerate(encoder.blocks):
+        assert isinstance(block, LongNetBlock)
         block.attention.__class__ = ParallelSelfAttention
         block.__class__ = ParallelBlock
         cast(ParallelSelfAttention, block.attention).ranks = ranks

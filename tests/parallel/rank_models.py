@@ -110,6 +110,8 @@ def outputs(rank, num_ranks):
                 found[*key, "final"] = model(features, grid_xy, mask)
                 found[*key, 2] = model(features, grid_xy, mask, state=2)
                 found[*key, "pooled"] = model.pooled_states(features, grid_xy, mask)
+                with torch.autocast("cpu", torch.bfloat16):
+                    found[*key, "mixed precision"] = model(features, grid_xy, mask)
                 found[*key, "states"] = torch.stack(model.states(features, grid_xy, mask))
     features, grid_xy, _, _ = slides(equal=True)
     sizes = [1] * (num_ranks - 1) + [features.shape[1] + 2 - num_ranks]  # a lone class token

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "multi-gpu.md"
 
 
@@ -14,6 +16,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", DOCS.read_text(), re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_shared_slide(tmp_path):
     (script,) = blocks("python")
     (tmp_path / "encode_shared.py").write_text(script)
