@@ -12,6 +12,7 @@ LesionRule = Literal["near_vs_far", "present_vs_absent"]
 LESION_CELLS = 2
 """Side of a lesion in cells: it covers two by two tiles and touches no other."""
 _NEAR_CELLS = 3.0
+_FAR_CELLS = 4.5
 
 Blocks = npt.NDArray[np.int64]
 
@@ -21,9 +22,10 @@ def place_lesions(
 ) -> Blocks:
     """Chooses where the lesions of one slide lie.
 
-    "near_vs_far": two lesions on every slide, side by side (label 1) or at least half the slide
-    apart (label 0). Each fills four tiles of its own, so tiles without their places are the same
-    for both labels. The first lesion is drawn alike for both, so no single place tells either.
+    "near_vs_far": two lesions on every slide, at most 3 cells apart from centre to centre (label 1)
+    or at least 4.5 cells and half the slide (label 0). Each fills four tiles of its own, so tiles
+    without their places are the same for both labels. The first lesion is drawn alike for both, so
+    no single place tells either.
     "present_vs_absent": two lesions anywhere (label 1) or none (label 0).
 
     Args:
@@ -44,7 +46,7 @@ def place_lesions(
     blocks = np.argwhere(whole)[:, ::-1].astype(np.int64)
     if rule == "present_vs_absent":
         return _apart(blocks, rng, 0, np.inf) if label else np.empty((0, 2), np.int64)
-    pair = _apart(blocks, rng, max(tissue.shape) / 2, np.inf)
+    pair = _apart(blocks, rng, max(max(tissue.shape) / 2, _FAR_CELLS), np.inf)
     return _partner(blocks, pair[0], rng) if label else pair
 
 

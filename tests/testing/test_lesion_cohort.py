@@ -73,6 +73,18 @@ def test_rows_are_balanced_and_patients_agree_with_themselves():
     assert Counter(patients) == {(label, f"site_{s}"): 6 for label in (0, 1) for s in range(3)}
 
 
+@pytest.mark.parametrize("side", [6, 8, 16])
+def test_near_and_far_never_meet(side):
+    tissue = np.ones((side, side), bool)
+    distance = {0: [], 1: []}
+    for label in (0, 1):
+        for seed in range(100):
+            pair = place_lesions("near_vs_far", label, tissue, np.random.default_rng(seed))
+            distance[label].append(np.hypot(*(pair[0] - pair[1])))
+    assert max(distance[1]) <= 3
+    assert min(distance[0]) >= max(4.5, side / 2)
+
+
 def test_no_single_place_and_no_tile_tells_near_from_far():
     """The first lesion is drawn alike; two lesions never share a tile."""
     tissue = np.zeros((10, 10), bool)
@@ -91,7 +103,7 @@ def test_bad_settings(tmp_path):
     with pytest.raises(ConfigError, match="rule 'any'; expected one of near_vs_far"):
         place_lesions("any", 1, tissue, np.random.default_rng(0))
     with pytest.raises(ConfigError, match="larger slide"):
-        place_lesions("near_vs_far", 0, tissue[:3, :3], np.random.default_rng(0))
+        place_lesions("near_vs_far", 0, tissue[:4, :4], np.random.default_rng(0))
     with pytest.raises(ConfigError, match="slide_px is 1000"):
         write_lesion_cohort(tmp_path, slide_px=1000)
 
