@@ -17,6 +17,7 @@ from slidenet.evaluation.calibration import (
     fit_temperature,
     log_loss,
     reliability_curve,
+    temperature_of_validation,
 )
 from slidenet.evaluation.comparison import Comparison, compare
 from slidenet.evaluation.conformal import (
@@ -101,5 +102,6 @@ __all__ = [
     "split_conformal",
     "summarise",
     "survival_groups",
+    "temperature_of_validation",
     "write_predictions",
 ]

@@ -52,13 +52,13 @@ class TemperatureScaling:
 
     Attributes:
         predictions: With the scaled probabilities.
-        temperatures: One per group; above 1 the model was too sure.
-        groups: What the groups are, in words.
+        temperatures: One, or one per group of bags; above 1 the model was too sure.
+        fitted_on: Which bags, in words.
     """
 
     predictions: Predictions
     temperatures: tuple[float, ...]
-    groups: str
+    fitted_on: str
 
 
 def reliability_curve(predictions: Predictions, num_bins: int = NUM_BINS) -> ReliabilityCurve:
@@ -168,8 +168,25 @@ def cross_fitted_temperature(predictions: Predictions, *, seed: int = 0) -> Temp
         temperature = fit_temperature(task, probabilities[~inside], targets[~inside])
         scaled[inside] = apply_temperature(task, probabilities[inside], temperature)
         temperatures.append(temperature)
-    predicted = replace(predictions.predicted, probabilities=scaled)
-    return TemperatureScaling(replace(predictions, predicted=predicted), tuple(temperatures), words)
+    return TemperatureScaling(
+        _with_probabilities(predictions, scaled), tuple(temperatures), f"the other {words}"
+    )
+
+
+def temperature_of_validation(
+    predictions: Predictions, validation: Predictions
+) -> TemperatureScaling:
+    """Scales all bags by the temperature fitted on bags kept apart for validation."""
+    task = predictions.task
+    temperature = fit_temperature(task, validation.probabilities, validation.labels)
+    scaled = apply_temperature(task, predictions.probabilities, temperature)
+    words = f"{len(validation)} validation bags"
+    return TemperatureScaling(_with_probabilities(predictions, scaled), (temperature,), words)
+
+
+def _with_probabilities(predictions: Predictions, probabilities: FloatArray) -> Predictions:
+    predicted = replace(predictions.predicted, probabilities=probabilities)
+    return replace(predictions, predicted=predicted)
 
 
 def _log_probabilities(task: Task, probabilities: FloatArray, power: float) -> FloatArray:

@@ -299,6 +299,12 @@ def _unlabelled(kind: TaskKind, names: Sequence[str]) -> tuple[str, ...]:
 def _unrecognised(
     table: CsvColumns, what: str, flag: str, names: Sequence[str]
 ) -> PredictionsError:
+    for sign, name in ((";", "semicolons"), ("\t", "tabs")):
+        if any(sign in column for column in table.names):
+            return PredictionsError(
+                f"the columns of {table.table.path} look separated by {name}",
+                remedy="separate them with commas",
+            )
     return PredictionsError(
         f"which column of {table.table.path} {what} cannot be told from "
         f"{', '.join(map(repr, table.names))}",

@@ -67,11 +67,17 @@ def check_evaluable(predictions: Predictions, *, where: str = "") -> None:
     """Refuses labels no metric can be computed from.
 
     Raises:
-        PredictionsError: No labels, one class only, no event, or a single bag.
+        PredictionsError: No labels, one class only, no event, or a single bag or patient.
     """
     task, targets = predictions.task, predictions.labels
     if len(predictions) < 2:
         raise PredictionsError(f"{where}there is one bag only", expected="at least two")
+    if predictions.num_patients < 2:
+        raise PredictionsError(
+            f"{where}all bags are of the patient {predictions.patient_ids[0]!r}",
+            expected="two patients at least, to say how sure a number is",
+            remedy="name the column of patients with --patient-column if this is another one",
+        )
     column = task.label_columns[0]
     if task.kind == "multilabel":
         _check_labels(task, targets, where)

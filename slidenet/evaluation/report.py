@@ -28,6 +28,11 @@ def first_sentence(summary: Summary, name: str, other: str = "") -> str:
     """
     task = summary.predictions.task
     metric, value = metric_words(HEADLINE[task.kind], task), summary.headline
+    if np.isnan(value.value):
+        return (
+            f"The {metric} of {name} is not defined on {_counts(summary.predictions)}"
+            f"{_absent_classes(summary.predictions)}."
+        )
     if summary.comparison is None:
         return (
             f"{name} reaches {_an(metric)} {value.value:.3f} (95 % interval "
@@ -166,6 +171,11 @@ def _reading(summary: Summary) -> str:
         f"{metrics.num_patients} patients (seed {summary.settings.seed}); "
         f"{metrics.num_redrawn} resamples lacked a class or a comparable pair and were drawn again."
     )
+    if summary.headline.low == summary.headline.high:
+        lines.append(
+            "An interval without width says that the resamples look alike, not that the number is "
+            "certain: there are too few bags, or they are too easy, for a bootstrap."
+        )
     if summary.by_fold:
         lines.append(
             f"Predictions of {len(summary.by_fold)} folds are pooled; fold_mean and fold_sd are "
@@ -214,7 +224,7 @@ def _calibration(found: Calibrated) -> str:
     rows = [(w, f"{found.before[n]:.3f}", f"{found.after[n]:.3f}") for n, w in words.items()]
     each = ", ".join(f"{t:.2f}" for t in found.scaling.temperatures)
     return (
-        f"Temperature scaling of each group by the temperature of the other {found.scaling.groups} "
+        f"Temperature scaling, each bag by a temperature fitted on {found.scaling.fitted_on} "
         f"({each}). For new bags: {found.temperature:.3f}, fitted on all; above 1 means the model "
         f"was too sure.\n\n{_table(('error', 'as predicted', 'after scaling'), rows)}"
     )
@@ -277,6 +287,15 @@ def _counts(predictions: Predictions) -> str:
         if any(predictions.patient_ids)
         else f"{bags:,} bags"
     )
+
+
+def _absent_classes(predictions: Predictions) -> str:
+    """Which classes have no bag, for metrics that need all of them."""
+    task = predictions.task
+    if not task.is_classification or task.kind == "multilabel":
+        return ""
+    absent = [n for k, n in enumerate(task.class_names) if k not in predictions.labels]
+    return f": no bag of class {', '.join(absent)}" if absent else ""
 
 
 def _span(interval: Interval) -> str:

@@ -38,7 +38,8 @@ class Curve:
 def one_against_rest(predictions: Predictions) -> list[tuple[str, FloatArray, BoolArray, IntArray]]:
     """For each curve of a task its name, scores, truth and patients.
 
-    One curve for "binary", else one per class or label, on the bags whose label is known.
+    One curve for "binary", else one per class or label, on the bags whose label is known; none for
+    a class that has no bag or every bag.
     """
     task, probabilities, targets = predictions.task, predictions.probabilities, predictions.labels
     patients = predictions.patients
@@ -52,7 +53,7 @@ def one_against_rest(predictions: Predictions) -> list[tuple[str, FloatArray, Bo
             curves.append((name, probabilities[known, number], truth, patients[known]))
         else:
             curves.append((name, probabilities[:, number], targets == number, patients))
-    return curves
+    return [curve for curve in curves if 0 < int(curve[2].sum()) < len(curve[2])]
 
 
 def roc(

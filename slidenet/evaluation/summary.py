@@ -12,6 +12,7 @@ from slidenet.evaluation.calibration import (
     cross_fitted_temperature,
     fit_temperature,
     log_loss,
+    temperature_of_validation,
 )
 from slidenet.evaluation.comparison import Comparison, compare
 from slidenet.evaluation.conformal import ConformalMethod, ConformalSets, split_conformal
@@ -123,7 +124,7 @@ def summarise(
         predictions: Labelled predictions the model was not trained on.
         settings: How they are judged.
         other: Of another model on the same bags, to compare with.
-        validation: Of the same model on other bags, to choose cut-offs on.
+        validation: Of the same model on other bags, to choose cut-offs and the temperature on.
 
     Raises:
         PredictionsError: No metric can be computed, `other` is not of the same bags, or
@@ -145,7 +146,7 @@ def summarise(
     calibrated, sets, survival = None, None, None
     if task.is_classification:
         try:
-            calibrated = _calibrated(predictions, settings.seed)
+            calibrated = _calibrated(predictions, validation, settings.seed)
         except PredictionsError as error:
             notes.append(f"No temperature scaling: {error}.")
     if task.kind == "binary":
@@ -188,9 +189,12 @@ def _by_fold(predictions: Predictions) -> dict[int, dict[str, float]]:
     }
 
 
-def _calibrated(predictions: Predictions, seed: int) -> Calibrated:
+def _calibrated(predictions: Predictions, validation: Predictions | None, seed: int) -> Calibrated:
     task, targets = predictions.task, predictions.labels
-    scaling = cross_fitted_temperature(predictions, seed=seed)
+    if validation is not None:
+        scaling = temperature_of_validation(predictions, validation)
+    else:
+        scaling = cross_fitted_temperature(predictions, seed=seed)
     before, after = (_errors(p) for p in (predictions, scaling.predictions))
     temperature = fit_temperature(task, predictions.probabilities, targets)
     return Calibrated(scaling, temperature, before, after)

@@ -82,8 +82,8 @@ def evaluate(
         columns: Names of columns that are not recognised by themselves.
         settings: How predictions are judged.
         compare: The same of another model on the same bags, to say which wins.
-        validation: Predictions of the same model on other bags, to choose cut-offs on; without it
-            each fold takes the cut-off of the other folds.
+        validation: Predictions of the same model on other bags, to choose cut-offs and the
+            temperature on; without it each fold takes those of the other folds.
         task: What is predicted; default: recognised from the columns. Say ordinal where the classes
             have an order.
     """

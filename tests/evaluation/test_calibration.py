@@ -10,6 +10,7 @@ from slidenet.evaluation.calibration import (
     fit_temperature,
     log_loss,
     reliability_curve,
+    temperature_of_validation,
 )
 from slidenet.evaluation.cross_fitting import held_out_groups
 from slidenet.evaluation.predictions import Predictions
@@ -77,6 +78,18 @@ def test_cross_fitting_repairs_calibration_and_keeps_the_order_within_folds():
                 np.argsort(p.probabilities[inside, 1], kind="stable"),
                 np.argsort(predictions.probabilities[inside, 1], kind="stable"),
             )
+
+
+def test_validation_bags_give_one_temperature():
+    predictions, validation = overconfident(500), overconfident(500, seed=1)
+    scaled = temperature_of_validation(predictions, validation)
+    found = fit_temperature(validation.task, validation.probabilities, validation.targets)
+    assert scaled.temperatures == (found,)
+    assert scaled.fitted_on == "500 validation bags"
+    np.testing.assert_array_equal(
+        scaled.predictions.probabilities,
+        apply_temperature(predictions.task, predictions.probabilities, found),
+    )
 
 
 def test_missing_labels_do_not_move_the_temperature(simulate):

@@ -130,6 +130,8 @@ BAD = [
     (HEAD + "a,p,no,0.5,0.5\na,q,yes,0.1,0.9\n", "row 3, column 'bag_id' is 'a', as in row 2"),
     (HEAD + "a,p,no,0.5\n", "row 2 has 4 cells"),
     (HEAD, "has a header and no rows"),
+    (HEAD + "a,p,no,0.5,0.5\nb,p,yes,0.5,0.5\n", "all bags are of the patient 'p'"),
+    (HEAD.replace(",", ";") + "a;p;no;0.5;0.5\n", "look separated by semicolons"),
     ("", "is empty"),
     ("bag_id,status\na,no\n", "which column of .* holds predictions cannot be told"),
     ("patient,prob_no,prob_yes\na,.5,.5\n", "which column of .* names the bags"),

@@ -161,6 +161,31 @@ def test_what_cannot_be_computed_is_said(tmp_path):
     assert "No risk groups: every bag has the same predicted risk" in report
 
 
+def test_a_class_without_bags_leaves_its_metrics_undefined_and_says_so(tmp_path):
+    (tmp_path / "p.csv").write_text(
+        "bag_id,label,prob_a,prob_b,prob_c\n"
+        + "".join(f"s{i},{'ab'[i % 2]},{0.6 - 0.3 * (i % 2)},0.3,{0.1 + 0.3 * (i % 2)}\n"
+                  for i in range(20))
+    )  # fmt: skip
+    found = evaluate(tmp_path / "p.csv", tmp_path / "out", settings=QUICK)
+    assert found.sentence == "The AUROC of p is not defined on 20 bags: no bag of class c."
+    assert (
+        "| AUROC of c | not defined | not defined | not defined |"
+        in (tmp_path / "out" / "report.md").read_text()
+    )
+    metrics = {row["metric"]: row["value"] for row in rows(tmp_path / "out" / "metrics.csv")}
+    assert metrics["auroc"] == ""
+    assert float(metrics["auroc_a"]) == 1.0
+
+
+def test_an_interval_without_width_is_not_certainty(tmp_path):
+    (tmp_path / "p.csv").write_text(
+        "bag_id,label,prob_0,prob_1\na,0,.9,.1\nb,1,.3,.7\nc,0,.8,.2\nd,1,.4,.6\n"
+    )
+    evaluate(tmp_path / "p.csv", tmp_path / "out", settings=QUICK)
+    assert "An interval without width" in (tmp_path / "out" / "report.md").read_text()
+
+
 def test_the_command_takes_its_flags_and_refuses_in_one_line(tmp_path, capsys):
     verb = Verb("slidenet.pipelines.evaluate:evaluate", "judge predictions", "predictions")
     (tmp_path / "p.csv").write_text(
