@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from slidenet.core.errors import ConfigError, StoreError
-from slidenet.data.lattice import side_by_side
+from slidenet.data.lattice import side_by_side, turned
 from slidenet.slide_encoders import grid_cells
 from slidenet.stores.interop import BagFeatures
 
@@ -120,7 +120,9 @@ class BagDataset(Dataset[Bag]):
         targets: int64 or float32, one row per bag (see `Task`); None where there are no labels.
         max_tiles: Where a bag has more tiles, as many are drawn without replacement, in their
             order; each draw of each bag draws others. For training only. None for all tiles.
-        seed: Decides which tiles are drawn.
+        turn: Whether every draw mirrors and turns the cells of a bag by chance (a slide has no up),
+            for training only.
+        seed: Decides which tiles are drawn, and how bags are turned.
         reader: Reads the slides; one may serve several datasets.
 
     Raises:
@@ -133,6 +135,7 @@ class BagDataset(Dataset[Bag]):
         targets: npt.NDArray[np.generic] | None = None,
         *,
         max_tiles: int | None = None,
+        turn: bool = False,
         seed: int = 0,
         reader: TileReader | None = None,
     ) -> None:
@@ -143,6 +146,7 @@ class BagDataset(Dataset[Bag]):
         self.bags = tuple(bags)
         self.targets = None if targets is None else torch.from_numpy(np.array(targets))
         self.max_tiles = max_tiles
+        self.turn = turn
         self.seed = seed
         self.reader = reader if reader is not None else TileReader()
 
@@ -189,6 +193,9 @@ class BagDataset(Dataset[Bag]):
             rng = np.random.default_rng([self.seed, draw, zlib.crc32(bag.bag_id.encode())])
             rows = np.sort(rng.choice(len(coords), self.max_tiles, replace=False))
             features, coords, grid_xy = features[rows], coords[rows], grid_xy[rows]
+        if self.turn:
+            rng = np.random.default_rng([self.seed, draw, zlib.crc32(bag.bag_id.encode()), 1])
+            grid_xy = turned(grid_xy, rng)
         return Bag(
             bag_id=bag.bag_id,
             slide_ids=bag.slide_ids,

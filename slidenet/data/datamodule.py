@@ -53,6 +53,7 @@ class BagDataModule(LightningDataModule):
         batch_size: Bags per batch.
         token_budget: Tiles per batch, padding counted; batch_size is not used where it is given.
         max_tiles: In training, as many tiles are drawn from larger bags, others every epoch.
+        turn_positions: In training, cells of a bag are mirrored and turned by chance.
         sampling: "natural" draws every training bag once per epoch; "balanced" draws as many of
             each class.
         class_weights: "balanced" weighs classes by the inverse of their number in training.
@@ -103,6 +104,7 @@ class BagDataModule(LightningDataModule):
         batch_size: int = 1,
         token_budget: int | None = None,
         max_tiles: int | None = None,
+        turn_positions: bool = False,
         sampling: Literal["natural", "balanced"] = "natural",
         class_weights: Literal["none", "balanced"] = "none",
         split_file: Path | None = None,
@@ -123,6 +125,7 @@ class BagDataModule(LightningDataModule):
         self._batch_size = batch_size
         self._token_budget = token_budget
         self._max_tiles = max_tiles
+        self._turn_positions = turn_positions
         self._balanced_sampling = sampling == "balanced"
         self._balanced_weights = class_weights == "balanced"
         self._seed = seed
@@ -214,6 +217,7 @@ class BagDataModule(LightningDataModule):
             self.bags(part),
             self.targets(part),
             max_tiles=self._max_tiles if part == "train" else None,
+            turn=self._turn_positions and part == "train",
             seed=self._seed,
             reader=self._reader,
         )
@@ -257,6 +261,7 @@ class BagDataModule(LightningDataModule):
             "batch_size": self._batch_size if self._token_budget is None else None,
             "token_budget": self._token_budget,
             "max_tiles": self._max_tiles,
+            "turn_positions": self._turn_positions,
             "balanced_sampling": self._balanced_sampling,
             "balanced_weights": self._balanced_weights,
             "seed": self._seed,

@@ -49,3 +49,21 @@ def side_by_side(slides: Sequence[Cells], *, bag_id: str = "") -> Cells:
         shelf_bottom = max(shelf_bottom, int(corner[1]) + height)
         corner = corner + np.array([width + GAP_CELLS, 0])
     return np.concatenate(moved)
+
+
+def turned(grid_xy: Cells, rng: np.random.Generator) -> Cells:
+    """The cells of a bag mirrored and turned by quarters, by chance, within where they were.
+
+    Args:
+        grid_xy: int64 (L, 2), (column, row).
+        rng: Chooses among the eight ways, all alike.
+
+    Returns:
+        int64 (L, 2), none smaller than the smallest column and row before.
+    """
+    swap, *mirror = rng.random(3) < 0.5
+    start = grid_xy.min(axis=0)
+    cells = grid_xy - start
+    cells = np.where(mirror, cells.max(axis=0) - cells, cells)
+    result: Cells = start + (cells[:, ::-1] if swap else cells)
+    return result

@@ -11,8 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from tqdm import tqdm
 
 from slidenet.core.errors import RecipeMismatchError
 from slidenet.core.provenance import Recipe, canonical_json
@@ -23,13 +26,17 @@ from slidenet.pipelines.audit import audit_or_raise
 from slidenet.stores import atomic_path
 from slidenet.stores.identity import describe_difference
 from slidenet.training import SlideClassifier, default_callbacks, load_classifier, quiet_lightning
-from slidenet.training.callbacks import BEST, LAST, EpochProgress
+from slidenet.training.callbacks import BEST, LAST, EpochProgress, LastCheckpoint
+from slidenet.training.learning_curve import LearningCurve
 from slidenet.training.seeding import EpochSeeding, seed_run
 
 Keep = Literal["best", "last"]
 MakeTrainer = Callable[[Path, Sequence[Callback]], Trainer]
 
 PLAN_NAME = "plan.json"
+TILES_PER_BAG = 256
+"""Tiles of each training bag that principal components are fitted on."""
+
 LAST_NAME, BEST_NAME = f"{LAST}.ckpt", f"{BEST}.ckpt"
 
 
@@ -160,7 +167,21 @@ def make_classifier(data: BagDataModule, settings: Mapping[str, Any]) -> SlideCl
     if data.task_record.kind == "regression":
         targets = data.targets("train")
         settled |= {"target_offset": float(targets.mean()), "target_scale": float(targets.std())}
-    return SlideClassifier(**settled, **settings)
+    module = SlideClassifier(**settled, **settings)
+    if module.reduction is not None:
+        module.reduction.fit(_training_tiles(data))
+    return module
+
+
+def _training_tiles(data: BagDataModule) -> npt.NDArray[np.floating[Any]]:
+    """Some tiles of every training bag, spread evenly over it, (N, D)."""
+    bags = data.dataset("train")
+    chosen = []
+    for i in tqdm(range(len(bags)), desc="components", unit=" bags", leave=False, disable=None):
+        features = bags[i].features
+        step = max(1, len(features) // TILES_PER_BAG)
+        chosen.append(features[::step][:TILES_PER_BAG].numpy())
+    return np.concatenate(chosen)
 
 
 def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,6 +221,10 @@ def _callbacks(task: Task, folder: Path, plan: TrainingPlan, keep: Keep) -> list
         return default_callbacks(
             task, folder, seed=plan.seed, monitor=plan.monitor, patience=plan.patience
         )
-    # Without a validation part there is nothing to choose by: every epoch is written over the last.
-    checkpoint = ModelCheckpoint(dirpath=folder, filename=LAST, enable_version_counter=False)
-    return [EpochProgress("train_loss"), EpochSeeding(plan.seed), checkpoint]
+    # Without a choice of epochs every one is written over the last.
+    return [
+        EpochProgress("train_loss"),
+        EpochSeeding(plan.seed),
+        LearningCurve(folder, "train_loss"),
+        LastCheckpoint(folder),
+    ]

@@ -16,6 +16,7 @@ from slidenet.core.errors import ConfigError, LabelError
 from slidenet.core.tasks import Task
 from slidenet.mil import BagBatch, BagOutput, make_bag_model
 from slidenet.training.checkpoints import check_same_model, plain_settings, portable_settings
+from slidenet.training.feature_reduction import FeatureReduction
 from slidenet.training.losses import check_batch_size, check_class_weights, task_loss
 from slidenet.training.metrics import EpochLoss, TaskMetrics, make_metrics
 from slidenet.training.optimiser import (
@@ -68,6 +69,9 @@ class SlideClassifier(LightningModule):
         network: Name in `slidenet.mil.BAG_MODELS`.
         network_settings: Keyword arguments of that model; numbers, texts, paths and lists, which
             go into the checkpoint.
+        feature_components: The network sees so many whitened principal components of the features,
+            fitted on training tiles (`FeatureReduction`); None: the features themselves.
+        feature_scale: Standard deviation of each of them.
         learning_rate: See `OptimiserSettings`, as the six after it.
         weight_decay: AdamW's.
         layer_decay: Learning rate of a level over that of the next higher one.
@@ -94,6 +98,8 @@ class SlideClassifier(LightningModule):
         network: str = "abmil",
         network_settings: dict[str, Any] | None = None,
         *,
+        feature_components: int | None = None,
+        feature_scale: float = 1.0,
         learning_rate: float = 2e-4,
         weight_decay: float = 1e-2,
         layer_decay: float = 1.0,
@@ -108,6 +114,11 @@ class SlideClassifier(LightningModule):
         super().__init__()
         self.task = task if isinstance(task, Task) else Task.from_identity(task)
         self.feature_dim = feature_dim
+        self.reduction = (
+            None
+            if feature_components is None
+            else FeatureReduction(feature_dim, feature_components, feature_scale)
+        )
         self.settings = OptimiserSettings(
             learning_rate,
             weight_decay,
@@ -124,7 +135,7 @@ class SlideClassifier(LightningModule):
         network_settings = plain_settings(network_settings or {})
         self.network = make_bag_model(
             network,
-            feature_dim=feature_dim,
+            feature_dim=feature_components or feature_dim,
             num_outputs=self.task.num_outputs,
             **network_settings,
         )
@@ -166,7 +177,8 @@ class SlideClassifier(LightningModule):
 
     def forward(self, batch: BagBatch) -> BagOutput:
         """Bags to logits (float32, in the unit of the target for regression) and attention."""
-        output: BagOutput = self.network(batch.features, batch.grid_xy, batch.mask)
+        features = batch.features if self.reduction is None else self.reduction(batch.features)
+        output: BagOutput = self.network(features, batch.grid_xy, batch.mask)
         logits = output.logits.float()
         if self.task.kind == "regression":
             logits = logits * self.target_scale + self.target_offset
