@@ -19,6 +19,8 @@ from slidenet.testing.lesion_rules import LESION_CELLS, LesionRule, place_lesion
 
 CELL_PX = 256
 NUM_FOLDS = 4
+TISSUE_MEAN = 5.0
+"""What all tissue has in common, in deviations between tiles; real encoders give such features."""
 COLUMNS = ("slide_id", "patient_id", "label", "site", "scanner", "age")
 
 Features = npt.NDArray[np.float32]
@@ -99,12 +101,13 @@ def generate_features(
     means = {f"site_{i}": rng.normal(0, 0.3, feature_dim) for i in range(num_sites)}
     direction = rng.normal(size=feature_dim)
     direction *= signal / np.linalg.norm(direction)
+    tissue = rng.normal(0, TISSUE_MEAN, feature_dim)
     ages = {row.patient_id: str(rng.integers(30, 90)) for row in rows}
     folds = _folds(rows)
     slides = []
     for row in rows:
         coords, lesion = _tiles(num_tiles, rule, row.label, rng)
-        base = means[row.site] + rng.normal(0, 0.5, feature_dim)
+        base = tissue + means[row.site] + rng.normal(0, 0.5, feature_dim)
         features = base + rng.normal(size=(len(coords), feature_dim)) + lesion[:, None] * direction
         cells = {
             "slide_id": row.slide_id,
@@ -116,7 +119,7 @@ def generate_features(
         }
         fingerprint = hashlib.sha256(f"{seed} {row.slide_id}".encode()).hexdigest()
         parts = [_part(folds[row.patient_id], fold) for fold in range(NUM_FOLDS)]
-        stored = features.astype(np.float32)
+        stored = (features / TISSUE_MEAN).astype(np.float32)
         slides.append(GeneratedSlide(cells, coords, stored, fingerprint, _recipe(), parts))
     return GeneratedCohort(slides)
 

@@ -41,8 +41,9 @@ def write_feature_cohort(
 ) -> FeatureCohort:
     """Writes features files, labels and splits of a cohort whose every property is known.
 
-    Tiles are drawn around a mean of their site and slide. Lesions are two blocks of two by two
-    tiles, shifted by `signal` standard deviations along one direction.
+    Tiles are drawn around what all tissue has in common, shifted a little by site and slide, and
+    scaled to values around one. Lesions are two blocks of two by two tiles, shifted by `signal`
+    deviations between tiles along one direction.
 
     Args:
         folder: Gets `labels.csv`, `splits.csv` (four folds by patient) and `features/*.h5`.
@@ -117,7 +118,7 @@ def _near_duplicate(cohort: GeneratedCohort, rng: np.random.Generator) -> None:
     """The same section scanned again: other bytes, a few tiles less, nearly the same features."""
     twin = _copied(cohort.slides[0], "rescan", "f" * 64)
     kept = np.sort(rng.permutation(len(twin.coords))[: int(0.95 * len(twin.coords))])
-    noise = rng.normal(0, 0.05, (len(kept), twin.features.shape[1]))
+    noise = rng.normal(0, 0.01, (len(kept), twin.features.shape[1]))
     twin.coords = twin.coords[kept]
     twin.features = (twin.features[kept] + noise).astype(np.float32)
     cohort.slides.append(twin)

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 Codes = npt.NDArray[np.int64]
 
 _UNLIKELY = 0.05
+_CERTAIN = 1e-3
 _PERMUTATIONS_PER_LEVEL = 20
 
 
@@ -19,8 +20,8 @@ class Association:
 
     Attributes:
         effect: Cramer's V: 0 for nothing, 1 for everything.
-        p: Of a permutation test of Pearson's chi-square. Where the chi-square distribution already
-            says more than 0.05 that value is taken.
+        p: Of a permutation test of Pearson's chi-square. Where the chi-square distribution says
+            more than 0.05, or less than a thousandth of the level asked about, that value is taken.
         auroc: Of the classes told from the column alone, each patient by the others that share
             its value; one class against the rest, averaged.
         num_patients: Patients with both values.
@@ -51,7 +52,7 @@ def association(known: Codes, label: Codes, *, level: float, seed: int = 0) -> A
     found = _chi_square(table)
     effect = float(np.sqrt(found / len(known) / (min(rows, columns) - 1)))
     p = float(chi2.sf(found, (rows - 1) * (columns - 1)))
-    if p < _UNLIKELY:
+    if level * _CERTAIN < p < _UNLIKELY:
         p = _permutation_p(known, label, found, (rows, columns), level, seed)
     return Association(effect, p, _auroc(table, known, label), len(known))
 
@@ -59,14 +60,14 @@ def association(known: Codes, label: Codes, *, level: float, seed: int = 0) -> A
 def _permutation_p(
     known: Codes, label: Codes, found: float, shape: tuple[int, int], level: float, seed: int
 ) -> float:
+    """Stops early once chance has done as well so often that p is known to be above `level`."""
     rng = np.random.default_rng(seed)
-    number = int(np.ceil(_PERMUTATIONS_PER_LEVEL / level))
     least = found * (1 - 1e-12)
-    reached = sum(
-        _chi_square(_contingency(known, rng.permutation(label), *shape)) >= least
-        for _ in range(number)
-    )
-    return (1 + reached) / (1 + number)
+    reached = drawn = 0
+    while drawn < _PERMUTATIONS_PER_LEVEL / level and reached <= 2 * _PERMUTATIONS_PER_LEVEL:
+        drawn += 1
+        reached += _chi_square(_contingency(known, rng.permutation(label), *shape)) >= least
+    return (1 + reached) / (1 + drawn)
 
 
 def _contingency(known: Codes, label: Codes, rows: int, columns: int) -> npt.NDArray[np.float64]:

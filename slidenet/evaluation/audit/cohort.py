@@ -37,7 +37,7 @@ class AuditSettings:
     """
 
     min_patients: int = 10
-    significance: float = 0.01
+    significance: float = 0.001
     least_effect: float = 0.3
     duplicate_ratio: float = 0.3
     ignore_columns: tuple[str, ...] = ()
