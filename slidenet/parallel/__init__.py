@@ -9,7 +9,7 @@ from slidenet.parallel.communication import (
 )
 from slidenet.parallel.dilated import agree_on_chunks, parallel_dilated_attention
 from slidenet.parallel.gradients import sync_gradients
-from slidenet.parallel.longnet import apply_sequence_parallel
+from slidenet.parallel.injection import apply_sequence_parallel, release_sequence_parallel
 from slidenet.parallel.mesh import make_mesh, sequence_group, start_ranks
 from slidenet.parallel.sharding import gather_chunks, shard_slides, tile_span
 
@@ -24,6 +24,7 @@ __all__ = [
     "gathered_branches_bytes",
     "make_mesh",
     "parallel_dilated_attention",
+    "release_sequence_parallel",
     "ring_bytes",
     "sequence_group",
     "shard_slides",

@@ -1,7 +1,4 @@
-"""Puts a LongNet slide encoder on several ranks, from outside: it does not know about ranks.
-
-`apply_sequence_parallel` exchanges the classes of the encoder, of its blocks and of their attention
-for those below; parameters, their names and every checkpoint stay what they are.
+"""The classes of a LongNet slide encoder on several ranks; see `injection.py`.
 
 The class token is the first token and lies on rank 0, in front of its tiles. Embedding, positions,
 norms and feed-forward work token by token and need nothing. The pooled state is summed over the
@@ -11,22 +8,20 @@ ranks, so that all of them have it.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 from zlib import crc32
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from slidenet.attention import DilatedAttention
-from slidenet.core.errors import ConfigError, ParallelError, SlidenetError
+from slidenet.core.errors import ConfigError, SlidenetError
 from slidenet.parallel.agreement import agree
 from slidenet.parallel.chunks import Chunks, chunks_of
-from slidenet.parallel.collectives import join_chunks, lost_rank_explained, sum_over_ranks
+from slidenet.parallel.collectives import join_chunks, sum_over_ranks
 from slidenet.parallel.dilated import parallel_dilated_attention
-from slidenet.parallel.mesh import check_mesh, data_rank, sequence_group
 from slidenet.parallel.randomness import derived_seed, draw_seed, seeded
 from slidenet.parallel.sharding import shard_slides
 from slidenet.slide_encoders import LongNetViT
@@ -314,69 +309,3 @@ class ParallelLongNetViT(LongNetViT):
 
 def _exact(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
-
-
-def apply_sequence_parallel(
-    model: nn.Module, mesh: DeviceMesh, *, inputs: Inputs = "whole"
-) -> nn.Module:
-    """Lets every slide encoder within `model` share its slides among ranks; a collective call.
-
-    Parameters are made equal to those of rank 0. Call it before DDP or `fully_shard`, which average
-    gradients over all ranks of the mesh, data and sequence: that is the right thing here (see
-    `sync_gradients`, for loops without them).
-
-    Args:
-        model: A `LongNetViT`, or a module that holds some (a `SlideEncoder`, a bag model).
-        mesh: From `make_mesh`.
-        inputs: "whole": every rank is given the same whole slides and takes its chunk itself.
-            "chunk": every rank is given its own chunk of each slide, of any sizes, in order.
-
-    Returns:
-        The same model.
-
-    Raises:
-        ParallelError: If the model holds no slide encoder, or one that is not dilated; if the mesh
-            does not fit the ranks.
-    """
-    check_mesh(mesh)
-    group = sequence_group(mesh)
-    if inputs not in ("whole", "chunk"):
-        raise ParallelError(f"inputs {inputs!r}", expected="'whole' or 'chunk'")
-    encoders = [module for module in model.modules() if isinstance(module, LongNetViT)]
-    if not encoders:
-        raise ParallelError(
-            f"a {type(model).__name__} has no LongNet slide encoder",
-            expected="a model whose slides can be shared among ranks",
-            remedy="use the bag model 'longnet' or 'gigapath', or ranks for data only",
-        )
-    for encoder in encoders:  # all of them before any is changed
-        _check_pattern(encoder)
-    ranks = SequenceRanks(group, dist.get_rank(group), data_rank(mesh), inputs)
-    for encoder in encoders:
-        _exchange_classes(encoder, ranks)
-    with torch.no_grad(), lost_rank_explained("the broadcast of the parameters"):
-        for tensor in (*model.parameters(), *model.buffers()):
-            dist.broadcast(tensor, src=0)
-    return model
-
-
-def _check_pattern(encoder: LongNetViT) -> None:
-    for block in encoder.blocks:
-        assert isinstance(block, LongNetBlock)
-        if not isinstance(block.attention.pattern, DilatedAttention):
-            raise ParallelError(
-                f"a slide encoder with {block.attention.pattern.name!r} attention",
-                expected="dilated attention, the pattern that runs across ranks",
-                remedy="build it with attention='dilated', or use one sequence rank",
-            )
-
-
-def _exchange_classes(encoder: LongNetViT, ranks: SequenceRanks) -> None:
-    for number, block in enumerate(encoder.blocks):
-        assert isinstance(block, LongNetBlock)
-        block.attention.__class__ = ParallelSelfAttention
-        block.__class__ = ParallelBlock
-        cast(ParallelSelfAttention, block.attention).ranks = ranks
-        cast(ParallelBlock, block).number = number
-    encoder.__class__ = ParallelLongNetViT
-    cast(ParallelLongNetViT, encoder).ranks = ranks

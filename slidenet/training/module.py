@@ -227,7 +227,7 @@ class SlideClassifier(LightningModule):
     def on_train_start(self) -> None:
         """Refuses batches a Cox model cannot learn from."""
         # Risk sets lie within a rank. Batches of more than one size are refused if all hold one.
-        if self._bags_per_batch() <= self.trainer.world_size:
+        if self._bags_per_batch() <= self._num_replicas():
             check_batch_size(self.task, 1)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -279,8 +279,13 @@ class SlideClassifier(LightningModule):
         loader: Any = self.trainer.train_dataloader
         size = getattr(loader, "batch_size", None)
         if size:
-            return float(size * self.trainer.world_size)
+            return float(size * self._num_replicas())
         return len(loader.dataset) / len(loader)
+
+    def _num_replicas(self) -> int:
+        """Processes that see different bags; several ranks may share a slide."""
+        kwargs = self.trainer.distributed_sampler_kwargs
+        return self.trainer.world_size if kwargs is None else int(kwargs["num_replicas"])
 
 
 def unpadded_attention(output: BagOutput, mask: Tensor) -> tuple[Tensor | None, ...]:

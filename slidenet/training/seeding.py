@@ -51,5 +51,7 @@ class EpochSeeding(Callback):
         self._seed(trainer, trainer.current_epoch, 1 + batch_idx)
 
     def _seed(self, trainer: Trainer, epoch: int, step: int) -> None:
-        stream = self.seed + _EPOCH * (1 + epoch) + _BATCH * step + trainer.global_rank
+        # By the bags a rank sees: ranks that share a slide draw alike what each of them computes.
+        rank = (trainer.distributed_sampler_kwargs or {}).get("rank", trainer.global_rank)
+        stream = self.seed + _EPOCH * (1 + epoch) + _BATCH * step + rank
         torch.manual_seed(stream)
