@@ -162,6 +162,8 @@ class SlideClassifier(LightningModule):
                 "feature_dim": feature_dim,
                 "network": network,
                 "network_settings": network_settings,
+                "feature_components": feature_components,
+                "feature_scale": feature_scale,
                 "learning_rate": learning_rate,
                 "weight_decay": weight_decay,
                 "layer_decay": layer_decay,

@@ -42,8 +42,9 @@ def test_the_network_sees_components_and_a_state_dict_brings_them():
     trained = SlideClassifier(task, 6, **settings)
     trained.reduction.fit(rows())
     assert trained.network.feature_dim == 2
-    loaded = SlideClassifier(task, 6, **settings)
+    loaded = SlideClassifier(**trained.hparams)
     loaded.load_state_dict(trained.state_dict())
+    assert loaded.hparams == trained.hparams
     tiles = torch.from_numpy(rows(5))
     assert torch.equal(loaded.reduction(tiles), trained.reduction(tiles))
     assert bool(loaded.reduction.fitted)
