@@ -38,8 +38,13 @@ VERBS = {
     "crossval": Verb(
         "slidenet.cli.training:crossval_command", "train and test one by fold", own_flags=True
     ),
-    "evaluate": Verb("slidenet.pipelines.evaluate:evaluate", "predictions to tables and curves"),
+    "evaluate": Verb(
+        "slidenet.pipelines.evaluate:evaluate", "predictions to tables and curves", "predictions"
+    ),
     "predict": Verb("slidenet.pipelines.predict:predict", "apply a trained model to new slides"),
+    "plan": Verb(
+        "slidenet.pipelines.plan:plan", "what a slide of N tiles costs, and how many GPUs it needs"
+    ),
     "info": Verb(
         "slidenet.pipelines.info:info", "what a slide is, and what it would cost", "slide"
     ),

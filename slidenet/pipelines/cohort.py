@@ -38,7 +38,7 @@ class Made:
 class Progress:
     """A progress bar over the cohort, in tiles or slides, with rate and time left."""
 
-    def __init__(self, verb: str, unit: str, total: int) -> None:
+    def __init__(self, verb: str, unit: str, total: int, *, shown: bool = True) -> None:
         self._verb = verb
         self.unit = unit
         # A log file gets a line now and then, not ten a second.
@@ -51,7 +51,7 @@ class Progress:
             smoothing=0.1,
             mininterval=0.1 if self._live else LOG_INTERVAL_S,
             maxinterval=LOG_INTERVAL_S,
-            disable=total == 0,
+            disable=total == 0 or not shown,
         )
 
     def advance(self, count: int, *, done_before: bool = False) -> None:
@@ -82,6 +82,7 @@ def run_cohort(
     settings: Iterable[Any],
     unit: str = "slide",
     total: int | None = None,
+    record: bool = True,
 ) -> RunReport:
     """Applies `work` to every slide in order and records how each ended.
 
@@ -97,11 +98,13 @@ def run_cohort(
         settings: Settings dataclasses, recorded in the report.
         unit: What the progress bar counts.
         total: How many of them there are; default: the number of slides.
+        record: Whether to show progress and write `run.json`; one of several processes that work
+            on the same slides does.
     """
     started, clock = utc_now(), time.monotonic()
     merged = {key: value for part in settings for key, value in asdict(part).items()}
     outcomes: list[SlideOutcome] = []
-    progress = Progress(verb, unit, len(rows) if total is None else total)
+    progress = Progress(verb, unit, len(rows) if total is None else total, shown=record)
     try:
         for row in rows:
             progress.show_slide(row.slide_id)
@@ -111,7 +114,8 @@ def run_cohort(
     finally:
         progress.close()
         report = RunReport(verb, merged, started, time.monotonic() - clock, outcomes)
-        write_run_report(layout.run_report, report)
+        if record:
+            write_run_report(layout.run_report, report)
     return report
 
 

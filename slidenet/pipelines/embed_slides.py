@@ -1,11 +1,14 @@
 """`slidenet embed-slides`: one vector per slide from the features of its tiles."""
 
 import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from slidenet.core.errors import EmptyTissueError, EncoderError, StoreError
+from slidenet.core.errors import ConfigError, EmptyTissueError, EncoderError, StoreError
 from slidenet.core.provenance import Recipe
 from slidenet.core.records import SlideRow
 from slidenet.core.registry import Registry
@@ -13,6 +16,7 @@ from slidenet.pipelines.cohort import Made, Progress, run_cohort
 from slidenet.pipelines.layout import OutputLayout
 from slidenet.pipelines.report import RunReport
 from slidenet.pipelines.settings import EmbedSlidesSettings
+from slidenet.pipelines.slide_ranks import SlideRanks, join_ranks
 from slidenet.slide_encoders import (
     RECIPES,
     PoolingEncoder,
@@ -32,6 +36,26 @@ from slidenet.stores import (
 )
 from slidenet.tile_encoders.encoder import resolve_device
 
+ALONE = SlideRanks()
+"""One process, on which nothing is shared."""
+
+
+@dataclass(frozen=True)
+class RankReport:
+    """What a rank other than the first ends with: that one writes and reports.
+
+    Attributes:
+        rank: This one.
+        exit_code: 1 when a slide failed, else 0.
+    """
+
+    rank: int
+    exit_code: int
+
+    def table(self) -> str:
+        """One line."""
+        return f"rank {self.rank} has done its part; see the report of rank 0"
+
 
 def embed_slides(
     slides: Path,
@@ -40,10 +64,12 @@ def embed_slides(
     *,
     encoder: str = "efficientnet_lite0",
     overwrite: bool = False,
-) -> RunReport:
+    sequence_ranks: int = 1,
+) -> RunReport | RankReport:
     """Turn the tile features of every slide into one slide embedding.
 
-    Writes `slide_embeddings/<encoder>/<recipe>/` under `out`.
+    Writes `slide_embeddings/<encoder>/<recipe>/` under `out`. Several GPUs share each slide under
+    `torchrun --nproc-per-node N --no-python slidenet embed-slides ... --sequence-ranks N`.
 
     Args:
         slides: Manifest slides.csv, or a folder of slides.
@@ -51,10 +77,24 @@ def embed_slides(
         embed_slides: The recipe and its weights.
         encoder: The tile encoder whose features are used.
         overwrite: Replace outputs made with other settings.
+        sequence_ranks: Processes started by torchrun that share each slide.
     """
     check_recipe(embed_slides)
     rows = read_manifest(slides)
-    return embed_slides_rows(rows, out, embed_slides, encoder=encoder, overwrite=overwrite)
+    if sequence_ranks > 1 and embed_slides.recipe in POOLINGS:
+        raise ConfigError(
+            f"{sequence_ranks} ranks for the recipe {embed_slides.recipe!r}",
+            expected="a recipe of the LongNet slide encoder",
+            remedy="drop --sequence-ranks; a pooling reads its features in blocks and needs no GPU",
+        )
+    ranks = join_ranks(sequence_ranks, embed_slides.slide_device)
+    try:
+        report = embed_slides_rows(
+            rows, out, embed_slides, encoder=encoder, overwrite=overwrite, ranks=ranks
+        )
+    finally:
+        ranks.leave()
+    return report if ranks.writes else RankReport(ranks.rank, report.exit_code)
 
 
 def check_recipe(settings: EmbedSlidesSettings) -> None:
@@ -96,6 +136,7 @@ def embed_slides_rows(
     encoder: str,
     slide_encoder: SlideEncoder | PoolingEncoder | None = None,
     overwrite: bool = False,
+    ranks: SlideRanks = ALONE,
 ) -> RunReport:
     """`embed_slides` for rows of a manifest already read.
 
@@ -106,25 +147,25 @@ def embed_slides_rows(
         encoder: The tile encoder whose features are used.
         slide_encoder: What `load_recipe(settings)` gave, where it is loaded already.
         overwrite: Replace outputs made with other settings.
+        ranks: The processes that share each slide; the same call on all of them.
     """
     layout = OutputLayout(check_output_folder(out))
     if slide_encoder is None:
-        slide_encoder = load_recipe(settings)
+        here = (
+            settings if ranks.device is None else replace(settings, slide_device=str(ranks.device))
+        )
+        slide_encoder = load_recipe(here)
+    ranks.share(slide_encoder)
 
     def work(row: SlideRow, progress: Progress) -> Made:
-        features_path = layout.features(row.slide_id, encoder)
         path = layout.slide_embedding(row.slide_id, encoder, settings.recipe)
-        if not features_path.is_file():
-            raise StoreError(
-                f"there is no {features_path}",
-                expected="the tile features of this slide",
-                remedy=f"run `slidenet embed-tiles --encoder {encoder}` with the same --slides "
-                "and --out first",
-            )
-        with read_features(features_path) as file:
-            return _embed_slide(file, path, slide_encoder, overwrite)
+        features_path = layout.features(row.slide_id, encoder)
+        with ranks.together(lambda: _open_features(features_path, encoder)) as file:
+            return _embed_slide(file, path, slide_encoder, overwrite, ranks)
 
-    return run_cohort("embed-slides", rows, work, layout=layout, settings=[settings])
+    return run_cohort(
+        "embed-slides", rows, work, layout=layout, settings=[settings], record=ranks.writes
+    )
 
 
 def load_recipe(settings: EmbedSlidesSettings) -> SlideEncoder | PoolingEncoder:
@@ -146,48 +187,87 @@ def load_recipe(settings: EmbedSlidesSettings) -> SlideEncoder | PoolingEncoder:
     )
 
 
+def _open_features(path: Path, encoder: str) -> FeatureFile:
+    if not path.is_file():
+        raise StoreError(
+            f"there is no {path}",
+            expected="the tile features of this slide",
+            remedy=f"run `slidenet embed-tiles --encoder {encoder}` with the same --slides and "
+            "--out first",
+        )
+    return read_features(path)
+
+
 def _embed_slide(
-    file: FeatureFile, path: Path, encoder: SlideEncoder | PoolingEncoder, overwrite: bool
+    file: FeatureFile,
+    path: Path,
+    encoder: SlideEncoder | PoolingEncoder,
+    overwrite: bool,
+    ranks: SlideRanks,
 ) -> Made:
     recipe: Recipe = {"features": file.recipe, "slide_encoder": encoder.identity()}
-    if not overwrite and existing_output(path, recipe, file.fingerprint):
+    done = ranks.together(
+        lambda: ranks.writes and not overwrite and existing_output(path, recipe, file.fingerprint)
+    )
+    if ranks.told_by_first(done):
         dimension = len(read_slide_embedding(path).slide_embedding)
         return Made(path, f"{dimension}-d", file.num_tiles, already=True)
-    if not file.mask.any():
-        raise EmptyTissueError(
-            f"none of its {file.num_tiles} tiles could be read",
-            remedy="check the slide file; it may be truncated",
-        )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        embedding = _forward(file, encoder)
-    write_slide_embedding(
-        path,
-        embedding,
-        slide_id=file.slide_id,
-        fingerprint=file.fingerprint,
-        recipe=recipe,
-        encoder_identity=encoder.identity(),
-        num_tiles=file.num_tiles,
-    )
+        embedding = _forward(file, encoder, ranks)
+    if ranks.writes:
+        write_slide_embedding(
+            path,
+            embedding,
+            slide_id=file.slide_id,
+            fingerprint=file.fingerprint,
+            recipe=recipe,
+            encoder_identity=encoder.identity(),
+            num_tiles=file.num_tiles,
+        )
     notes = [f"{len(embedding)}-d", *(f"warning: {w.message}" for w in caught)]
     return Made(path, "; ".join(notes), file.num_tiles)
 
 
-def _forward(file: FeatureFile, encoder: SlideEncoder | PoolingEncoder) -> torch.Tensor:
+def _forward(
+    file: FeatureFile, encoder: SlideEncoder | PoolingEncoder, ranks: SlideRanks
+) -> Tensor:
     if isinstance(encoder, PoolingEncoder):
+        _check_any_tile(file)
         return encoder.pool_rows(file.features, file.mask)
+    inputs = ranks.together(lambda: _inputs(file, encoder, ranks))
+    with torch.inference_mode():
+        embedding: Tensor = ranks.together(lambda: encoder(*inputs))
+    return embedding[0].cpu()
+
+
+def _inputs(
+    file: FeatureFile, encoder: SlideEncoder, ranks: SlideRanks
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Features (1, L, D), cells (1, L, 2) and mask (1, L) of this rank's chunk of the slide."""
+    _check_any_tile(file)
     check_feature_dim(
         encoder, file.feature_dim, str(file.encoder.get("encoder", "another encoder"))
     )
     grid_xy = checked_grid_xy(
         file.coords, file.geometry, recipe=encoder.recipe, slide=file.slide_id
     )
+    # Ranks share the tiles that could be read, as a tile that could not is as good as absent.
+    real = np.flatnonzero(file.mask)
+    first, last = ranks.tile_span(len(real))
+    start = real[first] if ranks.rank else 0
+    end = real[last] if ranks.rank < ranks.size - 1 else file.num_tiles
     device = next(encoder.parameters()).device
-    with torch.inference_mode():
-        embedding: torch.Tensor = encoder(
-            torch.from_numpy(file.features[:]).float().to(device)[None],
-            torch.from_numpy(grid_xy).to(device)[None],
-            torch.from_numpy(file.mask).to(device)[None],
+    return (
+        torch.from_numpy(file.features[start:end]).float().to(device)[None],
+        torch.from_numpy(grid_xy[start:end]).to(device)[None],
+        torch.from_numpy(file.mask[start:end]).to(device)[None],
+    )
+
+
+def _check_any_tile(file: FeatureFile) -> None:
+    if not file.mask.any():
+        raise EmptyTissueError(
+            f"none of its {file.num_tiles} tiles could be read",
+            remedy="check the slide file; it may be truncated",
         )
-    return embedding[0].cpu()

@@ -1,0 +1,157 @@
+"""Ranks that encode each slide together: they do every step alike, or all fail at it."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+
+from slidenet.core.errors import ConfigError, ParallelError, SlidenetError
+from slidenet.parallel import (
+    apply_sequence_parallel,
+    even_chunks,
+    make_mesh,
+    start_ranks,
+    tile_span,
+)
+from slidenet.parallel.collectives import lost_rank_explained
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a rank failed.
+
+    Attributes:
+        text: Its error.
+        echo: Whether that is about ranks, and another rank may know more.
+    """
+
+    text: str
+    echo: bool = False
+
+
+@dataclass
+class SlideRanks:
+    """The ranks of one slide; by default one process, to which nothing here is any work.
+
+    Attributes:
+        device: Of this rank; None where there is one process, which chooses by its settings.
+        mesh: One row of sequence ranks, or None.
+        rank: The place of this process.
+        size: The number of ranks.
+        lost: Whether a rank no longer answers, so that nothing can be done together any more.
+    """
+
+    device: torch.device | None = None
+    mesh: DeviceMesh | None = None
+    rank: int = 0
+    size: int = 1
+    lost: bool = field(default=False, init=False)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes files and reports."""
+        return self.rank == 0
+
+    def share(self, model: nn.Module) -> None:
+        """Lets the slide encoder take chunks of slides."""
+        if self.mesh is not None:
+            apply_sequence_parallel(model, self.mesh, inputs="chunk")
+
+    def tile_span(self, num_tiles: int) -> tuple[int, int]:
+        """First tile of this rank and the one after its last.
+
+        Raises:
+            ParallelError: On all ranks, if there are more of them than tokens.
+        """
+        return tile_span(even_chunks(1 + num_tiles, self.size), self.rank)
+
+    def together(self, work: Callable[[], T]) -> T:
+        """Does `work` on all ranks; where it fails on any, it fails on all, and they stay in step.
+
+        Raises:
+            ParallelError: If it failed on another rank, or a rank is lost.
+        """
+        if self.mesh is None:
+            return work()
+        if self.lost:
+            raise ParallelError(
+                "a rank was lost at an earlier slide",
+                remedy="run the same command again; slides that are done stay done",
+            )
+        failure: Failure | None = Failure("an internal error")
+        try:
+            result = work()
+            failure = None
+        except SlidenetError as error:
+            # One about ranks may only be the echo of what another rank found.
+            failure = Failure(str(error), echo=isinstance(error, ParallelError))
+            raise
+        finally:
+            self._compare(failure)
+        return result
+
+    def told_by_first(self, value: T) -> T:
+        """What rank 0 has."""
+        return self._gathered(value)[0]
+
+    def leave(self) -> None:
+        """Ends the meeting of the ranks."""
+        if self.mesh is not None:
+            dist.destroy_process_group()
+
+    def _compare(self, own: "Failure | None") -> None:
+        failures = self._gathered(own)
+        for rank, failure in enumerate(failures):
+            if failure is not None and not failure.echo and (own is None or own.echo):
+                raise ParallelError(f"sequence rank {rank} failed at it: {failure.text}")
+        if own is None and any(failures):
+            raise ParallelError("another sequence rank failed at it", remedy="see its log")
+
+    def _gathered(self, value: T) -> list[T]:
+        found: list[T] = [value] * self.size
+        if self.mesh is not None:
+            self.lost = True  # until the others have answered
+            with lost_rank_explained("the comparison of ranks"):
+                dist.all_gather_object(found, value)
+            self.lost = False
+        return found
+
+
+def join_ranks(size: int, device: str) -> SlideRanks:
+    """Meets the other ranks that torchrun started.
+
+    Args:
+        size: Ranks that share each slide.
+        device: auto, cpu or cuda.
+
+    Raises:
+        ConfigError: For a number below one, a device with an index, or several processes that were
+            not told to share slides.
+        ParallelError: If torchrun did not start so many processes, or a device is missing.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
+    if size < 1:
+        raise ConfigError(f"sequence_ranks={size}", expected="at least 1")
+    if size == 1:
+        if started > 1:
+            raise ConfigError(
+                f"torchrun started {started} processes, and sequence_ranks is 1",
+                expected="one process, or ranks that share each slide",
+                remedy=f"give --sequence-ranks {started}, or start it without torchrun",
+            )
+        return SlideRanks()
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(
+            f"slide_device={device!r} for {size} ranks",
+            expected="auto, cpu or cuda: every rank takes the device of its number",
+        )
+    own = start_ranks(None if device == "auto" else device)
+    mesh = make_mesh(data=1, sequence=size)
+    return SlideRanks(own, mesh, dist.get_rank(), size)

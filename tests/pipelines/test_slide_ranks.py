@@ -1,0 +1,129 @@
+"""`slidenet embed-slides` on two ranks: the embeddings of one process, and failures together."""
+
+import multiprocessing
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+
+from slidenet.core.errors import ConfigError
+from slidenet.core.records import SlideRow
+from slidenet.parallel import make_mesh
+from slidenet.pipelines.embed_slides import embed_slides, embed_slides_rows
+from slidenet.pipelines.layout import OutputLayout
+from slidenet.pipelines.settings import EmbedSlidesSettings
+from slidenet.pipelines.slide_ranks import SlideRanks, join_ranks
+from slidenet.slide_encoders import LongNetViT, SlideEncoder
+from slidenet.slide_encoders.recipes import RECIPES
+from slidenet.stores import read_slide_embedding, schema
+from slidenet.testing import write_feature_cohort
+
+SETTINGS = EmbedSlidesSettings(recipe="gigapath")
+RANKS = 2
+
+
+def small_encoder():
+    torch.manual_seed(0)
+    net = LongNetViT(
+        feature_dim=6, embed_dim=32, depth=2, num_heads=4, ffn_dim=64,
+        segment_lengths=(4, 16, 64), dilation_rates=(1, 2, 3),
+    )  # fmt: skip
+    return SlideEncoder("small", net, RECIPES["gigapath"])
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """The same features in two output folders; of three slides, one with a broken tile."""
+    found = []
+    for name in ("alone", "shared"):
+        made = write_feature_cohort(
+            tmp_path / f"made_{name}", num_patients=4, slides_per_patient=(1,), num_tiles=64,
+            feature_dim=6,
+        )  # fmt: skip
+        layout = OutputLayout(tmp_path / name)
+        target = layout.features("any", "tiny").parent
+        target.parent.mkdir(parents=True)
+        made.features.rename(target)
+        paths = sorted(target.glob("*.h5"))
+        with h5py.File(paths[0], "r+") as h5:
+            h5[schema.STATUS][5:40:3] = 1
+        with h5py.File(paths[1], "r+") as h5:
+            h5[schema.FEATURES][-1] = np.nan  # in the chunk of the last rank
+        paths[2].unlink()
+        found.append((layout, [SlideRow(path.stem, f"{path.stem}.svs") for path in paths]))
+    return found
+
+
+def embed(layout, rows, ranks=None):
+    settings = {} if ranks is None else {"ranks": ranks}
+    return embed_slides_rows(
+        rows, layout.root, SETTINGS, encoder="tiny", slide_encoder=small_encoder(), **settings
+    )
+
+
+def test_two_ranks_write_what_one_process_writes(folders):
+    (alone, rows), (shared, _) = folders
+    wanted = embed(alone, rows)
+    assert [o.status for o in wanted.outcomes] == ["done", "failed", "failed", "done"]
+    results = on_ranks(shared, rows)
+    for rank, (statuses, details, again) in enumerate(results):
+        assert statuses == [o.status for o in wanted.outcomes], details
+        assert again == ["already done", "failed", "failed", "already done"]
+        assert "NaN" in details[1], "the cause, on every rank"
+        assert ("sequence rank 1 failed at it" in details[1]) == (rank == 0)
+    assert shared.run_report.is_file()
+    for row in (rows[0], rows[3]):
+        found, one = (
+            read_slide_embedding(layout.slide_embedding(row.slide_id, "tiny", "gigapath"))
+            for layout in (shared, alone)
+        )
+        np.testing.assert_allclose(found.slide_embedding, one.slide_embedding, atol=1e-5)
+        assert found.recipe == one.recipe  # so either goes on where the other stopped
+
+
+def on_ranks(layout, rows):
+    # Forked, not spawned: importing torch again takes longer than the test.
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    processes = [
+        context.Process(target=_rank, args=(rank, layout, rows, queue)) for rank in range(RANKS)
+    ]
+    for process in processes:
+        process.start()
+    found = dict(queue.get(timeout=60) for _ in processes)
+    for process in processes:
+        process.join(30)
+    return [found[rank] for rank in range(RANKS)]
+
+
+def _rank(rank, layout, rows, queue):
+    meet = Path(layout.root, "meet")
+    dist.init_process_group("gloo", f"file://{meet}", rank=rank, world_size=RANKS)
+    ranks = SlideRanks(torch.device("cpu"), make_mesh(data=1), rank, RANKS)
+    first, again = (embed(layout, rows, ranks) for _ in range(2))
+    details = [outcome.detail for outcome in first.outcomes]
+    queue.put((rank, ([o.status for o in first.outcomes], details, _statuses(again))))
+    ranks.leave()
+
+
+def _statuses(report):
+    return [outcome.status for outcome in report.outcomes]
+
+
+def test_refusals(monkeypatch, tmp_path):
+    assert join_ranks(1, "auto") == SlideRanks()
+    with pytest.raises(ConfigError, match="sequence_ranks=0"):
+        join_ranks(0, "auto")
+    with pytest.raises(ConfigError, match="'cuda:1' for 2 ranks"):
+        join_ranks(2, "cuda:1")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(ConfigError, match="give --sequence-ranks 3"):
+        join_ranks(1, "auto")
+    manifest = tmp_path / "slides.csv"
+    manifest.write_text("slide_id,slide_path\na,a.svs\n")
+    with pytest.raises(ConfigError, match="2 ranks for the recipe 'mean'"):
+        embed_slides(manifest, tmp_path, sequence_ranks=2)
