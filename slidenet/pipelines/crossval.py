@@ -114,7 +114,7 @@ def crossval(
     Raises:
         SplitError: Folds that leak, lack a class or cannot be made.
         ConfigError: Settings out of range.
-        AuditError: The audit found an error, or, when strict, anything.
+        AuditError: When strict, and the audit found an error or a warning.
         RecipeMismatchError: The folder holds a cross-validation of other settings or data.
     """
     folds = list(_splits(data, settings))

@@ -78,7 +78,7 @@ def fit(
         strict: Refuse a cohort the audit warns about.
 
     Raises:
-        AuditError: The audit found an error, or, when strict, anything.
+        AuditError: When strict, and the audit found an error or a warning.
         RecipeMismatchError: The folder holds another run.
     """
     out = check_output_folder(out)
