@@ -1,10 +1,13 @@
 """Two data x two sequence ranks under Lightning give the numbers of one process."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torchmetrics.utilities import dim_zero_cat
 
+from slidenet.cli.training import training_parser, training_plan
 from slidenet.core.errors import ParallelError
 from slidenet.data.datamodule import BagDataModule
 from slidenet.slide_encoders import LongNetViT
@@ -13,6 +16,7 @@ from slidenet.training import EpochSeeding, SlideClassifier, load_classifier, se
 from slidenet.training.callbacks import LastCheckpoint
 from slidenet.training.sequence_parallel import SequenceParallelStrategy
 
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "train"
 TINY = {
     "embed_dim": 16,
     "depth": 2,
@@ -139,3 +143,28 @@ def test_other_networks_are_refused_by_name(bags, quiet_trainer):
         Exception, match=r"ConfigError: the network 'abmil' cannot share.*'longnet'"
     ):
         trainer.fit(module, datamodule=data)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [
+            "--trainer.strategy=slidenet.training.sequence_parallel.SequenceParallelStrategy",
+            "--trainer.strategy.sequence=4",
+        ],
+        [
+            f"--config={CONFIGS / 'longnet.yaml'}",
+            f"--config={CONFIGS / 'sequence_parallel.yaml'}",
+            "--trainer.strategy.init_args.sequence=4",
+        ],
+    ],
+    ids=["flags", "config"],
+)
+def test_from_the_command_line(flags, tmp_path):
+    parser = training_parser("slidenet train fit", "Test.")
+    more = ["--trainer.devices=8", "--trainer.accelerator=cpu", f"--out={tmp_path}"]
+    data = ["--data.labels=slides.csv", "--data.features=features"]
+    config = parser.parse_args([*flags, *more, *data])
+    strategy = training_plan(parser, config).make_trainer(tmp_path, []).strategy
+    assert isinstance(strategy, SequenceParallelStrategy)
+    assert strategy.distributed_sampler_kwargs == {"num_replicas": 2, "rank": 0}
