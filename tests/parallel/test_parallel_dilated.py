@@ -13,17 +13,29 @@ SMALL = {"segment_lengths": (3, 10, 37, 500), "dilation_rates": (1, 2, 3, 5)}
 LOOSE = {"segment_lengths": (16, 64), "dilation_rates": (2, 4)}  # leaves positions uncovered
 
 
-def _cases(num_ranks: int) -> list[Case]:
+def _grid(lengths: tuple[int, ...]) -> list[Case]:
     cases = []
-    for length in (7, 127, 1000):
+    for length in lengths:
         for settings, causal, padding, gradient in product(
             (SMALL, GIGAPATH), (False, True), ("released", "masked"), ("released", "true")
         ):
             config = DilatedConfig(**settings, padding=padding, mixing_gradient=gradient)
             cases.append(Case(length, config, causal))
+    return cases
+
+
+def _large() -> list[Case]:
+    """What takes long; one of each kind is among `_cases` too."""
+    return _grid((1000,)) + [
+        Case(4099, DilatedConfig(**GIGAPATH, head_order=order), causal)
+        for order, causal in product(("released", "paper"), (False, True))
+    ]
+
+
+def _cases(num_ranks: int) -> list[Case]:
+    cases = [*_grid((7, 127)), *_large()[::6]]
     for order, causal in product(("released", "paper"), (False, True)):
         cases.append(Case(127, DilatedConfig(**SMALL, head_order=order), causal, heads=7))
-        cases.append(Case(4099, DilatedConfig(**GIGAPATH, head_order=order), causal))
     cases.append(Case(250, DilatedConfig(**LOOSE), heads=5))
     sizes = {2: (1, 126), 3: (60, 1, 66), 4: (3, 100, 1, 23)}[num_ranks]
     for gradient, mask, causal in product(
@@ -41,8 +53,9 @@ def _cases(num_ranks: int) -> list[Case]:
 
 
 @pytest.mark.parametrize("num_ranks", [2, 3, 4])
-def test_equals_one_device(num_ranks):
-    cases = _cases(num_ranks)
+@pytest.mark.parametrize("size", ["small", pytest.param("large", marks=pytest.mark.slow)])
+def test_equals_one_device(num_ranks, size):
+    cases = _cases(num_ranks) if size == "small" else _large()
     parts = run_ranks(chunk_results, num_ranks, cases)
     for i, case in enumerate(cases):
         tolerance = 1e-10 if case.dtype == torch.float64 else 1e-5
