@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from slidenet.core.errors import ConfigError
+from slidenet.core.errors import ConfigError, ParallelError
 from slidenet.core.records import SlideRow
 from slidenet.parallel import make_mesh
 from slidenet.pipelines.embed_slides import embed_slides, embed_slides_rows
@@ -111,6 +111,18 @@ def _rank(rank, layout, rows, queue):
 
 def _statuses(report):
     return [outcome.status for outcome in report.outcomes]
+
+
+def test_after_the_loss_of_a_rank_nothing_is_waited_for(monkeypatch):
+    def unanswered(found, value):
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr(dist, "all_gather_object", unanswered)
+    ranks = SlideRanks(torch.device("cpu"), mesh=object(), rank=0, size=2)
+    with pytest.raises(ParallelError, match="lost another rank"):
+        ranks.together(lambda: 1)
+    with pytest.raises(ParallelError, match=r"lost at an earlier slide.*the same command again"):
+        ranks.together(lambda: pytest.fail("work is done that nobody shares"))
 
 
 def test_refusals(monkeypatch, tmp_path):
