@@ -212,7 +212,7 @@ def score(model: str, share: float, seed: int, part: str) -> float:
     with tempfile.TemporaryDirectory() as folder, quiet_lightning():
         trainer = Trainer(
             max_epochs=MAX_EPOCHS,
-            callbacks=default_callbacks(TASK, folder, seed=seed, patience=None),
+            callbacks=default_callbacks(TASK, folder, seed=seed, patience=None, progress=False),
             default_root_dir=folder,
             accelerator="cpu",
             logger=False,

@@ -124,7 +124,9 @@ def score(name: str, cohort: FeatureCohort, options: argparse.Namespace, seed: i
     with quiet_lightning():
         trainer = Trainer(
             max_epochs=options.epochs,
-            callbacks=default_callbacks(data.task_record, folder, seed=seed, patience=None),
+            callbacks=default_callbacks(
+                data.task_record, folder, seed=seed, patience=None, progress=False
+            ),
             default_root_dir=folder,
             accelerator="cpu",
             logger=False,
