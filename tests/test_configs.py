@@ -88,6 +88,10 @@ def cohort(tmp_path_factory):
     parts = {p: ("test", "val", "train", "train")[i // 6 % 4] for i, p in enumerate(patients)}
     split = [{"slide_id": r["slide_id"], "split": parts[r["patient_id"]]} for r in rows]
     _write(folder / "panda_split.csv", split)
+    demo = folder / "train_demo_output"
+    (demo / "cohort").mkdir(parents=True)
+    _write(demo / "cohort" / "slides.csv", full)
+    (demo / "out").symlink_to(folder / "out")
     return folder
 
 
