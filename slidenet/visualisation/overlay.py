@@ -95,8 +95,10 @@ def _veiled(image: UInt8Array, boxes: npt.NDArray[np.intp]) -> UInt8Array:
     inside = np.zeros(image.shape[:2], dtype=np.bool_)
     for left, top, right, bottom in boxes:
         inside[top:bottom, left:right] = True
-    veiled = image + (255 - image.astype(np.float32)) * VEIL
-    return np.where(inside[:, :, None], image, np.rint(veiled)).astype(np.uint8)
+    outside = image[~inside]
+    veiled = image.copy()
+    veiled[~inside] = np.rint(outside + (255 - outside.astype(np.float32)) * VEIL)
+    return veiled
 
 
 def _with_grid(image: UInt8Array, boxes: npt.NDArray[np.intp]) -> UInt8Array:
@@ -148,6 +150,9 @@ def _smoothed(ring: FloatArray, *, window: int) -> FloatArray:
 def _blend(
     image: UInt8Array, coverage: UInt8Array, color: tuple[int, int, int], opacity: float
 ) -> UInt8Array:
-    alpha = coverage[:, :, None].astype(np.float32) * (opacity / 255)
-    blended = image * (1 - alpha) + np.array(color, np.float32) * alpha
-    return np.asarray(np.rint(blended), dtype=np.uint8)
+    covered = coverage > 0  # lines are a small part of a picture
+    alpha = coverage[covered, None].astype(np.float32) * (opacity / 255)
+    mixed = image[covered] * (1 - alpha) + np.array(color, np.float32) * alpha
+    blended = image.copy()
+    blended[covered] = np.rint(mixed)
+    return blended
