@@ -13,7 +13,7 @@ export OMP_NUM_THREADS=1
 
 if [ ! -f $out/cohort/slides.csv ]; then
     step "Generating a cohort of slides with two lesions each, near each other or far apart"
-    "$VENV/bin/python" scripts/make_lesion_cohort.py $out/cohort --num-patients 90 --seed 1
+    "$VENV/bin/python" scripts/make_lesion_cohort.py $out/cohort --num-patients 60 --seed 1
 fi
 step "Slides to tile features"
 "$VENV/bin/slidenet" run --config configs/run/train_demo.yaml > $out/run.txt
