@@ -120,4 +120,6 @@ def _names(predictions: Path, compare: Path | None) -> tuple[str, str]:
     first, second = predictions.resolve(), compare.resolve() if compare else None
     if second is None or first.stem != second.stem:
         return first.stem, second.stem if second else ""
-    return f"{first.parent.name}/{first.stem}", f"{second.parent.name}/{second.stem}"
+    if first.parent.name != second.parent.name:
+        return first.parent.name, second.parent.name
+    return str(first), str(second)
