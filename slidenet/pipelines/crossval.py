@@ -8,7 +8,7 @@ fold is done when its `fold.json` is there; a killed run goes on at the first th
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,9 @@ class _FoldWork:
         finish = fit_finish(
             trained.module, data, threshold_rule=self.threshold_rule, calibrate=self.calibrate
         )
-        predictions = predict_part(trained.module, data, "test", finish=finish, fold=number)
+        # Folds would report Cox survival at times of their own; their curves are in the bundles.
+        shared = replace(finish, baseline=None)
+        predictions = predict_part(trained.module, data, "test", finish=shared, fold=number)
         write_predictions(folder / PREDICTIONS_NAME, predictions)
         write_bundle(folder / BUNDLE_NAME, trained, data, finish, plan)
         # Last, because this file is what says that the fold is done.

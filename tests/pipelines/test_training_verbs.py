@@ -113,6 +113,15 @@ def test_crossval_predicts_every_bag_once_and_chooses_inside_folds(cohort, tmp_p
     assert '"learning_rate": 0.05' in fold
 
 
+def test_crossval_of_a_cox_model_joins_its_folds(cohort, tmp_path):
+    task = ["--data.task=cox", "--data.label-columns=[age,label]", "--monitor=val_loss"]
+    task.append("--folds.num-folds=2")
+    assert main(["crossval", *arguments(cohort, tmp_path, *task)]) == 0
+    header, *lines = (tmp_path / "predictions.csv").read_text().splitlines()
+    assert header == "bag_id,patient_id,fold,age,label,risk"
+    assert len(lines) == 40
+
+
 def test_crossval_uses_given_splits(cohort, tmp_path):
     more = [f"--folds.splits={cohort.splits}", "--folds.only-folds=[1]"]
     assert main(["crossval", *arguments(cohort, tmp_path, *more)]) == 0
