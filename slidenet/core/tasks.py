@@ -32,7 +32,7 @@ class Task:
     binary        int64 (B,), 0 or 1 = index into class_names           1 logit of class 1
     multiclass    int64 (B,), index into class_names                    one logit per class
     multilabel    float32 (B, K), 0, 1 or NaN where the label is missing one logit per label
-    ordinal       int64 (B,), index into class_names, which are in order K - 1 logits, P(y > k)
+    ordinal       int64 (B,), index into class_names, in order           K - 1: P(y > k | y >= k)
     regression    float32 (B,)                                          the value
     cox           float32 (B, 2), (time, event); event 1 = happened     log hazard ratio
     discrete_time float32 (B, 2), (time, event)                         one hazard logit per bin

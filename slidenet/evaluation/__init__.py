@@ -36,6 +36,7 @@ from slidenet.evaluation.kaplan_meier import (
     log_rank,
     risk_groups,
 )
+from slidenet.evaluation.patient_average import average_by_patient
 from slidenet.evaluation.prediction_columns import PredictionColumns
 from slidenet.evaluation.predictions import Predictions
 from slidenet.evaluation.predictions_file import write_predictions
@@ -74,6 +75,7 @@ __all__ = [
     "align",
     "apply_temperature",
     "audit_cohort",
+    "average_by_patient",
     "bootstrap",
     "bootstrap_metrics",
     "check_evaluable",

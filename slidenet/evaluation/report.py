@@ -166,6 +166,8 @@ def _reading(summary: Summary) -> str:
         lines.append(f"Classes: {', '.join(task.class_names)}.")
     if not any(predictions.patient_ids):
         lines.append("The file names no patients, so every bag counts as a patient of its own.")
+    elif predictions.bag_ids == predictions.patient_ids:
+        lines.append("A bag is a patient, not a slide.")
     lines.append(
         f"Intervals are 95 % percentiles of {metrics.num_resamples:,} bootstrap resamples of "
         f"{metrics.num_patients} patients (seed {summary.settings.seed}); "

@@ -56,5 +56,7 @@ def output_targets(target: Tensor, num_outputs: int, kind: TaskKind | None) -> T
     if kind == "multilabel":
         return target.float()
     if kind == "ordinal":
-        return (target[:, None] > torch.arange(num_outputs, device=target.device)).float()
+        # CORN: output k is about bags of class k or above only.
+        steps = target[:, None] - torch.arange(num_outputs, device=target.device)
+        return torch.where(steps < 0, torch.nan, (steps > 0).float())
     return None

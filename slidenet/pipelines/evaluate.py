@@ -7,8 +7,10 @@ from slidenet.core.errors import ConfigError
 from slidenet.core.tasks import TaskKind
 from slidenet.evaluation import (
     PredictionColumns,
+    Predictions,
     Summary,
     SummarySettings,
+    average_by_patient,
     read_predictions,
     summarise,
 )
@@ -72,6 +74,7 @@ def evaluate(
     compare: Path | None = None,
     validation: Path | None = None,
     task: TaskKind | None = None,
+    by_patient: bool = False,
 ) -> EvaluationReport:
     """Turn a CSV of predictions into a report with intervals, tables and pictures.
 
@@ -86,14 +89,17 @@ def evaluate(
             temperature on; without it each fold takes those of the other folds.
         task: What is predicted; default: recognised from the columns. Say ordinal where the classes
             have an order.
+        by_patient: Average the predictions of a patient's slides first and judge patients.
     """
     if validation is not None and compare is not None and validation == compare:
         raise ConfigError("--validation and --compare are the same file", expected="two files")
-    judged = read_predictions(predictions, task=task, columns=columns)
-    other, held_out = (
-        None if path is None else read_predictions(path, task=task, columns=columns)
-        for path in (compare, validation)
-    )
+
+    def read(path: Path) -> Predictions:
+        found = read_predictions(path, task=task, columns=columns)
+        return average_by_patient(found) if by_patient else found
+
+    judged = read(predictions)
+    other, held_out = (None if path is None else read(path) for path in (compare, validation))
     check_output_folder(out)
     summary = summarise(judged, settings, other=other, validation=held_out)
     name, other_name = _names(predictions, compare)

@@ -11,7 +11,7 @@ from slidenet.core.errors import RecipeMismatchError, StoreError
 from slidenet.core.provenance import Recipe
 from slidenet.core.records import SlideRow
 from slidenet.data import BagDataset, BagSource, collate_bags, find_bag_files
-from slidenet.evaluation import Predictions, write_predictions
+from slidenet.evaluation import Predictions, average_by_patient, write_predictions
 from slidenet.pipelines.bag_predictions import BagLogits, Finish, as_predictions, run_bags
 from slidenet.pipelines.cohort import Made, Progress, run_cohort
 from slidenet.pipelines.embed_tiles import embed_tiles_rows, load_encoder
@@ -65,6 +65,7 @@ def predict(
     batch_size: int = 64,
     num_readers: int = 2,
     allow_upsampling: bool = False,
+    by_patient: bool = False,
 ) -> PredictReport:
     """Apply a trained slide classifier to new slides.
 
@@ -81,6 +82,7 @@ def predict(
         batch_size: Tiles per forward pass of the encoder.
         num_readers: Threads that read tiles.
         allow_upsampling: Accept slides coarser than the training's and enlarge their pixels.
+        by_patient: Write one row per patient, the mean over the patient's slides.
     """
     model = load_bundle(bundle)
     rows = read_manifest(slides)
@@ -109,6 +111,8 @@ def predict(
             "no slide could be predicted", remedy="see why below\n" + stages[-1].table()
         )
     predictions = work.predictions()
+    if by_patient:
+        predictions = average_by_patient(predictions)
     write_predictions(path, predictions)
     return PredictReport(predictions, stages, path)
 

@@ -3,7 +3,10 @@
 import csv
 import os
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +76,7 @@ def write_lesion_cohort(
     slide_px: int = 2560,
     rule: LesionRule = "near_vs_far",
     seed: int = 0,
+    num_processes: int = 1,
 ) -> Path:
     """Writes pyramidal TIFFs with known lesions, their manifest and the truth about them.
 
@@ -90,6 +94,7 @@ def write_lesion_cohort(
         slide_px: Side of a slide; a slide of 2560 px has about 65 tiles.
         rule: What the label means.
         seed: Decides everything.
+        num_processes: How many slides are drawn at once; decides nothing.
 
     Returns:
         The path of the manifest.
@@ -104,9 +109,17 @@ def write_lesion_cohort(
     rows = cohort_rows(num_patients, num_sites, seed)
     slides: list[list[object]] = [["slide_id", "slide_path", "patient_id", "site", "label"]]
     truth: list[list[object]] = [["slide_id", "x", "y", "radius"]]
-    for index, row in enumerate(rows):
-        path = f"slides/{row.slide_id}.tif"
-        lesions = _write_slide(folder / path, row, slide_px, rule, (seed, index))
+    paths = [f"slides/{row.slide_id}.tif" for row in rows]
+    draw = partial(_write_slide, slide_px=slide_px, rule=rule)
+    seeds = [(seed, index) for index in range(len(rows))]
+    jobs = ([folder / path for path in paths], rows, seeds)
+    if num_processes == 1:
+        lesions_of = list(map(draw, *jobs))
+    else:
+        # Spawned, not forked: threads of numpy and torch do not survive a fork.
+        with ProcessPoolExecutor(num_processes, get_context("spawn")) as pool:
+            lesions_of = list(pool.map(draw, *jobs))
+    for path, row, lesions in zip(paths, rows, lesions_of, strict=True):
         slides.append([row.slide_id, path, row.patient_id, row.site, row.label])
         truth += [[row.slide_id, lesion.x, lesion.y, lesion.radius] for lesion in lesions]
     write_rows(folder / LESIONS_NAME, truth)
@@ -121,7 +134,7 @@ def write_rows(path: Path, rows: Sequence[Sequence[object]]) -> Path:
 
 
 def _write_slide(
-    path: Path, row: CohortRow, slide_px: int, rule: LesionRule, seed: tuple[int, int]
+    path: Path, row: CohortRow, seed: tuple[int, int], *, slide_px: int, rule: LesionRule
 ) -> list[Lesion]:
     rng = np.random.default_rng(seed)
     texture_seed, stain_seed = (int(s) for s in rng.integers(0, 2**31, 2))

@@ -1,5 +1,6 @@
 import csv
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,12 @@ from slidenet.cli.main import Verb
 from slidenet.cli.verb import call_verb
 from slidenet.core.errors import PredictionsError
 from slidenet.core.tasks import Task
-from slidenet.evaluation import Predictions, SummarySettings, write_predictions
+from slidenet.evaluation import (
+    Predictions,
+    SummarySettings,
+    read_predictions,
+    write_predictions,
+)
 from slidenet.pipelines.evaluate import evaluate
 from slidenet.training import PredictionArrays
 
@@ -95,6 +101,27 @@ def test_several_bags_of_a_patient_are_compared_by_bootstrap(tmp_path):
     bad = binary(tmp_path / "mean.csv", 0.5, bags_per_patient=2)
     found = evaluate(good, tmp_path / "out", compare=bad, settings=QUICK)
     assert "paired bootstrap of 40 patients) on 80 bags of 40 patients" in found.sentence
+
+
+def test_slides_are_averaged_to_patients_where_asked(tmp_path):
+    good = labelled_by_patient(tmp_path / "abmil.csv", 4.0)
+    bad = labelled_by_patient(tmp_path / "mean.csv", 0.5)
+    found = evaluate(good, tmp_path / "out", compare=bad, by_patient=True, settings=QUICK)
+    assert "DeLong's test) on 40 bags of 40 patients" in found.sentence
+    assert "A bag is a patient, not a slide." in (tmp_path / "out" / "report.md").read_text()
+    slides = evaluate(good, tmp_path / "slides", settings=QUICK)
+    assert len(slides.summary.predictions) == 80
+    assert "A bag is a patient" not in (tmp_path / "slides" / "report.md").read_text()
+
+
+def labelled_by_patient(path, signal):
+    """Two slides of each of 40 patients, of one label."""
+    found = read_predictions(binary(path, signal, bags_per_patient=2))
+    order = np.concatenate([np.arange(0, 80, 2), np.arange(1, 80, 2)])
+    sorted_by_label = found.take(order)
+    patients = tuple(f"p{i // 2}" for i in range(80))
+    write_predictions(path, replace(sorted_by_label, patient_ids=patients, folds=None))
+    return path
 
 
 def test_cut_offs_come_from_the_validation_bags_where_given(tmp_path):

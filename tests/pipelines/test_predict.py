@@ -75,6 +75,25 @@ def test_features_made_before_are_used_and_others_refused(world, tmp_path, capsy
     assert "tiles.stride_px: 128 -> 256" in capsys.readouterr().err
 
 
+def test_slides_of_a_patient_are_averaged_where_asked(world, tmp_path):
+    root, _ = world
+    features = root / "out" / "tile_features" / "efficientnet_lite0"
+    manifest = tmp_path / "slides.csv"
+    manifest.write_text("slide_id,slide_path,patient_id\none,gone.tiff,P\ntwo,gone.tiff,P\n")
+    flags = [
+        f"--bundle={root / 'model.slidenet'}",
+        f"--slides={manifest}",
+        f"--features={features}",
+    ]
+    assert main(["predict", *flags, f"--out={tmp_path / 'slides'}"]) == 0
+    assert main(["predict", *flags, f"--out={tmp_path / 'patients'}", "--by-patient"]) == 0
+    slides = rows_of(tmp_path / "slides" / "predictions.csv")
+    patients = rows_of(tmp_path / "patients" / "predictions.csv")
+    assert set(patients) == {"P"}
+    mean = sum(float(row["prob_tumour"]) for row in slides.values()) / 2
+    assert float(patients["P"]["prob_tumour"]) == pytest.approx(mean, abs=1e-6)
+
+
 def test_recipe_gives_back_its_settings(world):
     root, _ = world
     path = root / "out" / "tile_features" / "efficientnet_lite0" / "one.h5"

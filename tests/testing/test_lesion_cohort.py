@@ -39,6 +39,16 @@ def test_the_truth_follows_the_rule(cohort):
         assert 2 <= distance <= 3 if row["label"] == "1" else distance >= 4.5
 
 
+def test_processes_decide_nothing(tmp_path):
+    settings = {"num_patients": 2, "seed": 3}
+    write_lesion_cohort(tmp_path / "one", **settings)
+    write_lesion_cohort(tmp_path / "two", **settings, num_processes=2)
+    names = sorted(p.relative_to(tmp_path / "one") for p in (tmp_path / "one").rglob("*.*"))
+    assert len(names) == 4
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
 def test_lesions_are_where_the_truth_says(cohort):
     manifest, _ = cohort
     dark = defaultdict(set)
