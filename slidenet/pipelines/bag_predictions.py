@@ -1,6 +1,6 @@
 """Runs a trained classifier over bags and hands its predictions on with labels and patients."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,6 +133,7 @@ def fit_finish(
     *,
     threshold_rule: ThresholdRule = "youden",
     calibrate: bool = False,
+    report_times: Sequence[float] | None = None,
 ) -> Finish:
     """Temperature and threshold from the val part, the baseline of a Cox model from train.
 
@@ -141,11 +142,12 @@ def fit_finish(
         data: Its bags; without a val part there is neither temperature nor threshold.
         threshold_rule: For "binary".
         calibrate: Whether to fit a temperature.
+        report_times: Where a Cox model reports survival; default: see `fit_breslow`.
     """
     task = module.task
     if task.kind == "cox":
         train = predict_part(module, data, "train")
-        return Finish(baseline=fit_breslow(train.risk, train.labels))
+        return Finish(baseline=fit_breslow(train.risk, train.labels, report_times))
     if not task.is_classification or not data.split.val:
         return Finish()
     outputs = run_bags(module, data.whole_dataloader("val"), what="predict val")

@@ -8,7 +8,7 @@ fold is done when its `fold.json` is there; a killed run goes on at the first th
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from slidenet.pipelines.bag_predictions import fit_finish, predict_part
 from slidenet.pipelines.model_training import TrainingPlan, audit_data, claim_folder, train_model
 from slidenet.pipelines.train import BUNDLE_NAME, metrics_of, write_bundle
 from slidenet.stores import atomic_path, check_output_folder
-from slidenet.training import default_monitor, monitor_mode
+from slidenet.training import default_monitor, monitor_mode, survival_report_times
 
 IDENTITY_NAME = "crossval.json"
 PREDICTIONS_NAME = "predictions.csv"
@@ -160,11 +160,13 @@ class _FoldWork:
         overrides, scores = self._choose(data, split, plan, folder)
         trained = train_model(data, plan, folder, overrides=overrides)
         finish = fit_finish(
-            trained.module, data, threshold_rule=self.threshold_rule, calibrate=self.calibrate
+            trained.module,
+            data,
+            threshold_rule=self.threshold_rule,
+            calibrate=self.calibrate,
+            report_times=self._report_times(),
         )
-        # Folds would report Cox survival at times of their own; their curves are in the bundles.
-        shared = replace(finish, baseline=None)
-        predictions = predict_part(trained.module, data, "test", finish=shared, fold=number)
+        predictions = predict_part(trained.module, data, "test", finish=finish, fold=number)
         write_predictions(folder / PREDICTIONS_NAME, predictions)
         write_bundle(folder / BUNDLE_NAME, trained, data, finish, plan)
         # Last, because this file is what says that the fold is done.
@@ -178,6 +180,12 @@ class _FoldWork:
                 "temperature": finish.temperature,
             },
         )
+
+    def _report_times(self) -> Sequence[float] | None:
+        """The same for all folds, so that their Cox curves can be put together."""
+        if self.data.task_record.kind != "cox":
+            return None
+        return survival_report_times(self.data.targets())
 
     def _choose(
         self, data: BagDataModule, split: Split, plan: TrainingPlan, folder: Path

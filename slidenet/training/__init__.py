@@ -1,6 +1,6 @@
 """Floor 4: losses, predictions, metrics and the Lightning module that trains on bags."""
 
-from slidenet.training.baseline import BreslowBaseline, fit_breslow
+from slidenet.training.baseline import BreslowBaseline, fit_breslow, survival_report_times
 from slidenet.training.bundle import Bundle, load_bundle, save_bundle
 from slidenet.training.callbacks import default_callbacks
 from slidenet.training.loading import load_classifier
@@ -43,5 +43,6 @@ __all__ = [
     "quiet_lightning",
     "save_bundle",
     "seed_run",
+    "survival_report_times",
     "task_loss",
 ]

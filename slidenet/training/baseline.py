@@ -71,7 +71,17 @@ def fit_breslow(
     at_risk = np.cumsum(np.exp(risk[order].astype(np.float64))[::-1])[::-1]
     hazard = np.cumsum(events / at_risk[np.searchsorted(time[order], times)])
     if report_times is None:
-        report_times = np.unique(np.quantile(time[event], REPORT_QUANTILES)).tolist()
+        report_times = survival_report_times(target)
     return BreslowBaseline(
         tuple(times.tolist()), tuple(hazard.tolist()), tuple(float(t) for t in report_times)
     )
+
+
+def survival_report_times(target: npt.NDArray[Any]) -> tuple[float, ...]:
+    """Where the survival of a cohort is reported: the quartiles of the times with an event.
+
+    Args:
+        target: (N, 2), (time, event), with an event.
+    """
+    time, event = target[:, 0], target[:, 1] > 0
+    return tuple(np.unique(np.quantile(time[event], REPORT_QUANTILES)).tolist())

@@ -1,5 +1,6 @@
 """train, crossval and the bundle they leave: same numbers again, resumed after a kill, refusals."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -118,8 +119,11 @@ def test_crossval_of_a_cox_model_joins_its_folds(cohort, tmp_path):
     task.append("--folds.num-folds=2")
     assert main(["crossval", *arguments(cohort, tmp_path, *task)]) == 0
     header, *lines = (tmp_path / "predictions.csv").read_text().splitlines()
-    assert header == "bag_id,patient_id,fold,age,label,risk"
+    assert re.fullmatch(r"bag_id,patient_id,fold,age,label,risk(,survival_[\d.]+){3}", header)
     assert len(lines) == 40
+    report = tmp_path / "report"
+    assert main(["evaluate", str(tmp_path / "predictions.csv"), f"--out={report}"]) == 0
+    assert "integrated_brier" in (report / "metrics.csv").read_text()
 
 
 def test_crossval_uses_given_splits(cohort, tmp_path):
