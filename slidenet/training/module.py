@@ -28,6 +28,9 @@ from slidenet.training.optimiser import (
 )
 from slidenet.training.prediction import TaskPrediction, predict_task
 
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+"""Lightning's other ones convert whole batches, targets included."""
+
 
 @dataclass(frozen=True, eq=False)
 class BagPredictions:
@@ -225,6 +228,15 @@ class SlideClassifier(LightningModule):
             logits,
             unpadded_attention(output, batch.mask),
         )
+
+    def setup(self, stage: str) -> None:
+        """Refuses precisions that would round labels and times along with the features."""
+        if self.trainer.precision not in PRECISIONS:
+            raise ConfigError(
+                f"trainer.precision {self.trainer.precision}",
+                expected=f"one of {', '.join(PRECISIONS)}",
+                remedy="take bf16-mixed: weights, labels and times stay float32",
+            )
 
     def on_train_start(self) -> None:
         """Refuses batches a Cox model cannot learn from."""

@@ -96,6 +96,14 @@ def test_predict_step_gives_unpadded_attention(cohort, quiet_trainer, network):
     torch.testing.assert_close(probabilities, logits.softmax(1))
 
 
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
+def test_precisions_that_round_labels_are_refused(precision, cohort, quiet_trainer):
+    loader, tasks = cohort
+    trainer = quiet_trainer(precision=precision, max_epochs=1)
+    with pytest.raises(ConfigError, match=rf"{precision}.*32-true, bf16-mixed, 16-mixed"):
+        trainer.fit(classifier(tasks["cox"]), loader(tasks["cox"]))
+
+
 def test_mixed_precision_trains_and_predicts_in_float32(cohort, quiet_trainer):
     loader, tasks = cohort
     module = classifier(tasks["ordinal"])
