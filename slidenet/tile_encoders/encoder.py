@@ -52,6 +52,7 @@ class TileEncoder:
         device: "str | torch.device" = "cpu",
         precision: Precision | None = None,
     ) -> None:
+        from slidenet.tile_encoders.batch_norm_folding import folded_copy
         from slidenet.tile_encoders.transforms import normalise, resize_and_crop
 
         self.spec = spec
@@ -60,6 +61,7 @@ class TileEncoder:
         self.weights_sha256 = weights_sha256
         self.weights_source = weights_source
         self.module = module.eval().requires_grad_(False).to(self.device)
+        self._folded = folded_copy(self.module)
         self._resize_and_crop = resize_and_crop(spec.transform)
         self._normalise = normalise(spec.transform)
 
@@ -171,7 +173,7 @@ class TileEncoder:
             pixels = self._resize_and_crop(tiles).to(self.device, non_blocking=True)
             images = self._normalise(pixels)
             with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-                features = features_of(self.module, images, self.spec.pooling)
+                features = features_of(self._folded, images, self.spec.pooling)
         assert features.shape == (len(tiles), self.feature_dim), (
             f"{self.spec.name}: spec says {self.feature_dim}, module gives {tuple(features.shape)}"
         )
