@@ -30,7 +30,7 @@ if [ "$(cat "$VENV/.slidenet-stamp" 2>/dev/null)" != "$(requirements_stamp)" ]; 
         exit 1
     fi
     "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check uv
-    "$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python" \
+    "$VENV/bin/uv" pip install --quiet --compile-bytecode --python "$VENV/bin/python" \
         --constraint constraints.txt --editable ".${EXTRAS:+[$EXTRAS]}"
     requirements_stamp > "$VENV/.slidenet-stamp"
 fi
