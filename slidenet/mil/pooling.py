@@ -33,7 +33,10 @@ class MeanPooling(BagModel):
 
 
 class MaxPooling(BagModel):
-    """logits = head(maximum over tiles, feature by feature). No tile attention.
+    """logits = head(maximum over tiles, feature by feature).
+
+    The attention of a tile is the share of the features whose maximum it holds (one of the tiles
+    where several are equal).
 
     Args:
         feature_dim: Length of a feature vector.
@@ -47,8 +50,10 @@ class MaxPooling(BagModel):
     def forward(self, features: Tensor, grid_xy: Tensor, mask: Tensor) -> BagOutput:
         """See `BagModel.forward`."""
         x = self.real_features(features, mask)
-        highest = x.masked_fill(~mask[..., None], -torch.inf).amax(dim=1)
-        return BagOutput(self.head(highest), None)
+        highest, holder = x.masked_fill(~mask[..., None], -torch.inf).max(dim=1)
+        share = x.new_full(holder.shape, 1 / self.feature_dim)
+        attention = x.new_zeros(mask.shape).scatter_add(1, holder, share)
+        return BagOutput(self.head(highest), attention[:, None])
 
 
 def uniform_attention(mask: Tensor, dtype: torch.dtype) -> Tensor:
