@@ -199,3 +199,14 @@ def test_align_puts_the_second_model_in_the_order_of_the_first(simulate):
     )
     with pytest.raises(PredictionsError, match="has the label"):
         align(first, flipped)
+
+
+def test_an_index_of_pandas_is_no_fault_and_no_id(tmp_path):
+    path = tmp_path / "fold_0.csv"
+    path.write_text(",slide_id,Y,Y_hat,p_0,p_1\n0,s9,0,0,0.8,0.2\n1,s4,1,1,0.1,0.9\n")
+    found = read_predictions(path)
+    assert found.bag_ids == ("s9", "s4")
+    assert found.labels.tolist() == [0, 1]
+    path.write_text("slide_id,,Y,p_0,p_1\ns9,0,0,0.8,0.2\n")
+    with pytest.raises(PredictionsError, match="column 2 has no name"):
+        read_predictions(path)
