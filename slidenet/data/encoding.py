@@ -41,7 +41,10 @@ def encode_targets(task: Task, table: LabelTable, slide_ids: Sequence[str]) -> T
         )
     time, event = task.label_columns
     times = number_column(
-        rows, time, expected="a time of at least 0", good=lambda value: value >= 0
+        rows,
+        time,
+        expected="a time above 0 (half a day, say, for an event on the first day)",
+        good=lambda value: value > 0,
     )
     events = number_column(
         rows, event, expected="1 (happened) or 0 (censored)", good=lambda value: value in (0, 1)

@@ -26,9 +26,15 @@ def average_by_patient(predictions: Predictions) -> Predictions:
         Of P patients in order of first appearance, with the patient as bag_id.
 
     Raises:
-        PredictionsError: The bags of a patient have different labels; a bag without a patient is
-            called as some patient is.
+        PredictionsError: No bag has a patient; the bags of a patient have different labels; a bag
+            without a patient is called as some patient is.
     """
+    if not any(predictions.patient_ids):
+        raise PredictionsError(
+            "the predictions name no patients",
+            expected="a column patient_id",
+            remedy="fill it, or judge bag by bag",
+        )
     folds = [0] * len(predictions) if predictions.folds is None else predictions.folds.tolist()
     members: dict[tuple[int, int], list[int]] = {}
     for row, key in enumerate(zip(predictions.patients.tolist(), folds, strict=True)):

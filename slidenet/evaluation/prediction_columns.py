@@ -10,6 +10,7 @@ from slidenet.core.tasks import Task, TaskKind
 from slidenet.evaluation.csv_columns import CsvColumns, as_number
 from slidenet.evaluation.predictions_file import (
     BAG_COLUMN,
+    CALLED_COLUMN,
     FOLD_COLUMN,
     PATIENT_COLUMN,
     PROBABILITY_PREFIX,
@@ -100,7 +101,7 @@ def recognise(
     survival = tuple(n for n in table.names if _time(n) > 0)
     kind = kind or _kind(table, told, probabilities)
     used = {bag, patient, fold, *probabilities, *survival, RISK_COLUMN, VALUE_COLUMN}
-    used |= {told.score_column, *told.probabilities}
+    used |= {told.score_column, *told.probabilities, CALLED_COLUMN}
     free = [n for n in table.names if n not in used]
     if kind in ("regression", "cox", "discrete_time"):
         return _scored(table, kind, told, bag, patient, fold, free, survival, labelled)

@@ -6,7 +6,8 @@ One row per bag, in the order given, with these columns:
 - the label columns of the task, as written in the table of labels (absent for unlabelled bags);
 - what was predicted: `prob_<class>` for each class, or `predicted` (regression), or `risk`
   (survival; higher is worse), with `survival_<time>`, the probability of lasting beyond that time,
-  where curves are predicted.
+  where curves are predicted;
+- `called`, where `slidenet predict` wrote the file: what the model decides, by its cut-off.
 
 Numbers are written with the fewest digits that read back as the same number in their own precision,
 so the same predictions give the same bytes.
@@ -15,6 +16,7 @@ so the same predictions give the same bytes.
 import csv
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from slidenet.evaluation.predictions import FloatArray, Predictions
 from slidenet.stores import atomic_path
 
 BAG_COLUMN, PATIENT_COLUMN, FOLD_COLUMN = "bag_id", "patient_id", "fold"
-VALUE_COLUMN, RISK_COLUMN = "predicted", "risk"
+VALUE_COLUMN, RISK_COLUMN, CALLED_COLUMN = "predicted", "risk", "called"
 PROBABILITY_PREFIX, SURVIVAL_PREFIX = "prob_", "survival_"
 
 
@@ -59,8 +61,15 @@ def label_cells(predictions: Predictions) -> dict[str, list[str]]:
     }
 
 
-def write_predictions(path: str | os.PathLike[str], predictions: Predictions) -> None:
+def write_predictions(
+    path: str | os.PathLike[str], predictions: Predictions, *, called: Sequence[str] | None = None
+) -> None:
     """Writes the CSV described at the top of this file; whole or not at all.
+
+    Args:
+        path: The file.
+        predictions: Of N bags.
+        called: What is decided of each, in words; written as a last column.
 
     Raises:
         PredictionsError: A label column has the name of another column.
@@ -75,6 +84,8 @@ def write_predictions(path: str | os.PathLike[str], predictions: Predictions) ->
     columns += label_cells(predictions).items()
     for name, array in prediction_columns(predictions).items():
         columns.append((name, [_number(value) for value in array]))
+    if called is not None:
+        columns.append((CALLED_COLUMN, list(called)))
     names = [name for name, _ in columns]
     for name in names:
         if names.count(name) > 1:

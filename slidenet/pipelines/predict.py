@@ -3,17 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from slidenet.core.errors import RecipeMismatchError, StoreError
+from slidenet.core.errors import ManifestError, RecipeMismatchError, StoreError
 from slidenet.core.provenance import Recipe
 from slidenet.core.records import SlideRow
-from slidenet.data import BagDataset, BagSource, collate_bags, find_bag_files
+from slidenet.data import BagDataset, BagSource, collate_bags, find_bag_files, read_label_table
 from slidenet.evaluation import Predictions, average_by_patient, write_predictions
 from slidenet.pipelines.bag_predictions import BagLogits, Finish, as_predictions, run_bags
 from slidenet.pipelines.cohort import Made, Progress, run_cohort
+from slidenet.pipelines.decisions import decide, in_words
 from slidenet.pipelines.embed_tiles import embed_tiles_rows, load_encoder
 from slidenet.pipelines.layout import OutputLayout
 from slidenet.pipelines.preprocess import preprocess_rows
@@ -33,14 +35,16 @@ class PredictReport:
     """What `predict` ended with.
 
     Attributes:
-        predictions: One row per bag that could be predicted.
-        stages: Reports of the steps; the last is that of the model itself.
+        predictions: One row per bag (or patient) that could be predicted; None where none could.
+        stages: Reports of the steps; the last is that of the model itself, if it got so far.
         path: The CSV.
+        notes: What to know about the rows, a line each.
     """
 
-    predictions: Predictions
+    predictions: Predictions | None
     stages: Sequence[RunReport]
     path: Path
+    notes: Sequence[str] = ()
 
     @property
     def exit_code(self) -> int:
@@ -50,8 +54,10 @@ class PredictReport:
     def table(self) -> str:
         """The slides that failed on the way, every prediction, and where it all lies."""
         shown = [stage.table() for stage in self.stages[:-1] if stage.exit_code]
-        done = f"{len(self.predictions)} predicted; wrote {self.path}"
-        return "\n\n".join([*shown, self.stages[-1].table(), done])
+        done = "nothing could be predicted"
+        if self.predictions is not None:
+            done = f"{len(self.predictions)} predicted; wrote {self.path}"
+        return "\n\n".join([*shown, self.stages[-1].table(), *self.notes, done])
 
 
 def predict(
@@ -70,11 +76,13 @@ def predict(
     """Apply a trained slide classifier to new slides.
 
     Tissue, tiles and features of the slides are made exactly as those the model was trained on;
-    files that are already there are used. A slide that fails is left out of the CSV and named.
+    files that are already there are used. A slide that fails is left out of the CSV and named, and
+    with it the patient, where rows are patients.
 
     Args:
         bundle: A model.slidenet of `slidenet train` or `slidenet crossval`.
-        slides: Manifest slides.csv, or a folder of slides.
+        slides: Manifest slides.csv, or a folder of slides; with features, a column slide_id will
+            do.
         out: Output folder: predictions.csv, and the files of the steps before.
         features: Folder of features made elsewhere, used instead of the slides themselves.
         weights: Local weights file of the tile encoder, instead of the hub or its cache.
@@ -85,8 +93,11 @@ def predict(
         by_patient: Write one row per patient, the mean over the patient's slides.
     """
     model = load_bundle(bundle)
-    rows = read_manifest(slides)
+    rows = _read_rows(slides, features)
+    notes = _check_patients(rows) if by_patient or _takes_patients(model) else []
+    members = _members(rows, model)
     out = check_output_folder(out)
+    path = out / PREDICTIONS_NAME
     stages: list[RunReport] = []
     if features is None:
         tiling, encoding = settings_from_recipe(model.features_recipe)
@@ -97,24 +108,28 @@ def predict(
         encoder = load_encoder(encoding)
         _check_encoder(model, encoder.identity(), bundle)
         stages.append(preprocess_rows(rows, out, tiling))
-        rows = stages[-1].without_failed(rows)
-        stages.append(embed_tiles_rows(rows, out, encoding, encoder=encoder))
-        rows = stages[-1].without_failed(rows)
+        made = stages[-1].without_failed(rows)
+        if made:
+            stages.append(embed_tiles_rows(made, out, encoding, encoder=encoder))
+            made = stages[-1].without_failed(made)
+        if not made:
+            return PredictReport(None, stages, path)
         features = OutputLayout(out).features("x", encoder.spec.name).parent
-    path = out / PREDICTIONS_NAME
-    work = _BagWork(model, bundle, features, _members(rows, model), resolve_device(device), path)
-    layout = OutputLayout(out)
-    bags = [replace(rows[0], slide_id=bag_id, slide_path="") for bag_id in work.members]
-    stages.append(run_cohort("predict", bags, work, layout=layout, settings=[]))
+        there = {row.slide_id for row in made}
+        # A bag with nothing left was named above; one with some slides left fails below.
+        members = {b: m for b, m in members.items() if any(row.slide_id in there for row in m)}
+    work = _BagWork(model, bundle, features, members, resolve_device(device), path)
+    bags = [replace(rows[0], slide_id=bag_id, slide_path="") for bag_id in members]
+    stages.append(run_cohort("predict", bags, work, layout=OutputLayout(out), settings=[]))
     if not work.outputs:
-        raise StoreError(
-            "no slide could be predicted", remedy="see why below\n" + stages[-1].table()
-        )
-    predictions = work.predictions()
-    if by_patient:
-        predictions = average_by_patient(predictions)
-    write_predictions(path, predictions)
-    return PredictReport(predictions, stages, path)
+        return PredictReport(None, stages, path)
+    predictions: Predictions | None = work.predictions()
+    if by_patient and predictions is not None and not _takes_patients(model):
+        predictions, more = _averaged(predictions, rows, model.threshold)
+        notes += more
+    if predictions is not None:
+        write_predictions(path, predictions, called=decide(predictions, model.threshold))
+    return PredictReport(predictions, stages, path, notes)
 
 
 @dataclass
@@ -161,11 +176,14 @@ class _BagWork:
     def _open(self, row: SlideRow) -> BagFeatures:
         if row.slide_id not in self._files:
             raise StoreError(
-                f"{self.features} holds no features of this slide",
+                f"{self.features} holds no features of the slide {row.slide_id!r}",
                 expected=f"a file named {row.slide_id}.h5",
                 slide=row.slide_id,
             )
-        file = open_bag_features(self._files[row.slide_id], slide_mpp=row.mpp)
+        # What files of other tools do not say is as it was for the training's.
+        given: Any = self.model.training.get("given") or {}
+        mpp = {} if row.mpp is None else {"slide_mpp": row.mpp}
+        file = open_bag_features(self._files[row.slide_id], **{**given, **mpp})
         difference = describe_difference(self.model.features_recipe, file.recipe)
         if difference:
             raise RecipeMismatchError(
@@ -174,15 +192,61 @@ class _BagWork:
                 remedy="leave --features away, so that the right ones are made",
                 slide=row.slide_id,
             )
+        if file.feature_dim != self.model.module.feature_dim:
+            raise RecipeMismatchError(
+                f"{file.path} has {file.feature_dim} features per tile",
+                expected=f"the {self.model.module.feature_dim} that {self.bundle} was trained on",
+                slide=row.slide_id,
+            )
         return file
+
+
+def _read_rows(slides: Path, features: Path | None) -> list[SlideRow]:
+    """The slides; their files are not needed where features are given."""
+    if features is None or slides.is_dir():
+        return read_manifest(slides)
+    return list(read_label_table(slides).rows)
+
+
+def _takes_patients(model: Bundle) -> bool:
+    return model.training.get("bag") == "patient"
+
+
+def _check_patients(rows: Sequence[SlideRow]) -> list[str]:
+    """Refuses slides of unknown patients; names those that count as patients of their own."""
+    alone = [row.slide_id for row in rows if row.patient_id is None]
+    if len(alone) == len(rows):
+        raise ManifestError(
+            "no slide has a patient_id, and predictions are to be one per patient",
+            expected="a manifest with the column patient_id",
+        )
+    if not alone:
+        return []
+    return [f"without a patient_id, so each a patient of its own: {', '.join(alone)}"]
+
+
+def _averaged(
+    predictions: Predictions, rows: Sequence[SlideRow], threshold: float | None
+) -> tuple[Predictions | None, list[str]]:
+    """One row per patient of whom every slide was predicted, and what to say about it."""
+    there = set(predictions.bag_ids)
+    patients = {row.patient_id for row in rows if row.slide_id not in there and row.patient_id}
+    whole = np.array([patient not in patients for patient in predictions.patient_ids])
+    notes = []
+    if patients:
+        notes = [f"left out, because a slide of theirs failed: {', '.join(sorted(patients))}"]
+    if not whole.any():
+        return None, notes
+    averaged = average_by_patient(predictions.take(whole))
+    said = zip(averaged.bag_ids, in_words(averaged, threshold), strict=True)
+    return averaged, ["patients:", *(f"  {patient}  {words}" for patient, words in said), *notes]
 
 
 def _members(rows: Sequence[SlideRow], model: Bundle) -> dict[str, list[SlideRow]]:
     """The slides of each bag: one, or all of a patient where the model was trained so."""
-    by_patient = model.training.get("bag") == "patient"
     members: dict[str, list[SlideRow]] = {}
     for row in rows:
-        bag_id = (row.patient_id or row.slide_id) if by_patient else row.slide_id
+        bag_id = (row.patient_id or row.slide_id) if _takes_patients(model) else row.slide_id
         members.setdefault(bag_id, []).append(row)
     return members
 
@@ -196,42 +260,3 @@ def _check_encoder(model: Bundle, identity: Recipe, bundle: Path) -> None:
             f"the tile encoder here is not the one {bundle} was trained with ({difference})",
             remedy="give the same weights as --weights",
         )
-
-
-def in_words(predictions: Predictions, threshold: float | None) -> list[str]:
-    """One line per bag: what is called and how sure the model is."""
-    task, given = predictions.task, predictions.predicted
-    called = decide(predictions, threshold)
-    if called is None:
-        values = given.value if given.value is not None else given.risk
-        assert values is not None, "a task predicts classes, a value or a risk"
-        name = "risk" if task.is_survival else task.label_columns[0]
-        return [f"{name} {value:.3g}" for value in values]
-    if task.kind == "multilabel":
-        return [f"present: {text or 'none'}" for text in called]
-    column = [task.class_names.index(name) for name in called]
-    shares = predictions.probabilities[np.arange(len(called)), column]
-    return [f"{name} ({share:.2f})" for name, share in zip(called, shares, strict=True)]
-
-
-def decide(predictions: Predictions, threshold: float | None) -> list[str] | None:
-    """What is called: the class beyond the threshold, the likeliest class, or the labels present.
-
-    Args:
-        predictions: Of any task.
-        threshold: For "binary" and "multilabel"; 0.5 where None.
-
-    Returns:
-        One text per bag; None for tasks without classes.
-    """
-    task = predictions.task
-    if not task.is_classification:
-        return None
-    probabilities = predictions.probabilities
-    cut = 0.5 if threshold is None else threshold
-    names = np.array(task.class_names)
-    if task.kind == "binary":
-        return [str(name) for name in names[(probabilities[:, 1] >= cut).astype(int)]]
-    if task.kind == "multilabel":
-        return [" ".join(names[row >= cut]) for row in probabilities]
-    return [str(name) for name in names[probabilities.argmax(axis=1)]]

@@ -16,6 +16,9 @@ from slidenet.stores.identity import describe_difference
 
 _FILTER_FLAGS = {"blank": "drop_blank", "blur": "drop_blurred", "pen": "drop_penned"}
 
+_TILE_KEYS = {"target_mpp", "tile_size_px", "stride_px", "min_tissue_fraction", "icc", "filters",
+              "tissue"}  # fmt: skip
+
 
 def settings_from_recipe(recipe: Recipe) -> tuple[PreprocessSettings, EmbedTilesSettings]:
     """The settings of `preprocess` and `embed-tiles` that give features of this recipe.
@@ -28,7 +31,7 @@ def settings_from_recipe(recipe: Recipe) -> tuple[PreprocessSettings, EmbedTiles
             this version of slidenet finds tissue or filters tiles by other constants.
     """
     tiles, encoder = recipe.get("tiles"), recipe.get("tile_encoder")
-    if not isinstance(tiles, Mapping) or not isinstance(encoder, Mapping):
+    if not isinstance(tiles, Mapping) or not isinstance(encoder, Mapping) or not _complete(recipe):
         raise RecipeMismatchError(
             "the features this model was trained on were not made by slidenet",
             expected="features whose recipe says how to make them from a slide",
@@ -53,6 +56,15 @@ def settings_from_recipe(recipe: Recipe) -> tuple[PreprocessSettings, EmbedTiles
         feature_dtype=_one_of(recipe["feature_dtype"]),
     )
     return plan.settings, features
+
+
+def _complete(recipe: Mapping[str, Any]) -> bool:
+    """Whether the recipe says all that is read from it; those of generated features do not."""
+    return (
+        recipe["tiles"].keys() >= _TILE_KEYS
+        and recipe["tile_encoder"].keys() >= {"encoder", "precision"}
+        and "feature_dtype" in recipe
+    )
 
 
 def _preprocess_settings(tiles: Mapping[str, Any]) -> PreprocessSettings:

@@ -100,8 +100,13 @@ def fit(
     with atomic_path(out / "metrics.json") as temporary:
         temporary.write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n")
     sizes = ", ".join(f"{len(data.bags(part))} {part}" for part in PARTS)
-    network = plan.model.get("network", "abmil")
-    return TrainReport(f"trained {network} on bags: {sizes}", metrics, files)
+    headline = f"trained {plan.model.get('network', 'abmil')} on bags: {sizes}"
+    if finish.threshold is not None:
+        headline += (
+            f"\nbalanced_accuracy and f1_macro are at a cut-off of 0.5; {BUNDLE_NAME} calls "
+            f"{data.task_record.class_names[1]!r} from {finish.threshold:.3f} on"
+        )
+    return TrainReport(headline, metrics, files)
 
 
 def run_part(data: BagDataModule, bundle_path: Path, part: Part, out: Path) -> TrainReport:
@@ -165,6 +170,7 @@ def write_bundle(
         baseline=finish.baseline,
         training={
             "bag": data.identity()["bag"],
+            "given": data.given,
             "seed": plan.seed,
             "score": trained.score,
             "trainer": plan.trainer,
@@ -200,6 +206,12 @@ def check_fits(bundle: Bundle, data: BagDataModule, source: Path) -> None:
         raise RecipeMismatchError(
             f"{source} was trained on features of another recipe ({difference})",
             remedy="make the features as it was trained on, with `slidenet run`",
+        )
+    if data.feature_dim != bundle.module.feature_dim:
+        raise RecipeMismatchError(
+            f"{data.bag_files[data.label_table.slide_ids[0]].path} has {data.feature_dim} features "
+            "per tile",
+            expected=f"the {bundle.module.feature_dim} that {source} was trained on",
         )
 
 

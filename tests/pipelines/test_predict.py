@@ -3,6 +3,8 @@
 import csv
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 import torch
 
@@ -71,8 +73,13 @@ def test_features_made_before_are_used_and_others_refused(world, tmp_path, capsy
     recipe["tiles"] = {**recipe["tiles"], "stride_px": 128}
     save_bundle(tmp_path / "other.slidenet", module, features_recipe=recipe)
     capsys.readouterr()
-    assert main(["predict", f"--bundle={tmp_path / 'other.slidenet'}", *flags]) == 2
-    assert "tiles.stride_px: 128 -> 256" in capsys.readouterr().err
+    assert main(["predict", f"--bundle={tmp_path / 'other.slidenet'}", *flags]) == 1
+    assert "tiles.stride_px: 128 -> 256" in capsys.readouterr().out
+    recipe["tiles"] = {**recipe["tiles"], "stride_px": 256}
+    narrow = SlideClassifier(TASK, 8, "mean").eval()
+    save_bundle(tmp_path / "narrow.slidenet", narrow, features_recipe=recipe)
+    assert main(["predict", f"--bundle={tmp_path / 'narrow.slidenet'}", *flags]) == 1
+    assert "1280 features per tile; expected the 8" in capsys.readouterr().out
 
 
 def test_slides_of_a_patient_are_averaged_where_asked(world, tmp_path):
@@ -90,8 +97,92 @@ def test_slides_of_a_patient_are_averaged_where_asked(world, tmp_path):
     slides = rows_of(tmp_path / "slides" / "predictions.csv")
     patients = rows_of(tmp_path / "patients" / "predictions.csv")
     assert set(patients) == {"P"}
+    assert patients["P"]["called"] in TASK.class_names
     mean = sum(float(row["prob_tumour"]) for row in slides.values()) / 2
     assert float(patients["P"]["prob_tumour"]) == pytest.approx(mean, abs=1e-6)
+
+
+def test_a_patient_is_not_predicted_from_some_of_the_slides(world, tmp_path, capsys):
+    """By averaging, and by a model whose bags are patients: P lacks a slide, Q does not."""
+    root, module = world
+    manifest = tmp_path / "slides.csv"
+    rows = [("one", "P"), ("broken", "P"), ("two", "Q")]
+    lines = [f"{root / 'slides' / name}.tiff,{name},{patient}\n" for name, patient in rows]
+    manifest.write_text("slide_path,slide_id,patient_id\n" + "".join(lines))
+    recipe = open_bag_features(features_of(root) / "one.h5").recipe
+    save_bundle(
+        tmp_path / "patients.slidenet", module, features_recipe=recipe, training={"bag": "patient"}
+    )
+    for bundle, more in ((root / "model.slidenet", ["--by-patient"]),
+                         (tmp_path / "patients.slidenet", [])):  # fmt: skip
+        out = tmp_path / f"out_{bundle.stem}"
+        flags = [f"--bundle={bundle}", f"--slides={manifest}", f"--out={out}", "--batch-size=8"]
+        assert main(["predict", *flags, *more]) == 1
+        assert set(rows_of(out / "predictions.csv")) == {"Q"}
+        said = capsys.readouterr().out
+        assert "a slide of theirs failed: P" in said or "P      failed" in said
+
+
+def test_unknown_patients_are_refused(world, tmp_path, capsys):
+    root, _ = world
+    manifest = tmp_path / "slides.csv"
+    manifest.write_text("slide_id\none\ntwo\n")
+    flags = [f"--bundle={root / 'model.slidenet'}", f"--slides={manifest}", "--by-patient"]
+    flags.append(f"--features={features_of(root)}")
+    assert main(["predict", *flags, f"--out={tmp_path / 'out'}"]) == 2
+    assert "no slide has a patient_id" in capsys.readouterr().err
+    manifest.write_text("slide_id,patient_id\none,P\ntwo,\n")
+    assert main(["predict", *flags, f"--out={tmp_path / 'out'}"]) == 0
+    assert "each a patient of its own: two" in capsys.readouterr().out
+    assert set(rows_of(tmp_path / "out" / "predictions.csv")) == {"P", "two"}
+
+
+def test_nothing_predicted_says_why_slide_by_slide(world, tmp_path, capsys):
+    root, _ = world
+    manifest = tmp_path / "slides.csv"
+    manifest.write_text(f"slide_path\n{root / 'slides' / 'broken.tiff'}\n")
+    flags = [f"--bundle={root / 'model.slidenet'}", f"--out={tmp_path / 'out'}"]
+    assert main(["predict", *flags, f"--slides={manifest}"]) == 1
+    said = capsys.readouterr().out
+    assert "\nbroken  failed" in said
+    assert said.rstrip().endswith("nothing could be predicted")
+    manifest.write_text("slide_id\nx\ny\n")
+    flags.append(f"--features={features_of(root)}")
+    assert main(["predict", *flags, f"--slides={manifest}"]) == 1
+    assert capsys.readouterr().out.count("holds no features of the slide") == 2
+
+
+def test_what_other_tools_do_not_say_is_remembered(tmp_path):
+    features = tmp_path / "clam"
+    features.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        with h5py.File(features / f"{name}.h5", "w") as file:
+            file["features"] = rng.normal(size=(6, 4)).astype(np.float32)
+            file["coords"] = (np.stack([np.arange(6), np.zeros(6)], 1) * 512).astype(np.int32)
+    given = {"slide_mpp": 0.25, "tile_size_px": 256, "target_mpp": 0.5}
+    recipe = open_bag_features(features / "a.h5", **given).recipe
+    torch.manual_seed(0)
+    save_bundle(
+        tmp_path / "m.slidenet",
+        SlideClassifier(TASK, 4, "mean").eval(),
+        features_recipe=recipe,
+        training={"bag": "slide", "given": given},
+    )
+    manifest = tmp_path / "slides.csv"
+    manifest.write_text("slide_id\na\nb\n")
+    flags = [f"--bundle={tmp_path / 'm.slidenet'}", f"--slides={manifest}"]
+    assert main(["predict", *flags, f"--features={features}", f"--out={tmp_path / 'out'}"]) == 0
+    assert set(rows_of(tmp_path / "out" / "predictions.csv")) == {"a", "b"}
+
+
+def test_a_recipe_that_says_too_little_is_refused():
+    with pytest.raises(RecipeMismatchError, match="not made by slidenet"):
+        settings_from_recipe({"tiles": {"target_mpp": 0.5}, "tile_encoder": {"encoder": "x"}})
+
+
+def features_of(root):
+    return root / "out" / "tile_features" / "efficientnet_lite0"
 
 
 def test_recipe_gives_back_its_settings(world):

@@ -8,7 +8,7 @@ from sksurv.nonparametric import nelson_aalen_estimator
 
 from slidenet.core.errors import LabelError
 from slidenet.core.tasks import Task
-from slidenet.training import compute_metrics, fit_breslow, predict_task
+from slidenet.training import compute_metrics, fit_breslow, predict_task, survival_report_times
 
 COX = Task("cox", ("time", "event"))
 
@@ -60,6 +60,12 @@ def test_with_a_baseline_a_cox_model_predicts_survival():
 def test_report_times_are_the_quartiles_of_events_by_default():
     target = np.array([[1.0, 1], [2.0, 1], [3.0, 1], [4.0, 1], [5.0, 1], [99.0, 0]])
     assert fit_breslow(np.zeros(6), target).report_times == (2.0, 3.0, 4.0)
+
+
+def test_report_times_at_an_event_are_written_as_the_event_is():
+    times = np.array([4.87, 4.87, 4.87], dtype=np.float32)
+    target = np.stack([times, np.ones(3, np.float32)], axis=1)
+    assert survival_report_times(target) == (4.87,)
 
 
 def test_before_the_first_event_everybody_lives():
