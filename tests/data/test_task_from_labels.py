@@ -75,7 +75,7 @@ def test_multilabel_leaves_missing_labels_as_nan(table_of):
 
 
 def test_regression_and_survival(table_of):
-    table = table_of(age=["61.5", "-2", "1e2"], t=["3", "0", "7.25"], e=["1", "0", "1.0"])
+    table = table_of(age=["61.5", "-2", "1e2"], t=["3", "0.5", "7.25"], e=["1", "0", "1.0"])
     regression = targets_of(make_task(table, "regression", ["age"]), table)
     assert (regression.dtype, regression.tolist()) == (np.float32, [61.5, -2.0, 100.0])
     survival = targets_of(make_task(table, "cox", ["t", "e"]), table)
