@@ -58,7 +58,11 @@ def first_sentence(summary: Summary, name: str, other: str = "") -> str:
 
 
 def markdown(
-    summary: Summary, name: str, other: str = "", pictures: Sequence[tuple[str, str]] = ()
+    summary: Summary,
+    name: str,
+    other: str = "",
+    pictures: Sequence[tuple[str, str]] = (),
+    cautions: Sequence[str] = (),
 ) -> str:
     """The text of `report.md`.
 
@@ -67,8 +71,10 @@ def markdown(
         name: The model judged.
         other: The model compared with.
         pictures: File name and caption of each picture.
+        cautions: What must be known before the first sentence is quoted.
     """
-    parts = [first_sentence(summary, name, other), _reading(summary), "## Metrics"]
+    parts = [first_sentence(summary, name, other), *(f"**{words}**" for words in cautions)]
+    parts += [_reading(summary), "## Metrics"]
     parts.append(_table(metric_header(summary), metric_rows(summary, digits=3)))
     if summary.comparison is not None:
         parts += ["## Comparison", _comparison(summary, summary.comparison, name, other)]
@@ -177,6 +183,16 @@ def _reading(summary: Summary) -> str:
         lines.append(
             "An interval without width says that the resamples look alike, not that the number is "
             "certain: there are too few bags, or they are too easy, for a bootstrap."
+        )
+    if any(
+        metrics.values[name] < interval.low
+        for name, interval in metrics.intervals().items()
+        if name.startswith("ece")
+    ):
+        lines.append(
+            "The expected calibration error can lie below its own interval: a resample holds some "
+            "bags several times and others never, which makes its bins noisier and so the error "
+            "larger. Read the interval as an upper bound."
         )
     if summary.by_fold:
         lines.append(

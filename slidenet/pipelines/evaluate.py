@@ -14,6 +14,7 @@ from slidenet.evaluation import (
     read_predictions,
     summarise,
 )
+from slidenet.evaluation.cautions import cautions
 from slidenet.evaluation.report import (
     comparison_rows,
     conformal_rows,
@@ -41,16 +42,18 @@ class EvaluationReport:
         summary: All findings.
         folder: Holds report.md, the tables and the pictures.
         files: Their names.
+        cautions: What must be known before the sentence is quoted.
     """
 
     sentence: str
     summary: Summary
     folder: Path
     files: tuple[str, ...]
+    cautions: tuple[str, ...] = ()
     exit_code: int = 0
 
     def table(self) -> str:
-        """The sentence, the metrics and where the rest is."""
+        """The sentence, what qualifies it, the metrics and where the rest is."""
         header, *rows = [metric_header(self.summary), *metric_rows(self.summary, digits=3)]
         lines = [header, *rows]
         widths = [max(len(str(line[i])) for line in lines) for i in range(len(header))]
@@ -62,7 +65,7 @@ class EvaluationReport:
             for line in lines
         ]
         where = f"{self.folder / REPORT}, with {', '.join(n for n in self.files if n != REPORT)}"
-        return "\n".join([self.sentence, "", *text, "", where])
+        return "\n".join([self.sentence, *self.cautions, "", *text, "", where])
 
 
 def evaluate(
@@ -113,12 +116,14 @@ def evaluate(
     for picture in pictures:
         save_figure(picture.figure, out / picture.file, dpi=150)
     captions = [(picture.file, picture.caption) for picture in pictures]
-    texts[REPORT] = markdown(summary, name, other_name, captions)
+    warned = cautions(summary, task)
+    texts[REPORT] = markdown(summary, name, other_name, captions, warned)
     for file, text in texts.items():
         with atomic_path(out / file) as temporary:
             temporary.write_text(text, encoding="utf-8")
     files = (REPORT, *(f for f in texts if f != REPORT), *(p.file for p in pictures))
-    return EvaluationReport(first_sentence(summary, name, other_name), summary, out, files)
+    sentence = first_sentence(summary, name, other_name)
+    return EvaluationReport(sentence, summary, out, files, warned)
 
 
 def _names(predictions: Path, compare: Path | None) -> tuple[str, str]:

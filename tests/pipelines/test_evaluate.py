@@ -213,6 +213,39 @@ def test_an_interval_without_width_is_not_certainty(tmp_path):
     assert "An interval without width" in (tmp_path / "out" / "report.md").read_text()
 
 
+def test_folds_of_different_scales_are_not_quoted_pooled(tmp_path):
+    lines = [f"s{i},{i % 3},{i // 3 % 2},{0.25 * (i % 3) + 0.1 * (i // 3 % 2)}" for i in range(60)]
+    text = "bag_id,fold,label,prob_1\n" + "\n".join(lines) + "\n"
+    (tmp_path / "p.csv").write_text(text)
+    found = evaluate(tmp_path / "p.csv", tmp_path / "out", settings=QUICK)
+    assert "AUROC of 0.667" in found.sentence
+    report = (tmp_path / "out" / "report.md").read_text()
+    warned = "Do not quote this AUROC: within the folds it is 1.000 on average (SD 0.000)"
+    assert report.split("\n\n")[1].startswith(f"**{warned}")
+    assert found.table().split("\n")[1].startswith(warned)
+    assert evaluate(binary(tmp_path / "q.csv", 2.0), tmp_path / "q", settings=QUICK).cautions == ()
+
+
+def test_a_guessed_order_of_classes_is_asked_about(tmp_path):
+    (tmp_path / "p.csv").write_text(GRADES)
+    found = evaluate(tmp_path / "p.csv", tmp_path / "out", settings=QUICK)
+    assert "classes (0, 1, 2) have an order, say --task ordinal" in found.table()
+    assert found.cautions[0] in (tmp_path / "out" / "report.md").read_text()
+    told = evaluate(tmp_path / "p.csv", tmp_path / "out", task="multiclass", settings=QUICK)
+    assert told.cautions == ()
+
+
+def test_an_error_of_calibration_below_its_interval_is_explained(tmp_path):
+    (tmp_path / "p.csv").write_text(
+        "bag_id,label,prob_1\n"
+        + "".join(f"s{i},{int(i % 4 < i // 20 + 1)},{(i // 20 + 1) / 4}\n" for i in range(60))
+    )
+    found = evaluate(tmp_path / "p.csv", tmp_path / "out", settings=QUICK)
+    assert found.summary.metrics.values["ece"] == pytest.approx(0, abs=1e-6)
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "The expected calibration error can lie below its own interval" in report
+
+
 def test_the_command_takes_its_flags_and_refuses_in_one_line(tmp_path, capsys):
     verb = Verb("slidenet.pipelines.evaluate:evaluate", "judge predictions", "predictions")
     (tmp_path / "p.csv").write_text(
