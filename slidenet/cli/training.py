@@ -23,12 +23,16 @@ from slidenet.core.provenance import Recipe
 from slidenet.data.datamodule import BagDataModule
 from slidenet.evaluation.thresholds import ThresholdRule
 from slidenet.pipelines.crossval import CrossvalReport, FoldSettings, crossval
-from slidenet.pipelines.model_training import Keep, TrainingPlan
+from slidenet.pipelines.model_training import (
+    SETTLED_BY_DATA,
+    Keep,
+    TrainingPlan,
+    check_plan,
+)
 from slidenet.pipelines.train import BUNDLE_NAME, TrainReport, fit, predict_table, run_part
 from slidenet.training import SlideClassifier
 
 STEPS = ("fit", "validate", "test", "predict")
-SETTLED_BY_DATA = {"task", "feature_dim", "class_weights", "target_offset", "target_scale"}
 FIXED_TRAINER = {"default_root_dir", "enable_checkpointing", "use_distributed_sampler"}
 """What slidenet settles: the folder is --out, and the samplers of bags know about ranks."""
 
@@ -165,9 +169,11 @@ _SUMMARIES = {
 def _run_step(parser: FlagParser, config: Namespace, step: str) -> TrainReport:
     data = BagDataModule(**config.data.as_dict())
     if step == "fit":
+        plan = training_plan(parser, config)
+        check_plan(data, plan, config.out)  # before the audit, which may take a while
         return fit(
             data,
-            training_plan(parser, config),
+            plan,
             config.out,
             threshold_rule=config.threshold_rule,
             calibrate=config.calibrate,

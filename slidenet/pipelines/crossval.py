@@ -22,7 +22,13 @@ from slidenet.data.datamodule import BagDataModule
 from slidenet.evaluation import read_predictions, write_predictions
 from slidenet.evaluation.thresholds import ThresholdRule
 from slidenet.pipelines.bag_predictions import fit_finish, predict_part
-from slidenet.pipelines.model_training import TrainingPlan, audit_data, claim_folder, train_model
+from slidenet.pipelines.model_training import (
+    TrainingPlan,
+    audit_data,
+    check_plan,
+    claim_folder,
+    train_model,
+)
 from slidenet.pipelines.train import BUNDLE_NAME, metrics_of, write_bundle
 from slidenet.stores import atomic_path, check_output_folder
 from slidenet.training import default_monitor, monitor_mode, survival_report_times
@@ -120,8 +126,10 @@ def crossval(
     folds = list(_splits(data, settings))
     chosen = _check_folds(data, settings, len(folds))
     candidates = _candidates(settings.search)
-    out = check_output_folder(out)
     whole = data.with_split(folds[0])
+    for candidate in candidates:
+        check_plan(whole, plan, out, overrides=candidate)
+    out = check_output_folder(out)
     identity: Recipe = {
         "plan": plan.identity(whole, {}),
         "folds": [[list(split.part(p)) for p in ("train", "val", "test")] for split in folds],

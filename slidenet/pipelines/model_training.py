@@ -17,12 +17,13 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from tqdm import tqdm
 
-from slidenet.core.errors import RecipeMismatchError
+from slidenet.core.errors import ConfigError, RecipeMismatchError
 from slidenet.core.provenance import Recipe, canonical_json
 from slidenet.core.tasks import Task
 from slidenet.data import Split
 from slidenet.data.datamodule import BagDataModule
 from slidenet.pipelines.audit import audit_or_raise
+from slidenet.pipelines.fit_checks import check_fit
 from slidenet.stores import atomic_path
 from slidenet.stores.identity import describe_difference
 from slidenet.training import SlideClassifier, default_callbacks, load_classifier, quiet_lightning
@@ -32,6 +33,9 @@ from slidenet.training.seeding import EpochSeeding, seed_run
 
 Keep = Literal["best", "last"]
 MakeTrainer = Callable[[Path, Sequence[Callback]], Trainer]
+
+SETTLED_BY_DATA = {"task", "feature_dim", "class_weights", "target_offset", "target_scale"}
+"""Arguments of `SlideClassifier` that are no setting."""
 
 PLAN_NAME = "plan.json"
 TILES_PER_BAG = 256
@@ -134,24 +138,82 @@ def train_model(
         ConfigError: Settings that do not fit; raised before any step.
     """
     overrides = overrides or {}
-    claim_folder(folder, plan.identity(data, overrides))
     seed_run(plan.seed)
-    module = make_classifier(data, with_overrides(plan.model, overrides))
-    keep: Keep = plan.keep if data.split.val else "last"
-    callbacks = _callbacks(module.task, folder, plan, keep)
+    fit = _prepare(data, plan, folder, overrides)
+    # Only now: a refused setting must not decide what the folder is for.
+    claim_folder(folder, plan.identity(data, overrides))
+    _fit_reduction(fit.module, data)
     last = folder / LAST_NAME
     with quiet_lightning():
-        trainer = plan.make_trainer(folder, callbacks)
-        trainer.fit(module, datamodule=data, ckpt_path=str(last) if last.is_file() else None)
-    kept = folder / (BEST_NAME if keep == "best" else LAST_NAME)
+        fit.trainer.fit(
+            fit.module, datamodule=data, ckpt_path=str(last) if last.is_file() else None
+        )
+    kept = folder / (BEST_NAME if fit.keep == "best" else LAST_NAME)
+    if not kept.is_file():
+        raise ConfigError(
+            "the fit ended without a validated epoch"
+            if fit.keep == "best"
+            else "the fit ended without an epoch",
+            remedy="look at --trainer.max-time and the callbacks given, which can end it early",
+        )
     score = None
-    if keep == "best":
-        (checkpoint,) = (c for c in callbacks if isinstance(c, ModelCheckpoint))
+    if fit.keep == "best":
+        (checkpoint,) = (c for c in fit.callbacks if isinstance(c, ModelCheckpoint))
         score = (
             float(checkpoint.best_model_score) if checkpoint.best_model_score is not None else None
         )
     trained = load_classifier(kept, task=data.task_record, feature_dim=data.feature_dim)
-    return TrainedModel(trained, score, trainer.is_global_zero)
+    return TrainedModel(trained, score, fit.trainer.is_global_zero)
+
+
+def check_plan(
+    data: BagDataModule,
+    plan: TrainingPlan,
+    folder: Path,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+) -> None:
+    """Refuses what `train_model` would refuse before its first step, and writes nothing.
+
+    Args:
+        data: The bags and their split.
+        plan: The model and how it is to be trained.
+        folder: Where it is to be trained.
+        overrides: Model settings that replace the plan's.
+
+    Raises:
+        ConfigError, UnknownNameError: Settings of the model or the Trainer that do not fit.
+    """
+    _prepare(data, plan, folder, overrides or {})
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """All that is made before a fit begins."""
+
+    module: SlideClassifier
+    trainer: Trainer
+    callbacks: list[Callback]
+    keep: Keep
+
+
+def _prepare(
+    data: BagDataModule, plan: TrainingPlan, folder: Path, overrides: Mapping[str, Any]
+) -> _Fit:
+    if plan.patience is not None and plan.patience < 1:
+        raise ConfigError(
+            f"patience is {plan.patience}",
+            expected="at least 1 epoch without improvement, or null to never stop early",
+        )
+    module = _unfitted_classifier(data, with_overrides(plan.model, overrides))
+    keep: Keep = plan.keep if data.split.val else "last"
+    callbacks = _callbacks(module.task, folder, plan, keep)
+    with quiet_lightning():
+        trainer = plan.make_trainer(folder, callbacks)
+    module.trainer = trainer
+    module.setup("fit")  # looks at the precision
+    check_fit(trainer, data, by_validation=keep == "best")
+    return _Fit(module, trainer, callbacks, keep)
 
 
 def make_classifier(data: BagDataModule, settings: Mapping[str, Any]) -> SlideClassifier:
@@ -161,16 +223,26 @@ def make_classifier(data: BagDataModule, settings: Mapping[str, Any]) -> SlideCl
         data: The bags.
         settings: The other arguments of `SlideClassifier`.
     """
+    module = _unfitted_classifier(data, settings)
+    _fit_reduction(module, data)
+    return module
+
+
+def _unfitted_classifier(data: BagDataModule, settings: Mapping[str, Any]) -> SlideClassifier:
     settled: dict[str, Any] = {"task": data.task_record, "feature_dim": data.feature_dim}
     if data.class_weights_tensor is not None:
         settled["class_weights"] = data.class_weights_tensor.tolist()
     if data.task_record.kind == "regression":
         targets = data.targets("train")
         settled |= {"target_offset": float(targets.mean()), "target_scale": float(targets.std())}
-    module = SlideClassifier(**settled, **settings)
+    assert set(settled) <= SETTLED_BY_DATA
+    return SlideClassifier(**settled, **settings)
+
+
+def _fit_reduction(module: SlideClassifier, data: BagDataModule) -> None:
+    """Reads training tiles, where the network is to see principal components of them."""
     if module.reduction is not None:
         module.reduction.fit(_training_tiles(data))
-    return module
 
 
 def _training_tiles(data: BagDataModule) -> npt.NDArray[np.floating[Any]]:
