@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import Logger
 
 from slidenet.cli.verb import FlagParser, print_result, underscored
 from slidenet.core.errors import SlidenetError
@@ -120,6 +120,39 @@ def training_parser(prog: str, description: str) -> FlagParser:
     return parser
 
 
+class MetricsFileOnly(Logger):
+    """No logger beside `metrics.csv`, for callbacks (learning rate, device) that ask for one.
+
+    What they log is among the values that `LearningCurve` writes.
+
+    Args:
+        folder: Of the fit; profilers write there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    @property
+    def name(self) -> None:
+        """None."""
+
+    @property
+    def version(self) -> None:
+        """None."""
+
+    @property
+    def save_dir(self) -> str:
+        """The folder of the fit."""
+        return str(self._folder)
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        """Nothing."""
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing."""
+
+
 def training_plan(parser: FlagParser, config: Namespace) -> TrainingPlan:
     """The plan that a parsed configuration describes."""
 
@@ -129,7 +162,7 @@ def training_plan(parser: FlagParser, config: Namespace) -> TrainingPlan:
         given = settings.pop("callbacks") or []
         given = list(given) if isinstance(given, list | tuple) else [given]
         if settings["logger"] in (None, True):
-            settings["logger"] = CSVLogger(str(folder), name="", version="")
+            settings["logger"] = MetricsFileOnly(folder)
         return Trainer(
             **settings,
             callbacks=[*callbacks, *given],

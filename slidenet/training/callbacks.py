@@ -31,7 +31,7 @@ def default_callbacks(
 
     Args:
         task: What is predicted.
-        folder: Where `best.ckpt`, `last.ckpt` and `learning_curve.png` go.
+        folder: Where `best.ckpt`, `last.ckpt`, `metrics.csv` and `learning_curve.png` go.
         seed: Of the fit; see `EpochSeeding`.
         monitor: Logged value that chooses the best epoch; `default_monitor(task)` where None.
         patience: Epochs without improvement after which the fit stops; None = never.

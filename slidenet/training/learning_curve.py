@@ -1,5 +1,7 @@
-"""The learning curve of a fit: kept in the checkpoint, drawn beside it at the end."""
+"""The values of every epoch: kept in the checkpoint, in `metrics.csv`, and drawn at the end."""
 
+import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +12,21 @@ from matplotlib.ticker import MaxNLocator
 
 from slidenet.stores.atomic import atomic_path
 
-CURVE_NAME = "learning_curve.png"
+CURVE_NAME, METRICS_NAME = "learning_curve.png", "metrics.csv"
+WHOLE_NUMBERS = ("epoch", "step")
 LOSSES = ("train_loss", "val_loss")
 INK, SOFT_INK, ACCENT = "#1d2433", "#8a93a3", "#c2410c"
 
 
 class LearningCurve(Callback):
-    """Keeps the values of every epoch and draws them when the fit ends.
+    """Keeps the values of every epoch, writes them after each and draws them when the fit ends.
 
-    The values are part of the checkpoint, so the curve of a resumed fit is whole, whatever logger
-    is used.
+    The values are part of the checkpoint, so table and curve of a resumed fit are whole, whatever
+    logger is used. `metrics.csv` has one row per epoch: epoch and step (the last of the epoch),
+    both from 0, then every logged value by name, empty where the epoch has none.
 
     Args:
-        folder: Where `learning_curve.png` goes.
+        folder: Where `metrics.csv` and `learning_curve.png` go.
         monitor: Logged value by which the best epoch is chosen.
     """
 
@@ -30,14 +34,31 @@ class LearningCurve(Callback):
         self.folder = Path(folder)
         self.monitor = monitor
         self.epochs: list[dict[str, float]] = []
+        self._validated = False
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Nothing is known of the epoch."""
+        self._validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The values of validation are those of this epoch."""
+        self._validated = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keeps the values of the epoch."""
-        values = {name: float(v) for name, v in trainer.callback_metrics.items()}
-        self.epochs.append({"epoch": float(trainer.current_epoch), **values})
+        """Keeps and writes the values of the epoch."""
+        values = {
+            name: float(v)
+            for name, v in trainer.callback_metrics.items()
+            # Lightning keeps the last values of validation over epochs that do without it.
+            if self._validated or not name.startswith("val_")
+        }
+        place = {"epoch": float(trainer.current_epoch), "step": float(trainer.global_step - 1)}
+        self.epochs.append({**place, **values})
+        self._write(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draws the curve, once per fit."""
+        """Draws the curve, once per fit; a fit that was done gets its table again too."""
+        self._write(trainer)
         if trainer.is_global_zero and self.epochs:
             with atomic_path(self.folder / CURVE_NAME) as temporary:
                 # The temporary name ends otherwise; without a date two fits give the same bytes.
@@ -51,6 +72,23 @@ class LearningCurve(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The epochs before the interruption."""
         self.epochs = list(state_dict["epochs"])
+
+    def _write(self, trainer: Trainer) -> None:
+        if trainer.is_global_zero and self.epochs:
+            with atomic_path(self.folder / METRICS_NAME) as temporary:
+                write_epochs(temporary, self.epochs)
+
+
+def write_epochs(path: Path, epochs: Sequence[dict[str, float]]) -> None:
+    """One row of CSV per epoch: epoch, step, then the other values by name."""
+    names = {name for values in epochs for name in values}
+    columns = [*WHOLE_NUMBERS, *sorted(names - set(WHOLE_NUMBERS))]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        for values in epochs:
+            whole = {name: int(values[name]) for name in WHOLE_NUMBERS if name in values}
+            writer.writerow({**values, **whole})
 
 
 def draw_learning_curve(epochs: list[dict[str, float]], monitor: str) -> Figure:

@@ -41,11 +41,14 @@ def test_fit_leaves_a_model_and_predictions_and_the_same_again(cohort, tmp_path,
     said = capsys.readouterr().out
     assert "auroc" in said
     assert "trained mean on bags: 24 train, 8 val, 8 test" in said
-    for name in ("predictions_val.csv", "predictions_test.csv", "model.slidenet", "plan.json"):
+    for name in (
+        "predictions_val.csv", "predictions_test.csv", "model.slidenet", "plan.json", "metrics.csv"
+    ):  # fmt: skip
         first, second = (tmp_path / run / name for run in ("one", "two"))
         assert first.read_bytes() == second.read_bytes(), name
     assert 0 < load_bundle(tmp_path / "one" / "model.slidenet").threshold < 1
     assert (tmp_path / "one" / "learning_curve.png").is_file()
+    assert len((tmp_path / "one" / "metrics.csv").read_text().splitlines()) == 1 + 3
 
 
 def test_steps_on_a_trained_model(cohort, tmp_path, capsys):
@@ -100,6 +103,8 @@ def test_crossval_killed_between_and_in_folds_ends_with_the_same_file(cohort, tm
     assert not (killed / "predictions.csv").is_file()
     assert main(["crossval", *arguments(cohort, killed, *more)]) == 0
     assert (killed / "predictions.csv").read_bytes() == wanted
+    metrics = Path("fold_01") / "metrics.csv"
+    assert (killed / metrics).read_bytes() == (tmp_path / "whole" / metrics).read_bytes()
 
 
 def test_crossval_predicts_every_bag_once_and_chooses_inside_folds(cohort, tmp_path, capsys):

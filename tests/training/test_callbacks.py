@@ -1,5 +1,7 @@
 """Same seed, same weights, interrupted or not; best checkpoint, curve and early stopping."""
 
+import csv
+
 import pytest
 import torch
 from lightning.pytorch import Callback
@@ -15,6 +17,7 @@ from slidenet.training import (
     seed_run,
 )
 from slidenet.training.callbacks import MonitorGuard
+from slidenet.training.learning_curve import LearningCurve
 
 NETWORK = {
     "network": "abmil",
@@ -103,8 +106,9 @@ def test_a_killed_fit_resumes_to_the_same_weights(
         for name in ("whole", "cut")
     ]
     assert equal(*best)
-    curves = [(tmp_path / n / "learning_curve.png").read_bytes() for n in ("whole", "cut")]
-    assert curves[0] == curves[1]
+    for name in ("learning_curve.png", "metrics.csv"):
+        written = [(tmp_path / n / name).read_bytes() for n in ("whole", "cut")]
+        assert written[0] == written[1], name
 
 
 def test_a_fit_that_stopped_early_is_not_trained_on(cohort, quiet_trainer, tmp_path):
@@ -119,12 +123,37 @@ def test_a_fit_that_stopped_early_is_not_trained_on(cohort, quiet_trainer, tmp_p
     assert (tmp_path / "best.ckpt").read_bytes() == best
 
 
+def test_metrics_are_a_row_per_epoch_and_outlive_a_fit_given_again(cohort, quiet_trainer, tmp_path):
+    fit(cohort, quiet_trainer, tmp_path, epochs=3)
+    path = tmp_path / "metrics.csv"
+    written = path.read_bytes()
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[:3] == ["epoch", "step", "train_loss"]
+    assert [(row["epoch"], row["step"]) for row in rows] == [("0", "4"), ("1", "9"), ("2", "14")]
+    assert all(float(row["val_loss"]) > 0 for row in rows)
+    path.unlink()
+    fit(cohort, quiet_trainer, tmp_path, epochs=3, ckpt=tmp_path / "last.ckpt")
+    assert path.read_bytes() == written
+
+
+def test_an_epoch_without_validation_has_no_values_of_another(cohort, quiet_trainer, tmp_path):
+    loader, tasks = cohort
+    curve = LearningCurve(tmp_path, "val_loss")
+    trainer = quiet_trainer(callbacks=[curve], max_epochs=3, check_val_every_n_epoch=2)
+    module = SlideClassifier(tasks["binary"], 6, "mean")
+    trainer.fit(module, loader(tasks["binary"]), loader(tasks["binary"]))
+    assert ["val_loss" in values for values in curve.epochs] == [False, True, False]
+    assert (tmp_path / "metrics.csv").read_text().splitlines()[3].endswith(",,,,,,,")
+
+
 def test_best_checkpoint_is_the_best_epoch(cohort, quiet_trainer, tmp_path):
     _, trainer = fit(cohort, quiet_trainer, tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "best.ckpt",
         "last.ckpt",
         "learning_curve.png",
+        "metrics.csv",
     ]
     curve = next(c for c in trainer.callbacks if type(c).__name__ == "LearningCurve")
     losses = [epoch["val_loss"] for epoch in curve.epochs]
