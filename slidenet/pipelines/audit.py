@@ -160,7 +160,7 @@ def audit_or_raise(
     unreadable = [f for f in findings if f.code in ("file-refused", "features-refused")]
     if unreadable:
         first, others = unreadable[0], len(unreadable) - 1
-        more = f" (and {others} more such files)" if others else ""
+        more = f" (and {others} more such findings)" if others else ""
         raise StoreError(f"{first.text}{more}", remedy=first.remedy)
     if strict and report.failures:
         first, others = report.failures[0], len(report.failures) - 1

@@ -8,7 +8,12 @@ from slidenet.data.labels import LabelTable
 from slidenet.data.splits import Split
 from slidenet.evaluation.audit.cohort import DEFAULT_SETTINGS, AuditSettings, Cohort
 from slidenet.evaluation.audit.duplicate_checks import near_duplicates, same_features
-from slidenet.evaluation.audit.file_checks import mixed_features, refused_files, rows_and_files
+from slidenet.evaluation.audit.file_checks import (
+    constant_features,
+    mixed_features,
+    refused_files,
+    rows_and_files,
+)
 from slidenet.evaluation.audit.finding import Finding
 from slidenet.evaluation.audit.label_checks import (
     contradicting_labels,
@@ -34,6 +39,7 @@ CHECKS: tuple[Check, ...] = (
     unnamed_patients,
     rows_and_files,
     refused_files,
+    constant_features,
     mixed_features,
     unknown_slides,
     slides_in_two_parts,

@@ -54,10 +54,12 @@ class FeatureSummary:
     Attributes:
         signature: float64 (2 D,), mean and standard deviation of each feature over the real tiles.
         digest: The same for the same rows, in whatever order.
+        constant: Whether all features are 0, or two real tiles and more all have the same.
     """
 
     signature: npt.NDArray[np.float64]
     digest: str
+    constant: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +128,11 @@ class Cohort:
                     bad[slide_id] = error
         return good, bad
 
+    @cached_property
+    def comparable(self) -> dict[str, FeatureSummary]:
+        """The summaries of slides whose features can be compared with those of others."""
+        return {s: found for s, found in self.summaries[0].items() if not found.constant}
+
     def split_name(self, number: int) -> str:
         """What a split is called in findings."""
         return f"fold {number}" if len(self.splits) > 1 else "the split"
@@ -151,15 +158,20 @@ def summarise(bag: BagFeatures) -> FeatureSummary:
     """
     total = np.zeros(bag.feature_dim)
     squares = np.zeros(bag.feature_dim)
-    checksums = []
+    checksums: list[int] = []
+    different: set[int] = set()
     for start in range(0, bag.num_tiles, _BLOCK_ROWS):
         rows = bag.features[start : start + _BLOCK_ROWS]
-        checksums += [zlib.crc32(row.tobytes()) for row in rows]
-        real = rows[bag.mask[start : start + _BLOCK_ROWS]].astype(np.float64)
+        block = [zlib.crc32(row.tobytes()) for row in rows]
+        mask = bag.mask[start : start + _BLOCK_ROWS]
+        checksums += block
+        different |= {block[i] for i in np.flatnonzero(mask)}
+        real = rows[mask].astype(np.float64)
         total += real.sum(0)
         squares += (real**2).sum(0)
     count = max(int(bag.mask.sum()), 1)
     mean = total / count
     deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
     digest = hashlib.sha256(np.sort(np.array(checksums, _CRC_BYTES)).tobytes()).hexdigest()
-    return FeatureSummary(np.concatenate([mean, deviation]), digest)
+    constant = not squares.any() or (count > 1 and len(different) == 1)
+    return FeatureSummary(np.concatenate([mean, deviation]), digest, constant)

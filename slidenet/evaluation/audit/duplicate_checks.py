@@ -18,7 +18,7 @@ _DEVIATIONS = 5.0
 def same_features(cohort: Cohort) -> Iterator[Finding]:
     """Slides with the same rows of features, in whatever order, but not the same slide file."""
     slides: dict[str, list[str]] = defaultdict(list)
-    for slide_id, summary in cohort.summaries[0].items():
+    for slide_id, summary in cohort.comparable.items():
         slides[summary.digest].append(slide_id)
     for found in slides.values():
         for other in found[1:]:
@@ -38,7 +38,7 @@ def near_duplicates(cohort: Cohort) -> Iterator[Finding]:
     See `nearest_pairs` for what counts as near. A section scanned again by another scanner may
     differ more than that and stay unseen.
     """
-    summaries = cohort.summaries[0]
+    summaries = cohort.comparable
     dims = {s: len(summary.signature) for s, summary in summaries.items()}
     usual = max(dims.values(), key=list(dims.values()).count, default=0)
     slides = [s for s, dim in dims.items() if dim == usual]

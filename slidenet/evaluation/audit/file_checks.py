@@ -1,7 +1,8 @@
 """Checks of features files: there, sound, and made alike."""
 
+import re
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
 from slidenet.core.errors import StoreError
 from slidenet.core.provenance import JsonValue, Recipe, canonical_json
@@ -25,7 +26,7 @@ def rows_and_files(cohort: Cohort) -> Iterator[Finding]:
             "error",
             f"{cohort.table.place(missing, 'slide_id')}: {counted(len(missing), 'slide')} without "
             "a features file",
-            "make their features, remove the rows, or train with allow_missing",
+            "make their features, remove the rows, or train with --data.allow-missing",
         )
     extra = [path for slide, path in cohort.paths.items() if slide not in cohort.table.index]
     if extra:
@@ -44,8 +45,12 @@ def refused_files(cohort: Cohort) -> Iterator[Finding]:
         ("file-refused", cohort.opened[1]),
         ("features-refused", cohort.summaries[1]),
     ):
+        alike: dict[Hashable, list[str]] = defaultdict(list)
         for slide_id, error in errors.items():
-            yield Finding(code, "error", _text(slide_id, error), error.remedy)
+            alike[_fault(cohort, slide_id, error)].append(slide_id)
+        for slides in alike.values():
+            first = errors[slides[0]]
+            yield Finding(code, "error", _text(slides, first), first.remedy)
     for slide_id, bag in cohort.opened[0].items():
         if bag.slide_id != slide_id:
             yield Finding(
@@ -54,6 +59,20 @@ def refused_files(cohort: Cohort) -> Iterator[Finding]:
                 f"slide {slide_id!r}: {bag.path} says that it is about slide {bag.slide_id!r}",
                 "give the file its old name back, or make it again",
             )
+
+
+def constant_features(cohort: Cohort) -> Iterator[Finding]:
+    """Slides whose features say nothing of their tiles."""
+    slides = [s for s, summary in cohort.summaries[0].items() if summary.constant]
+    if slides:
+        where = cohort.table.place([cohort.table.index[slide] for slide in slides], "slide_id")
+        yield Finding(
+            "constant-features",
+            "warning",
+            f"{where}: the features of {counted(len(slides), 'slide')} "
+            f"({named(slides)}) are 0 throughout, or the same in every tile",
+            "look at the slide and make its features again; training would take them as they are",
+        )
 
 
 def mixed_features(cohort: Cohort) -> Iterator[Finding]:
@@ -114,6 +133,17 @@ def _difference(usual: BagFeatures, odd: BagFeatures) -> str:
     return describe_difference(usual.recipe, odd.recipe)
 
 
-def _text(slide_id: str, error: StoreError) -> str:
-    text = f"slide {slide_id!r}: {error.found}"
+def _fault(cohort: Cohort, slide_id: str, error: StoreError) -> Hashable:
+    """The same for errors that differ in the file and in numbers only."""
+    assert cohort.paths is not None
+    path = cohort.paths[slide_id]
+    found = error.found.replace(str(path), "").replace(path.name, "").replace(slide_id, "")
+    return re.sub(r"\d+", "", found), error.remedy
+
+
+def _text(slides: Sequence[str], error: StoreError) -> str:
+    """The fault of some slides, told of the first."""
+    text = f"slide {slides[0]!r}: {error.found}"
+    if len(slides) > 1:
+        text = f"slides {named(slides)}; the first: {error.found}"
     return f"{text}; expected {error.expected}" if error.expected else text

@@ -17,6 +17,7 @@ CODES: dict[str, str] = {
     "file-without-row": "a features file has no row in the table",
     "file-refused": "a features file cannot be opened: broken, empty, or of unknown frame",
     "features-refused": "features cannot be read, or hold NaN or infinite values",
+    "constant-features": "a slide's features are 0 throughout, or the same in every tile",
     "mixed-dims": "features of different lengths",
     "mixed-encoders": "features of different tile encoders",
     "mixed-recipes": "features made with different settings",

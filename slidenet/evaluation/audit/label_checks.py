@@ -24,7 +24,7 @@ def missing_labels(cohort: Cohort) -> Iterator[Finding]:
                 "missing-label",
                 "error",
                 f"{cohort.table.place(here, column)}: {counted(len(here), 'slide')} without label",
-                "fill the cells, remove the rows, or train with drop_unlabelled",
+                "fill the cells, remove the rows, or train with --data.drop-unlabelled",
             )
             if cohort.task.kind == "multilabel":
                 return  # the same slides in every column
@@ -53,7 +53,7 @@ def contradicting_labels(cohort: Cohort) -> Iterator[Finding]:
                 "warning",
                 f"{table.place(rows, column)}: slides of {counted(len(differing), 'patient')} "
                 f"({named(differing)}) have different labels",
-                "correct them; if labels are of slides rather than patients, train with bag: slide",
+                "correct them; if labels are of slides, not patients, train with --data.bag slide",
             )
 
 

@@ -94,7 +94,7 @@ def _column_finding(cohort: Cohort, column: str, label: str, found: Association)
         "metadata-tells-label",
         severity,
         f"{cohort.table.path}, column {column!r} alone tells {label!r} ({_strength(found)})",
-        "balance it, or make folds that keep it apart (site_column)"
+        f"balance it, or make folds that keep it apart: crossval --folds.site-column {column}"
         if acquired
         else f"if {column!r} is no result of the label, report it as a baseline beside the model",
     )

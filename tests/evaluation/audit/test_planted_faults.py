@@ -1,5 +1,7 @@
 """Every planted fault is found by its own code, and nothing else is."""
 
+import h5py
+import numpy as np
 import pytest
 
 from slidenet.evaluation.audit import CODES, AuditSettings
@@ -62,6 +64,26 @@ def test_a_file_of_another_slide_is_refused(tmp_path, audited):
     found = {f.code: f.text for f in audited(paths)}
     assert set(found) == {"row-without-file", "file-refused"}
     assert "slide_005.h5 says that it is about slide 'slide_004'" in found["file-refused"]
+
+
+def test_one_fault_of_many_files_is_one_finding(tmp_path, audited):
+    paths = write_feature_cohort(tmp_path, num_patients=24, seed=1)
+    for number in (2, 5, 11):
+        with h5py.File(paths.features / f"slide_{number:03d}.h5", "r+") as h5:
+            h5["features"][number, 0] = np.nan
+    (finding,) = audited(paths)
+    assert finding.text.startswith("slides slide_002, slide_005, slide_011; the first: ")
+    assert "slide_002.h5 holds NaN" in finding.text
+
+
+def test_features_that_say_nothing_are_warned_of(tmp_path, audited):
+    paths = write_feature_cohort(tmp_path, num_patients=24, seed=1)
+    for number in (2, 5):
+        with h5py.File(paths.features / f"slide_{number:03d}.h5", "r+") as h5:
+            h5["features"][:] = 0 if number == 2 else h5["features"][0]
+    (finding,) = audited(paths)
+    assert (finding.code, finding.severity) == ("constant-features", "warning")
+    assert "2 slides (slide_002, slide_005)" in finding.text
 
 
 def test_all_faults_at_once_do_not_hide_each_other(tmp_path, audited):
