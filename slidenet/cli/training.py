@@ -8,17 +8,20 @@ same YAML.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
 
 from slidenet.cli.verb import FlagParser, print_result, underscored
-from slidenet.core.errors import SlidenetError
+from slidenet.core.errors import ConfigError, MissingExtraError, SlidenetError
 from slidenet.core.provenance import Recipe
 from slidenet.data.datamodule import BagDataModule
 from slidenet.evaluation.thresholds import ThresholdRule
@@ -158,17 +161,20 @@ def training_plan(parser: FlagParser, config: Namespace) -> TrainingPlan:
 
     def make_trainer(folder: Path, callbacks: Sequence[Callback]) -> Trainer:
         # Instantiated anew for every model: loggers and callbacks keep state.
-        settings = parser.instantiate(config.clone()).trainer.as_dict()
+        settings = _instantiated(parser, config, folder)
         given = settings.pop("callbacks") or []
         given = list(given) if isinstance(given, list | tuple) else [given]
         if settings["logger"] in (None, True):
             settings["logger"] = MetricsFileOnly(folder)
-        return Trainer(
-            **settings,
-            callbacks=[*callbacks, *given],
-            default_root_dir=folder,
-            use_distributed_sampler=False,
-        )
+        if not settings["enable_progress_bar"] or any(isinstance(c, ProgressBar) for c in given):
+            callbacks = [c for c in callbacks if not isinstance(c, ProgressBar)]
+        with _plain_refusals():
+            return Trainer(
+                **settings,
+                callbacks=[*callbacks, *given],
+                default_root_dir=folder,
+                use_distributed_sampler=False,
+            )
 
     return TrainingPlan(
         model=config.model.as_dict(),
@@ -179,6 +185,36 @@ def training_plan(parser: FlagParser, config: Namespace) -> TrainingPlan:
         patience=config.patience,
         keep=config.keep,
     )
+
+
+@contextmanager
+def _plain_refusals() -> Iterator[None]:
+    """What Lightning says of settings it cannot work with, as an error for the user."""
+    try:
+        yield
+    except (MisconfigurationException, ValueError) as error:
+        raise ConfigError(
+            f"Lightning cannot make a Trainer of the --trainer settings ({error})",
+            remedy="change the setting it names",
+        ) from error
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"a --trainer setting needs a package that is not installed ({error})",
+            remedy="install it, or leave the setting out",
+        ) from error
+
+
+def _instantiated(parser: FlagParser, config: Namespace, folder: Path) -> dict[str, Any]:
+    """Trainer settings with loggers and callbacks made; loggers write into the folder."""
+    config = config.clone()
+    given = config.trainer.logger
+    for logger in given if isinstance(given, list) else [given]:
+        arguments = logger.get("init_args") if isinstance(logger, Namespace) else None
+        if arguments is not None and arguments.get("save_dir") is not None:
+            arguments.save_dir = str(folder / arguments.save_dir)
+    with _plain_refusals():
+        settings: dict[str, Any] = parser.instantiate(config).trainer.as_dict()
+    return settings
 
 
 def trainer_identity(parser: FlagParser, config: Namespace) -> Recipe:

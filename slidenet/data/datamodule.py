@@ -139,6 +139,7 @@ class BagDataModule(LightningDataModule):
             task,
             balanced_sampling=self._balanced_sampling,
             balanced_weights=self._balanced_weights,
+            num_workers=num_workers,
             batch_size=batch_size,
             token_budget=token_budget,
             max_tiles=max_tiles,
@@ -335,11 +336,16 @@ def _check_settings(
     *,
     balanced_sampling: bool,
     balanced_weights: bool,
+    num_workers: int,
     **at_least_one: int | None,
 ) -> None:
     for name, value in at_least_one.items():
         if value is not None and value < 1:
             raise ConfigError(f"{name} is {value}", expected="at least 1")
+    if num_workers < 0:
+        raise ConfigError(
+            f"num_workers is {num_workers}", expected="at least 0, to read in the main process"
+        )
     if balanced_sampling and task not in ("binary", "multiclass", "ordinal"):
         raise ConfigError(
             f"sampling 'balanced' for a {task} task",

@@ -86,7 +86,7 @@ class ResumableEarlyStopping(EarlyStopping):
 
 
 class MonitorGuard(Callback):
-    """Ends a fit whose monitored value is not a number, and says why, instead of stopping quietly.
+    """Ends a fit whose monitored value is missing or no number, and says why.
 
     Args:
         monitor: Name of the logged value.
@@ -113,6 +113,20 @@ class MonitorGuard(Callback):
             if diverged
             else "give the validation set bags of every class, or events; or monitor val_loss",
         )
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Looks whether a first epoch that should have been validated was.
+
+        Raises:
+            ConfigError: If it was cut short before that.
+        """
+        if trainer.check_val_every_n_epoch == 1 and self.monitor not in trainer.callback_metrics:
+            raise ConfigError(
+                f"epoch {trainer.current_epoch} ended after {trainer.global_step} steps, before "
+                f"its validation, so that there is no {self.monitor}",
+                expected="at least one validated epoch, whose weights are the model",
+                remedy="raise --trainer.max-steps or --trainer.max-time",
+            )
 
 
 class EpochProgress(ProgressBar):

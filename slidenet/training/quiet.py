@@ -13,6 +13,7 @@ NOT_FOR_BAGS = (
     r"Experiment logs directory .* exists and is not empty",
     # A fit without a validation set is a choice, and said once by the verb.
     r"You defined a `validation_step` but have no `val_dataloader`",
+    r"Total length of `list` across ranks is zero",
     # Of Lightning's own code, not of its user's.
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
 )

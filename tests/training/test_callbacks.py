@@ -181,6 +181,10 @@ def test_monitored_values_that_are_no_numbers_end_the_fit(cohort, quiet_trainer,
     with pytest.raises(ConfigError, match="lower the learning rate"):
         trainer.fit(module, loader(task), validation)
 
+    trainer = quiet_trainer(max_steps=2, callbacks=[MonitorGuard("val_loss")])
+    with pytest.raises(ConfigError, match=r"epoch 0 ended after 2 steps.*no val_loss.*max-steps"):
+        trainer.fit(SlideClassifier(task, 6, "mean"), loader(task), loader(task))
+
 
 def test_early_stopping_by_patience(cohort, quiet_trainer, tmp_path):
     _, tasks = cohort
