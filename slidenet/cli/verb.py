@@ -6,16 +6,19 @@ to print itself (`table()`) and whether it went well (`exit_code`).
 """
 
 import inspect
+import json
 import os
 import re
 import sys
+import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from typing import Any, NoReturn, Protocol
 
-from jsonargparse import ArgumentParser
+import yaml
+from jsonargparse import ArgumentParser, Namespace
 
 from slidenet.cli.main import Verb
 from slidenet.core.errors import SlidenetError
@@ -64,7 +67,19 @@ def print_result(result: Result) -> int:
 
 
 class FlagParser(ArgumentParser):
-    """jsonargparse with flags spelled the usual way: `--target-mpp 0.5`, `--icc`, `--no-icc`."""
+    """jsonargparse with flags spelled the usual way: `--target-mpp 0.5`, `--icc`, `--no-icc`.
+
+    Lists are written `a,b` or `[a,b]`; the items of lists of text are taken as they are typed, so
+    that `no` and `0` are text too.
+    """
+
+    def parse_args(  # type: ignore[override]  # the superclass has variants nobody here calls
+        self, args: Sequence[str] | None = None, *further: Any, **settings: Any
+    ) -> Namespace:
+        """Parses flags whose names are underscored (see `underscored`)."""
+        if args is not None:
+            args = with_lists(args, {o: a for a in self._actions for o in a.option_strings})
+        return super().parse_args(args, *further, **settings)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """One line saying what is wrong with the flags or the YAML, then exit code 2."""
@@ -149,6 +164,61 @@ def underscored(arguments: Sequence[str], boolean: set[str]) -> list[str]:
     return result
 
 
+def with_lists(arguments: Sequence[str], flags: Mapping[str, Any]) -> list[str]:
+    """The arguments with the values of flags that hold lists as JSON.
+
+    Args:
+        arguments: With flags as the parser knows them.
+        flags: The parser's action of each flag.
+    """
+    result: list[str] = []
+    waiting: type[Any] | None = None
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        if waiting is not None:
+            result.append(argument if argument.startswith("--") else _json_list(argument, waiting))
+            waiting = None
+        elif argument.startswith("--") and equals and (items := _item_type(flags.get(flag))):
+            result.append(f"{flag}={_json_list(value, items)}")
+        else:
+            waiting = _item_type(flags.get(argument))
+            result.append(argument)
+    return result
+
+
+def _item_type(action: Any) -> type[Any] | None:
+    """Of what a flag holds a list: `str` or anything else; None for a flag that may be no list."""
+    hint = getattr(action, "_typehint", None)
+    kinds = typing.get_args(hint) if typing.get_origin(hint) in _UNIONS else (hint,)
+    lists = [kind for kind in kinds if typing.get_origin(kind) in _LISTS]
+    others = {kind for kind in kinds if kind not in lists} - {type(None)}
+    text = [str in typing.get_args(kind) for kind in lists]
+    if not lists or others - ({str} if all(text) else set()):
+        return None
+    return str if all(text) else object
+
+
+_UNIONS = (typing.Union, types.UnionType)
+_LISTS = (list, tuple, Sequence)
+
+
+def _json_list(value: str, items: type[Any]) -> str:
+    """A list as typed, as JSON; what is no such list is left for the parser to refuse."""
+    text = value.strip()
+    if text in ("null", "") or (text.startswith("[") != text.endswith("]")):
+        return value
+    text = text if text.startswith("[") else f"[{text}]"
+    if items is not str:
+        return text
+    try:
+        found = yaml.load(text, Loader=yaml.BaseLoader)  # which makes text of everything
+    except yaml.YAMLError:
+        found = [None]
+    if not all(isinstance(item, str) for item in found):  # a name such as "IDH: mutated"
+        found = [item.strip() for item in text[1:-1].split(",")]
+    return json.dumps(found)
+
+
 def _plain_words(message: str) -> str:
     """A message of jsonargparse on one line, in the words of the command line."""
     if message.startswith("Unexpected config"):  # goes on with the whole file
@@ -171,8 +241,10 @@ _KIND_WORDS = {
     "<class 'int'>": "a whole number",
     "<class 'float'>": "a number",
     "<class 'bool'>": "true or false",
-    "<class 'str'>": "text",
+    "<class 'str'>": "text (in YAML in quotes)",
     "<class 'NoneType'>": "null",
+    "<class 'list'>": "a list",
+    "<class 'collections.abc.Sequence'>": "a list",
 }
 
 

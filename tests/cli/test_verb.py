@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -61,6 +62,54 @@ def test_flags_are_spelled_with_dashes_and_booleans_need_no_value():
 
 def test_booleans_accept_a_value():
     assert parse("--wall", "n", "--glossy", "false")["paint"].glossy is False
+
+
+def pick(
+    names: list[str] | None = None,
+    columns: Sequence[str] = ("label",),
+    either: list[str] | str = "",
+    numbers: list[float] | None = None,
+    devices: list[int] | int = 1,
+) -> None:
+    """Picks.
+
+    Args:
+        names: Text.
+        columns: Text too.
+        either: Text too.
+        numbers: Numbers.
+        devices: No list, as it may be a number.
+    """
+
+
+def picked(*arguments):
+    return parse_arguments(build_parser("pick", VERB, pick), pick, list(arguments))
+
+
+@pytest.mark.parametrize(
+    ("typed", "items"),
+    [
+        ("label", ["label"]),
+        ("time,event", ["time", "event"]),
+        ("[0, 1]", ["0", "1"]),
+        ("[no,yes]", ["no", "yes"]),
+        ("NA,1.0", ["NA", "1.0"]),
+        ('["no, never","yes"]', ["no, never", "yes"]),
+        ("IDH: mutated,wild-type", ["IDH: mutated", "wild-type"]),
+    ],
+)
+@pytest.mark.parametrize("flag", ["names", "columns", "either"])
+def test_lists_of_text_are_taken_as_typed(flag, typed, items):
+    assert picked(f"--{flag}", typed)[flag] == items
+    assert picked(f"--{flag}={typed}")[flag] == items
+
+
+def test_other_lists_need_no_brackets_and_what_is_no_list_stays_so(capsys):
+    found = picked("--numbers", "1,2.5", "--devices", "2", "--names", "null")
+    assert (found["numbers"], found["devices"], found["names"]) == ([1.0, 2.5], 2, None)
+    with pytest.raises(SystemExit):
+        picked("--names", "[a")
+    assert "--names is '[a'; expected a list or null" in capsys.readouterr().err
 
 
 def test_yaml_holds_any_flag_and_the_command_line_wins(tmp_path):
