@@ -1,4 +1,4 @@
-"""How metrics are called in reports, which one leads, and which are better when small."""
+"""How metrics and tasks are called in reports, which one leads, and which are better when small."""
 
 from slidenet.core.tasks import Task, TaskKind
 
@@ -39,3 +39,15 @@ def metric_words(name: str, task: Task) -> str:
         if words and name.endswith(f"_{class_name}"):
             return f"{words} of {class_name}"
     return name
+
+
+def task_words(task: Task) -> str:
+    """A task in one clause: `a binary task (column status; classes no, yes)`."""
+    article = "an" if task.kind == "ordinal" else "a"
+    plural = "s" if len(task.label_columns) > 1 else ""
+    details = [f"column{plural} {', '.join(task.label_columns)}"]
+    if task.class_names and task.kind != "multilabel":
+        details.append(f"classes {', '.join(task.class_names)}")
+    if task.time_edges:
+        details.append(f"time edges {', '.join(f'{edge:g}' for edge in task.time_edges)}")
+    return f"{article} {task.kind} task ({'; '.join(details)})"

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from slidenet.core.errors import PredictionsError
 from slidenet.core.tasks import Task, TaskKind
 from slidenet.evaluation.csv_columns import CsvColumns
+from slidenet.evaluation.metric_words import task_words
 from slidenet.evaluation.prediction_columns import (
     PredictionColumns,
     Roles,
@@ -232,7 +233,8 @@ def align(first: Predictions, second: Predictions) -> Predictions:
     """
     if first.task != second.task:
         raise PredictionsError(
-            f"the two models predict {second.task.identity()} and {first.task.identity()}",
+            f"the two models are of different tasks: {task_words(first.task)} and "
+            f"{task_words(second.task)}",
             expected="the same task, label columns and classes",
         )
     keys, others = _keys(first), _keys(second)

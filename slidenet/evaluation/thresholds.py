@@ -14,6 +14,7 @@ import numpy.typing as npt
 from slidenet.core.errors import ConfigError, PredictionsError
 from slidenet.evaluation.bootstrap import Interval
 from slidenet.evaluation.cross_fitting import held_out_groups
+from slidenet.evaluation.metric_words import task_words
 from slidenet.evaluation.predictions import FloatArray, IntArray, Predictions
 from slidenet.evaluation.proportions import proportion_interval
 
@@ -165,8 +166,8 @@ def check_disjoint(predictions: Predictions, validation: Predictions) -> None:
     """
     if validation.task != predictions.task:
         raise PredictionsError(
-            f"validation predictions of the task {validation.task.identity()}",
-            expected=f"{predictions.task.identity()}",
+            f"validation predictions of {task_words(validation.task)}",
+            expected=task_words(predictions.task),
         )
     shared = _owners(predictions) & _owners(validation)
     if shared:

@@ -192,7 +192,10 @@ def test_align_puts_the_second_model_in_the_order_of_the_first(simulate):
     np.testing.assert_array_equal(aligned.probabilities, shuffled.probabilities[::-1])
     with pytest.raises(PredictionsError, match="1 bags are predicted by one of the two models"):
         align(first, shuffled.take(np.arange(9)))
-    with pytest.raises(PredictionsError, match="the same task"):
+    told = (
+        r"a binary task \(column .*; classes .*\) and a cox task \(columns .*, .*\); expected the"
+    )
+    with pytest.raises(PredictionsError, match=told):
         align(first, simulate("cox", 10))
     flipped = Predictions(
         first.task, first.bag_ids, first.patient_ids, 1 - first.targets, first.predicted
