@@ -24,6 +24,7 @@ from slidenet.cli.verb import FlagParser, print_result, underscored
 from slidenet.core.errors import ConfigError, MissingExtraError, SlidenetError
 from slidenet.core.provenance import Recipe
 from slidenet.data.datamodule import BagDataModule
+from slidenet.data.unsplit_bags import UnsplitBags
 from slidenet.evaluation.thresholds import ThresholdRule
 from slidenet.pipelines.crossval import CrossvalReport, FoldSettings, crossval
 from slidenet.pipelines.model_training import (
@@ -258,7 +259,7 @@ def _run_step(parser: FlagParser, config: Namespace, step: str) -> TrainReport:
 def _run_crossval(parser: FlagParser, config: Namespace) -> CrossvalReport:
     folds = FoldSettings(**{f.name: config.folds[f.name] for f in fields(FoldSettings)})
     return crossval(
-        BagDataModule(**config.data.as_dict()),
+        UnsplitBags(**config.data.as_dict()),
         training_plan(parser, config),
         config.out,
         folds,

@@ -167,18 +167,8 @@ class BagDataModule(LightningDataModule):
         )
         self._keep_files(found, table)
         self.label_table = labelled.select(found.files)
-        if split_file is None:
-            split = make_split(
-                self.label_table,
-                self.task_record,
-                val_fraction=val_fraction,
-                test_fraction=test_fraction,
-                seed=seed,
-            )
-        else:
-            split = _split_of_file(split_file, fold, table)
         self._all_rows = table
-        self._use_split(split)
+        self._use_split(self._own_split(split_file, fold, val_fraction, test_fraction))
 
     def with_split(self, split: Split) -> "BagDataModule":
         """The same bags, split otherwise; files stay open and cached.
@@ -295,6 +285,19 @@ class BagDataModule(LightningDataModule):
         self.unused_files = tuple(p for p in found.unused if p.stem not in table.index)
         self.feature_dim = found.first.feature_dim
         self.features_recipe: Recipe = found.first.recipe
+
+    def _own_split(
+        self, split_file: Path | None, fold: int, val_fraction: float, test_fraction: float
+    ) -> Split:
+        if split_file is not None:
+            return _split_of_file(split_file, fold, self._all_rows)
+        return make_split(
+            self.label_table,
+            self.task_record,
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            seed=self._seed,
+        )
 
     def _use_split(self, split: Split) -> None:
         check_split(split, self._all_rows)

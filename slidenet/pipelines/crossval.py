@@ -5,7 +5,6 @@ A folder of a cross-validation holds `crossval.json` (its identity), `splits.csv
 fold is done when its `fold.json` is there; a killed run goes on at the first that is not.
 """
 
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,10 +24,10 @@ from slidenet.pipelines.bag_predictions import fit_finish, predict_part
 from slidenet.pipelines.model_training import (
     TrainingPlan,
     audit_data,
-    check_plan,
     claim_folder,
     train_model,
 )
+from slidenet.pipelines.search_candidates import candidates_of, check_candidates
 from slidenet.pipelines.train import BUNDLE_NAME, metrics_of, write_bundle
 from slidenet.stores import atomic_path, check_output_folder
 from slidenet.training import default_monitor, monitor_mode, survival_report_times
@@ -84,14 +83,17 @@ class CrossvalReport:
     exit_code: int = 0
 
     def table(self) -> str:
-        """Metrics by fold with their mean and deviation, and where everything lies."""
+        """Metrics by fold with their mean and standard deviation, and where everything lies."""
         names = list(dict.fromkeys(name for values in self.folds.values() for name in values))
         width = max(map(len, names), default=6)
         heads = [f"fold {number}" for number in self.folds]
-        lines = ["  ".join(["metric".ljust(width), *(h.rjust(8) for h in heads), "mean (sd)"])]
+        last = "mean (sd)" if len(heads) > 1 else "mean"
+        lines = ["  ".join(["metric".ljust(width), *(h.rjust(8) for h in heads), last])]
         for name in names:
             values = [fold.get(name, float("nan")) for fold in self.folds.values()]
-            spread = f"{np.mean(values):.3f} ({np.std(values):.3f})"
+            spread = f"{np.mean(values):.3f}"
+            if len(values) > 1:
+                spread += f" ({np.std(values, ddof=1):.3f})"
             lines.append("  ".join([name.ljust(width), *(f"{v:8.3f}" for v in values), spread]))
         return "\n".join([*lines, "", self.headline, *(f"wrote {path}" for path in self.files)])
 
@@ -109,7 +111,7 @@ def crossval(
     """Patient-grouped, label-stratified cross-validation with out-of-fold predictions.
 
     Args:
-        data: The bags; their own split is not used.
+        data: The bags; a split of their own is not used (`UnsplitBags` makes none).
         plan: The model and how it is trained; fold i trains with seed `plan.seed + i`.
         out: Folder of the cross-validation.
         settings: Folds and the choice of settings.
@@ -125,10 +127,9 @@ def crossval(
     """
     folds = list(_splits(data, settings))
     chosen = _check_folds(data, settings, len(folds))
-    candidates = _candidates(settings.search)
+    candidates = candidates_of(settings.search)
     whole = data.with_split(folds[0])
-    for candidate in candidates:
-        check_plan(whole, plan, out, overrides=candidate)
+    check_candidates(whole, plan, out, candidates)
     out = check_output_folder(out)
     identity: Recipe = {
         "plan": plan.identity(whole, {}),
@@ -273,16 +274,6 @@ def _check_folds(data: BagDataModule, settings: FoldSettings, count: int) -> lis
     if settings.search and settings.num_inner_folds < 2:
         raise ConfigError(f"num_inner_folds is {settings.num_inner_folds}", expected="at least 2")
     return chosen
-
-
-def _candidates(search: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Every combination of the values to choose among; one empty one where there is no choice."""
-    for name, values in search.items():
-        if not isinstance(values, list) or not values:
-            raise ConfigError(f"search.{name} is {values!r}", expected="a list of values")
-    return [
-        dict(zip(search, chosen, strict=True)) for chosen in itertools.product(*search.values())
-    ]
 
 
 def _report(data: BagDataModule, plan: TrainingPlan, out: Path, num_folds: int) -> CrossvalReport:

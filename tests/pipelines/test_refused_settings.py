@@ -1,8 +1,11 @@
 """Settings that cannot end with a model: one line, before the audit, and the folder stays free."""
 
+import json
+
 import pytest
 
 from slidenet.cli.main import main
+from slidenet.pipelines.crossval import CrossvalReport
 from slidenet.testing import write_feature_cohort
 
 
@@ -111,3 +114,63 @@ def test_loggers_write_into_the_folder_of_each_model(cohort, tmp_path, monkeypat
         folder = tmp_path / "out" / fold / "logs" / "mine"
         assert [path.name for path in folder.iterdir()] == ["version_0"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    ("search", "words"),
+    [
+        ({"learning_rat": [0.1]}, "did you mean learning_rate"),
+        ({"data.batch_size": [4, 8]}, "unknown setting of the model to search over"),
+        ({"task": [1]}, "unknown setting of the model"),
+        ({"network": ["mean", "foo"]}, "unknown bag model 'foo'"),
+        ({"network_settings.hiden_dim": [8, 16]}, "unknown setting hiden_dim"),
+        ({"learning_rate": [0.1, "fast"]}, "{'learning_rate': 'fast'} of the search"),
+        ({"learning_rate": []}, "search.learning_rate is []; expected a list of values"),
+    ],
+)
+def test_a_search_is_refused_before_its_first_fit(cohort, tmp_path, capsys, search, words):
+    out = tmp_path / "out"
+    flag = f"--folds.search={json.dumps(search)}"
+    assert words in refusal("crossval", cohort, out, capsys, flag)
+    assert not out.exists()
+
+
+def test_a_search_needs_the_best_epoch(cohort, tmp_path, capsys):
+    more = ['--folds.search={"learning_rate": [0.1, 0.01]}', "--keep=last"]
+    assert "give --keep best" in refusal("crossval", cohort, tmp_path / "out", capsys, *more)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--data.split-file=splits.csv", "--data.fold=1"], "--data.split-file and --data.fold"),
+        (["--data.fold=1"], "give --folds.splits"),
+        (["--data.val-fraction=0.1"], "give --folds.num-folds and --folds.inner-val-fraction"),
+        (["--data.test-fraction=0.3"], "--data.test-fraction given for a cross-validation"),
+    ],
+)
+def test_crossval_refuses_a_split_it_would_not_use(cohort, tmp_path, capsys, flags, words):
+    assert words in refusal("crossval", cohort, tmp_path / "out", capsys, *flags)
+
+
+def test_crossval_needs_patients_for_its_own_folds_only(cohort, tmp_path):
+    """Two patients of a class are enough for two folds, and too few for train, val and test."""
+    header, *rows = cohort.labels.read_text().splitlines()
+    patient, label = (header.split(",").index(name) for name in ("patient_id", "label"))
+    cells = [row.split(",") for row in rows]
+    positive = list(dict.fromkeys(c[patient] for c in cells if c[label] == cells[0][label]))[:2]
+    kept = [c for c in cells if c[label] != cells[0][label] or c[patient] in positive]
+    table = tmp_path / "rare.csv"
+    table.write_text("\n".join([header, *(",".join(c) for c in kept)]) + "\n")
+    more = [f"--data.labels={table}", "--folds.num-folds=2", "--folds.inner-val-fraction=0"]
+    assert main(["crossval", *arguments(cohort, tmp_path / "out", *more)]) == 0
+    lines = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
+    assert len(lines) == 1 + len(kept)
+
+
+def test_the_deviation_over_folds_is_that_of_a_sample():
+    folds = {0: {"auroc": 0.7}, 1: {"auroc": 0.9}}
+    assert "0.800 (0.141)" in CrossvalReport("done", folds, []).table()
+    head, line, *_ = CrossvalReport("done", {0: folds[0]}, []).table().splitlines()
+    assert head.endswith("  mean")
+    assert line.endswith("0.700  0.700")
