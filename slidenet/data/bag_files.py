@@ -171,5 +171,9 @@ def _missing_error(
         f"({table.path}, column 'slide_id', rows {rows}{more})",
         expected=f"files named by slide_id, as {next(iter(paths)) + '.h5'!r} is there",
         remedy="make their features"
-        + (", or leave such slides out with allow_missing" if len(missing) < len(table) else ""),
+        + (
+            ", or leave such slides out with --data.allow-missing"
+            if len(missing) < len(table)
+            else ""
+        ),
     )

@@ -102,7 +102,7 @@ def label_matrix(table: LabelTable, columns: Sequence[str]) -> npt.NDArray[np.fl
         raise LabelError(
             f"{table.place(empty, columns[0])} and the other label columns are empty",
             expected="at least one label per slide",
-            remedy="fill them, or leave such slides out with drop_unlabelled",
+            remedy="fill them, or leave such slides out with --data.drop-unlabelled",
         )
     return matrix
 
@@ -149,7 +149,7 @@ def refuse_missing(
             f"{table.place(missing, column)}: {len(missing)} of {len(cells)} slides have no label"
             + (f" (written {', '.join(sorted(written))})" if written else ""),
             expected="a label for every slide",
-            remedy="fill the cells, or leave such slides out with drop_unlabelled",
+            remedy="fill the cells, or leave such slides out with --data.drop-unlabelled",
         )
 
 

@@ -123,7 +123,7 @@ def _quantile_edges(
             f"{rows.path}, columns {' and '.join(columns)}: {len(happened)} different times of "
             f"events for {num_bins} bins",
             expected="at least two of each",
-            remedy="give time_edges, or use task cox",
+            remedy="give --data.time-edges, or take --data.task cox",
         )
     times_of_events = times[events == 1].astype(np.float64)
     edges = np.quantile(times_of_events, np.arange(1, num_bins + 1) / num_bins)

@@ -269,7 +269,7 @@ def _check_folds(data: BagDataModule, settings: FoldSettings, count: int) -> lis
         raise ConfigError(
             "every fold would choose time bins of its own",
             expected="the same bins in all folds, so that their curves can be put together",
-            remedy=f"give --data.time_edges, such as [{edges}]",
+            remedy=f"give --data.time-edges, such as [{edges}]",
         )
     if settings.search and settings.num_inner_folds < 2:
         raise ConfigError(f"num_inner_folds is {settings.num_inner_folds}", expected="at least 2")

@@ -15,9 +15,9 @@ _MEANING = {
     "target_mpp": "the microns per pixel of the tiles",
 }
 _REMEDY = {
-    "slide_mpp": "give it in the column 'mpp' of the table of labels, or as slide_mpp",
-    "tile_size_px": "give it as tile_size_px",
-    "target_mpp": "give it as target_mpp",
+    "slide_mpp": "give it in the column 'mpp' of the table, or as --data.slide-mpp",
+    "tile_size_px": "give it as --data.tile-size-px",
+    "target_mpp": "give it as --data.target-mpp",
 }
 
 SAME = 0.01

@@ -29,9 +29,9 @@ def replace(h5, name, data):
 @pytest.mark.parametrize(
     ("missing", "message"),
     [
-        ("slide_mpp", r"slide_1.h5 does not say slide_mpp, .*column 'mpp' of the table of labels"),
-        ("tile_size_px", r"does not say tile_size_px, the side .*give it as tile_size_px"),
-        ("target_mpp", r"does not say target_mpp, .*give it as target_mpp"),
+        ("slide_mpp", r"slide_1.h5 does not say slide_mpp, .*column 'mpp' of the table"),
+        ("tile_size_px", r"does not say tile_size_px, the side .*give it as --data.tile-size-px"),
+        ("target_mpp", r"does not say target_mpp, .*give it as --data.target-mpp"),
     ],
 )
 def test_clam_without_patches_asks_for_each_number(writers, tmp_path, missing, message):
