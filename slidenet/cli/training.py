@@ -167,7 +167,9 @@ def training_plan(parser: FlagParser, config: Namespace) -> TrainingPlan:
         given = list(given) if isinstance(given, list | tuple) else [given]
         if settings["logger"] in (None, True):
             settings["logger"] = MetricsFileOnly(folder)
-        if not settings["enable_progress_bar"] or any(isinstance(c, ProgressBar) for c in given):
+        if settings["enable_progress_bar"] is False or any(
+            isinstance(c, ProgressBar) for c in given
+        ):
             callbacks = [c for c in callbacks if not isinstance(c, ProgressBar)]
         with _plain_refusals():
             return Trainer(

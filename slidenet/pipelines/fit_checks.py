@@ -27,7 +27,7 @@ def check_fit(trainer: Trainer, data: BagDataModule, *, by_validation: bool) -> 
             remedy="give --trainer.max-epochs 1 --trainer.limit-train-batches 2 for a quick look",
         )
     loader = data.train_dataloader()
-    batches = _limited(trainer.limit_train_batches, len(loader) // trainer.world_size)
+    batches = _limited(trainer.limit_train_batches, len(loader))
     for name, none_left in (
         ("max-epochs", trainer.max_epochs == 0),
         ("max-steps", trainer.max_steps == 0),
@@ -48,7 +48,9 @@ def check_fit(trainer: Trainer, data: BagDataModule, *, by_validation: bool) -> 
 def _check_validation(trainer: Trainer, data: BagDataModule, batches: int) -> None:
     if _limited(trainer.limit_val_batches, len(data.val_dataloader())) == 0:
         raise _never_validated("--trainer.limit-val-batches leaves no bag to validate on")
-    steps = math.ceil(batches / trainer.accumulate_grad_batches)
+    # At the least: how many devices share the bags is settled when the fit begins.
+    shared = batches // (trainer.num_devices * trainer.num_nodes)
+    steps = math.ceil(shared / trainer.accumulate_grad_batches)
     every_step = trainer.val_check_interval != 1.0 or trainer.check_val_every_n_epoch is None
     if 0 < trainer.max_steps < steps and not every_step:
         raise _never_validated(

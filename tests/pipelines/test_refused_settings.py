@@ -3,10 +3,14 @@
 import json
 
 import pytest
+from lightning.pytorch.callbacks import TQDMProgressBar
 
 from slidenet.cli.main import main
+from slidenet.cli.training import training_parser, training_plan
+from slidenet.cli.verb import underscored
 from slidenet.pipelines.crossval import CrossvalReport
 from slidenet.testing import write_feature_cohort
+from slidenet.training.callbacks import EpochProgress
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +178,19 @@ def test_the_deviation_over_folds_is_that_of_a_sample():
     head, line, *_ = CrossvalReport("done", {0: folds[0]}, []).table().splitlines()
     assert head.endswith("  mean")
     assert line.endswith("0.700  0.700")
+
+
+@pytest.mark.parametrize(
+    ("more", "bar"),
+    [
+        ([], EpochProgress),
+        (["--trainer.enable-progress-bar=true"], EpochProgress),
+        (["--trainer.enable-progress-bar=false"], type(None)),
+        (["--trainer.callbacks=[TQDMProgressBar]"], TQDMProgressBar),
+    ],
+)
+def test_one_progress_bar_at_most(cohort, tmp_path, more, bar):
+    parser = training_parser("slidenet train fit", "Test.")
+    config = parser.parse_args(underscored(arguments(cohort, tmp_path, *more), set()))
+    trainer = training_plan(parser, config).make_trainer(tmp_path, [EpochProgress("val_loss")])
+    assert type(trainer.progress_bar_callback) is bar
