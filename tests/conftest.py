@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples every time: a test that fails somewhere fails everywhere.
+settings.register_profile("seeded", derandomize=True)
+settings.load_profile("seeded")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

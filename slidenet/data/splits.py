@@ -8,6 +8,7 @@ settings and seed give the same splits.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -109,17 +110,38 @@ def make_folds(
     if site_column is not None:
         units = strata_of(table, task, group_column=group_column, site_column=site_column)
     _check_enough(units, num_folds)
-    splits = []
+    splits: list[Split] = []
     for repeat in range(num_repeats):
-        fold_of = _assign_folds(units, num_folds, np.random.default_rng([seed, repeat]))
-        for fold in range(num_folds):
-            name = f"fold {fold}" + (f" of repeat {repeat}" if num_repeats > 1 else "")
-            test = fold_of == fold
-            _check_part(units, test, f"{name}, test")
-            rest = patients.take(~test)
-            rng = np.random.default_rng([seed, repeat, fold])
-            val = _hold_out(rest, val_fraction, rng, name)
-            splits.append(_split(patients, test, rest, val))
+        words = f" of repeat {repeat}" if num_repeats > 1 else ""
+        seeds = (seed, repeat)
+        try:
+            splits += _folds(patients, units, num_folds, seeds, val_fraction, words, by="slide")
+        except SplitError:
+            # Patients with many slides can fill a fold with nearly all patients of a rare class.
+            splits += _folds(patients, units, num_folds, seeds, val_fraction, words, by="group")
+    return splits
+
+
+def _folds(
+    patients: Strata,
+    units: Strata,
+    num_folds: int,
+    seeds: tuple[int, int],
+    val_fraction: float,
+    words: str,
+    *,
+    by: Literal["slide", "group"],
+) -> list[Split]:
+    """The folds of one repeat, with strata in proportion by slides or by groups."""
+    fold_of = _assign_folds(units, num_folds, np.random.default_rng(seeds), by=by)
+    splits = []
+    for fold in range(num_folds):
+        test = fold_of == fold
+        _check_part(units, test, f"fold {fold}{words}, test")
+        rest = patients.take(~test)
+        rng = np.random.default_rng([*seeds, fold])
+        val = _hold_out(rest, val_fraction, rng, f"fold {fold}{words}")
+        splits.append(_split(patients, test, rest, val))
     return splits
 
 
@@ -150,7 +172,7 @@ def hold_out_validation(
 
 
 def _assign_folds(
-    strata: Strata, num_folds: int, rng: np.random.Generator
+    strata: Strata, num_folds: int, rng: np.random.Generator, *, by: Literal["slide", "group"]
 ) -> npt.NDArray[np.int64]:
     """int64 (S,), the fold each slide is tested in."""
     # Groups are shuffled here, by renaming them: scikit-learn's own shuffle mixed up groups and
@@ -161,12 +183,16 @@ def _assign_folds(
     slides, stratum = np.nonzero(strata.members[:, used])
     slides = np.concatenate([slides, np.arange(len(strata))])
     stratum = np.concatenate([stratum, np.full(len(strata), len(used))])
-    folds = StratifiedGroupKFold(num_folds).split(slides, stratum, renamed[slides])
-    fold_of = np.full(len(strata), -1, np.int64)
-    for fold, (_, tested) in enumerate(folds):
-        fold_of[slides[tested]] = fold
-    assert (fold_of >= 0).all()
-    return fold_of
+    groups = renamed[slides]
+    if by == "group":  # a group counts once in each of its strata, however many slides it has
+        groups, stratum = np.unique(np.stack([groups, stratum]), axis=1)
+    fold_of_group = np.full(strata.num_groups, -1, np.int64)
+    for fold, (_, tested) in enumerate(
+        StratifiedGroupKFold(num_folds).split(groups, stratum, groups)
+    ):
+        fold_of_group[groups[tested]] = fold
+    assert (fold_of_group >= 0).all()
+    return fold_of_group[renamed]
 
 
 def _hold_out(strata: Strata, fraction: float, rng: np.random.Generator, name: str) -> Chosen:

@@ -76,6 +76,16 @@ def test_folds_of_any_cohort(cohort, seed, val_fraction):
         check_split(fold, table)
 
 
+def test_patients_with_many_slides_leave_enough_of_a_rare_class_for_val():
+    """Proportional by slides, one fold would test three of the four patients of class 1."""
+    slides = [1, 1, 1, 1, 4, 1, 1, 1]
+    table = make_table([(0,)] * 4 + [(1,)] * 4, slides=lambda i: slides[i])
+    task = Task("multiclass", ("label",), ("0", "1"))
+    for fold in make_folds(table, task, num_folds=2, val_fraction=0.1):
+        for part in (fold.train, fold.val, fold.test):
+            assert set(table.select(part).column("label")) == {"0", "1"}
+
+
 @settings(max_examples=20, deadline=None)
 @given(cohorts(), st.integers(0, 10**6))
 def test_one_split_of_any_cohort(cohort, seed):
