@@ -22,6 +22,12 @@ CELL_PX = 256
 LESION_RADIUS_PX = 216
 MANIFEST_NAME = "slides.csv"
 LESIONS_NAME = "lesions.csv"
+LABEL_WORDS: dict[LesionRule, tuple[str, str]] = {
+    "near_vs_far": ("far", "near"),
+    "present_vs_absent": ("absent", "present"),
+}
+"""How labels 0 and 1 are written in the table; in this order when sorted, too."""
+
 _MPP = 0.5
 
 
@@ -120,7 +126,8 @@ def write_lesion_cohort(
         with ProcessPoolExecutor(num_processes, get_context("spawn")) as pool:
             lesions_of = list(pool.map(draw, *jobs))
     for path, row, lesions in zip(paths, rows, lesions_of, strict=True):
-        slides.append([row.slide_id, path, row.patient_id, row.site, row.label])
+        word = LABEL_WORDS[rule][row.label]
+        slides.append([row.slide_id, path, row.patient_id, row.site, word])
         truth += [[row.slide_id, lesion.x, lesion.y, lesion.radius] for lesion in lesions]
     write_rows(folder / LESIONS_NAME, truth)
     return write_rows(folder / MANIFEST_NAME, slides)
