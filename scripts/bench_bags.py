@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from lightning.pytorch import Trainer
 from PIL import Image
-from scipy import stats
+from seed_interval import t_interval
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -140,14 +140,6 @@ def print_row(model: str, share: float, scores: list[float]) -> None:
         f"| {low:.3f} to {min(high, 1.0):.3f} | {min(scores):.3f} | {max(scores):.3f} |",
         flush=True,
     )
-
-
-def t_interval(values: list[float]) -> tuple[float, float]:
-    """95 % interval of the mean by Student's t over the seeds; no interval for one seed."""
-    if len(values) < 2:
-        return float("nan"), float("nan")
-    half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
-    return statistics.mean(values) - half, statistics.mean(values) + half
 
 
 def read_tiles(folder: Path, cache: Path | None) -> Tiles:

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from scipy import stats
+from seed_interval import t_interval
 
 from slidenet.data.datamodule import BagDataModule
 from slidenet.testing.feature_cohort import FeatureCohort, generate_features, write_generated
@@ -79,14 +79,6 @@ def print_row(name: str, values: list[float], most: float = float("inf")) -> Non
     mean, (low, high) = statistics.mean(values), t_interval(values)
     interval = f"{low:.3f} to {min(high, most):.3f}"
     print(f"| {name} | {mean:.3f} | {interval} | {min(values):.3f} | {max(values):.3f} |")
-
-
-def t_interval(values: list[float]) -> tuple[float, float]:
-    """95 % interval of the mean by Student's t over the seeds; no interval for one seed."""
-    if len(values) < 2:
-        return float("nan"), float("nan")
-    half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
-    return statistics.mean(values) - half, statistics.mean(values) + half
 
 
 def score_both(options: argparse.Namespace, seed: int) -> dict[str, float]:

@@ -12,7 +12,7 @@ from slidenet.cli.training import training_parser, training_plan
 from slidenet.cli.verb import build_parser, parse_arguments
 from slidenet.data.datamodule import BagDataModule
 from slidenet.mil import FROM_CHECKPOINT
-from slidenet.pipelines.model_training import make_classifier
+from slidenet.pipelines.model_training import fit_reduction, make_classifier
 from slidenet.pipelines.run import run
 from slidenet.testing import write_feature_cohort
 
@@ -49,6 +49,7 @@ def test_train_configs_become_data_model_and_trainer(path, cohort, monkeypatch, 
         settings["network_settings"]["weights"] = FROM_CHECKPOINT
     data = BagDataModule(**config.data.as_dict())
     model = make_classifier(data, settings)
+    fit_reduction(model, data)
     assert model.task == data.task_record
     trainer = training_plan(parser, config).make_trainer(tmp_path, [])
     assert isinstance(trainer, Trainer)

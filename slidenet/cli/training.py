@@ -27,12 +27,7 @@ from slidenet.data.datamodule import BagDataModule
 from slidenet.data.unsplit_bags import UnsplitBags
 from slidenet.evaluation.thresholds import ThresholdRule
 from slidenet.pipelines.crossval import CrossvalReport, FoldSettings, crossval
-from slidenet.pipelines.model_training import (
-    SETTLED_BY_DATA,
-    Keep,
-    TrainingPlan,
-    check_plan,
-)
+from slidenet.pipelines.model_training import SETTLED_BY_DATA, Keep, TrainingPlan
 from slidenet.pipelines.train import BUNDLE_NAME, TrainReport, fit, predict_table, run_part
 from slidenet.training import SlideClassifier
 
@@ -241,11 +236,9 @@ _SUMMARIES = {
 def _run_step(parser: FlagParser, config: Namespace, step: str) -> TrainReport:
     data = BagDataModule(**config.data.as_dict())
     if step == "fit":
-        plan = training_plan(parser, config)
-        check_plan(data, plan, config.out)  # before the audit, which may take a while
         return fit(
             data,
-            plan,
+            training_plan(parser, config),
             config.out,
             threshold_rule=config.threshold_rule,
             calibrate=config.calibrate,

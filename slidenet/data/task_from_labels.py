@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from slidenet.core.errors import LabelError
+from slidenet.core.event_times import event_time_quantiles
 from slidenet.core.tasks import Task, TaskKind
 from slidenet.data.encoding import encode_targets
 from slidenet.data.label_values import as_number, is_missing, labelled_rows
@@ -126,6 +127,4 @@ def _quantile_edges(
             remedy="give --data.time-edges, or take --data.task cox",
         )
     times_of_events = times[events == 1].astype(np.float64)
-    edges = np.quantile(times_of_events, np.arange(1, num_bins + 1) / num_bins)
-    # By way of text: 4.87 in float32 is 4.869999885559082 in float64, before the event at 4.87.
-    return tuple(float(str(edge)) for edge in np.unique(edges.astype(np.float32)))
+    return event_time_quantiles(times_of_events, np.arange(1, num_bins + 1) / num_bins)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slidenet.core.errors import PredictionsError
-from slidenet.stores import CsvRow, CsvTable, csv_lines, read_csv_table
+from slidenet.stores import CsvTable, read_csv_table
 
 _MISSING = ("", "na", "nan", "none")
 
@@ -30,19 +30,7 @@ class CsvColumns:
         Raises:
             PredictionsError: It is no CSV with a header and at least one row.
         """
-        lines = csv_lines(path, error=PredictionsError)
-        header = [name.strip() for name in lines[0][1]] if lines else ["a name"]
-        if header[0] or len(set(header)) < len(header) or len(lines) < 2:
-            return cls(read_csv_table(path, error=PredictionsError))
-        for line, cells in lines[1:]:
-            if len(cells) != len(header):
-                raise PredictionsError(
-                    f"{path}, row {line} has {len(cells)} cells",
-                    expected=f"{len(header)}, one per column",
-                    remedy="put cells that hold commas in double quotes",
-                )
-        rows = tuple(CsvRow(n, dict(zip(header, c, strict=True))) for n, c in lines[1:])
-        return cls(CsvTable(path, tuple(header), rows))
+        return cls(read_csv_table(path, error=PredictionsError, unnamed_first=True))
 
     def __len__(self) -> int:
         return len(self.table.rows)

@@ -55,20 +55,14 @@ def average_by_patient(predictions: Predictions) -> Predictions:
     )
 
 
-def _average(arrays: PredictionArrays, groups: Sequence[Sequence[int]]) -> PredictionArrays:
+def _average(arrays: PredictionArrays, groups: Sequence[list[int]]) -> PredictionArrays:
     """Means in float64, given back in the type that came."""
-    owner = np.empty(sum(len(rows) for rows in groups), dtype=np.int64)
-    for group, rows in enumerate(groups):
-        owner[list(rows)] = group
-    counts = np.bincount(owner, minlength=len(groups))
     averaged = {}
     for field in fields(arrays):
         array = getattr(arrays, field.name)
         if isinstance(array, np.ndarray):
-            sums = np.zeros((len(groups), *array.shape[1:]))
-            np.add.at(sums, owner, array.astype(np.float64))
-            means = sums / counts.reshape(-1, *[1] * (array.ndim - 1))
-            averaged[field.name] = means.astype(array.dtype)
+            means = [array[rows].mean(axis=0, dtype=np.float64) for rows in groups]
+            averaged[field.name] = np.stack(means).astype(array.dtype)
     return PredictionArrays(**averaged, survival_times=arrays.survival_times)
 
 

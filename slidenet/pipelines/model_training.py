@@ -142,7 +142,7 @@ def train_model(
     fit = _prepare(data, plan, folder, overrides)
     # Only now: a refused setting must not decide what the folder is for.
     claim_folder(folder, plan.identity(data, overrides))
-    _fit_reduction(fit.module, data)
+    fit_reduction(fit.module, data)
     last = folder / LAST_NAME
     with quiet_lightning():
         fit.trainer.fit(
@@ -205,7 +205,7 @@ def _prepare(
             f"patience is {plan.patience}",
             expected="at least 1 epoch without improvement, or null to never stop early",
         )
-    module = _unfitted_classifier(data, with_overrides(plan.model, overrides))
+    module = make_classifier(data, with_overrides(plan.model, overrides))
     keep: Keep = plan.keep if data.split.val else "last"
     callbacks = _callbacks(module.task, folder, plan, keep)
     with quiet_lightning():
@@ -219,16 +219,12 @@ def _prepare(
 def make_classifier(data: BagDataModule, settings: Mapping[str, Any]) -> SlideClassifier:
     """A `SlideClassifier` for this data: task, feature length, class weights and target scale.
 
+    Reads no tiles; `fit_reduction` does, where the network is to see components of them.
+
     Args:
         data: The bags.
         settings: The other arguments of `SlideClassifier`.
     """
-    module = _unfitted_classifier(data, settings)
-    _fit_reduction(module, data)
-    return module
-
-
-def _unfitted_classifier(data: BagDataModule, settings: Mapping[str, Any]) -> SlideClassifier:
     settled: dict[str, Any] = {"task": data.task_record, "feature_dim": data.feature_dim}
     if data.class_weights_tensor is not None:
         settled["class_weights"] = data.class_weights_tensor.tolist()
@@ -239,7 +235,7 @@ def _unfitted_classifier(data: BagDataModule, settings: Mapping[str, Any]) -> Sl
     return SlideClassifier(**settled, **settings)
 
 
-def _fit_reduction(module: SlideClassifier, data: BagDataModule) -> None:
+def fit_reduction(module: SlideClassifier, data: BagDataModule) -> None:
     """Reads training tiles, where the network is to see principal components of them."""
     if module.reduction is not None:
         module.reduction.fit(_training_tiles(data))

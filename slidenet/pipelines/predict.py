@@ -21,6 +21,7 @@ from slidenet.pipelines.layout import OutputLayout
 from slidenet.pipelines.preprocess import preprocess_rows
 from slidenet.pipelines.report import RunReport
 from slidenet.pipelines.settings_from_recipe import settings_from_recipe
+from slidenet.pipelines.train import check_feature_dim
 from slidenet.stores import check_output_folder, read_manifest
 from slidenet.stores.identity import describe_difference
 from slidenet.stores.interop import BagFeatures, open_bag_features
@@ -123,12 +124,14 @@ def predict(
     stages.append(run_cohort("predict", bags, work, layout=OutputLayout(out), settings=[]))
     if not work.outputs:
         return PredictReport(None, stages, path)
-    predictions: Predictions | None = work.predictions()
-    if by_patient and predictions is not None and not _takes_patients(model):
-        predictions, more = _averaged(predictions, rows, model.threshold)
+    predictions = work.predictions()
+    if by_patient and not _takes_patients(model):
+        averaged, more = _averaged(predictions, rows, model.threshold)
         notes += more
-    if predictions is not None:
-        write_predictions(path, predictions, called=decide(predictions, model.threshold))
+        if averaged is None:
+            return PredictReport(None, stages, path, notes)
+        predictions = averaged
+    write_predictions(path, predictions, called=decide(predictions, model.threshold))
     return PredictReport(predictions, stages, path, notes)
 
 
@@ -192,12 +195,7 @@ class _BagWork:
                 remedy="leave --features away, so that the right ones are made",
                 slide=row.slide_id,
             )
-        if file.feature_dim != self.model.module.feature_dim:
-            raise RecipeMismatchError(
-                f"{file.path} has {file.feature_dim} features per tile",
-                expected=f"the {self.model.module.feature_dim} that {self.bundle} was trained on",
-                slide=row.slide_id,
-            )
+        check_feature_dim(self.model, self.bundle, file)
         return file
 
 

@@ -17,9 +17,16 @@ from slidenet.pipelines.bag_predictions import (
     predict_part,
     run_bags,
 )
-from slidenet.pipelines.model_training import TrainedModel, TrainingPlan, audit_data, train_model
+from slidenet.pipelines.model_training import (
+    TrainedModel,
+    TrainingPlan,
+    audit_data,
+    check_plan,
+    train_model,
+)
 from slidenet.stores import atomic_path, check_output_folder
 from slidenet.stores.identity import describe_difference
+from slidenet.stores.interop import BagFeatures
 from slidenet.training import Bundle, compute_metrics, load_bundle, save_bundle
 
 BUNDLE_NAME = "model.slidenet"
@@ -78,9 +85,11 @@ def fit(
         strict: Refuse a cohort the audit warns about.
 
     Raises:
+        ConfigError, UnknownNameError: As `check_plan`.
         AuditError: When strict, and the audit found an error or a warning.
         RecipeMismatchError: The folder holds another run.
     """
+    check_plan(data, plan, out)  # before the audit, which may take a while
     out = check_output_folder(out)
     audit_data(data, [data.split], strict=strict)
     trained = train_model(data, plan, out)
@@ -207,10 +216,18 @@ def check_fits(bundle: Bundle, data: BagDataModule, source: Path) -> None:
             f"{source} was trained on features of another recipe ({difference})",
             remedy="make the features as it was trained on, with `slidenet run`",
         )
-    if data.feature_dim != bundle.module.feature_dim:
+    check_feature_dim(bundle, source, next(iter(data.bag_files.values())))
+
+
+def check_feature_dim(bundle: Bundle, source: Path, file: BagFeatures) -> None:
+    """Refuses features of another length than the model takes.
+
+    Raises:
+        RecipeMismatchError: Naming the file.
+    """
+    if file.feature_dim != bundle.module.feature_dim:
         raise RecipeMismatchError(
-            f"{data.bag_files[data.label_table.slide_ids[0]].path} has {data.feature_dim} features "
-            "per tile",
+            f"{file.path} has {file.feature_dim} features per tile",
             expected=f"the {bundle.module.feature_dim} that {source} was trained on",
         )
 

@@ -54,6 +54,7 @@ def read_csv_table(
     error: ErrorKind,
     one_of: Sequence[str] = (),
     known: Collection[str] = (),
+    unnamed_first: bool = False,
 ) -> CsvTable:
     """Reads a table with a header.
 
@@ -63,6 +64,7 @@ def read_csv_table(
         one_of: At least one of these columns must be there.
         known: Names with a meaning; a column that differs from one only in the case of its letters
             is refused.
+        unnamed_first: Whether the first column may have no name, as an index pandas wrote has none.
 
     Raises:
         SlidenetError: Of class `error`, naming the file, the row and the column at fault.
@@ -80,7 +82,7 @@ def read_csv_table(
             expected=needed,
             remedy=_separator_remedy(header) or f"add the column {one_of[-1]}",
         )
-    _check_names(header, place, error, known)
+    _check_names(header, place, error, known, unnamed_first)
     rows = []
     for number, cells in lines[1:]:
         if len(cells) != len(header):
@@ -126,14 +128,18 @@ def _separator_remedy(header: list[str]) -> str:
     return ""
 
 
-def _check_names(header: list[str], place: str, error: ErrorKind, known: Collection[str]) -> None:
+def _check_names(
+    header: list[str], place: str, error: ErrorKind, known: Collection[str], unnamed_first: bool
+) -> None:
     for name in header:
         if name not in known and name.lower() in known:  # would be taken for a label
             raise error(
                 f"{place} has a column {name!r}", expected=f"{name.lower()!r}, in small letters"
             )
-    if "" in header:
-        raise error(f"{place}, column {header.index('') + 1} has no name", remedy="name it")
+    named = 1 if unnamed_first else 0  # from this column on
+    if "" in header[named:]:
+        column = header.index("", named) + 1
+        raise error(f"{place}, column {column} has no name", remedy="name it")
     for name in header:
         if header.count(name) > 1:
             raise error(f"{place} has {header.count(name)} columns named {name!r}")

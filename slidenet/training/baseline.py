@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from slidenet.core.errors import LabelError
+from slidenet.core.event_times import event_time_quantiles
 
 REPORT_QUANTILES = (0.25, 0.5, 0.75)
 
@@ -83,7 +84,4 @@ def survival_report_times(target: npt.NDArray[Any]) -> tuple[float, ...]:
     Args:
         target: (N, 2), (time, event), with an event.
     """
-    time, event = target[:, 0], target[:, 1] > 0
-    quartiles = np.unique(np.quantile(time[event], REPORT_QUANTILES).astype(np.float32))
-    # By way of text: 4.87 in float32 is 4.869999885559082 in float64, before the event at 4.87.
-    return tuple(float(str(quartile)) for quartile in quartiles)
+    return event_time_quantiles(target[target[:, 1] > 0, 0], REPORT_QUANTILES)

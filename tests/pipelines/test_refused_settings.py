@@ -34,11 +34,12 @@ def arguments(cohort, out, *more):
 
 
 def refusal(verb, cohort, out, capsys, *more):
-    """The one line that a refused command leaves on stderr."""
+    """The one line that a refused command leaves on stderr; it writes nothing."""
     assert main([verb, *arguments(cohort, out, *more)]) == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith(f"slidenet {verb}: error: ")
     assert "\n" not in error  # nothing of the audit either
+    assert not out.exists()
     return error
 
 
@@ -54,7 +55,6 @@ def refusal(verb, cohort, out, capsys, *more):
 def test_a_refused_setting_does_not_claim_the_folder(cohort, tmp_path, capsys, verb, more, words):
     out = tmp_path / "out"
     assert words in refusal(verb, cohort, out, capsys, *more)
-    assert not out.exists()
     folds = ["--folds.num-folds=2", "--folds.only-folds=[0]"] if verb == "crossval" else []
     if "network" in more[0]:
         assert main([verb, *arguments(cohort, out, *folds)]) == 0
@@ -74,9 +74,7 @@ def test_a_refused_setting_does_not_claim_the_folder(cohort, tmp_path, capsys, v
     ],
 )
 def test_a_fit_that_would_keep_no_epoch_is_refused(cohort, tmp_path, capsys, flag, words):
-    out = tmp_path / "out"
-    assert words in refusal("train", cohort, out, capsys, flag)
-    assert not out.exists()
+    assert words in refusal("train", cohort, tmp_path / "out", capsys, flag)
 
 
 def test_five_steps_will_do_without_validation(cohort, tmp_path):
@@ -97,9 +95,7 @@ def test_five_steps_will_do_without_validation(cohort, tmp_path):
     ],
 )
 def test_what_lightning_refuses_is_one_line(cohort, tmp_path, capsys, flag, words):
-    out = tmp_path / "out"
-    assert words in refusal("train", cohort, out, capsys, flag)
-    assert not out.exists()
+    assert words in refusal("train", cohort, tmp_path / "out", capsys, flag)
 
 
 def test_no_progress_bar_and_no_validation_are_choices(cohort, tmp_path, recwarn):
@@ -133,10 +129,8 @@ def test_loggers_write_into_the_folder_of_each_model(cohort, tmp_path, monkeypat
     ],
 )
 def test_a_search_is_refused_before_its_first_fit(cohort, tmp_path, capsys, search, words):
-    out = tmp_path / "out"
     flag = f"--folds.search={json.dumps(search)}"
-    assert words in refusal("crossval", cohort, out, capsys, flag)
-    assert not out.exists()
+    assert words in refusal("crossval", cohort, tmp_path / "out", capsys, flag)
 
 
 def test_a_search_needs_the_best_epoch(cohort, tmp_path, capsys):
