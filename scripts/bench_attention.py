@@ -4,7 +4,7 @@ bench_attention.py [--rows forward backward dense growth memory build million] [
                    [--lengths 1024 4096 16384 65536] [--device cuda] [--seconds 20] [--clock cpu]
 
 Ratios come from one run: both sides in this process, taken in turns, medians of several rounds.
-`naive` is slidenet.attention.dilated_naive (LongNet's published steps), `dense` is PyTorch's SDPA,
+`naive` is slidenet.attention.dilated.naive (LongNet's published steps), `dense` is PyTorch's SDPA,
 and the machine's matmul rate is that of 2048 x 2048 products in the same dtype, taken in the same
 turns. Shares count only the products over attended pairs. `--clock cpu` times this thread's own
 work (one thread on a CPU only), for machines that others use as well.
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from slidenet.attention import DilatedAttention, DilatedConfig, attend_dilated
 from slidenet.attention.accounting import attention_cost
-from slidenet.attention.dilated_naive import naive_dilated_attention
+from slidenet.attention.dilated.naive import naive_dilated_attention
 
 SEGMENT_LENGTHS = (1024, 5792, 32768, 185363, 1048576)
 DILATION_RATES = (1, 2, 4, 8, 16)

@@ -31,8 +31,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from slidenet import load_tile_encoder
-from slidenet.core.tasks import Task
 from slidenet.data import Bag, collate_bags
+from slidenet.tasks.task import Task
 from slidenet.training import SlideClassifier, default_callbacks, quiet_lightning, seed_run
 from slidenet.training.feature_reduction import FeatureReduction
 

@@ -6,7 +6,7 @@ The slide with tissue contours and tile grid, beside a map of its tile features.
 import sys
 from pathlib import Path
 
-from slidenet.pipelines.layout import OutputLayout
+from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.slides import open_slide
 from slidenet.stores import read_features, read_slide_embeddings, read_tile_set
 from slidenet.tissue import read_geojson

@@ -12,8 +12,9 @@ import argparse
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from slidenet.attention import DilatedConfig, dilated_triton
-from slidenet.attention.dilated_triton import LAUNCHES, Launch, attend_dilated_triton
+from slidenet.attention import DilatedConfig
+from slidenet.attention.experimental import dilated_triton
+from slidenet.attention.experimental.dilated_triton import LAUNCHES, Launch, attend_dilated_triton
 
 GIGAPATH = DilatedConfig((1024, 5792, 32768, 185363, 1048576), (1, 2, 4, 8, 16))
 KERNELS = {

@@ -12,7 +12,7 @@ from slidenet.cli.training import training_parser, training_plan
 from slidenet.cli.verb import build_parser, parse_arguments
 from slidenet.data.datamodule import BagDataModule
 from slidenet.mil import FROM_CHECKPOINT
-from slidenet.pipelines.model_training import fit_reduction, make_classifier
+from slidenet.pipelines.fitting.fit import fit_reduction, make_classifier
 from slidenet.pipelines.run import run
 from slidenet.testing import write_feature_cohort
 

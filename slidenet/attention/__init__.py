@@ -1,19 +1,24 @@
 """Floor 1: the sparse attention family behind one protocol, with one explicit-mask oracle."""
 
-from slidenet.attention.backends import attend, choose_kernel, explain_backends, force_backend
-from slidenet.attention.bigbird import BigBirdAttention
-from slidenet.attention.dense import DenseAttention
-from slidenet.attention.dilated import DilatedAttention, attend_dilated, dilated_attention
-from slidenet.attention.dilated_layout import DilatedConfig
-from slidenet.attention.dilated_reference import reference_dilated_attention
-from slidenet.attention.longformer import LongformerAttention
+from slidenet.attention.dilated.attention import DilatedAttention, attend_dilated, dilated_attention
+from slidenet.attention.dilated.config import DilatedConfig
+from slidenet.attention.dilated.reference import reference_dilated_attention
+from slidenet.attention.kernels.backends import (
+    attend,
+    choose_kernel,
+    explain_backends,
+    force_backend,
+)
 from slidenet.attention.merge import merge_attention
+from slidenet.attention.patterns.bigbird import BigBirdAttention
+from slidenet.attention.patterns.dense import DenseAttention
+from slidenet.attention.patterns.longformer import LongformerAttention
+from slidenet.attention.patterns.sliding_window import SlidingWindowAttention
+from slidenet.attention.patterns.strided import StridedAttention
+from slidenet.attention.patterns.topk_blocks import TopKBlocksAttention
 from slidenet.attention.protocol import AttentionPattern, check_inputs
 from slidenet.attention.reference import reference_attention
 from slidenet.attention.registry import ATTENTION_PATTERNS, make_attention
-from slidenet.attention.sliding_window import SlidingWindowAttention
-from slidenet.attention.strided import StridedAttention
-from slidenet.attention.topk_blocks import TopKBlocksAttention
 
 __all__ = [
     "ATTENTION_PATTERNS",

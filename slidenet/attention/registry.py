@@ -4,14 +4,14 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from slidenet.attention.bigbird import BigBirdAttention
-from slidenet.attention.dense import DenseAttention
-from slidenet.attention.dilated import DilatedAttention
-from slidenet.attention.longformer import LongformerAttention
+from slidenet.attention.dilated.attention import DilatedAttention
+from slidenet.attention.patterns.bigbird import BigBirdAttention
+from slidenet.attention.patterns.dense import DenseAttention
+from slidenet.attention.patterns.longformer import LongformerAttention
+from slidenet.attention.patterns.sliding_window import SlidingWindowAttention
+from slidenet.attention.patterns.strided import StridedAttention
+from slidenet.attention.patterns.topk_blocks import TopKBlocksAttention
 from slidenet.attention.protocol import AttentionPattern
-from slidenet.attention.sliding_window import SlidingWindowAttention
-from slidenet.attention.strided import StridedAttention
-from slidenet.attention.topk_blocks import TopKBlocksAttention
 from slidenet.core.errors import AttentionError
 from slidenet.core.registry import Registry
 

@@ -22,12 +22,12 @@ from lightning.pytorch.loggers import Logger
 
 from slidenet.cli.verb import FlagParser, print_result, underscored
 from slidenet.core.errors import ConfigError, MissingExtraError, SlidenetError
-from slidenet.core.provenance import Recipe
+from slidenet.core.provenance import Identity
 from slidenet.data.datamodule import BagDataModule
 from slidenet.data.unsplit_bags import UnsplitBags
-from slidenet.evaluation.thresholds import ThresholdRule
+from slidenet.evaluation.operating_points import ThresholdRule
 from slidenet.pipelines.crossval import CrossvalReport, FoldSettings, crossval
-from slidenet.pipelines.model_training import SETTLED_BY_DATA, Keep, TrainingPlan
+from slidenet.pipelines.fitting.fit import SETTLED_BY_DATA, Keep, TrainingPlan
 from slidenet.pipelines.train import BUNDLE_NAME, TrainReport, fit, predict_table, run_part
 from slidenet.training import SlideClassifier
 
@@ -215,7 +215,7 @@ def _instantiated(parser: FlagParser, config: Namespace, folder: Path) -> dict[s
     return settings
 
 
-def trainer_identity(parser: FlagParser, config: Namespace) -> Recipe:
+def trainer_identity(parser: FlagParser, config: Namespace) -> Identity:
     """Trainer settings that change the numbers, where they differ from the defaults."""
     given, defaults = config.trainer.as_dict(), parser.get_defaults().trainer.as_dict()
     return {

@@ -80,7 +80,7 @@ class StoreError(SlidenetError):
     """A file of ours is missing, broken, or not in the documented format."""
 
 
-class RecipeMismatchError(StoreError):
+class IdentityMismatchError(StoreError):
     """An existing output was made by another recipe or from another input."""
 
 

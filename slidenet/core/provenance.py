@@ -5,8 +5,8 @@ with the same recipe hash and the same input fingerprint hold the same thing; re
 Anything that cannot change the numbers (worker counts, output folder, progress) stays out.
 
 What belongs to one slide only (its mpp, a hand-drawn outline) sits under the key `inputs`. It is
-part of the hash, so a changed input is seen, but not of `cohort_recipe`, which is what the files of
-one cohort must have in common.
+part of the hash, so a changed input is seen, but not of `cohort_identity`, which is what the files
+of one cohort must have in common.
 """
 
 import hashlib
@@ -15,32 +15,32 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 
 JsonValue = str | int | float | bool | None | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
-Recipe = Mapping[str, JsonValue]
+Identity = Mapping[str, JsonValue]
 
-RECIPE_HASH_LENGTH = 16
+IDENTITY_HASH_LENGTH = 16
 INPUTS_KEY = "inputs"
 
 
-def canonical_json(recipe: Recipe) -> str:
+def canonical_json(recipe: Identity) -> str:
     """One text per recipe: sorted keys, no spaces, no NaN."""
     return json.dumps(recipe, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def recipe_hash(recipe: Recipe) -> str:
+def identity_hash(recipe: Identity) -> str:
     """First 16 hex digits of the SHA-256 of the canonical JSON."""
-    return hashlib.sha256(canonical_json(recipe).encode()).hexdigest()[:RECIPE_HASH_LENGTH]
+    return hashlib.sha256(canonical_json(recipe).encode()).hexdigest()[:IDENTITY_HASH_LENGTH]
 
 
-def cohort_recipe(recipe: Recipe) -> Recipe:
+def cohort_identity(recipe: Identity) -> Identity:
     """The recipe without what belongs to one slide: every `inputs` entry, at any depth."""
     return {
-        key: cohort_recipe(value) if isinstance(value, Mapping) else value
+        key: cohort_identity(value) if isinstance(value, Mapping) else value
         for key, value in recipe.items()
         if key != INPUTS_KEY
     }
 
 
-def recipe_difference(found: Recipe, wanted: Recipe) -> str:
+def identity_difference(found: Identity, wanted: Identity) -> str:
     """The settings that differ, as `key: found -> wanted`, for an error a user can act on."""
     keys = sorted(set(found) | set(wanted))
     differing = [k for k in keys if found.get(k) != wanted.get(k)]

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slidenet.core.errors import CoordinateError
-from slidenet.core.provenance import Recipe, recipe_hash
+from slidenet.core.provenance import Identity, identity_hash
 from slidenet.core.units import Mpp
 
 
@@ -116,7 +116,7 @@ class TileSet:
     geometry: TileGeometry
     coords: npt.NDArray[np.int64]
     tissue_fraction: npt.NDArray[np.float32]
-    recipe: Recipe
+    recipe: Identity
 
     def __post_init__(self) -> None:
         check_coords(self.coords, slide=self.slide_id)
@@ -137,9 +137,9 @@ class TileSet:
         return len(self.coords)
 
     @property
-    def recipe_hash(self) -> str:
+    def identity_hash(self) -> str:
         """Hash of the recipe that chose the tiles."""
-        return recipe_hash(self.recipe)
+        return identity_hash(self.recipe)
 
 
 def check_coords(coords: npt.NDArray[np.int64], *, slide: str = "") -> None:

@@ -4,22 +4,22 @@
 Lightning.
 """
 
-from slidenet.data.bag_files import BagFiles, check_same_recipe, find_bag_files, open_bag_files
+from slidenet.data.bag_files import BagFiles, check_same_identity, find_bag_files, open_bag_files
 from slidenet.data.bags import Bag, BagDataset, BagSource, TileReader
 from slidenet.data.collate import collate_bags
-from slidenet.data.encoding import encode_bag_targets, encode_targets
-from slidenet.data.label_values import labelled_rows
-from slidenet.data.labels import LabelTable, read_label_table
+from slidenet.data.labels.encoding import encode_bag_targets, encode_targets
+from slidenet.data.labels.table import LabelTable, read_label_table
+from slidenet.data.labels.task import make_task
+from slidenet.data.labels.values import labelled_rows
 from slidenet.data.sampling import BagBatchSampler, bag_loader
-from slidenet.data.split_record import Split, check_split
-from slidenet.data.splits import (
+from slidenet.data.splits.make import (
     hold_out_validation,
     make_folds,
     make_split,
     read_splits,
     write_splits,
 )
-from slidenet.data.task_from_labels import make_task
+from slidenet.data.splits.record import Split, check_split
 from slidenet.data.tile_batches import TileBatch, tile_batches
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
     "TileBatch",
     "TileReader",
     "bag_loader",
-    "check_same_recipe",
+    "check_same_identity",
     "check_split",
     "collate_bags",
     "encode_bag_targets",

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from slidenet.core.errors import RecipeMismatchError, StoreError
-from slidenet.data.labels import LabelTable
+from slidenet.core.errors import IdentityMismatchError, StoreError
+from slidenet.data.labels.table import LabelTable
 from slidenet.stores import describe_difference
-from slidenet.stores.interop import FEATURE_SUFFIXES, BagFeatures, open_bag_features
+from slidenet.stores.foreign import FEATURE_SUFFIXES, BagFeatures, open_bag_features
 
 _MAX_NAMED = 5
 _SUBFOLDERS = ("h5_files", "tile_embeddings", "tile_features/*")
@@ -90,7 +90,7 @@ def open_bag_files(
     Raises:
         StoreError: A slide has no file, or a file cannot be read, is empty, or is of another slide
             or with features of another length than the rest.
-        RecipeMismatchError: Two files were made in different ways; both are named.
+        IdentityMismatchError: Two files were made in different ways; both are named.
     """
     paths = find_bag_files(folder)
     missing = tuple(slide_id for slide_id in table.slide_ids if slide_id not in paths)
@@ -103,17 +103,17 @@ def open_bag_files(
             files[row.slide_id] = _open(
                 paths[row.slide_id], row.slide_id, mpp, tile_size_px, target_mpp
             )
-    check_same_recipe(files)
+    check_same_identity(files)
     unused = tuple(path for slide_id, path in paths.items() if slide_id not in table.index)
     return BagFiles(Path(folder), files, missing, unused)
 
 
-def check_same_recipe(files: Mapping[str, BagFeatures]) -> None:
+def check_same_identity(files: Mapping[str, BagFeatures]) -> None:
     """Refuses files that cannot be learned from together.
 
     Raises:
         StoreError: Features of another length than those of the first file.
-        RecipeMismatchError: Features made in another way than those of the first file.
+        IdentityMismatchError: Features made in another way than those of the first file.
     """
     first = next(iter(files.values()))
     for file in files.values():
@@ -126,7 +126,7 @@ def check_same_recipe(files: Mapping[str, BagFeatures]) -> None:
             )
         if file.recipe != first.recipe:
             difference = describe_difference(first.recipe, file.recipe)
-            raise RecipeMismatchError(
+            raise IdentityMismatchError(
                 f"{first.path} and {file.path} were made in different ways ({difference})",
                 expected="one tile encoder, tile size and resolution for all slides",
                 remedy="make the features of one of them again, or train on one kind at a time",

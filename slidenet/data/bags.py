@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from slidenet.core.errors import ConfigError, StoreError
 from slidenet.data.lattice import side_by_side, turned
 from slidenet.slide_encoders import grid_cells
-from slidenet.stores.interop import BagFeatures
+from slidenet.stores.foreign import BagFeatures
 
 Draw = tuple[int, int]
 """Index of a bag, and the number of the draw: what a sampler asks for."""

@@ -12,20 +12,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from slidenet.core.errors import ConfigError, SplitError
-from slidenet.core.provenance import Recipe
-from slidenet.core.tasks import CLASSIFICATION, TaskKind
+from slidenet.core.provenance import Identity
 from slidenet.data.bag_files import BagFiles, open_bag_files
 from slidenet.data.bags import BagDataset, BagSource, TileReader
-from slidenet.data.class_balance import balanced_weights, check_part_classes
-from slidenet.data.encoding import Targets, encode_bag_targets, encode_targets
-from slidenet.data.label_values import labelled_rows
-from slidenet.data.labels import LabelTable, read_label_table
+from slidenet.data.labels.balance import balanced_weights, check_part_classes
+from slidenet.data.labels.encoding import Targets, encode_bag_targets, encode_targets
+from slidenet.data.labels.table import LabelTable, read_label_table
+from slidenet.data.labels.task import make_task
+from slidenet.data.labels.values import labelled_rows
 from slidenet.data.sampling import BagBatchSampler, bag_loader
-from slidenet.data.split_record import PARTS, Split, check_split
-from slidenet.data.splits import make_split, read_splits
-from slidenet.data.task_from_labels import make_task
+from slidenet.data.splits.make import make_split, read_splits
+from slidenet.data.splits.record import PARTS, Split, check_split
 from slidenet.mil import BagBatch
-from slidenet.stores.interop import BagFeatures
+from slidenet.stores.foreign import BagFeatures
+from slidenet.tasks.task import CLASSIFICATION, TaskKind
 
 Part = Literal["train", "val", "test"]
 
@@ -79,7 +79,7 @@ class BagDataModule(LightningDataModule):
         unused_files: Files of the folder that the table does not name.
         dropped_slides: slide_ids left out because they have no label.
         feature_dim: Length of a feature vector.
-        features_recipe: What the files have in common.
+        features_identity: What the files have in common.
         split: Which slides are in which part.
         class_weights_tensor: float32 (C,), or None.
         given: What was given of slide_mpp, tile_size_px and target_mpp.
@@ -237,7 +237,7 @@ class BagDataModule(LightningDataModule):
         )
         return bag_loader(dataset, sampler, num_workers=self._num_workers)
 
-    def identity(self) -> Recipe:
+    def identity(self) -> Identity:
         """What of the data decides what a model learns: labels, files, split, batches."""
         digest = hashlib.sha256()
         for bag, target in zip(self.bags(), self.targets(), strict=True):
@@ -246,7 +246,7 @@ class BagDataModule(LightningDataModule):
         digest.update(repr(self.split).encode())
         return {
             "task": self.task_record.identity(),
-            "features": self.features_recipe,
+            "features": self.features_identity,
             "bags_and_split": digest.hexdigest()[:16],
             "bag": self._bag,
             "batch_size": self._batch_size if self._token_budget is None else None,
@@ -284,7 +284,7 @@ class BagDataModule(LightningDataModule):
         self.missing_files = found.missing
         self.unused_files = tuple(p for p in found.unused if p.stem not in table.index)
         self.feature_dim = found.first.feature_dim
-        self.features_recipe: Recipe = found.first.recipe
+        self.features_identity: Identity = found.first.recipe
 
     def _own_split(
         self, split_file: Path | None, fold: int, val_fraction: float, test_fraction: float

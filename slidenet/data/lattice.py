@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slidenet.core.errors import CoordinateError
-from slidenet.slide_encoders.config import GRID_SIZE
+from slidenet.slide_encoders.longnet.config import GRID_SIZE
 
 GAP_CELLS = 8
 """Empty cells between slides; 1 mm."""

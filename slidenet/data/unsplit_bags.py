@@ -5,7 +5,7 @@ from pathlib import Path
 
 from slidenet.core.errors import ConfigError
 from slidenet.data.datamodule import BagDataModule
-from slidenet.data.split_record import Split
+from slidenet.data.splits.record import Split
 
 OWN_SPLIT = ("split_file", "fold", "val_fraction", "test_fraction")
 

@@ -1,13 +1,5 @@
 """Floor 5: how far a classifier can be believed: intervals, comparisons, calibration, probes."""
 
-from slidenet.evaluation.audit import Finding, audit_cohort
-from slidenet.evaluation.bootstrap import (
-    Bootstrap,
-    Interval,
-    bootstrap,
-    bootstrap_metrics,
-    paired_bootstrap,
-)
 from slidenet.evaluation.calibration import (
     ReliabilityCurve,
     TemperatureScaling,
@@ -19,16 +11,31 @@ from slidenet.evaluation.calibration import (
     reliability_curve,
     temperature_of_validation,
 )
-from slidenet.evaluation.comparison import Comparison, compare
 from slidenet.evaluation.conformal import (
     ConformalPredictor,
     ConformalSets,
     fit_conformal,
     split_conformal,
 )
-from slidenet.evaluation.cox_regression import CoxRegression
-from slidenet.evaluation.delong import DeLongTest, delong_interval, delong_test
-from slidenet.evaluation.kaplan_meier import (
+from slidenet.evaluation.operating_points import OperatingPoint, choose_threshold, operating_point
+from slidenet.evaluation.predictions.columns import PredictionColumns
+from slidenet.evaluation.predictions.patient_average import average_by_patient
+from slidenet.evaluation.predictions.read import align, check_evaluable, read_predictions
+from slidenet.evaluation.predictions.record import Predictions
+from slidenet.evaluation.predictions.write import write_predictions
+from slidenet.evaluation.probes.cox_regression import CoxRegression
+from slidenet.evaluation.probes.probes import Probe, ProbeKind, cross_validate_probe, fit_probe
+from slidenet.evaluation.report.summary import Calibrated, Summary, SummarySettings, summarise
+from slidenet.evaluation.statistics.bootstrap import (
+    Bootstrap,
+    Interval,
+    bootstrap,
+    bootstrap_metrics,
+    paired_bootstrap,
+)
+from slidenet.evaluation.statistics.comparison import Comparison, compare
+from slidenet.evaluation.statistics.delong import DeLongTest, delong_interval, delong_test
+from slidenet.evaluation.statistics.kaplan_meier import (
     KaplanMeier,
     LogRank,
     RiskGroups,
@@ -36,17 +43,9 @@ from slidenet.evaluation.kaplan_meier import (
     log_rank,
     risk_groups,
 )
-from slidenet.evaluation.patient_average import average_by_patient
-from slidenet.evaluation.prediction_columns import PredictionColumns
-from slidenet.evaluation.predictions import Predictions
-from slidenet.evaluation.predictions_file import write_predictions
-from slidenet.evaluation.probes import Probe, ProbeKind, cross_validate_probe, fit_probe
-from slidenet.evaluation.proportions import proportion_interval
-from slidenet.evaluation.read_predictions import align, check_evaluable, read_predictions
-from slidenet.evaluation.roc import Curve, one_against_rest, precision_recall, roc
-from slidenet.evaluation.summary import Calibrated, Summary, SummarySettings, summarise
-from slidenet.evaluation.survival_groups import SurvivalGroups, survival_groups
-from slidenet.evaluation.thresholds import OperatingPoint, choose_threshold, operating_point
+from slidenet.evaluation.statistics.proportions import proportion_interval
+from slidenet.evaluation.statistics.roc import Curve, one_against_rest, precision_recall, roc
+from slidenet.evaluation.statistics.survival_groups import SurvivalGroups, survival_groups
 
 __all__ = [
     "Bootstrap",
@@ -57,7 +56,6 @@ __all__ = [
     "CoxRegression",
     "Curve",
     "DeLongTest",
-    "Finding",
     "Interval",
     "KaplanMeier",
     "LogRank",
@@ -74,7 +72,6 @@ __all__ = [
     "TemperatureScaling",
     "align",
     "apply_temperature",
-    "audit_cohort",
     "average_by_patient",
     "bootstrap",
     "bootstrap_metrics",

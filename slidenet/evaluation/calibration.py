@@ -12,12 +12,13 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
+from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.errors import PredictionsError
-from slidenet.core.tasks import Task
 from slidenet.evaluation.cross_fitting import held_out_groups
-from slidenet.evaluation.predictions import FloatArray, IntArray, Predictions
-from slidenet.evaluation.proportions import proportion_interval
-from slidenet.training.metrics.classification import NUM_BINS
+from slidenet.evaluation.predictions.record import Predictions
+from slidenet.evaluation.statistics.proportions import proportion_interval
+from slidenet.metrics.classification import NUM_BINS
+from slidenet.tasks.task import Task
 
 LEAST_PROBABILITY = 1e-7
 """Below this a float32 probability says no more than that it is small."""

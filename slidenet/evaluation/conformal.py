@@ -13,10 +13,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.errors import ConfigError, PredictionsError
-from slidenet.evaluation.bootstrap import Interval
-from slidenet.evaluation.predictions import FloatArray, IntArray, Predictions
-from slidenet.evaluation.proportions import proportion_interval
+from slidenet.evaluation.predictions.record import Predictions
+from slidenet.evaluation.statistics.bootstrap import Interval
+from slidenet.evaluation.statistics.proportions import proportion_interval
 
 BoolArray = npt.NDArray[np.bool_]
 ConformalMethod = Literal["lac", "aps"]

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from slidenet.core.arrays import IntArray
 from slidenet.core.errors import PredictionsError
-from slidenet.evaluation.predictions import IntArray, Predictions
+from slidenet.evaluation.predictions.record import Predictions
 
 NUM_GROUPS = 5
 

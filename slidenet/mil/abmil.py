@@ -9,9 +9,9 @@ start xavier-uniform, and near zero in the head.
 
 from torch import Tensor
 
+from slidenet.layers.masking import weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import GatedAttention, Head, TileEmbedding
-from slidenet.mil.masking import weighted_sum
 from slidenet.mil.settings import check_positive, check_share
 
 

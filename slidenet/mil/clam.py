@@ -26,12 +26,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from slidenet.core.tasks import TaskKind
+from slidenet.layers.masking import weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import GatedAttention, Head, TileEmbedding
-from slidenet.mil.masking import weighted_sum
-from slidenet.mil.output_targets import output_targets, told_kind
 from slidenet.mil.settings import check_not_negative, check_positive, check_share
+from slidenet.tasks.output_targets import output_targets, told_kind
+from slidenet.tasks.task import TaskKind
 
 INSTANCE_WEIGHT = 0.3 / 0.7
 

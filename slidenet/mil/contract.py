@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slidenet.core.tasks import TaskKind
-from slidenet.mil.masking import check_bags, zero_masked
+from slidenet.layers.masking import check_bags, zero_masked
 from slidenet.mil.settings import check_positive
+from slidenet.tasks.task import TaskKind
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class BagBatch:
         grid_xy: int64 (B, L, 2), (column, row) cells of 256 px at 0.5 mpp, what a slide encoder
             takes for position. Slides of one bag lie side by side.
         mask: Bool (B, L), True = real tile.
-        target: As `slidenet.core.tasks.Task` says; None where there are no labels.
+        target: As `slidenet.tasks.task.Task` says; None where there are no labels.
         bag_ids: slide_id, or patient_id where a bag holds all slides of a patient.
         slide_ids: The slides of each bag, in order.
     """

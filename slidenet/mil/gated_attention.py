@@ -5,7 +5,7 @@ Shapes: B bags, L tiles, D width, A attention maps.
 
 from torch import Tensor, nn
 
-from slidenet.mil.masking import masked_softmax
+from slidenet.layers.masking import masked_softmax
 
 HEAD_STD = 1e-3
 

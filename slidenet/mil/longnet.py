@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from slidenet.core.errors import ConfigError
+from slidenet.layers.masking import weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import GatedAttention, Head
-from slidenet.mil.masking import weighted_sum
 from slidenet.mil.pooling import uniform_attention
 from slidenet.mil.settings import check_choice, check_positive, check_share
 from slidenet.slide_encoders import LongNetViT

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from slidenet.attention.backends import fold_lse_gradient
+from slidenet.attention.kernels.backends import fold_lse_gradient
 from slidenet.parallel.chunk_plan import SpanGroup
 from slidenet.parallel.chunk_views import (
     Part,

@@ -19,8 +19,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from slidenet.attention.dilated_layout import DilatedConfig, head_offsets
-from slidenet.attention.dilated_tiles import Rectangle, plan_branch
+from slidenet.attention.dilated.config import DilatedConfig, head_offsets
+from slidenet.attention.dilated.rectangles import Rectangle, plan_branch
 from slidenet.parallel.chunks import Chunks
 
 Entries = npt.NDArray[np.int64]

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch.distributed as dist
 from torch import Tensor
 
-from slidenet.attention.backends import choose_kernel
-from slidenet.attention.dilated_layout import DilatedConfig
-from slidenet.attention.dilated_tiles import Rectangle
-from slidenet.attention.kernel_interface import Kernel
+from slidenet.attention.dilated.config import DilatedConfig
+from slidenet.attention.dilated.rectangles import Rectangle
+from slidenet.attention.kernels.backends import choose_kernel
+from slidenet.attention.kernels.interface import Kernel
 from slidenet.attention.protocol import zero_masked
 from slidenet.parallel.chunk_plan import ChunkPlan, SpanGroup
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import gcd
 
-from slidenet.attention.dilated_layout import DilatedConfig
+from slidenet.attention.dilated.config import DilatedConfig
 from slidenet.parallel.chunk_plan import shared_segments
 from slidenet.parallel.chunks import Chunks
 

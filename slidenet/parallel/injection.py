@@ -23,7 +23,7 @@ from slidenet.parallel.longnet import (
 )
 from slidenet.parallel.mesh import check_mesh, data_rank, sequence_group
 from slidenet.slide_encoders import LongNetViT
-from slidenet.slide_encoders.block import LongNetBlock, SelfAttention
+from slidenet.slide_encoders.longnet.block import LongNetBlock, SelfAttention
 
 
 def apply_sequence_parallel(

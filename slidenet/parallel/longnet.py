@@ -25,8 +25,8 @@ from slidenet.parallel.dilated import parallel_dilated_attention
 from slidenet.parallel.randomness import derived_seed, draw_seed, seeded
 from slidenet.parallel.sharding import shard_slides
 from slidenet.slide_encoders import LongNetViT
-from slidenet.slide_encoders.block import Lengths, LongNetBlock, SelfAttention, spans
-from slidenet.slide_encoders.config import Pooling
+from slidenet.slide_encoders.longnet.block import Lengths, LongNetBlock, SelfAttention, spans
+from slidenet.slide_encoders.longnet.config import Pooling
 from slidenet.slide_encoders.recipes import State
 
 Inputs = Literal["whole", "chunk"]

@@ -6,20 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from slidenet.core.errors import AuditError, LabelError, StoreError
-from slidenet.core.tasks import Task, TaskKind
-from slidenet.data.bag_files import find_bag_files
-from slidenet.data.labels import LabelTable
-from slidenet.data.splits import Split, read_splits
-from slidenet.data.task_from_labels import make_task
-from slidenet.evaluation.audit import (
+from slidenet.auditing import (
     DEFAULT_SETTINGS,
     AuditSettings,
     Finding,
     audit_cohort,
     read_table_leniently,
 )
+from slidenet.core.errors import AuditError, LabelError, StoreError
+from slidenet.data.bag_files import find_bag_files
+from slidenet.data.labels.table import LabelTable
+from slidenet.data.labels.task import make_task
+from slidenet.data.splits.make import Split, read_splits
 from slidenet.stores import atomic_path
+from slidenet.tasks.task import Task, TaskKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,22 +15,18 @@ import numpy as np
 from tqdm import tqdm
 
 from slidenet.core.errors import ConfigError
-from slidenet.core.provenance import Recipe
+from slidenet.core.provenance import Identity
 from slidenet.data import Split, hold_out_validation, make_folds, read_splits, write_splits
 from slidenet.data.datamodule import BagDataModule
 from slidenet.evaluation import read_predictions, write_predictions
-from slidenet.evaluation.thresholds import ThresholdRule
-from slidenet.pipelines.bag_predictions import fit_finish, predict_part
-from slidenet.pipelines.model_training import (
-    TrainingPlan,
-    audit_data,
-    claim_folder,
-    train_model,
-)
-from slidenet.pipelines.search_candidates import candidates_of, check_candidates
+from slidenet.evaluation.operating_points import ThresholdRule
+from slidenet.pipelines.fitting.fit import TrainingPlan, audit_data, claim_folder, train_model
+from slidenet.pipelines.fitting.predictions import fit_finish, predict_part
+from slidenet.pipelines.fitting.search import candidates_of, check_candidates
 from slidenet.pipelines.train import BUNDLE_NAME, metrics_of, write_bundle
 from slidenet.stores import atomic_path, check_output_folder
-from slidenet.training import default_monitor, monitor_mode, survival_report_times
+from slidenet.tasks.baseline import survival_report_times
+from slidenet.training import default_monitor, monitor_mode
 
 IDENTITY_NAME = "crossval.json"
 PREDICTIONS_NAME = "predictions.csv"
@@ -123,7 +119,7 @@ def crossval(
         SplitError: Folds that leak, lack a class or cannot be made.
         ConfigError: Settings out of range.
         AuditError: When strict, and the audit found an error or a warning.
-        RecipeMismatchError: The folder holds a cross-validation of other settings or data.
+        IdentityMismatchError: The folder holds a cross-validation of other settings or data.
     """
     folds = list(_splits(data, settings))
     chosen = _check_folds(data, settings, len(folds))
@@ -131,7 +127,7 @@ def crossval(
     whole = data.with_split(folds[0])
     check_candidates(whole, plan, out, candidates)
     out = check_output_folder(out)
-    identity: Recipe = {
+    identity: Identity = {
         "plan": plan.identity(whole, {}),
         "folds": [[list(split.part(p)) for p in ("train", "val", "test")] for split in folds],
         "search": candidates,

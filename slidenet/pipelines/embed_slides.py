@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from slidenet.core.errors import ConfigError, EmptyTissueError, EncoderError, StoreError
-from slidenet.core.provenance import Recipe
+from slidenet.core.provenance import Identity
 from slidenet.core.records import SlideRow
 from slidenet.core.registry import Registry
-from slidenet.pipelines.cohort import Made, Progress, run_cohort
-from slidenet.pipelines.layout import OutputLayout
-from slidenet.pipelines.report import RunReport
+from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.ranks import SlideRanks, join_ranks
+from slidenet.pipelines.cohort.report import RunReport
+from slidenet.pipelines.cohort.run import Made, Progress, run_cohort
 from slidenet.pipelines.settings import EmbedSlidesSettings
-from slidenet.pipelines.slide_ranks import SlideRanks, join_ranks
 from slidenet.slide_encoders import (
     RECIPES,
     PoolingEncoder,
@@ -205,7 +205,7 @@ def _embed_slide(
     overwrite: bool,
     ranks: SlideRanks,
 ) -> Made:
-    recipe: Recipe = {"features": file.recipe, "slide_encoder": encoder.identity()}
+    recipe: Identity = {"features": file.recipe, "slide_encoder": encoder.identity()}
     done = ranks.together(
         lambda: ranks.writes and not overwrite and existing_output(path, recipe, file.fingerprint)
     )

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from slidenet.core.errors import ConfigError, StoreError
-from slidenet.core.provenance import Recipe
+from slidenet.core.provenance import Identity
 from slidenet.core.records import SlideRow, TileSet
 from slidenet.data import tile_batches
-from slidenet.pipelines.cohort import Made, Progress, run_cohort
-from slidenet.pipelines.layout import OutputLayout
-from slidenet.pipelines.report import RunReport
+from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.report import RunReport
+from slidenet.pipelines.cohort.run import Made, Progress, run_cohort
 from slidenet.pipelines.settings import EmbedTilesSettings
 from slidenet.slides import Slide, open_slide
 from slidenet.slides.geometry import MPP_TOLERANCE
@@ -124,7 +124,7 @@ class _TileEmbedding:
         """Makes the features file of one slide."""
         tile_set = self._tile_set(row)
         path = self.layout.features(row.slide_id, self.encoder.spec.name)
-        recipe: Recipe = {
+        recipe: Identity = {
             "tiles": tile_set.recipe,
             "tile_encoder": self.encoder.identity(),
             "feature_dtype": self.settings.feature_dtype,
@@ -149,7 +149,7 @@ class _TileEmbedding:
         return read_tile_set(path)
 
     def _encode(
-        self, slide: Slide, tile_set: TileSet, path: Path, recipe: Recipe, progress: Progress
+        self, slide: Slide, tile_set: TileSet, path: Path, recipe: Identity, progress: Progress
     ) -> None:
         with FeatureWriter(
             path,

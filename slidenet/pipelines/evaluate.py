@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slidenet.core.errors import ConfigError
-from slidenet.core.tasks import TaskKind
 from slidenet.evaluation import (
     PredictionColumns,
     Predictions,
@@ -14,8 +13,9 @@ from slidenet.evaluation import (
     read_predictions,
     summarise,
 )
-from slidenet.evaluation.cautions import cautions
-from slidenet.evaluation.report import (
+from slidenet.evaluation.report.cautions import cautions
+from slidenet.evaluation.report.figures import draw_pictures
+from slidenet.evaluation.report.markdown import (
     comparison_rows,
     conformal_rows,
     csv_text,
@@ -24,8 +24,8 @@ from slidenet.evaluation.report import (
     metric_header,
     metric_rows,
 )
-from slidenet.pipelines.evaluation_pictures import draw_pictures
 from slidenet.stores import atomic_path, check_output_folder
+from slidenet.tasks.task import TaskKind
 from slidenet.visualisation import save_figure
 
 RECOGNISED = PredictionColumns()

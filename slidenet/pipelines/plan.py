@@ -15,7 +15,7 @@ from slidenet.parallel.sizing import (
     rank_cost,
     smallest_ranks,
 )
-from slidenet.pipelines.layout import OutputLayout
+from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.slide_encoders import LONGNET_CONFIGS, LongNetConfig
 from slidenet.stores import read_manifest, read_tile_set
 

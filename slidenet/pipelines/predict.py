@@ -8,23 +8,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from slidenet.core.errors import ManifestError, RecipeMismatchError, StoreError
-from slidenet.core.provenance import Recipe
+from slidenet.core.errors import IdentityMismatchError, ManifestError, StoreError
+from slidenet.core.provenance import Identity
 from slidenet.core.records import SlideRow
 from slidenet.data import BagDataset, BagSource, collate_bags, find_bag_files, read_label_table
 from slidenet.evaluation import Predictions, average_by_patient, write_predictions
-from slidenet.pipelines.bag_predictions import BagLogits, Finish, as_predictions, run_bags
-from slidenet.pipelines.cohort import Made, Progress, run_cohort
+from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.report import RunReport
+from slidenet.pipelines.cohort.run import Made, Progress, run_cohort
 from slidenet.pipelines.decisions import decide, in_words
 from slidenet.pipelines.embed_tiles import embed_tiles_rows, load_encoder
-from slidenet.pipelines.layout import OutputLayout
+from slidenet.pipelines.fitting.predictions import BagLogits, Finish, as_predictions, run_bags
 from slidenet.pipelines.preprocess import preprocess_rows
-from slidenet.pipelines.report import RunReport
-from slidenet.pipelines.settings_from_recipe import settings_from_recipe
+from slidenet.pipelines.settings_from_identity import settings_from_identity
 from slidenet.pipelines.train import check_feature_dim
 from slidenet.stores import check_output_folder, read_manifest
-from slidenet.stores.identity import describe_difference
-from slidenet.stores.interop import BagFeatures, open_bag_features
+from slidenet.stores.foreign import BagFeatures, open_bag_features
+from slidenet.stores.h5.identity import describe_difference
 from slidenet.tile_encoders.encoder import resolve_device
 from slidenet.training import Bundle, load_bundle
 
@@ -101,7 +101,7 @@ def predict(
     path = out / PREDICTIONS_NAME
     stages: list[RunReport] = []
     if features is None:
-        tiling, encoding = settings_from_recipe(model.features_recipe)
+        tiling, encoding = settings_from_identity(model.features_identity)
         tiling = replace(tiling, allow_upsampling=allow_upsampling)
         encoding = replace(
             encoding, weights=weights, device=device, batch_size=batch_size, num_readers=num_readers
@@ -187,9 +187,9 @@ class _BagWork:
         given: Any = self.model.training.get("given") or {}
         mpp = {} if row.mpp is None else {"slide_mpp": row.mpp}
         file = open_bag_features(self._files[row.slide_id], **{**given, **mpp})
-        difference = describe_difference(self.model.features_recipe, file.recipe)
+        difference = describe_difference(self.model.features_identity, file.recipe)
         if difference:
-            raise RecipeMismatchError(
+            raise IdentityMismatchError(
                 f"{file.path} has features of another recipe than {self.bundle} was trained on "
                 f"({difference})",
                 remedy="leave --features away, so that the right ones are made",
@@ -249,12 +249,12 @@ def _members(rows: Sequence[SlideRow], model: Bundle) -> dict[str, list[SlideRow
     return members
 
 
-def _check_encoder(model: Bundle, identity: Recipe, bundle: Path) -> None:
-    wanted = model.features_recipe["tile_encoder"]
-    assert isinstance(wanted, Mapping), "checked by settings_from_recipe"
+def _check_encoder(model: Bundle, identity: Identity, bundle: Path) -> None:
+    wanted = model.features_identity["tile_encoder"]
+    assert isinstance(wanted, Mapping), "checked by settings_from_identity"
     difference = describe_difference(wanted, identity)
     if difference:
-        raise RecipeMismatchError(
+        raise IdentityMismatchError(
             f"the tile encoder here is not the one {bundle} was trained with ({difference})",
             remedy="give the same weights as --weights",
         )

@@ -6,11 +6,11 @@ from pathlib import Path
 from PIL import Image
 
 from slidenet.core.errors import ConfigError, SlideError
-from slidenet.core.provenance import Recipe
+from slidenet.core.provenance import Identity
 from slidenet.core.records import SlideRow, TileGeometry, TileSet
-from slidenet.pipelines.cohort import Made, Progress, run_cohort
-from slidenet.pipelines.layout import OutputLayout
-from slidenet.pipelines.report import RunReport
+from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.report import RunReport
+from slidenet.pipelines.cohort.run import Made, Progress, run_cohort
 from slidenet.pipelines.settings import PreprocessSettings
 from slidenet.slides import Slide, check_tile_settings, open_slide, plan_tiles
 from slidenet.stores import (
@@ -22,7 +22,7 @@ from slidenet.stores import (
 )
 from slidenet.stores.atomic import atomic_path
 from slidenet.tiling import BlankFilter, BlurFilter, PenFilter, TileFilter, choose_tiles
-from slidenet.tiling import tiling_recipe as full_recipe
+from slidenet.tiling import tiling_identity as full_identity
 from slidenet.tissue import (
     Segmenter,
     Tissue,
@@ -138,9 +138,9 @@ class TilingPlan:
             )
         return tissue_from_geojson(slide, path, classification=self.settings.tissue_class)
 
-    def recipe(self, slide: Slide, geometry: TileGeometry, drawn: Tissue | None) -> Recipe:
+    def recipe(self, slide: Slide, geometry: TileGeometry, drawn: Tissue | None) -> Identity:
         """The recipe the tile set will carry, before tissue is searched for."""
-        return full_recipe(
+        return full_identity(
             geometry,
             self.segmenter.recipe() if drawn is None else drawn.recipe,
             icc=slide.icc_applied,

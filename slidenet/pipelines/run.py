@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from slidenet.pipelines.cohort.report import RunReport
 from slidenet.pipelines.embed_slides import check_feature_dim, embed_slides_rows, load_recipe
 from slidenet.pipelines.embed_tiles import embed_tiles_rows, load_encoder
 from slidenet.pipelines.preprocess import TilingPlan, preprocess_rows
-from slidenet.pipelines.report import RunReport
 from slidenet.pipelines.settings import (
     EmbedSlidesSettings,
     EmbedTilesSettings,

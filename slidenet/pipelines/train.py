@@ -5,29 +5,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from slidenet.core.errors import ConfigError, RecipeMismatchError, SplitError
-from slidenet.core.tasks import Task
+from slidenet.core.errors import ConfigError, IdentityMismatchError, SplitError
 from slidenet.data.datamodule import BagDataModule, Part
 from slidenet.evaluation import Predictions, write_predictions
-from slidenet.evaluation.thresholds import ThresholdRule
-from slidenet.pipelines.bag_predictions import (
-    Finish,
-    as_predictions,
-    fit_finish,
-    predict_part,
-    run_bags,
-)
-from slidenet.pipelines.model_training import (
+from slidenet.evaluation.operating_points import ThresholdRule
+from slidenet.pipelines.fitting.fit import (
     TrainedModel,
     TrainingPlan,
     audit_data,
     check_plan,
     train_model,
 )
+from slidenet.pipelines.fitting.predictions import (
+    Finish,
+    as_predictions,
+    fit_finish,
+    predict_part,
+    run_bags,
+)
 from slidenet.stores import atomic_path, check_output_folder
-from slidenet.stores.identity import describe_difference
-from slidenet.stores.interop import BagFeatures
-from slidenet.training import Bundle, compute_metrics, load_bundle, save_bundle
+from slidenet.stores.foreign import BagFeatures
+from slidenet.stores.h5.identity import describe_difference
+from slidenet.tasks.metrics import compute_metrics
+from slidenet.tasks.task import Task
+from slidenet.training import Bundle, load_bundle, save_bundle
 
 BUNDLE_NAME = "model.slidenet"
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -87,7 +88,7 @@ def fit(
     Raises:
         ConfigError, UnknownNameError: As `check_plan`.
         AuditError: When strict, and the audit found an error or a warning.
-        RecipeMismatchError: The folder holds another run.
+        IdentityMismatchError: The folder holds another run.
     """
     check_plan(data, plan, out)  # before the audit, which may take a while
     out = check_output_folder(out)
@@ -130,7 +131,7 @@ def run_part(data: BagDataModule, bundle_path: Path, part: Part, out: Path) -> T
     Raises:
         StoreError: No such bundle.
         ConfigError: A bundle of another task.
-        RecipeMismatchError: Features of another recipe.
+        IdentityMismatchError: Features of another recipe.
         SplitError: The part is empty.
     """
     bundle = load_bundle(bundle_path)
@@ -148,7 +149,7 @@ def predict_table(data: BagDataModule, bundle_path: Path, out: Path) -> TrainRep
     """Predictions for every bag of the table of labels, whatever its part.
 
     Raises:
-        StoreError, ConfigError, RecipeMismatchError: As `run_part`.
+        StoreError, ConfigError, IdentityMismatchError: As `run_part`.
     """
     bundle = load_bundle(bundle_path)
     check_fits(bundle, data, bundle_path)
@@ -173,7 +174,7 @@ def write_bundle(
     save_bundle(
         path,
         trained.module,
-        features_recipe=data.features_recipe,
+        features_identity=data.features_identity,
         threshold=finish.threshold,
         temperature=finish.temperature if task.is_classification else None,
         baseline=finish.baseline,
@@ -202,7 +203,7 @@ def check_fits(bundle: Bundle, data: BagDataModule, source: Path) -> None:
 
     Raises:
         ConfigError: Another task.
-        RecipeMismatchError: Features of another recipe, naming what differs.
+        IdentityMismatchError: Features of another recipe, naming what differs.
     """
     if bundle.task.identity() != data.task_record.identity():
         raise ConfigError(
@@ -210,9 +211,9 @@ def check_fits(bundle: Bundle, data: BagDataModule, source: Path) -> None:
             expected=f"{_said(data.task_record)}, as the labels are read here",
             remedy="use the model of that task, or read the labels as it does",
         )
-    difference = describe_difference(bundle.features_recipe, data.features_recipe)
+    difference = describe_difference(bundle.features_identity, data.features_identity)
     if difference:
-        raise RecipeMismatchError(
+        raise IdentityMismatchError(
             f"{source} was trained on features of another recipe ({difference})",
             remedy="make the features as it was trained on, with `slidenet run`",
         )
@@ -223,10 +224,10 @@ def check_feature_dim(bundle: Bundle, source: Path, file: BagFeatures) -> None:
     """Refuses features of another length than the model takes.
 
     Raises:
-        RecipeMismatchError: Naming the file.
+        IdentityMismatchError: Naming the file.
     """
     if file.feature_dim != bundle.module.feature_dim:
-        raise RecipeMismatchError(
+        raise IdentityMismatchError(
             f"{file.path} has {file.feature_dim} features per tile",
             expected=f"the {bundle.module.feature_dim} that {source} was trained on",
         )

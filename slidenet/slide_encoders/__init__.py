@@ -1,12 +1,16 @@
 """Floor 2: the LongNet slide encoder, its weights, its coordinates and its embedding recipes."""
 
-from slidenet.slide_encoders.checkpoint import save_checkpoint
-from slidenet.slide_encoders.config import LONGNET_CONFIGS, LongNetConfig, published_segments
-from slidenet.slide_encoders.contract import CoordinateWarning, checked_grid_xy
+from slidenet.slide_encoders.coords.contract import CoordinateWarning, checked_grid_xy
+from slidenet.slide_encoders.coords.grid import grid_cells
 from slidenet.slide_encoders.encoder import SlideEncoder
-from slidenet.slide_encoders.grid import grid_cells
 from slidenet.slide_encoders.load import list_slide_encoders, load_slide_encoder
-from slidenet.slide_encoders.longnet import LongNetViT
+from slidenet.slide_encoders.longnet.checkpoint import save_checkpoint
+from slidenet.slide_encoders.longnet.config import (
+    LONGNET_CONFIGS,
+    LongNetConfig,
+    published_segments,
+)
+from slidenet.slide_encoders.longnet.model import LongNetViT
 from slidenet.slide_encoders.pooling import PoolingEncoder, mean, mean_std
 from slidenet.slide_encoders.recipes import RECIPES, EmbeddingRecipe
 

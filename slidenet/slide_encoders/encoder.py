@@ -5,9 +5,9 @@ import contextlib
 import torch
 from torch import Tensor, nn
 
-from slidenet.core.provenance import Recipe
-from slidenet.slide_encoders.checkpoint import weights_digest
-from slidenet.slide_encoders.longnet import LongNetViT
+from slidenet.core.provenance import Identity
+from slidenet.slide_encoders.longnet.checkpoint import weights_digest
+from slidenet.slide_encoders.longnet.model import LongNetViT
 from slidenet.slide_encoders.recipes import EmbeddingRecipe, Precision
 
 _AUTOCAST = {"autocast-float16": torch.float16, "autocast-bfloat16": torch.bfloat16}
@@ -76,7 +76,7 @@ class SlideEncoder(nn.Module):
         with self._casting(features):
             return self.net.states(features, grid_xy, mask)
 
-    def identity(self) -> Recipe:
+    def identity(self) -> Identity:
         """What made an embedding, as JSON: name, weights, recipe, precision, attention.
 
         The digest of the weights is taken at the first call and kept: wrap trained weights anew.

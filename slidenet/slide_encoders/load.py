@@ -7,10 +7,10 @@ import torch
 
 from slidenet.core.errors import EncoderError, MissingWeightsError
 from slidenet.core.registry import Registry
-from slidenet.slide_encoders.checkpoint import from_official, read_checkpoint
-from slidenet.slide_encoders.config import LONGNET_CONFIGS, LongNetConfig
 from slidenet.slide_encoders.encoder import SlideEncoder
-from slidenet.slide_encoders.longnet import LongNetViT
+from slidenet.slide_encoders.longnet.checkpoint import from_official, read_checkpoint
+from slidenet.slide_encoders.longnet.config import LONGNET_CONFIGS, LongNetConfig
+from slidenet.slide_encoders.longnet.model import LongNetViT
 from slidenet.slide_encoders.pooling import POOLINGS, PoolingEncoder
 from slidenet.slide_encoders.recipes import RECIPES, EmbeddingRecipe, Precision
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from slidenet.core.errors import EncoderError
-from slidenet.core.provenance import Recipe
+from slidenet.core.provenance import Identity
 from slidenet.core.registry import Registry
 
 BLOCK_ROWS = 4096
@@ -169,7 +169,7 @@ class PoolingEncoder(nn.Module):
             parts.append(np.sqrt(sum(((b - centre) ** 2).sum(axis=0) for b in blocks) / count))
         return torch.from_numpy(np.concatenate(parts)).float()
 
-    def identity(self) -> Recipe:
+    def identity(self) -> Identity:
         """What made an embedding, as JSON."""
         return {"name": self.name, "version": 1, "weights": "none"}
 

@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from slidenet.core.provenance import Recipe
+from slidenet.core.provenance import Identity
 from slidenet.core.registry import Registry
-from slidenet.slide_encoders.config import Pooling
-from slidenet.slide_encoders.grid import Frame, grid_cells
+from slidenet.slide_encoders.coords.grid import Frame, grid_cells
+from slidenet.slide_encoders.longnet.config import Pooling
 
 State = int | Literal["last", "final"]
 Precision = Literal["float32", "float16", "autocast-float16", "autocast-bfloat16"]
@@ -48,7 +48,7 @@ class EmbeddingRecipe:
     strict: bool
     why: str
 
-    def identity(self) -> Recipe:
+    def identity(self) -> Identity:
         """Every setting that changes the numbers, as JSON."""
         return {
             "name": self.name,

@@ -6,9 +6,9 @@ from pathlib import Path
 from openslide import OpenSlide
 
 from slidenet.core.errors import UnreadableSlideError
-from slidenet.slides.flat_reader import FlatReader
-from slidenet.slides.openslide_reader import OpenSlideReader
 from slidenet.slides.reader import Slide
+from slidenet.slides.readers.flat_reader import FlatReader
+from slidenet.slides.readers.openslide_reader import OpenSlideReader
 from slidenet.slides.truncation import find_truncation
 
 

@@ -8,13 +8,13 @@ from slidenet.stores.embeddings import (
     read_slide_embeddings,
     write_slide_embedding,
 )
-from slidenet.stores.feature_file import FeatureFile, read_features
-from slidenet.stores.features import FeatureWriter, disk_needed
-from slidenet.stores.identity import describe_difference, existing_output, recipe_of
+from slidenet.stores.features.reader import FeatureFile, read_features
+from slidenet.stores.features.writer import FeatureWriter, disk_needed
+from slidenet.stores.h5.identity import describe_difference, existing_output, identity_of
+from slidenet.stores.h5.validate import validate_file
 from slidenet.stores.manifest import read_manifest
 from slidenet.stores.slide_rows import SLIDE_COLUMNS, slide_rows
 from slidenet.stores.tiles import read_tile_set, write_tile_set
-from slidenet.stores.validate import validate_file
 
 __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "CsvRow",
@@ -35,7 +35,7 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "read_slide_embedding",
     "read_slide_embeddings",
     "read_tile_set",
-    "recipe_of",
+    "identity_of",
     "slide_rows",
     "validate_file",
     "write_slide_embedding",

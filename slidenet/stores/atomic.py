@@ -6,12 +6,14 @@ and the temporary file is removed.
 """
 
 import errno
+import json
 import os
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from slidenet.core.errors import OutputError
 
@@ -108,6 +110,17 @@ def atomic_path(path: Path, *, slide: str = "") -> Iterator[Path]:
             _remove(temporary)
             raise
         _sync_folder(path.parent)
+
+
+def write_json(path: Path, content: Any, *, sort_keys: bool = False) -> None:
+    """Writes `content` as indented JSON, whole or not at all.
+
+    Raises:
+        OutputError: The folder is read-only or full.
+    """
+    text = json.dumps(content, indent=2, sort_keys=sort_keys) + "\n"
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _remove(path: Path) -> None:

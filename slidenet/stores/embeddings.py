@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from slidenet.core.errors import EncoderError, RecipeMismatchError, StoreError
-from slidenet.core.provenance import JsonValue, Recipe, canonical_json, cohort_recipe
-from slidenet.stores import schema
-from slidenet.stores.attributes import (
+from slidenet.core.errors import EncoderError, IdentityMismatchError, StoreError
+from slidenet.core.provenance import Identity, JsonValue, canonical_json, cohort_identity
+from slidenet.stores.h5 import schema
+from slidenet.stores.h5.attributes import (
     identity_attributes,
     read_attribute,
     read_recipe,
     write_attributes,
 )
-from slidenet.stores.h5_file import create_h5, open_h5
-from slidenet.stores.identity import describe_difference
-from slidenet.stores.layout import check_layout
+from slidenet.stores.h5.file import create_h5, open_h5
+from slidenet.stores.h5.identity import describe_difference
+from slidenet.stores.h5.layout import check_layout
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +48,8 @@ def write_slide_embedding(
     *,
     slide_id: str,
     fingerprint: str,
-    recipe: Recipe,
-    encoder_identity: Recipe,
+    recipe: Identity,
+    encoder_identity: Identity,
     num_tiles: int,
 ) -> Path:
     """Writes one slide's embedding (format `slidenet.slide_embedding`), atomically.
@@ -126,7 +126,7 @@ def read_slide_embeddings(
 
     Raises:
         StoreError: The folder holds none, a file is broken, or a slide comes twice.
-        RecipeMismatchError: Two files were made by different recipes; both are named.
+        IdentityMismatchError: Two files were made by different recipes; both are named.
     """
     folder = Path(folder)
     paths = sorted(p for p in folder.glob("*.h5") if not p.name.startswith("."))
@@ -137,9 +137,11 @@ def read_slide_embeddings(
     found = [read_slide_embedding(path) for path in paths]
     seen: dict[str, Path] = {}
     for path, one in zip(paths, found, strict=True):
-        difference = describe_difference(cohort_recipe(found[0].recipe), cohort_recipe(one.recipe))
+        difference = describe_difference(
+            cohort_identity(found[0].recipe), cohort_identity(one.recipe)
+        )
         if difference:
-            raise RecipeMismatchError(
+            raise IdentityMismatchError(
                 f"{paths[0]} and {path} were made by different recipes ({difference})",
                 remedy="keep one folder per recipe, or make the slide embeddings again",
             )

@@ -7,8 +7,8 @@ from typing import Any
 from slidenet.core.errors import CoordinateError, StoreError
 from slidenet.core.provenance import canonical_json
 from slidenet.core.records import TileSet
-from slidenet.stores import schema
-from slidenet.stores.attributes import (
+from slidenet.stores.h5 import schema
+from slidenet.stores.h5.attributes import (
     coords_attributes,
     geometry_attributes,
     identity_attributes,
@@ -17,8 +17,8 @@ from slidenet.stores.attributes import (
     read_recipe,
     write_attributes,
 )
-from slidenet.stores.h5_file import create_h5, open_h5
-from slidenet.stores.layout import check_layout
+from slidenet.stores.h5.file import create_h5, open_h5
+from slidenet.stores.h5.layout import check_layout
 
 
 def write_tile_set(path: str | os.PathLike[str], tile_set: TileSet) -> Path:
@@ -87,6 +87,6 @@ def tiles_provenance(tile_set: TileSet) -> dict[str, str]:
     """What a features file says about the tiles it was made from."""
     return {
         "tiles_recipe": canonical_json(tile_set.recipe),
-        "tiles_recipe_hash": tile_set.recipe_hash,
+        "tiles_recipe_hash": tile_set.identity_hash,
         "slide_name": Path(tile_set.slide_path).name,
     }

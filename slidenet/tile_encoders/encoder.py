@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from slidenet.core.errors import EncoderError
-from slidenet.core.provenance import Recipe
+from slidenet.core.provenance import Identity
 from slidenet.core.units import Mpp
 from slidenet.tile_encoders.spec import (
     DEFAULT_TARGET_MPP,
@@ -179,7 +179,7 @@ class TileEncoder:
         )
         return features
 
-    def identity(self) -> Recipe:
+    def identity(self) -> Identity:
         """Everything that decides the numbers, JSON-able; equal identities, equal features."""
         return {
             "encoder": self.spec.name,

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from slidenet.core.errors import ConfigError
-from slidenet.core.provenance import Recipe
+from slidenet.core.provenance import Identity
 from slidenet.core.units import Mpp
 
 Pooling = Literal["class", "class_patch_mean", "model"]
@@ -57,7 +57,7 @@ class InputTransform:
         if min(self.std) <= 0:
             raise ConfigError(f"std is {self.std}", expected="positive numbers")
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> Identity:
         """The settings as JSON-able values."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 

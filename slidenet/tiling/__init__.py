@@ -2,7 +2,7 @@
 
 from slidenet.tiling.filters import BlankFilter, BlurFilter, PenFilter, TileFilter
 from slidenet.tiling.grid import grid, tissue_fractions
-from slidenet.tiling.tile_set import TilingReport, choose_tiles, make_tile_set, tiling_recipe
+from slidenet.tiling.tile_set import TilingReport, choose_tiles, make_tile_set, tiling_identity
 
 __all__ = [
     "BlankFilter",
@@ -13,6 +13,6 @@ __all__ = [
     "choose_tiles",
     "grid",
     "make_tile_set",
-    "tiling_recipe",
+    "tiling_identity",
     "tissue_fractions",
 ]

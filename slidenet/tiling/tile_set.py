@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slidenet.core.errors import ConfigError, EmptyTissueError, PixelReadError
-from slidenet.core.provenance import INPUTS_KEY, Recipe
+from slidenet.core.provenance import INPUTS_KEY, Identity
 from slidenet.core.records import TileGeometry, TileSet
 from slidenet.slides import Slide, plan_tiles, read_tile
 from slidenet.tiling.filters import BlankFilter, BoolArray, TileFilter, UInt8Array
@@ -124,7 +124,7 @@ def choose_tiles(
         geometry=geometry,
         coords=coords[kept],
         tissue_fraction=fraction[kept],
-        recipe=tiling_recipe(
+        recipe=tiling_identity(
             geometry,
             tissue.recipe,
             icc=slide.icc_applied,
@@ -135,14 +135,14 @@ def choose_tiles(
     return tile_set, report
 
 
-def tiling_recipe(
+def tiling_identity(
     geometry: TileGeometry,
-    tissue_recipe: Recipe,
+    tissue_identity: Identity,
     *,
     icc: bool,
     min_tissue_fraction: float = 0.1,
     filters: Sequence[TileFilter] = DEFAULT_FILTERS,
-) -> Recipe:
+) -> Identity:
     """The recipe a tile set will carry, known before a pixel is read; resume relies on it.
 
     What was asked for is the same for a whole cohort; what followed for this slide is an input.
@@ -154,7 +154,7 @@ def tiling_recipe(
         **{name: getattr(geometry, name) for name in asked},
         INPUTS_KEY: of_this_slide,
         "icc": icc,
-        "tissue": tissue_recipe,
+        "tissue": tissue_identity,
         "min_tissue_fraction": min_tissue_fraction,
         "filters": [tile_filter.recipe() for tile_filter in filters],
     }

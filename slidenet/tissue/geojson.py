@@ -16,7 +16,7 @@ import shapely
 from shapely.geometry import GeometryCollection, MultiPolygon, Polygon, mapping, shape
 
 from slidenet.core.errors import SlideError
-from slidenet.core.provenance import INPUTS_KEY, Recipe, canonical_json, recipe_hash
+from slidenet.core.provenance import INPUTS_KEY, Identity, canonical_json, identity_hash
 from slidenet.slides import Slide
 from slidenet.stores.atomic import atomic_path
 from slidenet.tissue.polygons import rasterize
@@ -63,11 +63,11 @@ def tissue_from_geojson(
             remedy="check that the file belongs to this slide and was drawn on the whole image",
             slide=slide.path.name,
         )
-    recipe: Recipe = {
+    recipe: Identity = {
         "segmenter": "geojson",
         "classification": classification,
         "mask_mpp": mask_mpp,
-        INPUTS_KEY: {"polygons": recipe_hash({"wkt": [polygon.wkt for polygon in polygons]})},
+        INPUTS_KEY: {"polygons": identity_hash({"wkt": [polygon.wkt for polygon in polygons]})},
     }
     return tissue_on(slide, mask, recipe)
 

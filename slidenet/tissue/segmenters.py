@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from slidenet.core.errors import ConfigError
-from slidenet.core.provenance import Recipe
+from slidenet.core.provenance import Identity
 from slidenet.core.registry import Registry
 from slidenet.slides import Slide
 from slidenet.tissue.cleaning import BoolArray, clean_mask, closed, odd_kernel_px
@@ -33,7 +33,7 @@ class Segmenter(Protocol):
     def find(self, slide: Slide) -> BoolArray:
         """Mask over the whole slide, bool (h, w), True = tissue."""
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> Identity:
         """Name and settings."""
 
 
@@ -92,7 +92,7 @@ class OtsuSegmenter:
             max_hole_um2=self.max_hole_um2,
         )
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> Identity:
         """Name and settings."""
         return {"segmenter": self.name, **asdict(self)}
 
@@ -154,7 +154,7 @@ class SaturationSegmenter:
             max_hole_um2=self.max_hole_um2,
         )
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> Identity:
         """Name and settings."""
         return {"segmenter": self.name, **asdict(self)}
 
@@ -169,7 +169,7 @@ class AllSegmenter:
         """One mask pixel that covers the slide."""
         return np.ones((1, 1), dtype=np.bool_)
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> Identity:
         """The name; there are no settings."""
         return {"segmenter": self.name}
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slidenet.core.errors import EmptyTissueError
-from slidenet.core.provenance import Recipe
+from slidenet.core.provenance import Identity
 from slidenet.slides import Slide
 from slidenet.tissue.segmenters import Segmenter, make_segmenter
 
@@ -24,7 +24,7 @@ class Tissue:
 
     mask: npt.NDArray[np.bool_]
     downsample_xy: tuple[float, float]
-    recipe: Recipe
+    recipe: Identity
 
     def __post_init__(self) -> None:
         assert self.mask.dtype == np.bool_
@@ -67,7 +67,7 @@ def find_tissue(slide: Slide, segmenter: str | Segmenter = "otsu", **settings: A
     return tissue_on(slide, mask, chosen.recipe())
 
 
-def tissue_on(slide: Slide, mask: npt.NDArray[np.bool_], recipe: Recipe) -> Tissue:
+def tissue_on(slide: Slide, mask: npt.NDArray[np.bool_], recipe: Identity) -> Tissue:
     """A mask that covers the whole slide, with the scale that follows from the two sizes."""
     width, height = slide.level_dimensions[0]
     rows, columns = mask.shape

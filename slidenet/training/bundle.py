@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 
 from slidenet.core.errors import ConfigError, StoreError
-from slidenet.core.provenance import Recipe, canonical_json, software_version
-from slidenet.core.tasks import Task
+from slidenet.core.provenance import Identity, canonical_json, software_version
 from slidenet.mil import BagBatch
 from slidenet.stores.atomic import atomic_path
-from slidenet.training.baseline import BreslowBaseline
+from slidenet.tasks.baseline import BreslowBaseline
+from slidenet.tasks.prediction import predict_task
+from slidenet.tasks.task import Task
 from slidenet.training.checkpoints import portable_settings
 from slidenet.training.loading import fill, read_torch_file
 from slidenet.training.module import BagPredictions, SlideClassifier, unpadded_attention
-from slidenet.training.prediction import predict_task
 
 FORMAT = "slidenet bundle"
 VERSION = 1
@@ -45,7 +45,7 @@ class Bundle:
 
     Attributes:
         module: In eval mode, on the CPU.
-        features_recipe: What features it takes (`BagFeatures.recipe`).
+        features_identity: What features it takes (`BagFeatures.recipe`).
         threshold: From which probability on the positive class is called; None where not chosen.
         temperature: Divides the logits; 1 where not calibrated.
         baseline: Of a Cox model, for survival curves; else None.
@@ -54,11 +54,11 @@ class Bundle:
     """
 
     module: SlideClassifier
-    features_recipe: Recipe
+    features_identity: Identity
     threshold: float | None
     temperature: float
     baseline: BreslowBaseline | None
-    training: Recipe
+    training: Identity
     versions: Mapping[str, str]
 
     @property
@@ -82,18 +82,18 @@ def save_bundle(
     path: str | os.PathLike[str],
     module: SlideClassifier,
     *,
-    features_recipe: Recipe,
+    features_identity: Identity,
     threshold: float | None = None,
     temperature: float | None = None,
     baseline: BreslowBaseline | None = None,
-    training: Recipe | None = None,
+    training: Identity | None = None,
 ) -> None:
     """Writes a bundle, atomically.
 
     Args:
         path: Where to.
         module: The trained classifier.
-        features_recipe: What features it takes.
+        features_identity: What features it takes.
         threshold: From which probability on the positive class is called.
         temperature: Divides the logits of a classifier.
         baseline: Of a Cox model.
@@ -107,7 +107,7 @@ def save_bundle(
     _check_extras(module.task, threshold, temperature, baseline)
     content = {
         "settings": portable_settings(module.hparams),
-        "features_recipe": features_recipe,
+        "features_recipe": features_identity,
         "threshold": threshold,
         "temperature": 1.0 if temperature is None else float(temperature),
         "baseline": None if baseline is None else asdict(baseline),
@@ -154,7 +154,7 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     baseline = content["baseline"]
     return Bundle(
         module=module.eval(),
-        features_recipe=content["features_recipe"],
+        features_identity=content["features_recipe"],
         threshold=content["threshold"],
         temperature=content["temperature"],
         baseline=None

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoi
 from tqdm import tqdm
 
 from slidenet.core.errors import ConfigError
-from slidenet.core.tasks import Task
+from slidenet.tasks.task import Task
 from slidenet.training.learning_curve import LearningCurve
 from slidenet.training.monitor import default_monitor, monitor_mode
 from slidenet.training.seeding import EpochSeeding

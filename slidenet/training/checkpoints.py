@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from slidenet.core.errors import ConfigError
-from slidenet.core.provenance import canonical_json, recipe_difference
+from slidenet.core.provenance import canonical_json, identity_difference
 from slidenet.mil import FROM_CHECKPOINT, bag_model_settings
 
 WEIGHTS = "weights"
@@ -59,7 +59,7 @@ def check_same_model(source: str, found: Mapping[str, Any], wanted: Mapping[str,
     ours, theirs = wanted.get("task"), found["task"]
     if ours is not None and ours != theirs:
         raise ConfigError(
-            f"{source} was trained for another task ({recipe_difference(theirs, ours)})",
+            f"{source} was trained for another task ({identity_difference(theirs, ours)})",
             expected=_name(ours),
             remedy=f"use a checkpoint of that task, or the labels of {_name(theirs)}",
         )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from slidenet.core.errors import StoreError
-from slidenet.core.tasks import Task
+from slidenet.tasks.task import Task
 from slidenet.training.checkpoints import check_same_model
 from slidenet.training.module import SlideClassifier
 

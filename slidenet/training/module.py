@@ -13,12 +13,13 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from slidenet.core.errors import ConfigError, LabelError
-from slidenet.core.tasks import Task
 from slidenet.mil import BagBatch, BagOutput, make_bag_model
+from slidenet.tasks.losses import check_batch_size, check_class_weights, task_loss
+from slidenet.tasks.prediction import TaskPrediction, predict_task
+from slidenet.tasks.task import Task
 from slidenet.training.checkpoints import check_same_model, plain_settings, portable_settings
+from slidenet.training.epoch_metrics import EpochLoss, TaskMetrics, make_metrics
 from slidenet.training.feature_reduction import FeatureReduction
-from slidenet.training.losses import check_batch_size, check_class_weights, task_loss
-from slidenet.training.metrics import EpochLoss, TaskMetrics, make_metrics
 from slidenet.training.optimiser import (
     REFERENCE_BAGS,
     OptimiserSettings,
@@ -26,7 +27,6 @@ from slidenet.training.optimiser import (
     parameter_groups,
     rate_factor,
 )
-from slidenet.training.prediction import TaskPrediction, predict_task
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 """Lightning's other ones convert whole batches, targets included."""

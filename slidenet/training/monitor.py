@@ -3,8 +3,8 @@
 from typing import Literal
 
 from slidenet.core.errors import ConfigError
-from slidenet.core.tasks import Task, TaskKind
-from slidenet.training.metrics.compute import metric_names
+from slidenet.tasks.metrics import metric_names
+from slidenet.tasks.task import Task, TaskKind
 
 Mode = Literal["min", "max"]
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from slidenet.attention import DilatedAttention, DilatedConfig
 from slidenet.attention.accounting import attention_cost
-from slidenet.attention.dense import DenseAttention
-from slidenet.attention.dilated_layout import branch_mask, head_offsets, zero_slots
-from slidenet.attention.dilated_tiles import plan_branch, plan_rectangles
+from slidenet.attention.dilated.config import branch_mask, head_offsets, zero_slots
+from slidenet.attention.dilated.rectangles import plan_branch, plan_rectangles
+from slidenet.attention.patterns.dense import DenseAttention
 
 GIGAPATH = DilatedAttention((1024, 5792, 32768, 185363, 1048576), (1, 2, 4, 8, 16))
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from slidenet.attention import DilatedConfig, attend_dilated
-from slidenet.attention.dilated_naive import naive_dilated_attention
+from slidenet.attention.dilated.naive import naive_dilated_attention
 from slidenet.core.errors import AttentionError
 
 

@@ -12,11 +12,16 @@ import sys
 import pytest
 import torch
 
-from slidenet.attention import attend, dilated_triton, explain_backends, force_backend
-from slidenet.attention.dilated import attend_dilated
-from slidenet.attention.dilated_layout import DilatedConfig
-from slidenet.attention.dilated_reference import reference_dilated_attention
-from slidenet.attention.dilated_triton import Launch, attend_dilated_triton, triton_refuses
+from slidenet.attention import attend, explain_backends, force_backend
+from slidenet.attention.dilated.attention import attend_dilated
+from slidenet.attention.dilated.config import DilatedConfig
+from slidenet.attention.dilated.reference import reference_dilated_attention
+from slidenet.attention.experimental import dilated_triton
+from slidenet.attention.experimental.dilated_triton import (
+    Launch,
+    attend_dilated_triton,
+    triton_refuses,
+)
 from slidenet.core.errors import AttentionError
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"

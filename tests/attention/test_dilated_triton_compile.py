@@ -9,8 +9,8 @@ import importlib.util
 import pytest
 import torch
 
-from slidenet.attention import dilated_triton
-from slidenet.attention.dilated_layout import DilatedConfig
+from slidenet.attention.dilated.config import DilatedConfig
+from slidenet.attention.experimental import dilated_triton
 
 pytestmark = [
     pytest.mark.slow,

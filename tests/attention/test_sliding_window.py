@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from slidenet.attention import SlidingWindowAttention
-from slidenet.attention.sliding_window import window_tiles
+from slidenet.attention.patterns.sliding_window import window_tiles
 
 
 def drawn(*rows):

@@ -16,7 +16,7 @@ from slidenet.attention import (
     make_attention,
     reference_attention,
 )
-from slidenet.attention import tiles as engine
+from slidenet.attention.patterns import block_sparse as engine
 from slidenet.core.errors import AttentionError
 
 PATTERNS = [
@@ -311,7 +311,7 @@ def largest_tensor(pattern, length):
 def test_no_tensor_grows_faster_than_the_length(pattern, monkeypatch):
     monkeypatch.setattr(engine, "PIECE_ELEMENTS", 1 << 14)
     monkeypatch.setattr(engine, "PIECE_SIDE", 256)
-    monkeypatch.setattr("slidenet.attention.topk_blocks.GATE_ELEMENTS", 1 << 14)
+    monkeypatch.setattr("slidenet.attention.patterns.topk_blocks.GATE_ELEMENTS", 1 << 14)
     small, large = largest_tensor(pattern, 2000), largest_tensor(pattern, 4000)
     assert large <= 2.1 * small
     assert large < 4000 * 4000 / 50

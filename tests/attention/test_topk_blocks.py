@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from slidenet.attention import TopKBlocksAttention
-from slidenet.attention.topk_blocks import route_queries
+from slidenet.attention.patterns.topk_blocks import route_queries
 
 
 def chosen_in_loops(q, k, real, *, block_size, top_k, causal):

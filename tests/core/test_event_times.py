@@ -1,6 +1,6 @@
 import numpy as np
 
-from slidenet.core.event_times import event_time_quantiles
+from slidenet.tasks.event_times import event_time_quantiles
 
 
 def test_quantiles_are_different_ascending_and_written_as_the_times_are():

@@ -3,7 +3,7 @@
 import pytest
 
 from slidenet.core.errors import ConfigError
-from slidenet.core.tasks import Task
+from slidenet.tasks.task import Task
 
 GOOD = [
     (Task("binary", ("label",), ("normal", "tumour")), 1),

@@ -7,7 +7,7 @@ import pytest
 
 from slidenet.core.records import SlideMpp, TileGeometry, TileSet
 from slidenet.stores import FeatureWriter
-from slidenet.stores.interop import open_bag_features
+from slidenet.stores.foreign import open_bag_features
 
 DIM = 6
 

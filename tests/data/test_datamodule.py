@@ -7,8 +7,8 @@ from jsonargparse import ArgumentParser
 
 from slidenet.core.errors import (
     ConfigError,
+    IdentityMismatchError,
     LabelError,
-    RecipeMismatchError,
     SplitError,
     StoreError,
 )
@@ -41,7 +41,7 @@ def test_the_parts_hold_every_slide_once_and_no_patient_twice(cohort):
     data = BagDataModule(**cohort, batch_size=4)
     assert data.task_record.class_names == ("a", "b")
     assert data.feature_dim == 6
-    assert data.features_recipe["encoder"] == "toy"
+    assert data.features_identity["encoder"] == "toy"
     parts = [drawn(data.train_dataloader()), drawn(data.val_dataloader())]
     parts.append(drawn(data.test_dataloader()))
     assert sorted(slide_id for part in parts for slide_id in part) == IDS
@@ -250,7 +250,7 @@ def test_files_of_another_length_or_recipe_name_both(small, cohort_kit):
         BagDataModule(**cohort)
     cohort_kit.write_slide(cohort["features"], "s07", encoder="other")
     message = r"s00.h5 and .*s07.h5 were made in different .*encoder: 'toy' -> 'other'"
-    with pytest.raises(RecipeMismatchError, match=message):
+    with pytest.raises(IdentityMismatchError, match=message):
         BagDataModule(**cohort)
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from slidenet.core.errors import SplitError
-from slidenet.data.labels import read_label_table
-from slidenet.data.splits import Split, read_splits, write_splits
+from slidenet.data.labels.table import read_label_table
+from slidenet.data.splits.make import Split, read_splits, write_splits
 
 
 def write(path, text):

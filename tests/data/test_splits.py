@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from slidenet.core.errors import ConfigError, LabelError, SplitError
 from slidenet.core.records import SlideRow
-from slidenet.core.tasks import Task
-from slidenet.data.labels import LabelTable
-from slidenet.data.splits import (
+from slidenet.data.labels.table import LabelTable
+from slidenet.data.splits.make import (
     Split,
     check_split,
     hold_out_validation,
     make_folds,
     make_split,
 )
+from slidenet.tasks.task import Task
 
 BINARY = Task("binary", ("label",), ("0", "1"))
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from slidenet.core.errors import ConfigError, LabelError
-from slidenet.core.tasks import Task
 from slidenet.data import (
     encode_bag_targets,
     encode_targets,
@@ -12,6 +11,7 @@ from slidenet.data import (
     make_task,
     read_label_table,
 )
+from slidenet.tasks.task import Task
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from slidenet.core.tasks import Task
 from slidenet.evaluation import Predictions
-from slidenet.training import PredictionArrays
+from slidenet.tasks.prediction import PredictionArrays
+from slidenet.tasks.task import Task
 
 TASKS = {
     "binary": Task("binary", ("status",), ("no", "yes")),

@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 
 from slidenet.core.errors import ConfigError, PredictionsError
-from slidenet.core.tasks import Task
-from slidenet.evaluation.bootstrap import Bootstrap, bootstrap, bootstrap_metrics, paired_bootstrap
-from slidenet.evaluation.predictions import Predictions
-from slidenet.training import PredictionArrays, compute_metrics
+from slidenet.evaluation.predictions.record import Predictions
+from slidenet.evaluation.statistics.bootstrap import (
+    Bootstrap,
+    bootstrap,
+    bootstrap_metrics,
+    paired_bootstrap,
+)
+from slidenet.tasks.metrics import compute_metrics
+from slidenet.tasks.prediction import PredictionArrays
+from slidenet.tasks.task import Task
 
 KINDS = ("binary", "multiclass", "ordinal", "multilabel", "regression", "cox", "discrete_time")
 

@@ -3,7 +3,6 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from slidenet.core.tasks import Task
 from slidenet.evaluation.calibration import (
     apply_temperature,
     cross_fitted_temperature,
@@ -13,8 +12,10 @@ from slidenet.evaluation.calibration import (
     temperature_of_validation,
 )
 from slidenet.evaluation.cross_fitting import held_out_groups
-from slidenet.evaluation.predictions import Predictions
-from slidenet.training import PredictionArrays, compute_metrics
+from slidenet.evaluation.predictions.record import Predictions
+from slidenet.tasks.metrics import compute_metrics
+from slidenet.tasks.prediction import PredictionArrays
+from slidenet.tasks.task import Task
 
 
 def overconfident(count=4000, factor=3.0, seed=0):

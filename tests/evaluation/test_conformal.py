@@ -3,15 +3,15 @@ import pytest
 from scipy.stats import binom
 
 from slidenet.core.errors import ConfigError
-from slidenet.core.tasks import Task
 from slidenet.evaluation.conformal import (
     class_scores,
     conformal_quantile,
     fit_conformal,
     split_conformal,
 )
-from slidenet.evaluation.predictions import Predictions
-from slidenet.training import PredictionArrays
+from slidenet.evaluation.predictions.record import Predictions
+from slidenet.tasks.prediction import PredictionArrays
+from slidenet.tasks.task import Task
 
 NAMES = ("a", "b", "c", "d")
 

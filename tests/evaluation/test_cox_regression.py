@@ -6,7 +6,7 @@ from scipy.optimize import check_grad
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from slidenet.evaluation.cox_regression import CoxRegression, RiskSets
+from slidenet.evaluation.probes.cox_regression import CoxRegression, RiskSets
 
 
 def censored(seed, count=120, dim=4, ties=True):

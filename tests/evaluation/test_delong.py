@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from slidenet.core.errors import PredictionsError
-from slidenet.evaluation.delong import delong_covariance, delong_interval, delong_test
+from slidenet.evaluation.statistics.delong import delong_covariance, delong_interval, delong_test
 
 
 def direct(positive, scores):

@@ -4,10 +4,10 @@ from lifelines import KaplanMeierFitter
 from lifelines.statistics import multivariate_logrank_test
 
 from slidenet.core.errors import PredictionsError
-from slidenet.core.tasks import Task
-from slidenet.evaluation.kaplan_meier import kaplan_meier, log_rank, risk_groups
-from slidenet.evaluation.predictions import Predictions
-from slidenet.training import PredictionArrays
+from slidenet.evaluation.predictions.record import Predictions
+from slidenet.evaluation.statistics.kaplan_meier import kaplan_meier, log_rank, risk_groups
+from slidenet.tasks.prediction import PredictionArrays
+from slidenet.tasks.task import Task
 
 
 def censored(seed, count=80, ties=True):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from slidenet.core.errors import PredictionsError
-from slidenet.core.tasks import Task
 from slidenet.evaluation import Predictions, average_by_patient
-from slidenet.training import PredictionArrays
+from slidenet.tasks.prediction import PredictionArrays
+from slidenet.tasks.task import Task
 
 KINDS = ("binary", "multiclass", "ordinal", "multilabel", "regression", "cox", "discrete_time")
 

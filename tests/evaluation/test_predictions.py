@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from slidenet.core.errors import PredictionsError
-from slidenet.core.tasks import Task
 from slidenet.evaluation import (
     PredictionColumns,
     Predictions,
@@ -10,7 +9,8 @@ from slidenet.evaluation import (
     read_predictions,
     write_predictions,
 )
-from slidenet.training import PredictionArrays
+from slidenet.tasks.prediction import PredictionArrays
+from slidenet.tasks.task import Task
 
 KINDS = ("binary", "multiclass", "ordinal", "multilabel", "regression", "cox", "discrete_time")
 TOLD = {"ordinal": "ordinal", "discrete_time": "discrete_time"}

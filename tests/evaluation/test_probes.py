@@ -4,9 +4,9 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 from slidenet.core.errors import ConfigError, LabelError
-from slidenet.core.tasks import Task
 from slidenet.evaluation import cross_validate_probe, fit_probe
-from slidenet.training import compute_metrics
+from slidenet.tasks.metrics import compute_metrics
+from slidenet.tasks.task import Task
 
 TASKS = {
     "binary": Task("binary", ("status",), ("no", "yes")),

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from slidenet.core.errors import ConfigError, PredictionsError
-from slidenet.evaluation.proportions import effective_count, proportion_interval, wilson
-from slidenet.evaluation.thresholds import choose_threshold, operating_point
+from slidenet.evaluation.operating_points import choose_threshold, operating_point
+from slidenet.evaluation.statistics.proportions import effective_count, proportion_interval, wilson
 
 SCORE = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.8])
 POSITIVE = np.array([False, False, True, False, True, True])

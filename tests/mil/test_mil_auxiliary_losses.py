@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from slidenet.core.errors import ConfigError
-from slidenet.mil.output_targets import output_targets, told_kind
+from slidenet.tasks.output_targets import output_targets, told_kind
 
 NAN = float("nan")
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from slidenet.core.records import TileSet
-from slidenet.pipelines.layout import OutputLayout
+from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.slide_encoders import LONGNET_CONFIGS, LongNetViT, save_checkpoint
 from slidenet.stores import read_features, read_slide_embedding, write_tile_set
 from slidenet.testing import write_feature_cohort

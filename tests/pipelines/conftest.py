@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from slidenet.core.records import SlideRow
-from slidenet.pipelines.layout import OutputLayout
+from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.settings import PreprocessSettings
 from slidenet.testing import write_synthetic_slide
 from slidenet.tile_encoders import InputTransform, TileEncoder

@@ -4,9 +4,9 @@ import pytest
 
 from slidenet.core.errors import AuditError, StoreError
 from slidenet.data.bag_files import find_bag_files
-from slidenet.data.labels import read_label_table
-from slidenet.data.splits import read_splits
-from slidenet.data.task_from_labels import make_task
+from slidenet.data.labels.table import read_label_table
+from slidenet.data.labels.task import make_task
+from slidenet.data.splits.make import read_splits
 from slidenet.pipelines.audit import audit, audit_or_raise
 from slidenet.testing import write_feature_cohort
 

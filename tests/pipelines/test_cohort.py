@@ -4,8 +4,8 @@ import pytest
 
 from slidenet.core.errors import MissingMppError
 from slidenet.core.records import SlideRow
-from slidenet.pipelines.cohort import Made, run_cohort
-from slidenet.pipelines.layout import OutputLayout
+from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.run import Made, run_cohort
 
 ROWS = [SlideRow(slide_id=name, slide_path=f"{name}.svs") for name in ("a", "b", "c", "d")]
 

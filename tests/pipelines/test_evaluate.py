@@ -9,7 +9,6 @@ from PIL import Image
 from slidenet.cli.main import Verb
 from slidenet.cli.verb import call_verb
 from slidenet.core.errors import PredictionsError
-from slidenet.core.tasks import Task
 from slidenet.evaluation import (
     Predictions,
     SummarySettings,
@@ -17,7 +16,8 @@ from slidenet.evaluation import (
     write_predictions,
 )
 from slidenet.pipelines.evaluate import evaluate
-from slidenet.training import PredictionArrays
+from slidenet.tasks.prediction import PredictionArrays
+from slidenet.tasks.task import Task
 
 QUICK = SummarySettings(num_bootstrap=60)
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from slidenet.cli.main import main
-from slidenet.core.errors import RecipeMismatchError
-from slidenet.core.tasks import Task
-from slidenet.pipelines.settings_from_recipe import settings_from_recipe
+from slidenet.core.errors import IdentityMismatchError
+from slidenet.pipelines.settings_from_identity import settings_from_identity
 from slidenet.stores import read_features
-from slidenet.stores.interop import open_bag_features
+from slidenet.stores.foreign import open_bag_features
+from slidenet.tasks.task import Task
 from slidenet.testing import truncate_file, write_synthetic_slide
 from slidenet.training import SlideClassifier, save_bundle
 
@@ -35,7 +35,7 @@ def world(tmp_path_factory):
     torch.manual_seed(0)
     module = SlideClassifier(TASK, 1280, "mean").eval()
     recipe = open_bag_features(features / "one.h5").recipe
-    save_bundle(root / "model.slidenet", module, features_recipe=recipe, threshold=0.5)
+    save_bundle(root / "model.slidenet", module, features_identity=recipe, threshold=0.5)
     return root, module
 
 
@@ -71,13 +71,13 @@ def test_features_made_before_are_used_and_others_refused(world, tmp_path, capsy
     assert set(rows_of(tmp_path / "out" / "predictions.csv")) == {"one"}
     recipe = dict(open_bag_features(features / "one.h5").recipe)
     recipe["tiles"] = {**recipe["tiles"], "stride_px": 128}
-    save_bundle(tmp_path / "other.slidenet", module, features_recipe=recipe)
+    save_bundle(tmp_path / "other.slidenet", module, features_identity=recipe)
     capsys.readouterr()
     assert main(["predict", f"--bundle={tmp_path / 'other.slidenet'}", *flags]) == 1
     assert "tiles.stride_px: 128 -> 256" in capsys.readouterr().out
     recipe["tiles"] = {**recipe["tiles"], "stride_px": 256}
     narrow = SlideClassifier(TASK, 8, "mean").eval()
-    save_bundle(tmp_path / "narrow.slidenet", narrow, features_recipe=recipe)
+    save_bundle(tmp_path / "narrow.slidenet", narrow, features_identity=recipe)
     assert main(["predict", f"--bundle={tmp_path / 'narrow.slidenet'}", *flags]) == 1
     assert "1280 features per tile; expected the 8" in capsys.readouterr().out
 
@@ -111,7 +111,10 @@ def test_a_patient_is_not_predicted_from_some_of_the_slides(world, tmp_path, cap
     manifest.write_text("slide_path,slide_id,patient_id\n" + "".join(lines))
     recipe = open_bag_features(features_of(root) / "one.h5").recipe
     save_bundle(
-        tmp_path / "patients.slidenet", module, features_recipe=recipe, training={"bag": "patient"}
+        tmp_path / "patients.slidenet",
+        module,
+        features_identity=recipe,
+        training={"bag": "patient"},
     )
     for bundle, more in ((root / "model.slidenet", ["--by-patient"]),
                          (tmp_path / "patients.slidenet", [])):  # fmt: skip
@@ -166,7 +169,7 @@ def test_what_other_tools_do_not_say_is_remembered(tmp_path):
     save_bundle(
         tmp_path / "m.slidenet",
         SlideClassifier(TASK, 4, "mean").eval(),
-        features_recipe=recipe,
+        features_identity=recipe,
         training={"bag": "slide", "given": given},
     )
     manifest = tmp_path / "slides.csv"
@@ -177,8 +180,8 @@ def test_what_other_tools_do_not_say_is_remembered(tmp_path):
 
 
 def test_a_recipe_that_says_too_little_is_refused():
-    with pytest.raises(RecipeMismatchError, match="not made by slidenet"):
-        settings_from_recipe({"tiles": {"target_mpp": 0.5}, "tile_encoder": {"encoder": "x"}})
+    with pytest.raises(IdentityMismatchError, match="not made by slidenet"):
+        settings_from_identity({"tiles": {"target_mpp": 0.5}, "tile_encoder": {"encoder": "x"}})
 
 
 def features_of(root):
@@ -188,7 +191,7 @@ def features_of(root):
 def test_recipe_gives_back_its_settings(world):
     root, _ = world
     path = root / "out" / "tile_features" / "efficientnet_lite0" / "one.h5"
-    preprocess, embed = settings_from_recipe(open_bag_features(path).recipe)
+    preprocess, embed = settings_from_identity(open_bag_features(path).recipe)
     assert preprocess.segmenter == "saturation"
     assert preprocess.drop_blank
     assert (preprocess.target_mpp, preprocess.stride_px) == (0.5, 256)
@@ -196,8 +199,8 @@ def test_recipe_gives_back_its_settings(world):
 
 
 def test_features_of_other_tools_cannot_be_made_from_slides():
-    with pytest.raises(RecipeMismatchError, match="not made by slidenet"):
-        settings_from_recipe({"layout": "clam"})
+    with pytest.raises(IdentityMismatchError, match="not made by slidenet"):
+        settings_from_identity({"layout": "clam"})
 
 
 def test_other_constants_are_refused(world):
@@ -206,8 +209,8 @@ def test_other_constants_are_refused(world):
     recipe = dict(open_bag_features(path).recipe)
     tissue = {**recipe["tiles"]["tissue"], "smooth_um": 99.0}
     recipe["tiles"] = {**recipe["tiles"], "tissue": tissue}
-    with pytest.raises(RecipeMismatchError, match=r"tissue\.smooth_um"):
-        settings_from_recipe(recipe)
+    with pytest.raises(IdentityMismatchError, match=r"tissue\.smooth_um"):
+        settings_from_identity(recipe)
 
 
 def test_no_bundle_is_one_line(tmp_path, capsys):

@@ -12,13 +12,14 @@ import torch.distributed as dist
 from slidenet.core.errors import ConfigError, ParallelError
 from slidenet.core.records import SlideRow
 from slidenet.parallel import make_mesh
+from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.ranks import SlideRanks, join_ranks
 from slidenet.pipelines.embed_slides import embed_slides, embed_slides_rows
-from slidenet.pipelines.layout import OutputLayout
 from slidenet.pipelines.settings import EmbedSlidesSettings
-from slidenet.pipelines.slide_ranks import SlideRanks, join_ranks
 from slidenet.slide_encoders import LongNetViT, SlideEncoder
 from slidenet.slide_encoders.recipes import RECIPES
-from slidenet.stores import read_slide_embedding, schema
+from slidenet.stores import read_slide_embedding
+from slidenet.stores.h5 import schema
 from slidenet.testing import write_feature_cohort
 
 SETTINGS = EmbedSlidesSettings(recipe="gigapath")

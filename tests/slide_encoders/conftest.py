@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from slidenet.slide_encoders import LongNetConfig, LongNetViT
-from slidenet.slide_encoders.checkpoint import from_official, key_table
+from slidenet.slide_encoders.longnet.checkpoint import from_official, key_table
 
 
 def golden_weight(name, shape, seed):

@@ -5,7 +5,7 @@ import torch
 
 from slidenet.core.errors import MissingWeightsError, WeightsMismatchError
 from slidenet.slide_encoders import LONGNET_CONFIGS, LongNetViT, load_slide_encoder, save_checkpoint
-from slidenet.slide_encoders.checkpoint import key_table, read_checkpoint, weights_digest
+from slidenet.slide_encoders.longnet.checkpoint import key_table, read_checkpoint, weights_digest
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from slidenet.slide_encoders import LONGNET_CONFIGS, LongNetConfig
-from slidenet.slide_encoders.checkpoint import key_table
+from slidenet.slide_encoders.longnet.checkpoint import key_table
 
 TINY_LENGTHS = [1, 7, 31, 32, 50, 100, 300, 1000]
 

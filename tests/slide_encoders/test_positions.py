@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from slidenet.core.errors import CoordinateError
-from slidenet.slide_encoders.positions import GridPositions, axis_table, check_grid_xy
+from slidenet.slide_encoders.longnet.positions import GridPositions, axis_table, check_grid_xy
 
 
 def published_row(column, row, embed_dim):

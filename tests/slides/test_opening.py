@@ -3,7 +3,8 @@ import pytest
 from PIL import Image
 
 from slidenet.core.errors import MissingMppError, UnreadableSlideError
-from slidenet.slides import FLAT_SUFFIXES, SLIDE_SUFFIXES, Slide, open_slide
+from slidenet.core.suffixes import FLAT_SUFFIXES, SLIDE_SUFFIXES
+from slidenet.slides import Slide, open_slide
 from slidenet.testing import corrupt_tile, plain, truncate_file, write_pyramid
 
 GREY = plain((128, 128, 128))

@@ -9,7 +9,7 @@ import time
 
 from conftest import make_tile_set, open_writer, write_features
 
-from slidenet.stores import spool
+from slidenet.stores.features import spool
 
 
 def main(path, pause):

@@ -7,7 +7,7 @@ import pytest
 from slidenet.core.errors import OutputError
 from slidenet.stores import check_output_folder
 from slidenet.stores.atomic import atomic_path
-from slidenet.stores.h5_file import create_h5
+from slidenet.stores.h5.file import create_h5
 
 
 def test_the_file_appears_whole(tmp_path):

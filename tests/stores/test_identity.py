@@ -1,12 +1,12 @@
 import pytest
 
-from slidenet.core.errors import RecipeMismatchError, StoreError
-from slidenet.stores import existing_output, recipe_of, write_tile_set
+from slidenet.core.errors import IdentityMismatchError, StoreError
+from slidenet.stores import existing_output, identity_of, write_tile_set
 
 
 def test_recipe_of_every_kind(features_file, tmp_path, tile_set, toy):
-    assert recipe_of(features_file) == toy.RECIPE
-    assert recipe_of(write_tile_set(tmp_path / "t.h5", tile_set)) == toy.TILES_RECIPE
+    assert identity_of(features_file) == toy.RECIPE
+    assert identity_of(write_tile_set(tmp_path / "t.h5", tile_set)) == toy.TILES_RECIPE
 
 
 def test_nothing_there(tmp_path, toy):
@@ -24,7 +24,7 @@ def test_tuples_and_lists_are_the_same_recipe(features_file, toy):
 
 def test_another_recipe_names_the_innermost_setting(features_file, toy):
     recipe = {**toy.RECIPE, "encoder": {**toy.ENCODER, "precision": "float16"}}
-    with pytest.raises(RecipeMismatchError) as error:
+    with pytest.raises(IdentityMismatchError) as error:
         existing_output(features_file, recipe, "sha256:feed")
     assert str(error.value) == (
         f"slide 'slide_1': {features_file} was made by another recipe "
@@ -34,7 +34,7 @@ def test_another_recipe_names_the_innermost_setting(features_file, toy):
 
 
 def test_another_slide(features_file, toy):
-    with pytest.raises(RecipeMismatchError, match=r"\(sha256:feed -> sha256:beef\).*--overwrite"):
+    with pytest.raises(IdentityMismatchError, match=r"\(sha256:feed -> sha256:beef\).*--overwrite"):
         existing_output(features_file, toy.RECIPE, "sha256:beef")
 
 

@@ -2,7 +2,7 @@ import h5py
 import numpy as np
 import pytest
 
-from slidenet.core.errors import EncoderError, RecipeMismatchError, StoreError
+from slidenet.core.errors import EncoderError, IdentityMismatchError, StoreError
 from slidenet.stores import (
     read_slide_embedding,
     read_slide_embeddings,
@@ -54,7 +54,7 @@ def test_mixed_recipes_are_refused_and_named(tmp_path):
     write(tmp_path, "a")
     write(tmp_path, "b", recipe={**RECIPE, "features": {"dtype": "float32"}})
     with pytest.raises(
-        RecipeMismatchError,
+        IdentityMismatchError,
         match=r"a.h5 and .*b.h5 .*\(features.dtype: 'float16' -> 'float32'\)",
     ):
         read_slide_embeddings(tmp_path)

@@ -6,7 +6,8 @@ import pytest
 
 from slidenet.core.errors import OutputError, StoreError
 from slidenet.core.records import TileGeometry
-from slidenet.stores import read_tile_set, schema, write_tile_set
+from slidenet.stores import read_tile_set, write_tile_set
+from slidenet.stores.h5 import schema
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def test_round_trip_is_exact(path, tile_set):
             np.testing.assert_array_equal(got, wanted)
         else:
             assert got == wanted, field.name
-    assert found.recipe_hash == tile_set.recipe_hash
+    assert found.identity_hash == tile_set.identity_hash
 
 
 def test_numbers_that_no_decimal_holds_come_back(tmp_path, tile_set):

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from slidenet.core.errors import StoreError, UnknownNameError
 from slidenet.stores import validate_file
-from slidenet.stores.interop import open_bag_features
+from slidenet.stores.foreign import open_bag_features
 from slidenet.testing import FEATURE_FAULTS, FILE_FAULTS, write_feature_cohort
 from slidenet.testing.feature_cohort import generate_features
 

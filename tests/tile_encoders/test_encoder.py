@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from slidenet.core.errors import EncoderError, UnknownNameError, WeightsMismatchError
-from slidenet.core.provenance import recipe_hash
+from slidenet.core.provenance import identity_hash
 from slidenet.tile_encoders import InputTransform, TileEncoder, load_tile_encoder
 from slidenet.tile_encoders.architecture import build_module
 from slidenet.tile_encoders.encoder import resolve_precision
@@ -152,7 +152,7 @@ def test_identity_names_everything_that_decides_the_numbers(encoder, tiny):
 def test_identity_changes_with_weights_precision_and_transform(tiny, tiny_file, tiny_module):
     def hash_of(**changes):
         settings = {"weights": tiny_file} | changes
-        return recipe_hash(load_tile_encoder(tiny, **settings).identity())
+        return identity_hash(load_tile_encoder(tiny, **settings).identity())
 
     assert hash_of() == hash_of()
     assert hash_of() != hash_of(precision="bf16")
@@ -165,7 +165,7 @@ def test_identity_changes_with_weights_precision_and_transform(tiny, tiny_file, 
     def of_module(**changes):
         settings = {"name": "m", "transform": UNIT} | changes
         weight = settings.pop("weight", 2.0)
-        return recipe_hash(TileEncoder.from_module(MeanColour(weight), **settings).identity())
+        return identity_hash(TileEncoder.from_module(MeanColour(weight), **settings).identity())
 
     wider = InputTransform(8, 10, mean=UNIT.mean, std=UNIT.std)
     hashes = [of_module(), of_module(name="n"), of_module(weight=3.0), of_module(transform=wider)]

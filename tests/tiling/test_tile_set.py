@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from slidenet.core.errors import ConfigError, EmptyTissueError, PixelReadError, SlideError
-from slidenet.core.provenance import canonical_json, recipe_hash
+from slidenet.core.provenance import canonical_json, identity_hash
 from slidenet.slides import open_slide, plan_tiles
 from slidenet.tiling import (
     BlankFilter,
@@ -13,7 +13,7 @@ from slidenet.tiling import (
     PenFilter,
     choose_tiles,
     make_tile_set,
-    tiling_recipe,
+    tiling_identity,
 )
 from slidenet.tissue import Tissue, find_tissue
 
@@ -164,7 +164,7 @@ class TestRecipe:
         tile_set = make_tile_set(
             slide, tissue, geometry, slide_id="s", min_tissue_fraction=0.2, filters=filters
         )
-        ahead = tiling_recipe(
+        ahead = tiling_identity(
             geometry, tissue.recipe, icc=False, min_tissue_fraction=0.2, filters=filters
         )
         assert tile_set.recipe == ahead
@@ -175,17 +175,17 @@ class TestRecipe:
         other = plan_tiles(slide, target_mpp=1.0, tile_size_px=32, stride_px=16)
         base = {"icc": False, "min_tissue_fraction": 0.1, "filters": (BlankFilter(),)}
         recipes = [
-            tiling_recipe(geometry, tissue.recipe, **base),
-            tiling_recipe(other, tissue.recipe, **base),
-            tiling_recipe(geometry, {"segmenter": "x"}, **base),
-            tiling_recipe(geometry, tissue.recipe, **base | {"icc": True}),
-            tiling_recipe(geometry, tissue.recipe, **base | {"min_tissue_fraction": 0.2}),
-            tiling_recipe(geometry, tissue.recipe, **base | {"filters": ()}),
-            tiling_recipe(
+            tiling_identity(geometry, tissue.recipe, **base),
+            tiling_identity(other, tissue.recipe, **base),
+            tiling_identity(geometry, {"segmenter": "x"}, **base),
+            tiling_identity(geometry, tissue.recipe, **base | {"icc": True}),
+            tiling_identity(geometry, tissue.recipe, **base | {"min_tissue_fraction": 0.2}),
+            tiling_identity(geometry, tissue.recipe, **base | {"filters": ()}),
+            tiling_identity(
                 geometry, tissue.recipe, **base | {"filters": (BlankFilter(white_level=201),)}
             ),
         ]
-        assert len({recipe_hash(recipe) for recipe in recipes}) == len(recipes)
+        assert len({identity_hash(recipe) for recipe in recipes}) == len(recipes)
 
 
 @pytest.mark.shared_data

@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, Dataset
 
-from slidenet.core.tasks import Task
 from slidenet.mil import BagBatch
+from slidenet.tasks.task import Task
 from slidenet.training import quiet_lightning
 
 FEATURE_DIM = 6

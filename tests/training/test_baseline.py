@@ -7,8 +7,10 @@ from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.nonparametric import nelson_aalen_estimator
 
 from slidenet.core.errors import LabelError
-from slidenet.core.tasks import Task
-from slidenet.training import compute_metrics, fit_breslow, predict_task, survival_report_times
+from slidenet.tasks.baseline import fit_breslow, survival_report_times
+from slidenet.tasks.metrics import compute_metrics
+from slidenet.tasks.prediction import predict_task
+from slidenet.tasks.task import Task
 
 COX = Task("cox", ("time", "event"))
 

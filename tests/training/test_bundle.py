@@ -5,15 +5,9 @@ import torch
 
 from slidenet.core.errors import ConfigError, OutputError, StoreError
 from slidenet.slide_encoders import LONGNET_CONFIGS, LongNetViT, save_checkpoint
-from slidenet.training import (
-    BreslowBaseline,
-    SlideClassifier,
-    load_bundle,
-    load_classifier,
-    predict_task,
-    save_bundle,
-    seed_run,
-)
+from slidenet.tasks.baseline import BreslowBaseline
+from slidenet.tasks.prediction import predict_task
+from slidenet.training import SlideClassifier, load_bundle, load_classifier, save_bundle, seed_run
 
 RECIPE = {"encoder": "resnet50", "target_mpp": 0.5}
 
@@ -29,12 +23,12 @@ def test_round_trip_of_every_task(task, cohort, tmp_path):
     loader, _ = cohort
     seed_run(0)
     module = SlideClassifier(task, 6, "mean")
-    save_bundle(tmp_path / "model.bundle", module, features_recipe=RECIPE, training={"seed": 3})
+    save_bundle(tmp_path / "model.bundle", module, features_identity=RECIPE, training={"seed": 3})
     bundle = load_bundle(tmp_path / "model.bundle")
     batch = next(iter(loader(task)))
     found = bundle.predict(batch)
     assert bundle.task == task
-    assert bundle.features_recipe == RECIPE
+    assert bundle.features_identity == RECIPE
     assert bundle.training == {"seed": 3}
     assert (bundle.threshold, bundle.temperature, bundle.baseline) == (None, 1.0, None)
     assert set(bundle.versions) == {"slidenet", "torch", "lightning"}
@@ -45,7 +39,7 @@ def test_round_trip_of_every_task(task, cohort, tmp_path):
 def test_threshold_temperature_and_baseline_are_kept_and_applied(module, cohort, tmp_path):
     loader, tasks = cohort
     path = tmp_path / "model.bundle"
-    save_bundle(path, module, features_recipe=RECIPE, threshold=0.3, temperature=2.0)
+    save_bundle(path, module, features_identity=RECIPE, threshold=0.3, temperature=2.0)
     bundle = load_bundle(path)
     batch = next(iter(loader(tasks["binary"])))
     found = bundle.predict(batch)
@@ -56,7 +50,7 @@ def test_threshold_temperature_and_baseline_are_kept_and_applied(module, cohort,
 
     baseline = BreslowBaseline((1.0, 3.0), (0.2, 0.5), (2.0,))
     cox = SlideClassifier(tasks["cox"], 6, "mean")
-    save_bundle(path, cox, features_recipe=RECIPE, baseline=baseline)
+    save_bundle(path, cox, features_identity=RECIPE, baseline=baseline)
     bundle = load_bundle(path)
     assert bundle.baseline == baseline
     found = bundle.predict(next(iter(loader(tasks["cox"]))))
@@ -66,7 +60,7 @@ def test_threshold_temperature_and_baseline_are_kept_and_applied(module, cohort,
 
 def test_same_model_same_bytes(module, tmp_path):
     for name in ("one.bundle", "another-name.bundle"):
-        save_bundle(tmp_path / name, module, features_recipe=RECIPE, threshold=0.5)
+        save_bundle(tmp_path / name, module, features_identity=RECIPE, threshold=0.5)
     first, second = ((tmp_path / n).read_bytes() for n in ("one.bundle", "another-name.bundle"))
     assert first == second
 
@@ -90,7 +84,7 @@ def test_fine_tuned_weights_need_no_released_weights(cohort, quiet_trainer, tmp_
     trainer = quiet_trainer(max_epochs=1)
     trainer.fit(module, loader(tasks["binary"]))
     trainer.save_checkpoint(tmp_path / "a.ckpt")
-    save_bundle(tmp_path / "a.bundle", module, features_recipe=RECIPE)
+    save_bundle(tmp_path / "a.bundle", module, features_identity=RECIPE)
     released.unlink()
     batch = next(iter(loader(tasks["binary"])))
     wanted = module.eval()(batch).logits
@@ -124,19 +118,19 @@ def change(path, **changes):
 
 def test_newer_and_incomplete_bundles_are_refused(module, tmp_path):
     path = tmp_path / "model.bundle"
-    save_bundle(path, module, features_recipe=RECIPE)
+    save_bundle(path, module, features_identity=RECIPE)
     change(path, version=2)
     with pytest.raises(StoreError, match=r"version 2; expected version 1.*newer"):
         load_bundle(path)
-    save_bundle(path, module, features_recipe=RECIPE)
+    save_bundle(path, module, features_identity=RECIPE)
     change(path, weights=None)
     with pytest.raises(StoreError, match=r"model\.bundle lacks weights"):
         load_bundle(path)
-    save_bundle(path, module, features_recipe=RECIPE)
+    save_bundle(path, module, features_identity=RECIPE)
     change(path, content='{"settings": {}}')
     with pytest.raises(StoreError, match="lacks features_recipe, threshold"):
         load_bundle(path)
-    save_bundle(path, module, features_recipe=RECIPE)
+    save_bundle(path, module, features_identity=RECIPE)
     change(path, weights={"network.head.bias": torch.zeros(1)})
     with pytest.raises(StoreError, match=r"model\.bundle does not hold the weights"):
         load_bundle(path)
@@ -154,7 +148,7 @@ def test_newer_and_incomplete_bundles_are_refused(module, tmp_path):
 )
 def test_extras_that_do_not_fit_are_refused(module, tmp_path, extras, words):
     with pytest.raises(ConfigError, match=words):
-        save_bundle(tmp_path / "model.bundle", module, features_recipe=RECIPE, **extras)
+        save_bundle(tmp_path / "model.bundle", module, features_identity=RECIPE, **extras)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -162,10 +156,10 @@ def test_a_threshold_is_for_two_sided_questions_only(cohort, tmp_path):
     _, tasks = cohort
     module = SlideClassifier(tasks["ordinal"], 6, "mean")
     with pytest.raises(ConfigError, match="for a ordinal task"):
-        save_bundle(tmp_path / "m", module, features_recipe=RECIPE, threshold=0.5)
+        save_bundle(tmp_path / "m", module, features_identity=RECIPE, threshold=0.5)
 
 
 def test_a_folder_in_the_way_is_an_output_error(module, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
-        save_bundle(tmp_path / "file" / "model.bundle", module, features_recipe=RECIPE)
+        save_bundle(tmp_path / "file" / "model.bundle", module, features_identity=RECIPE)

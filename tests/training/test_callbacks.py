@@ -8,11 +8,11 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping
 
 from slidenet.core.errors import ConfigError
+from slidenet.tasks.metrics import metric_names
 from slidenet.training import (
     SlideClassifier,
     default_callbacks,
     default_monitor,
-    metric_names,
     monitor_mode,
     seed_run,
 )

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from slidenet.core.errors import ConfigError
-from slidenet.core.tasks import Task
+from slidenet.tasks.task import Task
 from slidenet.training import SlideClassifier
 from slidenet.training.feature_reduction import FeatureReduction
 

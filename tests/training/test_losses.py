@@ -12,9 +12,10 @@ from sklearn.metrics import log_loss
 from sksurv.linear_model.coxph import CoxPHOptimizer
 
 from slidenet.core.errors import ConfigError
-from slidenet.core.tasks import Task
-from slidenet.training import check_batch_size, predict_task, task_loss
-from slidenet.training.survival_losses import hazard_indicators
+from slidenet.tasks.losses import check_batch_size, task_loss
+from slidenet.tasks.prediction import predict_task
+from slidenet.tasks.survival_losses import hazard_indicators
+from slidenet.tasks.task import Task
 
 BINARY = Task("binary", ("tumour",), ("no", "yes"))
 GRADE = Task("multiclass", ("grade",), ("g1", "g2", "g3"))

@@ -16,9 +16,7 @@ from torchmetrics.classification import (
     MulticlassCalibrationError,
 )
 
-from slidenet.core.tasks import Task
-from slidenet.training import PredictionArrays, compute_metrics, metric_names
-from slidenet.training.metrics import (
+from slidenet.metrics import (
     auroc,
     average_precision,
     balanced_accuracy,
@@ -35,6 +33,9 @@ from slidenet.training.metrics import (
     r2,
     spearman,
 )
+from slidenet.tasks.metrics import compute_metrics, metric_names
+from slidenet.tasks.prediction import PredictionArrays
+from slidenet.tasks.task import Task
 
 SEEDS = range(8)
 NAN = float("nan")
@@ -233,7 +234,7 @@ def test_times_in_float32_lie_on_edges_in_float64():
 def test_c_index_of_large_cohorts_goes_in_chunks(monkeypatch):
     target, risk, *_ = times(3)
     whole = c_index(risk, target)
-    monkeypatch.setattr("slidenet.training.metrics.survival._PAIRS_AT_ONCE", 500)
+    monkeypatch.setattr("slidenet.metrics.survival._PAIRS_AT_ONCE", 500)
     assert c_index(risk, target) == whole
 
 

@@ -7,17 +7,11 @@ import pytest
 import torch
 
 from slidenet.core.errors import ConfigError, LabelError, StoreError, UnknownNameError
-from slidenet.core.tasks import Task
-from slidenet.training import (
-    SlideClassifier,
-    compute_metrics,
-    load_classifier,
-    metric_names,
-    predict_task,
-    quiet_lightning,
-    seed_run,
-    task_loss,
-)
+from slidenet.tasks.losses import task_loss
+from slidenet.tasks.metrics import compute_metrics, metric_names
+from slidenet.tasks.prediction import predict_task
+from slidenet.tasks.task import Task
+from slidenet.training import SlideClassifier, load_classifier, quiet_lightning, seed_run
 
 
 def classifier(task, **settings):

@@ -9,18 +9,11 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from slidenet.core.tasks import Task
-from slidenet.training import (
-    EpochLoss,
-    PredictionArrays,
-    SlideClassifier,
-    compute_metrics,
-    make_metrics,
-    metric_names,
-    predict_task,
-    seed_run,
-    task_loss,
-)
+from slidenet.tasks.losses import task_loss
+from slidenet.tasks.metrics import compute_metrics, metric_names
+from slidenet.tasks.prediction import PredictionArrays, predict_task
+from slidenet.tasks.task import Task
+from slidenet.training import EpochLoss, SlideClassifier, make_metrics, seed_run
 
 BINS = Task("discrete_time", ("time", "event"), time_edges=(2.0, 4.0, 6.0))
 

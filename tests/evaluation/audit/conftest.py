@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from slidenet.auditing import audit_cohort, cohort, read_table_leniently
 from slidenet.core.records import SlideRow
 from slidenet.data import Split, find_bag_files, make_task, read_splits
-from slidenet.data.labels import LabelTable
-from slidenet.evaluation.audit import audit_cohort, cohort, read_table_leniently
-from slidenet.stores.interop import BagFacts, BagFeatures
-from slidenet.stores.interop.geometry import Geometry
+from slidenet.data.labels.table import LabelTable
+from slidenet.stores.foreign import BagFacts, BagFeatures
+from slidenet.stores.foreign.geometry import Geometry
 
 
 @pytest.fixture(scope="session")

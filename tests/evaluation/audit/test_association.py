@@ -5,9 +5,9 @@ import pytest
 from scipy.stats import hypergeom
 from scipy.stats.contingency import association as cramer
 
-from slidenet.core.tasks import Task
-from slidenet.evaluation.audit.association import association
-from slidenet.evaluation.audit.patients import column_codes, label_codes, quarters
+from slidenet.auditing.association import association
+from slidenet.auditing.patients import column_codes, label_codes, quarters
+from slidenet.tasks.task import Task
 
 
 def test_p_is_that_of_the_exact_test():
@@ -60,7 +60,7 @@ def test_codes_of_columns():
 
 
 def test_survival_codes_are_quarters_of_martingale_residuals(tmp_path):
-    from slidenet.data.labels import read_label_table
+    from slidenet.data.labels.table import read_label_table
 
     path = tmp_path / "labels.csv"
     path.write_text("slide_id,time,event\na,1,1\nb,2,0\nc,3,1\nd,4,1\n")

@@ -65,7 +65,7 @@ def test_a_site_that_tells_the_label_is_found_in_every_task(audited_in_memory, k
 
 
 def ignoring(*columns):
-    from slidenet.evaluation.audit import AuditSettings
+    from slidenet.auditing import AuditSettings
 
     return AuditSettings(ignore_columns=columns)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from slidenet.evaluation.audit.duplicate_checks import nearest_pairs
+from slidenet.auditing.duplicate_checks import nearest_pairs
 
 
 @pytest.mark.parametrize("num_features", [8, 48, 2000])

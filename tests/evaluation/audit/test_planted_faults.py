@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from slidenet.evaluation.audit import CODES, AuditSettings
+from slidenet.auditing import CODES, AuditSettings
 from slidenet.testing import FEATURE_FAULTS, FILE_FAULTS, write_feature_cohort
 
 FAULTS = {

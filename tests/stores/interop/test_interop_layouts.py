@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from slidenet.stores.interop import open_bag_features
+from slidenet.stores.foreign import open_bag_features
 
 
 def test_clam_with_its_patches_needs_only_the_mpp(writers, tmp_path):

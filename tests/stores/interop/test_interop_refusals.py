@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from slidenet.core.errors import StoreError
-from slidenet.stores.interop import open_bag_features
+from slidenet.stores.foreign import open_bag_features
 
 SIZES = {"slide_mpp": 0.5, "tile_size_px": 256, "target_mpp": 0.5}
 

@@ -1,0 +1,1 @@
+"""Dilated attention (LongNet): configuration, passes, reference and the published steps."""

@@ -1,0 +1,208 @@
+"""Dilated attention (LongNet) on strided views: no gathers, no padded compute, linear memory.
+
+Every branch is a few rectangles (see `dilated_tiles`); each is one kernel call on views of q, k, v,
+and its result is merged into one accumulator through its log-sum-exp. The backward calls the
+kernels' backward with the *total* log-sum-exp: with each branch's own output that is the gradient
+with the mixing weights held fixed, as released; with the total output it is the true gradient.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from slidenet.attention.dilated.config import (
+    DilatedConfig,
+    HeadOrder,
+    MixingGradient,
+    Padding,
+    branch_mask,
+)
+from slidenet.attention.dilated.passes import DilatedCall
+from slidenet.attention.dilated.rectangles import plan_rectangles
+from slidenet.attention.experimental.dilated_triton import attend_dilated_triton
+from slidenet.attention.kernels.backends import uses_triton
+from slidenet.attention.protocol import check_inputs
+from slidenet.core.errors import AttentionError
+
+
+def dilated_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    segment_lengths: Sequence[int],
+    dilation_rates: Sequence[int],
+    mask: Tensor | None = None,
+    causal: bool = False,
+    head_order: HeadOrder = "released",
+    padding: Padding = "released",
+    mixing_gradient: MixingGradient = "released",
+    return_lse: bool = False,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """LongNet's dilated attention (Ding et al. 2023, section 2), as GigaPath released it.
+
+    Args:
+        q: Queries (B, L, H, D).
+        k: Keys (B, L, H, D).
+        v: Values (B, L, H, D).
+        segment_lengths: Positions per segment, one per branch.
+        dilation_rates: One position in r is kept per head, one r per branch.
+        mask: Bool (B, L), True = real. An entry padded at its end gives exactly what it gives
+            alone. A gap before the last real position keeps its place and is not attended; it is
+            no zero slot.
+        causal: Keep only keys at or before the query; zero slots come last, so none is seen.
+        head_order: Offset of head h: "released" h // ceil(H / r), "paper" h mod r.
+        padding: "released" attends to the zero slots that fill segments up, "masked" does not.
+        mixing_gradient: "released" sends no gradient through the weights mixing the branches.
+        return_lse: Also return the log-sum-exp.
+
+    Returns:
+        Output (B, L, H, D) in the dtype of q; with `return_lse` also the log-sum-exp (B, H, L).
+        Positions without any key are zero with log-sum-exp -inf.
+
+    Raises:
+        AttentionError: For tensors or settings that do not fit.
+    """
+    config = DilatedConfig(
+        tuple(segment_lengths), tuple(dilation_rates), head_order, padding, mixing_gradient
+    )
+    out, lse = attend_dilated(q, k, v, config, mask=mask, causal=causal)
+    return (out, lse) if return_lse else out
+
+
+@dataclass(frozen=True)
+class DilatedAttention:
+    """The pattern object of `dilated_attention`; its settings are those of `DilatedConfig`."""
+
+    segment_lengths: tuple[int, ...]
+    dilation_rates: tuple[int, ...]
+    head_order: HeadOrder = "released"
+    padding: Padding = "released"
+    mixing_gradient: MixingGradient = "released"
+
+    name: ClassVar[str] = "dilated"
+
+    def __post_init__(self) -> None:
+        config = self.config
+        object.__setattr__(self, "segment_lengths", config.segment_lengths)
+        object.__setattr__(self, "dilation_rates", config.dilation_rates)
+
+    @property
+    def config(self) -> DilatedConfig:
+        """The checked settings."""
+        return DilatedConfig(
+            self.segment_lengths,
+            self.dilation_rates,
+            self.head_order,
+            self.padding,
+            self.mixing_gradient,
+        )
+
+    def mask(self, length: int, num_heads: int, *, causal: bool = False) -> Tensor:
+        """Pairs attended in at least one branch, (H, L, L); real positions only."""
+        pairs = torch.zeros(num_heads, length, length, dtype=torch.bool)
+        for w, r in self.config.branches:
+            pairs |= branch_mask(length, num_heads, w, r, self.head_order, causal=causal)
+        return pairs
+
+    def num_pairs(self, length: int, num_heads: int, *, causal: bool = False) -> int:
+        """Attended pairs summed over branches; zero slots cost nothing and are not counted."""
+        rectangles = plan_rectangles(length, num_heads, self.config, causal=causal)
+        return sum(
+            r.num_queries * (r.num_slots + 1) // 2 if causal else r.num_queries * r.num_slots
+            for r in rectangles
+        )
+
+    def __call__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        mask: Tensor | None = None,
+        causal: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """See `AttentionPattern.__call__`."""
+        out, lse = attend_dilated(q, k, v, self.config, mask=mask, causal=causal)
+        return out, lse
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch leaves it unannotated
+def attend_dilated(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    config: DilatedConfig,
+    *,
+    mask: Tensor | None = None,
+    causal: bool = False,
+    first_head: int = 0,
+    num_heads: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`dilated_attention` with settings already checked; output and log-sum-exp.
+
+    A boundary to `torch.compile`: there is nothing to fuse around kernels chosen by hand.
+
+    Args:
+        q: Queries (B, L, H, D).
+        k: Keys (B, L, H, D).
+        v: Values (B, L, H, D).
+        config: The branches and conventions.
+        mask: Bool (B, L), True = real.
+        causal: Keep only keys at or before the query.
+        first_head: With `num_heads`, where the H heads at hand lie among those of the layer:
+            heads may be computed a few at a time, or on several machines.
+        num_heads: Heads of the layer; H where None.
+
+    Returns:
+        Output (B, L, H, D) and log-sum-exp (B, H, L).
+
+    Raises:
+        AttentionError: For tensors or heads that do not fit.
+    """
+    check_inputs(q, k, v, mask)
+    total = q.shape[2] if num_heads is None else num_heads
+    if not 0 <= first_head <= total - q.shape[2]:
+        raise AttentionError(
+            f"{q.shape[2]} heads from head {first_head} on", expected=f"heads below {total}"
+        )
+    if uses_triton(q):
+        out, lse = attend_dilated_triton(
+            q, k, v, config, mask=mask, causal=causal, first_head=first_head, num_heads=num_heads
+        )
+        return out, lse
+    keep = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
+    call = DilatedCall(config, mask, causal, first_head, num_heads)
+    out, lse = _Dilated.apply(q, k, v, call, keep)
+    return out, lse
+
+
+class _Dilated(torch.autograd.Function):
+    """Keeps q, k, v, the log-sum-exp and the output, or instead of it each branch's own output."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, call: DilatedCall, keep: bool
+    ) -> tuple[Tensor, Tensor]:
+        out, lse, kept = call.forward(q, k, v, keep=keep)
+        merged = None if call.needs_own_outputs else out
+        ctx.save_for_backward(q, k, v, merged, lse, *kept)
+        ctx.call = call
+        ctx.set_materialize_grads(False)
+        return out, lse
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        q, k, v, merged, lse, *kept = ctx.saved_tensors
+        if grad_out is None and grad_lse is None:
+            return None, None, None, None, None
+        if grad_out is None:
+            grad_out = torch.zeros_like(q)
+        return *ctx.call.backward(grad_out, grad_lse, q, k, v, merged, lse, kept), None, None

@@ -1,0 +1,1 @@
+"""Kernels that no GPU has run yet; loaded only on request."""

@@ -1,0 +1,1 @@
+"""Kernels of softmax attention and the choice among them."""

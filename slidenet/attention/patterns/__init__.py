@@ -1,0 +1,1 @@
+"""The sparse attention patterns, one per file."""

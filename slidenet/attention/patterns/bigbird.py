@@ -1,0 +1,127 @@
+"""BigBird attention: a window of blocks, global blocks and random blocks."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from slidenet.attention.patterns.block_sparse import (
+    Tiles,
+    count_pairs,
+    split_into_groups,
+    tiled_attention,
+)
+from slidenet.attention.patterns.settings import check_at_least
+
+
+@dataclass(frozen=True)
+class BigBirdAttention:
+    """Blocks of queries see neighbouring, global and random blocks of keys.
+
+    Zaheer et al. 2020, section 2 and appendix D (the blocked form; global blocks are existing
+    tokens, "ITC"). Linear: L block_size (window_blocks + 2 global_blocks + random_blocks). Random
+    blocks are drawn per head and query block, without repetition, among those neither global nor in
+    the window; a given length, number of heads and seed always draws the same. When causal, pairs
+    that look ahead are dropped, global and random ones too.
+
+    Args:
+        block_size: Tokens per block.
+        window_blocks: Width of the window in blocks, the query's own among them; an even width
+            counts as the next odd one.
+        global_blocks: How many blocks from the start are global; the first holds the class token.
+        random_blocks: How many random blocks each query block sees.
+        seed: Chooses the random blocks.
+
+    Raises:
+        AttentionError: If a size is out of range.
+    """
+
+    block_size: int = 64
+    window_blocks: int = 3
+    global_blocks: int = 1
+    random_blocks: int = 3
+    seed: int = 0
+    name: ClassVar[str] = "bigbird"
+
+    def __post_init__(self) -> None:
+        check_at_least(1, self, "block_size", "window_blocks")
+        check_at_least(0, self, "global_blocks", "random_blocks", "seed")
+
+    def mask(self, length: int, num_heads: int, *, causal: bool = False) -> Tensor:
+        """Pairs of blocks that are near, global or drawn; (H, L, L)."""
+        position = torch.arange(length)
+        block = position // self.block_size
+        near = (block[:, None] - block).abs() <= self.window_blocks // 2
+        is_global = block < self.global_blocks
+        num_blocks = math.ceil(length / self.block_size)
+        drawn = torch.zeros(num_heads, num_blocks, num_blocks + 1, dtype=torch.bool)
+        drawn.scatter_(2, self.drawn_blocks(length, num_heads) % (num_blocks + 1), True)
+        allowed = near | is_global[:, None] | is_global | drawn[:, block][:, :, block]
+        return allowed & (position[:, None] >= position) if causal else allowed
+
+    def drawn_blocks(self, length: int, num_heads: int) -> Tensor:
+        """Random key blocks per head and query block, int64 (H, blocks, random_blocks), -1 = none.
+
+        Floyd's sampling: linear in what is drawn, whatever there is to choose from.
+        """
+        num_blocks = math.ceil(length / self.block_size)
+        block = torch.arange(num_blocks)
+        first_near = (block - self.window_blocks // 2).clamp(min=self.global_blocks)
+        end_near = (block + self.window_blocks // 2 + 1).clamp(max=num_blocks)
+        num_near = (end_near - first_near).clamp(min=0)
+        choices = (num_blocks - self.global_blocks - num_near).clamp(min=0)
+        generator = torch.Generator().manual_seed(self.seed)
+        share = torch.rand(
+            num_heads, num_blocks, self.random_blocks, generator=generator, dtype=torch.float64
+        )
+        drawn = torch.full(share.shape, -1, dtype=torch.long)
+        wanted = choices.clamp(max=self.random_blocks)
+        for turn in range(self.random_blocks):
+            last = choices - wanted + turn  # Floyd: draw from 0 .. last, take last if already taken
+            draw = (share[..., turn] * (last + 1)).long()
+            taken = (drawn[..., :turn] == draw[..., None]).any(-1)
+            drawn[..., turn] = torch.where(taken, last, draw).masked_fill(turn >= wanted, -1)
+        chosen = drawn + self.global_blocks
+        chosen = torch.where(chosen >= first_near[:, None], chosen + num_near[:, None], chosen)
+        nobody = (drawn < 0) | (block < self.global_blocks)[:, None]
+        return chosen.masked_fill(nobody, -1)
+
+    def num_pairs(self, length: int, num_heads: int, *, causal: bool = False) -> int:
+        """Counted over the tiles."""
+        return count_pairs(self.tiles(length, num_heads), num_heads, causal=causal)
+
+    def tiles(self, length: int, num_heads: int) -> list[Tiles]:
+        """Other blocks see near and drawn ones; others see globals; globals see everyone."""
+        blocks = split_into_groups(length, self.block_size)[0]
+        others = torch.arange(len(blocks))[self.global_blocks :]
+        near = others[:, None] + torch.arange(
+            -(self.window_blocks // 2), self.window_blocks // 2 + 1
+        )
+        near = near.masked_fill((near < self.global_blocks) | (near >= len(blocks)), -1)
+        drawn = self.drawn_blocks(length, num_heads)[:, self.global_blocks :]
+        seen = torch.cat([near.expand(num_heads, *near.shape), drawn], dim=2)
+        nothing = blocks.new_full((1, self.block_size), -1)
+        keys = torch.cat([blocks, nothing])[seen].flatten(2)
+        num_globals = min(self.global_blocks * self.block_size, length)
+        everyone = torch.arange(length).view(1, 1, -1)
+        globals_, rest = everyone[..., :num_globals], everyone[..., num_globals:]
+        return [Tiles(blocks[None, self.global_blocks :], keys), Tiles(rest, globals_),
+                Tiles(globals_, everyone)]  # fmt: skip
+
+    def __call__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        mask: Tensor | None = None,
+        causal: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """See `AttentionPattern.__call__`."""
+
+        def layout(q_BHnD: Tensor, k_BHnD: Tensor, real: Tensor | None) -> list[Tiles]:
+            return self.tiles(q_BHnD.shape[2], q_BHnD.shape[1])
+
+        return tiled_attention(q, k, v, layout, mask=mask, causal=causal)

@@ -1,0 +1,44 @@
+"""Dense attention: every query sees every real key."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from slidenet.attention.kernels.backends import attend
+from slidenet.attention.protocol import check_inputs, zero_masked
+
+
+@dataclass(frozen=True)
+class DenseAttention:
+    """Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1); quadratic."""
+
+    name: ClassVar[str] = "dense"
+
+    def mask(self, length: int, num_heads: int, *, causal: bool = False) -> Tensor:
+        """All pairs, or the lower triangle; (1, L, L)."""
+        pairs = torch.ones(1, length, length, dtype=torch.bool)
+        return pairs.tril() if causal else pairs
+
+    def num_pairs(self, length: int, num_heads: int, *, causal: bool = False) -> int:
+        """H L^2, or H L (L + 1) / 2 when causal."""
+        return num_heads * (length * (length + 1) // 2 if causal else length * length)
+
+    def __call__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        mask: Tensor | None = None,
+        causal: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """See `AttentionPattern.__call__`."""
+        check_inputs(q, k, v, mask)
+        heads_first = [zero_masked(x, mask).transpose(1, 2) for x in (q, k, v)]
+        allowed = None if mask is None else mask[:, None, None, :]
+        out, lse = attend(*heads_first, allowed=allowed, causal=causal)
+        if mask is not None:
+            lse = lse.masked_fill(~mask[:, None, :], -torch.inf)
+        return zero_masked(out.transpose(1, 2), mask), lse

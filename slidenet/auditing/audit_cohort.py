@@ -1,0 +1,84 @@
+"""All checks of a cohort, in the order a person would go about it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from slidenet.auditing.cohort import DEFAULT_SETTINGS, AuditSettings, Cohort
+from slidenet.auditing.duplicate_checks import near_duplicates, same_features
+from slidenet.auditing.file_checks import (
+    constant_features,
+    mixed_features,
+    refused_files,
+    rows_and_files,
+)
+from slidenet.auditing.finding import Finding
+from slidenet.auditing.label_checks import (
+    contradicting_labels,
+    few_patients,
+    missing_labels,
+    unnamed_patients,
+)
+from slidenet.auditing.leak_checks import (
+    parts_without_class,
+    patients_in_two_parts,
+    same_slide_files,
+    slides_in_two_parts,
+    unknown_slides,
+)
+from slidenet.auditing.shortcut_checks import shortcuts
+from slidenet.data.labels.table import LabelTable
+from slidenet.data.splits.make import Split
+from slidenet.tasks.task import Task
+
+Check = Callable[[Cohort], Iterable[Finding]]
+
+CHECKS: tuple[Check, ...] = (
+    missing_labels,
+    contradicting_labels,
+    few_patients,
+    unnamed_patients,
+    rows_and_files,
+    refused_files,
+    constant_features,
+    mixed_features,
+    unknown_slides,
+    slides_in_two_parts,
+    patients_in_two_parts,
+    parts_without_class,
+    same_slide_files,
+    same_features,
+    near_duplicates,
+    shortcuts,
+)
+
+
+def audit_cohort(
+    table: LabelTable,
+    task: Task | None,
+    files: Mapping[str, Path] | None = None,
+    splits: Sequence[Split] = (),
+    *,
+    settings: AuditSettings = DEFAULT_SETTINGS,
+    given: Mapping[str, float] | None = None,
+) -> list[Finding]:
+    """Looks for faults that would make a classifier look better, or worse, than it is.
+
+    Args:
+        table: The labels.
+        task: What they mean; None to check splits and files only.
+        files: The features file of each slide_id, such as `find_bag_files` gives; None to leave
+            features out.
+        splits: Of the cohort, where there are any yet.
+        settings: What is tolerated.
+        given: `slide_mpp`, `tile_size_px` and `target_mpp` for `open_bag_features`.
+
+    Returns:
+        What was found; errors first, then warnings, then notes. Empty for a clean cohort.
+
+    Raises:
+        LabelError: A label does not fit the task (`make_task` refuses it before).
+    """
+    cohort = Cohort(table, task, files, tuple(splits), settings, given or {})
+    found = [finding for check in CHECKS for finding in check(cohort)]
+    order = ("error", "warning", "note")
+    return sorted(found, key=lambda finding: order.index(finding.severity))

@@ -1,0 +1,177 @@
+"""What an audit looks at: a table, a task, features files and splits, as far as they are there."""
+
+import hashlib
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from slidenet.core.errors import StoreError
+from slidenet.data.labels.table import LabelTable
+from slidenet.data.labels.values import labelled_rows
+from slidenet.data.splits.make import Split
+from slidenet.stores.foreign import BagFeatures, open_bag_features
+from slidenet.tasks.task import Task
+
+_BLOCK_ROWS = 4096
+_CRC_BYTES = ">u4"
+
+
+@dataclass(frozen=True)
+class AuditSettings:
+    """What an audit tolerates.
+
+    Args:
+        min_patients: Fewer patients of a class (events, for survival) are a warning.
+        significance: Chance that a clean cohort gets any warning that something other than the
+            picture tells the label.
+        least_effect: Cramer's V below which such an association is not worth a warning.
+        duplicate_ratio: A slide this much nearer to one other slide than to its further neighbours
+            is a near duplicate, unless the whole cohort is as uneven.
+        ignore_columns: Columns that may tell the label (another label, a diagnosis).
+        read_features: Read every feature, to find NaN and near duplicates; headers only otherwise.
+    """
+
+    min_patients: int = 10
+    significance: float = 0.001
+    least_effect: float = 0.3
+    duplicate_ratio: float = 0.3
+    ignore_columns: tuple[str, ...] = ()
+    read_features: bool = True
+
+
+DEFAULT_SETTINGS = AuditSettings()
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSummary:
+    """One pass over the features of a slide.
+
+    Attributes:
+        signature: float64 (2 D,), mean and standard deviation of each feature over the real tiles.
+        digest: The same for the same rows, in whatever order.
+        constant: Whether all features are 0, or two real tiles and more all have the same.
+    """
+
+    signature: npt.NDArray[np.float64]
+    digest: str
+    constant: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """Everything the checks look at.
+
+    Attributes:
+        table: The labels, each slide once.
+        task: What they mean; None where they make no task.
+        paths: The features file of each slide_id found; None where features are not looked at.
+        splits: Parts of the slides.
+        settings: What is tolerated.
+        given: What `open_bag_features` is told: slide_mpp, tile_size_px, target_mpp.
+    """
+
+    table: LabelTable
+    task: Task | None
+    paths: Mapping[str, Path] | None
+    splits: Sequence[Split] = ()
+    settings: AuditSettings = DEFAULT_SETTINGS
+    given: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def labelled(self) -> LabelTable | None:
+        """The rows that have a label; None without a task."""
+        if self.task is None:
+            return None
+        return labelled_rows(
+            self.table,
+            self.task.kind,
+            self.task.label_columns,
+            class_names=self.task.class_names,
+        )
+
+    @cached_property
+    def opened(self) -> tuple[dict[str, BagFeatures], dict[str, StoreError]]:
+        """The files of slides in the table whose header is sound, and why the others are not."""
+        good: dict[str, BagFeatures] = {}
+        bad: dict[str, StoreError] = {}
+        for row in self.table.rows:
+            if self.paths is None or row.slide_id not in self.paths:
+                continue
+            given = dict(self.given) | ({} if row.mpp is None else {"slide_mpp": row.mpp})
+            try:
+                good[row.slide_id] = open_bag_features(
+                    self.paths[row.slide_id],
+                    slide_mpp=given.get("slide_mpp"),
+                    tile_size_px=int(given["tile_size_px"]) if "tile_size_px" in given else None,
+                    target_mpp=given.get("target_mpp"),
+                )
+            except StoreError as error:
+                bad[row.slide_id] = error
+        return good, bad
+
+    @cached_property
+    def summaries(self) -> tuple[dict[str, FeatureSummary], dict[str, StoreError]]:
+        """What one pass over the features of every sound file gives, and which failed it."""
+        good: dict[str, FeatureSummary] = {}
+        bad: dict[str, StoreError] = {}
+        if self.settings.read_features:
+            for slide_id, bag in self.opened[0].items():
+                try:
+                    with bag:
+                        good[slide_id] = summarise(bag)
+                except StoreError as error:
+                    bad[slide_id] = error
+        return good, bad
+
+    @cached_property
+    def comparable(self) -> dict[str, FeatureSummary]:
+        """The summaries of slides whose features can be compared with those of others."""
+        return {s: found for s, found in self.summaries[0].items() if not found.constant}
+
+    def split_name(self, number: int) -> str:
+        """What a split is called in findings."""
+        return f"fold {number}" if len(self.splits) > 1 else "the split"
+
+    def shared_folds(self, first: str, second: str) -> list[tuple[int, str, str]]:
+        """Where two slides are in different parts of one split: its number and the two parts."""
+        found = []
+        for number, parts in enumerate(self._parts):
+            if parts.get(first) and parts.get(second) and parts[first] != parts[second]:
+                found.append((number, parts[first][0], parts[second][-1]))
+        return found
+
+    @cached_property
+    def _parts(self) -> list[dict[str, list[str]]]:
+        return [split.parts_of() for split in self.splits]
+
+
+def summarise(bag: BagFeatures) -> FeatureSummary:
+    """Reads the features of a slide once, block by block.
+
+    Raises:
+        StoreError: The file is broken, or holds NaN or infinite values.
+    """
+    total = np.zeros(bag.feature_dim)
+    squares = np.zeros(bag.feature_dim)
+    checksums: list[int] = []
+    different: set[int] = set()
+    for start in range(0, bag.num_tiles, _BLOCK_ROWS):
+        rows = bag.features[start : start + _BLOCK_ROWS]
+        block = [zlib.crc32(row.tobytes()) for row in rows]
+        mask = bag.mask[start : start + _BLOCK_ROWS]
+        checksums += block
+        different |= {block[i] for i in np.flatnonzero(mask)}
+        real = rows[mask].astype(np.float64)
+        total += real.sum(0)
+        squares += (real**2).sum(0)
+    count = max(int(bag.mask.sum()), 1)
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    digest = hashlib.sha256(np.sort(np.array(checksums, _CRC_BYTES)).tobytes()).hexdigest()
+    constant = not squares.any() or (count > 1 and len(different) == 1)
+    return FeatureSummary(np.concatenate([mean, deviation]), digest, constant)

@@ -1,0 +1,113 @@
+"""Checks of the table alone: labels that are missing, contradict each other, or are too few."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from slidenet.auditing.cohort import Cohort
+from slidenet.auditing.finding import Finding, counted, named
+from slidenet.data.labels.values import is_missing
+from slidenet.data.splits.strata import strata_of
+
+_LEAST_PATIENTS = 3
+
+
+def missing_labels(cohort: Cohort) -> Iterator[Finding]:
+    """Slides without a label, column by column; for "multilabel" slides without any."""
+    if cohort.task is None or cohort.labelled is None:
+        return
+    gone = [i for i, slide in enumerate(cohort.table.slide_ids) if slide not in _labelled(cohort)]
+    for column in cohort.task.label_columns:
+        cells = cohort.table.column(column)
+        here = [i for i in gone if is_missing(cells[i], cohort.task.class_names)]
+        if here:
+            yield Finding(
+                "missing-label",
+                "error",
+                f"{cohort.table.place(here, column)}: {counted(len(here), 'slide')} without label",
+                "fill the cells, remove the rows, or train with --data.drop-unlabelled",
+            )
+            if cohort.task.kind == "multilabel":
+                return  # the same slides in every column
+
+
+def contradicting_labels(cohort: Cohort) -> Iterator[Finding]:
+    """Patients whose slides do not agree."""
+    if cohort.task is None or cohort.labelled is None:
+        return
+    table = cohort.labelled
+    for column in cohort.task.label_columns:
+        by_patient: dict[str, list[int]] = defaultdict(list)
+        for i, row in enumerate(table.rows):
+            if row.patient_id:
+                by_patient[row.patient_id].append(i)
+        cells = table.column(column)
+        differing = {
+            patient: rows
+            for patient, rows in by_patient.items()
+            if len({cells[i] for i in rows if not is_missing(cells[i])}) > 1
+        }
+        if differing:
+            rows = [i for found in differing.values() for i in found]
+            yield Finding(
+                "contradicting-labels",
+                "warning",
+                f"{table.place(rows, column)}: slides of {counted(len(differing), 'patient')} "
+                f"({named(differing)}) have different labels",
+                "correct them; if labels are of slides, not patients, train with --data.bag slide",
+            )
+
+
+def few_patients(cohort: Cohort) -> Iterator[Finding]:
+    """Classes, values of a label, or events that too few patients have."""
+    if cohort.task is None or cohort.labelled is None:
+        return
+    strata = strata_of(cohort.labelled, cohort.task, group_column="patient_id")
+    numbers = dict(zip(strata.names, strata.group_members().sum(0), strict=True))
+    few = {
+        name: int(numbers[name])
+        for name, needed in zip(strata.names, strata.needed, strict=True)
+        if needed and numbers[name] < cohort.settings.min_patients
+    }
+    if cohort.task.kind == "regression" and strata.num_groups < cohort.settings.min_patients:
+        few = {cohort.task.label_columns[0]: strata.num_groups}
+    for name, number in few.items():
+        column = named(cohort.task.label_columns)
+        yield Finding(
+            "few-patients",
+            "error" if number < _LEAST_PATIENTS else "warning",
+            f"{cohort.table.path}, column {column}: {counted(number, 'patient')} with {name}, "
+            + (
+                f"fewer than the {_LEAST_PATIENTS} that train, val and test need"
+                if number < _LEAST_PATIENTS
+                else f"fewer than {cohort.settings.min_patients}: intervals will be wide"
+            ),
+            "add patients, merge the class with another, or leave it out",
+        )
+
+
+def unnamed_patients(cohort: Cohort) -> Iterator[Finding]:
+    """Rows that do not say whose slide it is."""
+    unnamed = [i for i, row in enumerate(cohort.table.rows) if not row.patient_id]
+    if not unnamed:
+        return
+    if len(unnamed) == len(cohort.table):
+        yield Finding(
+            "no-patients",
+            "note",
+            f"{cohort.table.path} has no column patient_id, or it is empty: each slide counts as "
+            "a patient of its own",
+            "add the column if any patient has several slides",
+        )
+    else:
+        yield Finding(
+            "no-patients",
+            "warning",
+            f"{cohort.table.place(unnamed, 'patient_id')}: {counted(len(unnamed), 'slide')} "
+            "without a patient count as patients of their own",
+            "fill the cells",
+        )
+
+
+def _labelled(cohort: Cohort) -> set[str]:
+    assert cohort.labelled is not None
+    return set(cohort.labelled.slide_ids)

@@ -1,0 +1,1 @@
+"""Labels: the table, its cells, the task they pose, targets."""

@@ -1,0 +1,98 @@
+"""Labels as the numbers a model learns from, in the shapes that `core.tasks.Task` fixes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from slidenet.core.errors import LabelError
+from slidenet.data.labels.table import LabelTable
+from slidenet.data.labels.values import class_indices, label_matrix, number_column
+from slidenet.tasks.task import Task
+
+Targets = npt.NDArray[np.int64] | npt.NDArray[np.float32]
+
+_MAX_NAMED = 4
+
+
+def encode_targets(task: Task, table: LabelTable, slide_ids: Sequence[str]) -> Targets:
+    """The targets of slides.
+
+    Args:
+        task: What the labels mean.
+        table: The labels.
+        slide_ids: Which slides, in the order of the rows wanted.
+
+    Returns:
+        int64 or float32, first axis one row per slide; see `Task` for each kind.
+
+    Raises:
+        LabelError: A slide has no row, or a label is missing, unknown or impossible, naming file,
+            column and rows.
+    """
+    rows = table.select(slide_ids)
+    if task.kind == "multilabel":
+        return label_matrix(rows, task.label_columns)
+    if task.is_classification:
+        return class_indices(rows, task)
+    if task.kind == "regression":
+        return number_column(
+            rows, task.label_columns[0], expected="a number", good=lambda value: True
+        )
+    time, event = task.label_columns
+    times = number_column(
+        rows,
+        time,
+        expected="a time above 0 (half a day, say, for an event on the first day)",
+        good=lambda value: value > 0,
+    )
+    events = number_column(
+        rows, event, expected="1 (happened) or 0 (censored)", good=lambda value: value in (0, 1)
+    )
+    return np.stack([times, events], axis=1)
+
+
+def encode_bag_targets(task: Task, table: LabelTable, bags: Sequence[Sequence[str]]) -> Targets:
+    """The targets of bags of several slides, whose slides must agree.
+
+    Args:
+        task: What the labels mean.
+        table: The labels.
+        bags: The slides of each bag, at least one.
+
+    Returns:
+        As `encode_targets`, one row per bag. For "multilabel" a label known of one slide counts for
+        the bag.
+
+    Raises:
+        LabelError: As `encode_targets`, or the slides of a bag have different labels.
+    """
+    flat = [slide_id for bag in bags for slide_id in bag]
+    targets = encode_targets(task, table, flat)
+    starts = np.cumsum([0, *(len(bag) for bag in bags)])
+    merged = []
+    for bag, first, last in zip(bags, starts, starts[1:], strict=False):
+        rows = targets[first:last]
+        known = rows if task.kind != "multilabel" else np.where(np.isnan(rows), -np.inf, rows)
+        bag_target = known.max(axis=0)
+        if ((rows != bag_target) & ~np.isnan(rows)).any():
+            raise _disagreement(task, table, bag)
+        merged.append(np.where(np.isinf(bag_target), np.nan, bag_target))
+    if targets.dtype == np.float32:
+        return np.array(merged, dtype=np.float32)
+    return np.array(merged, dtype=np.int64)
+
+
+def _disagreement(task: Task, table: LabelTable, bag: Sequence[str]) -> LabelError:
+    rows = table.select(bag)
+    for column in task.label_columns:
+        cells = rows.column(column)
+        if len(set(cells)) > 1:
+            break
+    values = ", ".join(f"{s}: {c!r}" for s, c in list(zip(bag, cells, strict=True))[:_MAX_NAMED])
+    return LabelError(
+        f"{table.path}, column {column!r}: the slides of patient {table.patient_of(bag[0])!r} have "
+        f"different labels ({values})",
+        expected="one label per patient",
+        remedy="correct the rows, or make bags of slides instead of patients",
+    )

@@ -1,0 +1,1 @@
+"""Splits of a cohort into train, val and test."""

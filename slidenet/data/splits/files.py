@@ -1,0 +1,160 @@
+"""Splits on disk: our own table, CLAM's columns, and folders of either.
+
+Read as they are found, one file or a folder of files named `splits_0.csv`, `splits_1.csv`, ...:
+
+- a column `slide_id` and a column `split` with train, val or test (empty: in no part);
+- a column `slide_id` and columns `fold_0`, `fold_1`, ... with the same words, one split each: what
+  `write_splits` writes;
+- a column `slide_id` and a column `fold` with a number: one split per number, which tests on it and
+  trains on all others, without a val part;
+- `patient_id` instead of `slide_id` in any of these: all slides the table has of that patient;
+- columns `train`, `val` and `test` that list slide_ids below each other, as CLAM writes them.
+"""
+
+import csv
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from slidenet.core.errors import SplitError
+from slidenet.data.labels.table import LabelTable
+from slidenet.data.splits.record import PARTS, Split
+from slidenet.stores import CsvRow, CsvTable, atomic_path, csv_lines, read_csv_table
+
+_NUMBERED_FILE = re.compile(r"splits_(\d+)\.csv")
+_FOLD_COLUMN = re.compile(r"fold_(\d+)")
+
+
+def read_splits(path: str | os.PathLike[str], table: LabelTable | None = None) -> list[Split]:
+    """Reads splits written by `write_splits`, by CLAM, or by hand.
+
+    Whether the slides exist and patients leak is asked by `check_split`.
+
+    Args:
+        path: A CSV, or a folder of `splits_{i}.csv`.
+        table: The slides of each patient, needed where the file names patients only.
+
+    Returns:
+        The splits, in order of the columns, fold numbers or file numbers.
+
+    Raises:
+        SplitError: Naming the file, row and column at fault.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return _read_file(path, table)
+    numbered = {int(m[1]): p for p in path.iterdir() if (m := _NUMBERED_FILE.fullmatch(p.name))}
+    if not numbered:
+        raise SplitError(f"{path} holds no splits", expected="files splits_0.csv, splits_1.csv ...")
+    return [split for _, file in sorted(numbered.items()) for split in _read_file(file, table)]
+
+
+def write_splits(path: str | os.PathLike[str], splits: Sequence[Split]) -> Path:
+    """Writes splits as one table: a row per slide, a column `fold_0`, `fold_1`, ... per split.
+
+    Raises:
+        SplitError: A slide is in two parts of one split.
+        OutputError: The folder cannot be written.
+    """
+    path = Path(path)
+    columns = [split.parts_of() for split in splits]
+    for number, column in enumerate(columns):
+        for slide_id, parts in column.items():
+            if len(parts) > 1:
+                raise SplitError(
+                    f"fold {number} has the slide in {' and '.join(parts)}",
+                    expected="each slide in one part",
+                    slide=slide_id,
+                )
+    slide_ids = dict.fromkeys(slide_id for column in columns for slide_id in column)
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["slide_id", *(f"fold_{i}" for i in range(len(splits)))])
+        for slide_id in slide_ids:
+            writer.writerow([slide_id, *(column.get(slide_id, [""])[0] for column in columns)])
+    return path
+
+
+def _read_file(path: Path, table: LabelTable | None) -> list[Split]:
+    lines = csv_lines(path, error=SplitError)
+    header = {cell.strip() for cell in lines[0][1]} if lines else set()
+    if "train" in header and not header & {"slide_id", "patient_id"}:
+        return [_read_clam(path, lines)]
+    found = read_csv_table(path, error=SplitError, one_of=("slide_id", "patient_id"))
+    folds = {int(m[1]): c for c in found.columns if (m := _FOLD_COLUMN.fullmatch(c))}
+    columns = ["split"] if "split" in found.columns else [folds[i] for i in sorted(folds)]
+    if columns:
+        return [_split_of(found, column, table) for column in columns]
+    if "fold" in found.columns:
+        return _splits_of_numbers(found, table)
+    raise SplitError(
+        f"{path} has the columns {', '.join(map(repr, found.columns))}",
+        expected="a column split, fold, or fold_0, fold_1 ...; or CLAM's train, val and test",
+    )
+
+
+def _read_clam(path: Path, lines: list[tuple[int, list[str]]]) -> Split:
+    """Columns of slide_ids below each other, the shorter ones padded; the first may be an index."""
+    header = [cell.strip() for cell in lines[0][1]]
+    listed: dict[str, list[str]] = {name: [] for name in PARTS}
+    for number, cells in lines[1:]:
+        for name, cell in zip(header, cells, strict=False):
+            if name in PARTS and cell.strip():
+                if cell.strip() in ("True", "False"):
+                    raise SplitError(
+                        f"{path}, row {number}, column {name!r} is {cell.strip()!r}",
+                        expected="slide_ids",
+                        remedy="give CLAM's splits_{i}.csv, not its splits_{i}_bool.csv",
+                    )
+                listed[name].append(cell.strip())
+    return Split(**{name: tuple(dict.fromkeys(slides)) for name, slides in listed.items()})
+
+
+def _split_of(found: CsvTable, column: str, table: LabelTable | None) -> Split:
+    listed: dict[str, list[str]] = {name: [] for name in PARTS}
+    for row in found.rows:
+        word = row.cells[column].strip()
+        if word and word not in PARTS:
+            raise SplitError(
+                f"{found.place(row, column)} is {word!r}", expected="train, val, test or nothing"
+            )
+        if word:
+            listed[word] += _slides_of(found, row, table)
+    return Split(**{name: tuple(dict.fromkeys(slides)) for name, slides in listed.items()})
+
+
+def _splits_of_numbers(found: CsvTable, table: LabelTable | None) -> list[Split]:
+    tested: dict[int, list[str]] = {}
+    for row in found.rows:
+        text = row.cells["fold"].strip()
+        if not text.isdecimal():
+            raise SplitError(f"{found.place(row, 'fold')} is {text!r}", expected="a fold number")
+        tested.setdefault(int(text), []).extend(_slides_of(found, row, table))
+    splits = []
+    for number in sorted(tested):
+        rest = [s for other in sorted(tested) if other != number for s in tested[other]]
+        splits.append(Split(tuple(dict.fromkeys(rest)), (), tuple(dict.fromkeys(tested[number]))))
+    return splits
+
+
+def _slides_of(found: CsvTable, row: CsvRow, table: LabelTable | None) -> list[str]:
+    if "slide_id" in found.columns:
+        slide_id = row.cells["slide_id"].strip()
+        if not slide_id:
+            raise SplitError(f"{found.place(row, 'slide_id')} is empty", expected="a slide_id")
+        return [slide_id]
+    if table is None:
+        raise SplitError(
+            f"{found.path} names patients only",
+            expected="a column slide_id",
+            remedy="give the table of labels along with it",
+        )
+    patient = row.cells["patient_id"].strip()
+    slides = [slide.slide_id for slide in table.rows if slide.patient_id == patient]
+    if not slides:
+        raise SplitError(
+            f"{found.place(row, 'patient_id')} is {patient!r}",
+            expected=f"a patient_id of {table.path}",
+        )
+    return slides

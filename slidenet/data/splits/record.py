@@ -1,0 +1,99 @@
+"""One split of slides into train, val and test, and what makes it unusable."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from slidenet.core.errors import SplitError
+from slidenet.data.labels.table import LabelTable
+
+PARTS = ("train", "val", "test")
+_MAX_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Which slides a model learns from, is chosen by, and is judged on.
+
+    Attributes:
+        train: slide_ids.
+        val: slide_ids for early stopping and the choice of settings; may be empty.
+        test: slide_ids; may be empty.
+    """
+
+    train: tuple[str, ...]
+    val: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+
+    def part(self, name: str) -> tuple[str, ...]:
+        """The slides of "train", "val" or "test"."""
+        slides: tuple[str, ...] = getattr(self, name)
+        return slides
+
+    def parts_of(self) -> dict[str, list[str]]:
+        """The parts each slide is in; one, unless the split is faulty."""
+        found: dict[str, list[str]] = {}
+        for name in PARTS:
+            for slide_id in dict.fromkeys(self.part(name)):
+                found.setdefault(slide_id, []).append(name)
+        return found
+
+
+def check_split(
+    split: Split, table: LabelTable, *, group_column: str = "patient_id", name: str = "the split"
+) -> None:
+    """Refuses a split that leaks, or names slides nobody knows.
+
+    Args:
+        split: As read from a file, or made.
+        table: The slides with their patients.
+        group_column: What must stay on one side; a slide without it is a group of its own.
+        name: What to call the split in messages ("fold 3").
+
+    Raises:
+        SplitError: An unknown slide_id, a slide in two parts, a patient in two parts, or nothing to
+            train on.
+    """
+    if not split.train:
+        raise SplitError(f"{name} has no slide to train on", expected="at least one")
+    parts = split.parts_of()
+    unknown = [slide_id for slide_id in parts if slide_id not in table.index]
+    if unknown:
+        raise SplitError(
+            f"{name} names {_several('slide', unknown)} that {table.path} has no row of",
+            expected="slide_ids as the table of labels spells them",
+            remedy="add the rows, or remove these slides from the split",
+        )
+    twice = [slide_id for slide_id, names in parts.items() if len(names) > 1]
+    if twice:
+        raise SplitError(
+            f"{name} has {_several('slide', twice)} in {' and '.join(parts[twice[0]])} at once",
+            expected="each slide in one part",
+            remedy="keep each slide in one part only",
+        )
+    sides: dict[str, set[str]] = defaultdict(set)
+    for slide_id, (part,) in parts.items():
+        sides[group_of(table, slide_id, group_column)].add(part)
+    leaking = [group for group, found in sides.items() if len(found) > 1]
+    if leaking:
+        where = " and ".join(part for part in PARTS if part in sides[leaking[0]])
+        noun = "patient" if group_column == "patient_id" else group_column
+        raise SplitError(
+            f"{name} has slides of {_several(noun, leaking)} in {where}",
+            expected=f"all slides of one {noun} in one part",
+            remedy="move them to one part, or let slidenet make the splits",
+        )
+
+
+def group_of(table: LabelTable, slide_id: str, group_column: str) -> str:
+    """What must stay together with a slide; the slide itself where the table does not say."""
+    if group_column == "patient_id":
+        return table.patient_of(slide_id)
+    table.check_column(group_column)
+    return table.row(slide_id).labels[group_column].strip() or slide_id
+
+
+def _several(noun: str, names: Sequence[str]) -> str:
+    shown = ", ".join(repr(n) for n in names[:_MAX_NAMED])
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return f"{noun}{'s' if len(names) > 1 else ''} {shown}{more}"

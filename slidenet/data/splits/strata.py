@@ -1,0 +1,135 @@
+"""What a split keeps in proportion: the classes of slides, and the patients they belong to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from slidenet.core.errors import SplitError
+from slidenet.data.labels.encoding import encode_targets
+from slidenet.data.labels.table import LabelTable
+from slidenet.data.splits.record import group_of
+from slidenet.tasks.task import Task
+
+_VALUE_BINS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Strata:
+    """Slides in groups, each slide in the strata of its label.
+
+    Attributes:
+        slide_ids: The S slides, in order of the table.
+        groups: int64 (S,), the patient (or other group) of each slide, 0 to G - 1.
+        members: bool (S, C), whether a slide is in a stratum. One stratum per class; for
+            "multilabel" two per label, one of either value; for survival event and censored; for
+            regression quarters of the values.
+        names: What the C strata are called.
+        needed: bool (C,), whether every part needs one: classes and events, not censored slides or
+            quarters of a value.
+        group_word: What a group is called, "patient" or a column.
+    """
+
+    slide_ids: tuple[str, ...]
+    groups: npt.NDArray[np.int64]
+    members: npt.NDArray[np.bool_]
+    names: tuple[str, ...]
+    needed: npt.NDArray[np.bool_]
+    group_word: str = "patient"
+
+    def __len__(self) -> int:
+        return len(self.slide_ids)
+
+    @property
+    def num_groups(self) -> int:
+        """Number of groups, G."""
+        return len(np.unique(self.groups))
+
+    def group_members(self) -> npt.NDArray[np.bool_]:
+        """Bool (G, C), whether a group has a slide in a stratum."""
+        found = np.zeros((int(self.groups.max(initial=-1)) + 1, len(self.names)), np.bool_)
+        np.logical_or.at(found, self.groups, self.members)
+        return found
+
+    def take(self, slides: npt.NDArray[np.bool_]) -> "Strata":
+        """The same for some of the slides, bool (S,)."""
+        chosen = tuple(s for s, keep in zip(self.slide_ids, slides, strict=True) if keep)
+        return Strata(
+            chosen,
+            np.unique(self.groups[slides], return_inverse=True)[1].astype(np.int64),
+            self.members[slides],
+            self.names,
+            self.needed,
+            self.group_word,
+        )
+
+
+def strata_of(
+    table: LabelTable, task: Task, *, group_column: str, site_column: str | None = None
+) -> Strata:
+    """The strata of every slide of a table.
+
+    Args:
+        table: The labels.
+        task: What the labels mean.
+        group_column: What stays together; "patient_id" or another column of the table.
+        site_column: Where given, all slides of a site stay together too: the groups are the sites,
+            those that share a patient joined.
+
+    Raises:
+        LabelError: A label is missing or does not fit the task.
+        SplitError: A slide without a site.
+    """
+    targets = encode_targets(task, table, table.slide_ids)
+    members, names, needed = _members(task, targets)
+    owners = [group_of(table, slide_id, group_column) for slide_id in table.slide_ids]
+    groups = np.unique(owners, return_inverse=True)[1].astype(np.int64)
+    word = "patient" if group_column == "patient_id" else group_column
+    if site_column is not None:
+        groups, word = _joined(groups, _sites(table, site_column)), site_column
+    return Strata(table.slide_ids, groups, members, names, needed, word)
+
+
+def _members(
+    task: Task, targets: npt.NDArray[np.generic]
+) -> tuple[npt.NDArray[np.bool_], tuple[str, ...], npt.NDArray[np.bool_]]:
+    if task.kind == "multilabel":
+        both = np.concatenate([targets == 1, targets == 0], axis=1)  # NaN is in neither
+        names = (*task.class_names, *(f"not {name}" for name in task.class_names))
+        return both, names, np.ones(len(names), np.bool_)
+    if task.is_classification:
+        classes = np.arange(task.num_classes)
+        named = tuple(f"{task.label_columns[0]} {name!r}" for name in task.class_names)
+        return targets[:, None] == classes, named, np.ones(len(classes), np.bool_)
+    if task.is_survival:
+        event = targets[:, 1] == 1
+        return np.stack([event, ~event], 1), ("event", "censored"), np.array([True, False])
+    edges = np.quantile(targets.astype(np.float64), np.linspace(0, 1, _VALUE_BINS + 1)[1:-1])
+    bins = np.searchsorted(edges, targets.astype(np.float64))
+    named = tuple(f"quarter {i + 1} of {task.label_columns[0]}" for i in range(_VALUE_BINS))
+    return bins[:, None] == np.arange(_VALUE_BINS), named, np.zeros(_VALUE_BINS, np.bool_)
+
+
+def _sites(table: LabelTable, site_column: str) -> Sequence[str]:
+    sites = table.column(site_column)
+    missing = [i for i, site in enumerate(sites) if not site]
+    if missing:
+        raise SplitError(
+            f"{table.place(missing, site_column)} is empty",
+            expected="a site for every slide, for folds that keep sites apart",
+            remedy="fill the cells, or make the folds without the site column",
+        )
+    return sites
+
+
+def _joined(groups: npt.NDArray[np.int64], sites: Sequence[str]) -> npt.NDArray[np.int64]:
+    """One group per site; sites that share a patient become one, or the patient would leak."""
+    site = np.unique(sites, return_inverse=True)[1]
+    num_groups, num_sites = int(groups.max()) + 1, int(site.max()) + 1
+    edges = (np.ones(len(groups)), (groups, num_groups + site))
+    graph = coo_array(edges, shape=(num_groups + num_sites,) * 2)
+    joined = connected_components(graph, directed=False)[1]
+    return np.unique(joined[groups], return_inverse=True)[1].astype(np.int64)

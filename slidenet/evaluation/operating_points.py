@@ -1,0 +1,185 @@
+"""Cut-offs for yes-or-no decisions, and what each of them costs.
+
+A cut-off is chosen on other bags than those it is judged on: on validation predictions, or on the
+other folds. Chosen on the same bags, its sensitivity and specificity would look better than they
+are.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from slidenet.core.arrays import FloatArray, IntArray
+from slidenet.core.errors import ConfigError, PredictionsError
+from slidenet.evaluation.cross_fitting import held_out_groups
+from slidenet.evaluation.predictions.record import Predictions
+from slidenet.evaluation.report.words import task_words
+from slidenet.evaluation.statistics.bootstrap import Interval
+from slidenet.evaluation.statistics.proportions import proportion_interval
+
+BoolArray = npt.NDArray[np.bool_]
+ThresholdRule = Literal["half", "youden", "sensitivity", "specificity"]
+
+
+@dataclass(frozen=True, eq=False)
+class OperatingPoint:
+    """What a cut-off does.
+
+    Attributes:
+        rule: How it was chosen, in words.
+        threshold: The cut-off; where folds have their own, their mean.
+        chosen_on: Which bags it was chosen on, in words.
+        sensitivity: Share of positive bags called positive.
+        specificity: Share of negative bags called negative.
+        ppv: Share of bags called positive that are.
+        npv: Share of bags called negative that are.
+        called: bool (N,), the decisions.
+    """
+
+    rule: str
+    threshold: float
+    chosen_on: str
+    sensitivity: Interval
+    specificity: Interval
+    ppv: Interval
+    npv: Interval
+    called: BoolArray
+
+
+def choose_threshold(
+    score: FloatArray, positive: BoolArray, rule: ThresholdRule, at: float = 0.95
+) -> float:
+    """The cut-off of a rule; a bag is called positive where its score is at least that.
+
+    Cut-offs lie midway between neighbouring scores, so that new bags are treated evenly.
+
+    Args:
+        score: (N,) probability of the positive class.
+        positive: bool (N,).
+        rule: "half" is 0.5; "youden" has the greatest sensitivity + specificity (Youden 1950, the
+            lowest of equals); "sensitivity" is the highest cut-off with at least `at`;
+            "specificity" the lowest one.
+        at: The sensitivity or specificity asked for.
+
+    Raises:
+        ConfigError: `at` is not in (0, 1].
+        PredictionsError: A class has no bag to choose on.
+    """
+    if rule == "half":
+        return 0.5
+    if not 0 < at <= 1:
+        raise ConfigError(f"a {rule} of {at:g}", expected="above 0 and at most 1")
+    if positive.all() or not positive.any():
+        raise PredictionsError(
+            f"a cut-off from {int(positive.sum())} positive and {int((~positive).sum())} "
+            "negative bags",
+            expected="at least one of each",
+        )
+    cuts = _cuts(score)
+    sensitivity = 1 - np.searchsorted(np.sort(score[positive]), cuts) / positive.sum()
+    specificity = np.searchsorted(np.sort(score[~positive]), cuts) / (~positive).sum()
+    if rule == "youden":
+        return float(cuts[np.argmax(np.round(sensitivity + specificity, 12))])
+    if rule == "sensitivity":
+        return float(cuts[np.flatnonzero(sensitivity >= at)[-1]])
+    return float(cuts[np.flatnonzero(specificity >= at)[0]])
+
+
+def operating_point(
+    predictions: Predictions,
+    rule: ThresholdRule,
+    at: float = 0.95,
+    *,
+    validation: Predictions | None = None,
+    seed: int = 0,
+) -> OperatingPoint:
+    """Chooses a cut-off on other bags and judges it on these.
+
+    Args:
+        predictions: Labelled predictions of a "binary" task.
+        rule: See `choose_threshold`.
+        at: The sensitivity or specificity asked for.
+        validation: Predictions of the same model on validation bags. Without them each fold takes
+            the cut-off of the other folds.
+        seed: Deals patients into groups where the folds cannot serve.
+
+    Raises:
+        PredictionsError: Too few bags of a class to choose on; a patient in both sets.
+    """
+    assert predictions.task.kind == "binary", "operating points need a binary task"
+    score, positive = predictions.probabilities[:, 1], predictions.labels == 1
+    if rule == "half":
+        cut, where = np.full(len(score), 0.5), "nothing; fixed beforehand"
+    elif validation is not None:
+        check_disjoint(predictions, validation)
+        threshold = choose_threshold(
+            validation.probabilities[:, 1], validation.labels == 1, rule, at
+        )
+        cut, where = np.full(len(score), threshold), f"{len(validation)} validation bags"
+    else:
+        groups, words = held_out_groups(predictions, seed=seed)
+        cut, where = _cross_fitted(score, positive, groups, rule, at), f"the other {words}"
+    called = score >= cut
+    words = {"half": "0.5", "youden": "Youden's index"}.get(rule, f"{rule} of {at:g}")
+    return OperatingPoint(
+        words, float(np.mean(cut)), where, *_shares(called, positive, predictions.patients), called
+    )
+
+
+def _cross_fitted(
+    score: FloatArray, positive: BoolArray, groups: IntArray, rule: ThresholdRule, at: float
+) -> npt.NDArray[np.float64]:
+    cut = np.empty(len(score))
+    for group in np.unique(groups):
+        inside = groups == group
+        cut[inside] = choose_threshold(score[~inside], positive[~inside], rule, at)
+    return cut
+
+
+def _shares(
+    called: BoolArray, positive: BoolArray, patients: IntArray
+) -> tuple[Interval, Interval, Interval, Interval]:
+    """Sensitivity, specificity, PPV and NPV."""
+    return (
+        proportion_interval(called[positive], patients[positive]),
+        proportion_interval(~called[~positive], patients[~positive]),
+        proportion_interval(positive[called], patients[called]),
+        proportion_interval(~positive[~called], patients[~called]),
+    )
+
+
+def _cuts(score: FloatArray) -> FloatArray:
+    """Below all scores, between neighbours, above all, in the precision of the scores."""
+    distinct = np.unique(score)
+    between = distinct[:-1] + np.diff(distinct) / 2
+    between = np.where(between > distinct[:-1], between, distinct[1:])
+    beyond = np.nextafter(distinct[-1:], distinct.dtype.type(np.inf))
+    return np.concatenate([distinct[:1], between, beyond])
+
+
+def check_disjoint(predictions: Predictions, validation: Predictions) -> None:
+    """Refuses validation predictions of another task, or of patients that are judged.
+
+    Raises:
+        PredictionsError: Naming one of the patients.
+    """
+    if validation.task != predictions.task:
+        raise PredictionsError(
+            f"validation predictions of {task_words(validation.task)}",
+            expected=task_words(predictions.task),
+        )
+    shared = _owners(predictions) & _owners(validation)
+    if shared:
+        raise PredictionsError(
+            f"{len(shared)} patients are in the validation predictions and in those to judge, "
+            f"such as {min(shared)!r}",
+            expected="different patients",
+            remedy="give predictions on bags kept apart for validation",
+        )
+
+
+def _owners(predictions: Predictions) -> set[str]:
+    pairs = zip(predictions.bag_ids, predictions.patient_ids, strict=True)
+    return {patient or bag for bag, patient in pairs}

@@ -1,0 +1,314 @@
+"""Which column of a CSV of predictions holds what: as told, else as recognised by name."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from slidenet.core.errors import PredictionsError
+from slidenet.evaluation.predictions.csv_columns import CsvColumns, as_number
+from slidenet.evaluation.predictions.write import (
+    BAG_COLUMN,
+    CALLED_COLUMN,
+    FOLD_COLUMN,
+    PATIENT_COLUMN,
+    PROBABILITY_PREFIX,
+    RISK_COLUMN,
+    SURVIVAL_PREFIX,
+    VALUE_COLUMN,
+)
+from slidenet.tasks.task import Task, TaskKind
+
+BAG_NAMES = (BAG_COLUMN, "slide_id", "case_id")
+PATIENT_NAMES = (PATIENT_COLUMN, "case_id")
+LABEL_NAMES = ("label", "labels", "target", "y_true", "Y", "y")
+TIME_NAMES, EVENT_NAMES = ("time", "days", "months", "duration"), ("event", "status", "observed")
+OTHER_NAMES = ("prediction", "y_pred", "Y_hat", "slide_path", "mpp", "site", "")
+NEGATIVE_POSITIVE = (("0", "1"), ("false", "true"), ("no", "yes"), ("negative", "positive"))
+
+
+@dataclass(frozen=True)
+class PredictionColumns:
+    """Names of columns and classes, where they are not those slidenet writes.
+
+    Where there are several, as a list or with commas between them.
+
+    Args:
+        label_columns: Column of the labels; time,event for survival; one per label for multilabel.
+        class_names: Classes in the order of the probabilities; for binary the negative class first.
+        probability_columns: Columns of probabilities, one per class in order.
+        score_column: The one column of a model with one output: probability of the positive class,
+            predicted value, or risk.
+        bag_column: Column that names the bag (slide).
+        patient_column: Column that names the patient.
+        fold_column: Column of the fold, for predictions of cross-validation.
+    """
+
+    label_columns: list[str] | str = ""
+    class_names: list[str] | str = ""
+    probability_columns: list[str] | str = ""
+    score_column: str | None = None
+    bag_column: str | None = None
+    patient_column: str | None = None
+    fold_column: str | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """`label_columns` as a tuple."""
+        return _split(self.label_columns)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """`class_names` as a tuple."""
+        return _split(self.class_names)
+
+    @property
+    def probabilities(self) -> tuple[str, ...]:
+        """`probability_columns` as a tuple."""
+        return _split(self.probability_columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """What each column of a file is for; `labels` is empty for unlabelled bags."""
+
+    task: Task
+    bag: str
+    patient: str | None
+    fold: str | None
+    labels: tuple[str, ...]
+    probabilities: tuple[str, ...] = ()
+    value: str | None = None
+    risk: str | None = None
+    survival: tuple[str, ...] = ()
+    survival_times: tuple[float, ...] = ()
+
+
+def recognise(
+    table: CsvColumns, kind: TaskKind | None, told: PredictionColumns, *, labelled: bool
+) -> Roles:
+    """Finds the columns.
+
+    Raises:
+        PredictionsError: A column is missing or could be one of several, saying how to name it.
+    """
+    bag = _one(table, told.bag_column, BAG_NAMES)
+    if bag is None:
+        raise _unrecognised(table, "names the bags", "--bag-column", BAG_NAMES)
+    patient = _one(table, told.patient_column, PATIENT_NAMES)
+    fold = _one(table, told.fold_column, (FOLD_COLUMN,))
+    probabilities = _probability_columns(table, told)
+    survival = tuple(n for n in table.names if _time(n) > 0)
+    kind = kind or _kind(table, told, probabilities)
+    used = {bag, patient, fold, *probabilities, *survival, RISK_COLUMN, VALUE_COLUMN}
+    used |= {told.score_column, *told.probabilities, CALLED_COLUMN}
+    free = [n for n in table.names if n not in used]
+    if kind in ("regression", "cox", "discrete_time"):
+        return _scored(table, kind, told, bag, patient, fold, free, survival, labelled)
+    score = told.score_column if kind == "binary" and not told.probabilities else None
+    columns = (table.require(score),) if score else probabilities
+    if not columns:
+        raise _unrecognised(
+            table, "holds probabilities", "--probability-columns", (PROBABILITY_PREFIX + "<class>",)
+        )
+    labels = _label_columns(table, kind, told, columns, free, labelled)
+    names = _class_names(table, kind, told, columns, labels)
+    task = Task(kind, labels or _unlabelled(kind, names), names)
+    return Roles(task, bag, patient, fold, labels, columns)
+
+
+def _scored(
+    table: CsvColumns,
+    kind: TaskKind,
+    told: PredictionColumns,
+    bag: str,
+    patient: str | None,
+    fold: str | None,
+    free: Sequence[str],
+    survival: tuple[str, ...],
+    labelled: bool,
+) -> Roles:
+    """Regression and survival: one number per bag, and for discrete time a curve."""
+    usual = VALUE_COLUMN if kind == "regression" else RISK_COLUMN
+    score = table.require(told.score_column or usual, remedy="name it with --score-column")
+    labels = _label_columns(table, kind, told, (), free, labelled)
+    wanted = labels or _unlabelled(kind, ())
+    if kind == "regression":
+        return Roles(Task(kind, wanted), bag, patient, fold, labels, value=score)
+    survival = tuple(sorted(survival, key=_time))
+    times = tuple(map(_time, survival))
+    if kind == "discrete_time" and len(survival) < 2:
+        raise _unrecognised(
+            table, "holds survival probabilities", "--task cox", (SURVIVAL_PREFIX + "<time>",)
+        )
+    task = Task(kind, wanted, time_edges=times if kind == "discrete_time" else ())
+    return Roles(
+        task, bag, patient, fold, labels, risk=score, survival=survival, survival_times=times
+    )
+
+
+def class_index(cell: str, class_names: Sequence[str]) -> int | None:
+    """The class a cell names, as text or as the same number ("1.0" for "1"); None if none."""
+    if cell in class_names:
+        return class_names.index(cell)
+    number = as_number(cell)
+    matching = [i for i, name in enumerate(class_names) if as_number(name) == number]
+    return matching[0] if matching else None
+
+
+def _split(names: Sequence[str] | str) -> tuple[str, ...]:
+    parts = names.split(",") if isinstance(names, str) else names
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def _one(table: CsvColumns, told: str | None, names: Iterable[str]) -> str | None:
+    if told is not None:
+        return table.require(told)
+    return next((name for name in names if name in table.names), None)
+
+
+def _probability_columns(table: CsvColumns, told: PredictionColumns) -> tuple[str, ...]:
+    if told.probabilities:
+        return tuple(table.require(name) for name in told.probabilities)
+    for pattern in (f"{PROBABILITY_PREFIX}.+", r"p_\d+"):
+        found = tuple(name for name in table.names if re.fullmatch(pattern, name))
+        if found:
+            return found
+    return ()
+
+
+def _time(name: str) -> float:
+    """The time of a survival column; NaN for any other."""
+    starts = name.startswith(SURVIVAL_PREFIX)
+    return as_number(name.removeprefix(SURVIVAL_PREFIX)) if starts else math.nan
+
+
+def _kind(table: CsvColumns, told: PredictionColumns, probabilities: Sequence[str]) -> TaskKind:
+    if probabilities:
+        names = [_class_of(column) for column in probabilities]
+        if set(names) <= set(table.names) - set(probabilities) or len(told.labels) > 1:
+            return "multilabel"
+        return "multiclass" if len(probabilities) > 2 else "binary"
+    if RISK_COLUMN in table.names or len(told.labels) == 2:
+        return "cox"
+    if VALUE_COLUMN in table.names:
+        return "regression"
+    if told.score_column:
+        raise PredictionsError(
+            f"{table.table.path}: column {told.score_column!r} could be a probability, a value "
+            "or a risk",
+            remedy="say which with --task binary, regression or cox",
+        )
+    raise _unrecognised(
+        table,
+        "holds predictions",
+        "--probability-columns or --score-column",
+        (PROBABILITY_PREFIX + "<class>", VALUE_COLUMN, RISK_COLUMN),
+    )
+
+
+def _class_of(column: str) -> str:
+    return column.removeprefix(PROBABILITY_PREFIX)
+
+
+def _label_columns(
+    table: CsvColumns,
+    kind: TaskKind,
+    told: PredictionColumns,
+    probabilities: Sequence[str],
+    free: Sequence[str],
+    labelled: bool,
+) -> tuple[str, ...]:
+    if told.labels:
+        return tuple(table.require(name) for name in told.labels)
+    if kind == "multilabel":
+        names = told.classes or tuple(map(_class_of, probabilities))
+        present = set(names) & set(table.names)
+        if not labelled and not present:
+            return ()
+        return tuple(table.require(name, remedy="name them with --label-columns") for name in names)
+    survival = kind in ("cox", "discrete_time")
+    wanted: list[str | None] = (
+        [_one(table, None, TIME_NAMES), _one(table, None, EVENT_NAMES)]
+        if survival
+        else [_one(table, None, [n for n in LABEL_NAMES if n in free])]
+    )
+    found = tuple(name for name in wanted if name is not None)
+    rest = tuple(name for name in free if name not in OTHER_NAMES)
+    if len(found) < len(wanted):
+        found = rest if len(rest) == len(wanted) else ()
+    if found or not labelled:
+        return found
+    what = "hold time and event" if survival else "holds the labels"
+    raise _unrecognised(table, what, "--label-columns", LABEL_NAMES[:1] if not survival else ())
+
+
+def _class_names(
+    table: CsvColumns,
+    kind: TaskKind,
+    told: PredictionColumns,
+    probabilities: Sequence[str],
+    labels: Sequence[str],
+) -> tuple[str, ...]:
+    """Names of the classes, in the order of the probabilities."""
+    if kind == "multilabel":
+        return tuple(labels) or tuple(map(_class_of, probabilities))
+    single = len(probabilities) == 1
+    if told.classes:
+        wanted = 2 if single else len(probabilities)
+        if len(told.classes) != wanted:
+            raise PredictionsError(
+                f"--class-names holds {len(told.classes)} names for the columns "
+                f"{', '.join(map(repr, probabilities))} of {table.table.path}",
+                expected=f"{wanted} names",
+            )
+        return told.classes
+    values = sorted(set(table.cells(labels[0])) - {""}) if labels else []
+    if single:
+        return _two_classes(table, probabilities[0], values)
+    names = tuple(map(_class_of, probabilities))
+    if all(class_index(value, names) is not None for value in values):
+        return names
+    # A column such as score_tumour belongs to the class its name ends with.
+    ends = [[v for v in values if name.endswith(f"_{v}")] for name in probabilities]
+    if all(len(found) == 1 for found in ends):
+        return tuple(found[0] for found in ends)
+    return tuple(name.removeprefix("p_") for name in names)
+
+
+def _two_classes(table: CsvColumns, column: str, values: Sequence[str]) -> tuple[str, ...]:
+    for pair in NEGATIVE_POSITIVE:
+        if values and all(class_index(value.lower(), pair) is not None for value in values):
+            return tuple(next((v for v in values if v.lower() == n), n) for n in pair)
+    positive = _class_of(column)
+    if len(values) == 2 and positive in values:
+        return (next(v for v in values if v != positive), positive)
+    raise PredictionsError(
+        f"{table.table.path}: which of the labels {', '.join(map(repr, values)) or '(none)'} is "
+        f"the positive class of column {column!r} cannot be told",
+        remedy="say --class-names NEGATIVE,POSITIVE",
+    )
+
+
+def _unlabelled(kind: TaskKind, names: Sequence[str]) -> tuple[str, ...]:
+    """Label columns of a task whose file has none."""
+    if kind == "multilabel":
+        return tuple(names)
+    return TIME_NAMES[:1] + EVENT_NAMES[:1] if kind in ("cox", "discrete_time") else ("label",)
+
+
+def _unrecognised(
+    table: CsvColumns, what: str, flag: str, names: Sequence[str]
+) -> PredictionsError:
+    for sign, name in ((";", "semicolons"), ("\t", "tabs")):
+        if any(sign in column for column in table.names):
+            return PredictionsError(
+                f"the columns of {table.table.path} look separated by {name}",
+                remedy="separate them with commas",
+            )
+    return PredictionsError(
+        f"which column of {table.table.path} {what} cannot be told from "
+        f"{', '.join(map(repr, table.names))}",
+        expected=f"a column named {' or '.join(names)}" if names else "",
+        remedy=f"name it with {flag}",
+    )

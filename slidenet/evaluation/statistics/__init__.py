@@ -1,0 +1,1 @@
+"""Intervals, tests and curves: bootstrap by patient, DeLong, Kaplan-Meier, proportions."""

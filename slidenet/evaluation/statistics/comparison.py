@@ -1,0 +1,83 @@
+"""Two models on the same bags: which is better, by how much, and how sure that is."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from slidenet.evaluation.predictions.read import align
+from slidenet.evaluation.predictions.record import Predictions
+from slidenet.evaluation.report.words import HEADLINE, LOWER_IS_BETTER
+from slidenet.evaluation.statistics.bootstrap import Bootstrap, Interval, paired_bootstrap
+from slidenet.evaluation.statistics.delong import delong_test
+
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """The difference between two models.
+
+    Attributes:
+        metric: The headline metric of the task.
+        difference: Of the headline metric, first minus second.
+        p: Two-sided p of "no difference" in the headline metric.
+        method: How interval and p were found, in words.
+        second: Every metric of the second model, resampled by patient.
+        differences: Every metric, first minus second, by paired bootstrap.
+    """
+
+    metric: str
+    difference: Interval
+    p: float
+    method: str
+    second: Bootstrap
+    differences: Bootstrap
+
+    @property
+    def verdict(self) -> int:
+        """1 where the first is better, -1 where the second is, 0 where it cannot be told."""
+        if not self.p < SIGNIFICANT:
+            return 0
+        sign = int(np.sign(self.difference.value))
+        return -sign if self.metric in LOWER_IS_BETTER else sign
+
+
+def compare(
+    first: Predictions, second: Predictions, *, num_resamples: int = 1000, seed: int = 0
+) -> Comparison:
+    """Compares two models on the same bags.
+
+    AUROC of a binary task by DeLong's test where every patient has one bag; everything else, and
+    patients with several bags, by paired bootstrap of patients.
+
+    Args:
+        first: Labelled predictions of one model.
+        second: Of the other, on the same bags in any order.
+        num_resamples: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Raises:
+        PredictionsError: Other bags, labels or tasks; nearly all resamples lack a class.
+    """
+    second = align(first, second)
+    task, metric = first.task, HEADLINE[first.task.kind]
+    paired = paired_bootstrap(first, second, num_resamples=num_resamples, seed=seed)
+    positive = first.labels == 1
+    if task.kind == "binary" and first.one_row_per_patient and _two_of_each(positive):
+        test = delong_test(positive, first.probabilities[:, 1], second.probabilities[:, 1])
+        return Comparison(
+            metric, test.difference, test.p, "DeLong's test", paired.second, paired.differences
+        )
+    return Comparison(
+        metric,
+        paired.differences.interval(metric),
+        paired.differences.p_value(metric),
+        f"paired bootstrap of {first.num_patients} patients",
+        paired.second,
+        paired.differences,
+    )
+
+
+def _two_of_each(positive: npt.NDArray[np.bool_]) -> bool:
+    return 2 <= int(positive.sum()) <= len(positive) - 2

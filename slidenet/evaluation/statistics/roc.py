@@ -1,0 +1,141 @@
+"""ROC and precision-recall curves, with the band the bootstrap by patient gives them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from slidenet.core.arrays import FloatArray, IntArray
+from slidenet.evaluation.predictions.record import Predictions
+from slidenet.evaluation.statistics.bootstrap import LEVEL
+
+Float64Array = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+GRID = np.linspace(0, 1, 201)
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A curve with a pointwise band.
+
+    Attributes:
+        x: (P,) false positive rate, or recall.
+        y: (P,) true positive rate, or precision.
+        band_x: (G,) where the band is known; empty without a band.
+        low: (G,) lower edge.
+        high: (G,) upper edge.
+    """
+
+    x: Float64Array
+    y: Float64Array
+    band_x: Float64Array
+    low: Float64Array
+    high: Float64Array
+
+
+def one_against_rest(predictions: Predictions) -> list[tuple[str, FloatArray, BoolArray, IntArray]]:
+    """For each curve of a task its name, scores, truth and patients.
+
+    One curve for "binary", else one per class or label, on the bags whose label is known; none for
+    a class that has no bag or every bag.
+    """
+    task, probabilities, targets = predictions.task, predictions.probabilities, predictions.labels
+    patients = predictions.patients
+    if task.kind == "binary":
+        return [(task.class_names[1], probabilities[:, 1], targets == 1, patients)]
+    curves = []
+    for number, name in enumerate(task.class_names):
+        if task.kind == "multilabel":
+            known = ~np.isnan(targets[:, number])
+            truth = targets[known, number] == 1
+            curves.append((name, probabilities[known, number], truth, patients[known]))
+        else:
+            curves.append((name, probabilities[:, number], targets == number, patients))
+    return [curve for curve in curves if 0 < int(curve[2].sum()) < len(curve[2])]
+
+
+def roc(
+    score: FloatArray,
+    positive: BoolArray,
+    patients: IntArray,
+    *,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> Curve:
+    """ROC curve; its band is of the true positive rate at each false positive rate.
+
+    Args:
+        score: (N,) higher = more likely positive.
+        positive: bool (N,), of both classes.
+        patients: int64 (N,).
+        num_resamples: Resamples of the band; 0 for none.
+        seed: Seed of the draws.
+    """
+    x, y, _ = roc_curve(positive, score, drop_intermediate=False)
+    samples: list[FloatArray] = []
+    for hits, false_alarms in _counts(score, positive, patients, num_resamples, seed):
+        samples.append(np.interp(GRID, false_alarms / false_alarms[-1], hits / hits[-1]))
+    return _curve(x, y, samples)
+
+
+def precision_recall(
+    score: FloatArray,
+    positive: BoolArray,
+    patients: IntArray,
+    *,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> Curve:
+    """Precision-recall curve as the steps whose area is the average precision.
+
+    Args:
+        score: (N,) higher = more likely positive.
+        positive: bool (N,), of both classes.
+        patients: int64 (N,).
+        num_resamples: Resamples of the band; 0 for none.
+        seed: Seed of the draws.
+    """
+    precision, recall, _ = precision_recall_curve(positive, score)
+    samples: list[FloatArray] = []
+    for hits, false_alarms in _counts(score, positive, patients, num_resamples, seed):
+        # The step at a recall belongs to the first point that reaches it.
+        reached = np.searchsorted(hits / hits[-1], GRID[1:], side="left")
+        samples.append(hits[reached] / (hits[reached] + false_alarms[reached]))
+    return _curve(recall[::-1], precision[::-1], samples, GRID[1:])
+
+
+def _counts(
+    score: FloatArray, positive: BoolArray, patients: IntArray, num_resamples: int, seed: int
+) -> Iterator[tuple[Float64Array, Float64Array]]:
+    """Positives and negatives called positive as the cut-off falls, from none to all.
+
+    One pair for each resample of patients that holds both classes. Rows are sorted once; a resample
+    only changes how often each counts.
+    """
+    order = np.argsort(-score, kind="stable")
+    last_of_tie = np.append(np.diff(score[order]) != 0, True)
+    truth = positive[order]
+    numbers = np.unique(patients, return_inverse=True)[1][order]
+    count = int(numbers.max()) + 1
+    rng = np.random.default_rng(seed)
+    for _ in range(num_resamples):
+        times = np.bincount(rng.integers(0, count, count), minlength=count)[numbers]
+        hits, false_alarms = (
+            np.append(0.0, np.cumsum(times * which)[last_of_tie]) for which in (truth, ~truth)
+        )
+        if hits[-1] and false_alarms[-1]:
+            yield hits, false_alarms
+
+
+def _curve(
+    x: FloatArray, y: FloatArray, samples: list[FloatArray], grid: FloatArray = GRID
+) -> Curve:
+    x64, y64 = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if not samples:
+        return Curve(x64, y64, *(np.empty(0) for _ in range(3)))
+    tails = [100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2]
+    low, high = np.percentile(np.stack(samples), tails, axis=0)
+    return Curve(x64, y64, np.asarray(grid, dtype=np.float64), low, high)

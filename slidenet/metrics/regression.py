@@ -1,0 +1,32 @@
+"""Metrics of a value, as plain functions of arrays; NaN where not defined."""
+
+import numpy as np
+from scipy.stats import rankdata
+
+from slidenet.core.arrays import FloatArray
+
+
+def mean_absolute_error(value: FloatArray, target: FloatArray) -> float:
+    """`sklearn.metrics.mean_absolute_error`."""
+    return float(np.mean(np.abs(value - target))) if len(target) else float("nan")
+
+
+def r2(value: FloatArray, target: FloatArray) -> float:
+    """Coefficient of determination (`r2_score`).
+
+    NaN where the target is constant (scikit-learn says 0 or 1) or has fewer than two bags.
+    """
+    spread = float(np.sum((target - np.mean(target)) ** 2)) if len(target) > 1 else 0.0
+    if spread == 0:
+        return float("nan")
+    return 1 - float(np.sum((target - value) ** 2)) / spread
+
+
+def spearman(value: FloatArray, target: FloatArray) -> float:
+    """Rank correlation, ties at their mean rank (`scipy.stats.spearmanr`); NaN for a constant."""
+    if len(target) < 2:
+        return float("nan")
+    a, b = rankdata(value), rankdata(target)
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt(np.sum(a**2) * np.sum(b**2)))
+    return float(np.sum(a * b)) / scale if scale > 0 else float("nan")

@@ -1,0 +1,1 @@
+"""Runs one verb over the slides of a cohort."""

@@ -1,0 +1,1 @@
+"""Fits classifiers: plan, checks, fit, search, predictions."""

@@ -1,0 +1,78 @@
+"""Settings of a fit that cannot end with a model, refused before anything is written or read."""
+
+import math
+
+from lightning.pytorch import Trainer
+
+from slidenet.core.errors import ConfigError
+from slidenet.data.datamodule import BagDataModule
+from slidenet.tasks.losses import check_batch_size
+
+
+def check_fit(trainer: Trainer, data: BagDataModule, *, by_validation: bool) -> None:
+    """Refuses a Trainer that would end without an epoch to keep, and batches that cannot be used.
+
+    Args:
+        trainer: As it will fit.
+        data: The bags and their split.
+        by_validation: Whether the epoch to keep is chosen by the val part.
+
+    Raises:
+        ConfigError: Naming the setting.
+    """
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]  # set outside its class
+        raise ConfigError(
+            "--trainer.fast-dev-run leaves no weights",
+            expected="a fit that ends with a model",
+            remedy="give --trainer.max-epochs 1 --trainer.limit-train-batches 2 for a quick look",
+        )
+    loader = data.train_dataloader()
+    batches = _limited(trainer.limit_train_batches, len(loader))
+    for name, none_left in (
+        ("max-epochs", trainer.max_epochs == 0),
+        ("max-steps", trainer.max_steps == 0),
+        ("limit-train-batches", batches == 0),
+    ):
+        if none_left:
+            raise ConfigError(
+                f"--trainer.{name} leaves nothing to train",
+                expected=f"at least one epoch of {len(loader)} batches, or a part of it",
+                remedy=f"raise --trainer.{name}",
+            )
+    if len(data.bags("train")) <= len(loader):
+        check_batch_size(data.task_record, 1)
+    if by_validation:
+        _check_validation(trainer, data, batches)
+
+
+def _check_validation(trainer: Trainer, data: BagDataModule, batches: int) -> None:
+    if _limited(trainer.limit_val_batches, len(data.val_dataloader())) == 0:
+        raise _never_validated("--trainer.limit-val-batches leaves no bag to validate on")
+    # At the least: how many devices share the bags is settled when the fit begins.
+    shared = batches // (trainer.num_devices * trainer.num_nodes)
+    steps = math.ceil(shared / trainer.accumulate_grad_batches)
+    every_step = trainer.val_check_interval != 1.0 or trainer.check_val_every_n_epoch is None
+    if 0 < trainer.max_steps < steps and not every_step:
+        raise _never_validated(
+            f"--trainer.max-steps {trainer.max_steps} ends before the first epoch of {steps} steps"
+        )
+    every, epochs = trainer.check_val_every_n_epoch, trainer.max_epochs
+    if every is not None and epochs is not None and 0 < epochs < every:
+        raise _never_validated(
+            f"--trainer.check-val-every-n-epoch {every} with {epochs} epochs never validates"
+        )
+
+
+def _never_validated(found: str) -> ConfigError:
+    return ConfigError(
+        found,
+        expected="at least one validated epoch, whose weights are the model",
+        remedy="change it, or give --keep last to do without validation",
+    )
+
+
+def _limited(limit: int | float | None, count: int) -> int:
+    """How many of `count` batches a limit of Lightning (a number or a share) leaves."""
+    if limit is None:
+        return count
+    return min(limit, count) if isinstance(limit, int) else int(limit * count)

@@ -1,0 +1,97 @@
+"""From the recipe of features back to the settings that make such features again.
+
+A classifier is only as good as the features it is given: `slidenet predict` makes those of a new
+slide by the very recipe its training features were made by, and proves it before any slide is read.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from slidenet.core.errors import IdentityMismatchError
+from slidenet.core.provenance import Identity, JsonValue
+from slidenet.pipelines.preprocess import TilingPlan
+from slidenet.pipelines.settings import EmbedTilesSettings, PreprocessSettings
+from slidenet.stores.h5.identity import describe_difference
+
+_FILTER_FLAGS = {"blank": "drop_blank", "blur": "drop_blurred", "pen": "drop_penned"}
+
+_TILE_KEYS = {"target_mpp", "tile_size_px", "stride_px", "min_tissue_fraction", "icc", "filters",
+              "tissue"}  # fmt: skip
+
+
+def settings_from_identity(recipe: Identity) -> tuple[PreprocessSettings, EmbedTilesSettings]:
+    """The settings of `preprocess` and `embed-tiles` that give features of this recipe.
+
+    Args:
+        recipe: Of a features file of slidenet, without what belongs to one slide.
+
+    Raises:
+        IdentityMismatchError: The features were not made by slidenet, tissue was drawn by hand, or
+            this version of slidenet finds tissue or filters tiles by other constants.
+    """
+    tiles, encoder = recipe.get("tiles"), recipe.get("tile_encoder")
+    if not isinstance(tiles, Mapping) or not isinstance(encoder, Mapping) or not _complete(recipe):
+        raise IdentityMismatchError(
+            "the features this model was trained on were not made by slidenet",
+            expected="features whose recipe says how to make them from a slide",
+            remedy="make features of the new slides with the tool used for training, and give "
+            "their folder as --features",
+        )
+    plan = TilingPlan.of(_preprocess_settings(tiles))
+    asked: Identity = {
+        "tissue": plan.segmenter.recipe(),
+        "filters": [tile_filter.recipe() for tile_filter in plan.filters],
+    }
+    difference = describe_difference({name: tiles[name] for name in asked}, asked)
+    if difference:
+        raise IdentityMismatchError(
+            f"this version of slidenet would cut other tiles than the training's ({difference})",
+            remedy="use the version of slidenet the model was trained with, or give features made "
+            "with it as --features",
+        )
+    features = EmbedTilesSettings(
+        encoder=str(encoder["encoder"]),
+        precision=_one_of(encoder["precision"]),
+        feature_dtype=_one_of(recipe["feature_dtype"]),
+    )
+    return plan.settings, features
+
+
+def _complete(recipe: Mapping[str, Any]) -> bool:
+    """Whether the recipe says all that is read from it; those of generated features do not."""
+    return (
+        recipe["tiles"].keys() >= _TILE_KEYS
+        and recipe["tile_encoder"].keys() >= {"encoder", "precision"}
+        and "feature_dtype" in recipe
+    )
+
+
+def _preprocess_settings(tiles: Mapping[str, Any]) -> PreprocessSettings:
+    tissue = tiles["tissue"]
+    if "segmenter" not in tissue:
+        raise IdentityMismatchError(
+            "the tissue of the training slides was drawn by hand",
+            expected="a segmenter that can be run on new slides",
+            remedy="preprocess the new slides with --tissue-geojson and embed their tiles, then "
+            "give the folder as --features",
+        )
+    settings = PreprocessSettings(
+        target_mpp=tiles["target_mpp"],
+        tile_size_px=tiles["tile_size_px"],
+        stride_px=tiles["stride_px"],
+        segmenter=tissue["segmenter"],
+        min_tissue_fraction=tiles["min_tissue_fraction"],
+        icc=tiles["icc"],
+        drop_blank=False,
+        **{name: tissue[name] for name in ("min_area_um2", "max_hole_um2") if name in tissue},
+    )
+    used: dict[str, Any] = {
+        _FILTER_FLAGS[tile_filter["filter"]]: True for tile_filter in tiles["filters"]
+    }
+    return replace(settings, **used)
+
+
+def _one_of(value: JsonValue) -> Any:
+    """A value whose Literal type the settings check when they are used."""
+    return value

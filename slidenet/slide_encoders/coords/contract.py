@@ -1,0 +1,239 @@
+"""The coordinate contract: what must hold between coords, cells and slide before encoding.
+
+A slide encoder never complains about wrong coordinates; it only gives a worse vector. So the usual
+mistakes are looked for here, and the message names the slide and the numbers.
+"""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from slidenet.core.errors import CoordinateError
+from slidenet.core.records import TileGeometry, check_coords
+from slidenet.slide_encoders.coords.grid import FRAME_MPP, Cells
+from slidenet.slide_encoders.longnet.config import CELL_PX, GRID_SIZE
+from slidenet.slide_encoders.recipes import EmbeddingRecipe
+
+STEP_TOLERANCE = 0.02
+"""A step may differ from what it should be by this share (mpp values are rounded by vendors)."""
+
+
+class CoordinateWarning(UserWarning):
+    """Coordinates a recipe can use, though not as its encoder was trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinateProblem:
+    """One broken clause of the contract.
+
+    Attributes:
+        found: What was found, with numbers.
+        expected: What would have been right.
+        remedy: What to do.
+        fatal: Whether the embedding would be wrong rather than merely unusual.
+    """
+
+    found: str
+    expected: str
+    remedy: str
+    fatal: bool
+
+
+def checked_grid_xy(
+    coords: Cells,
+    geometry: TileGeometry,
+    *,
+    recipe: EmbeddingRecipe,
+    grid_size: int = GRID_SIZE,
+    slide: str = "",
+) -> Cells:
+    """Lattice cells of a slide's tiles by `recipe`, once the contract holds.
+
+    Args:
+        coords: int64 (N, 2), (x, y) of top-left corners, level-0 pixels.
+        geometry: How the tiles were cut; brings mpp, tile size, stride and extent of the slide.
+        recipe: Whose frame to use. Recipes of other tools warn where ours refuses.
+        grid_size: Cells along each side of the encoder's lattice.
+        slide: Named in messages.
+
+    Returns:
+        int64 (N, 2), (column, row).
+
+    Raises:
+        CoordinateError: For the first fatal problem.
+    """
+    check_coords(coords, slide=slide)
+    grid_xy = recipe.grid_cells(
+        coords,
+        slide_mpp=geometry.slide_mpp.value,
+        tile_size_px=geometry.tile_size_px,
+        target_mpp=geometry.target_mpp,
+        slide=slide,
+    )
+    for problem in coordinate_problems(
+        coords, grid_xy, geometry, recipe=recipe, grid_size=grid_size
+    ):
+        error = CoordinateError(
+            problem.found, expected=problem.expected, remedy=problem.remedy, slide=slide
+        )
+        if problem.fatal:
+            raise error
+        warnings.warn(str(error), CoordinateWarning, stacklevel=2)
+    return grid_xy
+
+
+def coordinate_problems(
+    coords: Cells,
+    grid_xy: Cells,
+    geometry: TileGeometry,
+    *,
+    recipe: EmbeddingRecipe,
+    grid_size: int = GRID_SIZE,
+) -> list[CoordinateProblem]:
+    """Every broken clause, fatal ones first; empty when the contract holds.
+
+    Args:
+        coords: int64 (N, 2), level-0 pixels.
+        grid_xy: int64 (N, 2), their cells by `recipe`.
+        geometry: How the tiles were cut.
+        recipe: Whose frame the cells are in.
+        grid_size: Cells along each side of the encoder's lattice.
+    """
+    if not len(coords):
+        return []
+    found = [
+        *_extent(coords, geometry),
+        *_step(coords, geometry),
+        *_beyond_grid(grid_xy, geometry, grid_size),
+        *_duplicates(coords, grid_xy, recipe),
+        *_cell_per_tile(geometry, recipe),
+        *_frame(geometry, recipe),
+    ]
+    return sorted(found, key=lambda problem: not problem.fatal)
+
+
+def _extent(coords: Cells, geometry: TileGeometry) -> Iterator[CoordinateProblem]:
+    size = np.array([geometry.level0_width, geometry.level0_height])
+    x, y = (int(v) for v in coords.max(axis=0))
+    if (coords.max(axis=0) < size).all():
+        return
+    where = f"coords reach x={x}, y={y} on a slide of {size[0]} x {size[1]} level-0 px"
+    if (coords.max(axis=0) < size[::-1]).all():
+        yield CoordinateProblem(
+            f"{where}: they would fit with x and y swapped",
+            "(x, y): column first, row second",
+            "swap the two columns of coords, coords[:, ::-1]",
+            fatal=True,
+        )
+    else:
+        yield CoordinateProblem(
+            where,
+            "top-left corners within the slide, in level-0 pixels",
+            "check that coords belong to this slide and are in level-0 pixels",
+            fatal=True,
+        )
+
+
+def _step(coords: Cells, geometry: TileGeometry) -> Iterator[CoordinateProblem]:
+    expected = geometry.stride_level0
+    step = _smallest_step(coords)
+    if step is None:
+        return
+    steps = step / expected
+    # Rounded lattice points are up to one pixel off their exact distance.
+    tolerance = max(STEP_TOLERANCE * max(round(steps), 1), 1.0 / expected)
+    if round(steps) >= 1 and abs(steps - round(steps)) <= tolerance:
+        return
+    yield CoordinateProblem(
+        f"neighbouring tiles are {step} px apart",
+        f"a multiple of {expected:.1f} level-0 px (stride {geometry.stride_px} px at "
+        f"{geometry.target_mpp} mpp on a slide of {geometry.slide_mpp.value} mpp)",
+        "give coords in level-0 pixels (coords at the tile resolution must be multiplied by "
+        f"{geometry.scale:.4g}), or correct the slide's mpp",
+        fatal=True,
+    )
+
+
+def _smallest_step(coords: Cells) -> int | None:
+    """Smallest distance between two columns or two rows of tiles; None for a single tile."""
+    gaps = np.concatenate([np.diff(np.unique(coords[:, axis])) for axis in (0, 1)])
+    return int(gaps.min()) if len(gaps) else None
+
+
+def _beyond_grid(
+    grid_xy: Cells, geometry: TileGeometry, grid_size: int
+) -> Iterator[CoordinateProblem]:
+    column, row = (int(v) for v in grid_xy.max(axis=0))
+    if max(column, row) < grid_size and grid_xy.min() >= 0:
+        return
+    outside = int(((grid_xy < 0) | (grid_xy >= grid_size)).any(axis=1).sum())
+    reach_mm = geometry.slide_mpp.value * max(geometry.level0_width, geometry.level0_height) / 1000
+    yield CoordinateProblem(
+        f"{outside} of {len(grid_xy)} tiles lie beyond the position lattice "
+        f"(last column {column}, last row {row}; the slide is {reach_mm:.0f} mm long)",
+        f"cells 0 to {grid_size - 1}, {grid_size * CELL_PX * FRAME_MPP / 1000:.0f} mm at "
+        f"{CELL_PX} px of {FRAME_MPP} mpp",
+        "check the slide's mpp; encode a larger slide in parts, or use --recipe gigapath",
+        fatal=True,
+    )
+
+
+def _duplicates(
+    coords: Cells, grid_xy: Cells, recipe: EmbeddingRecipe
+) -> Iterator[CoordinateProblem]:
+    cells, first, counts = np.unique(grid_xy, axis=0, return_index=True, return_counts=True)
+    shared = len(grid_xy) - len(cells)
+    if not shared:
+        return
+    most = int(counts.argmax())
+    column, row = (int(v) for v in cells[most])
+    x, y = (int(v) for v in coords[first[most]])
+    yield CoordinateProblem(
+        f"{shared} of {len(grid_xy)} tiles share a cell with another tile (cell ({column}, {row}) "
+        f"holds {int(counts[most])}, the first at x={x}, y={y})",
+        "one tile per cell",
+        f"tile with {CELL_PX} px at {FRAME_MPP} mpp without overlap",
+        fatal=recipe.strict,
+    )
+
+
+def _cell_per_tile(geometry: TileGeometry, recipe: EmbeddingRecipe) -> Iterator[CoordinateProblem]:
+    cells = geometry.stride_level0 / _cell_level0(geometry, recipe)
+    if abs(cells - 1) <= STEP_TOLERANCE:
+        return
+    yield CoordinateProblem(
+        f"tiles are {cells:.2f} cells apart (stride {geometry.stride_px} px at "
+        f"{geometry.target_mpp} mpp, slide of {geometry.slide_mpp.value} mpp, "
+        f"recipe {recipe.name!r})",
+        "1 cell, the spacing the encoder was trained on",
+        f"tile with {CELL_PX} px at {FRAME_MPP} mpp, and use --recipe gigapath",
+        fatal=False,
+    )
+
+
+def _frame(geometry: TileGeometry, recipe: EmbeddingRecipe) -> Iterator[CoordinateProblem]:
+    cell_mpp = _cell_level0(geometry, recipe) * geometry.slide_mpp.value / CELL_PX
+    if abs(cell_mpp / FRAME_MPP - 1) <= STEP_TOLERANCE:
+        return
+    yield CoordinateProblem(
+        f"recipe {recipe.name!r} counts cells of {CELL_PX} px at {cell_mpp:.3f} mpp on this slide "
+        f"of {geometry.slide_mpp.value} mpp",
+        f"{FRAME_MPP} mpp, the frame the encoder was trained in",
+        "use --recipe gigapath unless you reproduce that tool's numbers",
+        fatal=False,
+    )
+
+
+def _cell_level0(geometry: TileGeometry, recipe: EmbeddingRecipe) -> float:
+    """Side of a cell of the recipe's frame in level-0 pixels."""
+    mpp = geometry.slide_mpp.value
+    sides = {
+        "physical": CELL_PX * FRAME_MPP / mpp,
+        "physical_floor": CELL_PX * geometry.target_mpp / mpp,
+        "level0": float(CELL_PX),
+        "tile_side": float(geometry.tile_size_level0),
+        "micron_fp16": CELL_PX * (256 / 224) / mpp,
+    }
+    return sides[recipe.frame]

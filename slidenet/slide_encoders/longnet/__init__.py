@@ -1,0 +1,1 @@
+"""The LongNet slide encoder: model, block, positions, shapes, weights."""

@@ -1,0 +1,165 @@
+"""One block of the encoder: pre-norm attention and feed-forward, with inner norms (sub-LN).
+
+Shapes: B slides, N tokens (class token first), D width. Where slides differ in length they are
+packed: B = 1, N = all tokens of all slides one after another, and `lengths` says where each ends.
+Everything but attention works token by token and does not notice.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from slidenet.attention import AttentionPattern
+from slidenet.slide_encoders.longnet.config import LongNetConfig
+
+Lengths = tuple[int, ...] | None
+
+
+class Linear(nn.Linear):
+    """A linear layer that starts as published: xavier uniform weights, zero biases, drawn once."""
+
+    def reset_parameters(self) -> None:
+        """Draws the initial weights; nothing on the meta device, where drawing is slow."""
+        if self.weight.is_meta:
+            return
+        nn.init.xavier_uniform_(self.weight)
+        nn.init.zeros_(self.bias)
+
+
+class SelfAttention(nn.Module):
+    """Projections around an attention pattern; the inner norm comes before the output projection.
+
+    Args:
+        config: Widths and eps.
+        pattern: The attention pattern, shared by all blocks.
+    """
+
+    def __init__(self, config: LongNetConfig, pattern: AttentionPattern) -> None:
+        super().__init__()
+        width = config.embed_dim
+        self.num_heads = config.num_heads
+        self.pattern = pattern
+        self.q_proj = Linear(width, width)
+        self.k_proj = Linear(width, width)
+        self.v_proj = Linear(width, width)
+        self.out_proj = Linear(width, width)
+        self.inner_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+
+    def heads(self, x_BND: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, H, D / H)."""
+        return x_BND.reshape(*x_BND.shape[:-1], self.num_heads, -1)
+
+    def attend(self, x_BND: Tensor, lengths: Lengths) -> Tensor:
+        """Normed tokens in, mixed values out; each slide of a packed batch on its own."""
+        q, k, v = (self.heads(p(x_BND)) for p in (self.q_proj, self.k_proj, self.v_proj))
+        if lengths is None:
+            whole: Tensor = call_pattern(self.pattern, q, k, v)
+            return whole.flatten(-2)
+        mixed = [call_pattern(self.pattern, q[:, s], k[:, s], v[:, s]) for s in spans(lengths)]
+        return torch.cat(mixed, dim=1).flatten(-2)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch leaves it unannotated
+def call_pattern(pattern: AttentionPattern, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The pattern's output. Its hand-chosen kernels are a boundary to the compiler, not input."""
+    return pattern(q, k, v)[0]
+
+
+class FeedForward(nn.Module):
+    """fc1 -> erf-GELU in float32 at least -> norm -> fc2."""
+
+    def __init__(self, config: LongNetConfig) -> None:
+        super().__init__()
+        self.fc1 = Linear(config.embed_dim, config.ffn_dim)
+        self.inner_norm = nn.LayerNorm(config.ffn_dim, eps=config.layer_norm_eps)
+        self.fc2 = Linear(config.ffn_dim, config.embed_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
+        hidden = self.fc1(x)
+        exact = hidden.float() if hidden.dtype in (torch.float16, torch.bfloat16) else hidden
+        out: Tensor = self.fc2(self.inner_norm(F.gelu(exact).to(hidden.dtype)))
+        return out
+
+
+class LongNetBlock(nn.Module):
+    """x + drop(attention(norm(x))), then x + drop(ffn(norm(x))).
+
+    Args:
+        config: Widths, eps, dropout.
+        pattern: The attention pattern.
+        drop_path: Chance to skip each branch for a slide, while training.
+    """
+
+    def __init__(self, config: LongNetConfig, pattern: AttentionPattern, drop_path: float) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.embed_dim, eps=config.layer_norm_eps)
+        self.attention = SelfAttention(config, pattern)
+        self.ffn_norm = nn.LayerNorm(config.embed_dim, eps=config.layer_norm_eps)
+        self.ffn = FeedForward(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.drop_path = drop_path
+
+    def forward(self, x: Tensor, lengths: Lengths, chunk_tokens: int) -> Tensor:
+        """(B, N, D) -> (B, N, D), the token-wise part in chunks of `chunk_tokens`."""
+        mixed = self.attention.attend(self.attention_norm(x), lengths)
+        keep = self.keep_factors(x, lengths)
+        if x.shape[1] <= chunk_tokens:
+            return self.tail(x, mixed, keep)
+        if torch.is_grad_enabled():
+            return torch.cat([self.tail(*part) for part in chunks(x, mixed, keep, chunk_tokens)], 1)
+        out, start = torch.empty_like(x), 0
+        for part in chunks(x, mixed, keep, chunk_tokens):
+            stop = start + part[0].shape[1]
+            out[:, start:stop] = self.tail(*part)
+            start = stop
+        return out
+
+    def tail(self, x: Tensor, mixed: Tensor, keep: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Everything after attention, token by token."""
+        update = self.dropout(self.attention.out_proj(self.attention.inner_norm(mixed)))
+        x = x + (update if keep is None else update * keep[0])
+        update = self.dropout(self.ffn(self.ffn_norm(x)))
+        out: Tensor = x + (update if keep is None else update * keep[1])
+        return out
+
+    def keep_factors(self, x: Tensor, lengths: Lengths) -> tuple[Tensor, Tensor] | None:
+        """Stochastic depth per slide: 0 or 1 / (1 - drop_path), as (B, N or 1, 1); None when off.
+
+        Source: Huang et al. 2016, section 3; scaled while training instead of at test time.
+        """
+        if not self.training or self.drop_path == 0:
+            return None
+        share = 1 - self.drop_path
+        slides = len(x) if lengths is None else len(lengths)
+        drawn = x.new_empty(2, slides).bernoulli_(share) / share
+        if lengths is None:
+            return drawn[0][:, None, None], drawn[1][:, None, None]
+        repeats = torch.tensor(lengths, device=x.device)
+        spread = drawn.repeat_interleave(repeats, dim=1)[:, None, :, None]
+        return spread[0], spread[1]
+
+
+def spans(lengths: tuple[int, ...]) -> Iterator[slice]:
+    """Where each slide of a packed batch lies."""
+    start = 0
+    for length in lengths:
+        yield slice(start, start + length)
+        start += length
+
+
+Part = tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]
+
+
+def chunks(
+    x: Tensor, mixed: Tensor, keep: tuple[Tensor, Tensor] | None, chunk_tokens: int
+) -> Iterator[Part]:
+    """Arguments of `LongNetBlock.tail`, a slice of tokens at a time."""
+    for start in range(0, x.shape[1], chunk_tokens):
+        piece = slice(start, start + chunk_tokens)
+        kept = keep
+        if keep is not None and keep[0].shape[1] > 1:
+            kept = (keep[0][:, piece], keep[1][:, piece])
+        yield x[:, piece], mixed[:, piece], kept

@@ -1,0 +1,96 @@
+"""Work nobody reads: when only the class token is asked for, the last block needs one query.
+
+The class token is position 0. In dilated attention only the heads with offset 0 see it, and it
+looks only at every r-th key of the first segment of each branch: the keys and values of all other
+tokens, and the queries, output projection and feed-forward of every other token, are never read.
+The first segment is never filled up for those heads, so no zero slot is among the keys.
+"""
+
+import torch
+from torch import Tensor
+
+from slidenet.attention import AttentionPattern, DilatedAttention, DilatedConfig
+from slidenet.attention.dilated.config import head_offsets
+from slidenet.attention.merge import mixing_weights, safe_logsumexp
+from slidenet.slide_encoders.longnet.block import Lengths, LongNetBlock, SelfAttention, spans
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch leaves it unannotated
+def class_token_output(block: LongNetBlock, x: Tensor, lengths: Lengths) -> Tensor:
+    """What `block` makes of the class token of each slide, and nothing else.
+
+    Args:
+        block: The last block to run.
+        x: Tokens (B, N, D), or packed (1, N, D).
+        lengths: Of the packed slides.
+
+    Returns:
+        (B, 1, D), one class token per slide.
+    """
+    slides = [x] if lengths is None else [x[:, s] for s in spans(lengths)]
+    first = torch.cat([tokens[:, :1] for tokens in slides])
+    mixed = torch.cat([_class_token_attention(block, tokens) for tokens in slides])
+    return block.tail(first, mixed, block.keep_factors(first, None))
+
+
+def _class_token_attention(block: LongNetBlock, x: Tensor) -> Tensor:
+    """Mixed values (B, 1, D) of the class token of slides (B, N, D) of one length."""
+    attention = block.attention
+    config = dilated_config(attention.pattern)
+    if config is None:
+        return attention.attend(block.attention_norm(x), None)[:, :1]
+    rows = rows_read(config, x.shape[1]).to(x.device)
+    return first_query(attention, block.attention_norm(x[:, rows]), rows, config).flatten(-2)
+
+
+def dilated_config(pattern: AttentionPattern) -> DilatedConfig | None:
+    """Settings of a dilated pattern; None for any other, which is then computed in full."""
+    return pattern.config if isinstance(pattern, DilatedAttention) else None
+
+
+def rows_read(config: DilatedConfig, length: int) -> Tensor:
+    """Positions the class token looks at in any branch, ascending, itself included."""
+    read = torch.zeros(length, dtype=torch.bool)
+    read[0] = True
+    for w, r in config.branches:
+        read[: min(w, length) : r] = True
+    return read.nonzero()[:, 0]
+
+
+def first_query(
+    attention: SelfAttention, normed: Tensor, rows: Tensor, config: DilatedConfig
+) -> Tensor:
+    """Dilated attention of position 0 over the rows it reads.
+
+    Args:
+        attention: Projections.
+        normed: Tokens at `rows`, normed (B, R, D).
+        rows: Their positions, ascending from 0.
+        config: Branches and conventions.
+
+    Returns:
+        (B, 1, H, D / H). A head no branch covers gives zeros.
+    """
+    q = attention.heads(attention.q_proj(normed[:, :1]))
+    k = attention.heads(attention.k_proj(normed))
+    v = attention.heads(attention.v_proj(normed))
+    exact = torch.float64 if q.dtype == torch.float64 else torch.float32
+    batch, _, num_heads, head_dim = q.shape
+    outs, lses = [], []
+    for w, r in config.branches:
+        kept = ((rows < w) & (rows % r == 0)).nonzero()[:, 0]
+        offsets = torch.tensor(head_offsets(num_heads, r, config.head_order))
+        heads = (offsets == 0).nonzero()[:, 0].to(q.device)
+        scores = torch.einsum(
+            "bqhd,bnhd->bhqn", q[:, :, heads].to(exact), k[:, kept][:, :, heads].to(exact)
+        ) * (head_dim**-0.5)
+        values = v[:, kept][:, :, heads].to(exact)
+        out = torch.einsum("bhqn,bnhd->bqhd", scores.softmax(dim=-1), values)
+        outs.append(out.new_zeros(batch, 1, num_heads, head_dim).index_copy(2, heads, out))
+        lse = scores.logsumexp(dim=-1)
+        lses.append(lse.new_full((batch, num_heads, 1), -torch.inf).index_copy(1, heads, lse))
+    stacked = torch.stack(lses)
+    weights = mixing_weights(stacked, safe_logsumexp(stacked))
+    if config.mixing_gradient == "released":
+        weights = weights.detach()
+    return (weights * torch.stack(outs)).sum(dim=0).to(q.dtype)

@@ -1,0 +1,1 @@
+"""Readers of slides, one per library."""

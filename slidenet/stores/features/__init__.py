@@ -1,0 +1,1 @@
+"""Features of slides on disk: written through a spool, read lazily."""

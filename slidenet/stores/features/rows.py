@@ -1,0 +1,88 @@
+"""What an encoder hands over, made fit to be stored, or refused with the tile and the slide."""
+
+import numpy as np
+import numpy.typing as npt
+
+from slidenet.core.errors import EncoderError
+from slidenet.core.records import TileSet
+from slidenet.stores.h5 import schema
+
+
+def storable_rows(
+    features: npt.ArrayLike,
+    status: npt.ArrayLike | None,
+    *,
+    tile_set: TileSet,
+    start: int,
+    feature_dim: int,
+    dtype: str,
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.uint8]]:
+    """Checks the features of tiles `start`, `start + 1`, ... and casts them to `dtype`.
+
+    Args:
+        features: (B, D) floats.
+        status: (B,) codes of the schema; all ok when None.
+        tile_set: The tiles of the slide.
+        start: Row of the first of these tiles.
+        feature_dim: D.
+        dtype: "float16" or "float32".
+
+    Returns:
+        The rows (B, D) in `dtype`, all zero where unreadable, and uint8 status (B,).
+
+    Raises:
+        EncoderError: Wrong shape, unknown codes, NaN or infinite values, or too large for `dtype`.
+    """
+    values = np.asarray(features)
+    codes = np.zeros(len(values), np.uint8) if status is None else np.asarray(status)
+    _check_shapes(values, codes, feature_dim, tile_set.num_tiles - start, tile_set.slide_id)
+    rows = np.where((codes == schema.STATUS_OK)[:, None], values, 0).astype(np.float32)
+    _check_finite(rows, start, tile_set, "NaN or infinite", "check the encoder and its precision")
+    with np.errstate(over="ignore"):
+        stored: npt.NDArray[np.floating] = rows.astype(dtype)
+    large = f"too large for {dtype} (up to {np.abs(rows).max(initial=0):.3g}):"
+    _check_finite(stored, start, tile_set, large, "store them with dtype float32")
+    return stored, codes.astype(np.uint8)
+
+
+def _check_shapes(
+    values: npt.NDArray[np.generic],
+    codes: npt.NDArray[np.generic],
+    feature_dim: int,
+    num_left: int,
+    slide: str,
+) -> None:
+    if values.ndim != 2 or values.shape[1] != feature_dim:
+        raise EncoderError(
+            f"features have shape {values.shape}",
+            expected=f"(B, {feature_dim})",
+            remedy="give the encoder's real output dimension",
+            slide=slide,
+        )
+    if len(values) > num_left:
+        raise EncoderError(
+            f"features of {len(values)} more tiles",
+            expected=f"at most the {num_left} that are missing",
+            slide=slide,
+        )
+    if codes.shape != (len(values),) or not np.isin(codes, schema.STATUS_CODES).all():
+        raise EncoderError(
+            f"status codes {codes.tolist()}",
+            expected=f"{len(values)} codes, 0 = ok, 1 = unreadable",
+            slide=slide,
+        )
+
+
+def _check_finite(
+    rows: npt.NDArray[np.floating], start: int, tile_set: TileSet, found: str, remedy: str
+) -> None:
+    wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if len(wrong):
+        tile = start + int(wrong[0])
+        x, y = tile_set.coords[tile]
+        raise EncoderError(
+            f"{found} features of tile {tile} at ({x}, {y})",
+            expected="finite numbers",
+            remedy=remedy,
+            slide=tile_set.slide_id,
+        )

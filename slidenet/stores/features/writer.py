@@ -1,0 +1,241 @@
+"""Writing the features of a slide: streamed, resumable, atomic, the same bytes every time."""
+
+import hashlib
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from slidenet.core.errors import ConfigError, OutputError, SlidenetError, StoreError
+from slidenet.core.provenance import Identity, canonical_json, identity_hash, software_version
+from slidenet.core.records import TileSet
+from slidenet.stores.atomic import check_free_disk, output_error, output_errors
+from slidenet.stores.features.rows import storable_rows
+from slidenet.stores.features.spool import HEADER_BYTES, Spool
+from slidenet.stores.h5 import schema
+from slidenet.stores.h5.attributes import identity_attributes, write_attributes
+from slidenet.stores.h5.file import NewFile, create_h5
+from slidenet.stores.tiles import tiles_provenance, write_tile_datasets
+
+_FILE_OVERHEAD_BYTES = 64 * 1024
+
+
+def disk_needed(num_tiles: int, feature_dim: int, dtype: str) -> int:
+    """Bytes free disk needed to write one features file, its partial rows included."""
+    row = feature_dim * np.dtype(dtype).itemsize
+    spool = HEADER_BYTES + num_tiles * (row + 5)
+    finished = num_tiles * (row + 2 * 8 + 4 + 1) + schema.CHUNK_ROWS * row
+    return spool + finished + _FILE_OVERHEAD_BYTES
+
+
+class FeatureWriter:
+    """Writes one features file, batch by batch; a killed run goes on where it was.
+
+    Rows go to a partial file beside `path` (see `stores.spool`) and become the h5 file in
+    `finish`. Opening it again with the same tiles, recipe, dtype and batch size finds the whole
+    batches done before: encode on from row `num_done`. Memory does not grow with the number of
+    tiles. As a context manager it keeps the partial file when interrupted, and removes it when
+    the block ends in a `SlidenetError`, which would come again.
+
+    Args:
+        path: The file to make; one that is there is replaced by `finish`.
+        tile_set: The tiles, in the order in which rows are appended.
+        feature_dim: Length D of a feature vector.
+        dtype: "float16" or "float32".
+        recipe: Every setting that makes the numbers: tiles, encoder, dtype.
+        encoder_identity: Id, weight digest, transform and precision of the tile encoder.
+        batch_size: Tiles per batch. It can change the last bits of the features, so a resume
+            under another batch size starts anew.
+
+    Raises:
+        ConfigError: Another dtype, or a size below one.
+        OutputError: The folder cannot be written or has too little room.
+        StoreError: Another process is writing the same file.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        tile_set: TileSet,
+        feature_dim: int,
+        dtype: str,
+        recipe: Identity,
+        encoder_identity: Identity,
+        batch_size: int,
+    ) -> None:
+        _check_settings(feature_dim, dtype, batch_size)
+        self.path = Path(path)
+        self.tile_set = tile_set
+        self.feature_dim = feature_dim
+        self.dtype = dtype
+        self.recipe = recipe
+        self.encoder_identity = encoder_identity
+        slide = tile_set.slide_id
+        with output_errors(self.path, slide=slide):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._spool = Spool(
+                self.path,
+                identity=self._identity(batch_size),
+                feature_dim=feature_dim,
+                dtype=dtype,
+                num_rows=tile_set.num_tiles,
+                batch_size=batch_size,
+                slide=slide,
+            )
+        try:
+            done = self.num_done * self._spool.record.itemsize
+            needed = disk_needed(tile_set.num_tiles, feature_dim, dtype) - done
+            check_free_disk(self.path, needed, slide=slide)
+        except OutputError:
+            # Rows of an earlier run are worth keeping; an empty partial file is not.
+            if self.num_done:
+                self.close()
+            else:
+                self.discard()
+            raise
+
+    @property
+    def num_done(self) -> int:
+        """Rows already kept; the next batch starts at this tile."""
+        return self._spool.num_rows
+
+    def append(self, features: npt.ArrayLike, status: npt.ArrayLike | None = None) -> None:
+        """Adds the features of the next tiles.
+
+        Args:
+            features: (B, D) floats (a CPU tensor will do) of tiles `num_done` onwards.
+            status: uint8 (B,), 0 = ok, 1 = unreadable; all ok when None. Rows of unreadable tiles
+                are stored as zeros, whatever they hold.
+
+        Raises:
+            EncoderError: Wrong shape, NaN or infinite features, or too large for float16.
+            OutputError: The disk is full; the partial file is removed.
+        """
+        rows, codes = storable_rows(
+            features,
+            status,
+            tile_set=self.tile_set,
+            start=self.num_done,
+            feature_dim=self.feature_dim,
+            dtype=self.dtype,
+        )
+        try:
+            self._spool.append(rows, codes)
+        except OSError as error:
+            self.discard()
+            raise output_error(error, self.path, slide=self.tile_set.slide_id) from error
+
+    def finish(self) -> Path:
+        """Turns the rows into the finished file and removes the partial one.
+
+        Returns:
+            The path of the finished file.
+
+        Raises:
+            StoreError: Not every tile has been appended.
+            OutputError: The folder cannot be written, or is full.
+        """
+        num_tiles = self.tile_set.num_tiles
+        if self.num_done != num_tiles:
+            raise StoreError(
+                f"{self.path}: {self.num_done} of {num_tiles} tiles have features",
+                expected="features of every tile before the file is finished",
+                remedy="run the same command again to encode the rest",
+                slide=self.tile_set.slide_id,
+            )
+        with create_h5(self.path, slide=self.tile_set.slide_id) as new:
+            write_tile_datasets(new.h5, self.tile_set)
+            num_unreadable = self._copy_rows(new)
+            self._write_attributes(new, num_unreadable)
+        self.discard()
+        return self.path
+
+    def close(self) -> None:
+        """Stops here and keeps the partial file for the next start."""
+        self._spool.close()
+
+    def discard(self) -> None:
+        """Stops here and removes the partial file."""
+        with output_errors(self.path, slide=self.tile_set.slide_id):
+            self._spool.delete()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, SlidenetError):
+            self.discard()
+        else:
+            self.close()
+
+    def _identity(self, batch_size: int) -> Identity:
+        coords = np.ascontiguousarray(self.tile_set.coords).tobytes()
+        return {
+            "recipe_hash": identity_hash(self.recipe),
+            "encoder_hash": identity_hash(self.encoder_identity),
+            "fingerprint": hashlib.sha256(self.tile_set.fingerprint.encode()).hexdigest(),
+            "tiles": hashlib.sha256(coords).hexdigest(),
+            "feature_dim": self.feature_dim,
+            "dtype": self.dtype,
+            "batch_size": batch_size,
+            "software_version": software_version(),
+        }
+
+    def _copy_rows(self, new: NewFile) -> int:
+        """Streams the partial rows into the new file; returns how many are unreadable."""
+        num_tiles = self.tile_set.num_tiles
+        features = new.h5.create_dataset(
+            schema.FEATURES,
+            shape=(num_tiles, self.feature_dim),
+            dtype=self.dtype,
+            chunks=(min(schema.CHUNK_ROWS, num_tiles), self.feature_dim) if num_tiles else None,
+            fletcher32=num_tiles > 0,
+        )
+        shown_to_loaders = {"name": self.tile_set.slide_id, "savetodir": "."}
+        write_attributes(features, shown_to_loaders, loaders_text=True)
+        status = new.h5.create_dataset(schema.STATUS, shape=(num_tiles,), dtype=np.uint8)
+        num_unreadable = 0
+        for start in range(0, num_tiles, schema.CHUNK_ROWS):
+            stop = min(start + schema.CHUNK_ROWS, num_tiles)
+            rows = self._spool.read(start, stop)
+            features[start:stop] = rows["features"]
+            status[start:stop] = rows["status"]
+            num_unreadable += int(np.count_nonzero(rows["status"]))
+            new.check()
+        return num_unreadable
+
+    def _write_attributes(self, new: NewFile, num_unreadable: int) -> None:
+        group = new.h5[schema.GROUP]
+        identity = identity_attributes(
+            schema.FEATURES_FORMAT,
+            slide_id=self.tile_set.slide_id,
+            fingerprint=self.tile_set.fingerprint,
+            recipe=self.recipe,
+        )
+        write_attributes(group, identity)
+        write_attributes(group, tiles_provenance(self.tile_set))
+        write_attributes(
+            group,
+            {
+                "feature_dim": self.feature_dim,
+                "dtype": self.dtype,
+                "num_unreadable": num_unreadable,
+                "encoder": canonical_json(self.encoder_identity),
+            },
+        )
+
+
+def _check_settings(feature_dim: int, dtype: str, batch_size: int) -> None:
+    if dtype not in ("float16", "float32"):
+        raise ConfigError(f"dtype {dtype!r}", expected="'float16' or 'float32'")
+    for name, value in (("feature_dim", feature_dim), ("batch_size", batch_size)):
+        if value < 1:
+            raise ConfigError(f"{name} {value}", expected="at least 1")

@@ -1,0 +1,1 @@
+"""h5 files of slidenet: safe opening, schema, attributes, identity, validation."""

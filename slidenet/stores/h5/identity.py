@@ -1,0 +1,92 @@
+"""What made a file, and whether work already done can stand."""
+
+import os
+from pathlib import Path
+
+from slidenet.core.errors import IdentityMismatchError
+from slidenet.core.provenance import Identity, JsonValue, identity_difference, identity_hash
+from slidenet.stores.atomic import output_errors, temporary_path
+from slidenet.stores.features.spool import spool_path
+from slidenet.stores.h5 import schema
+from slidenet.stores.h5.attributes import plain_recipe, read_attribute, read_recipe
+from slidenet.stores.h5.file import open_h5
+from slidenet.stores.h5.layout import check_layout
+
+
+def identity_of(path: str | os.PathLike[str]) -> dict[str, JsonValue]:
+    """The recipe a file of ours was made by.
+
+    Raises:
+        StoreError: The file is missing, broken or not ours.
+    """
+    path = Path(path)
+    with open_h5(path) as h5:
+        check_layout(h5, path)
+        return read_recipe(h5[schema.GROUP], path)
+
+
+def existing_output(path: str | os.PathLike[str], recipe: Identity, fingerprint: str) -> bool:
+    """Whether the finished file at `path` is the one this recipe and slide would make.
+
+    A kill may strike between the finished file and the removal of its partial rows; such left
+    overs are removed here.
+
+    Args:
+        path: Where the output would be written.
+        recipe: The settings asked for now.
+        fingerprint: Content fingerprint of the slide asked for now.
+
+    Returns:
+        True where it can be kept as it is, False where there is none.
+
+    Raises:
+        IdentityMismatchError: It was made by another recipe or from another slide.
+        StoreError: It is broken or not ours.
+    """
+    path = Path(path)
+    if not os.path.lexists(path):
+        return False
+    with open_h5(path) as h5:
+        check_layout(h5, path)
+        group = h5[schema.GROUP]
+        found = read_recipe(group, path)
+        found_hash = read_attribute(group, "recipe_hash", str, path)
+        found_fingerprint = read_attribute(group, "slide_fingerprint", str, path)
+        slide_id = read_attribute(group, "slide_id", str, path)
+    remedy = "choose another output folder, or pass --overwrite to replace it"
+    if found_fingerprint != fingerprint:
+        raise IdentityMismatchError(
+            f"{path} was made from another slide file ({found_fingerprint} -> {fingerprint})",
+            remedy=remedy,
+            slide=slide_id,
+        )
+    if found_hash != identity_hash(recipe):
+        raise IdentityMismatchError(
+            f"{path} was made by another recipe ({describe_difference(found, recipe)})",
+            remedy=remedy,
+            slide=slide_id,
+        )
+    _remove_leftovers(path)
+    return True
+
+
+def describe_difference(found: Identity, wanted: Identity) -> str:
+    """The settings that differ, down to the innermost key; empty where none does."""
+    return identity_difference(_flat(plain_recipe(found)), _flat(plain_recipe(wanted)))
+
+
+def _flat(recipe: Identity, prefix: str = "") -> dict[str, JsonValue]:
+    flat: dict[str, JsonValue] = {}
+    for key, value in recipe.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _remove_leftovers(path: Path) -> None:
+    for leftover in (spool_path(path), temporary_path(path)):
+        if leftover.exists():
+            with output_errors(leftover):
+                leftover.unlink(missing_ok=True)

@@ -1,0 +1,139 @@
+"""The h5 files of slidenet, format version 1: names, types and meaning.
+
+Three kinds of file share one layout. A reader refuses a version above the one it knows; a change
+that an old reader would misread raises the version.
+
+Every kind carries a group ``/slidenet`` with these attributes:
+
+========================== ======= ==============================================================
+attribute                  type    meaning (str: UTF-8 of fixed length, `bytes` to plain h5py)
+========================== ======= ==============================================================
+``format``                 str     ``slidenet.tiles``, ``slidenet.features`` or
+                                   ``slidenet.slide_embedding``
+``format_version``         int64   1
+``software_version``       str     version of slidenet that wrote the file
+``slide_id``               str     id of the slide in its cohort
+``slide_fingerprint``      str     content fingerprint of the slide file
+``recipe``                 str     canonical JSON of every setting that made the numbers
+``identity_hash``            str     first 16 hex digits of the SHA-256 of ``recipe``
+========================== ======= ==============================================================
+
+``slidenet.tiles`` (which tiles of a slide are used) adds
+
+- ``/coords`` int64 (N, 2): (x, y) of each tile's top-left corner in level-0 pixels, sorted by y,
+  then x, no tile twice. Its attributes are the ones the public loaders of TRIDENT and Patho-Bench
+  look for: ``patch_size`` (tile side at the target resolution, px), ``patch_size_level0`` (the same
+  in level-0 px, rounded), ``level0_magnification`` and ``target_magnification`` (float64, 10 / mpp,
+  so that their ratio is the exact scale), ``overlap`` (px at the target resolution), ``name``
+  (slide_id), ``savetodir`` (the folder the file lies in, relative to itself: ``.``; never a path
+  of the machine that wrote it), ``level0_width``, ``level0_height``. Text here is of variable
+  length (`str` to plain h5py), as those loaders expect;
+- ``/slidenet/tissue_fraction`` float32 (N,): share of each tile covered by tissue, in [0, 1];
+- attributes of ``/slidenet``: ``num_tiles``, ``slide_path`` (as it was given), and the geometry:
+  ``slide_mpp``, ``slide_mpp_source``, ``target_mpp``, ``read_mpp`` (float64, microns per pixel),
+  ``level``, ``tile_size_px``, ``stride_px``, ``read_size_px``, ``level0_width``, ``level0_height``.
+
+``slidenet.features`` (one vector per tile; read unchanged by loaders that expect ``features`` and
+``coords``) holds all of the above, except that ``slide_path`` gives way to ``slide_name`` (the
+file name alone: these files are handed around), and adds
+
+- ``/features`` float16 or float32 (N, D), chunked by up to 256 rows with a checksum per chunk
+  (HDF5's fletcher32), row i belongs to coords i; always finite. Attributes ``name`` and
+  ``savetodir`` as on ``/coords``;
+- ``/slidenet/status`` uint8 (N,): 0 = ok, 1 = the tile's pixels could not be read. The features of
+  an unreadable tile are all zero, never NaN, because loaders that know nothing of ``status`` would
+  spread a NaN over the slide;
+- attributes of ``/slidenet``: ``feature_dim`` (D), ``dtype``, ``num_unreadable``, ``encoder``
+  (canonical JSON: id, weight digest, transform, precision), ``tiles_identity`` (canonical JSON) and
+  ``tiles_identity_hash``.
+
+``slidenet.slide_embedding`` (one vector per slide) has ``/slide_embedding`` float32 (D,), always
+finite, and the attributes ``num_tiles``, ``feature_dim`` and ``encoder``.
+
+The same input gives the same bytes: nothing in a file depends on the clock, the machine, the
+output folder or on whether the work was interrupted.
+"""
+
+FORMAT_VERSION = 1
+
+GROUP = "slidenet"
+COORDS = "coords"
+FEATURES = "features"
+STATUS = f"{GROUP}/status"
+TISSUE_FRACTION = f"{GROUP}/tissue_fraction"
+SLIDE_EMBEDDING = "slide_embedding"
+
+TILES_FORMAT = "slidenet.tiles"
+FEATURES_FORMAT = "slidenet.features"
+SLIDE_EMBEDDING_FORMAT = "slidenet.slide_embedding"
+
+STATUS_OK = 0
+STATUS_UNREADABLE = 1
+STATUS_CODES = (STATUS_OK, STATUS_UNREADABLE)
+
+CHUNK_ROWS = 256
+"""Rows per chunk of `/features`: slices of a bag and whole reads are both quick."""
+
+COMMON_ATTRIBUTES: dict[str, type] = {
+    "format": str,
+    "format_version": int,
+    "software_version": str,
+    "slide_id": str,
+    "slide_fingerprint": str,
+    "recipe": str,
+    "recipe_hash": str,
+}
+
+GEOMETRY_ATTRIBUTES: dict[str, type] = {
+    "slide_mpp": float,
+    "slide_mpp_source": str,
+    "target_mpp": float,
+    "read_mpp": float,
+    "level": int,
+    "tile_size_px": int,
+    "stride_px": int,
+    "read_size_px": int,
+    "level0_width": int,
+    "level0_height": int,
+}
+
+COORDS_ATTRIBUTES: dict[str, type] = {
+    "patch_size": int,
+    "patch_size_level0": int,
+    "level0_magnification": float,
+    "target_magnification": float,
+    "overlap": int,
+    "name": str,
+    "savetodir": str,
+    "level0_width": int,
+    "level0_height": int,
+}
+
+KIND_ATTRIBUTES: dict[str, dict[str, type]] = {
+    TILES_FORMAT: {**GEOMETRY_ATTRIBUTES, "num_tiles": int, "slide_path": str},
+    FEATURES_FORMAT: {
+        **GEOMETRY_ATTRIBUTES,
+        "num_tiles": int,
+        "slide_name": str,
+        "feature_dim": int,
+        "dtype": str,
+        "num_unreadable": int,
+        "encoder": str,
+        "tiles_recipe": str,
+        "tiles_recipe_hash": str,
+    },
+    SLIDE_EMBEDDING_FORMAT: {"num_tiles": int, "feature_dim": int, "encoder": str},
+}
+"""Attributes of `/slidenet` that each kind of file has besides `COMMON_ATTRIBUTES`."""
+
+DATASETS: dict[str, dict[str, tuple[tuple[str, ...], int]]] = {
+    TILES_FORMAT: {COORDS: (("int64",), 2), TISSUE_FRACTION: (("float32",), 1)},
+    FEATURES_FORMAT: {
+        COORDS: (("int64",), 2),
+        TISSUE_FRACTION: (("float32",), 1),
+        FEATURES: (("float16", "float32"), 2),
+        STATUS: (("uint8",), 1),
+    },
+    SLIDE_EMBEDDING_FORMAT: {SLIDE_EMBEDDING: (("float32",), 1)},
+}
+"""Datasets of each kind of file: allowed dtypes and number of axes."""

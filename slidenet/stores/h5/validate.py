@@ -1,0 +1,164 @@
+"""Everything that is wrong with a file, as a list a person can work through."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slidenet.core.errors import StoreError
+from slidenet.core.provenance import canonical_json, identity_hash
+from slidenet.core.records import TileGeometry
+from slidenet.stores.h5 import schema
+from slidenet.stores.h5.attributes import (
+    attribute_value,
+    coords_attributes,
+    json_problem,
+    read_geometry,
+)
+from slidenet.stores.h5.file import open_h5
+from slidenet.stores.h5.layout import layout_problems
+
+_MAX_NAMED = 3
+
+
+def validate_file(path: str | os.PathLike[str]) -> list[str]:
+    """Checks a file of any kind slidenet writes, contents included.
+
+    Args:
+        path: The file.
+
+    Returns:
+        One sentence per problem; empty for a sound file. Memory does not grow with the number of
+        tiles beyond their coordinates.
+    """
+    path = Path(path)
+    try:
+        with open_h5(path) as h5:
+            kind, problems = layout_problems(h5)
+            return problems or _content_problems(h5, kind, path)
+    except StoreError as error:
+        return [str(error)]
+
+
+def _content_problems(h5: Any, kind: str, path: Path) -> list[str]:
+    group = h5[schema.GROUP]
+    problems = _json_problems(group, kind)
+    if kind == schema.SLIDE_EMBEDDING_FORMAT:
+        if not np.isfinite(h5[schema.SLIDE_EMBEDDING][:]).all():
+            problems.append("/slide_embedding holds NaN or infinite values")
+        return problems
+    geometry = read_geometry(group, path)
+    wrong = _geometry_problems(geometry)
+    if not wrong:
+        wrong = _loader_problems(h5[schema.COORDS], geometry)
+    problems += wrong + _coords_problems(h5[schema.COORDS][:], geometry)
+    fraction = h5[schema.TISSUE_FRACTION][:]
+    if not ((fraction >= 0) & (fraction <= 1)).all():
+        problems.append(f"/{schema.TISSUE_FRACTION} holds values outside [0, 1]")
+    if kind == schema.FEATURES_FORMAT:
+        problems += _feature_problems(h5, group)
+    return problems
+
+
+def _json_problems(group: Any, kind: str) -> list[str]:
+    problems = []
+    for name in ("recipe", "encoder", "tiles_recipe"):
+        if name not in schema.COMMON_ATTRIBUTES | schema.KIND_ATTRIBUTES[kind]:
+            continue
+        text = str(attribute_value(group, name))
+        wrong = json_problem(text)
+        if wrong:
+            problems.append(f"attribute {name!r} {wrong}")
+        elif f"{name}_hash" in group.attrs:
+            recipe, stored = json.loads(text), attribute_value(group, f"{name}_hash")
+            if identity_hash(recipe) != stored or canonical_json(recipe) != text:
+                problems.append(f"attribute {name!r} does not belong to {name}_hash {stored!r}")
+    return problems
+
+
+def _geometry_problems(geometry: TileGeometry) -> list[str]:
+    values: dict[str, float] = {
+        name: getattr(geometry, name)
+        for name, kind in schema.GEOMETRY_ATTRIBUTES.items()
+        if kind is not str and name not in ("slide_mpp", "level")
+    }
+    problems = [
+        f"attribute {name!r} is {value}; expected a positive number"
+        for name, value in {"slide_mpp": geometry.slide_mpp.value, **values}.items()
+        if value <= 0
+    ]
+    if geometry.level < 0:
+        problems.append(f"attribute 'level' is {geometry.level}; expected 0 or more")
+    return problems
+
+
+def _loader_problems(coords: Any, geometry: TileGeometry) -> list[str]:
+    """Numbers told to public loaders that contradict the geometry; their text is not read."""
+    wanted = coords_attributes(geometry, slide_id="")
+    return [
+        f"/coords attribute {name!r} is {attribute_value(coords, name)!r}; "
+        f"the file's geometry says {value!r}"
+        for name, value in wanted.items()
+        if not isinstance(value, str) and coords.attrs[name] != value
+    ]
+
+
+def _coords_problems(coords: np.ndarray[Any, Any], geometry: TileGeometry) -> list[str]:
+    problems = []
+    negative = np.flatnonzero((coords < 0).any(axis=1))
+    size = (geometry.level0_width, geometry.level0_height)
+    outside = np.flatnonzero((coords >= size).any(axis=1))
+    if len(negative):
+        problems.append(f"/coords holds negative values in {_rows(negative)}")
+    if len(outside):
+        problems.append(
+            f"/coords lies outside the slide of {size[0]} x {size[1]} in {_rows(outside)}"
+        )
+    order = np.lexsort((coords[:, 0], coords[:, 1]))
+    repeated = np.flatnonzero((np.diff(coords[order], axis=0) == 0).all(axis=1))
+    if len(repeated):
+        problems.append(
+            f"/coords names the same tile twice in {_rows(np.sort(order[repeated + 1]))}"
+        )
+    if (order != np.arange(len(order))).any():
+        problems.append("/coords is not sorted by y, then x")
+    return problems
+
+
+def _feature_problems(h5: Any, group: Any) -> list[str]:
+    features, status = h5[schema.FEATURES], h5[schema.STATUS][:]
+    problems = []
+    dtype = attribute_value(group, "dtype")
+    if str(features.dtype) != dtype:
+        problems.append(f"/features is {features.dtype}; attribute 'dtype' says {dtype}")
+    unknown = np.flatnonzero(status > schema.STATUS_UNREADABLE)
+    if len(unknown):
+        problems.append(f"/{schema.STATUS} holds codes other than 0 and 1 in {_rows(unknown)}")
+    unreadable = int(np.count_nonzero(status))
+    if unreadable != group.attrs["num_unreadable"]:
+        problems.append(
+            f"{unreadable} tiles are unreadable; attribute 'num_unreadable' says "
+            f"{group.attrs['num_unreadable']}"
+        )
+    infinite, not_zero = [], []
+    for start in range(0, len(status), schema.CHUNK_ROWS):
+        rows = features[start : start + schema.CHUNK_ROWS]
+        bad = status[start : start + schema.CHUNK_ROWS] != schema.STATUS_OK
+        infinite.append(start + np.flatnonzero(~np.isfinite(rows).all(axis=1)))
+        not_zero.append(start + np.flatnonzero((rows != 0).any(axis=1) & bad))
+    for found, what in (
+        (infinite, "NaN or infinite values"),
+        (not_zero, "values other than zero for unreadable tiles"),
+    ):
+        rows = np.concatenate(found) if found else np.empty(0, np.int64)
+        if len(rows):
+            problems.append(f"/features holds {what} in {_rows(rows)}")
+    return problems
+
+
+def _rows(rows: np.ndarray[Any, Any]) -> str:
+    named = ", ".join(str(row) for row in rows[:_MAX_NAMED])
+    more = f" and {len(rows) - _MAX_NAMED} more" if len(rows) > _MAX_NAMED else ""
+    return f"row{'s' if len(rows) > 1 else ''} {named}{more}"

@@ -1,0 +1,87 @@
+"""Breslow's baseline hazard: what turns the risks of a Cox model into survival curves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from slidenet.core.errors import LabelError
+from slidenet.tasks.event_times import event_time_quantiles
+
+REPORT_QUANTILES = (0.25, 0.5, 0.75)
+
+
+@dataclass(frozen=True, slots=True)
+class BreslowBaseline:
+    """Cumulative baseline hazard of a Cox model, a step function (Breslow 1972).
+
+    Attributes:
+        times: Times with an event in the training set, ascending.
+        cumulative_hazard: Value from each of them on; zero before the first.
+        report_times: Where survival is reported.
+    """
+
+    times: tuple[float, ...]
+    cumulative_hazard: tuple[float, ...]
+    report_times: tuple[float, ...]
+
+    def survival(self, risk: Tensor, at: Sequence[float]) -> Tensor:
+        """P(time > t) = exp(-H0(t) exp(risk)).
+
+        Args:
+            risk: (B,) log hazard ratios.
+            at: T times.
+
+        Returns:
+            (B, T), dtype of `risk`.
+        """
+        step = np.searchsorted(self.times, at, side="right")
+        hazard = np.concatenate([[0.0], self.cumulative_hazard])[step]
+        return torch.exp(-risk.exp()[:, None] * torch.from_numpy(hazard).to(risk))
+
+
+def fit_breslow(
+    risk: npt.NDArray[Any], target: npt.NDArray[Any], report_times: Sequence[float] | None = None
+) -> BreslowBaseline:
+    """The baseline of a trained Cox model.
+
+    Args:
+        risk: (N,) log hazard ratios of the training bags.
+        target: (N, 2), (time, event) of the training bags.
+        report_times: Where survival is to be reported; the quartiles of the times with an event
+            where not given.
+
+    Returns:
+        The baseline: at each time with d events, the hazard grows by d over the summed exp(risk)
+        of the bags still at risk.
+
+    Raises:
+        LabelError: Where no bag has an event.
+    """
+    time, event = target[:, 0], target[:, 1] > 0
+    if not event.any():
+        raise LabelError(
+            "no event among the training bags", expected="at least one, to fit a baseline hazard"
+        )
+    times, events = np.unique(time[event], return_counts=True)
+    order = np.argsort(time)
+    at_risk = np.cumsum(np.exp(risk[order].astype(np.float64))[::-1])[::-1]
+    hazard = np.cumsum(events / at_risk[np.searchsorted(time[order], times)])
+    if report_times is None:
+        report_times = survival_report_times(target)
+    return BreslowBaseline(
+        tuple(times.tolist()), tuple(hazard.tolist()), tuple(float(t) for t in report_times)
+    )
+
+
+def survival_report_times(target: npt.NDArray[Any]) -> tuple[float, ...]:
+    """Where the survival of a cohort is reported: the quartiles of the times with an event.
+
+    Args:
+        target: (N, 2), (time, event), with an event.
+    """
+    return event_time_quantiles(target[target[:, 1] > 0, 0], REPORT_QUANTILES)
