@@ -138,3 +138,7 @@ class ParallelError(SlidenetError):
 
 class MissingExtraError(SlidenetError):
     """An optional package is not installed."""
+
+
+class PluginError(SlidenetError):
+    """Code of another package cannot be loaded, is something else, or may not be run."""
