@@ -34,7 +34,7 @@ from slidenet.stores import (
     read_slide_embedding,
     write_slide_embedding,
 )
-from slidenet.tile_encoders.encoder import resolve_device
+from slidenet.weights.device import resolve_device
 
 ALONE = SlideRanks()
 """One process, on which nothing is shared."""

@@ -25,8 +25,8 @@ from slidenet.pipelines.train import check_feature_dim
 from slidenet.stores import check_output_folder, read_manifest
 from slidenet.stores.foreign import BagFeatures, open_bag_features
 from slidenet.stores.h5.identity import describe_difference
-from slidenet.tile_encoders.encoder import resolve_device
 from slidenet.training import Bundle, load_bundle
+from slidenet.weights.device import resolve_device
 
 PREDICTIONS_NAME = "predictions.csv"
 

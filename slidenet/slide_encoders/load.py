@@ -13,9 +13,14 @@ from slidenet.slide_encoders.longnet.config import LONGNET_CONFIGS, LongNetConfi
 from slidenet.slide_encoders.longnet.model import LongNetViT
 from slidenet.slide_encoders.pooling import POOLINGS, PoolingEncoder
 from slidenet.slide_encoders.recipes import RECIPES, EmbeddingRecipe, Precision
+from slidenet.weights.hub import HubWeights, download
 
-HUB_FILES = {"gigapath": ("prov-gigapath/prov-gigapath", "slide_encoder.pth")}
-"""Published weights: hub repository and file. The repository is gated."""
+HUB_FILES = {
+    "gigapath": HubWeights(
+        "prov-gigapath/prov-gigapath", filenames=("slide_encoder.pth",), gated=True
+    )
+}
+"""Published weights."""
 
 
 def load_slide_encoder(
@@ -87,28 +92,9 @@ def _published_weights(name: str) -> Path:
             expected="weights=PATH of a checkpoint of this shape",
             remedy="give --slide-weights FILE, or use 'mean' or 'mean_std', which need none",
         )
-    # Imported here: every other use of this room works without it and without its start-up time.
-    import huggingface_hub
-    from huggingface_hub import errors
-
-    repository, file = HUB_FILES[name]
-    # Which HTTP client the hub uses depends on its version; its errors are the parent's here.
-    http_error: type[Exception] = errors.HfHubHTTPError.__bases__[0]
-    try:
-        return Path(huggingface_hub.hf_hub_download(repository, file))
-    except errors.GatedRepoError as error:
-        remedy = (
-            f"ask for access at huggingface.co/{repository}, then run `hf auth login`; or give "
-            "--slide-weights FILE"
-        )
-        raise MissingWeightsError(
-            f"access to the weights of {name!r} is not granted to you", remedy=remedy
-        ) from error
-    except (OSError, http_error) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise MissingWeightsError(
-            f"the weights of {name!r} ({repository}/{file}) are neither given, nor in the hub "
-            f"cache, nor reachable ({reason})",
-            remedy="give --slide-weights FILE (weights=PATH), or download them where there is a "
-            f"network: `hf download {repository} {file}`; 'mean' and 'mean_std' need no weights",
-        ) from error
+    return download(
+        HUB_FILES[name],
+        name=name,
+        flag="--slide-weights (weights=PATH)",
+        also="'mean' and 'mean_std' need no weights",
+    )

@@ -1,17 +1,15 @@
-"""Weight files: reading, unwrapping, strict loading, digest."""
+"""State dicts of encoders out of any checkpoint: unwrapping, renaming, strict loading."""
 
-import hashlib
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
-from slidenet.core.errors import MissingWeightsError, WeightsMismatchError
+from slidenet.core.errors import WeightsMismatchError
 from slidenet.tile_encoders.layouts import State, to_timm_layout
+from slidenet.weights.digest import digest_of_state
+from slidenet.weights.files import read_tensor_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -46,38 +44,13 @@ def load_weights(module: "nn.Module", path: Path, *, name: str) -> tuple[str, tu
         MissingWeightsError: There is no such file.
         WeightsMismatchError: It cannot be read, or does not belong to this architecture.
     """
-    state, steps = unwrap(read_file(path), path)
+    state, steps = unwrap(read_tensor_file(path, what="weights file"), path)
     state, layout = to_timm_layout(state, module)
     state = _without_classifier(state, module)
     _check_match(state, module.state_dict(), path=path, name=name)
     state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     module.load_state_dict(state, strict=True, assign=True)
     return digest_of_state(module.state_dict()), (*steps, f"{layout} names")
-
-
-def read_file(path: Path) -> object:
-    """The content of a weight file, on the CPU, never running code from it."""
-    if not path.is_file():
-        raise MissingWeightsError(
-            f"there is no weights file {str(path)!r}", remedy="check the path given as --weights"
-        )
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    # torch's unpickler runs off its own stack (IndexError and the like) on a file of other bytes.
-    except (pickle.UnpicklingError, LookupError, ValueError, TypeError, AttributeError) as error:
-        raise WeightsMismatchError(
-            f"the weights file {path.name!r} holds more than tensors, or is no weights file",
-            expected="a state dict as written by torch.save or safetensors",
-            remedy="save module.state_dict() alone, best as .safetensors",
-        ) from error
-    except (SafetensorError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsMismatchError(
-            f"the weights file {path.name!r} cannot be read ({reason})",
-            remedy="download it again; it may be truncated",
-        ) from error
 
 
 def unwrap(content: object, path: Path) -> tuple[State, tuple[str, ...]]:
@@ -114,16 +87,6 @@ def unwrap(content: object, path: Path) -> tuple[State, tuple[str, ...]]:
             if outside:
                 steps.append(f"dropped {len(outside)} tensors of training heads")
     return state, tuple(steps)
-
-
-def digest_of_state(state: Mapping[str, "Tensor"]) -> str:
-    """SHA-256 over name, dtype, shape and bytes of every tensor, in the order of sorted names."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _without_classifier(state: State, module: "nn.Module") -> State:

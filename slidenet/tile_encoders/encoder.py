@@ -14,6 +14,8 @@ from slidenet.tile_encoders.spec import (
     Precision,
     TileEncoderSpec,
 )
+from slidenet.weights.device import resolve_device
+from slidenet.weights.digest import digest_of_state
 
 if TYPE_CHECKING:
     import torch
@@ -100,7 +102,6 @@ class TileEncoder:
             EncoderError: The module does not return one vector per tile.
         """
         from slidenet.tile_encoders.architecture import output_dim_of
-        from slidenet.tile_encoders.checkpoints import digest_of_state
 
         transform = transform or InputTransform()
         spec = TileEncoderSpec(
@@ -197,35 +198,6 @@ class TileEncoder:
             f"TileEncoder({self.spec.name!r}, {self.feature_dim}-d, {self.precision} on "
             f"{self.device}, weights from {self.weights_source})"
         )
-
-
-def resolve_device(device: "str | torch.device") -> "torch.device":
-    """The device meant, checked to exist here.
-
-    Raises:
-        EncoderError: This machine has no such device.
-    """
-    import torch
-
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if device == "auto":
-        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
-    try:
-        found = torch.device(device)
-    except RuntimeError as error:
-        raise EncoderError(
-            f"there is no kind of device {device!r}", expected="auto, cpu, cuda, cuda:N or mps"
-        ) from error
-    present = {"cpu": True, "cuda": cuda, "mps": mps}.get(found.type, False)
-    if found.type == "cuda" and present and found.index is not None:
-        present = found.index < torch.cuda.device_count()
-    if not present:
-        raise EncoderError(
-            f"device {str(device)!r} is not available here",
-            expected=f"one of cpu{', cuda' if cuda else ''}{', mps' if mps else ''}",
-            remedy="run with device cpu, or install a torch build for this accelerator",
-        )
-    return found
 
 
 def resolve_precision(

@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidenet.tile_encoders.catalogue import get_spec
-from slidenet.tile_encoders.encoder import TileEncoder, resolve_device, resolve_precision
-from slidenet.tile_encoders.hub import find_weights, hub_errors, no_pretrained_weights
+from slidenet.tile_encoders.encoder import TileEncoder, resolve_precision
+from slidenet.tile_encoders.hub import find_weights, no_pretrained_weights
 from slidenet.tile_encoders.spec import HubWeights, Precision, TileEncoderSpec, TimmWeights
+from slidenet.weights.device import resolve_device
+from slidenet.weights.digest import digest_of_state
+from slidenet.weights.hub import hub_errors
 
 if TYPE_CHECKING:
     import torch
@@ -82,10 +85,8 @@ def _origin(spec: TileEncoderSpec, weights: str | Path | None, path: Path) -> st
 def _pretrained_by_timm(spec: TileEncoderSpec, source: TimmWeights) -> tuple["nn.Module", str, str]:
     import timm
 
-    from slidenet.tile_encoders.checkpoints import digest_of_state
-
     if not source.repo_id:
         raise no_pretrained_weights(spec)
-    with hub_errors(HubWeights(source.repo_id), spec):
+    with hub_errors(HubWeights(source.repo_id), name=spec.name):
         module = timm.create_model(spec.architecture, pretrained=True, num_classes=0)
     return module, digest_of_state(module.state_dict()), source.repo_id

@@ -7,6 +7,7 @@ from typing import Literal
 from slidenet.core.errors import ConfigError
 from slidenet.core.provenance import Identity
 from slidenet.core.units import Mpp
+from slidenet.weights.hub import HubWeights as HubWeights
 
 Pooling = Literal["class", "class_patch_mean", "model"]
 """How tokens become one vector.
@@ -60,28 +61,6 @@ class InputTransform:
     def recipe(self) -> Identity:
         """The settings as JSON-able values."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-
-@dataclass(frozen=True, slots=True)
-class HubWeights:
-    """Weights in a Hugging Face model repository.
-
-    Attributes:
-        repo_id: `owner/name`.
-        revision: Commit or branch; a commit where one is known to be right.
-        filenames: Names tried in order; the first that the repository holds is taken.
-        gated: Whether access must be requested on the model's page.
-    """
-
-    repo_id: str
-    revision: str = "main"
-    filenames: tuple[str, ...] = ("model.safetensors", "pytorch_model.bin")
-    gated: bool = False
-
-    @property
-    def page(self) -> str:
-        """Where a person reads the terms and requests access."""
-        return f"https://huggingface.co/{self.repo_id}"
 
 
 @dataclass(frozen=True, slots=True)

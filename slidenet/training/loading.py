@@ -1,7 +1,6 @@
 """A trained `SlideClassifier` from its Lightning checkpoint, refused where it does not fit."""
 
 import os
-import pickle
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from slidenet.core.errors import StoreError
 from slidenet.tasks.task import Task
 from slidenet.training.checkpoints import check_same_model
 from slidenet.training.module import SlideClassifier
+from slidenet.weights.files import read_tensor_file
 
 
 def load_classifier(
@@ -49,22 +49,13 @@ def read_torch_file(path: str | os.PathLike[str], *, what: str) -> dict[str, Any
     Raises:
         StoreError: If there is no such file, or something else is in it.
     """
-    if not os.path.isfile(path):
-        raise StoreError(f"no file {path}", expected=f"a {what}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    # torch's unpickler runs off its own stack (IndexError and the like) on a file of other bytes.
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        LookupError,
-        ValueError,
-        TypeError,
-        AttributeError,
-    ) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise StoreError(f"{path} cannot be read ({reason})", expected=f"a {what}") from error
+    content = read_tensor_file(
+        path,
+        what=what,
+        error=StoreError,
+        missing=StoreError,
+        remedy="copy the file again, or make it again",
+    )
     if not isinstance(content, dict):
         raise StoreError(f"{path} holds a {type(content).__name__}", expected=f"a {what}")
     return content

@@ -172,11 +172,11 @@ def test_gigapath_without_weights(monkeypatch, tmp_path, weights):
         make_bag_model("gigapath", feature_dim=1536, num_outputs=1, weights=tmp_path / "absent.pth")
     import huggingface_hub
 
-    def offline(repository, file):
+    def offline(repository, file, *, revision):
         raise OSError("no route")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
-    with pytest.raises(MissingWeightsError, match="neither given, nor in the hub cache"):
+    with pytest.raises(MissingWeightsError, match=r"not be fetched .*no route.*--slide-weights"):
         make_bag_model("gigapath", feature_dim=1536, num_outputs=1)
 
 

@@ -107,14 +107,14 @@ class Payload:
     [
         (lambda p, s: torch.save(s, p), "no state dict under the key 'model' .found: cls_token"),
         (lambda p, s: torch.save([1, 2], p), "found: no dict"),
-        (lambda p, s: p.write_bytes(b"not a checkpoint"), "cannot be read as a PyTorch checkpoint"),
-        (lambda p, s: p.write_bytes(b"slide_id,slide_path\n"), "cannot be read as a PyTorch"),
-        (lambda p, s: p.write_bytes(b""), "cannot be read as a PyTorch checkpoint"),
+        (lambda p, s: p.write_bytes(b"not a checkpoint"), "cannot be read as a weights file"),
+        (lambda p, s: p.write_bytes(b"slide_id,slide_path\n"), "cannot be read as a weights file"),
+        (lambda p, s: p.write_bytes(b""), "cannot be read as a weights file"),
         (
             lambda p, s: p.write_bytes(pickle.dumps(Payload(), protocol=2)),
-            "cannot be read as a PyTorch",
+            "cannot be read as a weights file",
         ),
-        (lambda p, s: torch.save({"model": Payload()}, p), "cannot be read as a PyTorch"),
+        (lambda p, s: torch.save({"model": Payload()}, p), "cannot be read as a weights file"),
     ],
 )
 def test_files_that_are_no_checkpoint(tmp_path, tiny_config, tiny_official, write, message, capsys):

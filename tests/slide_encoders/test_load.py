@@ -26,8 +26,8 @@ def hub(monkeypatch):
         answer = None
         asked = None
 
-    def download(repository, name):
-        Hub.asked = (repository, name)
+    def download(repository, name, *, revision):
+        Hub.asked = (repository, name, revision)
         if isinstance(Hub.answer, Exception):
             raise Hub.answer
         return str(Hub.answer)
@@ -57,16 +57,16 @@ def test_unknown_names_propose_the_nearest():
 def test_weights_of_the_hub(hub, file, tiny_config):
     hub.answer = file
     encoder = load_slide_encoder("gigapath", config=tiny_config)
-    assert hub.asked == ("prov-gigapath/prov-gigapath", "slide_encoder.pth")
+    assert hub.asked == ("prov-gigapath/prov-gigapath", "slide_encoder.pth", "main")
     assert encoder.embedding_dim == 96
 
 
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (errors.LocalEntryNotFoundError("offline"), r"nor reachable \(offline\)"),
-        (OSError("no route"), r"nor reachable \(no route\).*--slide-weights FILE.*need no weights"),
-        (errors.OfflineModeIsEnabled("offline mode"), r"nor reachable \(offline mode\)"),
+        (errors.LocalEntryNotFoundError("offline"), r"out of reach \(offline\)"),
+        (OSError("no route"), r"not be fetched.*\(no route\).*--slide-weights.*need no weights"),
+        (errors.OfflineModeIsEnabled("offline mode"), r"out of reach \(offline mode\)"),
     ],
 )
 def test_missing_weights_are_never_made_up(hub, error, message):
@@ -77,7 +77,7 @@ def test_missing_weights_are_never_made_up(hub, error, message):
 
 def test_gated_weights(hub):
     hub.answer = errors.GatedRepoError("gated", response=MagicMock())
-    with pytest.raises(MissingWeightsError, match=r"is not granted to you.*hf auth login"):
+    with pytest.raises(MissingWeightsError, match=r"does not give access.*hf auth login"):
         load_slide_encoder("gigapath")
 
 

@@ -6,7 +6,8 @@ from safetensors.torch import save_file
 
 from slidenet.core.errors import MissingWeightsError, WeightsMismatchError
 from slidenet.tile_encoders.architecture import build_module
-from slidenet.tile_encoders.checkpoints import digest_of_state, load_weights, unwrap
+from slidenet.tile_encoders.checkpoints import load_weights, unwrap
+from slidenet.weights.digest import digest_of_state
 
 
 def load(path, spec):
@@ -146,18 +147,3 @@ def test_a_missing_file_is_said(tmp_path, tiny):
 def test_contents_without_a_state_dict_are_refused(tmp_path, content):
     with pytest.raises(WeightsMismatchError):
         unwrap(content, tmp_path / "x.pth")
-
-
-def test_digest_sees_names_shapes_types_and_every_value():
-    base = {"a": torch.arange(6.0).reshape(2, 3), "n": torch.tensor(3)}
-    same = {"n": torch.tensor(3), "a": torch.arange(6.0).reshape(2, 3)}
-    assert digest_of_state(base) == digest_of_state(same)
-    changed = [
-        {"b": base["a"], "n": base["n"]},
-        {"a": base["a"].reshape(3, 2), "n": base["n"]},
-        {"a": base["a"].double(), "n": base["n"]},
-        {"a": base["a"] + torch.tensor([0, 0, 1e-6]), "n": base["n"]},
-        {"a": base["a"], "n": torch.tensor(4)},
-    ]
-    assert len({digest_of_state(s) for s in [base, *changed]}) == 6
-    assert digest_of_state({"h": torch.ones(2, dtype=torch.bfloat16)})

@@ -100,7 +100,7 @@ def test_fine_tuned_weights_need_no_released_weights(cohort, quiet_trainer, tmp_
 
 def test_files_that_are_no_bundle_are_refused(module, tmp_path):
     path = tmp_path / "model.bundle"
-    with pytest.raises(StoreError, match="no file"):
+    with pytest.raises(StoreError, match="no slidenet bundle at"):
         load_bundle(path)
     path.write_bytes(b"PK\x03\x04 not a zip")
     with pytest.raises(StoreError, match=r"model\.bundle cannot be read"):

@@ -216,7 +216,7 @@ def test_checkpoint_of_another_task_is_refused_by_name(cohort, quiet_trainer, tm
 
 
 def test_files_that_are_no_checkpoint_are_refused(tmp_path):
-    with pytest.raises(StoreError, match="no file"):
+    with pytest.raises(StoreError, match="no checkpoint of a slide classifier at"):
         load_classifier(tmp_path / "none.ckpt")
     (tmp_path / "text.ckpt").write_text("hello")
     with pytest.raises(StoreError, match=r"text\.ckpt cannot be read"):

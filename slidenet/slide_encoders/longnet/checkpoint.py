@@ -1,8 +1,6 @@
 """Official `slide_encoder.pth` files to our parameter names and back, through one key table."""
 
-import hashlib
 import os
-import pickle
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,8 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from slidenet.core.errors import MissingWeightsError, WeightsMismatchError
+from slidenet.core.errors import WeightsMismatchError
 from slidenet.core.provenance import IDENTITY_HASH_LENGTH
+from slidenet.weights.digest import digest_of_state
+from slidenet.weights.files import read_tensor_file
 
 TOP_KEY = "model"
 """Where the state dict lies in an official file."""
@@ -55,27 +55,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         MissingWeightsError: If there is no such file.
         WeightsMismatchError: If it is no slide encoder checkpoint.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingWeightsError(
-            f"no weights file at {path}", remedy="give the path of a slide_encoder.pth"
-        )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    # torch's unpickler runs off its own stack (IndexError and the like) on a file of other bytes.
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        LookupError,
-        ValueError,
-        TypeError,
-        AttributeError,
-    ) as error:
-        raise WeightsMismatchError(
-            f"{path} cannot be read as a PyTorch checkpoint ({error})".splitlines()[0],
-            expected="a slide_encoder.pth saved by torch.save",
-        ) from error
+    content = read_tensor_file(
+        path, what="weights file", expected="a slide_encoder.pth saved by torch.save"
+    )
     state = content.get(TOP_KEY) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         keys = ", ".join(map(str, list(content)[:5])) if isinstance(content, dict) else "no dict"
@@ -155,9 +137,4 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Tensor]) -> None:
 
 def weights_digest(state: Mapping[str, Tensor]) -> str:
     """First 16 hex digits of the SHA-256 over names, shapes and values, in key order."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:IDENTITY_HASH_LENGTH]
+    return digest_of_state(state, separator=";")[:IDENTITY_HASH_LENGTH]

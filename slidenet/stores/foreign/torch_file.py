@@ -1,12 +1,12 @@
 """A tensor saved by torch, read without running anything that the file may hold."""
 
-import pickle
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from slidenet.core.errors import StoreError
+from slidenet.weights.files import read_tensor_file
 
 
 def read_tensor(path: Path) -> npt.NDArray[np.floating]:
@@ -18,15 +18,14 @@ def read_tensor(path: Path) -> npt.NDArray[np.floating]:
     """
     import torch  # here, so that reading h5 files starts without it
 
-    try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StoreError(
-            f"{path} cannot be read as a tensor ({reason})",
-            expected="one tensor saved by torch.save",
-            remedy="make the file again",
-        ) from error
+    value = read_tensor_file(
+        path,
+        what="tensor",
+        error=StoreError,
+        missing=StoreError,
+        expected="one tensor saved by torch.save",
+        remedy="make the file again",
+    )
     if not isinstance(value, torch.Tensor) or not value.is_floating_point():
         kind = str(value.dtype) if isinstance(value, torch.Tensor) else type(value).__name__
         raise StoreError(f"{path} holds {kind}", expected="one tensor of floats")

@@ -1,0 +1,88 @@
+"""Files of tensors (torch's formats, safetensors), read without running code that they may hold."""
+
+import os
+import re
+from pathlib import Path
+
+from slidenet.core.checks import ErrorClass
+from slidenet.core.errors import MissingWeightsError, WeightsMismatchError
+
+
+def read_tensor_file(
+    path: str | os.PathLike[str],
+    *,
+    what: str,
+    error: ErrorClass = WeightsMismatchError,
+    missing: ErrorClass = MissingWeightsError,
+    expected: str = "a file written by torch.save or safetensors",
+    remedy: str = "copy, download or make the file again; it may be cut short",
+) -> object:
+    """The content of a file of tensors, on the CPU.
+
+    Args:
+        path: Any file of `torch.save` (zip or the older format), or of safetensors whatever it is
+            called.
+        what: What the file should be, for messages ("weights file").
+        error: Raised for a file that cannot be read.
+        missing: Raised where there is no file.
+        expected: For messages.
+        remedy: For messages, where the content does not tell what went wrong.
+
+    Returns:
+        What was saved; a dict of tensors from safetensors. The caller checks what it is.
+
+    Raises:
+        MissingWeightsError: (or `missing`) There is no such file.
+        WeightsMismatchError: (or `error`) It is broken, something else, or could only be read by
+            running code from it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise missing(f"no {what} at {path}", remedy="check the path")
+    # Here, so that what reads no tensors starts without them.
+    import torch
+    from safetensors.torch import load_file
+
+    head = b""
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+        # Eight bytes of length, then a JSON object: no file of torch looks like that.
+        if path.suffix == ".safetensors" or head[8:9] == b"{":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    # On damaged bytes torch's unpickler fails in whatever way it runs into: KeyError, struct.error,
+    # UnicodeDecodeError, AssertionError and others have been seen.
+    except Exception as fault:
+        reason, cure = _diagnosis(head, fault)
+        raise error(
+            f"{path} cannot be read as a {what}: {reason}",
+            expected=expected,
+            remedy=cure or remedy,
+        ) from fault
+
+
+def _diagnosis(head: bytes, fault: Exception) -> tuple[str, str]:
+    """Why a file cannot be read, and what to do where that is clear.
+
+    Args:
+        head: Its first bytes.
+        fault: What torch or safetensors raised.
+    """
+    from safetensors import SafetensorError
+
+    text = str(fault)
+    tensors_alone = "save module.state_dict() alone, best as .safetensors"
+    if head.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS, not the file itself", "run `git lfs pull` in its folder"
+    if head.lstrip()[:1] == b"<":
+        return "it is a web page", "download it again, signed in where access must be granted"
+    if found := re.search(r"GLOBAL (\S+)", text):
+        return f"it holds more than tensors ({found[1]}), which is not run", tensors_alone
+    if "TorchScript" in text:
+        return "it is a TorchScript archive, which holds code", tensors_alone
+    if not head:
+        return "it is empty", ""
+    if isinstance(fault, OSError | RuntimeError | EOFError | SafetensorError):
+        return (text.splitlines() or [type(fault).__name__])[0], ""
+    return "it is no file of tensors, or a damaged one", ""
