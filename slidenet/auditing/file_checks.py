@@ -5,9 +5,10 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
 from slidenet.auditing.cohort import Cohort
-from slidenet.auditing.finding import Finding, counted, named
+from slidenet.auditing.finding import Finding
 from slidenet.core.errors import StoreError
 from slidenet.core.provenance import Identity, JsonValue, canonical_json
+from slidenet.core.words import count_of, name_some
 from slidenet.stores import describe_difference
 from slidenet.stores.foreign import BagFeatures
 
@@ -24,7 +25,7 @@ def rows_and_files(cohort: Cohort) -> Iterator[Finding]:
         yield Finding(
             "row-without-file",
             "error",
-            f"{cohort.table.place(missing, 'slide_id')}: {counted(len(missing), 'slide')} without "
+            f"{cohort.table.place(missing, 'slide_id')}: {count_of('slide', len(missing))} without "
             "a features file",
             "make their features, remove the rows, or train with --data.allow-missing",
         )
@@ -33,8 +34,8 @@ def rows_and_files(cohort: Cohort) -> Iterator[Finding]:
         yield Finding(
             "file-without-row",
             "warning",
-            f"{extra[0].parent}: {counted(len(extra), 'file')} without a row in "
-            f"{cohort.table.path}: {named(path.name for path in extra)}",
+            f"{extra[0].parent}: {count_of('file', len(extra))} without a row in "
+            f"{cohort.table.path}: {name_some(path.name for path in extra)}",
             "add rows for them if they belong to the cohort; they are not used otherwise",
         )
 
@@ -69,8 +70,8 @@ def constant_features(cohort: Cohort) -> Iterator[Finding]:
         yield Finding(
             "constant-features",
             "warning",
-            f"{where}: the features of {counted(len(slides), 'slide')} "
-            f"({named(slides)}) are 0 throughout, or the same in every tile",
+            f"{where}: the features of {count_of('slide', len(slides))} "
+            f"({name_some(slides)}) are 0 throughout, or the same in every tile",
             "look at the slide and make its features again; training would take them as they are",
         )
 
@@ -115,12 +116,13 @@ def _odd_ones_out(
     reference = bags[slides[usual][0]]
     for kind, found in slides.items():
         if kind != usual:
+            names = name_some(bags[s].path.name for s in found)
             yield Finding(
                 code,
                 "error",
-                f"{counted(len(found), 'file')} ({named(bags[s].path.name for s in found)}) of "
-                f"{len(bags)} in {reference.path.parent} with {describe(reference, bags[found[0]])}"
-                f", compared to {reference.path.name}",
+                f"{count_of('file', len(found))} ({names}) of {len(bags)} in "
+                f"{reference.path.parent} with {describe(reference, bags[found[0]])}, compared to "
+                f"{reference.path.name}",
                 "make all features with one encoder and the same settings",
             )
 
@@ -145,5 +147,5 @@ def _text(slides: Sequence[str], error: StoreError) -> str:
     """The fault of some slides, told of the first."""
     text = f"slide {slides[0]!r}: {error.found}"
     if len(slides) > 1:
-        text = f"slides {named(slides)}; the first: {error.found}"
+        text = f"slides {name_some(slides)}; the first: {error.found}"
     return f"{text}; expected {error.expected}" if error.expected else text

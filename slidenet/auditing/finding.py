@@ -1,6 +1,5 @@
 """What an audit says: findings by code, each with its severity and what to do."""
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,8 +32,6 @@ CODES: dict[str, str] = {
 }
 """Every code, and what it means."""
 
-_MAX_NAMED = 5
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -55,16 +52,3 @@ class Finding:
 
     def __post_init__(self) -> None:
         assert self.code in CODES, f"{self.code!r} is not described in CODES"
-
-
-def named(names: Iterable[str]) -> str:
-    """Some names as text: the first five, and how many more there are."""
-    listed: Sequence[str] = list(names)
-    more = f" and {len(listed) - _MAX_NAMED} more" if len(listed) > _MAX_NAMED else ""
-    return ", ".join(listed[:_MAX_NAMED]) + more
-
-
-def counted(number: int, word: str) -> str:
-    """`1 slide`, `2 slides`, `3 classes`."""
-    plural = f"{word}es" if word.endswith("s") else f"{word}s"
-    return f"{number} {word if number == 1 else plural}"

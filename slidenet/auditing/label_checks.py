@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from slidenet.auditing.cohort import Cohort
-from slidenet.auditing.finding import Finding, counted, named
+from slidenet.auditing.finding import Finding
+from slidenet.core.words import count_of, name_some
 from slidenet.data.labels.values import is_missing
 from slidenet.data.splits.strata import strata_of
 
@@ -23,7 +24,7 @@ def missing_labels(cohort: Cohort) -> Iterator[Finding]:
             yield Finding(
                 "missing-label",
                 "error",
-                f"{cohort.table.place(here, column)}: {counted(len(here), 'slide')} without label",
+                f"{cohort.table.place(here, column)}: {count_of('slide', len(here))} without label",
                 "fill the cells, remove the rows, or train with --data.drop-unlabelled",
             )
             if cohort.task.kind == "multilabel":
@@ -51,8 +52,8 @@ def contradicting_labels(cohort: Cohort) -> Iterator[Finding]:
             yield Finding(
                 "contradicting-labels",
                 "warning",
-                f"{table.place(rows, column)}: slides of {counted(len(differing), 'patient')} "
-                f"({named(differing)}) have different labels",
+                f"{table.place(rows, column)}: slides of {count_of('patient', len(differing))} "
+                f"({name_some(differing)}) have different labels",
                 "correct them; if labels are of slides, not patients, train with --data.bag slide",
             )
 
@@ -71,11 +72,11 @@ def few_patients(cohort: Cohort) -> Iterator[Finding]:
     if cohort.task.kind == "regression" and strata.num_groups < cohort.settings.min_patients:
         few = {cohort.task.label_columns[0]: strata.num_groups}
     for name, number in few.items():
-        column = named(cohort.task.label_columns)
+        column = name_some(cohort.task.label_columns)
         yield Finding(
             "few-patients",
             "error" if number < _LEAST_PATIENTS else "warning",
-            f"{cohort.table.path}, column {column}: {counted(number, 'patient')} with {name}, "
+            f"{cohort.table.path}, column {column}: {count_of('patient', number)} with {name}, "
             + (
                 f"fewer than the {_LEAST_PATIENTS} that train, val and test need"
                 if number < _LEAST_PATIENTS
@@ -102,7 +103,7 @@ def unnamed_patients(cohort: Cohort) -> Iterator[Finding]:
         yield Finding(
             "no-patients",
             "warning",
-            f"{cohort.table.place(unnamed, 'patient_id')}: {counted(len(unnamed), 'slide')} "
+            f"{cohort.table.place(unnamed, 'patient_id')}: {count_of('slide', len(unnamed))} "
             "without a patient count as patients of their own",
             "fill the cells",
         )

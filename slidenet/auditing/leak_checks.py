@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from slidenet.auditing.cohort import Cohort
-from slidenet.auditing.finding import Finding, counted, named
+from slidenet.auditing.finding import Finding
+from slidenet.core.words import count_of, name_some
 from slidenet.data.splits.record import PARTS
 from slidenet.data.splits.strata import strata_of
 
@@ -19,8 +20,8 @@ def unknown_slides(cohort: Cohort) -> Iterator[Finding]:
         yield Finding(
             "unknown-slide",
             "error",
-            f"the splits name {counted(len(unknown), 'slide')} that {cohort.table.path} has no "
-            f"row of: {named(unknown)}",
+            f"the splits name {count_of('slide', len(unknown))} that {cohort.table.path} has no "
+            f"row of: {name_some(unknown)}",
             "add the rows, or correct the names in the splits",
         )
 
@@ -30,8 +31,8 @@ def slides_in_two_parts(cohort: Cohort) -> Iterator[Finding]:
     for number, split in enumerate(cohort.splits):
         twice = {s: parts for s, parts in split.parts_of().items() if len(parts) > 1}
         if twice:
-            where = named(f"{slide} in {' and '.join(parts)}" for slide, parts in twice.items())
-            slides = counted(len(twice), "slide")
+            where = name_some(f"{slide} in {' and '.join(parts)}" for slide, parts in twice.items())
+            slides = count_of("slide", len(twice))
             yield Finding(
                 "slide-in-two-parts",
                 "error",
@@ -49,14 +50,14 @@ def patients_in_two_parts(cohort: Cohort) -> Iterator[Finding]:
                 slides[cohort.table.patient_of(slide_id)][slide_id] = parts[0]
         leaking = {p: found for p, found in slides.items() if len(set(found.values())) > 1}
         if leaking:
-            where = named(
+            where = name_some(
                 f"{patient} ({', '.join(f'{slide} in {part}' for slide, part in found.items())})"
                 for patient, found in leaking.items()
             )
             yield Finding(
                 "patient-in-two-parts",
                 "error",
-                f"{cohort.split_name(number)}: {counted(len(leaking), 'patient')} in two parts: "
+                f"{cohort.split_name(number)}: {count_of('patient', len(leaking))} in two parts: "
                 f"{where}",
                 _SPLIT_REMEDY,
             )
@@ -80,7 +81,7 @@ def parts_without_class(cohort: Cohort) -> Iterator[Finding]:
                     "part-without-class",
                     "error",
                     f"{cohort.split_name(number)}: the {part} part has "
-                    f"{counted(len(rows), 'labelled slide')}, none with {named(lacking)}",
+                    f"{count_of('labelled slide', len(rows))}, none with {name_some(lacking)}",
                     "use fewer folds, or make the splits in proportion to the labels",
                 )
 

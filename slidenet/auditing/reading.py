@@ -4,8 +4,9 @@ import os
 import unicodedata
 from pathlib import Path
 
-from slidenet.auditing.finding import Finding, counted, named
+from slidenet.auditing.finding import Finding
 from slidenet.core.errors import LabelError
+from slidenet.core.words import count_of, name_some
 from slidenet.data.labels.table import LabelTable
 from slidenet.stores import SLIDE_COLUMNS, CsvRow, CsvTable, read_csv_table, slide_rows
 
@@ -32,11 +33,11 @@ def read_table_leniently(path: str | os.PathLike[str]) -> tuple[LabelTable, list
     table = LabelTable(found.path, found.columns, rows, tuple(row.line for row in kept.rows))
     if not again:
         return table, []
-    where = named(f"row {row.line} ({_slide_id(row)})" for row in again)
+    where = name_some(f"row {row.line} ({_slide_id(row)})" for row in again)
     finding = Finding(
         "duplicate-row",
         "error",
-        f"{found.path}: {counted(len(again), 'row')} of slides that have one already: {where}",
+        f"{found.path}: {count_of('row', len(again))} of slides that have one already: {where}",
         "keep one row per slide",
     )
     return table, [finding]

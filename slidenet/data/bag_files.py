@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slidenet.core.errors import IdentityMismatchError, StoreError
+from slidenet.core.words import name_some
 from slidenet.data.labels.table import LabelTable
 from slidenet.stores import describe_difference
 from slidenet.stores.foreign import FEATURE_SUFFIXES, BagFeatures, open_bag_features
 
-_MAX_NAMED = 5
 _SUBFOLDERS = ("h5_files", "tile_embeddings", "tile_features/*")
 """Where CLAM, slide2vec and slidenet put features inside their output folder."""
 
@@ -163,12 +163,10 @@ def _open(
 def _missing_error(
     table: LabelTable, folder: Path, missing: tuple[str, ...], paths: Mapping[str, Path]
 ) -> StoreError:
-    rows = ", ".join(str(table.lines[table.index[slide_id]]) for slide_id in missing[:_MAX_NAMED])
-    names = ", ".join(missing[:_MAX_NAMED])
-    more = f" and {len(missing) - _MAX_NAMED} more" if len(missing) > _MAX_NAMED else ""
+    rows = name_some(table.lines[table.index[slide_id]] for slide_id in missing)
     return StoreError(
-        f"{folder} has no features of {len(missing)} of {len(table)} slides: {names}{more} "
-        f"({table.path}, column 'slide_id', rows {rows}{more})",
+        f"{folder} has no features of {len(missing)} of {len(table)} slides: {name_some(missing)} "
+        f"({table.path}, column 'slide_id', rows {rows})",
         expected=f"files named by slide_id, as {next(iter(paths)) + '.h5'!r} is there",
         remedy="make their features"
         + (

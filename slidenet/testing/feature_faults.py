@@ -161,7 +161,7 @@ def _tile_count_tells_label(cohort: GeneratedCohort, rng: np.random.Generator) -
 
 
 @_planted
-def _mixed_identity(cohort: GeneratedCohort, rng: np.random.Generator) -> None:
+def _mixed_recipe(cohort: GeneratedCohort, rng: np.random.Generator) -> None:
     for slide in cohort.slides[3:5]:
         slide.recipe["tiles"]["min_tissue_fraction"] = 0.5
 

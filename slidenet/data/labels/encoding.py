@@ -6,13 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from slidenet.core.errors import LabelError
+from slidenet.core.words import name_some
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.labels.values import class_indices, label_matrix, number_column
 from slidenet.tasks.task import Task
 
 Targets = npt.NDArray[np.int64] | npt.NDArray[np.float32]
-
-_MAX_NAMED = 4
 
 
 def encode_targets(task: Task, table: LabelTable, slide_ids: Sequence[str]) -> Targets:
@@ -89,7 +88,7 @@ def _disagreement(task: Task, table: LabelTable, bag: Sequence[str]) -> LabelErr
         cells = rows.column(column)
         if len(set(cells)) > 1:
             break
-    values = ", ".join(f"{s}: {c!r}" for s, c in list(zip(bag, cells, strict=True))[:_MAX_NAMED])
+    values = name_some(f"{slide}: {cell!r}" for slide, cell in zip(bag, cells, strict=True))
     return LabelError(
         f"{table.path}, column {column!r}: the slides of patient {table.patient_of(bag[0])!r} have "
         f"different labels ({values})",

@@ -15,9 +15,8 @@ from pathlib import Path
 
 from slidenet.core.errors import LabelError
 from slidenet.core.records import SlideRow
+from slidenet.core.words import MOST_NAMED, name_some, plural
 from slidenet.stores import SLIDE_COLUMNS, read_csv_table, slide_rows
-
-_MAX_NAMED = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,12 +110,9 @@ class LabelTable:
 
     def place(self, positions: Sequence[int], column: str) -> str:
         """Where cells stand, for messages: `labels.csv, column 'grade', rows 3, 7 (s1, s5)`."""
-        shown = positions[:_MAX_NAMED]
-        lines = ", ".join(str(self.lines[i]) for i in shown)
-        names = ", ".join(self.rows[i].slide_id for i in shown)
-        more = f" and {len(positions) - _MAX_NAMED} more" if len(positions) > _MAX_NAMED else ""
-        plural = "s" if len(positions) > 1 else ""
-        return f"{self.path}, column {column!r}, row{plural} {lines}{more} ({names})"
+        lines = name_some(self.lines[i] for i in positions)
+        names = ", ".join(self.rows[i].slide_id for i in positions[:MOST_NAMED])
+        return f"{self.path}, column {column!r}, {plural('row', len(positions))} {lines} ({names})"
 
 
 def read_label_table(path: str | os.PathLike[str]) -> LabelTable:

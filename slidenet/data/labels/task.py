@@ -5,13 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from slidenet.core.errors import LabelError
+from slidenet.core.words import name_some
 from slidenet.data.labels.encoding import encode_targets
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.labels.values import as_number, is_missing, labelled_rows
 from slidenet.tasks.event_times import event_time_quantiles
 from slidenet.tasks.task import Task, TaskKind
-
-_MAX_NAMED = 8
 
 
 def make_task(
@@ -70,7 +69,7 @@ def _classes_found(table: LabelTable, kind: TaskKind, column: str) -> tuple[str,
         names = tuple(by_value[value] for value in sorted(by_value))
     else:
         names = tuple(sorted(labels))
-    shown = ", ".join(names[:_MAX_NAMED]) + (" ..." if len(names) > _MAX_NAMED else "")
+    shown = name_some(names)
     if kind == "ordinal" and not numeric:
         raise LabelError(
             f"{table.path}, column {column!r} holds the classes {shown}, whose order is not known",

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slidenet.core.errors import LabelError
+from slidenet.core.words import name_some
 from slidenet.data.labels.table import LabelTable
 from slidenet.tasks.task import Task, TaskKind
 
@@ -164,7 +165,7 @@ def _refuse(
 ) -> None:
     positions = [i for i in range(len(cells)) if wrong(i)]
     if positions:
-        values = ", ".join(repr(v) for v in list(dict.fromkeys(cells[i] for i in positions))[:5])
+        values = name_some(map(repr, dict.fromkeys(cells[i] for i in positions)))
         raise LabelError(
             f"{table.place(positions, column)} is {values}", expected=expected, remedy=remedy
         )

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slidenet.core.errors import SplitError
+from slidenet.core.words import name_some, plural
 from slidenet.data.labels.table import LabelTable
 
 PARTS = ("train", "val", "test")
-_MAX_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +60,14 @@ def check_split(
     unknown = [slide_id for slide_id in parts if slide_id not in table.index]
     if unknown:
         raise SplitError(
-            f"{name} names {_several('slide', unknown)} that {table.path} has no row of",
+            f"{name} names {_named('slide', unknown)} that {table.path} has no row of",
             expected="slide_ids as the table of labels spells them",
             remedy="add the rows, or remove these slides from the split",
         )
     twice = [slide_id for slide_id, names in parts.items() if len(names) > 1]
     if twice:
         raise SplitError(
-            f"{name} has {_several('slide', twice)} in {' and '.join(parts[twice[0]])} at once",
+            f"{name} has {_named('slide', twice)} in {' and '.join(parts[twice[0]])} at once",
             expected="each slide in one part",
             remedy="keep each slide in one part only",
         )
@@ -79,7 +79,7 @@ def check_split(
         where = " and ".join(part for part in PARTS if part in sides[leaking[0]])
         noun = "patient" if group_column == "patient_id" else group_column
         raise SplitError(
-            f"{name} has slides of {_several(noun, leaking)} in {where}",
+            f"{name} has slides of {_named(noun, leaking)} in {where}",
             expected=f"all slides of one {noun} in one part",
             remedy="move them to one part, or let slidenet make the splits",
         )
@@ -93,7 +93,5 @@ def group_of(table: LabelTable, slide_id: str, group_column: str) -> str:
     return table.row(slide_id).labels[group_column].strip() or slide_id
 
 
-def _several(noun: str, names: Sequence[str]) -> str:
-    shown = ", ".join(repr(n) for n in names[:_MAX_NAMED])
-    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-    return f"{noun}{'s' if len(names) > 1 else ''} {shown}{more}"
+def _named(noun: str, names: Sequence[str]) -> str:
+    return f"{plural(noun, len(names))} {name_some(map(repr, names))}"

@@ -11,11 +11,10 @@ import numpy.typing as npt
 from slidenet.core.errors import CoordinateError, StoreError
 from slidenet.core.provenance import Identity
 from slidenet.core.records import check_coords
+from slidenet.core.words import name_some
 from slidenet.stores.foreign.geometry import Geometry
 
 Layout = Literal["slidenet", "clam", "trident", "stamp", "slide2vec"]
-
-_MAX_NAMED = 3
 
 
 class TileSource(Protocol):
@@ -213,11 +212,9 @@ class LazyFeatures:
     def _not_finite(self, rows: npt.NDArray[np.floating], where: Any) -> StoreError:
         tiles = np.atleast_1d(np.arange(self.shape[0])[where])
         wrong = tiles[~np.isfinite(rows.reshape(len(tiles), -1)).all(axis=1)]
-        named = ", ".join(str(tile) for tile in wrong[:_MAX_NAMED])
-        more = f" and {len(wrong) - _MAX_NAMED} more" if len(wrong) > _MAX_NAMED else ""
         return StoreError(
             f"{self._bag.path} holds NaN or infinite features in row "
-            f"{named}{more} of {self.shape[0]}",
+            f"{name_some(wrong, most=3)} of {self.shape[0]}",
             expected="finite numbers",
             remedy="make its features again, or leave the slide out",
         )

@@ -10,6 +10,7 @@ import numpy as np
 from slidenet.core.errors import StoreError
 from slidenet.core.provenance import canonical_json, identity_hash
 from slidenet.core.records import TileGeometry
+from slidenet.core.words import name_some, plural
 from slidenet.stores.h5 import schema
 from slidenet.stores.h5.attributes import (
     attribute_value,
@@ -19,8 +20,6 @@ from slidenet.stores.h5.attributes import (
 )
 from slidenet.stores.h5.file import open_h5
 from slidenet.stores.h5.layout import layout_problems
-
-_MAX_NAMED = 3
 
 
 def validate_file(path: str | os.PathLike[str]) -> list[str]:
@@ -159,6 +158,4 @@ def _feature_problems(h5: Any, group: Any) -> list[str]:
 
 
 def _rows(rows: np.ndarray[Any, Any]) -> str:
-    named = ", ".join(str(row) for row in rows[:_MAX_NAMED])
-    more = f" and {len(rows) - _MAX_NAMED} more" if len(rows) > _MAX_NAMED else ""
-    return f"row{'s' if len(rows) > 1 else ''} {named}{more}"
+    return f"{plural('row', len(rows))} {name_some(rows, most=3)}"
