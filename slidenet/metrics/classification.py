@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from slidenet.core.arrays import FloatArray
+from slidenet.core.arrays import BoolArray, FloatArray, IntArray
+from slidenet.metrics.metric import Metric, TargetType
 
 NUM_BINS = 15
 """Bins of the expected calibration error (Guo et al. 2017)."""
 
 
-def auroc(score: FloatArray, positive: npt.NDArray[np.bool_]) -> float:
+def auroc(score: FloatArray, positive: BoolArray) -> float:
     """Area under the ROC curve (`roc_auc_score`); NaN where all or no bags are positive."""
     num_positive = int(positive.sum())
     num_negative = len(positive) - num_positive
@@ -30,7 +31,7 @@ def auroc(score: FloatArray, positive: npt.NDArray[np.bool_]) -> float:
     return float((below + not_above) / (2 * num_positive * num_negative))
 
 
-def average_precision(score: FloatArray, positive: npt.NDArray[np.bool_]) -> float:
+def average_precision(score: FloatArray, positive: BoolArray) -> float:
     """Step-wise area under the precision-recall curve (`average_precision_score`).
 
     NaN where no bag is positive (scikit-learn says 0 and warns).
@@ -46,13 +47,13 @@ def average_precision(score: FloatArray, positive: npt.NDArray[np.bool_]) -> flo
 
 def confusion_matrix(
     target: npt.NDArray[Any], predicted: npt.NDArray[Any], num_classes: int
-) -> npt.NDArray[np.int64]:
+) -> IntArray:
     """Counts (K, K): rows the true class, columns the predicted one."""
     flat = target.astype(np.int64) * num_classes + predicted.astype(np.int64)
     return np.bincount(flat, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def balanced_accuracy(confusion: npt.NDArray[np.int64]) -> float:
+def balanced_accuracy(confusion: IntArray) -> float:
     """Mean recall of the classes that occur (`balanced_accuracy_score`)."""
     count = confusion.sum(1)
     present = count > 0
@@ -61,7 +62,7 @@ def balanced_accuracy(confusion: npt.NDArray[np.int64]) -> float:
     return float(np.mean(np.diag(confusion)[present] / count[present]))
 
 
-def f1_macro(confusion: npt.NDArray[np.int64]) -> float:
+def f1_macro(confusion: IntArray) -> float:
     """Mean F1 of the classes that occur or are predicted (`f1_score(average="macro")`)."""
     doubled = confusion.sum(0) + confusion.sum(1)
     present = doubled > 0
@@ -70,7 +71,16 @@ def f1_macro(confusion: npt.NDArray[np.int64]) -> float:
     return float(np.mean(2 * np.diag(confusion)[present] / doubled[present]))
 
 
-def quadratic_kappa(confusion: npt.NDArray[np.int64]) -> float:
+def f1_positive(confusion: IntArray) -> float:
+    """F1 of the second of two classes; NaN where it neither occurs nor is predicted.
+
+    scikit-learn's `f1_score` says 0 there.
+    """
+    doubled = int(confusion[1].sum()) + int(confusion[:, 1].sum())
+    return 2 * int(confusion[1, 1]) / doubled if doubled else float("nan")
+
+
+def quadratic_kappa(confusion: IntArray) -> float:
     """Quadratic weighted kappa over all classes of the task, in their order.
 
     `cohen_kappa_score(weights="quadratic", labels=range(K))`. NaN where target and prediction are
@@ -122,3 +132,47 @@ def expected_calibration_error(
     bins = np.searchsorted(edges[1:-1], confidence)
     gap = confidence - correct
     return float(np.sum(np.abs(np.bincount(bins, weights=gap))) / len(confidence))
+
+
+_ALL: tuple[TargetType, ...] = ("binary", "multiclass", "multilabel")
+
+CLASSIFICATION = (
+    Metric(
+        "auroc", "AUROC", auroc, ("probabilities", "target"), _ALL, of_order=True, by_class=True
+    ),
+    Metric(
+        "average_precision",
+        "average precision",
+        average_precision,
+        ("probabilities", "target"),
+        _ALL,
+        of_order=True,
+        by_class=True,
+    ),
+    Metric("balanced_accuracy", "balanced accuracy", balanced_accuracy, ("confusion",), _ALL),
+    Metric("f1_macro", "macro F1", f1_macro, ("confusion",), _ALL, label_function=f1_positive),
+    Metric(
+        "brier",
+        "Brier score",
+        brier_score,
+        ("probabilities", "target"),
+        _ALL,
+        lower_is_better=True,
+    ),
+    Metric(
+        "ece",
+        "expected calibration error",
+        expected_calibration_error,
+        ("confidence", "correct"),
+        _ALL,
+        lower_is_better=True,
+    ),
+    Metric(
+        "quadratic_kappa",
+        "quadratic weighted kappa",
+        quadratic_kappa,
+        ("confusion",),
+        ("multiclass",),
+    ),
+)
+"""In the order of tables and files."""

@@ -4,6 +4,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from slidenet.core.arrays import FloatArray
+from slidenet.metrics.metric import Metric
 
 
 def mean_absolute_error(value: FloatArray, target: FloatArray) -> float:
@@ -30,3 +31,25 @@ def spearman(value: FloatArray, target: FloatArray) -> float:
     a, b = a - a.mean(), b - b.mean()
     scale = float(np.sqrt(np.sum(a**2) * np.sum(b**2)))
     return float(np.sum(a * b)) / scale if scale > 0 else float("nan")
+
+
+REGRESSION = (
+    Metric(
+        "mae",
+        "mean absolute error",
+        mean_absolute_error,
+        ("value", "target"),
+        ("continuous",),
+        lower_is_better=True,
+    ),
+    Metric("r2", "R²", r2, ("value", "target"), ("continuous",)),
+    Metric(
+        "spearman",
+        "Spearman correlation",
+        spearman,
+        ("value", "target"),
+        ("continuous",),
+        of_order=True,
+    ),
+)
+"""In the order of tables and files."""

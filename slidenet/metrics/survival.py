@@ -6,10 +6,10 @@ Targets are (N, 2), (time, event); a bag without event is right-censored at its 
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from scipy.integrate import trapezoid
 
-from slidenet.core.arrays import FloatArray
+from slidenet.core.arrays import Float64Array, FloatArray
+from slidenet.metrics.metric import Metric
 
 _PAIRS_AT_ONCE = 4_000_000
 
@@ -124,6 +124,27 @@ def integrated_brier(
     return float(trapezoid(scores, grid) / (grid[-1] - grid[0]))
 
 
-def _inverse(probability: FloatArray) -> npt.NDArray[np.float64]:
+def _inverse(probability: FloatArray) -> Float64Array:
     """1 / p, and 0 where p is 0: what nobody was observed at weighs nothing."""
     return np.divide(1.0, probability, out=np.zeros(len(probability)), where=probability > 0)
+
+
+SURVIVAL = (
+    Metric(
+        "c_index",
+        "c-index",
+        c_index,
+        ("risk", "target"),
+        ("censored", "censored, with curves"),
+        of_order=True,
+    ),
+    Metric(
+        "integrated_brier",
+        "integrated Brier score",
+        integrated_brier,
+        ("survival", "times", "target", "censoring_target"),
+        ("censored, with curves",),
+        lower_is_better=True,
+    ),
+)
+"""In the order of tables and files."""

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from slidenet.core.errors import ConfigError
+from slidenet.metrics import metric_of
 from slidenet.tasks.metrics import metric_names
 from slidenet.tasks.task import Task, TaskKind
 
@@ -22,8 +23,6 @@ MONITORS: dict[TaskKind, str] = {
 The loss, because with the few bags of a validation set AUROC is soon 1 and then tells no epochs
 apart. Cox: the partial likelihood has no meaning across sets of bags, the c-index has.
 """
-
-LOWER_IS_BETTER = ("loss", "brier", "ece", "mae", "integrated_brier")
 
 
 def default_monitor(task: Task) -> str:
@@ -48,4 +47,6 @@ def monitor_mode(task: Task, name: str) -> Mode:
             f"monitor {name!r} for a {task.kind} task",
             expected=f"one of {', '.join('val_' + k for k in known)}",
         )
-    return "min" if value in LOWER_IS_BETTER else "max"
+    if value == "loss" or metric_of(value, task.class_names)[0].lower_is_better:
+        return "min"
+    return "max"

@@ -3,11 +3,9 @@
 import numpy as np
 
 from slidenet.evaluation.report.summary import Summary
-from slidenet.evaluation.report.words import HEADLINE, metric_words
+from slidenet.evaluation.report.words import HEADLINE
+from slidenet.metrics import METRICS
 from slidenet.tasks.task import TaskKind
-
-RANKS = frozenset({"auroc", "c_index"})
-"""Headline metrics of the order of bags: only these suffer where each fold has its own scale."""
 
 
 def cautions(summary: Summary, told: TaskKind | None) -> tuple[str, ...]:
@@ -34,11 +32,12 @@ def _guessed_task(summary: Summary, told: TaskKind | None) -> tuple[str, ...]:
 def _folds_apart(summary: Summary) -> tuple[str, ...]:
     name = HEADLINE[summary.predictions.task.kind]
     pooled, (mean, spread) = summary.headline, summary.fold_spread(name)
-    if name not in RANKS or not np.isfinite(mean) or pooled.low <= mean <= pooled.high:
+    # Only the order of bags suffers where each fold has its own scale.
+    if not METRICS[name].of_order or not np.isfinite(mean) or pooled.low <= mean <= pooled.high:
         return ()
-    metric = metric_words(name, summary.predictions.task)
+    words = METRICS[name].words
     return (
-        f"Do not quote this {metric}: within the folds it is {mean:.3f} on average (SD "
+        f"Do not quote this {words}: within the folds it is {mean:.3f} on average (SD "
         f"{spread:.3f}), beyond the interval of the pooled {pooled.value:.3f}. The scores of the "
         "folds are not on one scale, so ordering bags of different folds says more of their models "
         "than of the bags. Quote the mean over the folds; cut-offs, curves and comparisons here "

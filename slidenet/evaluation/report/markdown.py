@@ -10,10 +10,11 @@ import numpy as np
 from slidenet.evaluation.conformal import ConformalSets
 from slidenet.evaluation.predictions.record import Predictions
 from slidenet.evaluation.report.summary import Calibrated, Summary
-from slidenet.evaluation.report.words import HEADLINE, metric_words
+from slidenet.evaluation.report.words import HEADLINE
 from slidenet.evaluation.statistics.bootstrap import Interval
 from slidenet.evaluation.statistics.comparison import Comparison
 from slidenet.evaluation.statistics.survival_groups import SurvivalGroups
+from slidenet.metrics import metric_words
 
 Row = Sequence[Any]
 
@@ -27,7 +28,7 @@ def first_sentence(summary: Summary, name: str, other: str = "") -> str:
         other: The model compared with.
     """
     task = summary.predictions.task
-    metric, value = metric_words(HEADLINE[task.kind], task), summary.headline
+    metric, value = metric_words(HEADLINE[task.kind]), summary.headline
     if np.isnan(value.value):
         return (
             f"The {metric} of {name} is not defined on {_counts(summary.predictions)}"
@@ -106,7 +107,7 @@ def metric_rows(summary: Summary, *, digits: int | None = None) -> list[Row]:
         numbers = [interval.value, interval.low, interval.high]
         if summary.by_fold:
             numbers += summary.fold_spread(name)
-        words = name if digits is None else metric_words(name, summary.predictions.task)
+        words = name if digits is None else metric_words(name, summary.predictions.task.class_names)
         rows.append((words, *(_number(n, digits) for n in numbers)))
     return rows
 
@@ -209,7 +210,7 @@ def _comparison(summary: Summary, found: Comparison, name: str, other: str) -> s
     rows = []
     for metric, *numbers in comparison_rows(summary, found):
         cells = [_number(float(n), 3) for n in numbers]
-        rows.append((metric_words(metric, task), *cells))
+        rows.append((metric_words(metric, task.class_names), *cells))
     return (
         f"Differences are {name} minus {other}, by paired bootstrap of patients; p is for "
         "no difference, two-sided, not corrected for looking at several metrics, and "

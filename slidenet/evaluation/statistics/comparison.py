@@ -7,9 +7,10 @@ import numpy.typing as npt
 
 from slidenet.evaluation.predictions.read import align
 from slidenet.evaluation.predictions.record import Predictions
-from slidenet.evaluation.report.words import HEADLINE, LOWER_IS_BETTER
+from slidenet.evaluation.report.words import HEADLINE
 from slidenet.evaluation.statistics.bootstrap import Bootstrap, Interval, paired_bootstrap
 from slidenet.evaluation.statistics.delong import delong_test
+from slidenet.metrics import METRICS
 
 SIGNIFICANT = 0.05
 
@@ -40,7 +41,7 @@ class Comparison:
         if not self.p < SIGNIFICANT:
             return 0
         sign = int(np.sign(self.difference.value))
-        return -sign if self.metric in LOWER_IS_BETTER else sign
+        return -sign if METRICS[self.metric].lower_is_better else sign
 
 
 def compare(
