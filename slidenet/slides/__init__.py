@@ -1,16 +1,17 @@
 """Floor 1: slides as pixels with a physical resolution."""
 
-from slidenet.core.suffixes import FLAT_SUFFIXES, SLIDE_SUFFIXES
 from slidenet.slides.fingerprint import fingerprint_file
 from slidenet.slides.geometry import check_tile_settings, choose_level, plan_tiles
-from slidenet.slides.opening import open_slide
-from slidenet.slides.reader import Slide
+from slidenet.slides.opening import READERS, SLIDE_SUFFIXES, open_slide
+from slidenet.slides.protocol import Slide
+from slidenet.slides.readers.base import SlideReader
 from slidenet.slides.tiles import read_tile
 
 __all__ = [
-    "FLAT_SUFFIXES",
+    "READERS",
     "SLIDE_SUFFIXES",
     "Slide",
+    "SlideReader",
     "check_tile_settings",
     "choose_level",
     "fingerprint_file",

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from slidenet.core.errors import UnreadableSlideError
-from slidenet.slides.reader import RGB, Pixels
+from slidenet.slides.protocol import RGB, Pixels
 
 WHITE: RGB = (255, 255, 255)
 

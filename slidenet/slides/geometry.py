@@ -1,13 +1,13 @@
 """Which level to read and how large a square, for tiles of a physical size. No pixels here."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slidenet.core.errors import ConfigError, ResolutionError
+from slidenet.core.checks import check_positive, check_whole, refused
+from slidenet.core.errors import ResolutionError
 from slidenet.core.records import SlideMpp, TileGeometry
 from slidenet.core.units import Mpp
-from slidenet.slides.reader import Slide
+from slidenet.slides.protocol import Slide
 
 TARGET_MPP = 0.5
 TILE_SIZE_PX = 256
@@ -101,7 +101,8 @@ def plan_tiles(
     """
     stride_px = tile_size_px if stride_px is None else stride_px
     check_tile_settings(target_mpp, tile_size_px, stride_px)
-    _check_tolerance(mpp_tolerance)
+    if not 0 <= mpp_tolerance < 0.5:
+        raise refused("mpp_tolerance", mpp_tolerance, "a share from 0 to below 0.5")
     slide_mpp: SlideMpp = slide.slide_mpp
     choice = choose_level(
         slide_mpp.value,
@@ -132,15 +133,5 @@ def check_tile_settings(target_mpp: float, tile_size_px: int, stride_px: int) ->
     Raises:
         ConfigError: Naming the setting.
     """
-    if not (math.isfinite(target_mpp) and target_mpp > 0):
-        raise ConfigError(f"target_mpp is {target_mpp:g}", expected="a number above 0, such as 0.5")
-    for name, value in (("tile_size_px", tile_size_px), ("stride_px", stride_px)):
-        if value < 1:
-            raise ConfigError(f"{name} is {value}", expected="at least 1 px")
-
-
-def _check_tolerance(mpp_tolerance: float) -> None:
-    if not 0 <= mpp_tolerance < 0.5:
-        raise ConfigError(
-            f"mpp_tolerance is {mpp_tolerance}", expected="a share from 0 to below 0.5"
-        )
+    check_positive(target_mpp=target_mpp)
+    check_whole(tile_size_px=tile_size_px, stride_px=stride_px)

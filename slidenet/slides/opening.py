@@ -3,17 +3,36 @@
 import os
 from pathlib import Path
 
-from openslide import OpenSlide
-
 from slidenet.core.errors import UnreadableSlideError
-from slidenet.slides.reader import Slide
-from slidenet.slides.readers.flat_reader import FlatReader
-from slidenet.slides.readers.openslide_reader import OpenSlideReader
-from slidenet.slides.truncation import find_truncation
+from slidenet.core.registry import Registry
+from slidenet.slides.admission import check_complete, check_file, describe_content
+from slidenet.slides.protocol import Slide
+from slidenet.slides.readers.base import SlideReader
+from slidenet.slides.readers.flat import FlatReader
+from slidenet.slides.readers.openslide import OpenSlideReader
+
+AUTOMATIC: tuple[type[SlideReader], ...] = (OpenSlideReader, FlatReader)
+"""slidenet's own readers, in the order they are asked whether they know a file."""
+
+READERS: Registry[type[SlideReader]] = Registry(
+    "slide reader",
+    group="slidenet.slide_readers",
+    accepts=lambda entry: isinstance(entry, type) and issubclass(entry, SlideReader),
+    expected="a subclass of slidenet.slides.SlideReader",
+)
+for _reader in AUTOMATIC:
+    READERS.add(_reader.name, _reader)
+
+SLIDE_SUFFIXES = tuple(sorted({suffix for reader in AUTOMATIC for suffix in reader.suffixes}))
+"""What a folder of slides is searched for, lower case. The content decides how a file is read."""
 
 
 def open_slide(
-    path: str | os.PathLike[str], mpp: float | None = None, *, icc: bool = False
+    path: str | os.PathLike[str],
+    mpp: float | None = None,
+    *,
+    icc: bool = False,
+    reader: str | None = None,
 ) -> Slide:
     """Opens a slide, by its content and not by its name.
 
@@ -27,51 +46,26 @@ def open_slide(
             the file.
         icc: Apply the embedded ICC profile, so that pixels are sRGB. A file without a profile is
             read as it is; `icc_applied` then is False.
+        reader: "openslide", "flat", or the name or import path of a reader of another package;
+            None takes the first of slidenet's own that knows the file.
 
     Raises:
         MissingMppError: `mpp` was given and cannot be.
+        UnknownNameError: No reader has this name.
         UnreadableSlideError: Missing, empty, truncated, a folder, or not a slide.
     """
     path = Path(path)
-    _check_file(path)
-    vendor = OpenSlide.detect_format(path)
-    if vendor != "hamamatsu":  # NDPI offsets wrap at 4 GiB
-        reason = find_truncation(path, strips=vendor is None)
-        if reason is not None:
-            raise UnreadableSlideError(
-                f"it is truncated or damaged: {reason}",
-                expected="a complete file",
-                remedy="copy it again and compare its size with the original's",
-                slide=path.name,
-            )
-    if vendor is None:
-        return FlatReader(path, "", mpp, icc)
-    return OpenSlideReader(path, vendor, mpp, icc)
-
-
-def _check_file(path: Path) -> None:
-    """Refuses what cannot be a slide before any library sees it."""
-    if path.is_dir():
-        raise UnreadableSlideError(
-            "it is a folder",
-            expected="a slide file",
-            remedy="give the file inside it (DICOM: any one .dcm; MIRAX: the .mrxs beside it)",
-            slide=str(path),
-        )
-    try:
-        with path.open("rb") as file:
-            empty = not file.read(1)
-    except OSError as error:
-        raise UnreadableSlideError(
-            f"it cannot be opened ({error.strerror})",
-            expected="a readable file",
-            remedy="check the path and its permissions",
-            slide=str(path),
-        ) from error
-    if empty:
-        raise UnreadableSlideError(
-            "it has zero bytes",
-            expected="a slide file",
-            remedy="copy it again",
-            slide=path.name,
-        )
+    check_file(path)
+    expected = f"a file that the reader {reader!r} knows"
+    if reader is None:
+        expected = "a format openslide reads, or a PNG, JPEG or TIFF image"
+    for candidate in AUTOMATIC if reader is None else (READERS[reader],):
+        if candidate.can_read(path):
+            return candidate.open(path, mpp, icc=icc)
+    check_complete(path, strips=True)
+    raise UnreadableSlideError(
+        f"it is not a slide but {describe_content(path)}",
+        expected=expected,
+        remedy="give the slide file itself, or leave it out of the manifest",
+        slide=path.name,
+    )

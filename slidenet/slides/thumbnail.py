@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from slidenet.core.errors import ConfigError, PixelReadError
-from slidenet.slides.reader import Pixels, Size, Slide
+from slidenet.core.checks import check_whole
+from slidenet.core.errors import PixelReadError
+from slidenet.slides.protocol import Pixels, Size, Slide
 
 _BLOCK_PX = 2048
 _SMALLEST_PART_PX = 64
@@ -21,8 +22,7 @@ def thumbnail_of(slide: Slide, max_side_px: int) -> Pixels:
     time but not memory. Where that level is damaged the finer ones, which show the same, are
     tried; what no level can show has the background colour.
     """
-    if max_side_px < 1:
-        raise ConfigError(f"max_side_px is {max_side_px}", expected="at least 1 px")
+    check_whole(max_side_px=max_side_px)
     width, height = slide.level_dimensions[0]
     downsample = max(1.0, max(width, height) / max_side_px)
     size = (max(1, round(width / downsample)), max(1, round(height / downsample)))

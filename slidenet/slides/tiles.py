@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from slidenet.core.errors import CoordinateError
 from slidenet.core.records import TileGeometry
-from slidenet.slides.reader import Pixels, Slide
+from slidenet.slides.protocol import Pixels, Slide
 
 
 def read_tile(

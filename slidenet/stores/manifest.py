@@ -18,7 +18,7 @@ from pathlib import Path
 
 from slidenet.core.errors import ManifestError
 from slidenet.core.records import SlideRow
-from slidenet.core.suffixes import SLIDE_SUFFIXES
+from slidenet.slides import SLIDE_SUFFIXES
 from slidenet.stores.csv_table import read_csv_table
 from slidenet.stores.slide_rows import (
     SLIDE_COLUMNS,

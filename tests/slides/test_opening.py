@@ -3,8 +3,7 @@ import pytest
 from PIL import Image
 
 from slidenet.core.errors import MissingMppError, UnreadableSlideError
-from slidenet.core.suffixes import FLAT_SUFFIXES, SLIDE_SUFFIXES
-from slidenet.slides import Slide, open_slide
+from slidenet.slides import READERS, SLIDE_SUFFIXES, Slide, open_slide
 from slidenet.testing import corrupt_tile, plain, truncate_file, write_pyramid
 
 GREY = plain((128, 128, 128))
@@ -22,7 +21,7 @@ def refusal(path) -> str:
 
 def test_suffixes_are_lower_case_and_sorted():
     assert list(SLIDE_SUFFIXES) == sorted(set(SLIDE_SUFFIXES))
-    assert set(FLAT_SUFFIXES) < set(SLIDE_SUFFIXES)
+    assert set(READERS["flat"].suffixes) < set(SLIDE_SUFFIXES)
     assert {".svs", ".tif", ".ndpi", ".mrxs", ".scn", ".vms", ".bif", ".dcm", ".czi"} < set(
         SLIDE_SUFFIXES
     )

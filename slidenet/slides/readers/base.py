@@ -1,50 +1,74 @@
-"""What the readers share: identity, resolution, thumbnail, closing."""
+"""What readers share: resolution, fingerprint, thumbnail, closing, travel between processes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
-from slidenet.core.errors import MissingMppError
+from slidenet.core.errors import ConfigError, CoordinateError, MissingMppError
 from slidenet.core.records import SlideMpp
 from slidenet.slides.colour import WHITE
 from slidenet.slides.fingerprint import fingerprint_file
-from slidenet.slides.reader import RGB, Pixels, Size
+from slidenet.slides.protocol import RGB, Pixels, Size
 from slidenet.slides.resolution import OVERRIDE, checked_mpp, resolve_mpp
 from slidenet.slides.thumbnail import thumbnail_of
 
 
-class SlideBase(ABC):
-    """A `Slide` but for reading pixels.
+class SlideReader(ABC):
+    """A `Slide` but for reading pixels; base of every reader, also those of other packages.
+
+    A reader sets the attributes below when it is made, and adds `can_read`, `read_region` and
+    `close`. `READERS` in `slides.opening` lists slidenet's own.
 
     Args:
         path: An existing file.
-        vendor: Its format.
         mpp: Resolution of level 0 declared by the user.
         icc: Whether to apply the embedded ICC profile.
+
+    Attributes:
+        name: Name in the registry of readers.
+        suffixes: Endings of file names, lower case, by which a folder is searched for slides.
 
     Raises:
         MissingMppError: The declared `mpp` cannot be.
     """
 
-    def __init__(self, path: Path, vendor: str, mpp: float | None, icc: bool) -> None:
+    name: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]
+
+    def __init__(self, path: Path, mpp: float | None = None, icc: bool = False) -> None:
         if mpp is not None:
             checked_mpp(mpp, mpp, source=OVERRIDE, slide=path.name)
-        self._arguments = (path, vendor, mpp, icc)
         self.path = path
-        self.vendor = vendor
+        self.vendor = self.name
         self.properties: Mapping[str, str] = {}
         self.level_dimensions: tuple[Size, ...] = ()
         self.level_downsamples: tuple[float, ...] = ()
         self.background_rgb: RGB = WHITE
         self.icc_applied = False
         self._declared_mpp = mpp
+        self._icc = icc
+
+    @classmethod
+    @abstractmethod
+    def can_read(cls, path: Path) -> bool:
+        """Whether the content of a file is of a format this reader knows."""
+
+    @classmethod
+    def open(cls, path: Path, mpp: float | None = None, *, icc: bool = False) -> Self:
+        """Opens a file that `can_read` knows; where a format can be checked, this is the place.
+
+        Raises:
+            MissingMppError: The declared `mpp` cannot be.
+            UnreadableSlideError: The file is damaged.
+        """
+        return cls(path, mpp, icc)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Handles and locks do not travel between processes; the other side opens the file again.
-        return (type(self), self._arguments)
+        return (type(self), (self.path, self._declared_mpp, self._icc))
 
     def __repr__(self) -> str:
         width, height = self.level_dimensions[0]
@@ -71,6 +95,26 @@ class SlideBase(ABC):
         return fingerprint_file(
             self.path, dicom_series=self.properties.get("dicom.SeriesInstanceUID")
         )
+
+    def check_region(self, level: int, size: Size) -> None:
+        """Refuses a level the slide has not and a size without pixels.
+
+        Raises:
+            ConfigError: There is no such level.
+            CoordinateError: Width or height is below 1 px.
+        """
+        if not 0 <= level < len(self.level_dimensions):
+            raise ConfigError(
+                f"level {level} was asked for",
+                expected=f"a level from 0 to {len(self.level_dimensions) - 1}",
+                slide=self.path.name,
+            )
+        if min(size) < 1:
+            raise CoordinateError(
+                f"a region of {size[0]}x{size[1]} px was asked for",
+                expected="at least 1x1 px",
+                slide=self.path.name,
+            )
 
     def thumbnail(self, max_side_px: int) -> Pixels:
         """See `Slide.thumbnail`."""

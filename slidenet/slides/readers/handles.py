@@ -9,7 +9,7 @@ from openslide import OpenSlide
 from PIL import Image
 
 from slidenet.core.errors import PixelReadError, SlideError, UnreadableSlideError
-from slidenet.slides.reader import Size
+from slidenet.slides.protocol import Size
 
 
 class SharedHandle:

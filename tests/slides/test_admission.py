@@ -3,7 +3,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from slidenet.slides.truncation import find_truncation
+from slidenet.slides.admission import find_truncation
 
 
 def write_tiff(path, *, big, order):

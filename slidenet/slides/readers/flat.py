@@ -5,15 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from slidenet.core.errors import SlideError, UnreadableSlideError
+from slidenet.slides.admission import check_complete
 from slidenet.slides.colour import to_rgb, to_srgb
-from slidenet.slides.formats import describe_content
-from slidenet.slides.reader import Pixels, Size, check_region
-from slidenet.slides.readers.base import SlideBase
+from slidenet.slides.protocol import Pixels, Size
+from slidenet.slides.readers.base import SlideReader
 from slidenet.slides.resolution import mpp_from_tiff_tags
 
 FORMATS = ("JPEG", "PNG", "TIFF")
@@ -23,19 +24,22 @@ _UNITS = {1: "none", 2: "inch", 3: "centimeter"}
 _pillow_limit_lock = threading.Lock()
 
 
-class FlatReader(SlideBase):
-    """A `Slide` of one level over a flat 8-bit image; see `SlideBase` for the arguments.
+class FlatReader(SlideReader):
+    """A `Slide` of one level over a flat 8-bit image; see `SlideReader` for the arguments.
 
     Opening reads the header; the first read decodes the whole image and keeps it (3 bytes per
     pixel) until the slide is closed. Of a TIFF with several pages the first is read. Resolution
     tags count in TIFF only: those of PNG and JPEG say how to print, not what was photographed.
 
     Raises:
-        UnreadableSlideError: Not one of these formats, or not 8 bits per channel.
+        UnreadableSlideError: Not 8 bits per channel.
     """
 
-    def __init__(self, path: Path, vendor: str, mpp: float | None, icc: bool) -> None:
-        super().__init__(path, vendor, mpp, icc)
+    name = "flat"
+    suffixes = (".jpeg", ".jpg", ".png", ".tif", ".tiff")
+
+    def __init__(self, path: Path, mpp: float | None = None, icc: bool = False) -> None:
+        super().__init__(path, mpp, icc)
         with _opened(path) as image:
             self.vendor = {"MPO": "jpeg"}.get(image.format or "", (image.format or "").lower())
             self.level_dimensions = (image.size,)
@@ -52,9 +56,29 @@ class FlatReader(SlideBase):
         self._pixels: Pixels | None = None
         self._closed = False
 
+    @classmethod
+    def can_read(cls, path: Path) -> bool:
+        """Whether Pillow takes the file for one of these formats."""
+        try:
+            with _without_size_limit(), Image.open(path, formats=FORMATS):
+                return True
+        except UnidentifiedImageError:
+            return False
+
+    @classmethod
+    def open(cls, path: Path, mpp: float | None = None, *, icc: bool = False) -> Self:
+        """Opens an image, unless its TIFF ends too early.
+
+        Raises:
+            MissingMppError: The declared `mpp` cannot be.
+            UnreadableSlideError: It is truncated, or not 8 bits per channel.
+        """
+        check_complete(path, strips=True)
+        return cls(path, mpp, icc)
+
     def read_region(self, location: Size, level: int, size: Size) -> Pixels:
         """See `Slide.read_region`."""
-        check_region(self, level, size)
+        self.check_region(level, size)
         pixels = self._decoded()
         (x, y), (width, height) = location, size
         region = np.empty((height, width, 3), np.uint8)
@@ -96,16 +120,8 @@ class FlatReader(SlideBase):
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The image with its header read, however large it is."""
-    try:
-        with _without_size_limit():
-            image = Image.open(path, formats=FORMATS)
-    except UnidentifiedImageError as error:
-        raise UnreadableSlideError(
-            f"it is not a slide but {describe_content(path)}",
-            expected="a format openslide reads, or a PNG, JPEG or TIFF image",
-            remedy="give the slide file itself, or leave it out of the manifest",
-            slide=path.name,
-        ) from error
+    with _without_size_limit():
+        image = Image.open(path, formats=FORMATS)
     with image:
         if image.mode not in _MODES:
             raise UnreadableSlideError(

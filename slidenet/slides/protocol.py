@@ -1,4 +1,7 @@
-"""What every slide can do, whichever library reads it."""
+"""What every slide can do, whichever library reads it: the type that all other rooms ask for.
+
+Readers inherit what they share from `readers.base.SlideReader`; nothing else needs to know it.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +11,6 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from slidenet.core.errors import ConfigError, CoordinateError
 from slidenet.core.records import SlideMpp
 
 RGB = tuple[int, int, int]
@@ -106,19 +108,3 @@ class Slide(Protocol):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
-
-
-def check_region(slide: Slide, level: int, size: Size) -> None:
-    """Refuses a level the slide has not and a size without pixels."""
-    if not 0 <= level < len(slide.level_dimensions):
-        raise ConfigError(
-            f"level {level} was asked for",
-            expected=f"a level from 0 to {len(slide.level_dimensions) - 1}",
-            slide=slide.path.name,
-        )
-    if min(size) < 1:
-        raise CoordinateError(
-            f"a region of {size[0]}x{size[1]} px was asked for",
-            expected="at least 1x1 px",
-            slide=slide.path.name,
-        )

@@ -1,0 +1,78 @@
+"""Slides read by openslide."""
+
+from pathlib import Path
+from typing import Self
+
+import openslide
+from openslide import OpenSlide
+
+from slidenet.slides.admission import check_complete
+from slidenet.slides.colour import parse_background, to_rgb, to_srgb
+from slidenet.slides.protocol import Pixels, Size
+from slidenet.slides.readers.base import SlideReader
+from slidenet.slides.readers.handles import SharedHandle
+
+
+class OpenSlideReader(SlideReader):
+    """A `Slide` over openslide 4; see `SlideReader` for the arguments.
+
+    Raises:
+        UnreadableSlideError: openslide cannot open the file, or its ICC profile is broken.
+    """
+
+    name = "openslide"
+    suffixes = (
+        ".bif",
+        ".czi",
+        ".dcm",
+        ".mrxs",
+        ".ndpi",
+        ".scn",
+        ".svs",
+        ".svslide",
+        ".tif",
+        ".tiff",
+        ".vms",
+        ".vmu",
+    )
+
+    def __init__(self, path: Path, mpp: float | None = None, icc: bool = False) -> None:
+        super().__init__(path, mpp, icc)
+        self.vendor = OpenSlide.detect_format(path) or "no slide"
+        self._shared = SharedHandle(path, self.vendor)
+        handle = self._shared.current()
+        self.properties = dict(handle.properties)
+        self.level_dimensions = handle.level_dimensions
+        self.level_downsamples = handle.level_downsamples
+        self.background_rgb = parse_background(
+            self.properties.get(openslide.PROPERTY_NAME_BACKGROUND_COLOR)
+        )
+        self._transform = to_srgb(lambda: handle.color_profile, slide=path.name) if icc else None
+        self.icc_applied = self._transform is not None
+
+    @classmethod
+    def can_read(cls, path: Path) -> bool:
+        """Whether openslide knows the format."""
+        return OpenSlide.detect_format(path) is not None
+
+    @classmethod
+    def open(cls, path: Path, mpp: float | None = None, *, icc: bool = False) -> Self:
+        """Opens a slide, unless its TIFF ends too early.
+
+        Raises:
+            MissingMppError: The declared `mpp` cannot be.
+            UnreadableSlideError: It is truncated, or openslide cannot open it.
+        """
+        if OpenSlide.detect_format(path) != "hamamatsu":  # NDPI offsets wrap at 4 GiB
+            check_complete(path)
+        return cls(path, mpp, icc)
+
+    def read_region(self, location: Size, level: int, size: Size) -> Pixels:
+        """See `Slide.read_region`."""
+        self.check_region(level, size)
+        image = self._shared.read_region(location, level, size)
+        return to_rgb(image, self.background_rgb, self._transform)
+
+    def close(self) -> None:
+        """See `Slide.close`."""
+        self._shared.close()
