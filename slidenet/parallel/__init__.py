@@ -1,17 +1,23 @@
 """Floor 3: one slide across many ranks, with the numbers of one."""
 
-from slidenet.parallel.chunks import Chunks, chunks_of, even_chunks
+from slidenet.parallel.chunks import (
+    Chunks,
+    chunks_of,
+    even_chunks,
+    gather_chunks,
+    shard_slides,
+    tile_span,
+)
 from slidenet.parallel.communication import (
     dilated_bytes,
     gathered_branches_bytes,
     ring_bytes,
     ulysses_bytes,
 )
-from slidenet.parallel.dilated import agree_on_chunks, parallel_dilated_attention
+from slidenet.parallel.dilated.attention import agree_on_chunks, parallel_dilated_attention
 from slidenet.parallel.gradients import sync_gradients
 from slidenet.parallel.injection import apply_sequence_parallel, release_sequence_parallel
 from slidenet.parallel.mesh import make_mesh, sequence_group, start_ranks
-from slidenet.parallel.sharding import gather_chunks, shard_slides, tile_span
 
 __all__ = [
     "Chunks",

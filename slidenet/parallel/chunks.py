@@ -1,10 +1,19 @@
-"""Which positions of a sequence each rank holds: contiguous chunks, in the order of the ranks."""
+"""Which positions of a sequence each rank holds: contiguous chunks, in the order of the ranks.
+
+Chunks of slides are counted in tokens, and the class token is the first: rank 0 holds it and one
+tile fewer.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
 from slidenet.core.errors import ParallelError
+from slidenet.parallel.collectives import gather_rows, join_chunks
 
 
 @dataclass(frozen=True)
@@ -78,3 +87,74 @@ def chunks_of(sizes: Sequence[int]) -> Chunks:
     for size in sizes:
         bounds.append(bounds[-1] + size)
     return Chunks(tuple(bounds))
+
+
+def tile_span(chunks: Chunks, rank: int) -> tuple[int, int]:
+    """First tile of a rank, and the one after its last, of a slide whose tokens are `chunks`."""
+    low, high = chunks.span(rank)
+    return max(low - 1, 0), high - 1
+
+
+def shard_slides(
+    features: Tensor, grid_xy: Tensor, mask: Tensor | None, rank: int, num_ranks: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """This rank's chunk of every slide of a batch.
+
+    Args:
+        features: Tile features (B, L, F), the same on all ranks.
+        grid_xy: int64 (B, L, 2), their cells.
+        mask: Bool (B, L), True = real tile.
+        rank: Place in the sequence group.
+        num_ranks: Its size.
+
+    Returns:
+        The same three for the chunk (B, L_rank, ...). The mask is None where all tiles are real;
+        chunks of shorter slides are filled up with zeros.
+
+    Raises:
+        ParallelError: If a slide has fewer tokens (tiles and class token) than there are ranks.
+    """
+    if mask is None or bool(mask.all()):
+        low, high = tile_span(even_chunks(1 + features.shape[1], num_ranks), rank)
+        return features[:, low:high], grid_xy[:, low:high], None
+    picked = []
+    for slide in range(len(mask)):
+        tiles = mask[slide].nonzero()[:, 0]
+        low, high = tile_span(even_chunks(1 + len(tiles), num_ranks), rank)
+        picked.append(tiles[low:high])
+    largest = max(len(tiles) for tiles in picked)
+    shape = (len(mask), largest)
+    own_features = features.new_zeros(*shape, features.shape[2])
+    own_grid = grid_xy.new_zeros(*shape, 2)
+    own_mask = mask.new_zeros(shape)
+    for slide, tiles in enumerate(picked):
+        own_features[slide, : len(tiles)] = features[slide, tiles]
+        own_grid[slide, : len(tiles)] = grid_xy[slide, tiles]
+        own_mask[slide, : len(tiles)] = True
+    return own_features, own_grid, None if bool(own_mask.all()) else own_mask
+
+
+def gather_chunks(x: Tensor, group: dist.ProcessGroup) -> Tensor:
+    """Chunks (L_rank, ...) of all ranks as (L, ...), on every rank, with its gradient.
+
+    Args:
+        x: This rank's chunk; all but the first dimension alike on all ranks.
+        group: The ranks, in the order of the chunks.
+
+    Raises:
+        ParallelError: On all ranks, if the chunks do not fit together.
+    """
+    shape = torch.tensor([*x.shape, *[-1] * (8 - x.ndim)], device=x.device)
+    shapes = gather_rows(shape, group, "the gathering of chunks").tolist()
+    for rank, found in enumerate(shapes):
+        if found[1:] != shapes[0][1:]:
+            raise ParallelError(
+                f"sequence rank {rank} has chunks of {_shape(found[1:])}, "
+                f"rank 0 of {_shape(shapes[0][1:])}",
+                expected="the same but for the first dimension",
+            )
+    return join_chunks(x, [found[0] for found in shapes], group)
+
+
+def _shape(numbers: list[int]) -> tuple[int, ...]:
+    return tuple(n for n in numbers if n >= 0)

@@ -13,8 +13,8 @@ from itertools import combinations
 from math import gcd
 
 from slidenet.attention.dilated.config import DilatedConfig
-from slidenet.parallel.chunk_plan import shared_segments
 from slidenet.parallel.chunks import Chunks
+from slidenet.parallel.dilated.plan import shared_segments
 
 KEYS_AND_VALUES = 2
 

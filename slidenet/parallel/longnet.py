@@ -19,11 +19,10 @@ from torch.nn.utils.rnn import pad_sequence
 from slidenet.attention import DilatedAttention
 from slidenet.core.errors import ConfigError, SlidenetError
 from slidenet.parallel.agreement import agree
-from slidenet.parallel.chunks import Chunks, chunks_of
+from slidenet.parallel.chunks import Chunks, chunks_of, shard_slides
 from slidenet.parallel.collectives import join_chunks, sum_over_ranks
-from slidenet.parallel.dilated import parallel_dilated_attention
+from slidenet.parallel.dilated.attention import parallel_dilated_attention
 from slidenet.parallel.randomness import derived_seed, draw_seed, seeded
-from slidenet.parallel.sharding import shard_slides
 from slidenet.slide_encoders import LongNetViT
 from slidenet.slide_encoders.longnet.block import Lengths, LongNetBlock, SelfAttention, spans
 from slidenet.slide_encoders.longnet.config import Pooling

@@ -18,8 +18,8 @@ from slidenet.parallel import (
     ring_bytes,
     ulysses_bytes,
 )
-from slidenet.parallel.chunk_plan import needed_entries
 from slidenet.parallel.communication import count_entries, intersection, size_of_union
+from slidenet.parallel.dilated.plan import needed_entries
 
 SMALL = DilatedConfig((3, 10, 37, 500), (1, 2, 3, 5))
 

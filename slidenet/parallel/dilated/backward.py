@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from slidenet.attention.kernels.backends import fold_lse_gradient
-from slidenet.parallel.chunk_plan import SpanGroup
-from slidenet.parallel.chunk_views import (
+from slidenet.parallel.collectives import Pending, start_all_to_all
+from slidenet.parallel.dilated.plan import SpanGroup
+from slidenet.parallel.dilated.views import (
     Part,
     Setting,
     add_rows,
@@ -22,7 +23,6 @@ from slidenet.parallel.chunk_views import (
     rows_at,
     walk,
 )
-from slidenet.parallel.collectives import Pending, start_all_to_all
 
 
 class PartBackward:

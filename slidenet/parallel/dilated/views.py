@@ -15,7 +15,7 @@ from slidenet.attention.dilated.rectangles import Rectangle
 from slidenet.attention.kernels.backends import choose_kernel
 from slidenet.attention.kernels.interface import Kernel
 from slidenet.attention.protocol import zero_masked
-from slidenet.parallel.chunk_plan import ChunkPlan, SpanGroup
+from slidenet.parallel.dilated.plan import ChunkPlan, SpanGroup
 
 
 @dataclass(frozen=True)

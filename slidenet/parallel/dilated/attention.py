@@ -1,11 +1,12 @@
 """Dilated attention of one sequence whose chunks lie on several ranks.
 
 Queries stay where they are. Each rank receives, in one all-to-all, exactly the keys and values its
-queries attend to elsewhere, keys and values together and none twice; meanwhile it attends to its
-own keys. The backward sends the gradients of what was received back, in the same call with the
+queries attend to elsewhere, keys and values in one message and none twice; meanwhile it attends to
+its own keys. The backward sends the gradients of what was received back, in the same call with the
 splits swapped. Results equal `slidenet.attention.dilated_attention` on one device.
 """
 
+from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
@@ -15,13 +16,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from slidenet.attention import DilatedConfig, check_inputs
+from slidenet.attention.protocol import lse_dtype
 from slidenet.core.errors import ParallelError
 from slidenet.parallel.agreement import agree
-from slidenet.parallel.chunk_passes import ChunkCall
-from slidenet.parallel.chunk_plan import plan_on_device
-from slidenet.parallel.chunk_views import Part, Setting
 from slidenet.parallel.chunks import Chunks, chunks_of
 from slidenet.parallel.collectives import gather_rows
+from slidenet.parallel.dilated.backward import PartBackward
+from slidenet.parallel.dilated.forward import PartForward
+from slidenet.parallel.dilated.plan import plan_on_device
+from slidenet.parallel.dilated.views import Part, Setting
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch leaves it unannotated
@@ -77,9 +80,9 @@ def parallel_dilated_attention(
             cut.span(rank),
             covers=cut == chunks and len(q[batch]) == len(q),
         )
-        for batch, cut, real in _entries(mask, chunks, q, group)
+        for batch, cut, real in _batch_parts(mask, chunks, q, group)
     )
-    call = ChunkCall(Setting(config, group, causal), parts)
+    call = _Call(Setting(config, group, causal), parts)
     keep = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
     out, lse = _ParallelDilated.apply(q, k, v, call, keep)
     return out, lse
@@ -117,7 +120,7 @@ def agree_on_chunks(
     return chunks_of([row[0] for row in sizes])
 
 
-def _entries(
+def _batch_parts(
     mask: Tensor | None, chunks: Chunks, q: Tensor, group: dist.ProcessGroup
 ) -> list[tuple[slice, Chunks, Tensor | None]]:
     """Batch entries that run at their own length: which, their chunks, the mask where gapped."""
@@ -141,12 +144,88 @@ def _entries(
     ]
 
 
+@dataclass(frozen=True)
+class _Call:
+    """One call on one rank: its parts, one after another.
+
+    Attributes:
+        setting: Branches, ranks, direction of time.
+        parts: Batch entries by length, the same on all ranks.
+    """
+
+    setting: Setting
+    parts: tuple[Part, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether one part is all of the batch, without padding: nothing to cut or to join."""
+        return len(self.parts) == 1 and self.parts[0].covers
+
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, *, keep: bool
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Output (B, L, H, D), log-sum-exp (B, H, L), and with `keep` what the backward needs."""
+        dtype = lse_dtype(q.dtype)
+        kept: list[Tensor] = []
+        if not self.is_whole:
+            out = torch.zeros(q.shape, dtype=dtype, device=q.device)
+            lse = torch.full(q.shape[:3], -torch.inf, dtype=dtype, device=q.device)
+        for part in self.parts:
+            part_out, part_lse, part_kept = PartForward(
+                self.setting, part, *(part.cut(x).contiguous() for x in (q, k, v))
+            ).run(keep and self.setting.needs_own_outputs)
+            kept += part_kept if keep else []
+            if self.is_whole:
+                out, lse = part_out, part_lse
+            else:
+                out[part.batch, : part.plan.size] = part_out
+                lse[part.batch, : part.plan.size] = part_lse
+        return out.to(q.dtype), lse.transpose(1, 2), kept
+
+    def backward(
+        self,
+        grad_out: Tensor,
+        grad_lse: Tensor | None,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        out: Tensor | None,
+        lse: Tensor,
+        kept: list[Tensor],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of q, k, v, given those of the output and of the log-sum-exp (or None)."""
+        lse_BLH = lse.transpose(1, 2)
+        if grad_lse is not None:
+            grad_lse = torch.where(lse_BLH > -torch.inf, grad_lse.transpose(1, 2), 0.0)
+        rest, grads = iter(kept), []
+        for part in self.parts:
+            window = (part.batch, slice(0, part.plan.size))
+            one = PartBackward(
+                self.setting,
+                part,
+                [part.cut(x).contiguous() for x in (q, k, v, grad_out)],
+                None if out is None else part.cut(out).contiguous(),
+                lse_BLH[window].contiguous(),
+                None if grad_lse is None else grad_lse[window].contiguous(),
+                rest,
+            )
+            found = one.run()
+            if self.is_whole:
+                grads = found
+                break
+            grads = grads or [torch.zeros_like(q, dtype=lse.dtype) for _ in range(3)]
+            for grad, some in zip(grads, found, strict=True):
+                grad[window] = some
+        grads = grads or [torch.zeros_like(q) for _ in range(3)]  # where nothing is real
+        return grads[0].to(q.dtype), grads[1].to(q.dtype), grads[2].to(q.dtype)
+
+
 class _ParallelDilated(torch.autograd.Function):
     """Keeps q, k, v, the log-sum-exp, what was received, and the output or each branch's own."""
 
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, call: ChunkCall, keep: bool
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, call: _Call, keep: bool
     ) -> tuple[Tensor, Tensor]:
         out, lse, kept = call.forward(q, k, v, keep=keep)
         ctx.save_for_backward(q, k, v, None if call.setting.needs_own_outputs else out, lse, *kept)

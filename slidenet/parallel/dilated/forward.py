@@ -11,8 +11,9 @@ from torch import Tensor
 
 from slidenet.attention.merge import add_zero_keys_, merge_into_
 from slidenet.attention.protocol import lse_dtype
-from slidenet.parallel.chunk_plan import SpanGroup
-from slidenet.parallel.chunk_views import (
+from slidenet.parallel.collectives import Pending, start_all_to_all
+from slidenet.parallel.dilated.plan import SpanGroup
+from slidenet.parallel.dilated.views import (
     Part,
     Setting,
     allowed_keys,
@@ -22,7 +23,6 @@ from slidenet.parallel.chunk_views import (
     rows_at,
     walk,
 )
-from slidenet.parallel.collectives import Pending, start_all_to_all
 
 
 class PartForward:
