@@ -85,7 +85,7 @@ def mixed_features(cohort: Cohort) -> Iterator[Finding]:
         {s: bag.feature_dim for s, bag in bags.items()},
         lambda usual, odd: f"features of length {odd.feature_dim} instead of {usual.feature_dim}",
     )
-    encoders = {s: canonical_json({"encoder": _encoder(bag.recipe)}) for s, bag in bags.items()}
+    encoders = {s: canonical_json({"encoder": _encoder(bag.identity)}) for s, bag in bags.items()}
     yield from _odd_ones_out(
         "mixed-encoders",
         bags,
@@ -93,7 +93,7 @@ def mixed_features(cohort: Cohort) -> Iterator[Finding]:
         lambda usual, odd: f"another tile encoder ({_difference(usual, odd)})",
     )
     rest = {
-        s: canonical_json({k: v for k, v in bag.recipe.items() if k not in _ENCODER_KEYS})
+        s: canonical_json({k: v for k, v in bag.identity.items() if k not in _ENCODER_KEYS})
         for s, bag in bags.items()
     }
     yield from _odd_ones_out(
@@ -127,12 +127,12 @@ def _odd_ones_out(
             )
 
 
-def _encoder(recipe: Identity) -> JsonValue:
-    return next((recipe[key] for key in _ENCODER_KEYS if key in recipe), None)
+def _encoder(identity: Identity) -> JsonValue:
+    return next((identity[key] for key in _ENCODER_KEYS if key in identity), None)
 
 
 def _difference(usual: BagFeatures, odd: BagFeatures) -> str:
-    return describe_difference(usual.recipe, odd.recipe)
+    return describe_difference(usual.identity, odd.identity)
 
 
 def _fault(cohort: Cohort, slide_id: str, error: StoreError) -> Hashable:

@@ -81,7 +81,7 @@ class StoreError(SlidenetError):
 
 
 class IdentityMismatchError(StoreError):
-    """An existing output was made by another recipe or from another input."""
+    """An existing output was made with other settings or from another input."""
 
 
 class OutputError(SlidenetError):

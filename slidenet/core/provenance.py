@@ -1,7 +1,7 @@
-"""Recipes and their hashes: how an artefact says what made it.
+"""Identities and their hashes: how an artefact says what made it.
 
-A recipe is a JSON-able mapping of every setting that can change the numbers in a file. Two files
-with the same recipe hash and the same input fingerprint hold the same thing; resume relies on it.
+An identity is a JSON-able mapping of every setting that can change the numbers in a file. Two files
+with the same identity hash and the same input fingerprint hold the same thing; resume relies on it.
 Anything that cannot change the numbers (worker counts, output folder, progress) stays out.
 
 What belongs to one slide only (its mpp, a hand-drawn outline) sits under the key `inputs`. It is
@@ -21,21 +21,21 @@ IDENTITY_HASH_LENGTH = 16
 INPUTS_KEY = "inputs"
 
 
-def canonical_json(recipe: Identity) -> str:
-    """One text per recipe: sorted keys, no spaces, no NaN."""
-    return json.dumps(recipe, sort_keys=True, separators=(",", ":"), allow_nan=False)
+def canonical_json(identity: Identity) -> str:
+    """One text per identity: sorted keys, no spaces, no NaN."""
+    return json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def identity_hash(recipe: Identity) -> str:
+def identity_hash(identity: Identity) -> str:
     """First 16 hex digits of the SHA-256 of the canonical JSON."""
-    return hashlib.sha256(canonical_json(recipe).encode()).hexdigest()[:IDENTITY_HASH_LENGTH]
+    return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:IDENTITY_HASH_LENGTH]
 
 
-def cohort_identity(recipe: Identity) -> Identity:
-    """The recipe without what belongs to one slide: every `inputs` entry, at any depth."""
+def cohort_identity(identity: Identity) -> Identity:
+    """The identity without what belongs to one slide: every `inputs` entry, at any depth."""
     return {
         key: cohort_identity(value) if isinstance(value, Mapping) else value
-        for key, value in recipe.items()
+        for key, value in identity.items()
         if key != INPUTS_KEY
     }
 

@@ -107,7 +107,7 @@ class TileSet:
         coords: int64 (N, 2), (x, y) of each tile's top-left corner in level-0 pixels; read-only,
             sorted by row (y), then column (x).
         tissue_fraction: float32 (N,), share of each tile covered by tissue, in [0, 1].
-        recipe: Every setting that chose the tiles.
+        identity: Every setting that chose the tiles.
     """
 
     slide_id: str
@@ -116,7 +116,7 @@ class TileSet:
     geometry: TileGeometry
     coords: npt.NDArray[np.int64]
     tissue_fraction: npt.NDArray[np.float32]
-    recipe: Identity
+    identity: Identity
 
     def __post_init__(self) -> None:
         check_coords(self.coords, slide=self.slide_id)
@@ -138,8 +138,8 @@ class TileSet:
 
     @property
     def identity_hash(self) -> str:
-        """Hash of the recipe that chose the tiles."""
-        return identity_hash(self.recipe)
+        """Hash of the identity that chose the tiles."""
+        return identity_hash(self.identity)
 
 
 def check_coords(coords: npt.NDArray[np.int64], *, slide: str = "") -> None:

@@ -124,8 +124,8 @@ def check_same_identity(files: Mapping[str, BagFeatures]) -> None:
                 expected="one tile encoder for all slides",
                 remedy="make the features of one of them again",
             )
-        if file.recipe != first.recipe:
-            difference = describe_difference(first.recipe, file.recipe)
+        if file.identity != first.identity:
+            difference = describe_difference(first.identity, file.identity)
             raise IdentityMismatchError(
                 f"{first.path} and {file.path} were made in different ways ({difference})",
                 expected="one tile encoder, tile size and resolution for all slides",

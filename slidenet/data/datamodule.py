@@ -284,7 +284,7 @@ class BagDataModule(LightningDataModule):
         self.missing_files = found.missing
         self.unused_files = tuple(p for p in found.unused if p.stem not in table.index)
         self.feature_dim = found.first.feature_dim
-        self.features_identity: Identity = found.first.recipe
+        self.features_identity: Identity = found.first.identity
 
     def _own_split(
         self, split_file: Path | None, fold: int, val_fraction: float, test_fraction: float

@@ -205,9 +205,9 @@ def _embed_slide(
     overwrite: bool,
     ranks: SlideRanks,
 ) -> Made:
-    recipe: Identity = {"features": file.recipe, "slide_encoder": encoder.identity()}
+    identity: Identity = {"features": file.identity, "slide_encoder": encoder.identity()}
     done = ranks.together(
-        lambda: ranks.writes and not overwrite and existing_output(path, recipe, file.fingerprint)
+        lambda: ranks.writes and not overwrite and existing_output(path, identity, file.fingerprint)
     )
     if ranks.told_by_first(done):
         dimension = len(read_slide_embedding(path).slide_embedding)
@@ -221,7 +221,7 @@ def _embed_slide(
             embedding,
             slide_id=file.slide_id,
             fingerprint=file.fingerprint,
-            recipe=recipe,
+            identity=identity,
             encoder_identity=encoder.identity(),
             num_tiles=file.num_tiles,
         )

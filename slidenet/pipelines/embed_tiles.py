@@ -124,17 +124,17 @@ class _TileEmbedding:
         """Makes the features file of one slide."""
         tile_set = self._tile_set(row)
         path = self.layout.features(row.slide_id, self.encoder.spec.name)
-        recipe: Identity = {
-            "tiles": tile_set.recipe,
+        identity: Identity = {
+            "tiles": tile_set.identity,
             "tile_encoder": self.encoder.identity(),
             "feature_dtype": self.settings.feature_dtype,
         }
-        if not self.overwrite and existing_output(path, recipe, tile_set.fingerprint):
+        if not self.overwrite and existing_output(path, identity, tile_set.fingerprint):
             progress.advance(tile_set.num_tiles, done_before=True)
             return Made(path, self._summary(path, tile_set), tile_set.num_tiles, already=True)
-        with open_slide(row.slide_path, mpp=row.mpp, icc=bool(tile_set.recipe["icc"])) as slide:
+        with open_slide(row.slide_path, mpp=row.mpp, icc=bool(tile_set.identity["icc"])) as slide:
             _check_same_slide(slide, tile_set)
-            self._encode(slide, tile_set, path, recipe, progress)
+            self._encode(slide, tile_set, path, identity, progress)
         return Made(path, self._summary(path, tile_set), tile_set.num_tiles)
 
     def _tile_set(self, row: SlideRow) -> TileSet:
@@ -149,14 +149,14 @@ class _TileEmbedding:
         return read_tile_set(path)
 
     def _encode(
-        self, slide: Slide, tile_set: TileSet, path: Path, recipe: Identity, progress: Progress
+        self, slide: Slide, tile_set: TileSet, path: Path, identity: Identity, progress: Progress
     ) -> None:
         with FeatureWriter(
             path,
             tile_set,
             self.encoder.feature_dim,
             self.settings.feature_dtype,
-            recipe,
+            identity,
             self.encoder.identity(),
             self.settings.batch_size,
         ) as writer:

@@ -187,11 +187,11 @@ class _BagWork:
         given: Any = self.model.training.get("given") or {}
         mpp = {} if row.mpp is None else {"slide_mpp": row.mpp}
         file = open_bag_features(self._files[row.slide_id], **{**given, **mpp})
-        difference = describe_difference(self.model.features_identity, file.recipe)
+        difference = describe_difference(self.model.features_identity, file.identity)
         if difference:
             raise IdentityMismatchError(
-                f"{file.path} has features of another recipe than {self.bundle} was trained on "
-                f"({difference})",
+                f"{file.path} has features made with other settings than those "
+                f"{self.bundle} was trained on ({difference})",
                 remedy="leave --features away, so that the right ones are made",
                 slide=row.slide_id,
             )

@@ -138,11 +138,11 @@ class TilingPlan:
             )
         return tissue_from_geojson(slide, path, classification=self.settings.tissue_class)
 
-    def recipe(self, slide: Slide, geometry: TileGeometry, drawn: Tissue | None) -> Identity:
-        """The recipe the tile set will carry, before tissue is searched for."""
+    def identity(self, slide: Slide, geometry: TileGeometry, drawn: Tissue | None) -> Identity:
+        """The identity the tile set will carry, before tissue is searched for."""
         return full_identity(
             geometry,
-            self.segmenter.recipe() if drawn is None else drawn.recipe,
+            self.segmenter.identity() if drawn is None else drawn.identity,
             icc=slide.icc_applied,
             min_tissue_fraction=self.settings.min_tissue_fraction,
             filters=self.filters,
@@ -167,8 +167,8 @@ def _preprocess_slide(
     with open_slide(row.slide_path, mpp=row.mpp, icc=plan.settings.icc) as slide:
         geometry = plan.geometry(slide)
         drawn = plan.drawn_tissue(slide, row.slide_id)
-        recipe = plan.recipe(slide, geometry, drawn)
-        if not overwrite and existing_output(path, recipe, slide.fingerprint):
+        identity = plan.identity(slide, geometry, drawn)
+        if not overwrite and existing_output(path, identity, slide.fingerprint):
             num_tiles = read_tile_set(path).num_tiles
             return Made(path, f"{num_tiles} tiles", num_tiles, already=True)
         tissue = drawn or find_tissue(slide, plan.segmenter)

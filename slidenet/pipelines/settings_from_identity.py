@@ -1,7 +1,7 @@
-"""From the recipe of features back to the settings that make such features again.
+"""From the identity of features back to the settings that make such features again.
 
 A classifier is only as good as the features it is given: `slidenet predict` makes those of a new
-slide by the very recipe its training features were made by, and proves it before any slide is read.
+slide with the very settings of its training features, and proves it before any slide is read.
 """
 
 from collections.abc import Mapping
@@ -20,28 +20,32 @@ _TILE_KEYS = {"target_mpp", "tile_size_px", "stride_px", "min_tissue_fraction", 
               "tissue"}  # fmt: skip
 
 
-def settings_from_identity(recipe: Identity) -> tuple[PreprocessSettings, EmbedTilesSettings]:
-    """The settings of `preprocess` and `embed-tiles` that give features of this recipe.
+def settings_from_identity(identity: Identity) -> tuple[PreprocessSettings, EmbedTilesSettings]:
+    """The settings of `preprocess` and `embed-tiles` that give features of this identity.
 
     Args:
-        recipe: Of a features file of slidenet, without what belongs to one slide.
+        identity: Of a features file of slidenet, without what belongs to one slide.
 
     Raises:
         IdentityMismatchError: The features were not made by slidenet, tissue was drawn by hand, or
             this version of slidenet finds tissue or filters tiles by other constants.
     """
-    tiles, encoder = recipe.get("tiles"), recipe.get("tile_encoder")
-    if not isinstance(tiles, Mapping) or not isinstance(encoder, Mapping) or not _complete(recipe):
+    tiles, encoder = identity.get("tiles"), identity.get("tile_encoder")
+    if (
+        not isinstance(tiles, Mapping)
+        or not isinstance(encoder, Mapping)
+        or not _complete(identity)
+    ):
         raise IdentityMismatchError(
             "the features this model was trained on were not made by slidenet",
-            expected="features whose recipe says how to make them from a slide",
+            expected="features that say how to make them from a slide",
             remedy="make features of the new slides with the tool used for training, and give "
             "their folder as --features",
         )
     plan = TilingPlan.of(_preprocess_settings(tiles))
     asked: Identity = {
-        "tissue": plan.segmenter.recipe(),
-        "filters": [tile_filter.recipe() for tile_filter in plan.filters],
+        "tissue": plan.segmenter.identity(),
+        "filters": [tile_filter.identity() for tile_filter in plan.filters],
     }
     difference = describe_difference({name: tiles[name] for name in asked}, asked)
     if difference:
@@ -53,17 +57,17 @@ def settings_from_identity(recipe: Identity) -> tuple[PreprocessSettings, EmbedT
     features = EmbedTilesSettings(
         encoder=str(encoder["encoder"]),
         precision=_one_of(encoder["precision"]),
-        feature_dtype=_one_of(recipe["feature_dtype"]),
+        feature_dtype=_one_of(identity["feature_dtype"]),
     )
     return plan.settings, features
 
 
-def _complete(recipe: Mapping[str, Any]) -> bool:
-    """Whether the recipe says all that is read from it; those of generated features do not."""
+def _complete(identity: Mapping[str, Any]) -> bool:
+    """Whether the identity says all that is read from it; those of generated features do not."""
     return (
-        recipe["tiles"].keys() >= _TILE_KEYS
-        and recipe["tile_encoder"].keys() >= {"encoder", "precision"}
-        and "feature_dtype" in recipe
+        identity["tiles"].keys() >= _TILE_KEYS
+        and identity["tile_encoder"].keys() >= {"encoder", "precision"}
+        and "feature_dtype" in identity
     )
 
 

@@ -123,7 +123,7 @@ def run_part(data: BagDataModule, bundle_path: Path, part: Part, out: Path) -> T
     """Runs a trained model over one labelled part: predictions and metrics.
 
     Args:
-        data: The bags; their features must be of the recipe the model was trained on.
+        data: The bags; their features must be made as those the model was trained on.
         bundle_path: Written by `fit`.
         part: "val" or "test".
         out: Gets `predictions_<part>.csv`.
@@ -131,7 +131,7 @@ def run_part(data: BagDataModule, bundle_path: Path, part: Part, out: Path) -> T
     Raises:
         StoreError: No such bundle.
         ConfigError: A bundle of another task.
-        IdentityMismatchError: Features of another recipe.
+        IdentityMismatchError: Features made with other settings.
         SplitError: The part is empty.
     """
     bundle = load_bundle(bundle_path)
@@ -203,7 +203,7 @@ def check_fits(bundle: Bundle, data: BagDataModule, source: Path) -> None:
 
     Raises:
         ConfigError: Another task.
-        IdentityMismatchError: Features of another recipe, naming what differs.
+        IdentityMismatchError: Features made with other settings, naming what differs.
     """
     if bundle.task.identity() != data.task_record.identity():
         raise ConfigError(
@@ -214,7 +214,7 @@ def check_fits(bundle: Bundle, data: BagDataModule, source: Path) -> None:
     difference = describe_difference(bundle.features_identity, data.features_identity)
     if difference:
         raise IdentityMismatchError(
-            f"{source} was trained on features of another recipe ({difference})",
+            f"{source} was trained on features made with other settings ({difference})",
             remedy="make the features as it was trained on, with `slidenet run`",
         )
     check_feature_dim(bundle, source, next(iter(data.bag_files.values())))

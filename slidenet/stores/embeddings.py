@@ -13,7 +13,7 @@ from slidenet.stores.h5 import schema
 from slidenet.stores.h5.attributes import (
     identity_attributes,
     read_attribute,
-    read_recipe,
+    read_identity,
     write_attributes,
 )
 from slidenet.stores.h5.file import create_h5, open_h5
@@ -30,7 +30,7 @@ class SlideEmbedding:
         slide_embedding: float32 (D,).
         fingerprint: Content fingerprint of the slide file.
         num_tiles: Tiles it was made from.
-        recipe: Every setting that made it, tiles and tile encoder included.
+        identity: Every setting that made it, tiles and tile encoder included.
         encoder: Identity of the slide encoder.
     """
 
@@ -38,7 +38,7 @@ class SlideEmbedding:
     slide_embedding: npt.NDArray[np.float32]
     fingerprint: str
     num_tiles: int
-    recipe: dict[str, JsonValue]
+    identity: dict[str, JsonValue]
     encoder: dict[str, JsonValue]
 
 
@@ -48,7 +48,7 @@ def write_slide_embedding(
     *,
     slide_id: str,
     fingerprint: str,
-    recipe: Identity,
+    identity: Identity,
     encoder_identity: Identity,
     num_tiles: int,
 ) -> Path:
@@ -59,7 +59,7 @@ def write_slide_embedding(
         slide_embedding: (D,) finite floats (a CPU tensor will do), stored as float32.
         slide_id: Id of the slide.
         fingerprint: Content fingerprint of the slide file.
-        recipe: Every setting that made it; what belongs to this slide alone under `inputs`.
+        identity: Every setting that made it; what belongs to this slide alone under `inputs`.
         encoder_identity: Identity of the slide encoder.
         num_tiles: Tiles it was made from.
 
@@ -81,13 +81,13 @@ def write_slide_embedding(
             remedy="check the features with `slidenet validate` and the encoder's precision",
             slide=slide_id,
         )
-    identity = identity_attributes(
-        schema.SLIDE_EMBEDDING_FORMAT, slide_id=slide_id, fingerprint=fingerprint, recipe=recipe
+    attributes = identity_attributes(
+        schema.SLIDE_EMBEDDING_FORMAT, slide_id=slide_id, fingerprint=fingerprint, identity=identity
     )
     with create_h5(path, slide=slide_id) as new:
         new.h5.create_dataset(schema.SLIDE_EMBEDDING, data=vector)
         group = new.h5.create_group(schema.GROUP)
-        write_attributes(group, identity)
+        write_attributes(group, attributes)
         write_attributes(group, {"num_tiles": num_tiles, "feature_dim": len(vector)})
         write_attributes(group, {"encoder": canonical_json(encoder_identity)})
     return path
@@ -108,8 +108,8 @@ def read_slide_embedding(path: str | os.PathLike[str]) -> SlideEmbedding:
             slide_embedding=h5[schema.SLIDE_EMBEDDING][:],
             fingerprint=read_attribute(group, "slide_fingerprint", str, path),
             num_tiles=read_attribute(group, "num_tiles", int, path),
-            recipe=read_recipe(group, path),
-            encoder=read_recipe(group, path, "encoder"),
+            identity=read_identity(group, path),
+            encoder=read_identity(group, path, "encoder"),
         )
 
 
@@ -119,14 +119,14 @@ def read_slide_embeddings(
     """Reads every slide embedding of a folder as one matrix.
 
     Args:
-        folder: Holds one `*.h5` per slide, all made by one recipe.
+        folder: Holds one `*.h5` per slide, all made with the same settings.
 
     Returns:
         The slide_ids in order of file name, and float32 (number of slides, D).
 
     Raises:
         StoreError: The folder holds none, a file is broken, or a slide comes twice.
-        IdentityMismatchError: Two files were made by different recipes; both are named.
+        IdentityMismatchError: Two files were made with different settings; both are named.
     """
     folder = Path(folder)
     paths = sorted(p for p in folder.glob("*.h5") if not p.name.startswith("."))
@@ -138,12 +138,12 @@ def read_slide_embeddings(
     seen: dict[str, Path] = {}
     for path, one in zip(paths, found, strict=True):
         difference = describe_difference(
-            cohort_identity(found[0].recipe), cohort_identity(one.recipe)
+            cohort_identity(found[0].identity), cohort_identity(one.identity)
         )
         if difference:
             raise IdentityMismatchError(
-                f"{paths[0]} and {path} were made by different recipes ({difference})",
-                remedy="keep one folder per recipe, or make the slide embeddings again",
+                f"{paths[0]} and {path} were made with different settings ({difference})",
+                remedy="keep one folder per set of settings, or make the slide embeddings again",
             )
         lengths = len(found[0].slide_embedding), len(one.slide_embedding)
         if lengths[0] != lengths[1]:

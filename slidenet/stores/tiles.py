@@ -14,7 +14,7 @@ from slidenet.stores.h5.attributes import (
     identity_attributes,
     read_attribute,
     read_geometry,
-    read_recipe,
+    read_identity,
     write_attributes,
 )
 from slidenet.stores.h5.file import create_h5, open_h5
@@ -42,7 +42,7 @@ def write_tile_set(path: str | os.PathLike[str], tile_set: TileSet) -> Path:
             schema.TILES_FORMAT,
             slide_id=tile_set.slide_id,
             fingerprint=tile_set.fingerprint,
-            recipe=tile_set.recipe,
+            identity=tile_set.identity,
         )
         write_attributes(group, identity | {"slide_path": tile_set.slide_path})
     return path
@@ -77,7 +77,7 @@ def read_tile_set(path: str | os.PathLike[str]) -> TileSet:
                 geometry=read_geometry(group, path),
                 coords=h5[schema.COORDS][:],
                 tissue_fraction=h5[schema.TISSUE_FRACTION][:],
-                recipe=read_recipe(group, path),
+                identity=read_identity(group, path),
             )
         except CoordinateError as error:
             raise StoreError(f"{path}: {error.found}", remedy="make the file again") from error
@@ -86,7 +86,7 @@ def read_tile_set(path: str | os.PathLike[str]) -> TileSet:
 def tiles_provenance(tile_set: TileSet) -> dict[str, str]:
     """What a features file says about the tiles it was made from."""
     return {
-        "tiles_recipe": canonical_json(tile_set.recipe),
+        "tiles_recipe": canonical_json(tile_set.identity),
         "tiles_recipe_hash": tile_set.identity_hash,
         "slide_name": Path(tile_set.slide_path).name,
     }

@@ -35,7 +35,7 @@ class GeneratedSlide:
         coords: int64 (N, 2), level-0 pixels.
         features: float32 (N, D).
         fingerprint: Of the slide file there might have been.
-        recipe: What made the features; `tiles` and `tile_encoder` below it.
+        identity: What made the features; `tiles` and `tile_encoder` below it.
         parts: "train", "val", "test" or "" in each fold.
         in_table: Whether `labels.csv` has it.
         on_disk: Whether there is a features file.
@@ -45,7 +45,7 @@ class GeneratedSlide:
     coords: npt.NDArray[np.int64]
     features: Features
     fingerprint: str
-    recipe: dict[str, dict[str, JsonValue]]
+    identity: dict[str, dict[str, JsonValue]]
     parts: list[str]
     in_table: bool = True
     on_disk: bool = True
@@ -120,7 +120,7 @@ def generate_features(
         fingerprint = hashlib.sha256(f"{seed} {row.slide_id}".encode()).hexdigest()
         parts = [_part(folds[row.patient_id], fold) for fold in range(NUM_FOLDS)]
         stored = (features / TISSUE_MEAN).astype(np.float32)
-        slides.append(GeneratedSlide(cells, coords, stored, fingerprint, _recipe(), parts))
+        slides.append(GeneratedSlide(cells, coords, stored, fingerprint, _identity(), parts))
     return GeneratedCohort(slides)
 
 
@@ -172,7 +172,7 @@ def _part(tested: int, fold: int) -> str:
     return {0: "test", 1: "val"}.get((tested - fold) % NUM_FOLDS, "train")
 
 
-def _recipe() -> dict[str, dict[str, JsonValue]]:
+def _identity() -> dict[str, dict[str, JsonValue]]:
     return {
         "tiles": {"segmenter": "all", "target_mpp": 0.5, "min_tissue_fraction": 0.1},
         "tile_encoder": {"id": "generated", "weights": "none", "precision": "fp32"},
@@ -192,12 +192,12 @@ def _write_file(path: Path, slide: GeneratedSlide) -> None:
         geometry=geometry,
         coords=slide.coords,
         tissue_fraction=np.ones(len(slide.coords), np.float32),
-        recipe=slide.recipe["tiles"],
+        identity=slide.identity["tiles"],
     )
     num_tiles, feature_dim = slide.features.shape
-    encoder = slide.recipe["tile_encoder"]
+    encoder = slide.identity["tile_encoder"]
     with FeatureWriter(
-        path, tile_set, feature_dim, "float32", slide.recipe, encoder, max(num_tiles, 1)
+        path, tile_set, feature_dim, "float32", slide.identity, encoder, max(num_tiles, 1)
     ) as writer:
         if num_tiles:
             writer.append(slide.features)

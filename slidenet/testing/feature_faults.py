@@ -163,12 +163,12 @@ def _tile_count_tells_label(cohort: GeneratedCohort, rng: np.random.Generator) -
 @_planted
 def _mixed_recipe(cohort: GeneratedCohort, rng: np.random.Generator) -> None:
     for slide in cohort.slides[3:5]:
-        slide.recipe["tiles"]["min_tissue_fraction"] = 0.5
+        slide.identity["tiles"]["min_tissue_fraction"] = 0.5
 
 
 @_planted
 def _mixed_encoder(cohort: GeneratedCohort, rng: np.random.Generator) -> None:
-    cohort.slides[4].recipe["tile_encoder"]["id"] = "another"
+    cohort.slides[4].identity["tile_encoder"]["id"] = "another"
 
 
 @_planted

@@ -187,7 +187,7 @@ class TileEncoder:
             "architecture": self.spec.architecture,
             "arguments": dict(self.spec.arguments),
             "weights_sha256": self.weights_sha256,
-            "transform": self.spec.transform.recipe(),
+            "transform": self.spec.transform.identity(),
             "pooling": self.spec.pooling,
             "precision": self.precision,
             "feature_dim": self.feature_dim,

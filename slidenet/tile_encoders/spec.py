@@ -58,7 +58,7 @@ class InputTransform:
         if min(self.std) <= 0:
             raise ConfigError(f"std is {self.std}", expected="positive numbers")
 
-    def recipe(self) -> Identity:
+    def identity(self) -> Identity:
         """The settings as JSON-able values."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 

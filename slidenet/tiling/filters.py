@@ -43,7 +43,7 @@ class TileFilter(Protocol):
     def keep(self, tiles: UInt8Array) -> BoolArray:
         """Which of the tiles uint8 (B, H, W, 3) to keep, bool (B,)."""
 
-    def recipe(self) -> Identity:
+    def identity(self) -> Identity:
         """Name and settings."""
 
 
@@ -73,7 +73,7 @@ class BlankFilter:
         blank = (tiles.min(axis=3) >= self.white_level) | (tiles.max(axis=3) < self.black_level)
         return np.asarray(blank.mean(axis=(1, 2)) <= self.max_blank_fraction)
 
-    def recipe(self) -> Identity:
+    def identity(self) -> Identity:
         """Name and settings."""
         return {"filter": self.name, **asdict(self)}
 
@@ -109,7 +109,7 @@ class PenFilter:
         """Which of the tiles uint8 (B, H, W, 3) to keep, bool (B,)."""
         return np.array([self._ink_fraction(t) <= self.max_ink_fraction for t in tiles], np.bool_)
 
-    def recipe(self) -> Identity:
+    def identity(self) -> Identity:
         """Name and settings; the hue ranges are part of them."""
         ranges = {ink: [list(bound) for bound in INK_RANGES[ink]] for ink in sorted(self.inks)}
         return {
@@ -154,7 +154,7 @@ class BlurFilter:
         """Which of the tiles uint8 (B, H, W, 3) to keep, bool (B,)."""
         return np.array([sharpness(tile) >= self.min_variance for tile in tiles], np.bool_)
 
-    def recipe(self) -> Identity:
+    def identity(self) -> Identity:
         """Name and settings."""
         return {"filter": self.name, **asdict(self)}
 

@@ -124,9 +124,9 @@ def choose_tiles(
         geometry=geometry,
         coords=coords[kept],
         tissue_fraction=fraction[kept],
-        recipe=tiling_identity(
+        identity=tiling_identity(
             geometry,
-            tissue.recipe,
+            tissue.identity,
             icc=slide.icc_applied,
             min_tissue_fraction=min_tissue_fraction,
             filters=filters,
@@ -143,7 +143,7 @@ def tiling_identity(
     min_tissue_fraction: float = 0.1,
     filters: Sequence[TileFilter] = DEFAULT_FILTERS,
 ) -> Identity:
-    """The recipe a tile set will carry, known before a pixel is read; resume relies on it.
+    """The identity a tile set will carry, known before a pixel is read; resume relies on it.
 
     What was asked for is the same for a whole cohort; what followed for this slide is an input.
     """
@@ -156,7 +156,7 @@ def tiling_identity(
         "icc": icc,
         "tissue": tissue_identity,
         "min_tissue_fraction": min_tissue_fraction,
-        "filters": [tile_filter.recipe() for tile_filter in filters],
+        "filters": [tile_filter.identity() for tile_filter in filters],
     }
 
 

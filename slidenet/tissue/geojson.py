@@ -63,13 +63,13 @@ def tissue_from_geojson(
             remedy="check that the file belongs to this slide and was drawn on the whole image",
             slide=slide.path.name,
         )
-    recipe: Identity = {
+    identity: Identity = {
         "segmenter": "geojson",
         "classification": classification,
         "mask_mpp": mask_mpp,
         INPUTS_KEY: {"polygons": identity_hash({"wkt": [polygon.wkt for polygon in polygons]})},
     }
-    return tissue_on(slide, mask, recipe)
+    return tissue_on(slide, mask, identity)
 
 
 def read_geojson(

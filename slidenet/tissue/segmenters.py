@@ -33,7 +33,7 @@ class Segmenter(Protocol):
     def find(self, slide: Slide) -> BoolArray:
         """Mask over the whole slide, bool (h, w), True = tissue."""
 
-    def recipe(self) -> Identity:
+    def identity(self) -> Identity:
         """Name and settings."""
 
 
@@ -92,7 +92,7 @@ class OtsuSegmenter:
             max_hole_um2=self.max_hole_um2,
         )
 
-    def recipe(self) -> Identity:
+    def identity(self) -> Identity:
         """Name and settings."""
         return {"segmenter": self.name, **asdict(self)}
 
@@ -154,7 +154,7 @@ class SaturationSegmenter:
             max_hole_um2=self.max_hole_um2,
         )
 
-    def recipe(self) -> Identity:
+    def identity(self) -> Identity:
         """Name and settings."""
         return {"segmenter": self.name, **asdict(self)}
 
@@ -169,7 +169,7 @@ class AllSegmenter:
         """One mask pixel that covers the slide."""
         return np.ones((1, 1), dtype=np.bool_)
 
-    def recipe(self) -> Identity:
+    def identity(self) -> Identity:
         """The name; there are no settings."""
         return {"segmenter": self.name}
 
@@ -182,7 +182,7 @@ for _kind in (OtsuSegmenter, SaturationSegmenter, AllSegmenter):
 
 
 def make_segmenter(name: str, **settings: Any) -> Segmenter:
-    """The segmenter `name` with `settings`; its recipe is known before a slide is read.
+    """The segmenter `name` with `settings`; its identity is known before a slide is read.
 
     Raises:
         UnknownNameError: No segmenter of that name.

@@ -19,12 +19,12 @@ class Tissue:
     Attributes:
         mask: bool (h, w), True = tissue; covers the whole slide; read-only.
         downsample_xy: Level-0 pixels per mask pixel, (x, y); exact, so slightly different per axis.
-        recipe: Every setting that chose the mask.
+        identity: Every setting that chose the mask.
     """
 
     mask: npt.NDArray[np.bool_]
     downsample_xy: tuple[float, float]
-    recipe: Identity
+    identity: Identity
 
     def __post_init__(self) -> None:
         assert self.mask.dtype == np.bool_
@@ -64,11 +64,11 @@ def find_tissue(slide: Slide, segmenter: str | Segmenter = "otsu", **settings: A
             "pass its GeoJSON, or use the segmenter 'all'",
             slide=slide.path.name,
         )
-    return tissue_on(slide, mask, chosen.recipe())
+    return tissue_on(slide, mask, chosen.identity())
 
 
-def tissue_on(slide: Slide, mask: npt.NDArray[np.bool_], recipe: Identity) -> Tissue:
+def tissue_on(slide: Slide, mask: npt.NDArray[np.bool_], identity: Identity) -> Tissue:
     """A mask that covers the whole slide, with the scale that follows from the two sizes."""
     width, height = slide.level_dimensions[0]
     rows, columns = mask.shape
-    return Tissue(mask, (width / columns, height / rows), recipe)
+    return Tissue(mask, (width / columns, height / rows), identity)

@@ -1,4 +1,4 @@
-"""A trained classifier as one file: weights, task, features recipe, threshold, temperature.
+"""A trained classifier as one file: weights, task, features identity, threshold, temperature.
 
 The file is what `torch.save` writes, of tensors and one JSON text, and is read without running
 code. The same model gives the same bytes: no dates and no paths are kept.
@@ -45,7 +45,7 @@ class Bundle:
 
     Attributes:
         module: In eval mode, on the CPU.
-        features_identity: What features it takes (`BagFeatures.recipe`).
+        features_identity: What features it takes (`BagFeatures.identity`).
         threshold: From which probability on the positive class is called; None where not chosen.
         temperature: Divides the logits; 1 where not calibrated.
         baseline: Of a Cox model, for survival curves; else None.

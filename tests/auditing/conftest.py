@@ -54,7 +54,7 @@ def audited_in_memory(monkeypatch):
             slide = slides[path.stem]
             geometry = Geometry(0.5, 256, 0.5)
             facts = BagFacts(
-                path, path.stem, "slidenet", *slide.features.shape, geometry, slide.recipe,
+                path, path.stem, "slidenet", *slide.features.shape, geometry, slide.identity,
                 slide.fingerprint,
             )  # fmt: skip
             return BagFeatures(facts, _InMemory(slide))

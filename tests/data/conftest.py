@@ -46,11 +46,11 @@ def write_slide(
         geometry=geometry,
         coords=coords,
         tissue_fraction=np.ones(num_tiles, np.float32),
-        recipe={"segmenter": "none"},
+        identity={"segmenter": "none"},
     )
-    recipe = {"encoder": encoder, "tiles": {"inputs": {"mpp": mpp}, "segmenter": "none"}}
+    identity = {"encoder": encoder, "tiles": {"inputs": {"mpp": mpp}, "segmenter": "none"}}
     path = folder / f"{slide_id}.h5"
-    with FeatureWriter(path, tile_set, dim, "float16", recipe, {"id": encoder}, 32) as writer:
+    with FeatureWriter(path, tile_set, dim, "float16", identity, {"id": encoder}, 32) as writer:
         status = np.isin(np.arange(num_tiles), unreadable).astype(np.uint8)
         writer.append(features_of(slide_id, num_tiles, dim), status)
         writer.finish()

@@ -68,7 +68,7 @@ def write_tiles(layout: OutputLayout, slide_id: str) -> None:
             geometry=file.geometry,
             coords=file.coords,
             tissue_fraction=file.tissue_fraction,
-            recipe=file.recipe["tiles"],
+            identity=file.identity["tiles"],
         )
         write_tile_set(layout.tiles(slide_id), tile_set)
 

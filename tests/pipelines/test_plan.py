@@ -30,7 +30,7 @@ def write_tiles(folder, slide_id, num_tiles):
         geometry=GEOMETRY,
         coords=cells.reshape(-1, 2) * 256,
         tissue_fraction=np.ones(num_tiles, dtype=np.float32),
-        recipe={"target_mpp": 0.5},
+        identity={"target_mpp": 0.5},
     )
     write_tile_set(folder / "tiles" / f"{slide_id}.h5", tile_set)
 

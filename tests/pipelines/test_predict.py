@@ -34,8 +34,8 @@ def world(tmp_path_factory):
     features = root / "out" / "tile_features" / "efficientnet_lite0"
     torch.manual_seed(0)
     module = SlideClassifier(TASK, 1280, "mean").eval()
-    recipe = open_bag_features(features / "one.h5").recipe
-    save_bundle(root / "model.slidenet", module, features_identity=recipe, threshold=0.5)
+    identity = open_bag_features(features / "one.h5").identity
+    save_bundle(root / "model.slidenet", module, features_identity=identity, threshold=0.5)
     return root, module
 
 
@@ -69,15 +69,15 @@ def test_features_made_before_are_used_and_others_refused(world, tmp_path, capsy
     flags = [f"--slides={manifest}", f"--features={features}", f"--out={tmp_path / 'out'}"]
     assert main(["predict", f"--bundle={root / 'model.slidenet'}", *flags]) == 0
     assert set(rows_of(tmp_path / "out" / "predictions.csv")) == {"one"}
-    recipe = dict(open_bag_features(features / "one.h5").recipe)
-    recipe["tiles"] = {**recipe["tiles"], "stride_px": 128}
-    save_bundle(tmp_path / "other.slidenet", module, features_identity=recipe)
+    identity = dict(open_bag_features(features / "one.h5").identity)
+    identity["tiles"] = {**identity["tiles"], "stride_px": 128}
+    save_bundle(tmp_path / "other.slidenet", module, features_identity=identity)
     capsys.readouterr()
     assert main(["predict", f"--bundle={tmp_path / 'other.slidenet'}", *flags]) == 1
     assert "tiles.stride_px: 128 -> 256" in capsys.readouterr().out
-    recipe["tiles"] = {**recipe["tiles"], "stride_px": 256}
+    identity["tiles"] = {**identity["tiles"], "stride_px": 256}
     narrow = SlideClassifier(TASK, 8, "mean").eval()
-    save_bundle(tmp_path / "narrow.slidenet", narrow, features_identity=recipe)
+    save_bundle(tmp_path / "narrow.slidenet", narrow, features_identity=identity)
     assert main(["predict", f"--bundle={tmp_path / 'narrow.slidenet'}", *flags]) == 1
     assert "1280 features per tile; expected the 8" in capsys.readouterr().out
 
@@ -109,11 +109,11 @@ def test_a_patient_is_not_predicted_from_some_of_the_slides(world, tmp_path, cap
     rows = [("one", "P"), ("broken", "P"), ("two", "Q")]
     lines = [f"{root / 'slides' / name}.tiff,{name},{patient}\n" for name, patient in rows]
     manifest.write_text("slide_path,slide_id,patient_id\n" + "".join(lines))
-    recipe = open_bag_features(features_of(root) / "one.h5").recipe
+    identity = open_bag_features(features_of(root) / "one.h5").identity
     save_bundle(
         tmp_path / "patients.slidenet",
         module,
-        features_identity=recipe,
+        features_identity=identity,
         training={"bag": "patient"},
     )
     for bundle, more in ((root / "model.slidenet", ["--by-patient"]),
@@ -164,12 +164,12 @@ def test_what_other_tools_do_not_say_is_remembered(tmp_path):
             file["features"] = rng.normal(size=(6, 4)).astype(np.float32)
             file["coords"] = (np.stack([np.arange(6), np.zeros(6)], 1) * 512).astype(np.int32)
     given = {"slide_mpp": 0.25, "tile_size_px": 256, "target_mpp": 0.5}
-    recipe = open_bag_features(features / "a.h5", **given).recipe
+    identity = open_bag_features(features / "a.h5", **given).identity
     torch.manual_seed(0)
     save_bundle(
         tmp_path / "m.slidenet",
         SlideClassifier(TASK, 4, "mean").eval(),
-        features_identity=recipe,
+        features_identity=identity,
         training={"bag": "slide", "given": given},
     )
     manifest = tmp_path / "slides.csv"
@@ -191,7 +191,7 @@ def features_of(root):
 def test_recipe_gives_back_its_settings(world):
     root, _ = world
     path = root / "out" / "tile_features" / "efficientnet_lite0" / "one.h5"
-    preprocess, embed = settings_from_identity(open_bag_features(path).recipe)
+    preprocess, embed = settings_from_identity(open_bag_features(path).identity)
     assert preprocess.segmenter == "saturation"
     assert preprocess.drop_blank
     assert (preprocess.target_mpp, preprocess.stride_px) == (0.5, 256)
@@ -206,11 +206,11 @@ def test_features_of_other_tools_cannot_be_made_from_slides():
 def test_other_constants_are_refused(world):
     root, _ = world
     path = root / "out" / "tile_features" / "efficientnet_lite0" / "one.h5"
-    recipe = dict(open_bag_features(path).recipe)
-    tissue = {**recipe["tiles"]["tissue"], "smooth_um": 99.0}
-    recipe["tiles"] = {**recipe["tiles"], "tissue": tissue}
+    identity = dict(open_bag_features(path).identity)
+    tissue = {**identity["tiles"]["tissue"], "smooth_um": 99.0}
+    identity["tiles"] = {**identity["tiles"], "tissue": tissue}
     with pytest.raises(IdentityMismatchError, match=r"tissue\.smooth_um"):
-        settings_from_identity(recipe)
+        settings_from_identity(identity)
 
 
 def test_no_bundle_is_one_line(tmp_path, capsys):

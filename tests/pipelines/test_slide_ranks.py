@@ -82,7 +82,7 @@ def test_two_ranks_write_what_one_process_writes(folders):
             for layout in (shared, alone)
         )
         np.testing.assert_allclose(found.slide_embedding, one.slide_embedding, atol=1e-5)
-        assert found.recipe == one.recipe  # so either goes on where the other stopped
+        assert found.identity == one.identity  # so either goes on where the other stopped
 
 
 def on_ranks(layout, rows):

@@ -37,7 +37,7 @@ def make_tile_set(num_tiles: int = 600, *, slide_id: str = "slide_1") -> TileSet
         geometry=GEOMETRY,
         coords=coords.reshape(-1, 2),
         tissue_fraction=np.linspace(0, 1, num_tiles, dtype=np.float32),
-        recipe=TILES_RECIPE,
+        identity=TILES_RECIPE,
     )
 
 
@@ -47,8 +47,8 @@ def features_of(start: int, stop: int) -> np.ndarray:
     return np.array(rows, dtype=np.float32).reshape(-1, FEATURE_DIM)
 
 
-def open_writer(path, tile_set, *, dtype="float16", recipe=RECIPE, batch_size=BATCH_SIZE):
-    return FeatureWriter(path, tile_set, FEATURE_DIM, dtype, recipe, ENCODER, batch_size)
+def open_writer(path, tile_set, *, dtype="float16", identity=RECIPE, batch_size=BATCH_SIZE):
+    return FeatureWriter(path, tile_set, FEATURE_DIM, dtype, identity, ENCODER, batch_size)
 
 
 def write_features(path, tile_set, *, unreadable=(), stop_at=None, **settings):

@@ -15,7 +15,7 @@ def test_what_describes_the_file(features_file, toy):
     assert file.fingerprint == "sha256:feed"
     assert (file.num_tiles, len(file), file.feature_dim, file.num_unreadable) == (600, 600, 12, 2)
     assert file.geometry == toy.GEOMETRY
-    assert file.recipe == toy.RECIPE
+    assert file.identity == toy.RECIPE
     assert file.encoder == toy.ENCODER
 
 

@@ -153,12 +153,12 @@ def test_rows_that_never_reached_the_disk_are_done_again(toy, path, whole, fill)
     assert sha256(path) == sha256(whole)
 
 
-@pytest.mark.parametrize("change", ["recipe", "batch_size", "dtype", "tiles"])
+@pytest.mark.parametrize("change", ["identity", "batch_size", "dtype", "tiles"])
 def test_rows_of_other_work_are_not_taken(toy, path, change):
     tiles = toy.make_tile_set()
     toy.write_features(path, tiles, stop_at=320)
     settings = {
-        "recipe": {"recipe": {**toy.RECIPE, "seed": 1}},
+        "identity": {"identity": {**toy.RECIPE, "seed": 1}},
         "batch_size": {"batch_size": 16},
         "dtype": {"dtype": "float32"},
         "tiles": {},
@@ -270,7 +270,7 @@ def test_memory_does_not_grow_with_the_number_of_tiles(toy, tmp_path):
             geometry=small.geometry,
             coords=np.stack([cells % 100, cells // 100], axis=1),
             tissue_fraction=np.ones(num_tiles, np.float32),
-            recipe={},
+            identity={},
         )
         rows = np.ones((256, 256), np.float32)
         path = tmp_path / f"{num_tiles}.h5"

@@ -23,11 +23,11 @@ def test_tuples_and_lists_are_the_same_recipe(features_file, toy):
 
 
 def test_another_recipe_names_the_innermost_setting(features_file, toy):
-    recipe = {**toy.RECIPE, "encoder": {**toy.ENCODER, "precision": "float16"}}
+    identity = {**toy.RECIPE, "encoder": {**toy.ENCODER, "precision": "float16"}}
     with pytest.raises(IdentityMismatchError) as error:
-        existing_output(features_file, recipe, "sha256:feed")
+        existing_output(features_file, identity, "sha256:feed")
     assert str(error.value) == (
-        f"slide 'slide_1': {features_file} was made by another recipe "
+        f"slide 'slide_1': {features_file} was made with other settings "
         "(encoder.precision: 'float32' -> 'float16'). To fix: choose another output folder, or "
         "pass --overwrite to replace it"
     )

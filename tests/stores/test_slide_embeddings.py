@@ -13,13 +13,13 @@ from slidenet.stores import (
 RECIPE = {"pooling": "mean", "features": {"dtype": "float16"}}
 
 
-def write(folder, name, *, slide_id=None, value=1.0, recipe=RECIPE, dim=4):
+def write(folder, name, *, slide_id=None, value=1.0, identity=RECIPE, dim=4):
     return write_slide_embedding(
         folder / f"{name}.h5",
         np.full(dim, value),
         slide_id=slide_id or name,
         fingerprint=f"sha256:{name}",
-        recipe=recipe,
+        identity=identity,
         encoder_identity={"id": "mean"},
         num_tiles=7,
     )
@@ -31,7 +31,7 @@ def test_round_trip(tmp_path):
     assert found.slide_embedding.dtype == np.float32
     np.testing.assert_array_equal(found.slide_embedding, np.full(4, np.float32(1 / 3)))
     assert (found.slide_id, found.fingerprint, found.num_tiles) == ("a", "sha256:a", 7)
-    assert (found.recipe, found.encoder) == (RECIPE, {"id": "mean"})
+    assert (found.identity, found.encoder) == (RECIPE, {"id": "mean"})
     assert validate_file(path) == []
 
 
@@ -52,7 +52,7 @@ def test_a_folder_as_a_matrix(tmp_path):
 
 def test_mixed_recipes_are_refused_and_named(tmp_path):
     write(tmp_path, "a")
-    write(tmp_path, "b", recipe={**RECIPE, "features": {"dtype": "float32"}})
+    write(tmp_path, "b", identity={**RECIPE, "features": {"dtype": "float32"}})
     with pytest.raises(
         IdentityMismatchError,
         match=r"a.h5 and .*b.h5 .*\(features.dtype: 'float16' -> 'float32'\)",
@@ -62,7 +62,7 @@ def test_mixed_recipes_are_refused_and_named(tmp_path):
 
 def test_slides_with_inputs_of_their_own_are_one_cohort(tmp_path):
     for name, mpp in (("a", 0.25), ("b", 0.5)):
-        write(tmp_path, name, recipe={**RECIPE, "tiles": {"inputs": {"slide_mpp": mpp}}})
+        write(tmp_path, name, identity={**RECIPE, "tiles": {"inputs": {"slide_mpp": mpp}}})
     assert read_slide_embeddings(tmp_path)[0] == ["a", "b"]
 
 
@@ -101,7 +101,7 @@ def test_what_cannot_be_stored(tmp_path, embedding, message):
             embedding,
             slide_id="a",
             fingerprint="f",
-            recipe=RECIPE,
+            identity=RECIPE,
             encoder_identity={},
             num_tiles=1,
         )

@@ -29,10 +29,10 @@ def test_round_trip_is_exact(path, tile_set):
 
 def test_numbers_that_no_decimal_holds_come_back(tmp_path, tile_set):
     geometry = dataclasses.replace(tile_set.geometry, target_mpp=1 / 3, read_mpp=0.1 + 0.2)
-    odd = dataclasses.replace(tile_set, geometry=geometry, recipe={"mpp": 1 / 3, "name": "Größe"})
+    odd = dataclasses.replace(tile_set, geometry=geometry, identity={"mpp": 1 / 3, "name": "Größe"})
     found = read_tile_set(write_tile_set(tmp_path / "odd.h5", odd))
     assert found.geometry == geometry
-    assert found.recipe == odd.recipe
+    assert found.identity == odd.identity
 
 
 def test_no_tiles(tmp_path, toy):
@@ -41,8 +41,8 @@ def test_no_tiles(tmp_path, toy):
 
 
 def test_a_recipe_of_any_length(tmp_path, tile_set):
-    long = dataclasses.replace(tile_set, recipe={"polygons": ["x" * 1000] * 500})
-    assert read_tile_set(write_tile_set(tmp_path / "long.h5", long)).recipe == long.recipe
+    long = dataclasses.replace(tile_set, identity={"polygons": ["x" * 1000] * 500})
+    assert read_tile_set(write_tile_set(tmp_path / "long.h5", long)).identity == long.identity
 
 
 def test_same_tiles_same_bytes(path, tmp_path, tile_set):

@@ -94,8 +94,8 @@ def test_every_filter_takes_an_empty_batch_and_has_a_recipe(tile_filter):
     keep = tile_filter.keep(np.zeros((0, 8, 8, 3), np.uint8))
     assert keep.shape == (0,)
     assert keep.dtype == np.bool_
-    assert tile_filter.recipe()["filter"] == tile_filter.name
-    assert canonical_json(tile_filter.recipe())
+    assert tile_filter.identity()["filter"] == tile_filter.name
+    assert canonical_json(tile_filter.identity())
 
 
 def test_only_blur_needs_the_tiles_own_pixels():

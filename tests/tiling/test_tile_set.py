@@ -40,7 +40,7 @@ class SpyFilter:
         self.seen.append(tiles.copy())
         return np.full(len(tiles), self.verdict)
 
-    def recipe(self):
+    def identity(self):
         return {"filter": "spy"}
 
 
@@ -165,9 +165,9 @@ class TestRecipe:
             slide, tissue, geometry, slide_id="s", min_tissue_fraction=0.2, filters=filters
         )
         ahead = tiling_identity(
-            geometry, tissue.recipe, icc=False, min_tissue_fraction=0.2, filters=filters
+            geometry, tissue.identity, icc=False, min_tissue_fraction=0.2, filters=filters
         )
-        assert tile_set.recipe == ahead
+        assert tile_set.identity == ahead
         assert canonical_json(ahead)
 
     def test_everything_that_chooses_tiles_changes_it(self, setup):
@@ -175,17 +175,17 @@ class TestRecipe:
         other = plan_tiles(slide, target_mpp=1.0, tile_size_px=32, stride_px=16)
         base = {"icc": False, "min_tissue_fraction": 0.1, "filters": (BlankFilter(),)}
         recipes = [
-            tiling_identity(geometry, tissue.recipe, **base),
-            tiling_identity(other, tissue.recipe, **base),
+            tiling_identity(geometry, tissue.identity, **base),
+            tiling_identity(other, tissue.identity, **base),
             tiling_identity(geometry, {"segmenter": "x"}, **base),
-            tiling_identity(geometry, tissue.recipe, **base | {"icc": True}),
-            tiling_identity(geometry, tissue.recipe, **base | {"min_tissue_fraction": 0.2}),
-            tiling_identity(geometry, tissue.recipe, **base | {"filters": ()}),
+            tiling_identity(geometry, tissue.identity, **base | {"icc": True}),
+            tiling_identity(geometry, tissue.identity, **base | {"min_tissue_fraction": 0.2}),
+            tiling_identity(geometry, tissue.identity, **base | {"filters": ()}),
             tiling_identity(
-                geometry, tissue.recipe, **base | {"filters": (BlankFilter(white_level=201),)}
+                geometry, tissue.identity, **base | {"filters": (BlankFilter(white_level=201),)}
             ),
         ]
-        assert len({identity_hash(recipe) for recipe in recipes}) == len(recipes)
+        assert len({identity_hash(identity) for identity in recipes}) == len(recipes)
 
 
 @pytest.mark.shared_data

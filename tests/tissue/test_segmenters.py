@@ -155,8 +155,8 @@ def test_tissue_covers_the_slide_exactly(flat_slide):
     rows, columns = tissue.mask.shape
     assert tissue.downsample_xy == (80 / columns, 60 / rows)
     assert not tissue.mask.flags.writeable
-    assert tissue.recipe == OtsuSegmenter().recipe()
-    assert tissue.recipe["segmenter"] == "otsu"
+    assert tissue.identity == OtsuSegmenter().identity()
+    assert tissue.identity["segmenter"] == "otsu"
 
 
 def test_only_specks_left_is_an_empty_slide(flat_slide):
@@ -169,7 +169,7 @@ def test_only_specks_left_is_an_empty_slide(flat_slide):
 @pytest.mark.parametrize("name", ["otsu", "saturation", "all"])
 def test_recipes_are_known_before_a_slide_is_read(name):
     segmenter = make_segmenter(name)
-    assert segmenter.recipe()["segmenter"] == segmenter.name == name
+    assert segmenter.identity()["segmenter"] == segmenter.name == name
     assert isinstance(segmenter, SEGMENTERS[name])
     assert hash(segmenter) == hash(make_segmenter(name)), "frozen, so equal settings are equal"
 
@@ -231,4 +231,4 @@ def test_real_slides_have_the_tissue_the_eye_sees(shared_data, name, file, mpp, 
 
 
 def test_all_segmenter_is_a_segmenter_like_the_others(flat_slide):
-    assert find_tissue(flat_slide(picture()), AllSegmenter()).recipe == {"segmenter": "all"}
+    assert find_tissue(flat_slide(picture()), AllSegmenter()).identity == {"segmenter": "all"}

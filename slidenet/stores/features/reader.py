@@ -12,7 +12,7 @@ import numpy.typing as npt
 from slidenet.core.provenance import JsonValue
 from slidenet.core.records import TileGeometry
 from slidenet.stores.h5 import schema
-from slidenet.stores.h5.attributes import read_attribute, read_geometry, read_recipe
+from slidenet.stores.h5.attributes import read_attribute, read_geometry, read_identity
 from slidenet.stores.h5.file import broken, open_h5, open_handle
 from slidenet.stores.h5.layout import check_layout
 
@@ -42,7 +42,7 @@ class FeatureFile:
         dtype: float16 or float32, as stored.
         num_unreadable: Tiles whose pixels could not be read; their features are zero.
         geometry: How the tiles lie and how they were read.
-        recipe: Every setting that made the numbers.
+        identity: Every setting that made the numbers.
         identity_hash: Its hash.
         encoder: Identity of the tile encoder.
 
@@ -65,8 +65,8 @@ class FeatureFile:
             self.dtype = np.dtype(read_attribute(group, "dtype", str, self.path))
             self.identity_hash = read_attribute(group, "recipe_hash", str, self.path)
             self.geometry: TileGeometry = read_geometry(group, self.path)
-            self.recipe: dict[str, JsonValue] = read_recipe(group, self.path)
-            self.encoder: dict[str, JsonValue] = read_recipe(group, self.path, "encoder")
+            self.identity: dict[str, JsonValue] = read_identity(group, self.path)
+            self.encoder: dict[str, JsonValue] = read_identity(group, self.path, "encoder")
 
     @property
     def features(self) -> "LazyFeatures":

@@ -4,7 +4,7 @@ An HDF5 file torn by a kill cannot be trusted, so rows are first appended to a p
 beside the target: a header of one block naming what is being made, then fixed-size records of
 (crc32, status, features). On opening, the records that are whole and carry the right checksum are
 kept, up to the last full batch, so that the batches after a restart are the same batches. Any
-other header (other recipe, other slide, other tiles, other batch size) means other work: the file
+other header (other settings, other slide, other tiles, other batch size) means other work: the file
 is started anew.
 """
 
@@ -137,7 +137,7 @@ class Spool:
 def _header(identity: Identity) -> bytes:
     text = json.dumps({"slidenet": "partial features", "identity": canonical_json(identity)})
     header = text.encode().ljust(HEADER_BYTES, b"\n")
-    assert len(header) == HEADER_BYTES, "the identity of a spool holds hashes, not whole recipes"
+    assert len(header) == HEADER_BYTES, "the identity of a spool holds hashes, not whole settings"
     return header
 
 

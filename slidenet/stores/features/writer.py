@@ -34,8 +34,8 @@ def disk_needed(num_tiles: int, feature_dim: int, dtype: str) -> int:
 class FeatureWriter:
     """Writes one features file, batch by batch; a killed run goes on where it was.
 
-    Rows go to a partial file beside `path` (see `stores.spool`) and become the h5 file in
-    `finish`. Opening it again with the same tiles, recipe, dtype and batch size finds the whole
+    Rows go to a partial file beside `path` (see `stores.features.spool`) and become the h5 file in
+    `finish`. Opening it again with the same tiles, identity, dtype and batch size finds the whole
     batches done before: encode on from row `num_done`. Memory does not grow with the number of
     tiles. As a context manager it keeps the partial file when interrupted, and removes it when
     the block ends in a `SlidenetError`, which would come again.
@@ -45,7 +45,7 @@ class FeatureWriter:
         tile_set: The tiles, in the order in which rows are appended.
         feature_dim: Length D of a feature vector.
         dtype: "float16" or "float32".
-        recipe: Every setting that makes the numbers: tiles, encoder, dtype.
+        identity: Every setting that makes the numbers: tiles, encoder, dtype.
         encoder_identity: Id, weight digest, transform and precision of the tile encoder.
         batch_size: Tiles per batch. It can change the last bits of the features, so a resume
             under another batch size starts anew.
@@ -62,7 +62,7 @@ class FeatureWriter:
         tile_set: TileSet,
         feature_dim: int,
         dtype: str,
-        recipe: Identity,
+        identity: Identity,
         encoder_identity: Identity,
         batch_size: int,
     ) -> None:
@@ -71,7 +71,7 @@ class FeatureWriter:
         self.tile_set = tile_set
         self.feature_dim = feature_dim
         self.dtype = dtype
-        self.recipe = recipe
+        self.identity = identity
         self.encoder_identity = encoder_identity
         slide = tile_set.slide_id
         with output_errors(self.path, slide=slide):
@@ -179,7 +179,7 @@ class FeatureWriter:
     def _identity(self, batch_size: int) -> Identity:
         coords = np.ascontiguousarray(self.tile_set.coords).tobytes()
         return {
-            "recipe_hash": identity_hash(self.recipe),
+            "recipe_hash": identity_hash(self.identity),
             "encoder_hash": identity_hash(self.encoder_identity),
             "fingerprint": hashlib.sha256(self.tile_set.fingerprint.encode()).hexdigest(),
             "tiles": hashlib.sha256(coords).hexdigest(),
@@ -214,13 +214,13 @@ class FeatureWriter:
 
     def _write_attributes(self, new: NewFile, num_unreadable: int) -> None:
         group = new.h5[schema.GROUP]
-        identity = identity_attributes(
+        attributes = identity_attributes(
             schema.FEATURES_FORMAT,
             slide_id=self.tile_set.slide_id,
             fingerprint=self.tile_set.fingerprint,
-            recipe=self.recipe,
+            identity=self.identity,
         )
-        write_attributes(group, identity)
+        write_attributes(group, attributes)
         write_attributes(group, tiles_provenance(self.tile_set))
         write_attributes(
             group,

@@ -44,7 +44,7 @@ class BagFacts:
         num_tiles: N.
         feature_dim: D.
         geometry: Resolution and tile size.
-        recipe: What the files of one cohort must have in common.
+        identity: What the files of one cohort must have in common.
         fingerprint: Content fingerprint of the slide; only our own files know it.
     """
 
@@ -54,7 +54,7 @@ class BagFacts:
     num_tiles: int
     feature_dim: int
     geometry: Geometry
-    recipe: Identity
+    identity: Identity
     fingerprint: str | None = None
 
     def __post_init__(self) -> None:
@@ -129,9 +129,9 @@ class BagFeatures:
         return self.facts.fingerprint
 
     @property
-    def recipe(self) -> Identity:
+    def identity(self) -> Identity:
         """What the files of one cohort must have in common."""
-        return self.facts.recipe
+        return self.facts.identity
 
     @property
     def coords(self) -> npt.NDArray[np.int64]:

@@ -58,7 +58,7 @@ def read_clam(given: Given) -> BagFeatures:
     source = H5Source(path, features="features")
     if not patches:
         _check_step(source, tile_size_px * target_mpp / slide_mpp)
-    recipe = {
+    identity = {
         "layout": "clam",
         "encoder": None,
         "tile_size_px": tile_size_px,
@@ -66,7 +66,7 @@ def read_clam(given: Given) -> BagFeatures:
         "magnification": 2.0 ** round(math.log2(NATIVE_MAGNIFICATION_MPP / target_mpp / 20)) * 20,
     }
     geometry = Geometry(slide_mpp, tile_size_px, target_mpp)
-    facts = BagFacts(path, path.stem, "clam", num_tiles, feature_dim, geometry, recipe)
+    facts = BagFacts(path, path.stem, "clam", num_tiles, feature_dim, geometry, identity)
     return BagFeatures(facts, source)
 
 

@@ -125,7 +125,7 @@ def read_slide2vec(given: Given) -> BagFeatures:
         num_tiles=int(meta.get("num_tiles") or 0),
         feature_dim=int(meta.get("feature_dim") or 0),
         geometry=geometry,
-        recipe={"layout": "slide2vec"} | {name: meta.get(name) for name in names},
+        identity={"layout": "slide2vec"} | {name: meta.get(name) for name in names},
     )
     source = _Slide2vecSource(path, coords_path, (facts.num_tiles, facts.feature_dim))
     return BagFeatures(facts, source)

@@ -39,7 +39,7 @@ def read_slidenet(given: Given) -> BagFeatures:
             tile_size_px=int(given.settle("tile_size_px", found.tile_size_px)),
             target_mpp=given.settle("target_mpp", found.target_mpp),
         ),
-        recipe=cohort_identity(file.recipe),
+        identity=cohort_identity(file.identity),
         fingerprint=file.fingerprint,
     )
     return BagFeatures(facts, _OwnSource(given.path, features=schema.FEATURES))

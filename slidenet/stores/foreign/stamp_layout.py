@@ -43,11 +43,11 @@ def read_stamp(given: Given) -> BagFeatures:
     tile_size_px = int(given.settle("tile_size_px", tile_size))
     found = tile_size_um / tile_size_px if tile_size_um else None
     geometry = Geometry(slide_mpp, tile_size_px, given.settle("target_mpp", found))
-    recipe = {
+    identity = {
         "layout": "stamp",
         "encoder": extractor,
         "tile_size_px": tile_size_px,
         "tile_size_um": tile_size_um,
     }
-    facts = BagFacts(path, path.stem, "stamp", num_tiles, feature_dim, geometry, recipe)
+    facts = BagFacts(path, path.stem, "stamp", num_tiles, feature_dim, geometry, identity)
     return BagFeatures(facts, H5Source(path, features="feats", coords_unit=1 / slide_mpp))

@@ -54,12 +54,12 @@ def read_trident(given: Given) -> BagFeatures:
     geometry = Geometry(
         slide_mpp, tile_size_px, given.settle("target_mpp", found, tolerance=_NOMINAL)
     )
-    recipe = {
+    identity = {
         "layout": "trident",
         "encoder": encoder,
         "tile_size_px": tile_size_px,
         "target_magnification": target,
         "overlap": overlap,
     }
-    facts = BagFacts(path, path.stem, "trident", num_tiles, feature_dim, geometry, recipe)
+    facts = BagFacts(path, path.stem, "trident", num_tiles, feature_dim, geometry, identity)
     return BagFeatures(facts, H5Source(path, features="features"))

@@ -19,9 +19,9 @@ AttributeValue = str | int | float
 T = TypeVar("T", str, int, float)
 
 
-def plain_recipe(recipe: Identity) -> dict[str, JsonValue]:
-    """`recipe` as it comes back from a file: tuples as lists, keys sorted."""
-    plain: dict[str, JsonValue] = json.loads(canonical_json(recipe))
+def plain_identity(identity: Identity) -> dict[str, JsonValue]:
+    """`identity` as it comes back from a file: tuples as lists, keys sorted."""
+    plain: dict[str, JsonValue] = json.loads(canonical_json(identity))
     return plain
 
 
@@ -54,7 +54,7 @@ def attribute_value(target: Any, name: str) -> AttributeValue:
 
 
 def identity_attributes(
-    kind: str, *, slide_id: str, fingerprint: str, recipe: Identity
+    kind: str, *, slide_id: str, fingerprint: str, identity: Identity
 ) -> dict[str, AttributeValue]:
     """The attributes every file of ours carries (`schema.COMMON_ATTRIBUTES`)."""
     return {
@@ -63,8 +63,8 @@ def identity_attributes(
         "software_version": installed_version(),
         "slide_id": slide_id,
         "slide_fingerprint": fingerprint,
-        "recipe": canonical_json(recipe),
-        "recipe_hash": identity_hash(recipe),
+        "recipe": canonical_json(identity),
+        "recipe_hash": identity_hash(identity),
     }
 
 
@@ -135,8 +135,8 @@ def attribute_problem(target: Any, name: str, kind: type) -> str:
     return ""
 
 
-def read_recipe(group: Any, path: Path, name: str = "recipe") -> dict[str, JsonValue]:
-    """A JSON attribute (`recipe`, `encoder`, `tiles_identity`) as a mapping.
+def read_identity(group: Any, path: Path, name: str = "recipe") -> dict[str, JsonValue]:
+    """A JSON attribute (`recipe`, `encoder`, `tiles_recipe`) as a mapping.
 
     Raises:
         StoreError: It is missing or no JSON mapping.
@@ -145,8 +145,8 @@ def read_recipe(group: Any, path: Path, name: str = "recipe") -> dict[str, JsonV
     problem = json_problem(text)
     if problem:
         raise StoreError(f"{path}: attribute {name!r} {problem}", remedy="make the file again")
-    recipe: dict[str, JsonValue] = json.loads(text)
-    return recipe
+    identity: dict[str, JsonValue] = json.loads(text)
+    return identity
 
 
 def json_problem(text: str) -> str:

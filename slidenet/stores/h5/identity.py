@@ -8,13 +8,13 @@ from slidenet.core.provenance import Identity, JsonValue, identity_difference, i
 from slidenet.stores.atomic import output_errors, temporary_path
 from slidenet.stores.features.spool import spool_path
 from slidenet.stores.h5 import schema
-from slidenet.stores.h5.attributes import plain_recipe, read_attribute, read_recipe
+from slidenet.stores.h5.attributes import plain_identity, read_attribute, read_identity
 from slidenet.stores.h5.file import open_h5
 from slidenet.stores.h5.layout import check_layout
 
 
 def identity_of(path: str | os.PathLike[str]) -> dict[str, JsonValue]:
-    """The recipe a file of ours was made by.
+    """The identity a file of ours carries: every setting that made it.
 
     Raises:
         StoreError: The file is missing, broken or not ours.
@@ -22,25 +22,25 @@ def identity_of(path: str | os.PathLike[str]) -> dict[str, JsonValue]:
     path = Path(path)
     with open_h5(path) as h5:
         check_layout(h5, path)
-        return read_recipe(h5[schema.GROUP], path)
+        return read_identity(h5[schema.GROUP], path)
 
 
-def existing_output(path: str | os.PathLike[str], recipe: Identity, fingerprint: str) -> bool:
-    """Whether the finished file at `path` is the one this recipe and slide would make.
+def existing_output(path: str | os.PathLike[str], identity: Identity, fingerprint: str) -> bool:
+    """Whether the finished file at `path` is the one these settings and this slide would make.
 
     A kill may strike between the finished file and the removal of its partial rows; such left
     overs are removed here.
 
     Args:
         path: Where the output would be written.
-        recipe: The settings asked for now.
+        identity: The settings asked for now.
         fingerprint: Content fingerprint of the slide asked for now.
 
     Returns:
         True where it can be kept as it is, False where there is none.
 
     Raises:
-        IdentityMismatchError: It was made by another recipe or from another slide.
+        IdentityMismatchError: It was made with other settings or from another slide.
         StoreError: It is broken or not ours.
     """
     path = Path(path)
@@ -49,7 +49,7 @@ def existing_output(path: str | os.PathLike[str], recipe: Identity, fingerprint:
     with open_h5(path) as h5:
         check_layout(h5, path)
         group = h5[schema.GROUP]
-        found = read_recipe(group, path)
+        found = read_identity(group, path)
         found_hash = read_attribute(group, "recipe_hash", str, path)
         found_fingerprint = read_attribute(group, "slide_fingerprint", str, path)
         slide_id = read_attribute(group, "slide_id", str, path)
@@ -60,9 +60,9 @@ def existing_output(path: str | os.PathLike[str], recipe: Identity, fingerprint:
             remedy=remedy,
             slide=slide_id,
         )
-    if found_hash != identity_hash(recipe):
+    if found_hash != identity_hash(identity):
         raise IdentityMismatchError(
-            f"{path} was made by another recipe ({describe_difference(found, recipe)})",
+            f"{path} was made with other settings ({describe_difference(found, identity)})",
             remedy=remedy,
             slide=slide_id,
         )
@@ -72,12 +72,12 @@ def existing_output(path: str | os.PathLike[str], recipe: Identity, fingerprint:
 
 def describe_difference(found: Identity, wanted: Identity) -> str:
     """The settings that differ, down to the innermost key; empty where none does."""
-    return identity_difference(_flat(plain_recipe(found)), _flat(plain_recipe(wanted)))
+    return identity_difference(_flat(plain_identity(found)), _flat(plain_identity(wanted)))
 
 
-def _flat(recipe: Identity, prefix: str = "") -> dict[str, JsonValue]:
+def _flat(identity: Identity, prefix: str = "") -> dict[str, JsonValue]:
     flat: dict[str, JsonValue] = {}
-    for key, value in recipe.items():
+    for key, value in identity.items():
         if isinstance(value, dict) and value:
             flat |= _flat(value, f"{prefix}{key}.")
         else:

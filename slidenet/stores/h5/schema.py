@@ -15,7 +15,7 @@ attribute                  type    meaning (str: UTF-8 of fixed length, `bytes` 
 ``slide_id``               str     id of the slide in its cohort
 ``slide_fingerprint``      str     content fingerprint of the slide file
 ``recipe``                 str     canonical JSON of every setting that made the numbers
-``identity_hash``            str     first 16 hex digits of the SHA-256 of ``recipe``
+``recipe_hash``            str     first 16 hex digits of the SHA-256 of ``recipe``
 ========================== ======= ==============================================================
 
 ``slidenet.tiles`` (which tiles of a slide are used) adds
@@ -44,8 +44,8 @@ file name alone: these files are handed around), and adds
   an unreadable tile are all zero, never NaN, because loaders that know nothing of ``status`` would
   spread a NaN over the slide;
 - attributes of ``/slidenet``: ``feature_dim`` (D), ``dtype``, ``num_unreadable``, ``encoder``
-  (canonical JSON: id, weight digest, transform, precision), ``tiles_identity`` (canonical JSON) and
-  ``tiles_identity_hash``.
+  (canonical JSON: id, weight digest, transform, precision), ``tiles_recipe`` (canonical JSON) and
+  ``tiles_recipe_hash``.
 
 ``slidenet.slide_embedding`` (one vector per slide) has ``/slide_embedding`` float32 (D,), always
 finite, and the attributes ``num_tiles``, ``feature_dim`` and ``encoder``.

@@ -71,8 +71,8 @@ def _json_problems(group: Any, kind: str) -> list[str]:
         if wrong:
             problems.append(f"attribute {name!r} {wrong}")
         elif f"{name}_hash" in group.attrs:
-            recipe, stored = json.loads(text), attribute_value(group, f"{name}_hash")
-            if identity_hash(recipe) != stored or canonical_json(recipe) != text:
+            identity, stored = json.loads(text), attribute_value(group, f"{name}_hash")
+            if identity_hash(identity) != stored or canonical_json(identity) != text:
                 problems.append(f"attribute {name!r} does not belong to {name}_hash {stored!r}")
     return problems
 

@@ -27,7 +27,7 @@ def test_clam_with_its_patches_needs_only_the_mpp(writers, tmp_path):
         assert bag.mask.all()
         assert bag.mask.shape == (12,)
         assert bag.fingerprint is None
-        assert bag.recipe["magnification"] == 10.0
+        assert bag.identity["magnification"] == 10.0
 
 
 def test_clam_without_patches_needs_size_and_resolution(writers, tmp_path):
@@ -58,7 +58,7 @@ def test_trident_says_magnifications_and_takes_a_better_mpp(writers, tmp_path):
         0.5,
     )
     np.testing.assert_array_equal(bag.coords, writers.grid(12, 512))
-    assert bag.recipe == {
+    assert bag.identity == {
         "layout": "trident",
         "encoder": "uni_v1",
         "tile_size_px": 256,
@@ -116,7 +116,7 @@ def test_our_own_file_is_the_same_behind_this_door(features_file, tile_set):
     np.testing.assert_array_equal(bag.mask, own.mask)
     assert bag.mask.sum() == tile_set.num_tiles - 2
     np.testing.assert_array_equal(bag.features[:], own.features[:])
-    assert bag.recipe["dtype"] == "float16"
+    assert bag.identity["dtype"] == "float16"
 
 
 @pytest.mark.parametrize("write", ["write_clam", "write_trident", "write_slide2vec"])
