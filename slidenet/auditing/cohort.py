@@ -147,7 +147,7 @@ class Cohort:
 
     @cached_property
     def _parts(self) -> list[dict[str, list[str]]]:
-        return [split.parts_of() for split in self.splits]
+        return [split.by_slide() for split in self.splits]
 
 
 def summarise(bag: BagFeatures) -> FeatureSummary:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from slidenet.auditing.cohort import Cohort
 from slidenet.auditing.finding import Finding
 from slidenet.core.words import count_of, name_some
-from slidenet.data.splits.record import PARTS
+from slidenet.data.splits.record import SPLIT_NAMES
 from slidenet.data.splits.strata import strata_of
 
 _SPLIT_REMEDY = "keep each patient in one part, or let slidenet make the splits"
@@ -14,7 +14,7 @@ _SPLIT_REMEDY = "keep each patient in one part, or let slidenet make the splits"
 
 def unknown_slides(cohort: Cohort) -> Iterator[Finding]:
     """Slides of a split without a row in the table."""
-    names = {s for split in cohort.splits for s in split.parts_of()}
+    names = {s for split in cohort.splits for s in split.by_slide()}
     unknown = sorted(names - set(cohort.table.slide_ids))
     if unknown:
         yield Finding(
@@ -29,7 +29,7 @@ def unknown_slides(cohort: Cohort) -> Iterator[Finding]:
 def slides_in_two_parts(cohort: Cohort) -> Iterator[Finding]:
     """One slide_id in two parts of a split."""
     for number, split in enumerate(cohort.splits):
-        twice = {s: parts for s, parts in split.parts_of().items() if len(parts) > 1}
+        twice = {s: parts for s, parts in split.by_slide().items() if len(parts) > 1}
         if twice:
             where = name_some(f"{slide} in {' and '.join(parts)}" for slide, parts in twice.items())
             slides = count_of("slide", len(twice))
@@ -45,7 +45,7 @@ def patients_in_two_parts(cohort: Cohort) -> Iterator[Finding]:
     """Different slides of one patient in two parts of a split."""
     for number, split in enumerate(cohort.splits):
         slides: dict[str, dict[str, str]] = defaultdict(dict)
-        for slide_id, parts in split.parts_of().items():
+        for slide_id, parts in split.by_slide().items():
             if slide_id in cohort.table.index:
                 slides[cohort.table.patient_of(slide_id)][slide_id] = parts[0]
         leaking = {p: found for p, found in slides.items() if len(set(found.values())) > 1}
@@ -70,9 +70,9 @@ def parts_without_class(cohort: Cohort) -> Iterator[Finding]:
     strata = strata_of(cohort.labelled, cohort.task, group_column="patient_id")
     index = {slide_id: i for i, slide_id in enumerate(strata.slide_ids)}
     for number, split in enumerate(cohort.splits):
-        for part in PARTS:
-            rows = [index[s] for s in split.part(part) if s in index]
-            if not split.part(part):
+        for part in SPLIT_NAMES:
+            rows = [index[s] for s in split.slides(part) if s in index]
+            if not split.slides(part):
                 continue
             absent = strata.needed & ~strata.members[rows].any(0) & strata.members.any(0)
             lacking = [name for name, gone in zip(strata.names, absent, strict=True) if gone]

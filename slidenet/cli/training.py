@@ -28,7 +28,7 @@ from slidenet.data.unsplit_bags import UnsplitBags
 from slidenet.evaluation.operating_points import ThresholdRule
 from slidenet.pipelines.crossval import CrossvalReport, FoldSettings, crossval
 from slidenet.pipelines.fitting.fit import SETTLED_BY_DATA, Keep, TrainingPlan
-from slidenet.pipelines.train import BUNDLE_NAME, TrainReport, fit, predict_table, run_part
+from slidenet.pipelines.train import BUNDLE_NAME, TrainReport, fit, predict_table, run_split
 from slidenet.training import SlideClassifier
 
 STEPS = ("fit", "validate", "test", "predict")
@@ -53,8 +53,8 @@ class RunSettings:
         monitor: Logged value that chooses the best epoch; default: the task's usual one.
         patience: Epochs without improvement after which a fit stops; null: never.
         keep: Which epoch's weights are the model: the best by monitor, or the last.
-        threshold_rule: How the cut-off of a binary task is chosen on the val part.
-        calibrate: Fit a temperature on the val part.
+        threshold_rule: How the cut-off of a binary task is chosen on the val split.
+        calibrate: Fit a temperature on the val split.
         strict: Refuse a cohort the audit warns about.
     """
 
@@ -227,8 +227,8 @@ def trainer_identity(parser: FlagParser, config: Namespace) -> Identity:
 
 _SUMMARIES = {
     "fit": "Train a slide classifier and test it",
-    "validate": "Run a trained model over the val part",
-    "test": "Run a trained model over the test part",
+    "validate": "Run a trained model over the val split",
+    "test": "Run a trained model over the test split",
     "predict": "Run a trained model over every bag of the table of labels",
 }
 
@@ -247,8 +247,8 @@ def _run_step(parser: FlagParser, config: Namespace, step: str) -> TrainReport:
     bundle = config.bundle or config.out / BUNDLE_NAME
     if step == "predict":
         return predict_table(data, bundle, config.out)
-    part: Literal["val", "test"] = "val" if step == "validate" else "test"
-    return run_part(data, bundle, part, config.out)
+    split: Literal["val", "test"] = "val" if step == "validate" else "test"
+    return run_split(data, bundle, split, config.out)
 
 
 def _run_crossval(parser: FlagParser, config: Namespace) -> CrossvalReport:

@@ -47,7 +47,7 @@ def plan_batches(
     if token_budget is None:
         order = np.arange(len(lengths)) if rng is None else rng.permutation(len(lengths))
         wanted = _whole_rounds(-(-len(order) // batch_size), len(order), num_processes)
-        return [part.tolist() for part in np.array_split(order, wanted)]
+        return [batch.tolist() for batch in np.array_split(order, wanted)]
     costs = np.asarray(lengths)
     if rng is None:
         batches = _pack(np.arange(len(costs)), costs, token_budget)
@@ -112,5 +112,5 @@ def _check(
         raise ConfigError(
             f"{len(lengths)} bags for {num_processes} processes",
             expected="at least one bag for each process",
-            remedy="use fewer devices, or a larger part of the split",
+            remedy="use fewer devices, or a larger share of the slides",
         )

@@ -15,19 +15,17 @@ from slidenet.core.errors import ConfigError, SplitError
 from slidenet.core.provenance import Identity
 from slidenet.data.bag_files import BagFiles, open_bag_files
 from slidenet.data.bags import BagDataset, BagSource, TileReader
-from slidenet.data.labels.balance import balanced_weights, check_part_classes
+from slidenet.data.labels.balance import balanced_weights, check_split_classes
 from slidenet.data.labels.encoding import Targets, encode_bag_targets, encode_targets
 from slidenet.data.labels.table import LabelTable, read_label_table
 from slidenet.data.labels.task import make_task
 from slidenet.data.labels.values import labelled_rows
 from slidenet.data.sampling import BagBatchSampler, bag_loader
 from slidenet.data.splits.make import make_split, read_splits
-from slidenet.data.splits.record import PARTS, Split, check_split
+from slidenet.data.splits.record import SPLIT_NAMES, Split, SplitName, check_split
 from slidenet.mil import BagBatch
 from slidenet.stores.foreign import BagFeatures
 from slidenet.tasks.task import CLASSIFICATION, TaskKind
-
-Part = Literal["train", "val", "test"]
 
 
 class BagDataModule(LightningDataModule):
@@ -47,7 +45,7 @@ class BagDataModule(LightningDataModule):
         class_names: Classes in order, for "binary" the negative one first; found in the table and
             sorted where not given.
         time_edges: Upper edges of the bins of "discrete_time"; quantiles of the times of events in
-            the training part where not given.
+            train where not given.
         num_time_bins: Number of those quantiles.
         bag: What is one bag: a slide, or all slides of a patient side by side.
         batch_size: Bags per batch.
@@ -80,14 +78,14 @@ class BagDataModule(LightningDataModule):
         dropped_slides: slide_ids left out because they have no label.
         feature_dim: Length of a feature vector.
         features_identity: What the files have in common.
-        split: Which slides are in which part.
+        split: Which slides are in which split.
         class_weights_tensor: float32 (C,), or None.
         given: What was given of slide_mpp, tile_size_px and target_mpp.
 
     Raises:
         LabelError: The table, or a label in it, does not fit the task.
         StoreError: A features file is missing, broken, empty, or does not fit the rest.
-        SplitError: The split leaks, or a part lacks a class.
+        SplitError: The split leaks, or a split lacks a class.
         ConfigError: A setting is out of range or contradicts another.
     """
 
@@ -146,7 +144,7 @@ class BagDataModule(LightningDataModule):
         )
 
         table = read_label_table(labels)
-        # Every label is checked here; the edges of time bins are chosen again by the training part.
+        # Every label is checked here; the edges of time bins are chosen again by train.
         self.task_record = make_task(
             table, task, label_columns, class_names, time_edges, num_time_bins
         )
@@ -173,22 +171,22 @@ class BagDataModule(LightningDataModule):
     def with_split(self, split: Split) -> "BagDataModule":
         """The same bags, split otherwise; files stay open and cached.
 
-        The edges of time bins that were not given are chosen again by the training part.
+        The edges of time bins that were not given are chosen again by train.
 
         Args:
-            split: slide_ids of each part; those left out for want of a label or file may be in it.
+            split: slide_ids of each split; those left out for want of a label or file may be in it.
 
         Raises:
-            SplitError: The split leaks, names an unknown slide, or a part lacks a class.
+            SplitError: The split leaks, names an unknown slide, or a split lacks a class.
         """
         other = copy.copy(self)
         other.trainer = None
         other._use_split(split)
         return other
 
-    def bags(self, part: Part | None = None) -> tuple[BagSource, ...]:
-        """Where the bags of a part (of all parts and none: every bag) come from, in table order."""
-        chosen = set(self.label_table.slide_ids if part is None else self.split.part(part))
+    def bags(self, split: SplitName | None = None) -> tuple[BagSource, ...]:
+        """Where the bags of a split (None: every bag) come from, in table order."""
+        chosen = set(self.label_table.slide_ids if split is None else self.split.slides(split))
         members: dict[str, list[BagFeatures]] = {}
         for row in self.label_table.rows:
             if row.slide_id in chosen:
@@ -197,18 +195,18 @@ class BagDataModule(LightningDataModule):
                 members.setdefault(bag_id, []).append(self.bag_files[row.slide_id])
         return tuple(BagSource(bag_id, tuple(files)) for bag_id, files in members.items())
 
-    def targets(self, part: Part | None = None) -> Targets:
-        """The targets of `bags(part)`, in the shapes `Task` fixes."""
-        slides = [bag.slide_ids for bag in self.bags(part)]
+    def targets(self, split: SplitName | None = None) -> Targets:
+        """The targets of `bags(split)`, in the shapes `Task` fixes."""
+        slides = [bag.slide_ids for bag in self.bags(split)]
         return encode_bag_targets(self.task_record, self.label_table, slides)
 
-    def dataset(self, part: Part | None = None) -> BagDataset:
-        """The bags of a part with their targets; tiles are drawn (`max_tiles`) in train only."""
+    def dataset(self, split: SplitName | None = None) -> BagDataset:
+        """The bags of a split with their targets; tiles are drawn (`max_tiles`) in train only."""
         return BagDataset(
-            self.bags(part),
-            self.targets(part),
-            max_tiles=self._max_tiles if part == "train" else None,
-            turn=self._turn_positions and part == "train",
+            self.bags(split),
+            self.targets(split),
+            max_tiles=self._max_tiles if split == "train" else None,
+            turn=self._turn_positions and split == "train",
             seed=self._seed,
             reader=self._reader,
         )
@@ -226,12 +224,12 @@ class BagDataModule(LightningDataModule):
         return self._loader("test") if self.split.test else []
 
     def predict_dataloader(self) -> DataLoader[BagBatch]:
-        """Every bag of the table, whatever its part, in order."""
+        """Every bag of the table, whatever its split, in order."""
         return self._loader(None)
 
-    def whole_dataloader(self, part: Part | None) -> DataLoader[BagBatch]:
-        """Bags of a part (None: every bag) once each, with all tiles and no labels, to predict."""
-        dataset = BagDataset(self.bags(part), reader=self._reader)
+    def whole_dataloader(self, split: SplitName | None) -> DataLoader[BagBatch]:
+        """Bags of a split (None: every bag) once each, with all tiles and no labels, to predict."""
+        dataset = BagDataset(self.bags(split), reader=self._reader)
         sampler = BagBatchSampler(
             dataset, batch_size=self._batch_size, token_budget=self._token_budget
         )
@@ -260,13 +258,13 @@ class BagDataModule(LightningDataModule):
 
     @property
     def given_time_edges(self) -> bool:
-        """Whether the bins of "discrete_time" were given, not chosen by the training part."""
+        """Whether the bins of "discrete_time" were given, not chosen by train."""
         return bool(self._time_edges)
 
-    def _loader(self, part: Part | None) -> DataLoader[BagBatch]:
-        dataset, training = self.dataset(part), part == "train"
+    def _loader(self, split: SplitName | None) -> DataLoader[BagBatch]:
+        dataset, training = self.dataset(split), split == "train"
         balanced = training and self._balanced_sampling
-        classes = self.targets(part).astype(np.int64) if balanced else None
+        classes = self.targets(split).astype(np.int64) if balanced else None
         processes = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
         sampler = BagBatchSampler(
             dataset,
@@ -301,7 +299,10 @@ class BagDataModule(LightningDataModule):
 
     def _use_split(self, split: Split) -> None:
         check_split(split, self._all_rows)
-        kept = {p: tuple(s for s in split.part(p) if s in self.label_table.index) for p in PARTS}
+        kept = {
+            name: tuple(s for s in split.slides(name) if s in self.label_table.index)
+            for name in SPLIT_NAMES
+        }
         if not kept["train"]:
             raise SplitError(
                 f"none of the {len(split.train)} slides to train on has a label and features",
@@ -316,9 +317,9 @@ class BagDataModule(LightningDataModule):
                 num_time_bins=self._num_time_bins,
                 training_ids=self.split.train,
             )
-        for part in ("train", "val", "test"):
-            if self.split.part(part):
-                check_part_classes(self.task_record, self.targets(part), part)
+        for name in SPLIT_NAMES:
+            if self.split.slides(name):
+                check_split_classes(self.task_record, self.targets(name), name)
         self.class_weights_tensor: Tensor | None = None
         if self._balanced_weights:
             self.class_weights_tensor = balanced_weights(self.task_record, self.targets("train"))

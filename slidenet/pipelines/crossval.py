@@ -18,10 +18,11 @@ from slidenet.core.errors import ConfigError
 from slidenet.core.provenance import Identity
 from slidenet.data import Split, hold_out_validation, make_folds, read_splits, write_splits
 from slidenet.data.datamodule import BagDataModule
+from slidenet.data.splits.record import SPLIT_NAMES
 from slidenet.evaluation import read_predictions, write_predictions
 from slidenet.evaluation.operating_points import ThresholdRule
 from slidenet.pipelines.fitting.fit import TrainingPlan, audit_data, claim_folder, train_model
-from slidenet.pipelines.fitting.predictions import fit_finish, predict_part
+from slidenet.pipelines.fitting.predictions import fit_finish, predict_split
 from slidenet.pipelines.fitting.search import candidates_of, check_candidates
 from slidenet.pipelines.train import BUNDLE_NAME, metrics_of, write_bundle
 from slidenet.stores import atomic_path, check_output_folder
@@ -129,7 +130,7 @@ def crossval(
     out = check_output_folder(out)
     identity: Identity = {
         "plan": plan.identity(whole, {}),
-        "folds": [[list(split.part(p)) for p in ("train", "val", "test")] for split in folds],
+        "folds": [[list(split.slides(name)) for name in SPLIT_NAMES] for split in folds],
         "search": candidates,
         "num_inner_folds": settings.num_inner_folds if len(candidates) > 1 else None,
         "threshold_rule": threshold_rule,
@@ -171,7 +172,7 @@ class _FoldWork:
             calibrate=self.calibrate,
             report_times=self._report_times(),
         )
-        predictions = predict_part(trained.module, data, "test", finish=finish, fold=number)
+        predictions = predict_split(trained.module, data, "test", finish=finish, fold=number)
         write_predictions(folder / PREDICTIONS_NAME, predictions)
         write_bundle(folder / BUNDLE_NAME, trained, data, finish, plan)
         # Last, because this file is what says that the fold is done.

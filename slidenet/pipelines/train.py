@@ -1,4 +1,4 @@
-"""`slidenet train`: fit one slide classifier, or run a trained one over a part of its cohort."""
+"""`slidenet train`: fit one slide classifier, or run a trained one over a split of its cohort."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slidenet.core.errors import ConfigError, IdentityMismatchError, SplitError
-from slidenet.data.datamodule import BagDataModule, Part
+from slidenet.data.datamodule import BagDataModule
+from slidenet.data.splits.record import SPLIT_NAMES, SplitName
 from slidenet.evaluation import Predictions, write_predictions
 from slidenet.evaluation.operating_points import ThresholdRule
 from slidenet.pipelines.fitting.fit import (
@@ -20,7 +21,7 @@ from slidenet.pipelines.fitting.predictions import (
     Finish,
     as_predictions,
     fit_finish,
-    predict_part,
+    predict_split,
     run_bags,
 )
 from slidenet.stores import atomic_path, check_output_folder
@@ -31,7 +32,6 @@ from slidenet.tasks.task import Task
 from slidenet.training import Bundle, load_bundle, save_bundle
 
 BUNDLE_NAME = "model.slidenet"
-PARTS: tuple[Part, ...] = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class TrainReport:
 
     Attributes:
         headline: One line that says what was done.
-        metrics: Per part, the metrics of the task.
+        metrics: Per split, the metrics of the task.
         files: What was written.
         exit_code: Always 0; a failure raises.
     """
@@ -53,13 +53,13 @@ class TrainReport:
     def table(self) -> str:
         """The metrics side by side, and where everything lies."""
         lines = [self.headline]
-        parts = list(self.metrics)
-        if parts:
+        names = list(self.metrics)
+        if names:
             names = list(dict.fromkeys(name for values in self.metrics.values() for name in values))
             width = max(map(len, names), default=6)
-            lines += ["", "  ".join(["metric".ljust(width), *(part.rjust(8) for part in parts)])]
+            lines += ["", "  ".join(["metric".ljust(width), *(split.rjust(8) for split in names)])]
             for name in names:
-                cells = [f"{self.metrics[part].get(name, float('nan')):8.3f}" for part in parts]
+                cells = [f"{self.metrics[split].get(name, float('nan')):8.3f}" for split in names]
                 lines.append("  ".join([name.ljust(width), *cells]))
         return "\n".join([*lines, "", *(f"wrote {path}" for path in self.files)])
 
@@ -101,15 +101,15 @@ def fit(
     write_bundle(bundle_path, trained, data, finish, plan)
     metrics: dict[str, dict[str, float]] = {}
     files = [bundle_path]
-    for part in PARTS[1:]:
-        if data.split.part(part):
-            predictions = predict_part(trained.module, data, part, finish=finish)
-            files.append(out / f"predictions_{part}.csv")
+    for split in SPLIT_NAMES[1:]:
+        if data.split.slides(split):
+            predictions = predict_split(trained.module, data, split, finish=finish)
+            files.append(out / f"predictions_{split}.csv")
             write_predictions(files[-1], predictions)
-            metrics[part] = metrics_of(predictions)
+            metrics[split] = metrics_of(predictions)
     with atomic_path(out / "metrics.json") as temporary:
         temporary.write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n")
-    sizes = ", ".join(f"{len(data.bags(part))} {part}" for part in PARTS)
+    sizes = ", ".join(f"{len(data.bags(split))} {split}" for split in SPLIT_NAMES)
     headline = f"trained {plan.model.get('network', 'abmil')} on bags: {sizes}"
     if finish.threshold is not None:
         headline += (
@@ -119,37 +119,39 @@ def fit(
     return TrainReport(headline, metrics, files)
 
 
-def run_part(data: BagDataModule, bundle_path: Path, part: Part, out: Path) -> TrainReport:
-    """Runs a trained model over one labelled part: predictions and metrics.
+def run_split(data: BagDataModule, bundle_path: Path, split: SplitName, out: Path) -> TrainReport:
+    """Runs a trained model over one labelled split: predictions and metrics.
 
     Args:
         data: The bags; their features must be made as those the model was trained on.
         bundle_path: Written by `fit`.
-        part: "val" or "test".
-        out: Gets `predictions_<part>.csv`.
+        split: "val" or "test".
+        out: Gets `predictions_<split>.csv`.
 
     Raises:
         StoreError: No such bundle.
         ConfigError: A bundle of another task.
         IdentityMismatchError: Features made with other settings.
-        SplitError: The part is empty.
+        SplitError: The split is empty.
     """
     bundle = load_bundle(bundle_path)
     check_fits(bundle, data, bundle_path)
-    if not data.split.part(part):
-        raise SplitError(f"the split has no {part} part", remedy="give it one, or another part")
-    predictions = predict_part(bundle.module, data, part, finish=finish_in(bundle))
-    path = check_output_folder(out) / f"predictions_{part}.csv"
+    if not data.split.slides(split):
+        raise SplitError(
+            f"no slide is in {split}", remedy="give a split with some, or take another"
+        )
+    predictions = predict_split(bundle.module, data, split, finish=finish_in(bundle))
+    path = check_output_folder(out) / f"predictions_{split}.csv"
     write_predictions(path, predictions)
-    headline = f"{bundle_path.name} on {len(predictions)} bags of {part}"
-    return TrainReport(headline, {part: metrics_of(predictions)}, [path])
+    headline = f"{bundle_path.name} on {len(predictions)} bags of {split}"
+    return TrainReport(headline, {split: metrics_of(predictions)}, [path])
 
 
 def predict_table(data: BagDataModule, bundle_path: Path, out: Path) -> TrainReport:
-    """Predictions for every bag of the table of labels, whatever its part.
+    """Predictions for every bag of the table of labels, whatever its split.
 
     Raises:
-        StoreError, ConfigError, IdentityMismatchError: As `run_part`.
+        StoreError, ConfigError, IdentityMismatchError: As `run_split`.
     """
     bundle = load_bundle(bundle_path)
     check_fits(bundle, data, bundle_path)

@@ -36,7 +36,7 @@ class GeneratedSlide:
         features: float32 (N, D).
         fingerprint: Of the slide file there might have been.
         identity: What made the features; `tiles` and `tile_encoder` below it.
-        parts: "train", "val", "test" or "" in each fold.
+        splits: "train", "val", "test" or "" in each fold.
         in_table: Whether `labels.csv` has it.
         on_disk: Whether there is a features file.
     """
@@ -46,7 +46,7 @@ class GeneratedSlide:
     features: Features
     fingerprint: str
     identity: dict[str, dict[str, JsonValue]]
-    parts: list[str]
+    splits: list[str]
     in_table: bool = True
     on_disk: bool = True
 
@@ -118,9 +118,9 @@ def generate_features(
             "age": ages[row.patient_id],
         }
         fingerprint = hashlib.sha256(f"{seed} {row.slide_id}".encode()).hexdigest()
-        parts = [_part(folds[row.patient_id], fold) for fold in range(NUM_FOLDS)]
+        splits = [_split_name(folds[row.patient_id], fold) for fold in range(NUM_FOLDS)]
         stored = (features / TISSUE_MEAN).astype(np.float32)
-        slides.append(GeneratedSlide(cells, coords, stored, fingerprint, _identity(), parts))
+        slides.append(GeneratedSlide(cells, coords, stored, fingerprint, _identity(), splits))
     return GeneratedCohort(slides)
 
 
@@ -135,8 +135,8 @@ def write_generated(cohort: GeneratedCohort, folder: str | os.PathLike[str]) -> 
     listed = [slide for slide in cohort.slides if slide.in_table]
     write_rows(paths.labels, [list(COLUMNS), *([s.row[c] for c in COLUMNS] for s in listed)])
     folds = [f"fold_{i}" for i in range(NUM_FOLDS)]
-    parts = [[slide.slide_id, *slide.parts] for slide in cohort.slides]
-    write_rows(paths.splits, [["slide_id", *folds], *parts, *cohort.split_rows])
+    splits = [[slide.slide_id, *slide.splits] for slide in cohort.slides]
+    write_rows(paths.splits, [["slide_id", *folds], *splits, *cohort.split_rows])
     return paths
 
 
@@ -168,7 +168,7 @@ def _folds(rows: Sequence[CohortRow]) -> dict[str, int]:
     return folds
 
 
-def _part(tested: int, fold: int) -> str:
+def _split_name(tested: int, fold: int) -> str:
     return {0: "test", 1: "val"}.get((tested - fold) % NUM_FOLDS, "train")
 
 

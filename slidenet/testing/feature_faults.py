@@ -94,18 +94,18 @@ def _planted(plant: Plant) -> Plant:
 @_planted
 def _patient_in_two_parts(cohort: GeneratedCohort, rng: np.random.Generator) -> None:
     first, second = _slides_of_one_patient(cohort)
-    second.parts = ["train" if part == "test" else "test" for part in first.parts]
+    second.splits = ["train" if split == "test" else "test" for split in first.splits]
 
 
 @_planted
 def _slide_in_two_parts(cohort: GeneratedCohort, rng: np.random.Generator) -> None:
     slide = cohort.slides[0]
-    cohort.split_rows.append([slide.slide_id, *_other_parts(slide)])
+    cohort.split_rows.append([slide.slide_id, *_other_splits(slide)])
 
 
 @_planted
 def _unknown_slide_in_split(cohort: GeneratedCohort, rng: np.random.Generator) -> None:
-    cohort.split_rows.append(["slide_nobody_knows", *cohort.slides[0].parts])
+    cohort.split_rows.append(["slide_nobody_knows", *cohort.slides[0].splits])
 
 
 @_planted
@@ -185,7 +185,7 @@ def _row_without_file(cohort: GeneratedCohort, rng: np.random.Generator) -> None
 def _file_without_row(cohort: GeneratedCohort, rng: np.random.Generator) -> None:
     extra = _copied(cohort.slides[0], "unlisted", "d" * 64)
     extra.features = rng.normal(size=extra.features.shape).astype(np.float32)
-    extra.in_table, extra.parts = False, [""] * len(extra.parts)
+    extra.in_table, extra.splits = False, [""] * len(extra.splits)
     cohort.slides.append(extra)
 
 
@@ -216,8 +216,8 @@ def _zero_tiles(cohort: GeneratedCohort, rng: np.random.Generator) -> None:
 @_planted
 def _part_without_class(cohort: GeneratedCohort, rng: np.random.Generator) -> None:
     for slide in cohort.slides:
-        if slide.row["label"] == "1" and slide.parts[0] == "test":
-            slide.parts[0] = "train"
+        if slide.row["label"] == "1" and slide.splits[0] == "test":
+            slide.splits[0] = "train"
 
 
 def _slides_of_one_patient(cohort: GeneratedCohort) -> tuple[GeneratedSlide, GeneratedSlide]:
@@ -227,13 +227,13 @@ def _slides_of_one_patient(cohort: GeneratedCohort) -> tuple[GeneratedSlide, Gen
     raise AssertionError("this fault needs a patient with two slides")
 
 
-def _other_parts(slide: GeneratedSlide) -> list[str]:
-    return ["test" if part == "train" else "train" for part in slide.parts]
+def _other_splits(slide: GeneratedSlide) -> list[str]:
+    return ["test" if split == "train" else "train" for split in slide.splits]
 
 
 def _copied(slide: GeneratedSlide, name: str, fingerprint: str) -> GeneratedSlide:
-    """The slide again, as a slide of another patient in other parts."""
+    """The slide again, as a slide of another patient in other splits."""
     twin = copy.deepcopy(slide)
     twin.row |= {"slide_id": f"{slide.slide_id}_{name}", "patient_id": f"patient_{name}"}
-    twin.fingerprint, twin.parts = fingerprint, _other_parts(slide)
+    twin.fingerprint, twin.splits = fingerprint, _other_splits(slide)
     return twin

@@ -81,9 +81,9 @@ def table_of(generated):
 def splits_of(generated):
     """The folds the cohort comes with."""
     splits = []
-    for fold in range(len(generated.slides[0].parts)):
+    for fold in range(len(generated.slides[0].splits)):
         listed = {part: [] for part in ("train", "val", "test")}
         for slide in generated.slides:
-            listed[slide.parts[fold]].append(slide.slide_id)
+            listed[slide.splits[fold]].append(slide.slide_id)
         splits.append(Split(**{part: tuple(found) for part, found in listed.items()}))
     return splits

@@ -167,14 +167,14 @@ def test_parts_that_do_not_exist_have_no_loader(cohort):
     assert len(data.train_dataloader()) == 24
 
 
-@pytest.mark.parametrize("part", ["train", "val", "test"])
-def test_a_part_without_a_class_is_refused(cohort, part):
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_split_without_a_class_is_refused(cohort, split):
     data = BagDataModule(**cohort)
     only_a = tuple(s for i, s in enumerate(IDS) if i // 2 % 2 == 0 and i >= 16)
     rest = tuple(s for s in IDS if s not in only_a)
-    parts = {"train": rest[:6], "val": rest[6:10], "test": rest[10:14]} | {part: only_a}
+    parts = {"train": rest[:6], "val": rest[6:10], "test": rest[10:14]} | {split: only_a}
     with pytest.raises(
-        SplitError, match=rf"the {part} part of 4 bags has no bag of class 'b' \(lab"
+        SplitError, match=rf"the {split} split of 4 bags has no bag of class 'b' \(lab"
     ):
         data.with_split(Split(**parts))
 
@@ -182,7 +182,7 @@ def test_a_part_without_a_class_is_refused(cohort, part):
 def test_a_part_without_an_event_is_refused(cohort):
     data = BagDataModule(**cohort, task="cox", label_columns=["months", "died"])
     split = Split(train=tuple(IDS[2:]), test=tuple(IDS[:2]))
-    with pytest.raises(SplitError, match=r"test part of 2 bags has no event \(died 1\)"):
+    with pytest.raises(SplitError, match=r"test split of 2 bags has no event \(died 1\)"):
         data.with_split(split)
 
 

@@ -205,7 +205,7 @@ def test_hold_out_validation_leaves_the_test_part_alone():
     assert found.test == fold.test
     assert sorted(found.train + found.val) == sorted(fold.train)
     assert Counter(table.select(found.val).column("label")) == {"0": 6, "1": 6}
-    with pytest.raises(SplitError, match="val part of 12 slides already"):
+    with pytest.raises(SplitError, match="val of 12 slides already"):
         hold_out_validation(found, table, BINARY)
 
 
@@ -233,7 +233,7 @@ def test_one_patient_of_a_class_left_for_train_and_val():
     table = make_table([(int(i < 2),) for i in range(12)])
     with pytest.raises(
         SplitError,
-        match=r"fold 0, held-out part: no patient of class label '1', which has 1 patient to draw",
+        match=r"fold 0, held out: no patient of class label '1', which has 1 patient to draw",
     ):
         make_folds(table, BINARY, num_folds=2, val_fraction=0.2)
     assert len(make_folds(table, BINARY, num_folds=2, val_fraction=0)) == 2

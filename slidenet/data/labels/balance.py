@@ -1,4 +1,4 @@
-"""How many bags of each class a part holds: what it must hold, and weights that even them out."""
+"""How many bags of each class a split holds: what it must hold, and weights that even them out."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ from slidenet.core.errors import SplitError
 from slidenet.tasks.task import Task
 
 
-def check_part_classes(task: Task, targets: npt.NDArray[Any], part: str) -> None:
-    """Refuses a part without bags of a class, or for survival without an event.
+def check_split_classes(task: Task, targets: npt.NDArray[Any], split: str) -> None:
+    """Refuses a split without bags of a class, or for survival without an event.
 
-    For "multilabel", whose labels may be rare, each needs both values in the training part only.
+    For "multilabel", whose labels may be rare, each needs both values in training only.
 
     Args:
         task: What the labels mean.
-        targets: Of the bags of the part.
-        part: "train", "val" or "test", for messages.
+        targets: Of the bags of the split.
+        split: "train", "val" or "test", for messages.
 
     Raises:
-        SplitError: Naming the class and the part.
+        SplitError: Naming the class and the split.
     """
     absent = ""
     if task.is_survival:
@@ -34,15 +34,15 @@ def check_part_classes(task: Task, targets: npt.NDArray[Any], part: str) -> None
             for value in (0, 1)
             if not (targets[:, k] == value).any()
         ]
-        absent = f"bag with {gaps[0]}" if gaps and part == "train" else ""
+        absent = f"bag with {gaps[0]}" if gaps and split == "train" else ""
     elif task.is_classification:
         gaps = [name for k, name in enumerate(task.class_names) if not (targets == k).any()]
         absent = f"bag of class {gaps[0]!r} ({task.label_columns[0]})" if gaps else ""
     if absent:
         raise SplitError(
-            f"the {part} part of {len(targets)} bags has no {absent}",
-            expected="every class in every part",
-            remedy="use another split or seed, a larger share for the part, or leave out the class",
+            f"the {split} split of {len(targets)} bags has no {absent}",
+            expected="every class in every split",
+            remedy="use another split or seed, a larger share for this one, or leave out the class",
         )
 
 

@@ -2,11 +2,11 @@
 
 Read as they are found, one file or a folder of files named `splits_0.csv`, `splits_1.csv`, ...:
 
-- a column `slide_id` and a column `split` with train, val or test (empty: in no part);
+- a column `slide_id` and a column `split` with train, val or test (empty: in no split);
 - a column `slide_id` and columns `fold_0`, `fold_1`, ... with the same words, one split each: what
   `write_splits` writes;
 - a column `slide_id` and a column `fold` with a number: one split per number, which tests on it and
-  trains on all others, without a val part;
+  trains on all others, without val;
 - `patient_id` instead of `slide_id` in any of these: all slides the table has of that patient;
 - columns `train`, `val` and `test` that list slide_ids below each other, as CLAM writes them.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from slidenet.core.errors import SplitError
 from slidenet.data.labels.table import LabelTable
-from slidenet.data.splits.record import PARTS, Split
+from slidenet.data.splits.record import SPLIT_NAMES, Split
 from slidenet.stores import CsvRow, CsvTable, atomic_path, csv_lines, read_csv_table
 
 _NUMBERED_FILE = re.compile(r"splits_(\d+)\.csv")
@@ -54,17 +54,17 @@ def write_splits(path: str | os.PathLike[str], splits: Sequence[Split]) -> Path:
     """Writes splits as one table: a row per slide, a column `fold_0`, `fold_1`, ... per split.
 
     Raises:
-        SplitError: A slide is in two parts of one split.
+        SplitError: A slide is in two splits at once.
         OutputError: The folder cannot be written.
     """
     path = Path(path)
-    columns = [split.parts_of() for split in splits]
+    columns = [split.by_slide() for split in splits]
     for number, column in enumerate(columns):
-        for slide_id, parts in column.items():
-            if len(parts) > 1:
+        for slide_id, names in column.items():
+            if len(names) > 1:
                 raise SplitError(
-                    f"fold {number} has the slide in {' and '.join(parts)}",
-                    expected="each slide in one part",
+                    f"fold {number} has the slide in {' and '.join(names)}",
+                    expected="each slide in one split",
                     slide=slide_id,
                 )
     slide_ids = dict.fromkeys(slide_id for column in columns for slide_id in column)
@@ -97,10 +97,10 @@ def _read_file(path: Path, table: LabelTable | None) -> list[Split]:
 def _read_clam(path: Path, lines: list[tuple[int, list[str]]]) -> Split:
     """Columns of slide_ids below each other, the shorter ones padded; the first may be an index."""
     header = [cell.strip() for cell in lines[0][1]]
-    listed: dict[str, list[str]] = {name: [] for name in PARTS}
+    listed: dict[str, list[str]] = {name: [] for name in SPLIT_NAMES}
     for number, cells in lines[1:]:
         for name, cell in zip(header, cells, strict=False):
-            if name in PARTS and cell.strip():
+            if name in SPLIT_NAMES and cell.strip():
                 if cell.strip() in ("True", "False"):
                     raise SplitError(
                         f"{path}, row {number}, column {name!r} is {cell.strip()!r}",
@@ -112,10 +112,10 @@ def _read_clam(path: Path, lines: list[tuple[int, list[str]]]) -> Split:
 
 
 def _split_of(found: CsvTable, column: str, table: LabelTable | None) -> Split:
-    listed: dict[str, list[str]] = {name: [] for name in PARTS}
+    listed: dict[str, list[str]] = {name: [] for name in SPLIT_NAMES}
     for row in found.rows:
         word = row.cells[column].strip()
-        if word and word not in PARTS:
+        if word and word not in SPLIT_NAMES:
             raise SplitError(
                 f"{found.place(row, column)} is {word!r}", expected="train, val, test or nothing"
             )

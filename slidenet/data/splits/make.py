@@ -1,10 +1,10 @@
 """Splits of a cohort by patient, in proportion to its labels; optionally by site.
 
-No patient is ever in two parts, and every part holds every class. With `site_column` all slides of
-a site are tested together (preserved-site cross-validation: Howard et al. 2021, "The impact of
-site-specific digital histology signatures on deep learning model accuracy and bias", Nature
-Communications 12:4423), found greedily rather than by their quadratic program. The same table,
-settings and seed give the same splits.
+No patient is ever in two of train, val and test, and each of them holds every class. With
+`site_column` all slides of a site are tested together (preserved-site cross-validation: Howard et
+al. 2021, "The impact of site-specific digital histology signatures on deep learning model accuracy
+and bias", Nature Communications 12:4423), found greedily rather than by their quadratic program.
+The same table, settings and seed give the same splits.
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def make_split(
 
     Raises:
         LabelError: A label is missing or does not fit the task.
-        SplitError: A class has too few patients to be in every part.
+        SplitError: A class has too few patients to be in every split.
         ConfigError: Shares that are negative or leave nothing to train on.
     """
     _check_shares(val_fraction, test_fraction)
@@ -137,7 +137,7 @@ def _folds(
     splits = []
     for fold in range(num_folds):
         test = fold_of == fold
-        _check_part(units, test, f"fold {fold}{words}, test")
+        _check_classes(units, test, f"fold {fold}{words}, test")
         rest = patients.take(~test)
         rng = np.random.default_rng([*seeds, fold])
         val = _hold_out(rest, val_fraction, rng, f"fold {fold}{words}")
@@ -154,17 +154,17 @@ def hold_out_validation(
     seed: int = 0,
     group_column: str = "patient_id",
 ) -> Split:
-    """A split whose val part is drawn by patient from its training part; test stays as it is.
+    """A split whose val is drawn by patient from its training part; test stays as it is.
 
-    For splits read from files that have no val part, and for nested cross-validation.
+    For splits read from files that have no val, and for nested cross-validation.
 
     Raises:
         LabelError: A slide is not in the table, or its label does not fit the task.
-        SplitError: The split has a val part already, or a class has too few patients.
+        SplitError: The split has a val already, or a class has too few patients.
         ConfigError: A share out of range.
     """
     if split.val:
-        raise SplitError(f"the split has a val part of {len(split.val)} slides already")
+        raise SplitError(f"the split has a val of {len(split.val)} slides already")
     _check_shares(val_fraction, 0)
     rest = strata_of(table.select(split.train), task, group_column=group_column)
     val = _hold_out(rest, val_fraction, np.random.default_rng(seed), "the split")
@@ -211,8 +211,8 @@ def _hold_out(strata: Strata, fraction: float, rng: np.random.Generator, name: s
             beyond = (members[free] & (have >= wanted)).sum(1)
             taken[free[np.argmin(beyond)]] = True
     held_out: Chosen = taken[strata.groups]
-    _check_part(strata, held_out, f"{name}, held-out part")
-    _check_part(strata, ~held_out, f"{name}, train")
+    _check_classes(strata, held_out, f"{name}, held out")
+    _check_classes(strata, ~held_out, f"{name}, train")
     return held_out
 
 
@@ -238,7 +238,7 @@ def _check_enough(strata: Strata, num_folds: int) -> None:
         )
 
 
-def _check_part(strata: Strata, chosen: Chosen, name: str) -> None:
+def _check_classes(strata: Strata, chosen: Chosen, name: str) -> None:
     absent = strata.needed & ~strata.members[chosen].any(0)
     if not absent.any():
         return
@@ -247,7 +247,7 @@ def _check_part(strata: Strata, chosen: Chosen, name: str) -> None:
     raise SplitError(
         f"{name}: no {strata.group_word} of class {strata.names[first]}, which has {count} "
         f"{_groups(strata.group_word, count)} to draw from",
-        expected="every class in every part",
+        expected="every class in every split",
         remedy="use fewer folds, a smaller val share, another seed, or merge or leave out the "
         "class",
     )

@@ -3,12 +3,14 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from slidenet.core.errors import SplitError
 from slidenet.core.words import name_some, plural
 from slidenet.data.labels.table import LabelTable
 
-PARTS = ("train", "val", "test")
+SplitName = Literal["train", "val", "test"]
+SPLIT_NAMES: tuple[SplitName, ...] = get_args(SplitName)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +27,16 @@ class Split:
     val: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
 
-    def part(self, name: str) -> tuple[str, ...]:
-        """The slides of "train", "val" or "test"."""
+    def slides(self, name: SplitName) -> tuple[str, ...]:
+        """The slide_ids of one split."""
         slides: tuple[str, ...] = getattr(self, name)
         return slides
 
-    def parts_of(self) -> dict[str, list[str]]:
-        """The parts each slide is in; one, unless the split is faulty."""
+    def by_slide(self) -> dict[str, list[str]]:
+        """The splits each slide is in; one, unless the record is faulty."""
         found: dict[str, list[str]] = {}
-        for name in PARTS:
-            for slide_id in dict.fromkeys(self.part(name)):
+        for name in SPLIT_NAMES:
+            for slide_id in dict.fromkeys(self.slides(name)):
                 found.setdefault(slide_id, []).append(name)
         return found
 
@@ -51,37 +53,37 @@ def check_split(
         name: What to call the split in messages ("fold 3").
 
     Raises:
-        SplitError: An unknown slide_id, a slide in two parts, a patient in two parts, or nothing to
-            train on.
+        SplitError: An unknown slide_id, a slide in two splits, a patient in two splits, or nothing
+            to train on.
     """
     if not split.train:
         raise SplitError(f"{name} has no slide to train on", expected="at least one")
-    parts = split.parts_of()
-    unknown = [slide_id for slide_id in parts if slide_id not in table.index]
+    found = split.by_slide()
+    unknown = [slide_id for slide_id in found if slide_id not in table.index]
     if unknown:
         raise SplitError(
             f"{name} names {_named('slide', unknown)} that {table.path} has no row of",
             expected="slide_ids as the table of labels spells them",
             remedy="add the rows, or remove these slides from the split",
         )
-    twice = [slide_id for slide_id, names in parts.items() if len(names) > 1]
+    twice = [slide_id for slide_id, names in found.items() if len(names) > 1]
     if twice:
         raise SplitError(
-            f"{name} has {_named('slide', twice)} in {' and '.join(parts[twice[0]])} at once",
-            expected="each slide in one part",
-            remedy="keep each slide in one part only",
+            f"{name} has {_named('slide', twice)} in {' and '.join(found[twice[0]])} at once",
+            expected="each slide in one split",
+            remedy="keep each slide in one split only",
         )
     sides: dict[str, set[str]] = defaultdict(set)
-    for slide_id, (part,) in parts.items():
-        sides[group_of(table, slide_id, group_column)].add(part)
-    leaking = [group for group, found in sides.items() if len(found) > 1]
+    for slide_id, (side,) in found.items():
+        sides[group_of(table, slide_id, group_column)].add(side)
+    leaking = [group for group, names in sides.items() if len(names) > 1]
     if leaking:
-        where = " and ".join(part for part in PARTS if part in sides[leaking[0]])
+        where = " and ".join(name for name in SPLIT_NAMES if name in sides[leaking[0]])
         noun = "patient" if group_column == "patient_id" else group_column
         raise SplitError(
             f"{name} has slides of {_named(noun, leaking)} in {where}",
-            expected=f"all slides of one {noun} in one part",
-            remedy="move them to one part, or let slidenet make the splits",
+            expected=f"all slides of one {noun} in one split",
+            remedy="move them to one split, or let slidenet make the splits",
         )
 
 

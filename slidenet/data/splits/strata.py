@@ -28,7 +28,7 @@ class Strata:
             "multilabel" two per label, one of either value; for survival event and censored; for
             regression quarters of the values.
         names: What the C strata are called.
-        needed: bool (C,), whether every part needs one: classes and events, not censored slides or
+        needed: bool (C,), whether every split needs one: classes and events, not censored slides or
             quarters of a value.
         group_word: What a group is called, "patient" or a column.
     """

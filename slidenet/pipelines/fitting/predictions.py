@@ -11,7 +11,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from slidenet.data import LabelTable
-from slidenet.data.datamodule import BagDataModule, Part
+from slidenet.data.datamodule import BagDataModule
+from slidenet.data.splits.record import SplitName
 from slidenet.evaluation import Predictions
 from slidenet.evaluation.calibration import fit_temperature
 from slidenet.evaluation.operating_points import ThresholdRule, choose_threshold
@@ -74,29 +75,29 @@ def run_bags(
     return BagLogits(tuple(bag_ids), tuple(slide_ids), torch.cat(logits))
 
 
-def predict_part(
+def predict_split(
     module: SlideClassifier,
     data: BagDataModule,
-    part: Part,
+    split: SplitName,
     *,
     finish: Finish = Finish(),
     fold: int | None = None,
 ) -> Predictions:
-    """Labelled predictions of one part, all tiles used.
+    """Labelled predictions of one split, all tiles used.
 
     Args:
         module: In eval mode.
         data: The bags.
-        part: "train", "val" or "test".
+        split: "train", "val" or "test".
         finish: Temperature and baseline to apply.
         fold: Which model of a cross-validation this is.
     """
-    outputs = run_bags(module, data.whole_dataloader(part), what=f"predict {part}")
+    outputs = run_bags(module, data.whole_dataloader(split), what=f"predict {split}")
     return as_predictions(
         module.task,
         outputs,
         data.label_table,
-        targets=_targets(data, part, outputs.bag_ids),
+        targets=_targets(data, split, outputs.bag_ids),
         finish=finish,
         fold=fold,
     )
@@ -137,18 +138,18 @@ def fit_finish(
     calibrate: bool = False,
     report_times: Sequence[float] | None = None,
 ) -> Finish:
-    """Temperature and threshold from the val part, the baseline of a Cox model from train.
+    """Temperature and threshold from the val split, the baseline of a Cox model from train.
 
     Args:
         module: The trained classifier, in eval mode.
-        data: Its bags; without a val part there is neither temperature nor threshold.
+        data: Its bags; without a val split there is neither temperature nor threshold.
         threshold_rule: For "binary".
         calibrate: Whether to fit a temperature.
         report_times: Where a Cox model reports survival; default: see `fit_breslow`.
     """
     task = module.task
     if task.kind == "cox":
-        train = predict_part(module, data, "train")
+        train = predict_split(module, data, "train")
         return Finish(baseline=fit_breslow(train.risk, train.labels, report_times))
     if not task.is_classification or not data.split.val:
         return Finish()
@@ -166,8 +167,8 @@ def fit_finish(
     return Finish(temperature, threshold)
 
 
-def _targets(data: BagDataModule, part: Part, bag_ids: tuple[str, ...]) -> npt.NDArray[Any]:
+def _targets(data: BagDataModule, split: SplitName, bag_ids: tuple[str, ...]) -> npt.NDArray[Any]:
     """Targets in the order the bags came, which a token budget changes."""
-    position = {bag.bag_id: i for i, bag in enumerate(data.bags(part))}
-    targets: npt.NDArray[Any] = data.targets(part)[[position[bag_id] for bag_id in bag_ids]]
+    position = {bag.bag_id: i for i, bag in enumerate(data.bags(split))}
+    targets: npt.NDArray[Any] = data.targets(split)[[position[bag_id] for bag_id in bag_ids]]
     return targets
