@@ -6,7 +6,7 @@ from dataclasses import fields
 from functools import partial
 from typing import Any
 
-from slidenet.core.errors import ConfigError
+from slidenet.core.errors import ConfigError, PluginError
 from slidenet.core.registry import Registry
 from slidenet.mil.abmil import AttentionMIL
 from slidenet.mil.clam import ClusteringMIL
@@ -17,7 +17,11 @@ from slidenet.mil.pooling import MaxPooling, MeanPooling
 from slidenet.mil.transmil import TransMIL
 from slidenet.slide_encoders import LongNetConfig
 
-BAG_MODELS: Registry[Callable[..., BagModel]] = Registry("bag model")
+BAG_MODELS: Registry[Callable[..., BagModel]] = Registry(
+    "bag model",
+    group="slidenet.bag_models",
+    expected="a subclass of slidenet.mil.BagModel, or a function that returns one",
+)
 BAG_MODELS.add("abmil", AttentionMIL)
 BAG_MODELS.add("clam_mb", partial(ClusteringMIL, multi_branch=True))
 BAG_MODELS.add("clam_sb", partial(ClusteringMIL, multi_branch=False))
@@ -36,7 +40,7 @@ def make_bag_model(name: str, *, feature_dim: int, num_outputs: int, **settings:
     """The model registered under `name`.
 
     Args:
-        name: One of `list(BAG_MODELS)`.
+        name: One of `list(BAG_MODELS)`, or the name or import path of a model of another package.
         feature_dim: Length of a feature vector.
         num_outputs: Length of the logits, `Task.num_outputs`.
         **settings: Keyword arguments of that model, `bag_model_settings(name)`.
@@ -45,6 +49,7 @@ def make_bag_model(name: str, *, feature_dim: int, num_outputs: int, **settings:
         UnknownNameError: If there is no such model.
         ConfigError: If the model has no such setting, or a setting is out of range.
         MissingWeightsError: If "gigapath" finds no weights.
+        PluginError: If a model of another package cannot be loaded, or is none.
     """
     build = BAG_MODELS[name]
     known = bag_model_settings(name)
@@ -54,7 +59,13 @@ def make_bag_model(name: str, *, feature_dim: int, num_outputs: int, **settings:
             f"unknown setting {', '.join(unknown)} of bag model {name!r}",
             expected=f"settings among {', '.join(known)}" if known else "no settings",
         )
-    return build(feature_dim=feature_dim, num_outputs=num_outputs, **settings)
+    model = build(feature_dim=feature_dim, num_outputs=num_outputs, **settings)
+    if not isinstance(model, BagModel):
+        raise PluginError(
+            f"the bag model {name!r} makes a {type(model).__name__}",
+            expected="a subclass of slidenet.mil.BagModel",
+        )
+    return model
 
 
 def bag_model_settings(name: str) -> tuple[str, ...]:
