@@ -20,7 +20,7 @@ class PpmReader(SlideReader):
 
     def __init__(self, path: Path, mpp: float | None = None, icc: bool = False) -> None:
         super().__init__(path, mpp, icc)
-        header, width, height, _, pixels = path.read_bytes().split(maxsplit=4)
+        _header, width, height, _, pixels = path.read_bytes().split(maxsplit=4)
         shape = (int(height), int(width), 3)
         self._pixels = np.frombuffer(pixels[: np.prod(shape)], np.uint8).reshape(shape)
         self.level_dimensions = ((shape[1], shape[0]),)
