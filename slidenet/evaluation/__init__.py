@@ -34,18 +34,24 @@ from slidenet.evaluation.statistics.bootstrap import (
     paired_bootstrap,
 )
 from slidenet.evaluation.statistics.comparison import Comparison, compare
+from slidenet.evaluation.statistics.curves import (
+    Curve,
+    CurveKind,
+    discrimination_curve,
+    one_against_rest,
+)
 from slidenet.evaluation.statistics.delong import DeLongTest, delong_interval, delong_test
-from slidenet.evaluation.statistics.kaplan_meier import (
+from slidenet.evaluation.statistics.proportions import proportion_interval
+from slidenet.evaluation.statistics.survival import (
     KaplanMeier,
     LogRank,
     RiskGroups,
+    SurvivalGroups,
     kaplan_meier,
     log_rank,
     risk_groups,
+    survival_groups,
 )
-from slidenet.evaluation.statistics.proportions import proportion_interval
-from slidenet.evaluation.statistics.roc import Curve, one_against_rest, precision_recall, roc
-from slidenet.evaluation.statistics.survival_groups import SurvivalGroups, survival_groups
 
 __all__ = [
     "Bootstrap",
@@ -55,6 +61,7 @@ __all__ = [
     "ConformalSets",
     "CoxRegression",
     "Curve",
+    "CurveKind",
     "DeLongTest",
     "Interval",
     "KaplanMeier",
@@ -83,6 +90,7 @@ __all__ = [
     "cross_validate_probe",
     "delong_interval",
     "delong_test",
+    "discrimination_curve",
     "fit_conformal",
     "fit_probe",
     "fit_temperature",
@@ -92,12 +100,10 @@ __all__ = [
     "one_against_rest",
     "operating_point",
     "paired_bootstrap",
-    "precision_recall",
     "proportion_interval",
     "read_predictions",
     "reliability_curve",
     "risk_groups",
-    "roc",
     "split_conformal",
     "summarise",
     "survival_groups",

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from slidenet.core.arrays import FloatArray, IntArray
+from slidenet.core.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from slidenet.core.errors import ConfigError, PredictionsError
 from slidenet.evaluation.predictions.record import Predictions
 from slidenet.evaluation.statistics.bootstrap import Interval
 from slidenet.evaluation.statistics.proportions import proportion_interval
 
-BoolArray = npt.NDArray[np.bool_]
 ConformalMethod = Literal["lac", "aps"]
 
 
@@ -36,7 +34,7 @@ class ConformalPredictor:
 
     method: ConformalMethod
     alpha: float
-    thresholds: npt.NDArray[np.float64]
+    thresholds: Float64Array
 
     def predict_sets(self, probabilities: FloatArray, uniform: FloatArray) -> BoolArray:
         """Which classes are in the set of each bag.
@@ -89,7 +87,7 @@ def conformal_quantile(scores: FloatArray, alpha: float) -> float:
 
 def class_scores(
     probabilities: FloatArray, uniform: FloatArray, method: ConformalMethod
-) -> npt.NDArray[np.float64]:
+) -> Float64Array:
     """How badly each class fits each bag, (N, K); small fits.
 
     Args:

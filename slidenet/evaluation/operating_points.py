@@ -9,17 +9,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from slidenet.core.arrays import FloatArray, IntArray
+from slidenet.core.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from slidenet.core.errors import ConfigError, PredictionsError
-from slidenet.evaluation.cross_fitting import held_out_groups
+from slidenet.evaluation.calibration import held_out_groups
 from slidenet.evaluation.predictions.record import Predictions
 from slidenet.evaluation.report.words import task_words
 from slidenet.evaluation.statistics.bootstrap import Interval
 from slidenet.evaluation.statistics.proportions import proportion_interval
 
-BoolArray = npt.NDArray[np.bool_]
 ThresholdRule = Literal["half", "youden", "sensitivity", "specificity"]
 
 
@@ -130,7 +128,7 @@ def operating_point(
 
 def _cross_fitted(
     score: FloatArray, positive: BoolArray, groups: IntArray, rule: ThresholdRule, at: float
-) -> npt.NDArray[np.float64]:
+) -> Float64Array:
     cut = np.empty(len(score))
     for group in np.unique(groups):
         inside = groups == group

@@ -7,11 +7,11 @@ from slidenet.evaluation.calibration import (
     apply_temperature,
     cross_fitted_temperature,
     fit_temperature,
+    held_out_groups,
     log_loss,
     reliability_curve,
     temperature_of_validation,
 )
-from slidenet.evaluation.cross_fitting import held_out_groups
 from slidenet.evaluation.predictions.record import Predictions
 from slidenet.tasks.metrics import compute_metrics
 from slidenet.tasks.prediction import PredictionArrays

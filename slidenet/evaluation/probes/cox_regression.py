@@ -9,7 +9,8 @@ from scipy.optimize import minimize
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 
-Float64Array = npt.NDArray[np.float64]
+from slidenet.core.arrays import Float64Array
+
 Ties = Literal["efron", "breslow"]
 
 

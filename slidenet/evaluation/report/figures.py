@@ -8,16 +8,16 @@ from matplotlib.figure import Figure
 
 from slidenet.evaluation import (
     Curve,
+    CurveKind,
     Predictions,
     ReliabilityCurve,
     Summary,
     SurvivalGroups,
     align,
     confidence_and_outcome,
+    discrimination_curve,
     one_against_rest,
-    precision_recall,
     reliability_curve,
-    roc,
 )
 from slidenet.evaluation.report.markdown import p_words
 from slidenet.visualisation.curves import (
@@ -94,7 +94,7 @@ def _lines(
 ) -> list[Line]:
     """One line per class; for a binary task one per model. Bands only where they can be told."""
     settings = summary.settings
-    draw = roc if metric == "auroc" else precision_recall
+    kind: CurveKind = "roc" if metric == "auroc" else "precision_recall"
     curves = one_against_rest(judged)
     labels = []
     for class_name, *_ in curves:
@@ -106,8 +106,13 @@ def _lines(
         labels.append(f"{names[1]}: {words} {summary.comparison.second.interval(metric)}")
     resamples = settings.num_bootstrap if len(curves) <= 2 else 0
     return [
-        _line(draw(s, t, p, num_resamples=resamples, seed=settings.seed), label)
-        for (_, s, t, p), label in zip(curves, labels, strict=True)
+        _line(
+            discrimination_curve(
+                kind, score, truth, patients, num_resamples=resamples, seed=settings.seed
+            ),
+            label,
+        )
+        for (_, score, truth, patients), label in zip(curves, labels, strict=True)
     ]
 
 

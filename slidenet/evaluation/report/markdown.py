@@ -13,7 +13,7 @@ from slidenet.evaluation.report.summary import Calibrated, Summary
 from slidenet.evaluation.report.words import HEADLINE
 from slidenet.evaluation.statistics.bootstrap import Interval
 from slidenet.evaluation.statistics.comparison import Comparison
-from slidenet.evaluation.statistics.survival_groups import SurvivalGroups
+from slidenet.evaluation.statistics.survival import SurvivalGroups
 from slidenet.metrics import metric_words
 
 Row = Sequence[Any]

@@ -24,7 +24,7 @@ from slidenet.evaluation.predictions.record import Predictions
 from slidenet.evaluation.report.words import HEADLINE
 from slidenet.evaluation.statistics.bootstrap import Bootstrap, Interval, bootstrap_metrics
 from slidenet.evaluation.statistics.comparison import Comparison, compare
-from slidenet.evaluation.statistics.survival_groups import SurvivalGroups, survival_groups
+from slidenet.evaluation.statistics.survival import SurvivalGroups, survival_groups
 from slidenet.tasks.metrics import compute_metrics
 
 

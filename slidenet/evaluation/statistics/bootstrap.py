@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from slidenet.core.arrays import IntArray
+from slidenet.core.arrays import Float64Array, IntArray
 from slidenet.core.errors import ConfigError, PredictionsError
 from slidenet.evaluation.predictions.record import Predictions
 from slidenet.tasks.metrics import compute_metrics
@@ -56,7 +55,7 @@ class Bootstrap:
     """
 
     values: Mapping[str, float]
-    samples: Mapping[str, npt.NDArray[np.float64]]
+    samples: Mapping[str, Float64Array]
     num_patients: int
     num_redrawn: int
 
@@ -139,9 +138,8 @@ def bootstrap_metrics(
     Raises:
         PredictionsError: No labels, or nearly all resamples lack a class.
     """
-    return bootstrap(
-        _metrics(predictions), predictions.patients, num_resamples=num_resamples, seed=seed
-    )
+    metrics, patients = _metrics(predictions), predictions.patients
+    return bootstrap(metrics, patients, num_resamples=num_resamples, seed=seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,10 +178,10 @@ def paired_bootstrap(
         return differences | {f"second {name}": value for name, value in b.items()}
 
     found = bootstrap(both, first.patients, num_resamples=num_resamples, seed=seed)
-    return PairedBootstrap(_part(found, "second "), _part(found, "difference "))
+    return PairedBootstrap(_with_prefix(found, "second "), _with_prefix(found, "difference "))
 
 
-def _part(found: Bootstrap, prefix: str) -> Bootstrap:
+def _with_prefix(found: Bootstrap, prefix: str) -> Bootstrap:
     """The values whose name starts with `prefix`, without it."""
     names = {name: name.removeprefix(prefix) for name in found.values if name.startswith(prefix)}
     return replace(

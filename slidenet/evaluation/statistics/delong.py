@@ -7,14 +7,11 @@ one bag per patient. Where patients have several bags use `paired_bootstrap`.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import norm, rankdata
 
-from slidenet.core.arrays import FloatArray
+from slidenet.core.arrays import BoolArray, Float64Array, FloatArray
 from slidenet.core.errors import PredictionsError
 from slidenet.evaluation.statistics.bootstrap import LEVEL, Interval
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +33,7 @@ class DeLongTest:
     p: float
 
 
-def delong_covariance(
-    positive: BoolArray, scores: FloatArray
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def delong_covariance(positive: BoolArray, scores: FloatArray) -> tuple[Float64Array, Float64Array]:
     """AUROCs of M models and their covariance.
 
     Args:

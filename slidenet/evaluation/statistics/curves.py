@@ -2,17 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from slidenet.core.arrays import FloatArray, IntArray
+from slidenet.core.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from slidenet.evaluation.predictions.record import Predictions
 from slidenet.evaluation.statistics.bootstrap import LEVEL
 
-Float64Array = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+CurveKind = Literal["roc", "precision_recall"]
 
 GRID = np.linspace(0, 1, 201)
 
@@ -57,7 +56,8 @@ def one_against_rest(predictions: Predictions) -> list[tuple[str, FloatArray, Bo
     return [curve for curve in curves if 0 < int(curve[2].sum()) < len(curve[2])]
 
 
-def roc(
+def discrimination_curve(
+    kind: CurveKind,
     score: FloatArray,
     positive: BoolArray,
     patients: IntArray,
@@ -65,49 +65,42 @@ def roc(
     num_resamples: int = 1000,
     seed: int = 0,
 ) -> Curve:
-    """ROC curve; its band is of the true positive rate at each false positive rate.
+    """How well scores tell positive bags from negative ones, at every cut-off.
+
+    The band of "roc" is of the true positive rate at each false positive rate. "precision_recall"
+    is the steps whose area is the average precision, its band of the precision at each recall.
 
     Args:
+        kind: "roc" or "precision_recall".
         score: (N,) higher = more likely positive.
         positive: bool (N,), of both classes.
         patients: int64 (N,).
         num_resamples: Resamples of the band; 0 for none.
         seed: Seed of the draws.
     """
-    x, y, _ = roc_curve(positive, score, drop_intermediate=False)
+    grid = GRID if kind == "roc" else GRID[1:]
+    if kind == "roc":
+        x, y, _ = roc_curve(positive, score, drop_intermediate=False)
+    else:
+        precision, recall, _ = precision_recall_curve(positive, score)
+        x, y = recall[::-1], precision[::-1]
     samples: list[FloatArray] = []
-    for hits, false_alarms in _counts(score, positive, patients, num_resamples, seed):
-        samples.append(np.interp(GRID, false_alarms / false_alarms[-1], hits / hits[-1]))
-    return _curve(x, y, samples)
+    for hits, false_alarms in _resampled_counts(score, positive, patients, num_resamples, seed):
+        if kind == "roc":
+            samples.append(np.interp(grid, false_alarms / false_alarms[-1], hits / hits[-1]))
+        else:
+            # The step at a recall belongs to the first point that reaches it.
+            reached = np.searchsorted(hits / hits[-1], grid, side="left")
+            samples.append(hits[reached] / (hits[reached] + false_alarms[reached]))
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if not samples:
+        return Curve(x, y, *(np.empty(0) for _ in range(3)))
+    tails = [100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2]
+    low, high = np.percentile(np.stack(samples), tails, axis=0)
+    return Curve(x, y, grid, low, high)
 
 
-def precision_recall(
-    score: FloatArray,
-    positive: BoolArray,
-    patients: IntArray,
-    *,
-    num_resamples: int = 1000,
-    seed: int = 0,
-) -> Curve:
-    """Precision-recall curve as the steps whose area is the average precision.
-
-    Args:
-        score: (N,) higher = more likely positive.
-        positive: bool (N,), of both classes.
-        patients: int64 (N,).
-        num_resamples: Resamples of the band; 0 for none.
-        seed: Seed of the draws.
-    """
-    precision, recall, _ = precision_recall_curve(positive, score)
-    samples: list[FloatArray] = []
-    for hits, false_alarms in _counts(score, positive, patients, num_resamples, seed):
-        # The step at a recall belongs to the first point that reaches it.
-        reached = np.searchsorted(hits / hits[-1], GRID[1:], side="left")
-        samples.append(hits[reached] / (hits[reached] + false_alarms[reached]))
-    return _curve(recall[::-1], precision[::-1], samples, GRID[1:])
-
-
-def _counts(
+def _resampled_counts(
     score: FloatArray, positive: BoolArray, patients: IntArray, num_resamples: int, seed: int
 ) -> Iterator[tuple[Float64Array, Float64Array]]:
     """Positives and negatives called positive as the cut-off falls, from none to all.
@@ -128,14 +121,3 @@ def _counts(
         )
         if hits[-1] and false_alarms[-1]:
             yield hits, false_alarms
-
-
-def _curve(
-    x: FloatArray, y: FloatArray, samples: list[FloatArray], grid: FloatArray = GRID
-) -> Curve:
-    x64, y64 = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if not samples:
-        return Curve(x64, y64, *(np.empty(0) for _ in range(3)))
-    tails = [100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2]
-    low, high = np.percentile(np.stack(samples), tails, axis=0)
-    return Curve(x64, y64, np.asarray(grid, dtype=np.float64), low, high)
