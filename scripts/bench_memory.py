@@ -69,9 +69,9 @@ def embed(folder: Path, encoder_name: str | None) -> dict[str, float]:
     """Runs the main job on the slide in `folder`; returns tiles, seconds and peak memory."""
     from slidenet.core.records import SlideRow
     from slidenet.pipelines import EmbedSlidesSettings, EmbedTilesSettings, PreprocessSettings
-    from slidenet.pipelines.embed_slides import embed_slides_rows
-    from slidenet.pipelines.embed_tiles import embed_tiles_rows
-    from slidenet.pipelines.preprocess import preprocess_rows
+    from slidenet.pipelines.embed_slides import embed_slides
+    from slidenet.pipelines.embed_tiles import embed_tiles
+    from slidenet.pipelines.preprocess import preprocess
     from slidenet.tile_encoders import load_tile_encoder
 
     rows = [SlideRow(slide_id="slide", slide_path=str(folder / "slide.tiff"))]
@@ -80,9 +80,9 @@ def embed(folder: Path, encoder_name: str | None) -> dict[str, float]:
     name = encoder.spec.name
     clock = time.monotonic()
     reports = [
-        preprocess_rows(rows, out, PreprocessSettings(segmenter="all")),
-        embed_tiles_rows(rows, out, EmbedTilesSettings(), encoder=encoder),
-        embed_slides_rows(rows, out, EmbedSlidesSettings(recipe="mean_std"), encoder=name),
+        preprocess(rows, out, PreprocessSettings(segmenter="all")),
+        embed_tiles(rows, out, EmbedTilesSettings(), encoder=encoder),
+        embed_slides(rows, out, EmbedSlidesSettings(recipe="mean_std"), encoder=name),
     ]
     for report in reports:
         assert not report.failed, report.table()

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from lightning.pytorch import Trainer
 
-from slidenet.cli.main import VERBS
+from slidenet.cli.flags import build_parser, parse_arguments
 from slidenet.cli.training import training_parser, training_plan
-from slidenet.cli.verb import build_parser, parse_arguments
 from slidenet.data.datamodule import BagDataModule
 from slidenet.mil import FROM_CHECKPOINT
 from slidenet.pipelines.fitting.fit import fit_reduction, make_classifier
@@ -31,9 +30,9 @@ def test_no_config_is_left_out():
 
 @pytest.mark.parametrize("path", RUN, ids=lambda p: p.stem)
 def test_run_configs_become_settings(path):
-    parser = build_parser("run", VERBS["run"], run)
+    parser = build_parser("run", run)
     call = parse_arguments(parser, run, ["--config", str(path)])
-    assert {"slides", "out", "preprocess", "embed_tiles", "embed_slides"} <= set(call)
+    assert {"slides", "out", "settings"} <= set(call)
 
 
 @pytest.mark.parametrize("path", TRAIN, ids=lambda p: p.stem)

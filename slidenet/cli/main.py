@@ -1,9 +1,10 @@
 """`slidenet VERB ...`. Help of the whole is printed without importing anything heavy."""
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib import metadata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module, metadata
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +15,7 @@ class Verb:
         function: `module:name`, imported only when the verb is called.
         summary: One line for the overview.
         positional: The parameter given without a flag, if any.
+        renamed: Former names of flags and what they are called now.
         own_flags: Whether `function` takes the arguments as typed and returns the exit code: its
             flags are those of several classes.
     """
@@ -21,16 +23,39 @@ class Verb:
     function: str
     summary: str
     positional: str | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
     own_flags: bool = False
+
+    def call(self, name: str, arguments: Sequence[str]) -> int:
+        """Runs the verb; the exit code."""
+        module, _, function_name = self.function.partition(":")
+        function: Callable[..., Any] = getattr(import_module(module), function_name)
+        if self.own_flags:
+            exit_code: int = function(arguments)
+            return exit_code
+        # Imported here so that the overview needs no jsonargparse.
+        from slidenet.cli.flags import call_verb
+
+        return call_verb(
+            name, function, arguments, positional=self.positional, renamed=self.renamed
+        )
 
 
 VERBS = {
-    "run": Verb("slidenet.pipelines.run:run", "slides to slide embeddings: the three steps below"),
+    "run": Verb(
+        "slidenet.pipelines.run:run",
+        "slides to slide embeddings: the three steps below",
+        renamed={"slide_device": "device"},
+    ),
     "preprocess": Verb(
         "slidenet.pipelines.preprocess:preprocess", "find tissue, cut it into tiles"
     ),
     "embed-tiles": Verb("slidenet.pipelines.embed_tiles:embed_tiles", "tiles to features"),
-    "embed-slides": Verb("slidenet.pipelines.embed_slides:embed_slides", "features to one vector"),
+    "embed-slides": Verb(
+        "slidenet.pipelines.embed_slides:embed_slides",
+        "features to one vector",
+        renamed={"slide_device": "device"},
+    ),
     "audit": Verb("slidenet.pipelines.audit:audit", "look for leaks and shortcuts before training"),
     "train": Verb(
         "slidenet.cli.training:train_command", "features to a slide classifier", own_flags=True
@@ -46,7 +71,10 @@ VERBS = {
         "slidenet.pipelines.plan:plan", "what a slide of N tiles costs, and how many GPUs it needs"
     ),
     "info": Verb(
-        "slidenet.pipelines.info:info", "what a slide is, and what it would cost", "slide"
+        "slidenet.pipelines.info:info",
+        "what a slide is, and what it would cost",
+        "slide",
+        renamed={"mpp": "slide_mpp"},
     ),
     "validate": Verb("slidenet.pipelines.validate:validate", "check files slidenet wrote", "paths"),
     "encoders": Verb("slidenet.pipelines.encoders:encoders", "list the tile encoders"),
@@ -73,10 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"slidenet: error: {_unknown_verb(name)}", file=sys.stderr)
         return 2
     try:
-        # Imported here so that the overview needs neither jsonargparse nor numpy.
-        from slidenet.cli.verb import call_verb
-
-        return call_verb(name, VERBS[name], arguments[1:])
+        return VERBS[name].call(name, arguments[1:])
     except KeyboardInterrupt:  # around the imports too, which take seconds on a cold disk
         print(f"slidenet {name}: interrupted; run it again to go on", file=sys.stderr)
         return 130

@@ -20,8 +20,8 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
 
-from slidenet.cli.verb import FlagParser, print_result, underscored
-from slidenet.core.errors import ConfigError, MissingExtraError, SlidenetError
+from slidenet.cli.flags import FlagParser, report
+from slidenet.core.errors import ConfigError, MissingExtraError
 from slidenet.core.provenance import Identity
 from slidenet.data.datamodule import BagDataModule
 from slidenet.data.unsplit_bags import UnsplitBags
@@ -265,19 +265,5 @@ def _run_crossval(parser: FlagParser, config: Namespace) -> CrossvalReport:
 
 
 def _call(name: str, parser: FlagParser, arguments: Sequence[str], work: Any) -> int:
-    config = parser.parse_args(underscored(arguments, _booleans(parser)))
-    try:
-        result = work(config)
-    except SlidenetError as error:
-        print(f"slidenet {name}: error: {error}", file=sys.stderr)
-        return 2
-    return print_result(result)
-
-
-def _booleans(parser: FlagParser) -> set[str]:
-    """Flags that may be given without a value."""
-    return {
-        action.dest
-        for action in parser._actions
-        if getattr(action, "_typehint", None) is bool and action.dest
-    }
+    config = parser.parse_args(arguments)
+    return report(name, lambda: work(config))

@@ -1,9 +1,14 @@
 """Import of optional packages, with an error that says what to install."""
 
 import importlib
+from collections.abc import Mapping, Sequence
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from slidenet.core.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    import pandas
 
 
 def require_extra(module: str, *, extra: str, purpose: str) -> ModuleType:
@@ -15,3 +20,14 @@ def require_extra(module: str, *, extra: str, purpose: str) -> ModuleType:
             f"{purpose} needs the package {module!r}, which cannot be imported ({error})",
             remedy=f"pip install 'slidenet[{extra}]'",
         ) from error
+
+
+def data_frame(rows: Sequence[Mapping[str, Any]]) -> "pandas.DataFrame":
+    """Rows as a pandas table, columns in the order they first come in.
+
+    Raises:
+        MissingExtraError: pandas is not installed.
+    """
+    library = require_extra("pandas", extra="pandas", purpose="a table of pandas")
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return library.DataFrame(rows, columns=columns)

@@ -8,6 +8,7 @@ from slidenet.pipelines.settings import (
     EmbedSlidesSettings,
     EmbedTilesSettings,
     PreprocessSettings,
+    RunSettings,
 )
 
-__all__ = ["EmbedSlidesSettings", "EmbedTilesSettings", "PreprocessSettings"]
+__all__ = ["EmbedSlidesSettings", "EmbedTilesSettings", "PreprocessSettings", "RunSettings"]

@@ -1,8 +1,9 @@
 """`slidenet embed-slides`: one vector per slide from the features of its tiles."""
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +14,13 @@ from slidenet.core.provenance import Identity
 from slidenet.core.records import SlideRow
 from slidenet.core.registry import Registry
 from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.ranks import SlideRanks, join_ranks
 from slidenet.pipelines.cohort.report import RunReport
-from slidenet.pipelines.cohort.run import Made, Progress, run_cohort
-from slidenet.pipelines.settings import EmbedSlidesSettings
+from slidenet.pipelines.cohort.run import LOCAL, run_cohort
+from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
+from slidenet.pipelines.cohort.slides import Slides, rows_of
+from slidenet.pipelines.settings import EmbedSlidesSettings, settings_with
 from slidenet.slide_encoders import (
     RECIPES,
     PoolingEncoder,
@@ -30,42 +34,24 @@ from slidenet.stores import (
     check_output_folder,
     existing_output,
     read_features,
-    read_manifest,
     read_slide_embedding,
     write_slide_embedding,
 )
 from slidenet.weights.device import resolve_device
 
-ALONE = SlideRanks()
-"""One process, on which nothing is shared."""
-
-
-@dataclass(frozen=True)
-class RankReport:
-    """What a rank other than the first ends with: that one writes and reports.
-
-    Attributes:
-        rank: This one.
-        exit_code: 1 when a slide failed, else 0.
-    """
-
-    rank: int
-    exit_code: int
-
-    def table(self) -> str:
-        """One line."""
-        return f"rank {self.rank} has done its part; see the report of rank 0"
-
 
 def embed_slides(
-    slides: Path,
-    out: Path,
-    embed_slides: EmbedSlidesSettings = EmbedSlidesSettings(),
+    slides: Slides,
+    out: str | Path,
+    settings: EmbedSlidesSettings | None = None,
     *,
     encoder: str = "efficientnet_lite0",
     overwrite: bool = False,
-    sequence_ranks: int = 1,
-) -> RunReport | RankReport:
+    sequence_ranks: int | SlideRanks = 1,
+    slide_encoder: SlideEncoder | PoolingEncoder | None = None,
+    runner: Runner = LOCAL,
+    **keywords: Any,
+) -> RunReport:
     """Turn the tile features of every slide into one slide embedding.
 
     Writes `slide_embeddings/<encoder>/<recipe>/` under `out`. Several GPUs share each slide under
@@ -74,27 +60,41 @@ def embed_slides(
     Args:
         slides: Manifest slides.csv, or a folder of slides.
         out: Output folder of `slidenet embed-tiles`.
-        embed_slides: The recipe and its weights.
+        settings: The recipe and its weights.
         encoder: The tile encoder whose features are used.
         overwrite: Replace outputs made with other settings.
         sequence_ranks: Processes started by torchrun that share each slide.
+        slide_encoder: A slide encoder or pooling made in Python, used instead of the one the
+            settings name.
+        runner: Who does the work.
+        **keywords: Fields of `EmbedSlidesSettings`.
     """
-    check_recipe(embed_slides)
-    rows = read_manifest(slides)
-    if sequence_ranks > 1 and embed_slides.recipe in POOLINGS:
+    settings = settings_with(EmbedSlidesSettings, settings, keywords)
+    check_recipe(settings)
+    rows = rows_of(slides)
+    if isinstance(sequence_ranks, SlideRanks):
+        ranks = sequence_ranks
+    elif sequence_ranks > 1 and settings.recipe in POOLINGS:
         raise ConfigError(
-            f"{sequence_ranks} ranks for the recipe {embed_slides.recipe!r}",
+            f"{sequence_ranks} ranks for the recipe {settings.recipe!r}",
             expected="a recipe of the LongNet slide encoder",
             remedy="drop --sequence-ranks; a pooling reads its features in blocks and needs no GPU",
         )
-    ranks = join_ranks(sequence_ranks, embed_slides.slide_device)
+    else:
+        ranks = join_ranks(sequence_ranks, settings.device)
     try:
-        report = embed_slides_rows(
-            rows, out, embed_slides, encoder=encoder, overwrite=overwrite, ranks=ranks
+        layout = OutputLayout(check_output_folder(out))
+        if slide_encoder is None:
+            device = settings.device if ranks.device is None else str(ranks.device)
+            slide_encoder = load_recipe(replace(settings, device=device))
+        ranks.share(slide_encoder)
+        work = EmbedSlidesWork(layout, encoder, settings.recipe, slide_encoder, overwrite, ranks)
+        return run_cohort(
+            "embed-slides", rows, work, settings=[settings], runner=runner, rank=ranks.rank
         )
     finally:
-        ranks.leave()
-    return report if ranks.writes else RankReport(ranks.rank, report.exit_code)
+        if ranks is not sequence_ranks:
+            ranks.leave()
 
 
 def check_recipe(settings: EmbedSlidesSettings) -> None:
@@ -128,46 +128,6 @@ def check_feature_dim(
         )
 
 
-def embed_slides_rows(
-    rows: list[SlideRow],
-    out: Path,
-    settings: EmbedSlidesSettings,
-    *,
-    encoder: str,
-    slide_encoder: SlideEncoder | PoolingEncoder | None = None,
-    overwrite: bool = False,
-    ranks: SlideRanks = ALONE,
-) -> RunReport:
-    """`embed_slides` for rows of a manifest already read.
-
-    Args:
-        rows: The slides.
-        out: Output folder of `embed_tiles`.
-        settings: The recipe and its weights.
-        encoder: The tile encoder whose features are used.
-        slide_encoder: What `load_recipe(settings)` gave, where it is loaded already.
-        overwrite: Replace outputs made with other settings.
-        ranks: The processes that share each slide; the same call on all of them.
-    """
-    layout = OutputLayout(check_output_folder(out))
-    if slide_encoder is None:
-        here = (
-            settings if ranks.device is None else replace(settings, slide_device=str(ranks.device))
-        )
-        slide_encoder = load_recipe(here)
-    ranks.share(slide_encoder)
-
-    def work(row: SlideRow, progress: Progress) -> Made:
-        path = layout.slide_embedding(row.slide_id, encoder, settings.recipe)
-        features_path = layout.features(row.slide_id, encoder)
-        with ranks.together(lambda: _open_features(features_path, encoder)) as file:
-            return _embed_slide(file, path, slide_encoder, overwrite, ranks)
-
-    return run_cohort(
-        "embed-slides", rows, work, layout=layout, settings=[settings], record=ranks.writes
-    )
-
-
 def load_recipe(settings: EmbedSlidesSettings) -> SlideEncoder | PoolingEncoder:
     """The slide encoder or pooling that `settings` ask for.
 
@@ -183,62 +143,85 @@ def load_recipe(settings: EmbedSlidesSettings) -> SlideEncoder | PoolingEncoder:
         "gigapath",
         weights=settings.slide_weights,
         recipe=settings.recipe,
-        device=resolve_device(settings.slide_device),
+        device=resolve_device(settings.device),
     )
 
 
-def _open_features(path: Path, encoder: str) -> FeatureFile:
-    if not path.is_file():
-        raise StoreError(
-            f"there is no {path}",
-            expected="the tile features of this slide",
-            remedy=f"run `slidenet embed-tiles --encoder {encoder}` with the same --slides and "
-            "--out first",
-        )
-    return read_features(path)
+@dataclass(frozen=True)
+class EmbedSlidesWork(SlideWork):
+    """Makes the slide embedding of one slide.
 
+    Attributes:
+        layout: Paths of the output folder.
+        tile_encoder: Name of the tile encoder whose features are used.
+        recipe: Name of the recipe, which names the folder.
+        slide_encoder: Turns features into one vector.
+        overwrite: Whether outputs made with other settings are replaced.
+        ranks: The processes that share each slide; the same work is done on all of them.
+    """
 
-def _embed_slide(
-    file: FeatureFile,
-    path: Path,
-    encoder: SlideEncoder | PoolingEncoder,
-    overwrite: bool,
-    ranks: SlideRanks,
-) -> Made:
-    identity: Identity = {"features": file.identity, "slide_encoder": encoder.identity()}
-    done = ranks.together(
-        lambda: ranks.writes and not overwrite and existing_output(path, identity, file.fingerprint)
-    )
-    if ranks.told_by_first(done):
-        dimension = len(read_slide_embedding(path).slide_embedding)
-        return Made(path, f"{dimension}-d", file.num_tiles, already=True)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        embedding = _forward(file, encoder, ranks)
-    if ranks.writes:
-        write_slide_embedding(
-            path,
-            embedding,
-            slide_id=file.slide_id,
-            fingerprint=file.fingerprint,
-            identity=identity,
-            encoder_identity=encoder.identity(),
-            num_tiles=file.num_tiles,
-        )
-    notes = [f"{len(embedding)}-d", *(f"warning: {w.message}" for w in caught)]
-    return Made(path, "; ".join(notes), file.num_tiles)
+    layout: OutputLayout
+    tile_encoder: str
+    recipe: str
+    slide_encoder: SlideEncoder | PoolingEncoder
+    overwrite: bool = False
+    ranks: SlideRanks = field(default_factory=SlideRanks)
 
+    def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
+        """Embeds one slide, unless it is done with the same identity."""
+        ranks = self.ranks
+        path = self.layout.slide_embedding(row.slide_id, self.tile_encoder, self.recipe)
+        with ranks.on_all(lambda: self._open_features(row.slide_id)) as file:
+            identity: Identity = {
+                "features": file.identity,
+                "slide_encoder": self.slide_encoder.identity(),
+            }
+            done = ranks.on_all(
+                lambda: (
+                    ranks.writes
+                    and not self.overwrite
+                    and existing_output(path, identity, file.fingerprint)
+                )
+            )
+            if ranks.broadcast(done):
+                dimension = len(read_slide_embedding(path).slide_embedding)
+                return SlideResult(path, f"{dimension}-d", file.num_tiles, already_done=True)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                embedding = self._forward(file)
+            if ranks.writes:
+                write_slide_embedding(
+                    path,
+                    embedding,
+                    slide_id=file.slide_id,
+                    fingerprint=file.fingerprint,
+                    identity=identity,
+                    encoder_identity=self.slide_encoder.identity(),
+                    num_tiles=file.num_tiles,
+                )
+            notes = [f"{len(embedding)}-d", *(f"warning: {w.message}" for w in caught)]
+            return SlideResult(path, "; ".join(notes), file.num_tiles)
 
-def _forward(
-    file: FeatureFile, encoder: SlideEncoder | PoolingEncoder, ranks: SlideRanks
-) -> Tensor:
-    if isinstance(encoder, PoolingEncoder):
-        _check_any_tile(file)
-        return encoder.pool_rows(file.features, file.mask)
-    inputs = ranks.together(lambda: _inputs(file, encoder, ranks))
-    with torch.inference_mode():
-        embedding: Tensor = ranks.together(lambda: encoder(*inputs))
-    return embedding[0].cpu()
+    def _open_features(self, slide_id: str) -> FeatureFile:
+        path = self.layout.features(slide_id, self.tile_encoder)
+        if not path.is_file():
+            raise StoreError(
+                f"there is no {path}",
+                expected="the tile features of this slide",
+                remedy=f"run `slidenet embed-tiles --encoder {self.tile_encoder}` with the same "
+                "--slides and --out first",
+            )
+        return read_features(path)
+
+    def _forward(self, file: FeatureFile) -> Tensor:
+        if isinstance(self.slide_encoder, PoolingEncoder):
+            _check_any_tile(file)
+            return self.slide_encoder.pool_rows(file.features, file.mask)
+        encoder = self.slide_encoder
+        inputs = self.ranks.on_all(lambda: _inputs(file, encoder, self.ranks))
+        with torch.inference_mode():
+            embedding: Tensor = self.ranks.on_all(lambda: encoder(*inputs))
+        return embedding[0].cpu()
 
 
 def _inputs(

@@ -1,15 +1,21 @@
 """`slidenet embed-tiles`: the features of every tile."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from slidenet.core.errors import ConfigError, StoreError
+from slidenet.core.checks import check_whole
+from slidenet.core.errors import StoreError
 from slidenet.core.provenance import Identity
 from slidenet.core.records import SlideRow, TileSet
 from slidenet.data import tile_batches
 from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.report import RunReport
-from slidenet.pipelines.cohort.run import Made, Progress, run_cohort
-from slidenet.pipelines.settings import EmbedTilesSettings
+from slidenet.pipelines.cohort.run import LOCAL, run_cohort
+from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
+from slidenet.pipelines.cohort.slides import Slides, rows_of
+from slidenet.pipelines.settings import EmbedTilesSettings, settings_with
 from slidenet.slides import Slide, open_slide
 from slidenet.slides.geometry import MPP_TOLERANCE
 from slidenet.stores import (
@@ -17,18 +23,20 @@ from slidenet.stores import (
     check_output_folder,
     existing_output,
     read_features,
-    read_manifest,
     read_tile_set,
 )
 from slidenet.tile_encoders import TileEncoder, load_tile_encoder
 
 
 def embed_tiles(
-    slides: Path,
-    out: Path,
-    embed_tiles: EmbedTilesSettings = EmbedTilesSettings(),
+    slides: Slides,
+    out: str | Path,
+    settings: EmbedTilesSettings | None = None,
     *,
     overwrite: bool = False,
+    tile_encoder: TileEncoder | None = None,
+    runner: Runner = LOCAL,
+    **keywords: Any,
 ) -> RunReport:
     """Turn the tiles of every preprocessed slide into features.
 
@@ -37,39 +45,18 @@ def embed_tiles(
     Args:
         slides: Manifest slides.csv, or a folder of slides.
         out: Output folder of `slidenet preprocess`.
-        embed_tiles: The tile encoder and how it runs.
+        settings: The tile encoder and how it runs.
         overwrite: Replace outputs made with other settings.
+        tile_encoder: A tile encoder made in Python, used instead of the one the settings name.
+        runner: Who does the work.
+        **keywords: Fields of `EmbedTilesSettings`.
     """
-    rows = read_manifest(slides)
-    return embed_tiles_rows(rows, out, embed_tiles, overwrite=overwrite)
-
-
-def embed_tiles_rows(
-    rows: list[SlideRow],
-    out: Path,
-    settings: EmbedTilesSettings,
-    *,
-    encoder: TileEncoder | None = None,
-    overwrite: bool = False,
-) -> RunReport:
-    """`embed_tiles` for rows of a manifest already read.
-
-    Args:
-        rows: The slides.
-        out: Output folder of `preprocess`.
-        settings: How the encoder runs.
-        encoder: A tile encoder built in Python, used instead of `settings.encoder`.
-        overwrite: Replace outputs made with other settings.
-    """
-    _check_numbers(settings)
+    rows = rows_of(slides)
+    settings = settings_with(EmbedTilesSettings, settings, keywords)
+    check_whole(batch_size=settings.batch_size, num_readers=settings.num_readers)
     layout = OutputLayout(check_output_folder(out))
-    if encoder is None:
-        encoder = load_encoder(settings)
-    work = _TileEmbedding(layout, encoder, settings, overwrite)
-    total = sum(work.count_tiles(row) for row in rows)
-    return run_cohort(
-        "embed-tiles", rows, work, layout=layout, settings=[settings], unit="tile", total=total
-    )
+    work = EmbedTilesWork(layout, tile_encoder or load_encoder(settings), settings, overwrite)
+    return run_cohort("embed-tiles", rows, work, settings=[settings], runner=runner)
 
 
 def load_encoder(settings: EmbedTilesSettings) -> TileEncoder:
@@ -80,7 +67,7 @@ def load_encoder(settings: EmbedTilesSettings) -> TileEncoder:
         UnknownNameError: For an encoder nobody knows.
         EncoderError: For weights that are missing or of something else, or a device not there.
     """
-    _check_numbers(settings)
+    check_whole(batch_size=settings.batch_size, num_readers=settings.num_readers)
     return load_tile_encoder(
         settings.encoder,
         weights=settings.weights,
@@ -89,39 +76,32 @@ def load_encoder(settings: EmbedTilesSettings) -> TileEncoder:
     )
 
 
-def _check_numbers(settings: EmbedTilesSettings) -> None:
-    for name, value in (
-        ("batch_size", settings.batch_size),
-        ("num_readers", settings.num_readers),
-    ):
-        if value < 1:
-            raise ConfigError(f"{name} is {value}", expected="at least 1")
+@dataclass(frozen=True)
+class EmbedTilesWork(SlideWork):
+    """Makes the features file of one slide.
 
+    Attributes:
+        layout: Paths of the output folder.
+        encoder: Turns tiles into features.
+        settings: How it runs.
+        overwrite: Whether outputs made with other settings are replaced.
+    """
 
-class _TileEmbedding:
-    """Encodes the tiles of one slide at a time with one encoder."""
+    unit = "tile"
+    layout: OutputLayout
+    encoder: TileEncoder
+    settings: EmbedTilesSettings
+    overwrite: bool = False
 
-    def __init__(
-        self,
-        layout: OutputLayout,
-        encoder: TileEncoder,
-        settings: EmbedTilesSettings,
-        overwrite: bool,
-    ) -> None:
-        self.layout = layout
-        self.encoder = encoder
-        self.settings = settings
-        self.overwrite = overwrite
-
-    def count_tiles(self, row: SlideRow) -> int:
+    def count(self, row: SlideRow) -> int:
         """Tiles of a slide, 0 where its tile set is absent or broken (its turn will say so)."""
         try:
             return self._tile_set(row).num_tiles
         except StoreError:
             return 0
 
-    def __call__(self, row: SlideRow, progress: Progress) -> Made:
-        """Makes the features file of one slide."""
+    def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
+        """Encodes the tiles of one slide, from the batch on that an earlier run had reached."""
         tile_set = self._tile_set(row)
         path = self.layout.features(row.slide_id, self.encoder.spec.name)
         identity: Identity = {
@@ -129,13 +109,16 @@ class _TileEmbedding:
             "tile_encoder": self.encoder.identity(),
             "feature_dtype": self.settings.feature_dtype,
         }
-        if not self.overwrite and existing_output(path, identity, tile_set.fingerprint):
+        already = not self.overwrite and existing_output(path, identity, tile_set.fingerprint)
+        if already:
             progress.advance(tile_set.num_tiles, done_before=True)
-            return Made(path, self._summary(path, tile_set), tile_set.num_tiles, already=True)
-        with open_slide(row.slide_path, mpp=row.mpp, icc=bool(tile_set.identity["icc"])) as slide:
-            _check_same_slide(slide, tile_set)
-            self._encode(slide, tile_set, path, identity, progress)
-        return Made(path, self._summary(path, tile_set), tile_set.num_tiles)
+        else:
+            icc = bool(tile_set.identity["icc"])
+            with open_slide(row.slide_path, mpp=row.mpp, icc=icc) as slide:
+                _check_same_slide(slide, tile_set)
+                self._encode(slide, tile_set, path, identity, progress)
+        summary = self._summary(path, tile_set)
+        return SlideResult(path, summary, tile_set.num_tiles, already_done=already)
 
     def _tile_set(self, row: SlideRow) -> TileSet:
         path = self.layout.tiles(row.slide_id)

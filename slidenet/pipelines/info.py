@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from slidenet.core.errors import EmptyTissueError, MissingMppError, SlideError
+from slidenet.core.text_table import text_table
 from slidenet.core.units import Mpp, magnification
-from slidenet.pipelines.preprocess import TilingPlan
-from slidenet.pipelines.settings import PreprocessSettings
+from slidenet.pipelines.preprocess import Tiler
+from slidenet.pipelines.settings import PreprocessSettings, settings_with
 from slidenet.slides import Slide, open_slide
 from slidenet.tiling import grid, tissue_fractions
 from slidenet.tissue import find_tissue
@@ -26,25 +28,27 @@ class SlideFacts:
 
     def table(self) -> str:
         """Two columns."""
-        width = max(len(name) for name, _ in self.rows)
-        return "\n".join(f"{name:<{width}}  {value}" for name, value in self.rows)
+        first, *rows = self.rows
+        return text_table(first, rows, rule=False)
 
 
 def info(
-    slide: Path,
-    preprocess: PreprocessSettings = PreprocessSettings(),
+    slide: str | Path,
+    settings: PreprocessSettings | None = None,
     *,
-    mpp: float | None = None,
+    slide_mpp: float | None = None,
+    **keywords: Any,
 ) -> SlideFacts:
     """Print a slide's format, levels and resolution, with an estimate of tissue and tiles.
 
     Args:
         slide: The slide file.
-        preprocess: Settings the estimate is made with.
-        mpp: Resolution of level 0, where the file does not say it.
+        settings: Settings the estimate is made with.
+        slide_mpp: Microns per pixel of level 0, where the file does not say it.
+        **keywords: Fields of `PreprocessSettings`.
     """
-    plan = TilingPlan.of(preprocess)
-    with open_slide(slide, mpp=mpp, icc=preprocess.icc) as opened:
+    tiler = Tiler.of(settings_with(PreprocessSettings, settings, keywords))
+    with open_slide(slide, mpp=slide_mpp, icc=tiler.settings.icc) as opened:
         rows = [
             ("slide", str(opened.path)),
             ("vendor", opened.vendor),
@@ -52,7 +56,7 @@ def info(
             ("fingerprint", opened.fingerprint),
             *_resolution(opened),
             *_levels(opened),
-            *_estimate(opened, plan),
+            *_estimate(opened, tiler),
         ]
     return SlideFacts(rows)
 
@@ -80,22 +84,22 @@ def _levels(slide: Slide) -> list[tuple[str, str]]:
     return rows
 
 
-def _estimate(slide: Slide, plan: TilingPlan) -> list[tuple[str, str]]:
+def _estimate(slide: Slide, tiler: Tiler) -> list[tuple[str, str]]:
     """Tissue and tiles from the overview alone; filters are not run, so tiles may be fewer."""
     if not slide.has_mpp:
         return [("tissue", "unknown without mpp"), ("tiles", "unknown without mpp")]
     try:
-        drawn = plan.drawn_tissue(slide, slide.path.stem)
-        tissue = drawn or find_tissue(slide, plan.segmenter)
+        drawn = tiler.drawn_tissue(slide, slide.path.stem)
+        tissue = drawn or find_tissue(slide, tiler.segmenter)
     except EmptyTissueError as error:
         return [("tissue", f"none: {error.found}"), ("tiles", "0")]
     width, height = slide.level_dimensions[0]
     area = tissue.fraction * width * height * (slide.slide_mpp.value / 1000) ** 2
-    how = "drawn by hand" if drawn else plan.segmenter.name
+    how = "drawn by hand" if drawn else tiler.segmenter.name
     rows = [("tissue", f"{tissue.fraction:.1%} of the slide, {area:.1f} mm2 ({how})")]
-    settings = plan.settings
+    settings = tiler.settings
     try:
-        geometry = plan.geometry(slide)
+        geometry = tiler.geometry(slide)
         coords = grid(geometry, slide=slide.path.name)
     except SlideError as error:
         return [*rows, ("tiles", f"none: {error}")]

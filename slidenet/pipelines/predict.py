@@ -14,15 +14,18 @@ from slidenet.core.records import SlideRow
 from slidenet.data import BagDataset, BagSource, collate_bags, find_bag_files, read_label_table
 from slidenet.evaluation import Predictions, average_by_patient, write_predictions
 from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.report import RunReport
-from slidenet.pipelines.cohort.run import Made, Progress, run_cohort
+from slidenet.pipelines.cohort.run import LOCAL, run_cohort
+from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
+from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.decisions import decide, in_words
-from slidenet.pipelines.embed_tiles import embed_tiles_rows, load_encoder
+from slidenet.pipelines.embed_tiles import embed_tiles, load_encoder
 from slidenet.pipelines.fitting.predictions import BagLogits, Finish, as_predictions, run_bags
-from slidenet.pipelines.preprocess import preprocess_rows
+from slidenet.pipelines.preprocess import preprocess
 from slidenet.pipelines.settings_from_identity import settings_from_identity
 from slidenet.pipelines.train import check_feature_dim
-from slidenet.stores import check_output_folder, read_manifest
+from slidenet.stores import check_output_folder
 from slidenet.stores.foreign import BagFeatures, open_bag_features
 from slidenet.stores.h5.identity import describe_difference
 from slidenet.training import Bundle, load_bundle
@@ -62,17 +65,18 @@ class PredictReport:
 
 
 def predict(
-    bundle: Path,
-    slides: Path,
-    out: Path,
+    bundle: str | Path,
+    slides: Slides,
+    out: str | Path,
     *,
-    features: Path | None = None,
-    weights: Path | None = None,
+    features: str | Path | None = None,
+    weights: str | Path | None = None,
     device: str = "auto",
     batch_size: int = 64,
     num_readers: int = 2,
     allow_upsampling: bool = False,
     by_patient: bool = False,
+    runner: Runner = LOCAL,
 ) -> PredictReport:
     """Apply a trained slide classifier to new slides.
 
@@ -92,7 +96,10 @@ def predict(
         num_readers: Threads that read tiles.
         allow_upsampling: Accept slides coarser than the training's and enlarge their pixels.
         by_patient: Write one row per patient, the mean over the patient's slides.
+        runner: Who does the work.
     """
+    bundle = Path(bundle)
+    features = None if features is None else Path(features)
     model = load_bundle(bundle)
     rows = _read_rows(slides, features)
     notes = _check_patients(rows) if by_patient or _takes_patients(model) else []
@@ -104,27 +111,34 @@ def predict(
         tiling, encoding = settings_from_identity(model.features_identity)
         tiling = replace(tiling, allow_upsampling=allow_upsampling)
         encoding = replace(
-            encoding, weights=weights, device=device, batch_size=batch_size, num_readers=num_readers
+            encoding,
+            weights=None if weights is None else Path(weights),
+            device=device,
+            batch_size=batch_size,
+            num_readers=num_readers,
         )
         encoder = load_encoder(encoding)
         _check_encoder(model, encoder.identity(), bundle)
-        stages.append(preprocess_rows(rows, out, tiling))
-        made = stages[-1].without_failed(rows)
-        if made:
-            stages.append(embed_tiles_rows(made, out, encoding, encoder=encoder))
-            made = stages[-1].without_failed(made)
-        if not made:
+        stages.append(preprocess(rows, out, tiling, runner=runner))
+        done = stages[-1].without_failed(rows)
+        if done:
+            stages.append(embed_tiles(done, out, encoding, tile_encoder=encoder, runner=runner))
+            done = stages[-1].without_failed(done)
+        if not done:
             return PredictReport(None, stages, path)
         features = OutputLayout(out).features("x", encoder.spec.name).parent
-        there = {row.slide_id for row in made}
+        there = {row.slide_id for row in done}
         # A bag with nothing left was named above; one with some slides left fails below.
         members = {b: m for b, m in members.items() if any(row.slide_id in there for row in m)}
-    work = _BagWork(model, bundle, features, members, resolve_device(device), path)
-    bags = [replace(rows[0], slide_id=bag_id, slide_path="") for bag_id in members]
-    stages.append(run_cohort("predict", bags, work, layout=OutputLayout(out), settings=[]))
-    if not work.outputs:
+    model.module.to(resolve_device(device))
+    files = find_bag_files(features)
+    work = PredictWork(OutputLayout(out), model, bundle, features, files, members)
+    bags = [SlideRow(bag_id, "") for bag_id in members]
+    stages.append(run_cohort("predict", bags, work, runner=runner))
+    outputs = [o.value for o in stages[-1].outcomes if o.status != "failed"]
+    if not outputs:
         return PredictReport(None, stages, path)
-    predictions = work.predictions()
+    predictions = work.predictions(outputs)
     if by_patient and not _takes_patients(model):
         averaged, more = _averaged(predictions, rows, model.threshold)
         notes += more
@@ -135,49 +149,50 @@ def predict(
     return PredictReport(predictions, stages, path, notes)
 
 
-@dataclass
-class _BagWork:
-    """Predicts one bag at a time and keeps what came out."""
+@dataclass(frozen=True)
+class PredictWork(SlideWork):
+    """Predicts one bag; the logits are the value of the result.
 
+    Attributes:
+        layout: Paths of the output folder.
+        model: The trained model, on the device it runs on.
+        bundle: Where it comes from.
+        features: The folder of features.
+        files: The features file of each slide.
+        members: The slides of each bag.
+    """
+
+    layout: OutputLayout
     model: Bundle
     bundle: Path
     features: Path
+    files: Mapping[str, Path]
     members: Mapping[str, Sequence[SlideRow]]
-    device: torch.device
-    output: Path
 
-    def __post_init__(self) -> None:
-        self.outputs: list[BagLogits] = []
-        self._files = find_bag_files(self.features)
-        self._module = self.model.module.to(self.device)
-
-    def __call__(self, row: SlideRow, progress: Progress) -> Made:
+    def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
         """Runs the model over one bag."""
         files = tuple(self._open(member) for member in self.members[row.slide_id])
         dataset = BagDataset([BagSource(row.slide_id, files)])
-        outputs = run_bags(self._module, [collate_bags([dataset[0]])])
-        self.outputs.append(outputs)
+        outputs = run_bags(self.model.module, [collate_bags([dataset[0]])])
         num_tiles = sum(file.num_tiles for file in files)
-        said = in_words(self._as_predictions([outputs]), self.model.threshold)
-        return Made(self.output, said[0], num_tiles)
+        (decision,) = in_words(self.predictions([outputs]), self.model.threshold)
+        path = self.layout.root / PREDICTIONS_NAME
+        return SlideResult(path, decision, num_tiles, value=outputs)
 
-    def predictions(self) -> Predictions:
-        """Of every bag that could be predicted."""
-        return self._as_predictions(self.outputs)
-
-    def _as_predictions(self, outputs: Sequence[BagLogits]) -> Predictions:
-        together = BagLogits(
+    def predictions(self, outputs: Sequence[BagLogits]) -> Predictions:
+        """The predictions of the bags that could be predicted, with patients."""
+        merged = BagLogits(
             tuple(bag_id for part in outputs for bag_id in part.bag_ids),
             tuple(slides for part in outputs for slides in part.slide_ids),
             torch.cat([part.logits for part in outputs]),
         )
         finish = Finish(self.model.temperature, self.model.threshold, self.model.baseline)
-        patients = tuple(self.members[bag_id][0].patient_id for bag_id in together.bag_ids)
-        found = as_predictions(self.model.task, together, None, targets=None, finish=finish)
+        patients = tuple(self.members[bag_id][0].patient_id for bag_id in merged.bag_ids)
+        found = as_predictions(self.model.task, merged, None, targets=None, finish=finish)
         return replace(found, patient_ids=patients)
 
     def _open(self, row: SlideRow) -> BagFeatures:
-        if row.slide_id not in self._files:
+        if row.slide_id not in self.files:
             raise StoreError(
                 f"{self.features} holds no features of the slide {row.slide_id!r}",
                 expected=f"a file named {row.slide_id}.h5",
@@ -186,7 +201,7 @@ class _BagWork:
         # What files of other tools do not say is as it was for the training's.
         given: Any = self.model.training.get("given") or {}
         mpp = {} if row.mpp is None else {"slide_mpp": row.mpp}
-        file = open_bag_features(self._files[row.slide_id], **{**given, **mpp})
+        file = open_bag_features(self.files[row.slide_id], **{**given, **mpp})
         difference = describe_difference(self.model.features_identity, file.identity)
         if difference:
             raise IdentityMismatchError(
@@ -199,11 +214,11 @@ class _BagWork:
         return file
 
 
-def _read_rows(slides: Path, features: Path | None) -> list[SlideRow]:
+def _read_rows(slides: Slides, features: Path | None) -> list[SlideRow]:
     """The slides; their files are not needed where features are given."""
-    if features is None or slides.is_dir():
-        return read_manifest(slides)
-    return list(read_label_table(slides).rows)
+    if features is not None and isinstance(slides, str | Path) and not Path(slides).is_dir():
+        return list(read_label_table(Path(slides)).rows)
+    return rows_of(slides)
 
 
 def _takes_patients(model: Bundle) -> bool:

@@ -2,27 +2,37 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
+from slidenet.core.checks import check_share
 from slidenet.core.errors import ConfigError, SlideError
 from slidenet.core.provenance import Identity
 from slidenet.core.records import SlideRow, TileGeometry, TileSet
 from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.report import RunReport
-from slidenet.pipelines.cohort.run import Made, Progress, run_cohort
-from slidenet.pipelines.settings import PreprocessSettings
+from slidenet.pipelines.cohort.run import LOCAL, run_cohort
+from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
+from slidenet.pipelines.cohort.slides import Slides, rows_of
+from slidenet.pipelines.settings import PreprocessSettings, settings_with
 from slidenet.slides import Slide, check_tile_settings, open_slide, plan_tiles
 from slidenet.stores import (
     check_output_folder,
     existing_output,
-    read_manifest,
     read_tile_set,
     write_tile_set,
 )
 from slidenet.stores.atomic import atomic_path
-from slidenet.tiling import BlankFilter, BlurFilter, PenFilter, TileFilter, choose_tiles
-from slidenet.tiling import tiling_identity as full_identity
+from slidenet.tiling import (
+    BlankFilter,
+    BlurFilter,
+    PenFilter,
+    TileFilter,
+    choose_tiles,
+    tiling_identity,
+)
 from slidenet.tissue import (
     Segmenter,
     Tissue,
@@ -38,11 +48,13 @@ JPEG_QUALITY = 88
 
 
 def preprocess(
-    slides: Path,
-    out: Path,
-    preprocess: PreprocessSettings = PreprocessSettings(),
+    slides: Slides,
+    out: str | Path,
+    settings: PreprocessSettings | None = None,
     *,
     overwrite: bool = False,
+    runner: Runner = LOCAL,
+    **keywords: Any,
 ) -> RunReport:
     """Find tissue on every slide and cut it into tiles.
 
@@ -52,28 +64,19 @@ def preprocess(
     Args:
         slides: Manifest slides.csv, or a folder of slides.
         out: Output folder.
-        preprocess: How tissue is found and cut into tiles.
+        settings: How tissue is found and cut into tiles.
         overwrite: Replace outputs made with other settings.
+        runner: Who does the work.
+        **keywords: Fields of `PreprocessSettings`.
     """
-    rows = read_manifest(slides)
-    return preprocess_rows(rows, out, preprocess, overwrite=overwrite)
-
-
-def preprocess_rows(
-    rows: list[SlideRow], out: Path, settings: PreprocessSettings, *, overwrite: bool = False
-) -> RunReport:
-    """`preprocess` for rows of a manifest already read."""
-    plan = TilingPlan.of(settings)
-    layout = OutputLayout(check_output_folder(out))
-
-    def work(row: SlideRow, progress: Progress) -> Made:
-        return _preprocess_slide(row, layout, plan, overwrite)
-
-    return run_cohort("preprocess", rows, work, layout=layout, settings=[settings])
+    rows = rows_of(slides)
+    tiler = Tiler.of(settings_with(PreprocessSettings, settings, keywords))
+    work = PreprocessWork(OutputLayout(check_output_folder(out)), tiler, overwrite)
+    return run_cohort("preprocess", rows, work, settings=[tiler.settings], runner=runner)
 
 
 @dataclass(frozen=True, slots=True)
-class TilingPlan:
+class Tiler:
     """Settings turned into the objects that do the work; built before any slide is opened.
 
     Attributes:
@@ -87,13 +90,15 @@ class TilingPlan:
     filters: tuple[TileFilter, ...]
 
     @classmethod
-    def of(cls, settings: PreprocessSettings) -> "TilingPlan":
-        """Builds the plan, refusing settings that contradict each other.
+    def of(cls, settings: PreprocessSettings) -> "Tiler":
+        """Refuses settings that contradict each other.
 
         Raises:
             ConfigError: A setting is out of range or does not belong to the segmenter.
         """
-        _check_numbers(settings)
+        stride_px = settings.tile_size_px if settings.stride_px is None else settings.stride_px
+        check_tile_settings(settings.target_mpp, settings.tile_size_px, stride_px)
+        check_share(min_tissue_fraction=settings.min_tissue_fraction)
         areas = {"min_area_um2": settings.min_area_um2, "max_hole_um2": settings.max_hole_um2}
         given = {name: value for name, value in areas.items() if value is not None}
         segmenter = make_segmenter(settings.segmenter, **given)
@@ -140,7 +145,7 @@ class TilingPlan:
 
     def identity(self, slide: Slide, geometry: TileGeometry, drawn: Tissue | None) -> Identity:
         """The identity the tile set will carry, before tissue is searched for."""
-        return full_identity(
+        return tiling_identity(
             geometry,
             self.segmenter.identity() if drawn is None else drawn.identity,
             icc=slide.icc_applied,
@@ -149,47 +154,48 @@ class TilingPlan:
         )
 
 
-def _check_numbers(settings: PreprocessSettings) -> None:
-    """Refuses once what would otherwise fail every slide of the cohort."""
-    stride_px = settings.tile_size_px if settings.stride_px is None else settings.stride_px
-    check_tile_settings(settings.target_mpp, settings.tile_size_px, stride_px)
-    if not 0 <= settings.min_tissue_fraction <= 1:
-        raise ConfigError(
-            f"min_tissue_fraction is {settings.min_tissue_fraction:g}",
-            expected="a share between 0 and 1",
-        )
+@dataclass(frozen=True)
+class PreprocessWork(SlideWork):
+    """Makes the tile set, tissue polygons and overlay of one slide.
 
+    Attributes:
+        layout: Paths of the output folder.
+        tiler: How tissue is found and cut into tiles.
+        overwrite: Whether outputs made with other settings are replaced.
+    """
 
-def _preprocess_slide(
-    row: SlideRow, layout: OutputLayout, plan: TilingPlan, overwrite: bool
-) -> Made:
-    path = layout.tiles(row.slide_id)
-    with open_slide(row.slide_path, mpp=row.mpp, icc=plan.settings.icc) as slide:
-        geometry = plan.geometry(slide)
-        drawn = plan.drawn_tissue(slide, row.slide_id)
-        identity = plan.identity(slide, geometry, drawn)
-        if not overwrite and existing_output(path, identity, slide.fingerprint):
-            num_tiles = read_tile_set(path).num_tiles
-            return Made(path, f"{num_tiles} tiles", num_tiles, already=True)
-        tissue = drawn or find_tissue(slide, plan.segmenter)
-        tile_set, counts = choose_tiles(
-            slide,
-            tissue,
-            geometry,
-            slide_id=row.slide_id,
-            min_tissue_fraction=plan.settings.min_tissue_fraction,
-            filters=plan.filters,
-        )
-        _write_pictures(slide, tissue, tile_set, layout)
-    # Last, because this file is what says that the slide is done.
-    write_tile_set(path, tile_set)
-    return Made(path, str(counts), tile_set.num_tiles)
+    layout: OutputLayout
+    tiler: Tiler
+    overwrite: bool = False
 
+    def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
+        """Makes the files of one slide, unless they are there with the same identity."""
+        path, tiler = self.layout.tiles(row.slide_id), self.tiler
+        with open_slide(row.slide_path, mpp=row.mpp, icc=tiler.settings.icc) as slide:
+            geometry = tiler.geometry(slide)
+            drawn = tiler.drawn_tissue(slide, row.slide_id)
+            identity = tiler.identity(slide, geometry, drawn)
+            if not self.overwrite and existing_output(path, identity, slide.fingerprint):
+                num_tiles = read_tile_set(path).num_tiles
+                return SlideResult(path, f"{num_tiles} tiles", num_tiles, already_done=True)
+            tissue = drawn or find_tissue(slide, tiler.segmenter)
+            tile_set, counts = choose_tiles(
+                slide,
+                tissue,
+                geometry,
+                slide_id=row.slide_id,
+                min_tissue_fraction=tiler.settings.min_tissue_fraction,
+                filters=tiler.filters,
+            )
+            self._write_pictures(slide, tissue, tile_set)
+        # Last, because this file is what says that the slide is done.
+        write_tile_set(path, tile_set)
+        return SlideResult(path, str(counts), tile_set.num_tiles)
 
-def _write_pictures(slide: Slide, tissue: Tissue, tile_set: TileSet, layout: OutputLayout) -> None:
-    polygons = tissue_polygons(tissue)
-    check_output_folder(layout.tissue(tile_set.slide_id).parent)
-    write_geojson(layout.tissue(tile_set.slide_id), polygons)
-    picture = Image.fromarray(tissue_overlay(slide, polygons, tile_set))
-    with atomic_path(layout.overlay(tile_set.slide_id), slide=tile_set.slide_id) as temporary:
-        picture.save(temporary, format="JPEG", quality=JPEG_QUALITY)
+    def _write_pictures(self, slide: Slide, tissue: Tissue, tile_set: TileSet) -> None:
+        slide_id, polygons = tile_set.slide_id, tissue_polygons(tissue)
+        check_output_folder(self.layout.tissue(slide_id).parent)
+        write_geojson(self.layout.tissue(slide_id), polygons)
+        picture = Image.fromarray(tissue_overlay(slide, polygons, tile_set))
+        with atomic_path(self.layout.overlay(slide_id), slide=slide_id) as temporary:
+            picture.save(temporary, format="JPEG", quality=JPEG_QUALITY)

@@ -3,17 +3,26 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from slidenet.core.extras import data_frame
 from slidenet.pipelines.cohort.report import RunReport
-from slidenet.pipelines.embed_slides import check_feature_dim, embed_slides_rows, load_recipe
-from slidenet.pipelines.embed_tiles import embed_tiles_rows, load_encoder
-from slidenet.pipelines.preprocess import TilingPlan, preprocess_rows
+from slidenet.pipelines.cohort.run import LOCAL
+from slidenet.pipelines.cohort.runner import Runner
+from slidenet.pipelines.cohort.slides import Slides, rows_of
+from slidenet.pipelines.embed_slides import check_feature_dim, embed_slides, load_recipe
+from slidenet.pipelines.embed_tiles import embed_tiles, load_encoder
+from slidenet.pipelines.preprocess import Tiler, preprocess
 from slidenet.pipelines.settings import (
     EmbedSlidesSettings,
     EmbedTilesSettings,
     PreprocessSettings,
+    RunSettings,
+    settings_with,
 )
-from slidenet.stores import read_manifest
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +49,23 @@ class CohortReport:
         verdict = f"Failed ({len(failed)}): {', '.join(failed)}. " if failed else ""
         return f"{tables}\n\n{verdict}Everything is in {self.out}; run.json says it for machines."
 
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One row per step and slide.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        return data_frame([{"verb": s.verb, **o.record()} for s in self.stages for o in s.outcomes])
+
 
 def run(
-    slides: Path,
-    out: Path,
-    preprocess: PreprocessSettings = PreprocessSettings(),
-    embed_tiles: EmbedTilesSettings = EmbedTilesSettings(),
-    embed_slides: EmbedSlidesSettings = EmbedSlidesSettings(),
+    slides: Slides,
+    out: str | Path,
+    settings: RunSettings | None = None,
     *,
     overwrite: bool = False,
+    runner: Runner = LOCAL,
+    **keywords: Any,
 ) -> CohortReport:
     """Slides to slide embeddings: preprocess, embed-tiles and embed-slides in one go.
 
@@ -57,29 +74,27 @@ def run(
     Args:
         slides: Manifest slides.csv, or a folder of slides.
         out: Output folder.
-        preprocess: How tissue is found and cut into tiles.
-        embed_tiles: The tile encoder and how it runs.
-        embed_slides: The slide encoder or pooling.
+        settings: Those of the three steps.
         overwrite: Replace outputs made with other settings.
+        runner: Who does the work.
+        **keywords: Fields of `RunSettings`.
     """
-    rows = read_manifest(slides)
+    rows = rows_of(slides)
+    settings = settings_with(RunSettings, settings, keywords)
+    tiling, encoding = settings.step(PreprocessSettings), settings.step(EmbedTilesSettings)
+    embedding = settings.step(EmbedSlidesSettings)
     # All of it now: a misspelt name or missing weights must not surface after hours of work.
-    TilingPlan.of(preprocess)
-    slide_encoder = load_recipe(embed_slides)
-    encoder = load_encoder(embed_tiles)
-    check_feature_dim(slide_encoder, encoder.feature_dim, encoder.spec.name)
-    stages = [preprocess_rows(rows, out, preprocess, overwrite=overwrite)]
+    Tiler.of(tiling)
+    slide_encoder = load_recipe(embedding)
+    tile_encoder = load_encoder(encoding)
+    check_feature_dim(slide_encoder, tile_encoder.feature_dim, tile_encoder.spec.name)
+    again: dict[str, Any] = {"overwrite": overwrite, "runner": runner}
+    stages = [preprocess(rows, out, tiling, **again)]
     rows = stages[-1].without_failed(rows)
-    stages.append(embed_tiles_rows(rows, out, embed_tiles, encoder=encoder, overwrite=overwrite))
+    stages.append(embed_tiles(rows, out, encoding, tile_encoder=tile_encoder, **again))
     rows = stages[-1].without_failed(rows)
+    name = tile_encoder.spec.name
     stages.append(
-        embed_slides_rows(
-            rows,
-            out,
-            embed_slides,
-            encoder=encoder.spec.name,
-            slide_encoder=slide_encoder,
-            overwrite=overwrite,
-        )
+        embed_slides(rows, out, embedding, encoder=name, slide_encoder=slide_encoder, **again)
     )
-    return CohortReport(stages, out)
+    return CohortReport(stages, Path(out))

@@ -1,12 +1,19 @@
-"""The settings of every verb: one typed place that flags, YAML and Python share.
+"""The settings of the verbs on slides: one typed place that flags, YAML and Python share.
 
-Field names become flags (`target_mpp` -> `--target-mpp`), docstrings become their help. What can
-change numbers in a file goes into its recipe; the rest (batch size, readers, device) does not.
+Field names become flags (`target_mpp` -> `--target-mpp`), docstrings become their help. In Python a
+verb takes a settings object, or its fields as keywords, or both. What can change numbers in a file
+goes into its identity; the rest (batch size, readers, device) does not.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
+
+from slidenet.core.errors import ConfigError
+from slidenet.core.registry import Registry
+
+S = TypeVar("S")
 
 SegmenterName = Literal["otsu", "saturation", "all"]
 
@@ -81,9 +88,51 @@ class EmbedSlidesSettings:
         recipe: mean or mean_std (no weights needed), or a recipe of the LongNet slide encoder:
             gigapath, gigapath-official, trident, stamp, slide2vec, lazyslide.
         slide_weights: Local slide-encoder checkpoint, instead of the hub or its cache.
-        slide_device: Where the slide encoder runs: auto, cpu, cuda or cuda:N.
+        device: Where the slide encoder runs: auto, cpu, cuda or cuda:N.
     """
 
     recipe: str = "mean"
     slide_weights: Path | None = None
-    slide_device: str = "auto"
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class RunSettings(EmbedSlidesSettings, EmbedTilesSettings, PreprocessSettings):
+    """The settings of all three steps from slides to slide embeddings.
+
+    Args:
+        device: Where both encoders run: auto, cpu, cuda or cuda:N.
+    """
+
+    def step(self, kind: type[S]) -> S:
+        """Those of one step, as its own class."""
+        names = [f.name for f in fields(kind)]  # type: ignore[arg-type]  # a settings dataclass
+        return kind(**{name: getattr(self, name) for name in names})
+
+
+def settings_with(kind: type[S], settings: S | None, keywords: Mapping[str, Any]) -> S:
+    """The settings a verb was called with.
+
+    Args:
+        kind: Class of the settings.
+        settings: As given; None: the defaults.
+        keywords: Fields that replace those of `settings`; paths may be texts.
+
+    Raises:
+        UnknownNameError: There is no such field.
+        ConfigError: The settings are those of another verb.
+    """
+    if settings is not None and not isinstance(settings, kind):
+        raise ConfigError(
+            f"settings of the class {type(settings).__name__}", expected=f"a {kind.__name__}"
+        )
+    known: Registry[Any] = Registry(f"field of {kind.__name__}")
+    for name, hint in get_type_hints(kind).items():
+        known.add(name, hint)
+    values = {
+        name: Path(value) if Path in get_args(known[name]) and isinstance(value, str) else value
+        for name, value in keywords.items()
+    }
+    given: Any = kind() if settings is None else settings
+    found: S = replace(given, **values)
+    return found

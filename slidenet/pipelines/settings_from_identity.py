@@ -10,7 +10,7 @@ from typing import Any
 
 from slidenet.core.errors import IdentityMismatchError
 from slidenet.core.provenance import Identity, JsonValue
-from slidenet.pipelines.preprocess import TilingPlan
+from slidenet.pipelines.preprocess import Tiler
 from slidenet.pipelines.settings import EmbedTilesSettings, PreprocessSettings
 from slidenet.stores.h5.identity import describe_difference
 
@@ -42,10 +42,10 @@ def settings_from_identity(identity: Identity) -> tuple[PreprocessSettings, Embe
             remedy="make features of the new slides with the tool used for training, and give "
             "their folder as --features",
         )
-    plan = TilingPlan.of(_preprocess_settings(tiles))
+    tiler = Tiler.of(_preprocess_settings(tiles))
     asked: Identity = {
-        "tissue": plan.segmenter.identity(),
-        "filters": [tile_filter.identity() for tile_filter in plan.filters],
+        "tissue": tiler.segmenter.identity(),
+        "filters": [tile_filter.identity() for tile_filter in tiler.filters],
     }
     difference = describe_difference({name: tiles[name] for name in asked}, asked)
     if difference:
@@ -59,7 +59,7 @@ def settings_from_identity(identity: Identity) -> tuple[PreprocessSettings, Embe
         precision=_one_of(encoder["precision"]),
         feature_dtype=_one_of(identity["feature_dtype"]),
     )
-    return plan.settings, features
+    return tiler.settings, features
 
 
 def _complete(identity: Mapping[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """Preprocessing of uint8 batches: geometry on the CPU, arithmetic wherever the module lies."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,26 +26,21 @@ def resize_and_crop(transform: InputTransform) -> "Callable[[Tensor], Tensor]":
         interpolation=InterpolationMode(transform.interpolation),
         antialias=True,
     )
-    geometry = v2.Compose([resize, v2.CenterCrop(transform.input_px)])
+    # No closure, so that an encoder can be sent to another process.
+    return partial(_on_cpu, v2.Compose([resize, v2.CenterCrop(transform.input_px)]))
 
-    def apply(tiles: "Tensor") -> "Tensor":
-        out: Tensor = geometry(tiles.cpu())
-        return out
 
-    return apply
+def _on_cpu(geometry: v2.Compose, tiles: "Tensor") -> "Tensor":
+    out: Tensor = geometry(tiles.cpu())
+    return out
 
 
 def normalise(transform: InputTransform) -> "Callable[[Tensor], Tensor]":
     """The numeric part: uint8 in [0, 255] to float32 `(x / 255 - mean) / std`, on any device."""
-    steps = v2.Compose(
+    steps: Callable[[Tensor], Tensor] = v2.Compose(
         [
             v2.ToDtype(torch.float32, scale=True),
             v2.Normalize(mean=list(transform.mean), std=list(transform.std)),
         ]
     )
-
-    def apply(tiles: "Tensor") -> "Tensor":
-        out: Tensor = steps(tiles)
-        return out
-
-    return apply
+    return steps

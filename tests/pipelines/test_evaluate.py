@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slidenet.cli.main import Verb
-from slidenet.cli.verb import call_verb
+from slidenet.cli.main import VERBS
 from slidenet.core.errors import PredictionsError
 from slidenet.evaluation import (
     Predictions,
@@ -247,16 +246,16 @@ def test_an_error_of_calibration_below_its_interval_is_explained(tmp_path):
 
 
 def test_the_command_takes_its_flags_and_refuses_in_one_line(tmp_path, capsys):
-    verb = Verb("slidenet.pipelines.evaluate:evaluate", "judge predictions", "predictions")
     (tmp_path / "p.csv").write_text(
         "case,truth,p\n" + "".join(f"c{i},{'MT' if i % 2 else 'WT'},0.{i}\n" for i in range(1, 10))
     )
     flags = ["--task", "binary", "--bag-column", "case", "--label-columns", "truth",
              "--score-column", "p", "--class-names", "WT,MT", "--num-bootstrap", "20"]  # fmt: skip
     out = tmp_path / "out"
-    assert call_verb("evaluate", verb, [str(tmp_path / "p.csv"), "--out", str(out), *flags]) == 0
+    arguments = [str(tmp_path / "p.csv"), "--out", str(out)]
+    assert VERBS["evaluate"].call("evaluate", [*arguments, *flags]) == 0
     assert "p reaches an AUROC of" in capsys.readouterr().out
-    assert call_verb("evaluate", verb, [str(tmp_path / "p.csv"), "--out", str(out)]) == 2
+    assert VERBS["evaluate"].call("evaluate", arguments) == 2
     message = capsys.readouterr().err
     assert message.startswith("slidenet evaluate: error: which column of")
     assert message.count("\n") == 1

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from slidenet.core.errors import EncoderError, MissingWeightsError
-from slidenet.pipelines.embed_slides import check_feature_dim, embed_slides_rows, load_recipe
-from slidenet.pipelines.embed_tiles import embed_tiles_rows
-from slidenet.pipelines.preprocess import preprocess_rows
+from slidenet.pipelines.embed_slides import check_feature_dim, embed_slides, load_recipe
+from slidenet.pipelines.embed_tiles import embed_tiles
+from slidenet.pipelines.preprocess import preprocess
 from slidenet.pipelines.settings import (
     EmbedSlidesSettings,
     EmbedTilesSettings,
@@ -27,10 +27,10 @@ def small_slide_encoder(feature_dim):
 
 
 def test_a_slide_embedding_by_the_gigapath_recipe(row, layout, colour_encoder):
-    preprocess_rows([row], layout.root, WHOLE)
-    embed_tiles_rows([row], layout.root, EmbedTilesSettings(), encoder=colour_encoder)
+    preprocess([row], layout.root, WHOLE)
+    embed_tiles([row], layout.root, EmbedTilesSettings(), tile_encoder=colour_encoder)
     settings = EmbedSlidesSettings(recipe="gigapath")
-    report = embed_slides_rows(
+    report = embed_slides(
         [row], layout.root, settings, encoder="colour", slide_encoder=small_slide_encoder(6)
     )
     assert [o.status for o in report.outcomes] == ["done"], report.table()
@@ -38,7 +38,7 @@ def test_a_slide_embedding_by_the_gigapath_recipe(row, layout, colour_encoder):
     assert found.slide_embedding.shape == (32,)
     assert np.isfinite(found.slide_embedding).all()
     assert found.encoder["recipe"]["name"] == "gigapath"
-    again = embed_slides_rows(
+    again = embed_slides(
         [row], layout.root, settings, encoder="colour", slide_encoder=small_slide_encoder(6)
     )
     assert [o.status for o in again.outcomes] == ["already done"]
@@ -46,9 +46,9 @@ def test_a_slide_embedding_by_the_gigapath_recipe(row, layout, colour_encoder):
 
 def test_tiles_off_the_lattice_are_one_slides_failure(row, layout, colour_encoder):
     overlapping = PreprocessSettings(stride_px=128, segmenter="all", drop_blank=False)
-    preprocess_rows([row], layout.root, overlapping)
-    embed_tiles_rows([row], layout.root, EmbedTilesSettings(), encoder=colour_encoder)
-    report = embed_slides_rows(
+    preprocess([row], layout.root, overlapping)
+    embed_tiles([row], layout.root, EmbedTilesSettings(), tile_encoder=colour_encoder)
+    report = embed_slides(
         [row],
         layout.root,
         EmbedSlidesSettings(recipe="gigapath"),

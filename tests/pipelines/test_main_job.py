@@ -2,7 +2,9 @@
 
 import json
 import math
+import pickle
 import shutil
+from dataclasses import dataclass, field
 
 import h5py
 import numpy as np
@@ -10,15 +12,17 @@ import pytest
 
 from slidenet.core.errors import ConfigError, MissingWeightsError, OutputError, UnknownNameError
 from slidenet.core.records import SlideRow
-from slidenet.pipelines.embed_slides import check_recipe, embed_slides_rows
-from slidenet.pipelines.embed_tiles import embed_tiles_rows
+from slidenet.pipelines.cohort.runner import LocalRunner, Runner
+from slidenet.pipelines.embed_slides import check_recipe, embed_slides
+from slidenet.pipelines.embed_tiles import embed_tiles
 from slidenet.pipelines.info import info
-from slidenet.pipelines.preprocess import preprocess_rows
+from slidenet.pipelines.preprocess import preprocess
 from slidenet.pipelines.run import run
 from slidenet.pipelines.settings import (
     EmbedSlidesSettings,
     EmbedTilesSettings,
     PreprocessSettings,
+    RunSettings,
 )
 from slidenet.pipelines.validate import validate
 from slidenet.slides import open_slide, read_tile
@@ -38,9 +42,9 @@ SETTINGS = EmbedTilesSettings(batch_size=16, feature_dtype="float32")
 @pytest.fixture
 def embedded(row, layout, small_tiles, colour_encoder):
     """One slide taken through all three steps."""
-    preprocess_rows([row], layout.root, small_tiles)
-    embed_tiles_rows([row], layout.root, SETTINGS, encoder=colour_encoder)
-    return embed_slides_rows(
+    preprocess([row], layout.root, small_tiles)
+    embed_tiles([row], layout.root, SETTINGS, tile_encoder=colour_encoder)
+    return embed_slides(
         [row], layout.root, EmbedSlidesSettings(recipe="mean_std"), encoder="colour"
     )
 
@@ -80,11 +84,9 @@ def test_features_are_those_of_the_tiles(embedded, layout, row):
 def test_a_second_run_does_nothing(embedded, row, layout, small_tiles, colour_encoder):
     before = {p: p.stat().st_mtime_ns for p in layout.root.rglob("*.h5")}
     reports = [
-        preprocess_rows([row], layout.root, small_tiles),
-        embed_tiles_rows([row], layout.root, SETTINGS, encoder=colour_encoder),
-        embed_slides_rows(
-            [row], layout.root, EmbedSlidesSettings(recipe="mean_std"), encoder="colour"
-        ),
+        preprocess([row], layout.root, small_tiles),
+        embed_tiles([row], layout.root, SETTINGS, tile_encoder=colour_encoder),
+        embed_slides([row], layout.root, EmbedSlidesSettings(recipe="mean_std"), encoder="colour"),
     ]
     assert [statuses(r) for r in reports] == [["already done"]] * 3
     assert {p: p.stat().st_mtime_ns for p in layout.root.rglob("*.h5")} == before
@@ -92,25 +94,23 @@ def test_a_second_run_does_nothing(embedded, row, layout, small_tiles, colour_en
 
 def test_another_recipe_is_refused_and_overwrite_replaces(embedded, row, layout):
     other = PreprocessSettings(tile_size_px=256)
-    report = preprocess_rows([row], layout.root, other)
+    report = preprocess([row], layout.root, other)
     assert statuses(report) == ["failed"]
     assert "128 -> 256" in report.outcomes[0].detail
     assert "--overwrite" in report.outcomes[0].detail
-    assert statuses(preprocess_rows([row], layout.root, other, overwrite=True)) == ["done"]
+    assert statuses(preprocess([row], layout.root, other, overwrite=True)) == ["done"]
     # The features now belong to tiles that are gone.
-    report = embed_slides_rows(
-        [row], layout.root, EmbedSlidesSettings(recipe="mean"), encoder="colour"
-    )
+    report = embed_slides([row], layout.root, EmbedSlidesSettings(recipe="mean"), encoder="colour")
     assert statuses(report) == ["done"]  # features still describe themselves
 
 
 def test_a_changed_mpp_is_another_input(embedded, row, layout, small_tiles, colour_encoder):
     changed = SlideRow(slide_id=row.slide_id, slide_path=row.slide_path, mpp=0.4)
-    report = preprocess_rows([changed], layout.root, small_tiles)
+    report = preprocess([changed], layout.root, small_tiles)
     assert statuses(report) == ["failed"]
     assert "0.5 -> 0.4" in report.outcomes[0].detail
-    report = embed_tiles_rows(
-        [changed], layout.root, SETTINGS, encoder=colour_encoder, overwrite=True
+    report = embed_tiles(
+        [changed], layout.root, SETTINGS, tile_encoder=colour_encoder, overwrite=True
     )
     assert "0.4 mpp" in report.outcomes[0].detail
 
@@ -135,7 +135,7 @@ def test_bad_slides_fail_one_by_one_with_a_remedy(tmp_path, slide_path, layout, 
         SlideRow(slide_id="missing", slide_path=str(tmp_path / "gone.svs")),
         SlideRow(slide_id="healthy", slide_path=str(slide_path)),
     ]
-    report = preprocess_rows(rows, layout.root, small_tiles)
+    report = preprocess(rows, layout.root, small_tiles)
     assert statuses(report) == ["failed"] * 7 + ["done"]
     for outcome in report.outcomes[:7]:
         assert f"slide {outcome.slide_id!r}" in outcome.detail
@@ -151,13 +151,13 @@ def test_unreadable_tiles_in_the_middle_are_recorded(tmp_path, layout, colour_en
     write_synthetic_slide(path, 1024, 1024, 0.5, seed=1)
     rows = [SlideRow(slide_id="corrupt", slide_path=str(path))]
     whole = PreprocessSettings(tile_size_px=128, segmenter="all", drop_blank=False)
-    preprocess_rows(rows, layout.root, whole)
+    preprocess(rows, layout.root, whole)
     # Break it afterwards, keeping the fingerprint honest, by preprocessing the broken file anew.
     corrupt_tile(path, (300, 300))
-    report = embed_tiles_rows(rows, layout.root, SETTINGS, encoder=colour_encoder)
+    report = embed_tiles(rows, layout.root, SETTINGS, tile_encoder=colour_encoder)
     assert "not the file its tiles were made from" in report.outcomes[0].detail
-    preprocess_rows(rows, layout.root, whole, overwrite=True)
-    report = embed_tiles_rows(rows, layout.root, SETTINGS, encoder=colour_encoder)
+    preprocess(rows, layout.root, whole, overwrite=True)
+    report = embed_tiles(rows, layout.root, SETTINGS, tile_encoder=colour_encoder)
     assert statuses(report) == ["done"], report.table()
     with read_features(layout.features("corrupt", "colour")) as file:
         bad = ~file.mask
@@ -174,8 +174,8 @@ def test_run_takes_a_slide_out_after_it_failed(tmp_path, slide_path):
     report = run(
         slides,
         tmp_path / "out",
-        PreprocessSettings(tile_size_px=512),
-        EmbedTilesSettings(batch_size=4),
+        RunSettings(tile_size_px=512),
+        batch_size=4,
     )
     assert report.exit_code == 1
     assert [len(stage.outcomes) for stage in report.stages] == [2, 1, 1]
@@ -188,42 +188,40 @@ def test_run_takes_a_slide_out_after_it_failed(tmp_path, slide_path):
 
 def test_a_misspelt_recipe_is_refused_before_any_work(tmp_path, slide_path):
     with pytest.raises(UnknownNameError, match="did you mean"):
-        run(slide_path.parent, tmp_path / "out", embed_slides=EmbedSlidesSettings(recipe="gigapat"))
+        run(slide_path.parent, tmp_path / "out", recipe="gigapat")
     assert not (tmp_path / "out").exists()
 
 
 def test_missing_weights_are_refused_before_any_work(tmp_path, slide_path):
-    settings = EmbedSlidesSettings(recipe="gigapath", slide_weights=tmp_path / "gone.pth")
-    with pytest.raises(MissingWeightsError, match=r"gone\.pth"):
-        run(slide_path.parent, tmp_path / "out", embed_slides=settings)
-    settings = EmbedTilesSettings(weights=tmp_path / "gone.pth")
-    with pytest.raises(MissingWeightsError, match=r"gone\.pth"):
-        run(slide_path.parent, tmp_path / "out", embed_tiles=settings)
+    gone = tmp_path / "gone.pth"
+    for settings in ({"recipe": "gigapath", "slide_weights": gone}, {"weights": str(gone)}):
+        with pytest.raises(MissingWeightsError, match=r"gone\.pth"):
+            run(slide_path.parent, tmp_path / "out", **settings)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"target_mpp": -1.0}, "target_mpp is -1; expected a number above 0"),
+        ({"target_mpp": -1.0}, "target_mpp is -1.0; expected a positive number"),
         ({"target_mpp": math.nan}, "target_mpp is nan"),
-        ({"tile_size_px": 0}, "tile_size_px is 0; expected at least 1 px"),
-        ({"stride_px": 0}, "stride_px is 0; expected at least 1 px"),
-        ({"min_tissue_fraction": 2.0}, "min_tissue_fraction is 2; expected a share"),
+        ({"tile_size_px": 0}, "tile_size_px is 0; expected a whole number of at least 1"),
+        ({"stride_px": 0}, "stride_px is 0; expected a whole number of at least 1"),
+        ({"min_tissue_fraction": 2.0}, "min_tissue_fraction is 2.0; expected a share"),
         ({"tissue_class": "tumour"}, "without tissue_geojson"),
     ],
 )
 def test_a_wrong_setting_is_refused_once_not_slide_by_slide(row, layout, settings, message):
     with pytest.raises(ConfigError, match=message):
-        preprocess_rows([row], layout.root, PreprocessSettings(**settings))
+        preprocess([row], layout.root, PreprocessSettings(**settings))
     assert not layout.root.exists()
 
 
 def test_a_broken_tile_set_fails_its_slide_alone(row, layout, small_tiles, colour_encoder):
     broken = SlideRow(slide_id="broken", slide_path=row.slide_path)
-    preprocess_rows([broken, row], layout.root, small_tiles)
+    preprocess([broken, row], layout.root, small_tiles)
     layout.tiles("broken").write_text("junk")
-    report = embed_tiles_rows([broken, row], layout.root, SETTINGS, encoder=colour_encoder)
+    report = embed_tiles([broken, row], layout.root, SETTINGS, tile_encoder=colour_encoder)
     assert statuses(report) == ["failed", "done"]
     assert "slide 'broken'" in report.outcomes[0].detail
     problems = validate([layout.tiles("broken")]).checks[0]
@@ -239,7 +237,7 @@ def test_recipes_without_weights_are_among_the_nearest_names():
 def test_a_file_in_place_of_the_output_folder(tmp_path, row, small_tiles):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(OutputError, match="To fix"):
-        preprocess_rows([row], tmp_path / "out", small_tiles)
+        preprocess([row], tmp_path / "out", small_tiles)
 
 
 def test_files_read_by_clam_and_trident_conventions(embedded, layout):
@@ -263,14 +261,14 @@ def test_hand_drawn_tissue_replaces_the_segmenter(tmp_path, row, layout, slide_p
         json.dumps({"type": "Polygon", "coordinates": [square]})
     )
     settings = PreprocessSettings(tile_size_px=256, tissue_geojson=folder, drop_blank=False)
-    preprocess_rows([row], layout.root, settings)
+    preprocess([row], layout.root, settings)
     assert read_tile_set(layout.tiles("healthy")).num_tiles == 16
-    assert statuses(preprocess_rows([row], layout.root, settings)) == ["already done"]
+    assert statuses(preprocess([row], layout.root, settings)) == ["already done"]
     square[2] = [1024, 512]  # edited by hand: another input, so not the same tiles
     (folder / "healthy.geojson").write_text(
         json.dumps({"type": "Polygon", "coordinates": [square]})
     )
-    assert statuses(preprocess_rows([row], layout.root, settings)) == ["failed"]
+    assert statuses(preprocess([row], layout.root, settings)) == ["failed"]
 
 
 def test_slides_of_different_mpp_make_one_cohort(tmp_path, layout, colour_encoder):
@@ -279,9 +277,9 @@ def test_slides_of_different_mpp_make_one_cohort(tmp_path, layout, colour_encode
         path = tmp_path / f"{name}.tiff"
         write_synthetic_slide(path, 1024, 1024, mpp)
         rows.append(SlideRow(slide_id=name, slide_path=str(path)))
-    preprocess_rows(rows, layout.root, PreprocessSettings(tile_size_px=64, segmenter="all"))
-    embed_tiles_rows(rows, layout.root, SETTINGS, encoder=colour_encoder)
-    embed_slides_rows(rows, layout.root, EmbedSlidesSettings(), encoder="colour")
+    preprocess(rows, layout.root, PreprocessSettings(tile_size_px=64, segmenter="all"))
+    embed_tiles(rows, layout.root, SETTINGS, tile_encoder=colour_encoder)
+    embed_slides(rows, layout.root, EmbedSlidesSettings(), encoder="colour")
     folder = layout.slide_embedding("fine", "colour", "mean").parent
     slide_ids, matrix = read_slide_embeddings(folder)
     assert slide_ids == ["coarse", "fine"]
@@ -309,3 +307,38 @@ def test_info_estimates_with_the_tissue_drawn_by_hand(tmp_path, row, slide_path)
     assert drawn["tissue"].startswith("100.0%")
     assert drawn["tissue"].endswith("(drawn by hand)")
     assert dict(info(slide_path).rows)["tissue"].endswith("(otsu)")
+
+
+def test_settings_are_a_dataclass_or_keywords_or_both(row, layout):
+    settings = PreprocessSettings(tile_size_px=128)
+    reports = [
+        preprocess([row], layout.root, tile_size_px=128),
+        preprocess([row], layout.root, settings),
+        preprocess([row], str(layout.root), PreprocessSettings(drop_blank=True), tile_size_px=128),
+    ]
+    assert [statuses(r) for r in reports] == [["done"], ["already done"], ["already done"]]
+    assert {r.settings["tile_size_px"] for r in reports} == {128}
+    with pytest.raises(UnknownNameError, match=r"'tile_size'.* did you mean tile_size_px"):
+        preprocess([row], layout.root, tile_size=128)
+    with pytest.raises(ConfigError, match="EmbedTilesSettings; expected a PreprocessSettings"):
+        preprocess([row], layout.root, SETTINGS)
+
+
+@dataclass
+class Pickled(Runner):
+    """Runs every work after a journey through bytes, as one sent elsewhere."""
+
+    works: list = field(default_factory=list)
+
+    def run(self, work, rows, progress):
+        self.works.append(type(work).__name__)
+        yield from LocalRunner().run(pickle.loads(pickle.dumps(work)), rows, progress)
+
+
+def test_every_work_can_be_sent_to_another_process(row, layout, small_tiles, colour_encoder):
+    runner = Pickled()
+    preprocess([row], layout.root, small_tiles, runner=runner)
+    embed_tiles([row], layout.root, SETTINGS, tile_encoder=colour_encoder, runner=runner)
+    report = embed_slides([row], layout.root, encoder="colour", runner=runner)
+    assert statuses(report) == ["done"], report.table()
+    assert runner.works == ["PreprocessWork", "EmbedTilesWork", "EmbedSlidesWork"]

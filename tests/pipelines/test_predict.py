@@ -216,5 +216,5 @@ def test_other_constants_are_refused(world):
 def test_no_bundle_is_one_line(tmp_path, capsys):
     flags = [f"--bundle={tmp_path / 'none'}", f"--slides={tmp_path}", f"--out={tmp_path}"]
     assert main(["predict", *flags]) == 2
-    assert "no file" in capsys.readouterr().err
+    assert "no slidenet bundle at" in capsys.readouterr().err
     assert not list(Path(tmp_path).iterdir())

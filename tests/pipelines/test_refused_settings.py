@@ -7,7 +7,6 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 
 from slidenet.cli.main import main
 from slidenet.cli.training import training_parser, training_plan
-from slidenet.cli.verb import underscored
 from slidenet.pipelines.crossval import CrossvalReport
 from slidenet.testing import write_feature_cohort
 from slidenet.training.callbacks import EpochProgress
@@ -185,6 +184,6 @@ def test_the_deviation_over_folds_is_that_of_a_sample():
 )
 def test_one_progress_bar_at_most(cohort, tmp_path, more, bar):
     parser = training_parser("slidenet train fit", "Test.")
-    config = parser.parse_args(underscored(arguments(cohort, tmp_path, *more), set()))
+    config = parser.parse_args(arguments(cohort, tmp_path, *more))
     trainer = training_plan(parser, config).make_trainer(tmp_path, [EpochProgress("val_loss")])
     assert type(trainer.progress_bar_callback) is bar

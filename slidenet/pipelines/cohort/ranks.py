@@ -1,4 +1,4 @@
-"""Ranks that encode each slide together: they do every step alike, or all fail at it."""
+"""Processes that share each slide: they do every step alike, or all fail at it."""
 
 import os
 from collections.abc import Callable
@@ -38,7 +38,7 @@ class Failure:
 
 @dataclass
 class SlideRanks:
-    """The ranks of one slide; by default one process, to which nothing here is any work.
+    """The ranks that share each slide; by default one process, which shares with nobody.
 
     Attributes:
         device: Of this rank; None where there is one process, which chooses by its settings.
@@ -72,7 +72,7 @@ class SlideRanks:
         """
         return tile_span(even_chunks(1 + num_tiles, self.size), self.rank)
 
-    def together(self, work: Callable[[], T]) -> T:
+    def on_all(self, work: Callable[[], T]) -> T:
         """Does `work` on all ranks; where it fails on any, it fails on all, and they stay in step.
 
         Raises:
@@ -97,12 +97,12 @@ class SlideRanks:
             self._compare(failure)
         return result
 
-    def told_by_first(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """What rank 0 has."""
         return self._gathered(value)[0]
 
     def leave(self) -> None:
-        """Ends the meeting of the ranks."""
+        """Ends the process group."""
         if self.mesh is not None:
             dist.destroy_process_group()
 
@@ -125,7 +125,7 @@ class SlideRanks:
 
 
 def join_ranks(size: int, device: str) -> SlideRanks:
-    """Meets the other ranks that torchrun started.
+    """Joins the other ranks that torchrun started.
 
     Args:
         size: Ranks that share each slide.
@@ -133,7 +133,7 @@ def join_ranks(size: int, device: str) -> SlideRanks:
 
     Raises:
         ConfigError: For a number below one, a device with an index, or several processes that were
-            not told to share slides.
+            asked to share slides.
         ParallelError: If torchrun did not start so many processes, or a device is missing.
     """
     started = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
@@ -149,7 +149,7 @@ def join_ranks(size: int, device: str) -> SlideRanks:
         return SlideRanks()
     if device not in ("auto", "cpu", "cuda"):
         raise ConfigError(
-            f"slide_device={device!r} for {size} ranks",
+            f"device={device!r} for {size} ranks",
             expected="auto, cpu or cuda: every rank takes the device of its number",
         )
     own = start_ranks(None if device == "auto" else device)

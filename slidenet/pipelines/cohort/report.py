@@ -3,14 +3,19 @@
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from slidenet.core.extras import data_frame
 from slidenet.core.provenance import software_version
 from slidenet.core.records import SlideRow
+from slidenet.core.text_table import text_table
 from slidenet.stores.atomic import atomic_path
+
+if TYPE_CHECKING:
+    import pandas
 
 Status = Literal["done", "already done", "failed"]
 
@@ -29,6 +34,7 @@ class SlideOutcome:
         seconds: Wall time.
         output: The file made, relative to the output folder.
         traceback: Only for errors nobody foresaw.
+        value: What the verb needs beside the file (a prediction); not recorded.
     """
 
     slide_id: str
@@ -38,6 +44,11 @@ class SlideOutcome:
     seconds: float = 0.0
     output: str | None = None
     traceback: str | None = None
+    value: Any = field(default=None, compare=False, repr=False)
+
+    def record(self) -> dict[str, Any]:
+        """All but the value, as it stands in `run.json`."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "value"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +61,7 @@ class RunReport:
         started: ISO time, UTC.
         seconds: Wall time of the verb.
         outcomes: One per slide, in manifest order.
+        rank: Of several processes that share each slide; the first reports.
     """
 
     verb: str
@@ -57,6 +69,7 @@ class RunReport:
     started: str
     seconds: float
     outcomes: Sequence[SlideOutcome]
+    rank: int = 0
 
     @property
     def failed(self) -> list[SlideOutcome]:
@@ -75,23 +88,24 @@ class RunReport:
 
     def table(self) -> str:
         """The status table printed at the end of a verb."""
-        rows = [("slide", "status", "tiles", "seconds", "detail")]
+        if self.rank:
+            return f"rank {self.rank} has done its part; see the report of rank 0"
+        rows = []
         for o in self.outcomes:
             tiles = "" if o.num_tiles is None else str(o.num_tiles)
             rows.append((o.slide_id, o.status, tiles, f"{o.seconds:.1f}", o.detail))
-        widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        lines = [
-            "  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[4]]).rstrip()
-            for row in rows
-        ]
-        lines.insert(1, "  ".join("-" * w for w in widths) + "  ------")
-        counts = {s: sum(o.status == s for o in self.outcomes) for s in _statuses()}
+        text = text_table(("slide", "status", "tiles", "seconds", "detail"), rows, ragged=True)
+        counts = {s: sum(o.status == s for o in self.outcomes) for s in get_args(Status)}
         summary = ", ".join(f"{n} {status}" for status, n in counts.items() if n) or "no slides"
-        return "\n".join([*lines, f"{self.verb}: {summary} in {self.seconds:.1f} s"])
+        return f"{text}\n{self.verb}: {summary} in {self.seconds:.1f} s"
 
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One row per slide: all that `run.json` says of it.
 
-def _statuses() -> tuple[Status, ...]:
-    return ("done", "already done", "failed")
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        return data_frame([outcome.record() for outcome in self.outcomes])
 
 
 def utc_now() -> str:
@@ -107,11 +121,11 @@ def write_run_report(path: Path, report: RunReport) -> None:
     except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
         stages = {}  # absent or not ours: a report is a log, and is written anew
     stages[report.verb] = {
-        "settings": {k: _plain(v) for k, v in report.settings.items()},
+        "settings": {k: str(v) if isinstance(v, Path) else v for k, v in report.settings.items()},
         "started": report.started,
         "seconds": round(report.seconds, 3),
         "num_failed": len(report.failed),
-        "slides": [asdict(outcome) for outcome in report.outcomes],
+        "slides": [outcome.record() for outcome in report.outcomes],
     }
     document = {
         "python": platform.python_version(),
@@ -120,7 +134,3 @@ def write_run_report(path: Path, report: RunReport) -> None:
     }
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(document, indent=2) + "\n")
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value

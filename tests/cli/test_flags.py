@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -5,10 +6,7 @@ from typing import Literal
 
 import pytest
 
-from slidenet.cli.main import Verb
-from slidenet.cli.verb import build_parser, parse_arguments
-
-VERB = Verb("unused:unused", "summary")
+from slidenet.cli.flags import build_parser, parse_arguments
 
 
 @dataclass(frozen=True)
@@ -32,36 +30,54 @@ class PaintSettings:
     finish: Literal["matt", "silk"] | None = None
 
 
-def paint(wall: Path, paint: PaintSettings = PaintSettings(), *, overwrite: bool = False) -> None:
+@dataclass(frozen=True)
+class Painter:
+    """No settings: a helper cannot be written on a command line."""
+
+    helper: threading.Thread | None = None
+
+
+def paint(
+    wall: str | Path | Sequence[Path],
+    settings: PaintSettings | None = None,
+    *,
+    overwrite: bool = False,
+    painter: Painter | None = None,
+    **keywords: int,
+) -> None:
     """Paints a wall.
 
     Args:
         wall: The wall.
-        paint: How.
+        settings: How.
         overwrite: Paint over what is there.
+        painter: Who.
+        **keywords: Fields of the settings.
     """
 
 
 def parse(*arguments):
-    return parse_arguments(build_parser("paint", VERB, paint), paint, list(arguments))
+    return parse_arguments(
+        build_parser("paint", paint, renamed={"coats": "num_coats"}), paint, list(arguments)
+    )
 
 
 def test_defaults_are_those_of_the_signature():
     assert parse("--wall", "north") == {
         "wall": Path("north"),
-        "paint": PaintSettings(),
+        "settings": PaintSettings(),
         "overwrite": False,
     }
 
 
 def test_flags_are_spelled_with_dashes_and_booleans_need_no_value():
     call = parse("--wall=north", "--num-coats", "3", "--dry-run", "--no-glossy", "--overwrite")
-    assert call["paint"] == PaintSettings(num_coats=3, dry_run=True, glossy=False)
+    assert call["settings"] == PaintSettings(num_coats=3, dry_run=True, glossy=False)
     assert call["overwrite"] is True
 
 
 def test_booleans_accept_a_value():
-    assert parse("--wall", "n", "--glossy", "false")["paint"].glossy is False
+    assert parse("--wall", "n", "--glossy", "false")["settings"].glossy is False
 
 
 def pick(
@@ -83,7 +99,7 @@ def pick(
 
 
 def picked(*arguments):
-    return parse_arguments(build_parser("pick", VERB, pick), pick, list(arguments))
+    return parse_arguments(build_parser("pick", pick), pick, list(arguments))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +133,7 @@ def test_yaml_holds_any_flag_and_the_command_line_wins(tmp_path):
     config.write_text("wall: south\nnum_coats: 5\ntemplate: a.png\n")
     call = parse("--config", str(config), "--num-coats", "4")
     assert call["wall"] == Path("south")
-    assert call["paint"] == PaintSettings(num_coats=4, template=Path("a.png"))
+    assert call["settings"] == PaintSettings(num_coats=4, template=Path("a.png"))
 
 
 def test_a_misspelt_yaml_key_is_refused(tmp_path, capsys):
@@ -155,6 +171,15 @@ def test_every_refusal_is_one_line_in_the_words_of_the_command_line(arguments, m
     assert message in printed
     assert printed.endswith(". To fix: see `slidenet paint --help`\n")
     assert printed.count("\n") == 1
+
+
+def test_former_names_are_refused_naming_the_new_one(tmp_path, capsys):
+    config = tmp_path / "paint.yaml"
+    config.write_text("wall: south\ncoats: 5\n")
+    for arguments in (["--coats", "3"], ["--coats=3", "--wall=n"], ["--config", str(config)]):
+        with pytest.raises(SystemExit):
+            parse(*arguments)
+        assert "error: --coats is now --num-coats. To fix" in capsys.readouterr().err
 
 
 def test_a_config_that_is_no_yaml_is_not_quoted_in_full(tmp_path, capsys):

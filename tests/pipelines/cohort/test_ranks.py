@@ -14,7 +14,7 @@ from slidenet.core.records import SlideRow
 from slidenet.parallel import make_mesh
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.ranks import SlideRanks, join_ranks
-from slidenet.pipelines.embed_slides import embed_slides, embed_slides_rows
+from slidenet.pipelines.embed_slides import embed_slides
 from slidenet.pipelines.settings import EmbedSlidesSettings
 from slidenet.slide_encoders import LongNetViT, SlideEncoder
 from slidenet.slide_encoders.recipes import RECIPES
@@ -59,8 +59,8 @@ def folders(tmp_path):
 
 
 def embed(layout, rows, ranks=None):
-    settings = {} if ranks is None else {"ranks": ranks}
-    return embed_slides_rows(
+    settings = {} if ranks is None else {"sequence_ranks": ranks}
+    return embed_slides(
         rows, layout.root, SETTINGS, encoder="tiny", slide_encoder=small_encoder(), **settings
     )
 
@@ -121,9 +121,9 @@ def test_after_the_loss_of_a_rank_nothing_is_waited_for(monkeypatch):
     monkeypatch.setattr(dist, "all_gather_object", unanswered)
     ranks = SlideRanks(torch.device("cpu"), mesh=object(), rank=0, size=2)
     with pytest.raises(ParallelError, match="lost another rank"):
-        ranks.together(lambda: 1)
+        ranks.on_all(lambda: 1)
     with pytest.raises(ParallelError, match=r"lost at an earlier slide.*the same command again"):
-        ranks.together(lambda: pytest.fail("work is done that nobody shares"))
+        ranks.on_all(lambda: pytest.fail("work is done that nobody shares"))
 
 
 def test_refusals(monkeypatch, tmp_path):

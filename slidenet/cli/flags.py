@@ -1,8 +1,9 @@
-"""Turns the typed signature of one verb into flags and YAML, calls it, and prints what it made.
+"""Turns the typed signature of a verb into flags and YAML, calls it, and prints what it returns.
 
-A verb is a function of plain parameters and settings dataclasses. Plain parameters become flags;
-the fields of a settings dataclass become flags too, without a prefix. What a verb returns knows how
-to print itself (`table()`) and whether it went well (`exit_code`).
+A verb is a function. Its parameters of plain types become flags; a parameter that is a settings
+dataclass becomes the flags of its fields, without a prefix; parameters of other types (models,
+runners) are for Python only. What a verb returns knows how to print itself (`table()`) and whether
+all went well (`exit_code`).
 """
 
 import inspect
@@ -12,15 +13,15 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
-from importlib import import_module
-from typing import Any, NoReturn, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, NoReturn, Protocol, Union
 
+import docstring_parser
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from slidenet.cli.main import Verb
 from slidenet.core.errors import SlidenetError
 
 
@@ -33,32 +34,42 @@ class Result(Protocol):
         """The text printed at the end."""
 
 
-def call_verb(name: str, verb: Verb, arguments: Sequence[str]) -> int:
+def call_verb(
+    name: str,
+    function: Callable[..., Any],
+    arguments: Sequence[str],
+    *,
+    positional: str | None = None,
+    renamed: Mapping[str, str] | None = None,
+) -> int:
     """Parses `arguments`, calls the verb and prints its result.
+
+    Args:
+        name: Of the verb.
+        function: The verb.
+        arguments: As typed.
+        positional: The parameter given without a flag, if any.
+        renamed: Former names of flags and what they are called now.
 
     Returns:
         The exit code: the verb's own, or 2 when it was refused with an error for the user.
     """
-    module, _, function_name = verb.function.partition(":")
-    function: Callable[..., Any] = getattr(import_module(module), function_name)
-    if verb.own_flags:
-        exit_code: int = function(arguments)
-        return exit_code
-    parser = build_parser(name, verb, function)
+    parser = build_parser(name, function, positional=positional, renamed=renamed)
+    call = parse_arguments(parser, function, arguments)
+    return report(name, lambda: function(**call))
+
+
+def report(name: str, work: Callable[[], Result]) -> int:
+    """Does the work of a verb and prints its result, or the error for the user.
+
+    Returns:
+        The exit code.
+    """
     try:
-        result = function(**parse_arguments(parser, function, arguments))
+        result = work()
     except SlidenetError as error:
         print(f"slidenet {name}: error: {error}", file=sys.stderr)
         return 2
-    return print_result(result)
-
-
-def print_result(result: Result) -> int:
-    """Prints what a verb returned.
-
-    Returns:
-        Its exit code.
-    """
     try:
         print(result.table(), flush=True)
     except BrokenPipeError:  # the reader (head, a pager) had seen enough
@@ -71,18 +82,32 @@ class FlagParser(ArgumentParser):
 
     Lists are written `a,b` or `[a,b]`; the items of lists of text are taken as they are typed, so
     that `no` and `0` are text too.
+
+    Attributes:
+        renamed: Former names of flags (and keys of YAML) and what they are called now.
     """
+
+    renamed: Mapping[str, str] = {}
 
     def parse_args(  # type: ignore[override]  # the superclass has variants nobody here calls
         self, args: Sequence[str] | None = None, *further: Any, **settings: Any
     ) -> Namespace:
-        """Parses flags whose names are underscored (see `underscored`)."""
+        """Parses flags as they are typed."""
         if args is not None:
-            args = with_lists(args, {o: a for a in self._actions for o in a.option_strings})
+            actions = {option: a for a in self._actions for option in a.option_strings}
+            boolean = {a.dest for a in self._actions if getattr(a, "_typehint", None) is bool}
+            args = underscored(args, boolean)
+            for argument in args:
+                self._refuse_renamed(argument.partition("=")[0].removeprefix("--"))
+            args = with_lists(args, actions)
         return super().parse_args(args, *further, **settings)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """One line saying what is wrong with the flags or the YAML, then exit code 2."""
+        group = re.match(r"Group '([\w.]+)' ", message)
+        unknown = re.search(r"ption '([\w.]+)' ", message)
+        if unknown:
+            self._refuse_renamed(f"{group[1]}.{unknown[1]}" if group else unknown[1])
         found = _plain_words(message)
         self.exit(2, f"{self.prog}: error: {found}. To fix: see `{self.prog} --help`\n")
 
@@ -94,23 +119,59 @@ class FlagParser(ArgumentParser):
         """The usage line with dashes in flags."""
         return _dash_flags(str(super().format_usage(*args, **kwargs)))
 
+    def _refuse_renamed(self, name: str) -> None:
+        if name in self.renamed:
+            found = _dash_flags(f"--{name} is now --{self.renamed[name]}")
+            self.exit(2, f"{self.prog}: error: {found}. To fix: see `{self.prog} --help`\n")
 
-def build_parser(name: str, verb: Verb, function: Callable[..., Any]) -> FlagParser:
-    """The parser of one verb, from the signature of its function."""
-    summary = (inspect.getdoc(function) or verb.summary).splitlines()[0]
+
+class Flag(NamedTuple):
+    """A parameter of a verb as a flag.
+
+    Attributes:
+        name: Of the parameter.
+        hint: What of its type can be written on a command line.
+        default: `MISSING` where it must be given.
+        help: What its docstring says.
+    """
+
+    name: str
+    hint: Any
+    default: Any
+    help: str
+
+
+def build_parser(
+    name: str,
+    function: Callable[..., Any],
+    *,
+    positional: str | None = None,
+    renamed: Mapping[str, str] | None = None,
+) -> FlagParser:
+    """The parser of one verb, from the signature of its function; arguments as `call_verb`."""
+    summary = (inspect.getdoc(function) or name).splitlines()[0]
     parser = FlagParser(prog=f"slidenet {name}", description=summary, allow_abbrev=False)
+    parser.renamed = renamed or {}
     parser.add_argument("--config", action="config", help="YAML file holding any of the flags")
-    groups = settings_parameters(function)
-    skip = {*groups, *({verb.positional} if verb.positional else ())}
-    if verb.positional:
-        hint = typing.get_type_hints(function)[verb.positional]
-        if typing.get_origin(hint) is list:
-            parser.add_argument(verb.positional, type=typing.get_args(hint)[0], nargs="+")
-        else:
-            parser.add_argument(verb.positional, type=hint)
-    parser.add_function_arguments(function, skip=skip, fail_untyped=True)
-    for settings in groups.values():
-        parser.add_class_arguments(settings, None, fail_untyped=True)
+    taken: set[str] = set()
+    sources: list[Callable[..., Any]] = [function, *settings_parameters(function).values()]
+    for source in sources:
+        group = parser.add_argument_group((inspect.getdoc(source) or "").splitlines()[0])
+        for flag in _flags(source):
+            if flag.name in taken:
+                continue
+            taken.add(flag.name)
+            if flag.name == positional:
+                many = typing.get_origin(flag.hint) in _LISTS
+                hint = typing.get_args(flag.hint)[0] if many else flag.hint
+                number: dict[str, Any] = {"nargs": "+"} if many else {}
+                group.add_argument(flag.name, type=hint, help=flag.help, **number)
+            elif flag.default is MISSING:
+                group.add_argument(f"--{flag.name}", type=flag.hint, help=flag.help, required=True)
+            else:
+                group.add_argument(
+                    f"--{flag.name}", type=flag.hint, help=flag.help, default=flag.default
+                )
     return parser
 
 
@@ -118,26 +179,64 @@ def parse_arguments(
     parser: FlagParser, function: Callable[..., Any], arguments: Sequence[str]
 ) -> dict[str, Any]:
     """The keyword arguments for `function`, from flags and `--config`."""
-    values = parser.parse_args(underscored(arguments, _boolean_flags(function))).as_dict()
-    call = {key: values[key] for key in inspect.signature(function).parameters if key in values}
+    values = parser.parse_args(arguments).as_dict()
+    call = {flag.name: values[flag.name] for flag in _flags(function)}
     for parameter, settings in settings_parameters(function).items():
-        call[parameter] = settings(**{f.name: values.get(f.name) for f in fields(settings)})
+        call[parameter] = settings(**{f.name: values[f.name] for f in fields(settings)})
     return call
 
 
 def settings_parameters(function: Callable[..., Any]) -> dict[str, type[Any]]:
-    """The parameters of `function` that are settings dataclasses."""
+    """The parameters of `function` that are settings: dataclasses all of whose fields are flags."""
     hints = typing.get_type_hints(function)
-    names = inspect.signature(function).parameters
-    return {n: hints[n] for n in names if isinstance(hints[n], type) and is_dataclass(hints[n])}
+    return {
+        name: member
+        for name in inspect.signature(function).parameters
+        for member in _members(hints[name])
+        if isinstance(member, type)
+        and is_dataclass(member)
+        and all(_typed_part(hint) is not None for hint in typing.get_type_hints(member).values())
+    }
 
 
-def _boolean_flags(function: Callable[..., Any]) -> set[str]:
-    hints = typing.get_type_hints(function)
-    found = {name for name, hint in hints.items() if hint is bool}
-    for settings in settings_parameters(function).values():
-        found |= {name for name, hint in typing.get_type_hints(settings).items() if hint is bool}
-    return found
+def _flags(source: Callable[..., Any]) -> Iterator[Flag]:
+    """The flags of a function, or of a settings dataclass with the fields it inherits."""
+    classes = source.__mro__ if isinstance(source, type) else (source,)
+    help_texts: dict[str, str] = {}
+    for part in reversed(classes):
+        for item in docstring_parser.parse(inspect.getdoc(part) or "").params:
+            help_texts[item.arg_name] = (item.description or "").replace("\n", " ")
+    hints = typing.get_type_hints(source)
+    for name, parameter in inspect.signature(source).parameters.items():
+        hint = _typed_part(hints[name])
+        if hint is None or parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            continue
+        default = MISSING if parameter.default is inspect.Parameter.empty else parameter.default
+        yield Flag(name, hint, default, help_texts.get(name, ""))
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) in _UNIONS else (hint,)
+
+
+def _typed_part(hint: Any) -> Any:
+    """What of a type can be written on a command line; None where nothing can.
+
+    A path that may also be text, or several paths, is written as a path.
+    """
+    kept = [member for member in _members(hint) if _can_be_typed(member)]
+    if Path in kept:
+        kept = [member for member in kept if member in (Path, type(None))]
+    if not set(kept) - {type(None)}:
+        return None
+    return Union[tuple(kept)]  # noqa: UP007 - of members found here
+
+
+def _can_be_typed(member: Any) -> bool:
+    origin = typing.get_origin(member)
+    if origin in _LISTS or origin is dict:
+        return all(_can_be_typed(item) or item is Any for item in typing.get_args(member))
+    return origin is Literal or member in (str, int, float, bool, Path, type(None))
 
 
 def underscored(arguments: Sequence[str], boolean: set[str]) -> list[str]:
@@ -189,7 +288,7 @@ def with_lists(arguments: Sequence[str], flags: Mapping[str, Any]) -> list[str]:
 def _item_type(action: Any) -> type[Any] | None:
     """Of what a flag holds a list: `str` or anything else; None for a flag that may be no list."""
     hint = getattr(action, "_typehint", None)
-    kinds = typing.get_args(hint) if typing.get_origin(hint) in _UNIONS else (hint,)
+    kinds = _members(hint)
     lists = [kind for kind in kinds if typing.get_origin(kind) in _LISTS]
     others = {kind for kind in kinds if kind not in lists} - {type(None)}
     text = [str in typing.get_args(kind) for kind in lists]

@@ -1,0 +1,36 @@
+"""The slides a verb is called with, however they are given."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from slidenet.core.errors import ManifestError
+from slidenet.core.records import SlideRow
+from slidenet.stores import read_manifest
+from slidenet.stores.slide_rows import check_slide_id, refuse_duplicates
+
+Slides: TypeAlias = str | Path | Sequence[str | Path | SlideRow]
+"""A manifest slides.csv, a folder of slides, one slide, several slides, or rows of a manifest."""
+
+
+def rows_of(slides: Slides) -> list[SlideRow]:
+    """The slides as rows of a manifest.
+
+    Args:
+        slides: A manifest or folder is read (`read_manifest`); of slides given one by one the file
+            name without its suffix is the `slide_id`.
+
+    Raises:
+        ManifestError: The manifest cannot be read, or two slides have the same `slide_id`.
+    """
+    if isinstance(slides, str | Path):
+        return read_manifest(slides)
+    rows = [
+        slide if isinstance(slide, SlideRow) else SlideRow(Path(slide).stem, str(slide))
+        for slide in slides
+    ]
+    places = [f"slide {number}, {row.slide_path}" for number, row in enumerate(rows, 1)]
+    for row, place in zip(rows, places, strict=True):
+        check_slide_id(row.slide_id, place, error=ManifestError)
+    refuse_duplicates(rows, places, error=ManifestError)
+    return rows

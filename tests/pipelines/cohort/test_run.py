@@ -1,0 +1,110 @@
+import json
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import pytest
+
+from slidenet.core.errors import ManifestError, MissingMppError
+from slidenet.core.records import SlideRow
+from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.run import run_cohort
+from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork, work_on
+from slidenet.pipelines.cohort.slides import rows_of
+
+ROWS = [SlideRow(slide_id=name, slide_path=f"{name}.svs") for name in ("a", "b", "c", "d")]
+
+
+@dataclass(frozen=True)
+class Work(SlideWork):
+    layout: OutputLayout
+
+    def __call__(self, row, progress):
+        if row.slide_id == "b":
+            raise MissingMppError("no microns per pixel", remedy="fill the column mpp")
+        if row.slide_id == "c":
+            raise ZeroDivisionError("a bug")
+        output = self.layout.root / f"{row.slide_id}.h5"
+        return SlideResult(output, "made", num_tiles=7, value=row.slide_id.upper())
+
+
+@pytest.fixture
+def work(tmp_path):
+    return Work(OutputLayout(tmp_path))
+
+
+def test_one_bad_slide_never_stops_the_cohort(work):
+    report = run_cohort("verb", ROWS, work)
+    assert [o.status for o in report.outcomes] == ["done", "failed", "failed", "done"]
+    assert report.exit_code == 1
+    assert report.outcomes[1].detail == (
+        "slide 'b': no microns per pixel. To fix: fill the column mpp"
+    )
+    assert "internal error, ZeroDivisionError: a bug" in report.outcomes[2].detail
+    assert "Traceback" in report.outcomes[2].traceback
+    assert "2 done, 2 failed" in report.table()
+
+
+def test_run_json_keeps_the_reports_of_other_verbs(work):
+    run_cohort("first", ROWS[:1], work)
+    run_cohort("second", ROWS, work)
+    stages = json.loads(work.layout.run_report.read_text())["stages"]
+    assert stages["first"]["num_failed"] == 0
+    assert [s["status"] for s in stages["second"]["slides"]] == ["done", "failed", "failed", "done"]
+    assert stages["second"]["slides"][0]["output"] == "a.h5"
+
+
+def test_an_interrupted_run_still_reports(work):
+    class Interrupted(Work):
+        def __call__(self, row, progress):
+            if row.slide_id == "b":
+                raise KeyboardInterrupt
+            return super().__call__(row, progress)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_cohort("verb", ROWS, Interrupted(work.layout))
+    slides = json.loads(work.layout.run_report.read_text())["stages"]["verb"]["slides"]
+    assert [s["slide_id"] for s in slides] == ["a"]
+
+
+class ProcessRunner(Runner):
+    """Sends the work to another process, last slide first."""
+
+    def run(self, work, rows, progress):
+        with ProcessPoolExecutor(1, get_context("fork")) as pool:
+            for task in [pool.submit(work_on, row, work, None) for row in reversed(rows)]:
+                yield task.result()
+
+
+def test_another_runner_ends_with_the_same_outcomes(work):
+    here, there = (
+        run_cohort("verb", ROWS, work, **more) for more in ({}, {"runner": ProcessRunner()})
+    )
+    assert [o.status for o in there.outcomes] == ["done", "failed", "failed", "done"]
+    for one, other in zip(here.outcomes, there.outcomes, strict=True):
+        assert (one.slide_id, one.detail, one.value) == (other.slide_id, other.detail, other.value)
+    slides = json.loads(work.layout.run_report.read_text())["stages"]["verb"]["slides"]
+    assert "value" not in slides[0]
+
+
+def test_a_report_as_a_table_of_pandas(work):
+    table = run_cohort("verb", ROWS, work).to_pandas()
+    assert list(table["slide_id"]) == ["a", "b", "c", "d"]
+    assert list(table.columns[:2]) == ["slide_id", "status"]
+
+
+def test_slides_are_a_manifest_a_folder_paths_or_rows(tmp_path):
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    paths = [folder / "a.svs", folder / "b.tiff"]
+    for path in paths:
+        path.touch()
+    manifest = tmp_path / "slides.csv"
+    manifest.write_text("slide_path\nslides/a.svs\nslides/b.tiff\n")
+    expected = [SlideRow(path.stem, str(path)) for path in paths]
+    for slides in (manifest, str(manifest), folder, paths, [str(p) for p in paths], expected):
+        assert rows_of(slides) == expected
+    assert rows_of(str(paths[0])) == expected[:1]
+    assert rows_of([]) == []
+    with pytest.raises(ManifestError, match=r"slide 2, .*a.tiff: slide_id 'a' is already taken"):
+        rows_of([paths[0], folder / "a.tiff"])
