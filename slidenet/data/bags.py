@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError, StoreError
 from slidenet.data.lattice import side_by_side, turned
 from slidenet.slide_encoders import grid_cells
@@ -139,8 +140,7 @@ class BagDataset(Dataset[Bag]):
         seed: int = 0,
         reader: TileReader | None = None,
     ) -> None:
-        if max_tiles is not None and max_tiles < 1:
-            raise ConfigError(f"max_tiles is {max_tiles}", expected="at least 1, or none")
+        check_whole(or_none=True, max_tiles=max_tiles)
         if targets is not None and len(targets) != len(bags):
             raise ConfigError(f"{len(targets)} targets for {len(bags)} bags")
         self.bags = tuple(bags)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError
 
 _NOISE = (0.2, 0.1, 0.05, 0.0)
@@ -105,9 +106,7 @@ def _resize(batches: list[Batch], costs: npt.NDArray[np.int64], wanted: int) -> 
 def _check(
     lengths: Sequence[int], batch_size: int, token_budget: int | None, num_processes: int
 ) -> None:
-    for name, value in (("batch_size", batch_size), ("token_budget", token_budget)):
-        if value is not None and value < 1:
-            raise ConfigError(f"{name} is {value}", expected="at least 1")
+    check_whole(or_none=True, batch_size=batch_size, token_budget=token_budget)
     if len(lengths) < num_processes:
         raise ConfigError(
             f"{len(lengths)} bags for {num_processes} processes",

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError, SplitError
 from slidenet.core.provenance import Identity
 from slidenet.data.bag_files import BagFiles, open_bag_files
@@ -133,15 +134,11 @@ class BagDataModule(LightningDataModule):
         self._reader = TileReader(keep=cache)
         known = {"slide_mpp": slide_mpp, "tile_size_px": tile_size_px, "target_mpp": target_mpp}
         self.given = {name: float(value) for name, value in known.items() if value is not None}
-        _check_settings(
-            task,
-            balanced_sampling=self._balanced_sampling,
-            balanced_weights=self._balanced_weights,
-            num_workers=num_workers,
-            batch_size=batch_size,
-            token_budget=token_budget,
-            max_tiles=max_tiles,
+        check_whole(
+            or_none=True, batch_size=batch_size, token_budget=token_budget, max_tiles=max_tiles
         )
+        check_whole(least=0, num_workers=num_workers)
+        _check_balance(task, sampling=self._balanced_sampling, class_weights=self._balanced_weights)
 
         table = read_label_table(labels)
         # Every label is checked here; the edges of time bins are chosen again by train.
@@ -335,28 +332,14 @@ def _split_of_file(path: Path, fold: int, table: LabelTable) -> Split:
     return splits[fold]
 
 
-def _check_settings(
-    task: TaskKind,
-    *,
-    balanced_sampling: bool,
-    balanced_weights: bool,
-    num_workers: int,
-    **at_least_one: int | None,
-) -> None:
-    for name, value in at_least_one.items():
-        if value is not None and value < 1:
-            raise ConfigError(f"{name} is {value}", expected="at least 1")
-    if num_workers < 0:
-        raise ConfigError(
-            f"num_workers is {num_workers}", expected="at least 0, to read in the main process"
-        )
-    if balanced_sampling and task not in ("binary", "multiclass", "ordinal"):
+def _check_balance(task: TaskKind, *, sampling: bool, class_weights: bool) -> None:
+    if sampling and task not in ("binary", "multiclass", "ordinal"):
         raise ConfigError(
             f"sampling 'balanced' for a {task} task",
             expected="a task with one class per bag",
             remedy="use sampling 'natural'",
         )
-    if balanced_weights and task not in CLASSIFICATION:
+    if class_weights and task not in CLASSIFICATION:
         raise ConfigError(
             f"class_weights 'balanced' for a {task} task",
             expected="a task of classes",

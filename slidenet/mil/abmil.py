@@ -9,10 +9,10 @@ start xavier-uniform, and near zero in the head.
 
 from torch import Tensor
 
+from slidenet.core.checks import check_share, check_whole
 from slidenet.layers.masking import weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import GatedAttention, Head, TileEmbedding
-from slidenet.mil.settings import check_positive, check_share
 
 
 class AttentionMIL(BagModel):
@@ -41,8 +41,8 @@ class AttentionMIL(BagModel):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(feature_dim, num_outputs)
-        check_positive(hidden_dim=hidden_dim, attention_dim=attention_dim)
-        check_share(dropout=dropout)
+        check_whole(hidden_dim=hidden_dim, attention_dim=attention_dim)
+        check_share(below_one=True, dropout=dropout)
         self.embed = TileEmbedding(feature_dim, hidden_dim, dropout)
         self.attention = GatedAttention(hidden_dim, attention_dim, gated=gated, dropout=dropout)
         self.head = Head(hidden_dim, num_outputs)

@@ -26,10 +26,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slidenet.core.checks import check_not_negative, check_share, check_whole
 from slidenet.layers.masking import weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import GatedAttention, Head, TileEmbedding
-from slidenet.mil.settings import check_not_negative, check_positive, check_share
 from slidenet.tasks.output_targets import output_targets, told_kind
 from slidenet.tasks.task import TaskKind
 
@@ -72,10 +72,8 @@ class ClusteringMIL(BagModel):
         out_of_class: bool = True,
     ) -> None:
         super().__init__(feature_dim, num_outputs)
-        check_positive(
-            hidden_dim=hidden_dim, attention_dim=attention_dim, num_instances=num_instances
-        )
-        check_share(dropout=dropout)
+        check_whole(hidden_dim=hidden_dim, attention_dim=attention_dim, num_instances=num_instances)
+        check_share(below_one=True, dropout=dropout)
         check_not_negative(instance_weight=instance_weight, instance_margin=instance_margin)
         self.multi_branch = multi_branch
         self.num_instances = num_instances

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from slidenet.core.checks import check_whole
 from slidenet.layers.masking import check_bags, zero_masked
-from slidenet.mil.settings import check_positive
 from slidenet.tasks.task import TaskKind
 
 
@@ -83,7 +83,7 @@ class BagModel(nn.Module):
 
     def __init__(self, feature_dim: int, num_outputs: int) -> None:
         super().__init__()
-        check_positive(feature_dim=feature_dim, num_outputs=num_outputs)
+        check_whole(feature_dim=feature_dim, num_outputs=num_outputs)
         self.feature_dim = feature_dim
         self.num_outputs = num_outputs
 

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slidenet.core.checks import check_not_negative, check_share, check_whole
 from slidenet.layers.masking import masked_softmax, weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import Head, Linear
-from slidenet.mil.settings import check_not_negative, check_positive, check_share
 from slidenet.tasks.output_targets import output_targets, told_kind
 from slidenet.tasks.task import TaskKind
 
@@ -54,8 +54,8 @@ class DualStreamMIL(BagModel):
         instance_weight: float = 0.5,
     ) -> None:
         super().__init__(feature_dim, num_outputs)
-        check_positive(query_dim=query_dim)
-        check_share(dropout=dropout)
+        check_whole(query_dim=query_dim)
+        check_share(below_one=True, dropout=dropout)
         check_not_negative(instance_weight=instance_weight)
         self.instance_weight = instance_weight
         self.tile_head = Head(feature_dim, num_outputs)

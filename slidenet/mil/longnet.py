@@ -13,12 +13,12 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from slidenet.core.checks import check_choice, check_share, check_whole
 from slidenet.core.errors import ConfigError
 from slidenet.layers.masking import weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import GatedAttention, Head
 from slidenet.mil.pooling import uniform_attention
-from slidenet.mil.settings import check_choice, check_positive, check_share
 from slidenet.slide_encoders import LongNetViT
 
 TokenPooling = Literal["attention", "mean", "class_token"]
@@ -59,8 +59,8 @@ class LongNetMIL(BagModel):
         super().__init__(encoder.config.feature_dim, num_outputs)
         check_choice(get_args(TokenPooling), pooling=pooling)
         check_choice(get_args(EmbeddingLevel), embedding_level=embedding_level)
-        check_positive(attention_dim=attention_dim)
-        check_share(head_dropout=head_dropout)
+        check_whole(attention_dim=attention_dim)
+        check_share(below_one=True, head_dropout=head_dropout)
         depth = encoder.config.depth
         self.layers = (depth,) if layers is None else tuple(layers)
         if not self.layers or list(self.layers) != sorted(set(self.layers) & set(range(depth + 1))):

@@ -17,11 +17,11 @@ import math
 import torch
 from torch import Tensor, nn
 
+from slidenet.core.checks import check_share, check_whole
 from slidenet.core.errors import ConfigError
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import Head, Linear
 from slidenet.mil.nystrom import NystromAttention
-from slidenet.mil.settings import check_positive, check_share
 
 
 class TransMIL(BagModel):
@@ -54,9 +54,9 @@ class TransMIL(BagModel):
         dropout: float = 0.1,
     ) -> None:
         super().__init__(feature_dim, num_outputs)
-        check_positive(embed_dim=embed_dim, num_heads=num_heads, num_landmarks=num_landmarks)
-        check_positive(pinv_iterations=pinv_iterations, residual_kernel=residual_kernel)
-        check_share(dropout=dropout)
+        check_whole(embed_dim=embed_dim, num_heads=num_heads, num_landmarks=num_landmarks)
+        check_whole(pinv_iterations=pinv_iterations, residual_kernel=residual_kernel)
+        check_share(below_one=True, dropout=dropout)
         if embed_dim % num_heads or residual_kernel % 2 == 0:
             raise ConfigError(
                 f"embed_dim={embed_dim}, num_heads={num_heads}, residual_kernel={residual_kernel}",

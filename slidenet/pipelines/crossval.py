@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError
 from slidenet.core.provenance import Identity
 from slidenet.data import Split, hold_out_validation, make_folds, read_splits, write_splits
@@ -268,8 +269,8 @@ def _check_folds(data: BagDataModule, settings: FoldSettings, count: int) -> lis
             expected="the same bins in all folds, so that their curves can be put together",
             remedy=f"give --data.time-edges, such as [{edges}]",
         )
-    if settings.search and settings.num_inner_folds < 2:
-        raise ConfigError(f"num_inner_folds is {settings.num_inner_folds}", expected="at least 2")
+    if settings.search:
+        check_whole(least=2, num_inner_folds=settings.num_inner_folds)
     return chosen
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from slidenet.core.checks import check_choice, check_positive, check_whole
 from slidenet.core.errors import ConfigError, StoreError
 from slidenet.parallel.sizing import (
     Precision,
@@ -104,14 +105,9 @@ def plan(
         whole_inputs: Whether every GPU is given all tile features of the slide, as in training.
     """
     config = LONGNET_CONFIGS[shape]
-    if gpu_memory_gb <= 0:
-        raise ConfigError(f"gpu_memory_gb={gpu_memory_gb}", expected="more than 0")
-    if precision not in get_args(Precision):
-        raise ConfigError(
-            f"precision={precision!r}", expected=f"one of {', '.join(get_args(Precision))}"
-        )
-    if ranks is not None and ranks < 1:
-        raise ConfigError(f"ranks={ranks}", expected="at least 1")
+    check_positive(gpu_memory_gb=gpu_memory_gb)
+    check_choice(get_args(Precision), precision=precision)
+    check_whole(or_none=True, ranks=ranks)
     tiles, heading = _largest(slides, out, num_tiles)
     memory = gpu_memory_gb * GIGABYTE * USABLE
     works = {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slidenet.core.errors import ConfigError
+from slidenet.core.checks import check_whole
 from slidenet.testing.lesion_rules import LESION_CELLS, LesionRule, place_lesions
 from slidenet.testing.lesions import Lesion, Stain
 from slidenet.testing.painting import with_overlays
@@ -109,8 +109,7 @@ def write_lesion_cohort(
         ConfigError: An unknown rule, or slides too small for it.
     """
     folder = Path(folder)
-    if slide_px < 8 * CELL_PX:
-        raise ConfigError(f"slide_px is {slide_px}", expected=f"at least {8 * CELL_PX}")
+    check_whole(least=8 * CELL_PX, slide_px=slide_px)
     (folder / "slides").mkdir(parents=True, exist_ok=True)
     rows = cohort_rows(num_patients, num_sites, seed)
     slides: list[list[object]] = [["slide_id", "slide_path", "patient_id", "site", "label"]]

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from slidenet.core.checks import check_choice
 from slidenet.core.errors import ConfigError
 
 LesionRule = Literal["near_vs_far", "present_vs_absent"]
@@ -40,8 +41,7 @@ def place_lesions(
     Raises:
         ConfigError: An unknown rule, or tissue too small for two lesions far apart.
     """
-    if rule not in get_args(LesionRule):
-        raise ConfigError(f"rule {rule!r}", expected=f"one of {', '.join(get_args(LesionRule))}")
+    check_choice(get_args(LesionRule), rule=rule)
     whole = tissue[:-1, :-1] & tissue[1:, :-1] & tissue[:-1, 1:] & tissue[1:, 1:]
     blocks = np.argwhere(whole)[:, ::-1].astype(np.int64)
     if rule == "present_vs_absent":

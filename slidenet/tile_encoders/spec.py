@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from slidenet.core.checks import check_positive
 from slidenet.core.errors import ConfigError
 from slidenet.core.provenance import Identity
 from slidenet.core.units import Mpp
@@ -55,8 +56,8 @@ class InputTransform:
                 f"input_px is {self.input_px} and resize_px is {self.resize_px}",
                 expected="0 < input_px <= resize_px, so that the crop lies inside the image",
             )
-        if min(self.std) <= 0:
-            raise ConfigError(f"std is {self.std}", expected="positive numbers")
+        for value in self.std:
+            check_positive(std=value)
 
     def identity(self) -> Identity:
         """The settings as JSON-able values."""

@@ -5,14 +5,14 @@ that what shows at low resolution is read from a small level of the pyramid and 
 the reading time; only blur needs the tiles' own pixels.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import ClassVar, Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from slidenet.core.errors import ConfigError
+from slidenet.core.checks import check_not_negative, check_share, refused
 from slidenet.core.provenance import Identity
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -66,7 +66,7 @@ class BlankFilter:
     max_blank_fraction: float = 0.98
 
     def __post_init__(self) -> None:
-        _check_fraction(self, "max_blank_fraction")
+        check_share(max_blank_fraction=self.max_blank_fraction)
 
     def keep(self, tiles: UInt8Array) -> BoolArray:
         """Which of the tiles uint8 (B, H, W, 3) to keep, bool (B,)."""
@@ -97,13 +97,10 @@ class PenFilter:
     max_ink_fraction: float = 0.1
 
     def __post_init__(self) -> None:
-        _check_fraction(self, "max_ink_fraction")
+        check_share(max_ink_fraction=self.max_ink_fraction)
         unknown = sorted(set(self.inks) - set(INK_RANGES))
         if unknown or not self.inks:
-            raise ConfigError(
-                f"the pen filter was given the inks {list(self.inks)}",
-                expected=f"some of {', '.join(INK_RANGES)}",
-            )
+            raise refused("inks", list(self.inks), f"some of {', '.join(INK_RANGES)}")
 
     def keep(self, tiles: UInt8Array) -> BoolArray:
         """Which of the tiles uint8 (B, H, W, 3) to keep, bool (B,)."""
@@ -144,11 +141,7 @@ class BlurFilter:
     min_variance: float = 15.0
 
     def __post_init__(self) -> None:
-        if self.min_variance < 0:
-            raise ConfigError(
-                f"the blur filter was given min_variance = {self.min_variance}",
-                expected="at least 0",
-            )
+        check_not_negative(min_variance=self.min_variance)
 
     def keep(self, tiles: UInt8Array) -> BoolArray:
         """Which of the tiles uint8 (B, H, W, 3) to keep, bool (B,)."""
@@ -172,13 +165,3 @@ def _in_range(hsv: UInt8Array, low: tuple[int, int, int], high: tuple[int, int, 
     in_hue = above & below if low[0] <= high[0] else above | below
     rest = (hsv[:, :, 1:] >= low[1:]) & (hsv[:, :, 1:] <= high[1:])
     return np.asarray(in_hue & rest.all(axis=2))
-
-
-def _check_fraction(tile_filter: BlankFilter | PenFilter, field_name: str) -> None:
-    assert field_name in {field.name for field in fields(tile_filter)}
-    value = getattr(tile_filter, field_name)
-    if not 0 <= value <= 1:
-        raise ConfigError(
-            f"the {tile_filter.name} filter was given {field_name} = {value}",
-            expected="a share between 0 and 1",
-        )

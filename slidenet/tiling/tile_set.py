@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
-from slidenet.core.errors import ConfigError, EmptyTissueError, PixelReadError
+from slidenet.core.checks import check_share
+from slidenet.core.errors import EmptyTissueError, PixelReadError
 from slidenet.core.provenance import INPUTS_KEY, Identity
 from slidenet.core.records import TileGeometry, TileSet
 from slidenet.slides import Slide, plan_tiles, read_tile
@@ -99,10 +100,7 @@ def choose_tiles(
         SlideError: The slide is smaller than a tile.
         ConfigError: `min_tissue_fraction` is no share.
     """
-    if not 0 <= min_tissue_fraction <= 1:
-        raise ConfigError(
-            f"min_tissue_fraction = {min_tissue_fraction}", expected="a share between 0 and 1"
-        )
+    check_share(min_tissue_fraction=min_tissue_fraction)
     coords = grid(geometry, slide=slide_id)
     in_grid = len(coords)
     fraction = tissue_fractions(tissue, coords, geometry.tile_size_px * geometry.scale)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 import cv2
 import numpy as np
 
+from slidenet.core.checks import check_not_negative, check_positive
 from slidenet.core.errors import ConfigError
 from slidenet.core.provenance import Identity
 from slidenet.core.registry import Registry
@@ -68,7 +69,8 @@ class OtsuSegmenter:
     max_hole_um2: float = 16_000.0
 
     def __post_init__(self) -> None:
-        _check_settings(self)
+        check_positive(segment_mpp=self.segment_mpp)
+        check_not_negative(**{k: v for k, v in asdict(self).items() if v is not None})
 
     def find(self, slide: Slide) -> BoolArray:
         """Mask over the whole slide, bool (h, w)."""
@@ -126,7 +128,8 @@ class SaturationSegmenter:
     max_hole_um2: float = 20_000.0
 
     def __post_init__(self) -> None:
-        _check_settings(self)
+        check_positive(segment_mpp=self.segment_mpp)
+        check_not_negative(**{k: v for k, v in asdict(self).items() if v is not None})
 
     def find(self, slide: Slide) -> BoolArray:
         """Mask over the whole slide, bool (h, w)."""
@@ -197,14 +200,3 @@ def make_segmenter(name: str, **settings: Any) -> Segmenter:
                 expected=f"some of {', '.join(known)}" if known else "no settings",
             )
     return kind(**settings)
-
-
-def _check_settings(segmenter: OtsuSegmenter | SaturationSegmenter) -> None:
-    for field in fields(segmenter):
-        value = getattr(segmenter, field.name)
-        least = "above 0" if field.name == "segment_mpp" else "at least 0"
-        if value is not None and (value < 0 or (value == 0 and least == "above 0")):
-            raise ConfigError(
-                f"the segmenter {segmenter.name!r} was given {field.name} = {value}",
-                expected=f"{field.name} {least}",
-            )

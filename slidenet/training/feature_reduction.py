@@ -13,6 +13,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
+from slidenet.core.checks import check_positive, check_whole, refused
 from slidenet.core.errors import ConfigError
 
 
@@ -34,12 +35,10 @@ class FeatureReduction(nn.Module):
 
     def __init__(self, feature_dim: int, num_components: int, scale: float = 1.0) -> None:
         super().__init__()
-        if not 1 <= num_components <= feature_dim:
-            raise ConfigError(
-                f"feature_components is {num_components}", expected=f"1 to {feature_dim}"
-            )
-        if not scale > 0:
-            raise ConfigError(f"feature_scale is {scale:g}", expected="a positive number")
+        check_whole(feature_components=num_components)
+        check_positive(feature_scale=scale)
+        if num_components > feature_dim:
+            raise refused("feature_components", num_components, f"at most {feature_dim}")
         self.num_components, self.scale = num_components, scale
         self.register_buffer("mean", torch.zeros(feature_dim))
         self.register_buffer("basis", torch.zeros(feature_dim, num_components))

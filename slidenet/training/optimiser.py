@@ -7,10 +7,11 @@ Source: the fine-tuning of BEiT and MAE, as the published Prov-GigaPath fine-tun
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import nn
 
+from slidenet.core.checks import check_choice, check_not_negative, check_positive, check_share
 from slidenet.core.errors import ConfigError
 
 Schedule = Literal["cosine", "constant"]
@@ -44,17 +45,14 @@ class OptimiserSettings:
     scale_learning_rate: bool = False
 
     def __post_init__(self) -> None:
-        rules = {
-            "learning_rate": (self.learning_rate > 0, "more than 0"),
-            "weight_decay": (self.weight_decay >= 0, "at least 0"),
-            "layer_decay": (0 < self.layer_decay <= 1, "in (0, 1]"),
-            "warmup_epochs": (self.warmup_epochs >= 0, "at least 0"),
-            "schedule": (self.schedule in ("cosine", "constant"), "cosine or constant"),
-            "min_learning_rate": (self.min_learning_rate >= 0, "at least 0"),
-        }
-        for name, (good, expected) in rules.items():
-            if not good:
-                raise ConfigError(f"{name} {getattr(self, name)}", expected=expected)
+        check_positive(learning_rate=self.learning_rate)
+        check_not_negative(
+            weight_decay=self.weight_decay,
+            warmup_epochs=self.warmup_epochs,
+            min_learning_rate=self.min_learning_rate,
+        )
+        check_share(above_zero=True, layer_decay=self.layer_decay)
+        check_choice(get_args(Schedule), schedule=self.schedule)
 
 
 def parameter_groups(

@@ -8,6 +8,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.distributed.device_mesh import DeviceMesh
 from torchmetrics import Metric
 
+from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError, ParallelError
 from slidenet.parallel import apply_sequence_parallel, make_mesh, release_sequence_parallel
 from slidenet.parallel.mesh import DATA, TIMEOUT_S
@@ -36,8 +37,7 @@ class SequenceParallelStrategy(DDPStrategy):
 
     def __init__(self, sequence: int = 2, timeout_s: float = TIMEOUT_S, **settings: Any) -> None:
         super().__init__(timeout=timedelta(seconds=timeout_s), **settings)
-        if sequence < 1:
-            raise ParallelError(f"{sequence} sequence ranks", expected="at least 1")
+        check_whole(error=ParallelError, sequence=sequence)
         self.sequence = sequence
         self._mesh: DeviceMesh | None = None
 

@@ -1,3 +1,5 @@
+import pytest
+
 from slidenet.core.text_table import text_table
 
 ROWS = [("a", "1", "short"), ("bcd", "22", "a sentence")]
@@ -16,3 +18,13 @@ def test_sentences_do_not_widen_the_line_of_dashes():
     lines = text_table(("name", "n", "detail"), ROWS, ragged=True).splitlines()
     assert lines[1] == "----  --  ------"
     assert text_table(("name", "n", "detail"), [], rule=False) == "name  n  detail"
+
+
+def test_no_rows_and_empty_cells():
+    assert text_table(("a", "bc"), []) == "a  bc\n-  --"
+    assert text_table(("a", "b"), [("x", ""), ("", "y")], rule=False) == "a  b\nx\n   y"
+
+
+def test_every_row_has_all_columns():
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        text_table(("a", "b"), [("x",)])

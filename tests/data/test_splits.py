@@ -242,9 +242,9 @@ def test_one_patient_of_a_class_left_for_train_and_val():
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"num_folds": 1}, "num_folds is 1; expected at least 2"),
+        ({"num_folds": 1}, "num_folds is 1; expected a whole number of at least 2"),
         ({"num_repeats": 0}, "num_repeats is 0"),
-        ({"val_fraction": 1.0}, r"val_fraction is 1.0; expected at least 0 and below 1"),
+        ({"val_fraction": 1.0}, r"val_fraction is 1.0; expected a share of at least 0 and below 1"),
         ({"val_fraction": -0.1}, "val_fraction is -0.1"),
     ],
 )

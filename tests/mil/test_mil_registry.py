@@ -82,17 +82,17 @@ def test_unknown_setting_message():
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("abmil", {"hidden_dim": 0}, "hidden_dim=0"),
-        ("abmil", {"attention_dim": 2.5}, "attention_dim=2.5"),
-        ("abmil", {"dropout": 1.0}, r"dropout=1.0; expected a share in \[0, 1\)"),
-        ("clam_sb", {"num_instances": -1}, "num_instances=-1"),
-        ("clam_mb", {"instance_weight": float("nan")}, "instance_weight=nan"),
-        ("clam_mb", {"instance_margin": -1.0}, "instance_margin=-1.0"),
-        ("dsmil", {"query_dim": True}, "query_dim=True"),
-        ("dsmil", {"instance_weight": float("inf")}, "instance_weight=inf"),
+        ("abmil", {"hidden_dim": 0}, "hidden_dim is 0"),
+        ("abmil", {"attention_dim": 2.5}, "attention_dim is 2.5"),
+        ("abmil", {"dropout": 1.0}, r"dropout is 1.0; expected a share of at least 0 and below 1"),
+        ("clam_sb", {"num_instances": -1}, "num_instances is -1"),
+        ("clam_mb", {"instance_weight": float("nan")}, "instance_weight is nan"),
+        ("clam_mb", {"instance_margin": -1.0}, "instance_margin is -1.0"),
+        ("dsmil", {"query_dim": True}, "query_dim is True"),
+        ("dsmil", {"instance_weight": float("inf")}, "instance_weight is inf"),
         ("transmil", {"embed_dim": 10, "num_heads": 4}, "a multiple of num_heads"),
         ("transmil", {"residual_kernel": 4}, "an odd kernel"),
-        ("longnet", {"pooling": "max"}, "one of 'attention', 'mean', 'class_token'"),
+        ("longnet", {"pooling": "max"}, "one of attention, mean, class_token"),
         ("longnet", {"layers": [2, 1]}, r"layers=\[2, 1\] of a slide encoder of 4 blocks"),
         ("longnet", {"layers": [1, 5]}, "states from 0 .embeddings. to 4"),
         ("longnet", {"layers": []}, r"layers=\[\]"),
@@ -105,9 +105,9 @@ def test_settings_out_of_range(name, settings, message):
 
 
 def test_shapes_of_the_task_out_of_range():
-    with pytest.raises(ConfigError, match="num_outputs=0"):
+    with pytest.raises(ConfigError, match="num_outputs is 0"):
         make_bag_model("mean", feature_dim=4, num_outputs=0)
-    with pytest.raises(ConfigError, match="feature_dim=0"):
+    with pytest.raises(ConfigError, match="feature_dim is 0"):
         make_bag_model("mean", feature_dim=0, num_outputs=1)
 
 
@@ -237,7 +237,7 @@ def test_levels_of_gigapath_as_published(small):
     assert levels["head.weight"] == top
     corrected = small("gigapath", embedding_level="lowest").layer_levels()
     assert corrected["encoder.tile_embed.bias"] == 0
-    with pytest.raises(ConfigError, match="embedding_level='top'"):
+    with pytest.raises(ConfigError, match="embedding_level is 'top'"):
         small("gigapath", embedding_level="top")
 
 

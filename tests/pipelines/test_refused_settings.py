@@ -90,7 +90,7 @@ def test_five_steps_will_do_without_validation(cohort, tmp_path):
         ("--trainer.strategy=foo", "invalid strategy name"),
         ("--trainer.profiler=foo", "simple"),
         ("--trainer.barebones=true", "barebones"),
-        ("--data.num-workers=-1", "num_workers is -1; expected at least 0"),
+        ("--data.num-workers=-1", "num_workers is -1; expected a whole number of at least 0"),
     ],
 )
 def test_what_lightning_refuses_is_one_line(cohort, tmp_path, capsys, flag, words):
@@ -123,7 +123,10 @@ def test_loggers_write_into_the_folder_of_each_model(cohort, tmp_path, monkeypat
         ({"task": [1]}, "unknown setting of the model"),
         ({"network": ["mean", "foo"]}, "unknown bag model 'foo'"),
         ({"network_settings.hiden_dim": [8, 16]}, "unknown setting hiden_dim"),
-        ({"learning_rate": [0.1, "fast"]}, "{'learning_rate': 'fast'} of the search"),
+        (
+            {"learning_rate": [0.1, "fast"]},
+            "learning_rate is 'fast'; expected a finite",
+        ),
         ({"learning_rate": []}, "search.learning_rate is []; expected a list of values"),
     ],
 )

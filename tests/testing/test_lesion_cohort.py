@@ -111,7 +111,7 @@ def test_no_single_place_and_no_tile_tells_near_from_far():
 
 def test_bad_settings(tmp_path):
     tissue = np.ones((8, 8), bool)
-    with pytest.raises(ConfigError, match="rule 'any'; expected one of near_vs_far"):
+    with pytest.raises(ConfigError, match="rule is 'any'; expected one of near_vs_far"):
         place_lesions("any", 1, tissue, np.random.default_rng(0))
     with pytest.raises(ConfigError, match="larger slide"):
         place_lesions("near_vs_far", 0, tissue[:4, :4], np.random.default_rng(0))

@@ -153,7 +153,7 @@ def test_a_slide_smaller_than_a_tile(setup):
 
 @pytest.mark.parametrize("share", [-0.1, 1.5])
 def test_a_fraction_is_a_share(setup, share):
-    with pytest.raises(ConfigError, match="between 0 and 1"):
+    with pytest.raises(ConfigError, match=r"min_tissue_fraction is .*a share from 0 to 1"):
         make_tile_set(*setup(), slide_id="s", min_tissue_fraction=share)
 
 

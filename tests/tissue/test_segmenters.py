@@ -180,8 +180,12 @@ def test_recipes_are_known_before_a_slide_is_read(name):
         ("otsy", {}, "did you mean otsu"),
         ("otsu", {"treshold": 3}, "no setting 'treshold'.*min_contrast"),
         ("all", {"min_area_um2": 3}, "no settings"),
-        ("otsu", {"segment_mpp": 0}, "segment_mpp above 0"),
-        ("saturation", {"min_area_um2": -1}, "min_area_um2 at least 0"),
+        ("otsu", {"segment_mpp": 0}, "segment_mpp is 0; expected a finite number above 0"),
+        (
+            "saturation",
+            {"min_area_um2": -1},
+            "min_area_um2 is -1; expected a finite",
+        ),
     ],
 )
 def test_bad_names_and_settings_say_what_is_right(name, settings, message):

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import StratifiedGroupKFold
 
+from slidenet.core.checks import check_share, check_whole
 from slidenet.core.errors import ConfigError, SplitError
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.splits.files import read_splits, write_splits
@@ -102,9 +103,8 @@ def make_folds(
         ConfigError: Numbers out of range.
     """
     _check_shares(val_fraction, 0)
-    for name, value, least in (("num_folds", num_folds, 2), ("num_repeats", num_repeats, 1)):
-        if value < least:
-            raise ConfigError(f"{name} is {value}", expected=f"at least {least}")
+    check_whole(least=2, num_folds=num_folds)
+    check_whole(num_repeats=num_repeats)
     patients = strata_of(table, task, group_column=group_column)
     units = patients
     if site_column is not None:
@@ -258,9 +258,7 @@ def _groups(word: str, count: int) -> str:
 
 
 def _check_shares(val_fraction: float, test_fraction: float) -> None:
-    for name, value in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
-        if not 0 <= value < 1:
-            raise ConfigError(f"{name} is {value}", expected="at least 0 and below 1")
+    check_share(below_one=True, val_fraction=val_fraction, test_fraction=test_fraction)
     if val_fraction + test_fraction >= 1:
         raise ConfigError(
             f"val_fraction {val_fraction} and test_fraction {test_fraction} leave nothing to "

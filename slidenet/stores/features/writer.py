@@ -9,7 +9,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from slidenet.core.errors import ConfigError, OutputError, SlidenetError, StoreError
+from slidenet.core.checks import check_choice, check_whole
+from slidenet.core.errors import OutputError, SlidenetError, StoreError
 from slidenet.core.provenance import Identity, canonical_json, identity_hash, software_version
 from slidenet.core.records import TileSet
 from slidenet.stores.atomic import check_free_disk, output_error, output_errors
@@ -234,8 +235,5 @@ class FeatureWriter:
 
 
 def _check_settings(feature_dim: int, dtype: str, batch_size: int) -> None:
-    if dtype not in ("float16", "float32"):
-        raise ConfigError(f"dtype {dtype!r}", expected="'float16' or 'float32'")
-    for name, value in (("feature_dim", feature_dim), ("batch_size", batch_size)):
-        if value < 1:
-            raise ConfigError(f"{name} {value}", expected="at least 1")
+    check_choice(("float16", "float32"), dtype=dtype)
+    check_whole(feature_dim=feature_dim, batch_size=batch_size)
