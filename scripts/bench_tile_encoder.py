@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from slidenet import load_tile_encoder
-from slidenet.tile_encoders.batch_norm_folding import folded_copy
+from slidenet.tile_encoders.architecture import folded_copy
 
 ENCODER = "efficientnet_lite0"
 

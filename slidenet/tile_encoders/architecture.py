@@ -1,19 +1,24 @@
 """From a spec to a module without weights, and from a module's output to one vector per tile."""
 
-from typing import TYPE_CHECKING, Any
+import copy
+from itertools import pairwise
+from typing import Any
 
 import timm
 import timm.layers
 import torch
+from timm.models import EfficientNet, ResNet
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from slidenet.core.errors import EncoderError
 from slidenet.tile_encoders.spec import Pooling, TileEncoderSpec
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+FOLDED = (EfficientNet, ResNet)
+"""In these a norm that is registered right after a convolution is also called right after it."""
 
 
-def build_module(spec: TileEncoderSpec, *, device: str) -> "nn.Module":
+def build_module(spec: TileEncoderSpec, *, device: str) -> nn.Module:
     """The spec's architecture, without classifier, in eval mode and without weights.
 
     Args:
@@ -30,7 +35,7 @@ def build_module(spec: TileEncoderSpec, *, device: str) -> "nn.Module":
     return module.eval()
 
 
-def features_of(module: "nn.Module", images: "Tensor", pooling: Pooling) -> "Tensor":
+def features_of(module: nn.Module, images: Tensor, pooling: Pooling) -> Tensor:
     """Runs the module and pools its tokens.
 
     Args:
@@ -63,8 +68,37 @@ def features_of(module: "nn.Module", images: "Tensor", pooling: Pooling) -> "Ten
     return features
 
 
-def output_dim_of(module: "nn.Module", input_px: int, pooling: Pooling, device: str) -> int:
+def output_dim_of(module: nn.Module, input_px: int, pooling: Pooling, device: str) -> int:
     """Length of a feature vector, found by running one blank image."""
     with torch.inference_mode():
         blank = torch.zeros(1, 3, input_px, input_px, device=device)
         return features_of(module, blank, pooling).shape[1]
+
+
+def folded_copy(module: nn.Module) -> nn.Module:
+    """Folds the batch norms of a frozen convolutional network into the convolutions before them.
+
+    The features are the same, to rounding, with fewer passes over memory.
+
+    Args:
+        module: In eval mode, with its weights.
+
+    Returns:
+        A copy without batch norms where `module` is of a family in `FOLDED`, else `module` itself.
+    """
+    assert not module.training, "folding uses the running statistics"
+    if type(module) not in FOLDED:  # a subclass may call its layers in another order
+        return module
+    module = copy.deepcopy(module)
+    _fold(module)
+    return module
+
+
+def _fold(module: nn.Module) -> None:
+    for child in module.children():
+        _fold(child)
+    for (conv_name, conv), (norm_name, norm) in pairwise(list(module.named_children())):
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
+            # timm's norms carry the activation that follows them.
+            setattr(module, norm_name, getattr(norm, "act", nn.Identity()))

@@ -8,7 +8,6 @@ import torch
 
 from slidenet.core.errors import WeightsMismatchError
 from slidenet.tile_encoders.layouts import State, to_timm_layout
-from slidenet.weights.digest import digest_of_state
 from slidenet.weights.files import read_tensor_file
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ TRAINING_HEADS = ("dino_head.", "ibot_head.", "head.")
 _SHOWN = 3
 
 
-def load_weights(module: "nn.Module", path: Path, *, name: str) -> tuple[str, tuple[str, ...]]:
+def load_weights(module: "nn.Module", path: Path, *, name: str) -> tuple[str, ...]:
     """Loads a file strictly into a module, whatever layout and wrapping it comes in.
 
     Float tensors become float32. Tensors are assigned, not copied, so the module may lie on the
@@ -38,7 +37,7 @@ def load_weights(module: "nn.Module", path: Path, *, name: str) -> tuple[str, tu
         name: Name of the encoder, for messages.
 
     Returns:
-        SHA-256 of the loaded weights, and what was done to the file's content to fit.
+        What was done to the content of the file to fit.
 
     Raises:
         MissingWeightsError: There is no such file.
@@ -50,7 +49,7 @@ def load_weights(module: "nn.Module", path: Path, *, name: str) -> tuple[str, tu
     _check_match(state, module.state_dict(), path=path, name=name)
     state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     module.load_state_dict(state, strict=True, assign=True)
-    return digest_of_state(module.state_dict()), (*steps, f"{layout} names")
+    return (*steps, f"{layout} names")
 
 
 def unwrap(content: object, path: Path) -> tuple[State, tuple[str, ...]]:

@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 class TileEncoder:
     """A module with its preprocessing, pooling, precision and identity.
 
-    Made by `load_tile_encoder` or `TileEncoder.from_module`, not directly.
+    Built by `load_tile_encoder` or `TileEncoder.from_module`, not directly.
 
     Args:
         spec: What the module is and how it is fed.
         module: The module with its weights; put in eval mode, frozen and moved to `device`.
-        weights_sha256: Digest of its weights.
         weights_source: Where the weights came from, for people; not part of the identity.
         device: "cpu", "cuda", "cuda:1", "mps", or "auto" for the best one present.
         precision: None takes the spec's precision on accelerators and fp32 on the CPU.
@@ -40,7 +39,7 @@ class TileEncoder:
         module: As given.
         device: Where the module lies.
         precision: The precision in use.
-        weights_sha256: As given.
+        weights_sha256: Digest of the weights.
         weights_source: As given.
     """
 
@@ -49,18 +48,17 @@ class TileEncoder:
         spec: TileEncoderSpec,
         module: "nn.Module",
         *,
-        weights_sha256: str,
         weights_source: str,
         device: "str | torch.device" = "cpu",
         precision: Precision | None = None,
     ) -> None:
-        from slidenet.tile_encoders.batch_norm_folding import folded_copy
+        from slidenet.tile_encoders.architecture import folded_copy
         from slidenet.tile_encoders.transforms import normalise, resize_and_crop
 
         self.spec = spec
         self.device = resolve_device(device)
         self.precision = resolve_precision(spec, self.device, precision)
-        self.weights_sha256 = weights_sha256
+        self.weights_sha256 = digest_of_state(module.state_dict())
         self.weights_source = weights_source
         self.module = module.eval().requires_grad_(False).to(self.device)
         self._folded = folded_copy(self.module)
@@ -123,7 +121,6 @@ class TileEncoder:
         return cls(
             replace(spec, output_dim=dim),
             module,
-            weights_sha256=digest_of_state(module.state_dict()),
             weights_source="given module",
             device=target,
             precision=precision,

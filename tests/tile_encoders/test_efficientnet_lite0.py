@@ -9,7 +9,7 @@ from sklearn.datasets import load_sample_image
 
 from slidenet.core.errors import WeightsMismatchError
 from slidenet.tile_encoders import get_spec, load_tile_encoder
-from slidenet.tile_encoders.hub import find_weights
+from slidenet.tile_encoders.loading import find_weights
 
 WEIGHTS_SHA256 = "3397d49c531fce5bfef9b6f0fff47d04d12f09dc71cd27bb04946ab00ff8f16e"
 PALACE, DAISY = 698, 985  # ImageNet classes

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from slidenet import load_tile_encoder
-from slidenet.tile_encoders.batch_norm_folding import folded_copy
+from slidenet.tile_encoders.architecture import folded_copy
 
 FAMILIES = ("tf_efficientnet_lite0", "efficientnet_b0", "tf_efficientnetv2_b0", "mobilenetv2_050",
             "resnet18", "resnet26d", "seresnet18", "resnetblur18")  # fmt: skip

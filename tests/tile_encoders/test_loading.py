@@ -18,7 +18,7 @@ from slidenet.tile_encoders import (
     check_access,
     load_tile_encoder,
 )
-from slidenet.tile_encoders.hub import find_weights
+from slidenet.tile_encoders.loading import find_weights
 
 NOWHERE = "http://127.0.0.1:9"
 
