@@ -11,7 +11,8 @@ DEFAULT_TILE_ENCODER = "efficientnet_lite0"
 TIMM_PREFIX = "timm/"
 
 
-def _collect() -> Registry[TileEncoderSpec]:
+def collect_specs() -> Registry[TileEncoderSpec]:
+    """The specs of every module in `families/`, by name."""
     registry: Registry[TileEncoderSpec] = Registry("tile encoder")
     for module_info in sorted(pkgutil.iter_modules(families.__path__), key=lambda m: m.name):
         module = importlib.import_module(f"{families.__name__}.{module_info.name}")
@@ -20,7 +21,7 @@ def _collect() -> Registry[TileEncoderSpec]:
     return registry
 
 
-TILE_ENCODERS = _collect()
+TILE_ENCODERS = collect_specs()
 
 
 def list_tile_encoders() -> list[str]:

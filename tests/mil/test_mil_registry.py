@@ -22,27 +22,16 @@ from slidenet.mil import (
 )
 from slidenet.slide_encoders import LONGNET_CONFIGS
 
-NAMES = [
-    "abmil",
-    "clam_mb",
-    "clam_sb",
-    "dsmil",
-    "gigapath",
-    "longnet",
-    "max",
-    "mean",
-    "transmil",
-]
-
 
 def test_names():
-    assert list(BAG_MODELS) == NAMES
+    published = {"abmil", "clam_mb", "clam_sb", "dsmil", "gigapath", "longnet", "transmil"}
+    assert published | {"max", "mean"} <= set(BAG_MODELS)
     with pytest.raises(UnknownNameError, match=r"unknown bag model 'abmill'.*did you mean abmil"):
         make_bag_model("abmill", feature_dim=4, num_outputs=1)
 
 
 def test_every_setting_has_a_default_but_the_shape_of_the_task():
-    for name in NAMES:
+    for name in BAG_MODELS:
         for parameter in inspect.signature(BAG_MODELS[name]).parameters.values():
             free = parameter.name in ("feature_dim", "num_outputs")
             assert (
@@ -127,7 +116,7 @@ def test_published_defaults():
 
 def test_heads_start_near_zero(bags):
     features, grid_xy, mask = bags((9, 5), dtype=torch.float32)
-    for name in set(NAMES) - {"gigapath"}:
+    for name in set(BAG_MODELS) - {"gigapath"}:
         logits = make_bag_model(name, feature_dim=12, num_outputs=3)(features, grid_xy, mask).logits
         assert 0 < logits.abs().max() < 0.1, name
 
