@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from PIL import Image
+
+from slidenet.slides import open_slide
 
 # The same examples every time: a test that fails somewhere fails everywhere.
 settings.register_profile("seeded", derandomize=True)
@@ -16,6 +19,22 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 def shared_data() -> Path:
     """The folder of real slides and tiles beside the checkout; skips visibly where it is absent."""
     return _folder_or_skip("data")
+
+
+@pytest.fixture
+def flat_slide(tmp_path):
+    """Opens a picture uint8 (h, w, 3) as a slide of one level; mpp None leaves it undeclared."""
+    opened = []
+
+    def make(image, mpp=1.0):
+        path = tmp_path / f"slide{len(opened)}.png"
+        Image.fromarray(image).save(path)
+        opened.append(open_slide(path, mpp))
+        return opened[-1]
+
+    yield make
+    for slide in opened:
+        slide.close()
 
 
 @pytest.fixture(scope="session")

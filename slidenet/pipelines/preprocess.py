@@ -25,14 +25,7 @@ from slidenet.stores import (
     write_tile_set,
 )
 from slidenet.stores.atomic import atomic_path
-from slidenet.tiling import (
-    BlankFilter,
-    BlurFilter,
-    PenFilter,
-    TileFilter,
-    choose_tiles,
-    tiling_identity,
-)
+from slidenet.tiling import FILTERS, TileFilter, choose_tiles, tiling_identity
 from slidenet.tissue import (
     Segmenter,
     Tissue,
@@ -112,12 +105,13 @@ class Tiler:
                 f"tissue_class {settings.tissue_class!r} is given without tissue_geojson",
                 expected="both, since only drawn annotations have a class",
             )
-        wanted: list[tuple[bool, TileFilter]] = [
-            (settings.drop_blank, BlankFilter()),
-            (settings.drop_penned, PenFilter()),
-            (settings.drop_blurred, BlurFilter()),
-        ]
-        return cls(settings, segmenter, tuple(f for switched_on, f in wanted if switched_on))
+        drop = {
+            "blank": settings.drop_blank,
+            "pen": settings.drop_penned,
+            "blur": settings.drop_blurred,
+        }
+        filters = tuple(FILTERS[name]() for name, wanted in drop.items() if wanted)
+        return cls(settings, segmenter, filters)
 
     def geometry(self, slide: Slide) -> TileGeometry:
         """How tiles lie on `slide`."""

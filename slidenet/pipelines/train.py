@@ -53,13 +53,13 @@ class TrainReport:
     def table(self) -> str:
         """The metrics side by side, and where everything lies."""
         lines = [self.headline]
-        names = list(self.metrics)
-        if names:
+        splits = list(self.metrics)
+        if splits:
             names = list(dict.fromkeys(name for values in self.metrics.values() for name in values))
             width = max(map(len, names), default=6)
-            lines += ["", "  ".join(["metric".ljust(width), *(split.rjust(8) for split in names)])]
+            lines += ["", "  ".join(["metric".ljust(width), *(split.rjust(8) for split in splits)])]
             for name in names:
-                cells = [f"{self.metrics[split].get(name, float('nan')):8.3f}" for split in names]
+                cells = [f"{self.metrics[split].get(name, float('nan')):8.3f}" for split in splits]
                 lines.append("  ".join([name.ljust(width), *cells]))
         return "\n".join([*lines, "", *(f"wrote {path}" for path in self.files)])
 

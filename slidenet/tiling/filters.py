@@ -10,13 +10,11 @@ from typing import ClassVar, Protocol
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from slidenet.core.arrays import BoolArray, UInt8Array
 from slidenet.core.checks import check_not_negative, check_share, refused
 from slidenet.core.provenance import Identity
-
-UInt8Array = npt.NDArray[np.uint8]
-BoolArray = npt.NDArray[np.bool_]
+from slidenet.core.registry import Registry
 
 INK_RANGES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     # Lowest and highest (hue, saturation, value) in OpenCV's units: hue 0 to 179, others to 255.
@@ -104,7 +102,7 @@ class PenFilter:
 
     def keep(self, tiles: UInt8Array) -> BoolArray:
         """Which of the tiles uint8 (B, H, W, 3) to keep, bool (B,)."""
-        return np.array([self._ink_fraction(t) <= self.max_ink_fraction for t in tiles], np.bool_)
+        return np.array([self.ink_fraction(t) <= self.max_ink_fraction for t in tiles], np.bool_)
 
     def identity(self) -> Identity:
         """Name and settings; the hue ranges are part of them."""
@@ -116,7 +114,8 @@ class PenFilter:
             "max_ink_fraction": self.max_ink_fraction,
         }
 
-    def _ink_fraction(self, tile: UInt8Array) -> float:
+    def ink_fraction(self, tile: UInt8Array) -> float:
+        """Share of one tile uint8 (H, W, 3) that has the colour of one of the inks."""
         hsv = cv2.cvtColor(tile, cv2.COLOR_RGB2HSV)
         ink = np.zeros(tile.shape[:2], dtype=np.bool_)
         for name in self.inks:
@@ -165,3 +164,8 @@ def _in_range(hsv: UInt8Array, low: tuple[int, int, int], high: tuple[int, int, 
     in_hue = above & below if low[0] <= high[0] else above | below
     rest = (hsv[:, :, 1:] >= low[1:]) & (hsv[:, :, 1:] <= high[1:])
     return np.asarray(in_hue & rest.all(axis=2))
+
+
+FILTERS: Registry[type[TileFilter]] = Registry("tile filter")
+for _filter in (BlankFilter, PenFilter, BlurFilter):
+    FILTERS.add(_filter.name, _filter)

@@ -4,15 +4,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from slidenet.core.arrays import Float64Array, IntArray
 from slidenet.core.errors import SlideError
 from slidenet.core.records import TileGeometry
 from slidenet.tissue import Tissue
 
-CoordArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
-
-def grid(geometry: TileGeometry, *, slide: str = "") -> CoordArray:
+def grid(geometry: TileGeometry, *, slide: str = "") -> IntArray:
     """All tiles that lie wholly inside the slide.
 
     The lattice starts at the slide's corner (0, 0); tile (i, j) starts at round(i * stride),
@@ -42,7 +40,7 @@ def grid(geometry: TileGeometry, *, slide: str = "") -> CoordArray:
 
 
 def tissue_fractions(
-    tissue: Tissue, coords: CoordArray, tile_size_level0: float
+    tissue: Tissue, coords: IntArray, tile_size_level0: float
 ) -> npt.NDArray[np.float32]:
     """Share of every tile's area that is tissue, exact also where tiles cut mask pixels.
 
@@ -73,14 +71,14 @@ def tissue_fractions(
     return np.clip(covered / tile_area, 0.0, 1.0).astype(np.float32)
 
 
-def _starts(length: int, side: int, stride: float) -> CoordArray:
+def _starts(length: int, side: int, stride: float) -> IntArray:
     candidates = np.arange(int(length / stride) + 2)
     # rint rounds halves to even, as Python's round in the definition of TileGeometry does.
     starts = np.rint(candidates * stride).astype(np.int64)
     return np.asarray(starts[starts + side <= length])
 
 
-def _sample(integral: npt.NDArray[np.int32], x: FloatArray, y: FloatArray) -> FloatArray:
+def _sample(integral: npt.NDArray[np.int32], x: Float64Array, y: Float64Array) -> Float64Array:
     """Bilinear values of the integral image at (x, y), in mask pixels; clamped to its borders."""
     height, width = integral.shape
     x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)

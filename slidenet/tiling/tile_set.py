@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
+from slidenet.core.arrays import BoolArray, IntArray, UInt8Array
 from slidenet.core.checks import check_share
 from slidenet.core.errors import EmptyTissueError, PixelReadError
 from slidenet.core.provenance import INPUTS_KEY, Identity
 from slidenet.core.records import TileGeometry, TileSet
 from slidenet.slides import Slide, plan_tiles, read_tile
-from slidenet.tiling.filters import BlankFilter, BoolArray, TileFilter, UInt8Array
-from slidenet.tiling.grid import CoordArray, grid, tissue_fractions
+from slidenet.tiling.filters import BlankFilter, TileFilter
+from slidenet.tiling.grid import grid, tissue_fractions
 from slidenet.tissue import Tissue
 
 TILING_VERSION = 1
@@ -47,26 +48,6 @@ class TilingReport:
     def __str__(self) -> str:
         dropped = "".join(f", -{count} {name}" for name, count in self.dropped)
         return f"{self.in_grid} in grid, {self.on_tissue} on tissue{dropped}, {self.kept} kept"
-
-
-def make_tile_set(
-    slide: Slide,
-    tissue: Tissue,
-    geometry: TileGeometry,
-    *,
-    slide_id: str,
-    min_tissue_fraction: float = 0.1,
-    filters: Sequence[TileFilter] = DEFAULT_FILTERS,
-) -> TileSet:
-    """The tiles of a slide; `choose_tiles` returns the counts as well."""
-    return choose_tiles(
-        slide,
-        tissue,
-        geometry,
-        slide_id=slide_id,
-        min_tissue_fraction=min_tissue_fraction,
-        filters=filters,
-    )[0]
 
 
 def choose_tiles(
@@ -159,7 +140,7 @@ def tiling_identity(
 
 
 def _filtered(
-    slide: Slide, geometry: TileGeometry, coords: CoordArray, filters: Sequence[TileFilter]
+    slide: Slide, geometry: TileGeometry, coords: IntArray, filters: Sequence[TileFilter]
 ) -> tuple[BoolArray, tuple[tuple[str, int], ...], int]:
     """Which tiles pass, how many each filter dropped, and how many could not be read."""
     views = [(_view(slide, geometry, f.view_mpp), f) for f in filters]
@@ -193,7 +174,7 @@ def _view(slide: Slide, geometry: TileGeometry, view_mpp: float | None) -> TileG
 def _batches(
     slide: Slide,
     view: TileGeometry,
-    coords: CoordArray,
+    coords: IntArray,
     kept: BoolArray,
     unreadable: BoolArray,
 ) -> Iterator[tuple[npt.NDArray[np.intp], UInt8Array]]:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-BoolArray = npt.NDArray[np.bool_]
+from slidenet.core.arrays import BoolArray
 
 
 def clean_mask(

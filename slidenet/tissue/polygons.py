@@ -12,10 +12,8 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry import Polygon
 
-from slidenet.tissue.cleaning import BoolArray
+from slidenet.core.arrays import BoolArray, Float64Array
 from slidenet.tissue.tissue import Tissue
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def tissue_polygons(tissue: Tissue) -> list[Polygon]:
@@ -61,7 +59,7 @@ def rasterize(
     return np.cumsum(winding, axis=1, out=winding)[:, :width] > 0
 
 
-def _outlines(mask: BoolArray) -> list[tuple[FloatArray, list[FloatArray]]]:
+def _outlines(mask: BoolArray) -> list[tuple[Float64Array, list[Float64Array]]]:
     """Shell and holes of every piece, along pixel edges, in mask pixels.
 
     OpenCV follows pixel centres. On the mask doubled in size the centre 2k is the near and 2k + 1
@@ -74,7 +72,7 @@ def _outlines(mask: BoolArray) -> list[tuple[FloatArray, list[FloatArray]]]:
         return []
     edges = [_without_repeats((np.asarray(c).reshape(-1, 2) + 1) // 2) for c in contours]
     parents = np.asarray(hierarchy).reshape(-1, 4)[:, 3]
-    pieces: dict[int, tuple[FloatArray, list[FloatArray]]] = {
+    pieces: dict[int, tuple[Float64Array, list[Float64Array]]] = {
         index: (edges[index].astype(np.float64), [])
         for index in np.flatnonzero(parents < 0).tolist()
     }
@@ -83,12 +81,12 @@ def _outlines(mask: BoolArray) -> list[tuple[FloatArray, list[FloatArray]]]:
     return list(pieces.values())
 
 
-def _without_repeats(ring: npt.NDArray[np.generic]) -> FloatArray:
+def _without_repeats(ring: npt.NDArray[np.generic]) -> Float64Array:
     points = ring.astype(np.float64)
     return np.asarray(points[(points != np.roll(points, 1, axis=0)).any(axis=1)])
 
 
-def _rings(polygons: Iterable[Polygon]) -> Iterator[FloatArray]:
+def _rings(polygons: Iterable[Polygon]) -> Iterator[Float64Array]:
     """Closed rings, shells so that their left edges run towards larger y, holes the other way."""
     for polygon in polygons:
         for number, ring in enumerate((polygon.exterior, *polygon.interiors)):
@@ -98,8 +96,8 @@ def _rings(polygons: Iterable[Polygon]) -> Iterator[FloatArray]:
 
 
 def _row_crossings(
-    start: FloatArray, end: FloatArray, height: int
-) -> tuple[npt.NDArray[np.intp], FloatArray, npt.NDArray[np.int32]]:
+    start: Float64Array, end: Float64Array, height: int
+) -> tuple[npt.NDArray[np.intp], Float64Array, npt.NDArray[np.int32]]:
     """Row, x and direction (+1 or -1) of every crossing of an edge with a row's centre line."""
     low, high = np.minimum(start[:, 1], end[:, 1]), np.maximum(start[:, 1], end[:, 1])
     # Half-open in y, so that a corner on a centre line counts once.

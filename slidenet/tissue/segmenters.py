@@ -3,20 +3,21 @@
 All lengths and areas are physical; pixels appear only after the picture's own resolution is known.
 """
 
-from dataclasses import asdict, dataclass, fields
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar, Protocol
 
 import cv2
 import numpy as np
 
+from slidenet.core.arrays import BoolArray, UInt8Array
 from slidenet.core.checks import check_not_negative, check_positive
 from slidenet.core.errors import ConfigError
 from slidenet.core.provenance import Identity
 from slidenet.core.registry import Registry
 from slidenet.slides import Slide
-from slidenet.tissue.cleaning import BoolArray, clean_mask, closed, odd_kernel_px
+from slidenet.tissue.cleaning import clean_mask, closed, odd_kernel_px
 from slidenet.tissue.thresholds import (
-    UInt8Array,
     luminance_of,
     otsu_threshold,
     overview,
@@ -38,8 +39,70 @@ class Segmenter(Protocol):
         """Name and settings."""
 
 
+class PictureSegmenter(ABC):
+    """A segmenter that judges the pixels of a low-resolution picture; base of frozen dataclasses.
+
+    Takes the picture, leaves out what is scanner black, and cleans the mask; `tissue` is left to
+    the subclass.
+
+    Attributes:
+        name: Name in the registry.
+        segment_mpp: Resolution of the picture, microns per pixel.
+        black_level: Pixels whose brightest channel is below this are scanner black (borders,
+            unscanned area), neither tissue nor part of a threshold; 0 turns this off.
+        min_area_um2: Smallest piece kept.
+        max_hole_um2: Largest hole filled.
+    """
+
+    name: ClassVar[str]
+    segment_mpp: float
+    black_level: int
+    min_area_um2: float
+    max_hole_um2: float
+
+    def __post_init__(self) -> None:
+        check_positive(segment_mpp=self.segment_mpp)
+        numbers: dict[str, Any] = {
+            k: v for k, v in vars(self).items() if isinstance(v, int | float)
+        }
+        check_not_negative(**numbers)
+
+    @abstractmethod
+    def tissue(self, image: UInt8Array, lit: BoolArray, mpp: float, slide: str) -> BoolArray:
+        """Which pixels are tissue, before black is left out and the mask is cleaned.
+
+        Args:
+            image: uint8 RGB (h, w, 3).
+            lit: bool (h, w), False where the picture is scanner black.
+            mpp: Resolution of the picture, microns per pixel.
+            slide: Name of the slide, for messages.
+
+        Raises:
+            EmptyTissueError: Nothing passes for tissue.
+        """
+
+    def find(self, slide: Slide) -> BoolArray:
+        """Mask over the whole slide, bool (h, w)."""
+        image, mpp = overview(slide, self.segment_mpp)
+        return self.mask(image, mpp, slide=slide.path.name)
+
+    def mask(self, image: UInt8Array, mpp: float, *, slide: str = "") -> BoolArray:
+        """Tissue mask (h, w) of an RGB picture uint8 (h, w, 3) at `mpp`."""
+        lit = ~scanner_black(image, self.black_level)
+        return clean_mask(
+            lit & self.tissue(image, lit, mpp, slide),
+            pixel_area_um2=mpp * mpp,
+            min_area_um2=self.min_area_um2,
+            max_hole_um2=self.max_hole_um2,
+        )
+
+    def identity(self) -> Identity:
+        """Name and settings."""
+        return {"segmenter": self.name, **vars(self)}
+
+
 @dataclass(frozen=True)
-class OtsuSegmenter:
+class OtsuSegmenter(PictureSegmenter):
     """Tissue is what is darker than Otsu's threshold on luminance (mean of R, G and B).
 
     The rule of Prov-GigaPath's preprocessing. Otsu always splits, so a split whose two sides
@@ -68,18 +131,8 @@ class OtsuSegmenter:
     min_area_um2: float = 4000.0
     max_hole_um2: float = 16_000.0
 
-    def __post_init__(self) -> None:
-        check_positive(segment_mpp=self.segment_mpp)
-        check_not_negative(**{k: v for k, v in asdict(self).items() if v is not None})
-
-    def find(self, slide: Slide) -> BoolArray:
-        """Mask over the whole slide, bool (h, w)."""
-        image, mpp = overview(slide, self.segment_mpp)
-        return self.mask(image, mpp, slide=slide.path.name)
-
-    def mask(self, image: UInt8Array, mpp: float, *, slide: str = "") -> BoolArray:
-        """Tissue mask (h, w) of an RGB picture uint8 (h, w, 3) at `mpp`."""
-        lit = ~scanner_black(image, self.black_level)
+    def tissue(self, image: UInt8Array, lit: BoolArray, mpp: float, slide: str) -> BoolArray:
+        """See `PictureSegmenter.tissue`."""
         # Black must not darken its surroundings through the smoothing.
         luminance = np.where(lit, luminance_of(image), 255).astype(np.uint8)
         if self.smooth_um > 0:
@@ -87,20 +140,11 @@ class OtsuSegmenter:
                 cv2.GaussianBlur(luminance, (0, 0), self.smooth_um / mpp), dtype=np.uint8
             )
         threshold = otsu_threshold(luminance[lit], self.min_contrast, "luminance", self.name, slide)
-        return clean_mask(
-            lit & (luminance <= threshold),
-            pixel_area_um2=mpp * mpp,
-            min_area_um2=self.min_area_um2,
-            max_hole_um2=self.max_hole_um2,
-        )
-
-    def identity(self) -> Identity:
-        """Name and settings."""
-        return {"segmenter": self.name, **asdict(self)}
+        return luminance <= threshold
 
 
 @dataclass(frozen=True)
-class SaturationSegmenter:
+class SaturationSegmenter(PictureSegmenter):
     """Tissue is what is coloured: HSV saturation, smoothed, thresholded, closed, cleaned.
 
     Grey dust, glass edges and black borders are not coloured; pale fat is tissue only where its
@@ -127,18 +171,8 @@ class SaturationSegmenter:
     min_area_um2: float = 20_000.0
     max_hole_um2: float = 20_000.0
 
-    def __post_init__(self) -> None:
-        check_positive(segment_mpp=self.segment_mpp)
-        check_not_negative(**{k: v for k, v in asdict(self).items() if v is not None})
-
-    def find(self, slide: Slide) -> BoolArray:
-        """Mask over the whole slide, bool (h, w)."""
-        image, mpp = overview(slide, self.segment_mpp)
-        return self.mask(image, mpp, slide=slide.path.name)
-
-    def mask(self, image: UInt8Array, mpp: float, *, slide: str = "") -> BoolArray:
-        """Tissue mask (h, w) of an RGB picture uint8 (h, w, 3) at `mpp`."""
-        lit = ~scanner_black(image, self.black_level)
+    def tissue(self, image: UInt8Array, lit: BoolArray, mpp: float, slide: str) -> BoolArray:
+        """See `PictureSegmenter.tissue`."""
         saturation = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)[:, :, 1]
         # The saturation of near-black is noise; it must not leak out through the median.
         saturation = np.where(lit, saturation, 0).astype(np.uint8)
@@ -150,16 +184,7 @@ class SaturationSegmenter:
             threshold = 1 + otsu_threshold(
                 smooth[lit], self.min_contrast, "saturation", self.name, slide
             )
-        return clean_mask(
-            lit & closed(smooth >= threshold, odd_kernel_px(self.closing_um, mpp)),
-            pixel_area_um2=mpp * mpp,
-            min_area_um2=self.min_area_um2,
-            max_hole_um2=self.max_hole_um2,
-        )
-
-    def identity(self) -> Identity:
-        """Name and settings."""
-        return {"segmenter": self.name, **asdict(self)}
+        return closed(smooth >= threshold, odd_kernel_px(self.closing_um, mpp))
 
 
 @dataclass(frozen=True)
@@ -177,11 +202,14 @@ class AllSegmenter:
         return {"segmenter": self.name}
 
 
-SEGMENTERS: Registry[type[OtsuSegmenter] | type[SaturationSegmenter] | type[AllSegmenter]] = (
-    Registry("segmenter")
+SEGMENTERS: Registry[type[Segmenter]] = Registry(
+    "segmenter",
+    group="slidenet.segmenters",
+    accepts=lambda entry: is_dataclass(entry) and hasattr(entry, "find"),
+    expected="a frozen dataclass with name, find(slide) and identity()",
 )
-for _kind in (OtsuSegmenter, SaturationSegmenter, AllSegmenter):
-    SEGMENTERS.add(_kind.name, _kind)
+for _segmenter in (OtsuSegmenter, SaturationSegmenter, AllSegmenter):
+    SEGMENTERS.add(_segmenter.name, _segmenter)
 
 
 def make_segmenter(name: str, **settings: Any) -> Segmenter:
@@ -191,7 +219,7 @@ def make_segmenter(name: str, **settings: Any) -> Segmenter:
         UnknownNameError: No segmenter of that name.
         ConfigError: A setting it does not have, or out of range.
     """
-    kind = SEGMENTERS[name]
+    kind: Any = SEGMENTERS[name]  # a dataclass, which a protocol cannot say
     known = [field.name for field in fields(kind)]
     for setting in settings:
         if setting not in known:
@@ -199,4 +227,5 @@ def make_segmenter(name: str, **settings: Any) -> Segmenter:
                 f"the segmenter {name!r} has no setting {setting!r}",
                 expected=f"some of {', '.join(known)}" if known else "no settings",
             )
-    return kind(**settings)
+    segmenter: Segmenter = kind(**settings)
+    return segmenter

@@ -2,13 +2,10 @@
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from slidenet.core.arrays import BoolArray, UInt8Array
 from slidenet.core.errors import EmptyTissueError
 from slidenet.slides import Slide
-from slidenet.tissue.cleaning import BoolArray
-
-UInt8Array = npt.NDArray[np.uint8]
 
 MAX_SIDE_PX = 4096
 """Longest side of the picture segmented; a larger slide is segmented at a coarser resolution."""

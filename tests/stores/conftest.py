@@ -26,7 +26,7 @@ FEATURE_DIM = 12
 BATCH_SIZE = 32
 
 
-def make_tile_set(num_tiles: int = 600, *, slide_id: str = "slide_1") -> TileSet:
+def choose_tiles(num_tiles: int = 600, *, slide_id: str = "slide_1") -> TileSet:
     step = GEOMETRY.stride_level0
     cells = [(x, y) for y in range(60) for x in range(40)][:num_tiles]
     coords = np.array([(round(x * step), round(y * step)) for x, y in cells], dtype=np.int64)
@@ -72,7 +72,7 @@ def toy() -> SimpleNamespace:
 
 @pytest.fixture
 def tile_set() -> TileSet:
-    return make_tile_set()
+    return choose_tiles()[0]
 
 
 @pytest.fixture

@@ -107,11 +107,7 @@ def test_only_blur_needs_the_tiles_own_pixels():
     ("kind", "settings", "message"),
     [
         (BlankFilter, {"max_blank_fraction": 1.1}, "max_blank_fraction is 1.1"),
-        (
-            PenFilter,
-            {"max_ink_fraction": -0.1},
-            "-0.1; expected a share from 0 to 1",
-        ),
+        (PenFilter, {"max_ink_fraction": -0.1}, "-0.1; expected a share from 0 to 1"),
         (PenFilter, {"inks": ("blue", "purple")}, "some of blue, green, red, black"),
         (PenFilter, {"inks": ()}, "some of blue"),
         (BlurFilter, {"min_variance": -1}, "at least 0"),

@@ -12,7 +12,6 @@ from slidenet.tiling import (
     BlurFilter,
     PenFilter,
     choose_tiles,
-    make_tile_set,
     tiling_identity,
 )
 from slidenet.tissue import Tissue, find_tissue
@@ -59,7 +58,7 @@ def setup(flat_slide):
 
 
 def test_tiles_with_enough_tissue_in_reading_order(setup):
-    tile_set = make_tile_set(*setup(), slide_id="s", filters=())
+    tile_set = choose_tiles(*setup(), slide_id="s", filters=())[0]
     assert tile_set.coords.tolist() == [[x, y] for y in (0, 32, 64) for x in (0, 32, 64)]
     np.testing.assert_array_equal(tile_set.tissue_fraction, np.float32([1, 1, 0.5] * 3))
     assert tile_set.slide_id == "s"
@@ -68,7 +67,7 @@ def test_tiles_with_enough_tissue_in_reading_order(setup):
 
 @pytest.mark.parametrize(("least", "columns"), [(0.0, 3), (0.1, 3), (0.5, 3), (0.51, 2), (1.0, 2)])
 def test_the_least_fraction_counts_itself_in(setup, least, columns):
-    tile_set = make_tile_set(*setup(), slide_id="s", min_tissue_fraction=least, filters=())
+    tile_set = choose_tiles(*setup(), slide_id="s", min_tissue_fraction=least, filters=())[0]
     assert tile_set.num_tiles == 3 * columns
 
 
@@ -137,10 +136,10 @@ def test_a_tile_no_filter_can_read_is_kept(setup, monkeypatch):
 def test_no_tile_left_says_what_was_counted(setup):
     slide, tissue, geometry = setup()
     with pytest.raises(EmptyTissueError, match=r"12 in grid, 9 on tissue, -9 spy, 0 kept.*62\.50%"):
-        make_tile_set(slide, tissue, geometry, slide_id="s", filters=(SpyFilter(verdict=False),))
+        choose_tiles(slide, tissue, geometry, slide_id="s", filters=(SpyFilter(verdict=False),))[0]
     nothing = Tissue(np.zeros((12, 16), np.bool_), (8.0, 8.0), {})
     with pytest.raises(EmptyTissueError, match="12 in grid, 0 on tissue") as caught:
-        make_tile_set(slide, nothing, geometry, slide_id="s")
+        choose_tiles(slide, nothing, geometry, slide_id="s")[0]
     assert caught.value.slide == "s"
 
 
@@ -148,22 +147,22 @@ def test_a_slide_smaller_than_a_tile(setup):
     slide, tissue, _ = setup()
     geometry = plan_tiles(slide, target_mpp=1.0, tile_size_px=97)
     with pytest.raises(SlideError, match="128 x 96 level-0 pixels, smaller than one tile of 97"):
-        make_tile_set(slide, tissue, geometry, slide_id="s")
+        choose_tiles(slide, tissue, geometry, slide_id="s")[0]
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5])
 def test_a_fraction_is_a_share(setup, share):
     with pytest.raises(ConfigError, match=r"min_tissue_fraction is .*a share from 0 to 1"):
-        make_tile_set(*setup(), slide_id="s", min_tissue_fraction=share)
+        choose_tiles(*setup(), slide_id="s", min_tissue_fraction=share)[0]
 
 
 class TestRecipe:
     def test_it_is_known_before_a_pixel_is_read(self, setup):
         slide, tissue, geometry = setup()
         filters = (BlankFilter(), BlurFilter(min_variance=0))
-        tile_set = make_tile_set(
+        tile_set = choose_tiles(
             slide, tissue, geometry, slide_id="s", min_tissue_fraction=0.2, filters=filters
-        )
+        )[0]
         ahead = tiling_identity(
             geometry, tissue.identity, icc=False, min_tissue_fraction=0.2, filters=filters
         )

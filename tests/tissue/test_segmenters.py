@@ -184,7 +184,7 @@ def test_recipes_are_known_before_a_slide_is_read(name):
         (
             "saturation",
             {"min_area_um2": -1},
-            "min_area_um2 is -1; expected a finite",
+            "min_area_um2 is -1; expected .* of at least 0",
         ),
     ],
 )
