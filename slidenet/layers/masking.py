@@ -9,23 +9,40 @@ from torch import Tensor
 from slidenet.core.errors import EncoderError
 
 
-def check_bags(features: Tensor, mask: Tensor, feature_dim: int) -> None:
+def check_bags(
+    features: Tensor,
+    mask: Tensor | None = None,
+    feature_dim: int | None = None,
+    *,
+    unit: str = "bag",
+) -> None:
     """Refuses bags a model cannot take; what padding holds does not matter.
 
     Args:
         features: (B, L, D).
-        mask: Bool (B, L), True = real tile.
-        feature_dim: The D the model was built for.
+        mask: Bool (B, L), True = real tile; all are real by default.
+        feature_dim: The D the model was built for; None for any.
+        unit: What a bag is, for messages ("slide").
 
     Raises:
         EncoderError: Naming what was found, and which bag of the batch.
     """
-    if features.ndim != 3 or not features.is_floating_point() or features.shape[2] != feature_dim:
+    wrong_length = features.ndim == 3 and feature_dim not in (None, features.shape[2])
+    if features.ndim != 3 or not features.is_floating_point() or wrong_length:
+        remedy = "add the batch axis with features[None]" if features.ndim == 2 else ""
+        if wrong_length:
+            remedy = (
+                "use features of the tile encoder the model was trained with, or build the model "
+                f"with feature_dim={features.shape[2]}"
+            )
+        length = "D" if feature_dim is None else feature_dim
         raise EncoderError(
             f"features are {features.dtype} of shape {tuple(features.shape)}",
-            expected=f"floats of shape (B, L, {feature_dim}): bags, tiles, feature length",
-            remedy="use features of the tile encoder the model was trained with",
+            expected=f"floats of shape (B, L, {length}): {unit}s, tiles, feature length",
+            remedy=remedy,
         )
+    if mask is None:
+        mask = features.new_ones(features.shape[:2], dtype=torch.bool)
     if mask.dtype != torch.bool or mask.shape != features.shape[:2]:
         raise EncoderError(
             f"the mask is {mask.dtype} of shape {tuple(mask.shape)}",
@@ -34,16 +51,16 @@ def check_bags(features: Tensor, mask: Tensor, feature_dim: int) -> None:
     empty = ~mask.any(dim=1)
     if empty.any():
         raise EncoderError(
-            f"bag {int(empty.nonzero()[0])} of the batch has no real tile",
-            expected="at least one tile; nothing can be said about an empty bag",
-            remedy="leave slides without tiles out of the table of labels",
+            f"{unit} {int(empty.nonzero()[0])} of the batch has no real tile",
+            expected=f"at least one tile; nothing can be said about an empty {unit}",
+            remedy="leave out slides without tiles",
         )
     bad = ~features.isfinite().all(dim=-1) & mask
     if bad.any():
-        bag, tile = (int(i) for i in bad.nonzero()[0])
+        index, tile = (int(i) for i in bad.nonzero()[0])
         raise EncoderError(
-            f"{int(bad.sum())} tiles have NaN or infinite features (first: tile {tile} of bag "
-            f"{bag} of the batch)",
+            f"{int(bad.sum())} tiles have NaN or infinite features (first: tile {tile} of {unit} "
+            f"{index} of the batch)",
             expected="finite features",
             remedy="re-encode those tiles, or mask them out",
         )

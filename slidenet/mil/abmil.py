@@ -10,7 +10,7 @@ start xavier-uniform, and near zero in the head.
 from torch import Tensor
 
 from slidenet.core.checks import check_share, check_whole
-from slidenet.layers.masking import weighted_sum
+from slidenet.layers import weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import GatedAttention, Head, TileEmbedding
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slidenet.core.checks import check_not_negative, check_share, check_whole
-from slidenet.layers.masking import weighted_sum
+from slidenet.layers import weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import GatedAttention, Head, TileEmbedding
 from slidenet.tasks.output_targets import output_targets, told_kind

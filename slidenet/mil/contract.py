@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from slidenet.core.checks import check_whole
-from slidenet.layers.masking import check_bags, zero_masked
+from slidenet.layers import check_bags, zero_masked
 from slidenet.tasks.task import TaskKind
 
 

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slidenet.core.checks import check_not_negative, check_share, check_whole
-from slidenet.layers.masking import masked_softmax, weighted_sum
+from slidenet.layers import Linear, masked_softmax, weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
-from slidenet.mil.gated_attention import Head, Linear
+from slidenet.mil.gated_attention import Head
 from slidenet.tasks.output_targets import output_targets, told_kind
 from slidenet.tasks.task import TaskKind
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from slidenet.core.checks import check_choice, check_share, check_whole
 from slidenet.core.errors import ConfigError
-from slidenet.layers.masking import weighted_sum
+from slidenet.layers import weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import GatedAttention, Head
 from slidenet.mil.pooling import uniform_attention

@@ -13,8 +13,7 @@ whole batch, which makes a bag's result depend on its neighbours).
 import torch
 from torch import Tensor, nn
 
-from slidenet.layers.masking import full_precision
-from slidenet.mil.gated_attention import Linear
+from slidenet.layers import Linear, full_precision
 
 
 class NystromAttention(nn.Module):

@@ -7,7 +7,7 @@ instances. The embeddings here are the features themselves, so that the only wei
 import torch
 from torch import Tensor
 
-from slidenet.layers.masking import weighted_sum
+from slidenet.layers import weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import Head
 

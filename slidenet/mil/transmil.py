@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from slidenet.core.checks import check_share, check_whole
 from slidenet.core.errors import ConfigError
+from slidenet.layers import Linear
 from slidenet.mil.contract import BagModel, BagOutput
-from slidenet.mil.gated_attention import Head, Linear
+from slidenet.mil.gated_attention import Head
 from slidenet.mil.nystrom import NystromAttention
 
 

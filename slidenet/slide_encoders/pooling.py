@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from slidenet.core.errors import EncoderError
 from slidenet.core.provenance import Identity
 from slidenet.core.registry import Registry
+from slidenet.layers import check_bags
 
 BLOCK_ROWS = 4096
 
@@ -56,59 +57,11 @@ def mean_std(features: Tensor, mask: Tensor | None = None) -> Tensor:
 
 def _real_values(features: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Features in float64 with zeros in the padding, and the number of tiles (B, 1)."""
-    check_features(features, mask)
+    check_bags(features, mask, unit="slide")
     values = features.double()
     if mask is None:
         return values, values.new_full((len(values), 1), values.shape[1])
     return values.masked_fill(~mask[..., None], 0.0), mask.sum(dim=1, keepdim=True).double()
-
-
-def check_features(features: Tensor, mask: Tensor | None, feature_dim: int | None = None) -> None:
-    """Refuses features that are not (B, L, D) floats with at least one real, finite tile a slide.
-
-    Args:
-        features: (B, L, D).
-        mask: Bool (B, L), True = real; what padding holds does not matter.
-        feature_dim: The D an encoder takes, or None for any.
-
-    Raises:
-        EncoderError: Naming what was found.
-    """
-    if features.ndim != 3 or not features.is_floating_point():
-        raise EncoderError(
-            f"features are {features.dtype} of shape {tuple(features.shape)}",
-            expected="floats of shape (B, L, D): slides, tiles, feature length",
-            remedy="add the batch axis with features[None]",
-        )
-    if feature_dim is not None and features.shape[2] != feature_dim:
-        raise EncoderError(
-            f"features have length {features.shape[2]}",
-            expected=f"{feature_dim}, what this slide encoder was built for",
-            remedy="use features of the tile encoder it was trained with, or build a "
-            f"slide encoder with feature_dim={features.shape[2]}",
-        )
-    if mask is not None and (mask.dtype != torch.bool or mask.shape != features.shape[:2]):
-        raise EncoderError(
-            f"the mask is {mask.dtype} of shape {tuple(mask.shape)}",
-            expected=f"bool of shape {tuple(features.shape[:2])}, True = real tile",
-        )
-    bad_tiles = ~features.isfinite().all(dim=-1)
-    empty = features.new_full((len(features),), features.shape[1] == 0, dtype=torch.bool)
-    if mask is not None:
-        bad_tiles, empty = bad_tiles & mask, ~mask.any(dim=1)
-    if empty.any():
-        raise EncoderError(
-            f"slide {int(empty.nonzero()[0])} of the batch has no real tile",
-            expected="at least one tile; the embedding of nothing is undefined",
-        )
-    if bad_tiles.any():
-        slide, tile = (int(i) for i in bad_tiles.nonzero()[0])
-        raise EncoderError(
-            f"{int(bad_tiles.sum())} tiles have NaN or infinite features (first: tile {tile} of "
-            f"slide {slide} of the batch)",
-            expected="finite features",
-            remedy="re-encode those tiles, or mask them out",
-        )
 
 
 POOLINGS: Registry[Callable[[Tensor, Tensor | None], Tensor]] = Registry("parameter-free pooling")

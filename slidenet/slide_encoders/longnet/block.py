@@ -12,20 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slidenet.attention import AttentionPattern
+from slidenet.layers import Linear, full_precision
 from slidenet.slide_encoders.longnet.config import LongNetConfig
 
 Lengths = tuple[int, ...] | None
-
-
-class Linear(nn.Linear):
-    """A linear layer that starts as published: xavier uniform weights, zero biases, drawn once."""
-
-    def reset_parameters(self) -> None:
-        """Draws the initial weights; nothing on the meta device, where drawing is slow."""
-        if self.weight.is_meta:
-            return
-        nn.init.xavier_uniform_(self.weight)
-        nn.init.zeros_(self.bias)
 
 
 class SelfAttention(nn.Module):
@@ -79,8 +69,7 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
         hidden = self.fc1(x)
-        exact = hidden.float() if hidden.dtype in (torch.float16, torch.bfloat16) else hidden
-        out: Tensor = self.fc2(self.inner_norm(F.gelu(exact).to(hidden.dtype)))
+        out: Tensor = self.fc2(self.inner_norm(F.gelu(full_precision(hidden)).to(hidden.dtype)))
         return out
 
 

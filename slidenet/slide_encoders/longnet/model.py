@@ -13,11 +13,11 @@ from torch.utils.checkpoint import checkpoint
 
 from slidenet.attention import AttentionPattern, make_attention
 from slidenet.core.errors import ConfigError, CoordinateError
-from slidenet.slide_encoders.longnet.block import Lengths, Linear, LongNetBlock, spans
+from slidenet.layers import Linear, check_bags
+from slidenet.slide_encoders.longnet.block import Lengths, LongNetBlock, spans
 from slidenet.slide_encoders.longnet.config import LongNetConfig, Pooling
 from slidenet.slide_encoders.longnet.positions import GridPositions, check_grid_xy
 from slidenet.slide_encoders.longnet.pruning import class_token_output
-from slidenet.slide_encoders.pooling import check_features
 from slidenet.slide_encoders.recipes import State
 
 
@@ -210,7 +210,7 @@ class LongNetViT(nn.Module):
         return self.dropout(x), lengths
 
     def _check(self, features: Tensor, grid_xy: Tensor, mask: Tensor | None) -> None:
-        check_features(features, mask, self.config.feature_dim)
+        check_bags(features, mask, self.config.feature_dim, unit="slide")
         if grid_xy.shape != (*features.shape[:2], 2):
             raise CoordinateError(
                 f"grid_xy has shape {tuple(grid_xy.shape)}",
