@@ -28,6 +28,7 @@ from slidenet.auditing.leak_checks import (
 from slidenet.auditing.shortcut_checks import shortcuts
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.splits.make import Split
+from slidenet.stores import FeatureFile, FeatureMemory
 from slidenet.tasks.task import Task
 
 Check = Callable[[Cohort], Iterable[Finding]]
@@ -55,22 +56,24 @@ CHECKS: tuple[Check, ...] = (
 def audit_cohort(
     table: LabelTable,
     task: Task | None,
-    files: Mapping[str, Path] | None = None,
+    files: Mapping[str, Path | FeatureFile] | None = None,
     splits: Sequence[Split] = (),
     *,
     settings: AuditSettings = DEFAULT_SETTINGS,
     given: Mapping[str, float] | None = None,
+    memory: FeatureMemory | None = None,
 ) -> list[Finding]:
     """Looks for faults that would make a classifier look better, or worse, than it is.
 
     Args:
         table: The labels.
         task: What they mean; None to check splits and files only.
-        files: The features file of each slide_id, such as `find_bag_files` gives; None to leave
-            features out.
+        files: The features file of each slide_id, as `find_bag_files` or `open_bag_files` gives it;
+            None to leave features out.
         splits: Of the cohort, where there are any yet.
         settings: What is tolerated.
-        given: `slide_mpp`, `tile_size_px` and `target_mpp` for `open_bag_features`.
+        given: `slide_mpp`, `tile_size_px` and `target_mpp` for `open_features`.
+        memory: Keeps the features read, for whoever needs them next; nothing is kept without.
 
     Returns:
         What was found; errors first, then warnings, then notes. Empty for a clean cohort.
@@ -78,7 +81,9 @@ def audit_cohort(
     Raises:
         LabelError: A label does not fit the task (`make_task` refuses it before).
     """
-    cohort = Cohort(table, task, files, tuple(splits), settings, given or {})
+    cohort = Cohort(
+        table, task, files, tuple(splits), settings, given or {}, memory or FeatureMemory(0)
+    )
     found = [finding for check in CHECKS for finding in check(cohort)]
     order = ("error", "warning", "note")
     return sorted(found, key=lambda finding: order.index(finding.severity))

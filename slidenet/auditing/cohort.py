@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from slidenet.core.arrays import BoolArray, FeatureRows, row_blocks
 from slidenet.core.errors import StoreError
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.labels.values import labelled_rows
 from slidenet.data.splits.make import Split
-from slidenet.stores.foreign import BagFeatures, open_bag_features
+from slidenet.stores import FeatureFile, FeatureMemory, open_features
 from slidenet.tasks.task import Task
 
-_BLOCK_ROWS = 4096
 _CRC_BYTES = ">u4"
 
 
@@ -69,18 +69,21 @@ class Cohort:
     Attributes:
         table: The labels, each slide once.
         task: What they mean; None where they make no task.
-        paths: The features file of each slide_id found; None where features are not looked at.
+        files: The features file of each slide_id found, opened already or by its path; None where
+            features are not looked at.
         splits: Parts of the slides.
         settings: What is tolerated.
-        given: What `open_bag_features` is told: slide_mpp, tile_size_px, target_mpp.
+        given: What `open_features` is told: slide_mpp, tile_size_px, target_mpp.
+        memory: Keeps the features that are read, as far as it has room.
     """
 
     table: LabelTable
     task: Task | None
-    paths: Mapping[str, Path] | None
+    files: Mapping[str, Path | FeatureFile] | None
     splits: Sequence[Split] = ()
     settings: AuditSettings = DEFAULT_SETTINGS
     given: Mapping[str, float] = field(default_factory=dict)
+    memory: FeatureMemory = field(default_factory=lambda: FeatureMemory(0))
 
     @cached_property
     def labelled(self) -> LabelTable | None:
@@ -95,21 +98,34 @@ class Cohort:
         )
 
     @cached_property
-    def opened(self) -> tuple[dict[str, BagFeatures], dict[str, StoreError]]:
+    def paths(self) -> dict[str, Path] | None:
+        """Where the features file of each slide_id lies."""
+        if self.files is None:
+            return None
+        return {s: f.path if isinstance(f, FeatureFile) else f for s, f in self.files.items()}
+
+    @cached_property
+    def opened(self) -> tuple[dict[str, FeatureFile], dict[str, StoreError]]:
         """The files of slides in the table whose header is sound, and why the others are not."""
-        good: dict[str, BagFeatures] = {}
+        good: dict[str, FeatureFile] = {}
         bad: dict[str, StoreError] = {}
         for row in self.table.rows:
-            if self.paths is None or row.slide_id not in self.paths:
+            if self.files is None or row.slide_id not in self.files:
                 continue
+            file = self.files[row.slide_id]
             given = dict(self.given) | ({} if row.mpp is None else {"slide_mpp": row.mpp})
             try:
-                good[row.slide_id] = open_bag_features(
-                    self.paths[row.slide_id],
-                    slide_mpp=given.get("slide_mpp"),
-                    tile_size_px=int(given["tile_size_px"]) if "tile_size_px" in given else None,
-                    target_mpp=given.get("target_mpp"),
-                )
+                if not isinstance(file, FeatureFile):
+                    file = open_features(
+                        file,
+                        slide_mpp=given.get("slide_mpp"),
+                        tile_size_px=int(given["tile_size_px"])
+                        if "tile_size_px" in given
+                        else None,
+                        target_mpp=given.get("target_mpp"),
+                    )
+                file.check_any_tile()
+                good[row.slide_id] = file
             except StoreError as error:
                 bad[row.slide_id] = error
         return good, bad
@@ -120,10 +136,9 @@ class Cohort:
         good: dict[str, FeatureSummary] = {}
         bad: dict[str, StoreError] = {}
         if self.settings.read_features:
-            for slide_id, bag in self.opened[0].items():
+            for slide_id, file in self.opened[0].items():
                 try:
-                    with bag:
-                        good[slide_id] = summarise(bag)
+                    good[slide_id] = summarise(file, self.memory)
                 except StoreError as error:
                     bad[slide_id] = error
         return good, bad
@@ -150,26 +165,31 @@ class Cohort:
         return [split.by_slide() for split in self.splits]
 
 
-def summarise(bag: BagFeatures) -> FeatureSummary:
-    """Reads the features of a slide once, block by block.
+def summarise(file: FeatureFile, memory: FeatureMemory) -> FeatureSummary:
+    """Goes over the features of a slide once: in memory where there is room, else block by block.
 
     Raises:
         StoreError: The file is broken, or holds NaN or infinite values.
     """
-    total = np.zeros(bag.feature_dim)
-    squares = np.zeros(bag.feature_dim)
+    if memory.has_room_for(file):
+        features, _, mask = memory.read(file)
+        return _summary(features, mask)
+    with file:
+        return _summary(file.features, file.mask)
+
+
+def _summary(features: FeatureRows, mask: BoolArray) -> FeatureSummary:
+    total, squares = np.zeros(features.shape[1]), np.zeros(features.shape[1])
     checksums: list[int] = []
     different: set[int] = set()
-    for start in range(0, bag.num_tiles, _BLOCK_ROWS):
-        rows = bag.features[start : start + _BLOCK_ROWS]
-        block = [zlib.crc32(row.tobytes()) for row in rows]
-        mask = bag.mask[start : start + _BLOCK_ROWS]
-        checksums += block
-        different |= {block[i] for i in np.flatnonzero(mask)}
-        real = rows[mask].astype(np.float64)
+    for rows, block in row_blocks(features):
+        sums = [zlib.crc32(row.tobytes()) for row in block]
+        checksums += sums
+        different |= {sums[i] for i in np.flatnonzero(mask[rows])}
+        real = block[mask[rows]].astype(np.float64)
         total += real.sum(0)
         squares += (real**2).sum(0)
-    count = max(int(bag.mask.sum()), 1)
+    count = max(int(mask.sum()), 1)
     mean = total / count
     deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
     digest = hashlib.sha256(np.sort(np.array(checksums, _CRC_BYTES)).tobytes()).hexdigest()

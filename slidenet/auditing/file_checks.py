@@ -9,10 +9,9 @@ from slidenet.auditing.finding import Finding
 from slidenet.core.errors import StoreError
 from slidenet.core.provenance import Identity, JsonValue, canonical_json
 from slidenet.core.words import count_of, name_some
-from slidenet.stores import describe_difference
-from slidenet.stores.foreign import BagFeatures
+from slidenet.stores import FeatureFile, describe_difference
 
-_Describe = Callable[[BagFeatures, BagFeatures], str]
+_Describe = Callable[[FeatureFile, FeatureFile], str]
 _ENCODER_KEYS = ("tile_encoder", "encoder")
 
 
@@ -85,7 +84,9 @@ def mixed_features(cohort: Cohort) -> Iterator[Finding]:
         {s: bag.feature_dim for s, bag in bags.items()},
         lambda usual, odd: f"features of length {odd.feature_dim} instead of {usual.feature_dim}",
     )
-    encoders = {s: canonical_json({"encoder": _encoder(bag.identity)}) for s, bag in bags.items()}
+    encoders = {
+        s: canonical_json({"encoder": _encoder(bag.cohort_identity)}) for s, bag in bags.items()
+    }
     yield from _odd_ones_out(
         "mixed-encoders",
         bags,
@@ -93,7 +94,7 @@ def mixed_features(cohort: Cohort) -> Iterator[Finding]:
         lambda usual, odd: f"another tile encoder ({_difference(usual, odd)})",
     )
     rest = {
-        s: canonical_json({k: v for k, v in bag.identity.items() if k not in _ENCODER_KEYS})
+        s: canonical_json({k: v for k, v in bag.cohort_identity.items() if k not in _ENCODER_KEYS})
         for s, bag in bags.items()
     }
     yield from _odd_ones_out(
@@ -105,7 +106,7 @@ def mixed_features(cohort: Cohort) -> Iterator[Finding]:
 
 
 def _odd_ones_out(
-    code: str, bags: Mapping[str, BagFeatures], kinds: Mapping[str, Hashable], describe: _Describe
+    code: str, bags: Mapping[str, FeatureFile], kinds: Mapping[str, Hashable], describe: _Describe
 ) -> Iterator[Finding]:
     slides: dict[Hashable, list[str]] = defaultdict(list)
     for slide_id, kind in kinds.items():
@@ -131,8 +132,8 @@ def _encoder(identity: Identity) -> JsonValue:
     return next((identity[key] for key in _ENCODER_KEYS if key in identity), None)
 
 
-def _difference(usual: BagFeatures, odd: BagFeatures) -> str:
-    return describe_difference(usual.identity, odd.identity)
+def _difference(usual: FeatureFile, odd: FeatureFile) -> str:
+    return describe_difference(usual.cohort_identity, odd.cohort_identity)
 
 
 def _fault(cohort: Cohort, slide_id: str, error: StoreError) -> Hashable:

@@ -5,7 +5,7 @@ Lightning.
 """
 
 from slidenet.data.bag_files import BagFiles, check_same_identity, find_bag_files, open_bag_files
-from slidenet.data.bags import Bag, BagDataset, BagSource, TileReader
+from slidenet.data.bags import Bag, BagDataset, BagSource
 from slidenet.data.collate import collate_bags
 from slidenet.data.labels.encoding import encode_bag_targets, encode_targets
 from slidenet.data.labels.table import LabelTable, read_label_table
@@ -31,7 +31,6 @@ __all__ = [
     "LabelTable",
     "Split",
     "TileBatch",
-    "TileReader",
     "bag_loader",
     "check_same_identity",
     "check_split",

@@ -8,8 +8,7 @@ from pathlib import Path
 from slidenet.core.errors import IdentityMismatchError, StoreError
 from slidenet.core.words import name_some
 from slidenet.data.labels.table import LabelTable
-from slidenet.stores import describe_difference
-from slidenet.stores.foreign import FEATURE_SUFFIXES, BagFeatures, open_bag_features
+from slidenet.stores import FEATURE_SUFFIXES, FeatureFile, describe_difference, open_features
 
 _SUBFOLDERS = ("h5_files", "tile_embeddings", "tile_features/*")
 """Where CLAM, slide2vec and slidenet put features inside their output folder."""
@@ -21,18 +20,18 @@ class BagFiles:
 
     Attributes:
         folder: Where they lie.
-        files: The opened file of each slide that has one, in order of the table.
+        files: What is known of the file of each slide that has one, in order of the table.
         missing: slide_ids of the table without a file.
         unused: Files of the folder without a row in the table.
     """
 
     folder: Path
-    files: Mapping[str, BagFeatures]
+    files: Mapping[str, FeatureFile]
     missing: tuple[str, ...]
     unused: tuple[Path, ...]
 
     @property
-    def first(self) -> BagFeatures:
+    def first(self) -> FeatureFile:
         """The first file, to which the others are compared."""
         return next(iter(self.files.values()))
 
@@ -82,9 +81,9 @@ def open_bag_files(
     Args:
         table: The slides; their `mpp`, where given, is the slide_mpp of their file.
         folder: See `find_bag_files`.
-        slide_mpp: For slides without `mpp`; see `open_bag_features`.
-        tile_size_px: See `open_bag_features`.
-        target_mpp: See `open_bag_features`.
+        slide_mpp: For slides without `mpp`; see `open_features`.
+        tile_size_px: See `open_features`.
+        target_mpp: See `open_features`.
         allow_missing: Whether slides without a file are left out; refused otherwise.
 
     Raises:
@@ -96,7 +95,7 @@ def open_bag_files(
     missing = tuple(slide_id for slide_id in table.slide_ids if slide_id not in paths)
     if missing and (not allow_missing or len(missing) == len(table)):
         raise _missing_error(table, Path(folder), missing, paths)
-    files: dict[str, BagFeatures] = {}
+    files: dict[str, FeatureFile] = {}
     for row in table.rows:
         if row.slide_id in paths:
             mpp = slide_mpp if row.mpp is None else row.mpp
@@ -108,7 +107,7 @@ def open_bag_files(
     return BagFiles(Path(folder), files, missing, unused)
 
 
-def check_same_identity(files: Mapping[str, BagFeatures]) -> None:
+def check_same_identity(files: Mapping[str, FeatureFile]) -> None:
     """Refuses files that cannot be learned from together.
 
     Raises:
@@ -124,8 +123,8 @@ def check_same_identity(files: Mapping[str, BagFeatures]) -> None:
                 expected="one tile encoder for all slides",
                 remedy="make the features of one of them again",
             )
-        if file.identity != first.identity:
-            difference = describe_difference(first.identity, file.identity)
+        if file.cohort_identity != first.cohort_identity:
+            difference = describe_difference(first.cohort_identity, file.cohort_identity)
             raise IdentityMismatchError(
                 f"{first.path} and {file.path} were made in different ways ({difference})",
                 expected="one tile encoder, tile size and resolution for all slides",
@@ -147,10 +146,11 @@ def _open(
     slide_mpp: float | None,
     tile_size_px: int | None,
     target_mpp: float | None,
-) -> BagFeatures:
-    file = open_bag_features(
+) -> FeatureFile:
+    file = open_features(
         path, slide_mpp=slide_mpp, tile_size_px=tile_size_px, target_mpp=target_mpp
     )
+    file.check_any_tile()
     if file.slide_id != slide_id:
         raise StoreError(
             f"{path} says that it is about slide {file.slide_id!r}",

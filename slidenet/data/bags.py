@@ -5,7 +5,7 @@ L tiles, D feature length. The order of tiles is that of the files, whatever is 
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError, StoreError
 from slidenet.data.lattice import side_by_side, turned
 from slidenet.slide_encoders import grid_cells
-from slidenet.stores.foreign import BagFeatures
+from slidenet.stores import FeatureFile, FeatureMemory
 
 Draw = tuple[int, int]
 """Index of a bag, and the number of the draw: what a sampler asks for."""
@@ -34,7 +35,7 @@ class BagSource:
     """
 
     bag_id: str
-    files: tuple[BagFeatures, ...]
+    files: tuple[FeatureFile, ...]
 
     @property
     def slide_ids(self) -> tuple[str, ...]:
@@ -68,51 +69,6 @@ class Bag:
     target: Tensor | None
 
 
-@dataclass(frozen=True, eq=False)
-class SlideTiles:
-    """The real tiles of one slide as arrays.
-
-    Attributes:
-        features: float16 or float32 (L, D), as stored.
-        coords: int64 (L, 2), level-0 pixels.
-        grid_xy: int64 (L, 2), cells of 256 px at 0.5 mpp.
-    """
-
-    features: npt.NDArray[np.floating]
-    coords: npt.NDArray[np.int64]
-    grid_xy: npt.NDArray[np.int64]
-
-
-@dataclass
-class TileReader:
-    """Reads the tiles of slides, and may keep them.
-
-    Attributes:
-        keep: Whether slides stay in memory once read, as stored (float16 in our own files). What
-            is kept is not copied to worker processes; each keeps its own.
-    """
-
-    keep: bool = False
-    _kept: dict[str, SlideTiles] = field(default_factory=dict, repr=False)
-
-    def read(self, file: BagFeatures) -> SlideTiles:
-        """The real tiles of one slide, in order.
-
-        Raises:
-            StoreError: The file is broken, holds NaN, or has no readable tile.
-        """
-        key = str(file.path)
-        if key not in self._kept:
-            tiles = _read_slide(file)
-            if not self.keep:
-                return tiles
-            self._kept[key] = tiles
-        return self._kept[key]
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"keep": self.keep, "_kept": {}}
-
-
 class BagDataset(Dataset[Bag]):
     """Bags by index, read lazily; safe with any number of worker processes.
 
@@ -124,7 +80,7 @@ class BagDataset(Dataset[Bag]):
         turn: Whether every draw mirrors and turns the cells of a bag by chance (a slide has no up),
             for training only.
         seed: Decides which tiles are drawn, and how bags are turned.
-        reader: Reads the slides; one may serve several datasets.
+        memory: Keeps arrays of files; one may serve several datasets. Nothing is kept without.
 
     Raises:
         ConfigError: `max_tiles` is below one, or there are not as many targets as bags.
@@ -138,7 +94,7 @@ class BagDataset(Dataset[Bag]):
         max_tiles: int | None = None,
         turn: bool = False,
         seed: int = 0,
-        reader: TileReader | None = None,
+        memory: FeatureMemory | None = None,
     ) -> None:
         check_whole(or_none=True, max_tiles=max_tiles)
         if targets is not None and len(targets) != len(bags):
@@ -148,7 +104,7 @@ class BagDataset(Dataset[Bag]):
         self.max_tiles = max_tiles
         self.turn = turn
         self.seed = seed
-        self.reader = reader if reader is not None else TileReader()
+        self.memory = memory if memory is not None else FeatureMemory(0)
 
     def __len__(self) -> int:
         return len(self.bags)
@@ -185,10 +141,11 @@ class BagDataset(Dataset[Bag]):
             CoordinateError: The slides of the bag do not fit on the lattice side by side.
         """
         bag = self.bags[index]
-        slides = [self.reader.read(file) for file in bag.files]
-        features = np.concatenate([slide.features for slide in slides])
-        coords = np.concatenate([slide.coords for slide in slides])
-        grid_xy = side_by_side([slide.grid_xy for slide in slides], bag_id=bag.bag_id)
+        slides = [_real_tiles(file, self.memory) for file in bag.files]
+        features, coords, grid_xy = slides[0]
+        if len(slides) > 1:
+            features, coords = (np.concatenate([slide[i] for slide in slides]) for i in (0, 1))
+            grid_xy = side_by_side([slide[2] for slide in slides], bag_id=bag.bag_id)
         if self.max_tiles is not None and len(coords) > self.max_tiles:
             rng = np.random.default_rng([self.seed, draw, zlib.crc32(bag.bag_id.encode())])
             rows = np.sort(rng.choice(len(coords), self.max_tiles, replace=False))
@@ -199,7 +156,7 @@ class BagDataset(Dataset[Bag]):
         return Bag(
             bag_id=bag.bag_id,
             slide_ids=bag.slide_ids,
-            # A copy in any case: what the reader keeps is nobody else's to change.
+            # A copy in any case: what the memory keeps is nobody else's to change.
             features=torch.from_numpy(features).to(torch.float32, copy=True),
             coords=torch.from_numpy(coords).clone(),
             grid_xy=torch.from_numpy(grid_xy).clone(),
@@ -207,16 +164,15 @@ class BagDataset(Dataset[Bag]):
         )
 
 
-def _read_slide(file: BagFeatures) -> SlideTiles:
-    with file:
-        mask, coords, features = file.mask, file.coords, file.features[:]
+def _real_tiles(file: FeatureFile, memory: FeatureMemory) -> tuple[FloatArray, IntArray, IntArray]:
+    """Features, level-0 coords and lattice cells of the real tiles of one slide, in order."""
+    features, coords, mask = memory.read(file)
     if not mask.all():
-        coords, features = coords[mask], features[mask]
+        features, coords = features[mask], coords[mask]
     if not len(coords):
         raise StoreError(
             f"{file.path}: none of its {file.num_tiles} tiles could be read from the slide",
             expected="at least one real tile",
             remedy="leave the slide out",
         )
-    grid_xy = grid_cells(coords, slide_mpp=file.slide_mpp, slide=file.slide_id)
-    return SlideTiles(features, coords, grid_xy)
+    return features, coords, grid_cells(coords, slide_mpp=file.slide_mpp, slide=file.slide_id)

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError, SplitError
 from slidenet.core.provenance import Identity
 from slidenet.data.bag_files import BagFiles, open_bag_files
-from slidenet.data.bags import BagDataset, BagSource, TileReader
+from slidenet.data.bags import BagDataset, BagSource
 from slidenet.data.labels.balance import balanced_weights, check_split_classes
 from slidenet.data.labels.encoding import Targets, encode_bag_targets, encode_targets
 from slidenet.data.labels.table import LabelTable, read_label_table
@@ -25,7 +26,7 @@ from slidenet.data.sampling import BagBatchSampler, bag_loader
 from slidenet.data.splits.make import make_split, read_splits
 from slidenet.data.splits.record import SPLIT_NAMES, Split, SplitName, check_split
 from slidenet.mil import BagBatch
-from slidenet.stores.foreign import BagFeatures
+from slidenet.stores import SMALL_COHORT_BYTES, FeatureFile, FeatureMemory
 from slidenet.tasks.task import CLASSIFICATION, TaskKind
 
 
@@ -62,7 +63,8 @@ class BagDataModule(LightningDataModule):
         test_fraction: Share of patients for test, where there is no split_file.
         seed: Decides the split, the order of bags and the tiles drawn.
         num_workers: Processes that read bags ahead; 0 reads in the main process.
-        cache: Whether features stay in memory once read. Best with num_workers 0.
+        cache: Whether all features stay in memory once read; those of small cohorts (256 MiB) do
+            in any case. Best with num_workers 0.
         drop_unlabelled: Whether slides without a label are left out; refused otherwise.
         allow_missing: Whether slides without a features file are left out; refused otherwise.
         slide_mpp: Microns per level-0 pixel of slides without mpp in the table, for files that do
@@ -73,7 +75,8 @@ class BagDataModule(LightningDataModule):
     Attributes:
         label_table: Slides with a label and a file.
         task_record: The task, as models, metrics and checkpoints take it.
-        bag_files: The opened features file of each slide.
+        bag_files: The features file of each slide; none is held open.
+        memory: The features read so far that are kept.
         missing_files: slide_ids of the table that have none.
         unused_files: Files of the folder that the table does not name.
         dropped_slides: slide_ids left out because they have no label.
@@ -131,7 +134,7 @@ class BagDataModule(LightningDataModule):
         self._num_workers = num_workers
         self._time_edges = time_edges
         self._num_time_bins = num_time_bins
-        self._reader = TileReader(keep=cache)
+        self.memory = FeatureMemory(math.inf if cache else SMALL_COHORT_BYTES)
         known = {"slide_mpp": slide_mpp, "tile_size_px": tile_size_px, "target_mpp": target_mpp}
         self.given = {name: float(value) for name, value in known.items() if value is not None}
         check_whole(
@@ -166,7 +169,7 @@ class BagDataModule(LightningDataModule):
         self._use_split(self._own_split(split_file, fold, val_fraction, test_fraction))
 
     def with_split(self, split: Split) -> "BagDataModule":
-        """The same bags, split otherwise; files stay open and cached.
+        """The same bags, split otherwise; features in memory stay there.
 
         The edges of time bins that were not given are chosen again by train.
 
@@ -184,7 +187,7 @@ class BagDataModule(LightningDataModule):
     def bags(self, split: SplitName | None = None) -> tuple[BagSource, ...]:
         """Where the bags of a split (None: every bag) come from, in table order."""
         chosen = set(self.label_table.slide_ids if split is None else self.split.slides(split))
-        members: dict[str, list[BagFeatures]] = {}
+        members: dict[str, list[FeatureFile]] = {}
         for row in self.label_table.rows:
             if row.slide_id in chosen:
                 patient = self.label_table.patient_of(row.slide_id)
@@ -205,7 +208,7 @@ class BagDataModule(LightningDataModule):
             max_tiles=self._max_tiles if split == "train" else None,
             turn=self._turn_positions and split == "train",
             seed=self._seed,
-            reader=self._reader,
+            memory=self.memory,
         )
 
     def train_dataloader(self) -> DataLoader[BagBatch]:
@@ -226,7 +229,7 @@ class BagDataModule(LightningDataModule):
 
     def whole_dataloader(self, split: SplitName | None) -> DataLoader[BagBatch]:
         """Bags of a split (None: every bag) once each, with all tiles and no labels, to predict."""
-        dataset = BagDataset(self.bags(split), reader=self._reader)
+        dataset = BagDataset(self.bags(split), memory=self.memory)
         sampler = BagBatchSampler(
             dataset, batch_size=self._batch_size, token_budget=self._token_budget
         )
@@ -275,11 +278,11 @@ class BagDataModule(LightningDataModule):
         return bag_loader(dataset, sampler, num_workers=self._num_workers)
 
     def _keep_files(self, found: BagFiles, table: LabelTable) -> None:
-        self.bag_files: Mapping[str, BagFeatures] = found.files
+        self.bag_files: Mapping[str, FeatureFile] = found.files
         self.missing_files = found.missing
         self.unused_files = tuple(p for p in found.unused if p.stem not in table.index)
         self.feature_dim = found.first.feature_dim
-        self.features_identity: Identity = found.first.identity
+        self.features_identity: Identity = found.first.cohort_identity
 
     def _own_split(
         self, split_file: Path | None, fold: int, val_fraction: float, test_fraction: float

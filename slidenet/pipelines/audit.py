@@ -18,7 +18,7 @@ from slidenet.data.bag_files import find_bag_files
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.labels.task import make_task
 from slidenet.data.splits.make import Split, read_splits
-from slidenet.stores import atomic_path
+from slidenet.stores import FeatureFile, FeatureMemory, atomic_path
 from slidenet.tasks.task import Task, TaskKind
 
 
@@ -126,12 +126,13 @@ def audit(
 def audit_or_raise(
     table: LabelTable,
     task: Task,
-    files: Mapping[str, Path],
+    files: Mapping[str, Path | FeatureFile],
     splits: Sequence[Split],
     *,
     strict: bool = False,
     settings: AuditSettings = DEFAULT_SETTINGS,
     given: Mapping[str, float] | None = None,
+    memory: FeatureMemory | None = None,
     warn: Callable[[str], None] = warnings.warn,
 ) -> AuditReport:
     """The audit at the start of training: warns of what it finds, or refuses to go on.
@@ -141,11 +142,12 @@ def audit_or_raise(
     Args:
         table: The labels.
         task: What they mean.
-        files: The features file of each slide_id.
+        files: The features file of each slide_id, opened already or by its path.
         splits: What will be trained and tested on.
         strict: Raise for errors and warnings, instead of warning of them.
         settings: What is tolerated.
-        given: `slide_mpp`, `tile_size_px` and `target_mpp` for `open_bag_features`.
+        given: `slide_mpp`, `tile_size_px` and `target_mpp` for `open_features`.
+        memory: Keeps the features that are read, as far as it has room.
         warn: Called with one line per error or warning found.
 
     Returns:
@@ -155,7 +157,9 @@ def audit_or_raise(
         StoreError: A features file is broken, or holds NaN or infinite values.
         AuditError: With `strict`, when there is an error or a warning.
     """
-    findings = audit_cohort(table, task, files, splits, settings=settings, given=given)
+    findings = audit_cohort(
+        table, task, files, splits, settings=settings, given=given, memory=memory
+    )
     report = AuditReport(tuple(findings), _checked(table, files, splits), strict)
     unreadable = [f for f in findings if f.code in ("file-refused", "features-refused")]
     if unreadable:
@@ -180,7 +184,7 @@ def _found(error: LabelError) -> str:
     return f"{error.found}; expected {error.expected}" if error.expected else error.found
 
 
-def _checked(table: LabelTable, files: Mapping[str, Path] | None, splits: Sequence[Split]) -> str:
+def _checked(table: LabelTable, files: Mapping[str, object] | None, splits: Sequence[Split]) -> str:
     patients = len({table.patient_of(slide_id) for slide_id in table.slide_ids})
     parts = [f"{len(table)} slides of {patients} patients"]
     if files is not None:

@@ -33,7 +33,7 @@ from slidenet.stores import (
     FeatureFile,
     check_output_folder,
     existing_output,
-    read_features,
+    open_features,
     read_slide_embedding,
     write_slide_embedding,
 )
@@ -172,6 +172,8 @@ class EmbedSlidesWork(SlideWork):
         ranks = self.ranks
         path = self.layout.slide_embedding(row.slide_id, self.tile_encoder, self.recipe)
         with ranks.on_all(lambda: self._open_features(row.slide_id)) as file:
+            fingerprint = file.fingerprint
+            assert fingerprint is not None, "a file of ours knows its slide"
             identity: Identity = {
                 "features": file.identity,
                 "slide_encoder": self.slide_encoder.identity(),
@@ -180,7 +182,7 @@ class EmbedSlidesWork(SlideWork):
                 lambda: (
                     ranks.writes
                     and not self.overwrite
-                    and existing_output(path, identity, file.fingerprint)
+                    and existing_output(path, identity, fingerprint)
                 )
             )
             if ranks.broadcast(done):
@@ -194,7 +196,7 @@ class EmbedSlidesWork(SlideWork):
                     path,
                     embedding,
                     slide_id=file.slide_id,
-                    fingerprint=file.fingerprint,
+                    fingerprint=fingerprint,
                     identity=identity,
                     encoder_identity=self.slide_encoder.identity(),
                     num_tiles=file.num_tiles,
@@ -211,7 +213,14 @@ class EmbedSlidesWork(SlideWork):
                 remedy=f"run `slidenet embed-tiles --encoder {self.tile_encoder}` with the same "
                 "--slides and --out first",
             )
-        return read_features(path)
+        file = open_features(path)
+        if file.layout != "slidenet":
+            raise StoreError(
+                f"{path} was written by {file.layout}",
+                expected="features of slidenet, which say how the tiles of the slide were cut",
+                remedy=f"run `slidenet embed-tiles --encoder {self.tile_encoder} --overwrite`",
+            )
+        return file
 
     def _forward(self, file: FeatureFile) -> Tensor:
         if isinstance(self.slide_encoder, PoolingEncoder):
@@ -229,6 +238,8 @@ def _inputs(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Features (1, L, D), cells (1, L, 2) and mask (1, L) of this rank's chunk of the slide."""
     _check_any_tile(file)
+    assert file.geometry is not None, "a file of ours says how its tiles lie"
+    assert file.encoder is not None, "a file of ours names its encoder"
     check_feature_dim(
         encoder, file.feature_dim, str(file.encoder.get("encoder", "another encoder"))
     )

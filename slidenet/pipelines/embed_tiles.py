@@ -22,7 +22,7 @@ from slidenet.stores import (
     FeatureWriter,
     check_output_folder,
     existing_output,
-    read_features,
+    open_features,
     read_tile_set,
 )
 from slidenet.tile_encoders import TileEncoder, load_tile_encoder
@@ -158,10 +158,10 @@ class EmbedTilesWork(SlideWork):
             writer.finish()
 
     def _summary(self, path: Path, tile_set: TileSet) -> str:
-        with read_features(path) as file:
-            text = f"{file.num_tiles} x {file.feature_dim} features"
-            if file.num_unreadable:
-                text += f", {file.num_unreadable} tiles unreadable"
+        file = open_features(path)
+        text = f"{file.num_tiles} x {file.feature_dim} features"
+        if file.num_unreadable:
+            text += f", {file.num_unreadable} tiles unreadable"
         found, wanted = tile_set.geometry.target_mpp, self.encoder.spec.target_mpp
         if abs(found / wanted - 1) > MPP_TOLERANCE:
             text += f"; warning: tiles at {found:g} mpp, the encoder was trained at {wanted:g}"

@@ -25,8 +25,7 @@ from slidenet.pipelines.fitting.predictions import BagLogits, Finish, as_predict
 from slidenet.pipelines.preprocess import preprocess
 from slidenet.pipelines.settings_from_identity import settings_from_identity
 from slidenet.pipelines.train import check_feature_dim
-from slidenet.stores import check_output_folder
-from slidenet.stores.foreign import BagFeatures, open_bag_features
+from slidenet.stores import FeatureFile, check_output_folder, open_features
 from slidenet.stores.h5.identity import describe_difference
 from slidenet.training import Bundle, load_bundle
 from slidenet.weights.device import resolve_device
@@ -191,7 +190,7 @@ class PredictWork(SlideWork):
         found = as_predictions(self.model.task, merged, None, targets=None, finish=finish)
         return replace(found, patient_ids=patients)
 
-    def _open(self, row: SlideRow) -> BagFeatures:
+    def _open(self, row: SlideRow) -> FeatureFile:
         if row.slide_id not in self.files:
             raise StoreError(
                 f"{self.features} holds no features of the slide {row.slide_id!r}",
@@ -201,8 +200,9 @@ class PredictWork(SlideWork):
         # What files of other tools do not say is as it was for the training's.
         given: Any = self.model.training.get("given") or {}
         mpp = {} if row.mpp is None else {"slide_mpp": row.mpp}
-        file = open_bag_features(self.files[row.slide_id], **{**given, **mpp})
-        difference = describe_difference(self.model.features_identity, file.identity)
+        file = open_features(self.files[row.slide_id], **{**given, **mpp})
+        file.check_any_tile()
+        difference = describe_difference(self.model.features_identity, file.cohort_identity)
         if difference:
             raise IdentityMismatchError(
                 f"{file.path} has features made with other settings than those "

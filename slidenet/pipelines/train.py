@@ -24,8 +24,7 @@ from slidenet.pipelines.fitting.predictions import (
     predict_split,
     run_bags,
 )
-from slidenet.stores import atomic_path, check_output_folder
-from slidenet.stores.foreign import BagFeatures
+from slidenet.stores import FeatureFile, atomic_path, check_output_folder
 from slidenet.stores.h5.identity import describe_difference
 from slidenet.tasks.metrics import compute_metrics
 from slidenet.tasks.task import Task
@@ -222,7 +221,7 @@ def check_fits(bundle: Bundle, data: BagDataModule, source: Path) -> None:
     check_feature_dim(bundle, source, next(iter(data.bag_files.values())))
 
 
-def check_feature_dim(bundle: Bundle, source: Path, file: BagFeatures) -> None:
+def check_feature_dim(bundle: Bundle, source: Path, file: FeatureFile) -> None:
     """Refuses features of another length than the model takes.
 
     Raises:

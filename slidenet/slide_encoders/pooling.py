@@ -1,19 +1,17 @@
 """Slide embeddings without weights: mean, and mean beside standard deviation, of tile features."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from slidenet.core.arrays import FeatureRows, row_blocks
 from slidenet.core.errors import EncoderError
 from slidenet.core.provenance import Identity
 from slidenet.core.registry import Registry
 from slidenet.layers import check_bags
-
-BLOCK_ROWS = 4096
 
 
 def mean(features: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -90,7 +88,7 @@ class PoolingEncoder(nn.Module):
         """(B, L, D) -> (B, D) or (B, 2 D); positions play no part."""
         return self._pool(features, mask)
 
-    def pool_rows(self, rows: "Rows", mask: npt.NDArray[np.bool_]) -> Tensor:
+    def pool_rows(self, rows: FeatureRows, mask: npt.NDArray[np.bool_]) -> Tensor:
         """`forward` for one slide whose features are too many to hold: read in blocks of rows.
 
         Args:
@@ -127,18 +125,9 @@ class PoolingEncoder(nn.Module):
         return {"name": self.name, "version": 1, "weights": "none"}
 
 
-class Rows(Protocol):
-    """What an array and an h5 dataset of features have in common."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(N, D)."""
-
-    def __getitem__(self, rows: slice) -> npt.NDArray[Any]: ...
-
-
-def _real_blocks(rows: Rows, mask: npt.NDArray[np.bool_]) -> Iterator[npt.NDArray[np.float64]]:
+def _real_blocks(
+    features: FeatureRows, mask: npt.NDArray[np.bool_]
+) -> Iterator[npt.NDArray[np.float64]]:
     """The rows of real tiles in float64, a block at a time."""
-    for start in range(0, rows.shape[0], BLOCK_ROWS):
-        block = slice(start, start + BLOCK_ROWS)
-        yield rows[block][mask[block]].astype(np.float64)
+    for rows, block in row_blocks(features):
+        yield block[mask[rows]].astype(np.float64)

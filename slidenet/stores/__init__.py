@@ -8,7 +8,9 @@ from slidenet.stores.embeddings import (
     read_slide_embeddings,
     write_slide_embedding,
 )
-from slidenet.stores.features.reader import FeatureFile, read_features
+from slidenet.stores.features.file import FeatureArrays, FeatureFile
+from slidenet.stores.features.memory import SMALL_COHORT_BYTES, FeatureMemory
+from slidenet.stores.features.opening import FEATURE_SUFFIXES, open_features, read_features
 from slidenet.stores.features.writer import FeatureWriter, disk_needed
 from slidenet.stores.h5.identity import describe_difference, existing_output, identity_of
 from slidenet.stores.h5.validate import validate_file
@@ -19,9 +21,13 @@ from slidenet.stores.tiles import read_tile_set, write_tile_set
 __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "CsvRow",
     "CsvTable",
+    "FEATURE_SUFFIXES",
+    "FeatureArrays",
     "FeatureFile",
+    "FeatureMemory",
     "FeatureWriter",
     "SLIDE_COLUMNS",
+    "SMALL_COHORT_BYTES",
     "SlideEmbedding",
     "atomic_path",
     "check_output_folder",
@@ -30,6 +36,7 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "disk_needed",
     "existing_output",
     "identity_of",
+    "open_features",
     "read_csv_table",
     "read_features",
     "read_manifest",

@@ -45,7 +45,7 @@ class Bundle:
 
     Attributes:
         module: In eval mode, on the CPU.
-        features_identity: What features it takes (`BagFeatures.identity`).
+        features_identity: What features it takes (`FeatureFile.cohort_identity`).
         threshold: From which probability on the positive class is called; None where not chosen.
         temperature: Divides the logits; 1 where not calibrated.
         baseline: Of a Cox model, for survival curves; else None.

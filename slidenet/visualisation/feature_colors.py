@@ -1,31 +1,16 @@
 """Tile features as colours on the slide: the first three principal components as RGB."""
 
-from typing import Any, Protocol
-
 import numpy as np
 import numpy.typing as npt
 
+from slidenet.core.arrays import FeatureRows, Float64Array, row_blocks
 from slidenet.core.errors import CoordinateError
 from slidenet.core.records import TileGeometry
 from slidenet.visualisation.overlay import UInt8Array, cell_boxes
 
-FloatArray = npt.NDArray[np.float64]
-
 PAPER_RGB = (248, 247, 244)
-BLOCK_ROWS = 4096
 PERCENTILES = (2.0, 98.0)
 DARKEST, BRIGHTEST = 28, 236
-
-
-class FeatureRows(Protocol):
-    """Features (N, D) that can be sliced by rows: an array, or an h5 dataset not yet in memory."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(N, D)."""
-
-    def __getitem__(self, rows: slice, /) -> Any:
-        """Those rows as an array."""
 
 
 def feature_map(
@@ -85,8 +70,8 @@ def principal_colors(
     scores = np.zeros((features.shape[0], 3))
     if real.any():
         mean, axes = _principal_axes(features, real)
-        for rows, block in _blocks(features):
-            scores[rows, : axes.shape[1]] = (block - mean) @ axes
+        for rows, block in row_blocks(features):
+            scores[rows, : axes.shape[1]] = (block.astype(np.float64) - mean) @ axes
     low, high = (
         np.percentile(scores[real], PERCENTILES, axis=0) if real.any() else (np.zeros(3),) * 2
     )
@@ -99,24 +84,18 @@ def principal_colors(
 
 def _principal_axes(
     features: FeatureRows, real: npt.NDArray[np.bool_]
-) -> tuple[FloatArray, FloatArray]:
+) -> tuple[Float64Array, Float64Array]:
     """Mean (D,) and the first min(3, D) principal axes (D, 3), without holding all features."""
     dim = features.shape[1]
     total, count = np.zeros(dim), int(real.sum())
-    for rows, block in _blocks(features):
-        total += block[real[rows]].sum(axis=0)
+    for rows, block in row_blocks(features):
+        total += block[real[rows]].astype(np.float64).sum(axis=0)
     mean = total / count
     scatter = np.zeros((dim, dim))
-    for rows, block in _blocks(features):
-        centred = block[real[rows]] - mean
+    for rows, block in row_blocks(features):
+        centred = block[real[rows]].astype(np.float64) - mean
         scatter += centred.T @ centred
     _, vectors = np.linalg.eigh(scatter / count)
     axes = vectors[:, ::-1][:, :3]
     largest = axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])]
     return mean, axes * np.where(largest < 0, -1.0, 1.0)
-
-
-def _blocks(features: FeatureRows) -> Any:
-    for start in range(0, features.shape[0], BLOCK_ROWS):
-        rows = slice(start, min(start + BLOCK_ROWS, features.shape[0]))
-        yield rows, np.asarray(features[rows], dtype=np.float64)

@@ -13,12 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from shapely.geometry import Polygon
 
+from slidenet.core.arrays import FeatureRows
 from slidenet.core.errors import ConfigError
 from slidenet.core.records import TileSet
 from slidenet.core.units import Microns
 from slidenet.slides import Slide
 from slidenet.stores.atomic import atomic_path
-from slidenet.visualisation.feature_colors import FeatureRows, feature_map
+from slidenet.visualisation.feature_colors import feature_map
 from slidenet.visualisation.overlay import UInt8Array, tissue_overlay
 
 INK = "#1d2433"

@@ -1,5 +1,6 @@
 """Auditing a generated cohort as `slidenet audit` does: from disk, or quickly from memory."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,7 @@ from slidenet.auditing import audit_cohort, cohort, read_table_leniently
 from slidenet.core.records import SlideRow
 from slidenet.data import Split, find_bag_files, make_task, read_splits
 from slidenet.data.labels.table import LabelTable
-from slidenet.stores.foreign import BagFacts, BagFeatures
-from slidenet.stores.foreign.geometry import Geometry
+from slidenet.stores import FeatureFile
 
 
 @pytest.fixture(scope="session")
@@ -30,17 +30,17 @@ class _InMemory:
     def __init__(self, slide):
         self.slide = slide
 
-    def read_features(self, where):
+    def open(self):
+        return nullcontext()
+
+    def read_features(self, handle, where):
         return self.slide.features[where]
 
-    def read_coords(self):
+    def read_coords(self, handle):
         return self.slide.coords
 
-    def read_mask(self):
-        return np.ones(len(self.slide.coords), np.bool_)
-
-    def close(self):
-        pass
+    def read_status(self, handle):
+        return np.zeros(len(self.slide.coords), np.uint8)
 
 
 @pytest.fixture
@@ -52,14 +52,22 @@ def audited_in_memory(monkeypatch):
 
         def open_bag(path, **given):
             slide = slides[path.stem]
-            geometry = Geometry(0.5, 256, 0.5)
-            facts = BagFacts(
-                path, path.stem, "slidenet", *slide.features.shape, geometry, slide.identity,
-                slide.fingerprint,
-            )  # fmt: skip
-            return BagFeatures(facts, _InMemory(slide))
+            return FeatureFile(
+                path=path,
+                layout="slidenet",
+                slide_id=path.stem,
+                num_tiles=len(slide.features),
+                feature_dim=slide.features.shape[1],
+                dtype=slide.features.dtype,
+                slide_mpp=0.5,
+                tile_size_px=256,
+                target_mpp=0.5,
+                identity=slide.identity,
+                source=_InMemory(slide),
+                fingerprint=slide.fingerprint,
+            )
 
-        monkeypatch.setattr(cohort, "open_bag_features", open_bag)
+        monkeypatch.setattr(cohort, "open_features", open_bag)
         table = table_of(generated)
         task = make_task(table, kind, list(columns))
         files = {slide_id: Path(f"{slide_id}.h5") for slide_id in slides}

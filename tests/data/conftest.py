@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from slidenet.core.records import SlideMpp, TileGeometry, TileSet
-from slidenet.stores import FeatureWriter
-from slidenet.stores.foreign import open_bag_features
+from slidenet.stores import FeatureWriter, open_features
 
 DIM = 6
 
@@ -73,7 +72,7 @@ def write_cohort(folder, *, num_slides=24, slides_per_patient=1, columns=None, n
 
 
 def open_slide(folder, slide_id, num_tiles=9, **change):
-    return open_bag_features(write_slide(folder, slide_id, num_tiles, **change))
+    return open_features(write_slide(folder, slide_id, num_tiles, **change))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Bags hold the real tiles of their files in order, and the same tiles for the same draw."""
 
+import math
 import pickle
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 import torch
 
 from slidenet.core.errors import ConfigError, CoordinateError, StoreError
-from slidenet.data import BagDataset, BagSource, TileReader, collate_bags
+from slidenet.data import BagDataset, BagSource, collate_bags
 from slidenet.data.lattice import side_by_side
+from slidenet.stores import FeatureMemory
 
 
 @pytest.fixture
@@ -87,7 +89,7 @@ def test_a_draw_depends_on_the_bag_not_on_its_place(dataset_of):
 
 
 def test_a_reader_that_keeps_reads_each_file_once(dataset_of, tmp_path):
-    dataset = dataset_of(("s1", [("s1", 9, {})]), reader=TileReader(keep=True))
+    dataset = dataset_of(("s1", [("s1", 9, {})]), memory=FeatureMemory(math.inf))
     first = dataset[0].features
     (tmp_path / "s1.h5").unlink()
     again = dataset[0].features

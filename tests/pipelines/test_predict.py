@@ -11,8 +11,7 @@ import torch
 from slidenet.cli.main import main
 from slidenet.core.errors import IdentityMismatchError
 from slidenet.pipelines.settings_from_identity import settings_from_identity
-from slidenet.stores import read_features
-from slidenet.stores.foreign import open_bag_features
+from slidenet.stores import open_features, read_features
 from slidenet.tasks.task import Task
 from slidenet.testing import truncate_file, write_synthetic_slide
 from slidenet.training import SlideClassifier, save_bundle
@@ -34,7 +33,7 @@ def world(tmp_path_factory):
     features = root / "out" / "tile_features" / "efficientnet_lite0"
     torch.manual_seed(0)
     module = SlideClassifier(TASK, 1280, "mean").eval()
-    identity = open_bag_features(features / "one.h5").identity
+    identity = open_features(features / "one.h5").cohort_identity
     save_bundle(root / "model.slidenet", module, features_identity=identity, threshold=0.5)
     return root, module
 
@@ -69,7 +68,7 @@ def test_features_made_before_are_used_and_others_refused(world, tmp_path, capsy
     flags = [f"--slides={manifest}", f"--features={features}", f"--out={tmp_path / 'out'}"]
     assert main(["predict", f"--bundle={root / 'model.slidenet'}", *flags]) == 0
     assert set(rows_of(tmp_path / "out" / "predictions.csv")) == {"one"}
-    identity = dict(open_bag_features(features / "one.h5").identity)
+    identity = dict(open_features(features / "one.h5").cohort_identity)
     identity["tiles"] = {**identity["tiles"], "stride_px": 128}
     save_bundle(tmp_path / "other.slidenet", module, features_identity=identity)
     capsys.readouterr()
@@ -109,7 +108,7 @@ def test_a_patient_is_not_predicted_from_some_of_the_slides(world, tmp_path, cap
     rows = [("one", "P"), ("broken", "P"), ("two", "Q")]
     lines = [f"{root / 'slides' / name}.tiff,{name},{patient}\n" for name, patient in rows]
     manifest.write_text("slide_path,slide_id,patient_id\n" + "".join(lines))
-    identity = open_bag_features(features_of(root) / "one.h5").identity
+    identity = open_features(features_of(root) / "one.h5").cohort_identity
     save_bundle(
         tmp_path / "patients.slidenet",
         module,
@@ -164,7 +163,7 @@ def test_what_other_tools_do_not_say_is_remembered(tmp_path):
             file["features"] = rng.normal(size=(6, 4)).astype(np.float32)
             file["coords"] = (np.stack([np.arange(6), np.zeros(6)], 1) * 512).astype(np.int32)
     given = {"slide_mpp": 0.25, "tile_size_px": 256, "target_mpp": 0.5}
-    identity = open_bag_features(features / "a.h5", **given).identity
+    identity = open_features(features / "a.h5", **given).cohort_identity
     torch.manual_seed(0)
     save_bundle(
         tmp_path / "m.slidenet",
@@ -191,7 +190,7 @@ def features_of(root):
 def test_recipe_gives_back_its_settings(world):
     root, _ = world
     path = root / "out" / "tile_features" / "efficientnet_lite0" / "one.h5"
-    preprocess, embed = settings_from_identity(open_bag_features(path).identity)
+    preprocess, embed = settings_from_identity(open_features(path).cohort_identity)
     assert preprocess.segmenter == "saturation"
     assert preprocess.drop_blank
     assert (preprocess.target_mpp, preprocess.stride_px) == (0.5, 256)
@@ -206,7 +205,7 @@ def test_features_of_other_tools_cannot_be_made_from_slides():
 def test_other_constants_are_refused(world):
     root, _ = world
     path = root / "out" / "tile_features" / "efficientnet_lite0" / "one.h5"
-    identity = dict(open_bag_features(path).identity)
+    identity = dict(open_features(path).cohort_identity)
     tissue = {**identity["tiles"]["tissue"], "smooth_um": 99.0}
     identity["tiles"] = {**identity["tiles"], "tissue": tissue}
     with pytest.raises(IdentityMismatchError, match=r"tissue\.smooth_um"):

@@ -57,7 +57,7 @@ def test_bad_input(features, mask, message):
 
 @pytest.mark.parametrize("name", ["mean", "mean_std"])
 def test_rows_read_in_blocks_pool_like_a_whole_tensor(name, monkeypatch):
-    monkeypatch.setattr("slidenet.slide_encoders.pooling.BLOCK_ROWS", 7)
+    monkeypatch.setattr("slidenet.core.arrays.BLOCK_ROWS", 7)
     rows = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
     mask = np.random.default_rng(1).random(40) < 0.6
     encoder = PoolingEncoder(name)

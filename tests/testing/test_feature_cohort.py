@@ -11,8 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from slidenet.core.errors import StoreError, UnknownNameError
-from slidenet.stores import validate_file
-from slidenet.stores.foreign import open_bag_features
+from slidenet.stores import open_features, validate_file
 from slidenet.testing import FEATURE_FAULTS, FILE_FAULTS, write_feature_cohort
 from slidenet.testing.feature_cohort import generate_features
 
@@ -35,7 +34,7 @@ def test_a_clean_cohort_is_whole(clean):
     assert [f.stem for f in files] == sorted(row["slide_id"] for row in rows)
     for file in files[:5]:
         assert validate_file(file) == []
-        with open_bag_features(file) as bag:
+        with open_features(file) as bag:
             assert bag.feature_dim == 24
             assert 40 <= bag.num_tiles <= 64
 
@@ -60,7 +59,7 @@ def test_splits_are_by_patient_and_hold_both_labels(clean):
 def test_lesion_tiles_lie_along_one_direction(tmp_path, rule):
     paths = write_feature_cohort(tmp_path, signal=40.0, rule=rule, num_patients=6, seed=4)
     for row in read(paths.labels):
-        with open_bag_features(paths.features / f"{row['slide_id']}.h5") as bag:
+        with open_features(paths.features / f"{row['slide_id']}.h5") as bag:
             features, coords = bag.features[:], bag.coords
         apart = np.linalg.norm(features - np.median(features, 0), axis=1) > 4
         has_lesions = rule == "near_vs_far" or row["label"] == "1"
@@ -84,7 +83,7 @@ def test_faults_of_files(tmp_path):
         assert np.isnan(h5["features"][:]).sum() == 1
     cut = write_feature_cohort(tmp_path / "cut", num_patients=6, faults=["truncated_file"])
     with pytest.raises(StoreError):
-        open_bag_features(cut.features / "slide_001.h5").features[:]
+        open_features(cut.features / "slide_001.h5").features[:]
 
 
 def test_names_of_faults(tmp_path):

@@ -90,7 +90,7 @@ def test_the_picture_has_the_extent_of_the_slide_and_tiles_in_place():
 
 
 def test_an_h5_dataset_gives_the_same_colors_in_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr("slidenet.visualisation.feature_colors.BLOCK_ROWS", 7)
+    monkeypatch.setattr("slidenet.core.arrays.BLOCK_ROWS", 7)
     features = np.random.default_rng(0).normal(size=(50, 9)).astype(np.float16)
     with h5py.File(tmp_path / "f.h5", "w") as file:
         dataset = file.create_dataset("features", data=features)

@@ -109,10 +109,11 @@ def audit_data(data: BagDataModule, splits: Sequence[Split], *, strict: bool) ->
     audit_or_raise(
         data.label_table,
         data.task_record,
-        {slide_id: file.path for slide_id, file in data.bag_files.items()},
+        data.bag_files,
         splits,
         strict=strict,
         given=data.given,
+        memory=data.memory,
         warn=lambda line: print(line, file=sys.stderr),
     )
 

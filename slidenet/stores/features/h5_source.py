@@ -1,91 +1,85 @@
-"""Arrays of an h5 file of another tool, read lazily."""
+"""Arrays of an h5 file of features, whatever its datasets are called."""
 
-import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.errors import StoreError
 from slidenet.stores.h5.file import broken, open_handle
 
 
+@dataclass(frozen=True)
 class H5Source:
-    """Features and coords of one h5 file.
+    """Where features, coords and status lie in one h5 file.
 
-    The handle opens on first use and is opened again in another process (data loader workers).
-
-    Args:
+    Attributes:
         path: The file.
         features: Name of the dataset (N, D), or (1, N, D).
         coords_unit: Length of the unit of `/coords` in level-0 pixels: 1 for pixels, 1 / slide_mpp
             for microns.
-
-    Attributes:
-        path: As given.
+        status: Name of the dataset of status codes; None where every tile is real, since the tool
+            does not write a tile it could not read.
+        tissue_fraction: Name of the dataset of tissue shares, or None.
     """
 
-    def __init__(self, path: Path, *, features: str, coords_unit: float = 1.0) -> None:
-        self.path = path
-        self._features = features
-        self._coords_unit = coords_unit
-        self._h5: Any = None
-        self._owner = 0
+    path: Path
+    features: str = "features"
+    coords_unit: float = 1.0
+    status: str | None = None
+    tissue_fraction: str | None = None
 
-    def read_features(self, where: Any) -> npt.NDArray[np.floating]:
-        """Rows of the features, float16 or float32."""
-        read = self.read_array(self._features, where)
+    def open(self) -> AbstractContextManager[Any]:
+        """The file as h5py opens it.
+
+        Raises:
+            StoreError: It is gone or broken.
+        """
+        handle: AbstractContextManager[Any] = open_handle(self.path)
+        return handle
+
+    def read_features(self, handle: Any, where: Any) -> FloatArray:
+        """Rows of the features; numbers of more than 32 bits become float32."""
+        read = self._read(handle, self.features, where)
         kept = read.dtype in (np.float16, np.float32)
-        rows: npt.NDArray[np.floating] = read if kept else read.astype(np.float32)
+        rows: FloatArray = read if kept else read.astype(np.float32)
         return rows
 
-    def read_coords(self) -> npt.NDArray[np.int64]:
+    def read_coords(self, handle: Any) -> IntArray:
         """int64 (N, 2), level-0 px; microns become the nearest pixel."""
-        coords = self.read_array("coords")
-        if coords.dtype == np.int64 and self._coords_unit == 1:
+        coords = self._read(handle, "coords")
+        if coords.dtype == np.int64 and self.coords_unit == 1:
             return coords
         if not np.isfinite(coords).all():
             raise StoreError(f"{self.path}: /coords holds NaN or infinite values")
-        pixels: npt.NDArray[np.int64] = np.rint(
-            coords.astype(np.float64) * self._coords_unit
-        ).astype(np.int64)
+        pixels: IntArray = np.rint(coords.astype(np.float64) * self.coords_unit).astype(np.int64)
         return pixels
 
-    def read_mask(self) -> npt.NDArray[np.bool_]:
-        """Every tile is real: these tools do not write a tile they could not read."""
-        return np.ones(self._open()[self._features].shape[-2], dtype=np.bool_)
+    def read_status(self, handle: Any) -> npt.NDArray[np.uint8]:
+        """uint8 (N,), codes of the schema."""
+        if self.status is None:
+            return np.zeros(handle[self.features].shape[-2], np.uint8)
+        return self._read(handle, self.status)
 
-    def read_array(self, name: str, where: Any = slice(None)) -> npt.NDArray[Any]:
-        """One dataset, or rows of it, without a first axis of one.
+    def read_tissue_fraction(self, handle: Any) -> npt.NDArray[np.float32] | None:
+        """float32 (N,), or None."""
+        return None if self.tissue_fraction is None else self._read(handle, self.tissue_fraction)
 
-        Raises:
-            StoreError: The file is gone or broken there.
-        """
-        dataset = self._open()[name]
+    def _read(self, handle: Any, name: str, where: Any = slice(None)) -> npt.NDArray[Any]:
+        """One dataset, or rows of it, without a first axis of one."""
         try:
+            dataset = handle[name]
             array: npt.NDArray[Any] = dataset[(0, where)] if dataset.ndim == 3 else dataset[where]
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, KeyError) as error:
             raise broken(self.path, error) from error
         return array
 
-    def close(self) -> None:
-        """Closes the handle; the next use opens it again."""
-        if self._h5 is not None and self._owner == os.getpid():
-            self._h5.close()
-        self._h5 = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_h5": None}
-
-    def _open(self) -> Any:
-        # A handle inherited through fork shares its state with the parent: never used here.
-        if self._h5 is None or self._owner != os.getpid():
-            self._h5, self._owner = open_handle(self.path), os.getpid()
-        return self._h5
-
-
-def check_arrays(h5: Any, path: Path, *, features: str) -> tuple[int, int]:
+def check_arrays(h5: Any, path: Path, *, features: str) -> tuple[int, int, np.dtype[Any]]:
     """Refuses shapes and types no layout has, from the headers alone.
 
     Args:
@@ -94,7 +88,7 @@ def check_arrays(h5: Any, path: Path, *, features: str) -> tuple[int, int]:
         features: Name of the dataset of features.
 
     Returns:
-        N and D.
+        N, D and the type in which features are read.
 
     Raises:
         StoreError: Naming the file and the dataset at fault.
@@ -117,7 +111,8 @@ def check_arrays(h5: Any, path: Path, *, features: str) -> tuple[int, int]:
             expected="one place per feature vector",
             remedy="make the file again",
         )
-    return int(num_tiles), int(feature_dim)
+    dtype = np.dtype(np.float16 if h5[features].dtype == np.float16 else np.float32)
+    return int(num_tiles), int(feature_dim), dtype
 
 
 def attribute(target: Any, name: str) -> Any:

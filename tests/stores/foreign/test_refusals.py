@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from slidenet.core.errors import StoreError
-from slidenet.stores.foreign import open_bag_features
+from slidenet.stores import open_features
 
 SIZES = {"slide_mpp": 0.5, "tile_size_px": 256, "target_mpp": 0.5}
 
@@ -37,37 +37,37 @@ def replace(h5, name, data):
 def test_clam_without_patches_asks_for_each_number(writers, tmp_path, missing, message):
     path = writers.write_clam(tmp_path)
     with pytest.raises(StoreError, match=message):
-        open_bag_features(path, **{k: v for k, v in SIZES.items() if k != missing})
+        open_features(path, **{k: v for k, v in SIZES.items() if k != missing})
 
 
 def test_clam_coords_of_another_level_are_seen_by_their_step(writers, tmp_path):
     path = writers.write_clam(tmp_path, step=256)
     with pytest.raises(StoreError, match=r"256 px apart and are 1024 .*put CLAM's patches/slide_1"):
-        open_bag_features(path, slide_mpp=0.25, tile_size_px=256, target_mpp=1.0)
+        open_features(path, slide_mpp=0.25, tile_size_px=256, target_mpp=1.0)
 
 
 def test_clam_patches_with_pixels_of_a_level_are_refused(writers, tmp_path):
     path = writers.write_clam(tmp_path, patches={"patch_level": 1, "downsample": 4.0, "imgs": True})
     with pytest.raises(StoreError, match=r"pixels of level 1, so the coords .*level-0 pixels"):
-        open_bag_features(path, slide_mpp=0.25)
+        open_features(path, slide_mpp=0.25)
 
 
 def test_clam_patches_of_another_run_are_refused(writers, tmp_path):
     path = writers.write_clam(tmp_path, patches={})
     edit(tmp_path / "patches" / "slide_1.h5", lambda h5: replace(h5, "coords", np.zeros((3, 2))))
     with pytest.raises(StoreError, match=r"holds 3 coords and .*slide_1.h5 holds 12 features"):
-        open_bag_features(path, slide_mpp=0.25)
+        open_features(path, slide_mpp=0.25)
 
 
 def test_a_tensor_without_coords_is_refused(tmp_path):
     torch.save(torch.zeros(4, 8), tmp_path / "slide_1.pt")
     with pytest.raises(StoreError, match=r"without the places of the tiles.*h5_files.*pt_files"):
-        open_bag_features(tmp_path / "slide_1.pt", slide_mpp=0.5)
+        open_features(tmp_path / "slide_1.pt", slide_mpp=0.5)
 
 
 def test_stamp_needs_the_mpp_of_the_slide(writers, tmp_path):
     with pytest.raises(StoreError, match=r"does not say slide_mpp.*column 'mpp'"):
-        open_bag_features(writers.write_stamp(tmp_path))
+        open_features(writers.write_stamp(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_stamp_needs_the_mpp_of_the_slide(writers, tmp_path):
 )
 def test_stamp_files_of_unknown_unit_or_kind(writers, tmp_path, change, message):
     with pytest.raises(StoreError, match=message):
-        open_bag_features(writers.write_stamp(tmp_path, **change), slide_mpp=0.25)
+        open_features(writers.write_stamp(tmp_path, **change), slide_mpp=0.25)
 
 
 @pytest.mark.parametrize(
@@ -101,14 +101,14 @@ def test_stamp_files_of_unknown_unit_or_kind(writers, tmp_path, change, message)
 )
 def test_trident_attributes_missing_or_contradicting(writers, tmp_path, change, given, message):
     with pytest.raises(StoreError, match=message):
-        open_bag_features(writers.write_trident(tmp_path, **change), **given)
+        open_features(writers.write_trident(tmp_path, **change), **given)
 
 
 def test_slide2vec_without_its_tiles(writers, tmp_path):
     path = writers.write_slide2vec(tmp_path)
     (tmp_path / "tiles" / "slide_1.coordinates.npz").unlink()
     with pytest.raises(StoreError, match=r"places of its tiles.*whole output folder"):
-        open_bag_features(path)
+        open_features(path)
 
 
 @pytest.mark.parametrize(
@@ -121,14 +121,14 @@ def test_slide2vec_without_its_tiles(writers, tmp_path):
 )
 def test_slide2vec_of_another_kind(writers, tmp_path, change, message):
     with pytest.raises(StoreError, match=message):
-        open_bag_features(writers.write_slide2vec(tmp_path, **change))
+        open_features(writers.write_slide2vec(tmp_path, **change))
 
 
 def test_slide2vec_features_that_are_not_as_the_json_says(writers, tmp_path):
     path = writers.write_slide2vec(tmp_path)
     torch.save(torch.zeros(5, 8), path)
     with pytest.raises(StoreError, match=r"shape \(5, 8\); expected \(12, 8\)"):
-        open_bag_features(path).features[:]
+        open_features(path).features[:]
 
 
 def test_slide2vec_coordinates_counted_elsewhere(writers, tmp_path):
@@ -138,7 +138,7 @@ def test_slide2vec_coordinates_counted_elsewhere(writers, tmp_path):
         json.dumps(json.loads(meta.read_text()) | {"artifact": {"coordinate_space": "um"}})
     )
     with pytest.raises(StoreError, match=r"counted in 'um'; expected level-0 pixels"):
-        open_bag_features(path)
+        open_features(path)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_slide2vec_coordinates_counted_elsewhere(writers, tmp_path):
 def test_arrays_that_do_not_fit_are_refused_at_once(writers, tmp_path, change, message):
     path = edit(writers.write_trident(tmp_path), change)
     with pytest.raises(StoreError, match=message):
-        open_bag_features(path)
+        open_features(path)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -168,7 +168,7 @@ def test_nan_and_infinite_features_are_named_when_read(writers, tmp_path, bad):
     values = writers.features(12)
     values[[2, 5, 7, 9], 3] = bad
     path = writers.write_clam(tmp_path, values=values)
-    bag = open_bag_features(path, **SIZES)
+    bag = open_features(path, **SIZES)
     np.testing.assert_array_equal(bag.features[3:5], values[3:5])
     with pytest.raises(
         StoreError, match=r"slide_1.h5 holds NaN or infinite .*row 2, 5, 7 and 1 more"
@@ -181,9 +181,8 @@ def test_nan_and_infinite_features_are_named_when_read(writers, tmp_path, bad):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_half_precision_is_looked_at_too(writers, tmp_path, bad):
     path = writers.write_stamp(tmp_path)
-    bag = open_bag_features(path, slide_mpp=0.2527)
+    bag = open_features(path, slide_mpp=0.2527)
     assert np.isfinite(bag.features[:]).all()
-    bag.close()
     edit(path, lambda h5: h5["feats"].__setitem__((3, 1), bad))
     with bag, pytest.raises(StoreError, match=r"holds NaN or infinite features in row 3 of 12"):
         bag.features[:]
@@ -194,10 +193,10 @@ def test_half_precision_is_looked_at_too(writers, tmp_path, bad):
 def test_negative_and_infinite_coords_are_refused(writers, tmp_path):
     path = edit(writers.write_trident(tmp_path), lambda h: h["coords"].__setitem__(0, (-5, 0)))
     with pytest.raises(StoreError, match=r"slide_1.h5: coords hold the negative value -5"):
-        _ = open_bag_features(path).coords
+        _ = open_features(path).coords
     path = edit(writers.write_stamp(tmp_path), lambda h: h["coords"].__setitem__(0, (np.nan, 0)))
     with pytest.raises(StoreError, match=r"/coords holds NaN"):
-        _ = open_bag_features(path, slide_mpp=0.25).coords
+        _ = open_features(path, slide_mpp=0.25).coords
 
 
 @pytest.mark.parametrize(
@@ -212,14 +211,14 @@ def test_negative_and_infinite_coords_are_refused(writers, tmp_path):
 def test_files_of_no_layout(tmp_path, name, write, message):
     write(tmp_path / name)
     with pytest.raises(StoreError, match=message):
-        open_bag_features(tmp_path / name)
+        open_features(tmp_path / name)
 
 
 def test_an_h5_of_something_else_is_described(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as h5:
         h5["imgs"] = np.zeros(3)
     with pytest.raises(StoreError, match=r"a.h5 holds /imgs; expected /features or /feats"):
-        open_bag_features(tmp_path / "a.h5")
+        open_features(tmp_path / "a.h5")
 
 
 class _Harmful:
@@ -231,5 +230,5 @@ def test_a_tensor_file_never_runs_code(writers, tmp_path, capsys):
     path = writers.write_slide2vec(tmp_path)
     torch.save(_Harmful(), path)
     with pytest.raises(StoreError, match=r"slide_1.pt cannot be read as a tensor"):
-        open_bag_features(path).features[:]
+        open_features(path).features[:]
     assert "run from the file" not in capsys.readouterr().out

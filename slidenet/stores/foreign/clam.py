@@ -20,11 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from slidenet.core.arrays import IntArray
 from slidenet.core.errors import StoreError
 from slidenet.core.units import NATIVE_MAGNIFICATION_MPP
-from slidenet.stores.foreign.bag_features import BagFacts, BagFeatures
-from slidenet.stores.foreign.geometry import Geometry, Given
-from slidenet.stores.foreign.h5_source import H5Source, attribute, check_arrays
+from slidenet.stores.features.file import FeatureFile
+from slidenet.stores.features.given import GivenGeometry
+from slidenet.stores.features.h5_source import H5Source, attribute, check_arrays
 from slidenet.stores.h5.file import open_h5
 
 _LEAST_STEP = 0.45
@@ -40,37 +41,55 @@ class _Patches:
     downsample: float | None = None
 
 
-def read_clam(given: Given) -> BagFeatures:
+def is_clam(h5: Any) -> bool:
+    """Whether the file has the datasets that CLAM writes."""
+    return "features" in h5 and "coords" in h5
+
+
+def read_clam(h5: Any, given: GivenGeometry) -> FeatureFile:
     """A features file of CLAM.
+
+    Args:
+        h5: The open file.
+        given: What the caller says of it.
 
     Raises:
         StoreError: The slide's mpp, the tile size or the resolution is not known, or the coords
             are not in level-0 pixels.
     """
     path = given.path
-    with open_h5(path) as h5:
-        num_tiles, feature_dim = check_arrays(h5, path, features="features")
-        patches = _patches(h5["coords"]) or _patches_beside(path, num_tiles)
-    slide_mpp = given.settle("slide_mpp", None)
-    tile_size_px = int(given.settle("tile_size_px", patches.tile_size_px if patches else None))
+    num_tiles, feature_dim, dtype = check_arrays(h5, path, features="features")
+    patches = _patches(h5["coords"]) or _patches_beside(path, num_tiles)
+    slide_mpp = given.resolve("slide_mpp", None)
+    tile_size_px = int(given.resolve("tile_size_px", patches.tile_size_px if patches else None))
     found = slide_mpp * patches.downsample if patches and patches.downsample else None
-    target_mpp = given.settle("target_mpp", found, tolerance=0.05)
-    source = H5Source(path, features="features")
+    target_mpp = given.resolve("target_mpp", found, tolerance=0.05)
+    source = H5Source(path)
     if not patches:
-        _check_step(source, tile_size_px * target_mpp / slide_mpp)
-    identity = {
-        "layout": "clam",
-        "encoder": None,
-        "tile_size_px": tile_size_px,
-        "patch_level": patches.level if patches else None,
-        "magnification": 2.0 ** round(math.log2(NATIVE_MAGNIFICATION_MPP / target_mpp / 20)) * 20,
-    }
-    geometry = Geometry(slide_mpp, tile_size_px, target_mpp)
-    facts = BagFacts(path, path.stem, "clam", num_tiles, feature_dim, geometry, identity)
-    return BagFeatures(facts, source)
+        _check_step(path, source.read_coords(h5), tile_size_px * target_mpp / slide_mpp)
+    magnification = 2.0 ** round(math.log2(NATIVE_MAGNIFICATION_MPP / target_mpp / 20)) * 20
+    return FeatureFile(
+        path=path,
+        layout="clam",
+        slide_id=path.stem,
+        num_tiles=num_tiles,
+        feature_dim=feature_dim,
+        dtype=dtype,
+        slide_mpp=slide_mpp,
+        tile_size_px=tile_size_px,
+        target_mpp=target_mpp,
+        identity={
+            "layout": "clam",
+            "encoder": None,
+            "tile_size_px": tile_size_px,
+            "patch_level": patches.level if patches else None,
+            "magnification": magnification,
+        },
+        source=source,
+    )
 
 
-def read_clam_tensor(given: Given) -> BagFeatures:
+def read_clam_tensor(given: GivenGeometry) -> FeatureFile:
     """The h5 that CLAM wrote beside `pt_files/<slide>.pt`; the tensor holds no coords.
 
     Raises:
@@ -78,9 +97,10 @@ def read_clam_tensor(given: Given) -> BagFeatures:
     """
     path = given.path
     for folder in (path.parent.parent / "h5_files", path.parent):
-        h5 = folder / f"{path.stem}.h5"
-        if h5.is_file():
-            return read_clam(replace(given, path=h5))
+        beside = folder / f"{path.stem}.h5"
+        if beside.is_file():
+            with open_h5(beside) as h5:
+                return read_clam(h5, replace(given, path=beside))
     raise StoreError(
         f"{path} holds features without the places of the tiles",
         expected=f"CLAM's file {path.parent.parent / 'h5_files' / (path.stem + '.h5')}, or "
@@ -133,15 +153,14 @@ def _patches(coords: Any) -> _Patches | None:
     )
 
 
-def _check_step(source: H5Source, side_level0: float) -> None:
-    coords = source.read_coords()
-    source.close()
+def _check_step(path: Path, coords: IntArray, side_level0: float) -> None:
+    """Refuses coords whose smallest step says that they count pixels of another level."""
     steps = np.concatenate([np.diff(np.unique(column)) for column in coords.T])
     if len(steps) and steps.min() < _LEAST_STEP * side_level0:
         raise StoreError(
-            f"{source.path}: tiles lie {steps.min()} px apart and are {side_level0:.0f} level-0 px "
+            f"{path}: tiles lie {steps.min()} px apart and are {side_level0:.0f} level-0 px "
             "wide, so the coords may be counted in pixels of another level",
             expected="coords in level-0 pixels",
-            remedy=f"put CLAM's patches/{source.path.name} where it can be found, in or beside the "
+            remedy=f"put CLAM's patches/{path.name} where it can be found, in or beside the "
             "folder of the features, or check slide_mpp, tile_size_px and target_mpp",
         )

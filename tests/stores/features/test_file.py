@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from slidenet.core.errors import StoreError
-from slidenet.stores import FeatureFile, read_features
+from slidenet.stores import FeatureFile, read_features, write_tile_set
 
 
 def test_what_describes_the_file(features_file, toy):
@@ -29,17 +29,31 @@ def test_arrays(features_file, toy):
         np.testing.assert_array_equal(file.features[250:260], wanted)
 
 
-def test_the_handle_opens_on_use_and_closes(features_file):
+def num_handles():
+    """Files that HDF5 holds open in this process."""
+    return h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE)
+
+
+def test_a_handle_is_open_in_a_with_block_only(features_file):
     file = read_features(features_file)
+    assert num_handles() == 0
+    assert file.features.shape == (600, 12)
+    assert file.features.dtype == np.float16
+    assert len(file.features[[3, 7]]) == 2
+    assert num_handles() == 0
     with file:
-        assert file.features.shape == (600, 12)
-        assert file.features.dtype == np.float16
-        assert file._h5 is None
-        assert len(file.features[[3, 7]]) == 2
-        assert file._h5
-    assert file._h5 is None
-    assert np.asarray(file.features, dtype=np.float64).dtype == np.float64  # and opens again
-    file.close()
+        assert num_handles() == 1
+        assert file.features[:2].shape == (2, 12)
+        assert file.coords.shape == (600, 2)
+        assert num_handles() == 1
+    assert num_handles() == 0
+    assert np.asarray(file.features, dtype=np.float64).dtype == np.float64
+
+
+def test_a_block_that_fails_closes_its_handle(features_file):
+    with pytest.raises(ZeroDivisionError), read_features(features_file):
+        _ = 1 / 0
+    assert num_handles() == 0
 
 
 def test_features_that_spoil_later(features_file):
@@ -62,9 +76,8 @@ def test_it_travels_to_another_process(features_file):
     with read_features(features_file) as file:
         wanted = file.features[0]
         copy = pickle.loads(pickle.dumps(file))
-        assert copy._h5 is None
         np.testing.assert_array_equal(copy.features[0], wanted)
-        copy.close()
+        assert num_handles() == 1
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -72,7 +85,7 @@ def test_a_forked_process_opens_its_own_handle(features_file):
     context = multiprocessing.get_context("fork")
     with read_features(features_file) as file:
         assert file.features[0].any()
-        mine = file._h5.id.id
+        mine = file._opened[-1][1].id.id
         queue = context.Queue()
         process = context.Process(target=put_handle, args=(file, mine, queue))
         process.start()
@@ -82,7 +95,8 @@ def test_a_forked_process_opens_its_own_handle(features_file):
 
 
 def put_handle(file: FeatureFile, parents: int, queue):
-    queue.put(file.features[599].shape == (12,) and file._h5.id.id != parents)
+    with file._handle() as handle:
+        queue.put(file.features[599].shape == (12,) and handle.id.id != parents)
 
 
 def test_a_read_only_file_can_be_read(features_file):
@@ -99,12 +113,17 @@ def test_truncated(features_file, share):
         read_features(features_file)
 
 
-def test_made_by_something_else(tmp_path):
-    path = tmp_path / "clam.h5"
-    with h5py.File(path, "w") as file:
-        file["features"], file["coords"] = np.zeros((3, 2)), np.zeros((3, 2), np.int64)
-    with pytest.raises(StoreError, match=r"clam.h5: it has no group /slidenet"):
+def test_another_kind_of_ours(tmp_path, tile_set):
+    path = write_tile_set(tmp_path / "tiles.h5", tile_set)
+    with pytest.raises(StoreError, match=r"a slidenet.tiles file, not a slidenet.features file"):
         read_features(path)
+
+
+def test_a_slide_without_tissue_can_be_opened(tmp_path, toy):
+    file = read_features(toy.write_features(tmp_path / "empty.h5", toy.make_tile_set(0)))
+    assert (len(file), file.features[:].shape, file.coords.shape) == (0, (0, 12), (0, 2))
+    with pytest.raises(StoreError, match=r"empty.h5 holds 0 tiles .*expected at least one"):
+        file.check_any_tile()
 
 
 def test_a_future_version(features_file):

@@ -13,7 +13,7 @@ import pytest
 from slidenet.core.errors import ConfigError, EncoderError, OutputError, StoreError
 from slidenet.stores import FeatureWriter, disk_needed, existing_output, read_features
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 
 
 def sha256(path):

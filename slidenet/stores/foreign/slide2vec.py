@@ -13,47 +13,68 @@ the JSON are those of the machine that made it; the same files in the folder `ti
 
 import json
 import zipfile
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.errors import StoreError
-from slidenet.stores.foreign.bag_features import BagFacts, BagFeatures
-from slidenet.stores.foreign.geometry import Geometry, Given
-from slidenet.stores.foreign.torch_file import read_tensor
+from slidenet.stores.features.file import FeatureFile
+from slidenet.stores.features.given import GivenGeometry
+from slidenet.weights.files import read_tensor_file
 
 _REMEDY = "give the whole output folder of slide2vec, with its folder tiles"
 
 
+@dataclass(frozen=True)
 class _Slide2vecSource:
-    """Both kinds of file are read whole: neither can be read in part."""
+    """Both kinds of file are read whole: neither can be read in part.
 
-    def __init__(self, path: Path, coords_path: Path, shape: tuple[int, int]) -> None:
-        self._path = path
-        self._coords_path = coords_path
-        self._shape = shape
+    Attributes:
+        path: The tensor or archive.
+        coords_path: The archive of coordinates.
+        shape: (N, D), as the JSON file says.
+    """
 
-    def read_features(self, where: Any) -> npt.NDArray[np.floating]:
-        features = self._features()
-        if features.shape != self._shape:
+    path: Path
+    coords_path: Path
+    shape: tuple[int, int]
+
+    def open(self) -> AbstractContextManager[None]:
+        """Nothing stays open between two reads."""
+        return nullcontext()
+
+    def read_features(self, handle: None, where: Any) -> FloatArray:
+        """Rows of the features; other types than float16 and float32 become float32."""
+        if self.path.suffix == ".pt":
+            features = _read_tensor(self.path)
+        else:
+            arrays = _read_npz(self.path, ("features",))
+            if "features" not in arrays:
+                raise StoreError(f"{self.path} has no array features", remedy=_REMEDY)
+            features = arrays["features"]
+        if features.shape != self.shape:
             raise StoreError(
-                f"{self._path} holds features of shape {features.shape}",
-                expected=f"{self._shape}, as its {self._path.stem}.meta.json says",
+                f"{self.path} holds features of shape {features.shape}",
+                expected=f"{self.shape}, as its {self.path.stem}.meta.json says",
                 remedy="make the file again",
             )
-        rows: npt.NDArray[np.floating] = features[where]
+        rows: FloatArray = features[where]
         return rows if rows.dtype in (np.float16, np.float32) else rows.astype(np.float32)
 
-    def read_coords(self) -> npt.NDArray[np.int64]:
-        arrays = _read_npz(self._coords_path, ("x", "y", "tile_index"))
+    def read_coords(self, handle: None) -> IntArray:
+        """int64 (N, 2), level-0 px, of the tiles that the archive of features names."""
+        arrays = _read_npz(self.coords_path, ("x", "y", "tile_index"))
         if "x" not in arrays or "y" not in arrays:
-            raise StoreError(f"{self._coords_path} has no arrays x and y", remedy=_REMEDY)
+            raise StoreError(f"{self.coords_path} has no arrays x and y", remedy=_REMEDY)
         coords = np.stack([arrays["x"], arrays["y"]], axis=1).astype(np.int64)
-        if self._path.suffix != ".npz":
+        if self.path.suffix != ".npz":
             return coords
-        wanted = _read_npz(self._path, ("tile_index",)).get("tile_index")
+        wanted = _read_npz(self.path, ("tile_index",)).get("tile_index")
         if wanted is None:
             return coords
         index = arrays.get("tile_index", np.arange(len(coords)))
@@ -62,36 +83,38 @@ class _Slide2vecSource:
         rows = order[found]
         if (index[rows] != wanted).any():
             raise StoreError(
-                f"{self._path}: its tile_index names tiles that {self._coords_path} does not hold",
+                f"{self.path}: its tile_index names tiles that {self.coords_path} does not hold",
                 remedy=_REMEDY,
             )
-        picked: npt.NDArray[np.int64] = coords[rows]
+        picked: IntArray = coords[rows]
         return picked
 
-    def read_mask(self) -> npt.NDArray[np.bool_]:
-        return np.ones(self._shape[0], dtype=np.bool_)
+    def read_status(self, handle: None) -> npt.NDArray[np.uint8]:
+        """Every tile is real: slide2vec does not write a tile it could not read."""
+        return np.zeros(self.shape[0], np.uint8)
 
-    def close(self) -> None:
-        """Nothing stays open."""
-
-    def _features(self) -> npt.NDArray[np.floating]:
-        if self._path.suffix == ".pt":
-            return read_tensor(self._path)
-        arrays = _read_npz(self._path, ("features",))
-        if "features" not in arrays:
-            raise StoreError(f"{self._path} has no array features", remedy=_REMEDY)
-        return arrays["features"]
+    def read_tissue_fraction(self, handle: None) -> None:
+        """None: the shares are not read."""
+        return
 
 
-def read_slide2vec(given: Given) -> BagFeatures:
+def has_slide2vec_json(path: Path) -> bool:
+    """Whether the JSON file that slide2vec writes lies beside a tensor."""
+    return path.with_name(f"{path.stem}.meta.json").is_file()
+
+
+def read_slide2vec(given: GivenGeometry) -> FeatureFile:
     """A features file of slide2vec.
+
+    Args:
+        given: What the caller says of it.
 
     Raises:
         StoreError: Not of tiles, or the coordinates or the resolution cannot be found.
     """
     path = given.path
     meta_path = path.with_name(f"{path.stem}.meta.json")
-    if not meta_path.is_file():
+    if not has_slide2vec_json(path):
         raise StoreError(
             f"{path} has no {meta_path.name} beside it",
             expected="slide2vec's features with their JSON file",
@@ -112,23 +135,23 @@ def read_slide2vec(given: Given) -> BagFeatures:
         raise StoreError(
             f"{coords_path} is counted in {space!r}", expected="level-0 pixels", remedy=_REMEDY
         )
-    geometry = Geometry(
-        given.settle("slide_mpp", tiling.get("slide", {}).get("base_spacing_um"), tolerance=0.05),
-        int(given.settle("tile_size_px", meta.get("requested_tile_size_px"))),
-        given.settle("target_mpp", meta.get("requested_spacing_um")),
-    )
+    num_tiles, feature_dim = int(meta.get("num_tiles") or 0), int(meta.get("feature_dim") or 0)
     names = ("encoder_name", "output_variant", "requested_tile_size_px", "requested_spacing_um")
-    facts = BagFacts(
+    return FeatureFile(
         path=path,
-        slide_id=str(meta.get("sample_id") or path.stem),
         layout="slide2vec",
-        num_tiles=int(meta.get("num_tiles") or 0),
-        feature_dim=int(meta.get("feature_dim") or 0),
-        geometry=geometry,
+        slide_id=str(meta.get("sample_id") or path.stem),
+        num_tiles=num_tiles,
+        feature_dim=feature_dim,
+        dtype=None,
+        slide_mpp=given.resolve(
+            "slide_mpp", tiling.get("slide", {}).get("base_spacing_um"), tolerance=0.05
+        ),
+        tile_size_px=int(given.resolve("tile_size_px", meta.get("requested_tile_size_px"))),
+        target_mpp=given.resolve("target_mpp", meta.get("requested_spacing_um")),
         identity={"layout": "slide2vec"} | {name: meta.get(name) for name in names},
+        source=_Slide2vecSource(path, coords_path, (num_tiles, feature_dim)),
     )
-    source = _Slide2vecSource(path, coords_path, (facts.num_tiles, facts.feature_dim))
-    return BagFeatures(facts, source)
 
 
 def _beside(path: Path, meta: dict[str, Any], key: str, ending: str) -> Path:
@@ -168,3 +191,24 @@ def _read_npz(path: Path, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]
             return {name: archive[name] for name in names if name in archive}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise StoreError(f"{path} cannot be read as an npz archive ({error})") from error
+
+
+def _read_tensor(path: Path) -> FloatArray:
+    """The one tensor of a `.pt` file as an array; bfloat16 becomes float32."""
+    import torch  # here, so that reading h5 files starts without it
+
+    value = read_tensor_file(
+        path,
+        what="tensor",
+        error=StoreError,
+        missing=StoreError,
+        expected="one tensor saved by torch.save",
+        remedy="make the file again",
+    )
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        kind = str(value.dtype) if isinstance(value, torch.Tensor) else type(value).__name__
+        raise StoreError(f"{path} holds {kind}", expected="one tensor of floats")
+    if value.dtype not in (torch.float16, torch.float32):
+        value = value.float()
+    array: FloatArray = value.numpy()
+    return array

@@ -15,9 +15,10 @@ _MEANING = {
     "target_mpp": "the microns per pixel of the tiles",
 }
 _REMEDY = {
-    "slide_mpp": "give it in the column 'mpp' of the table, or as --data.slide-mpp",
-    "tile_size_px": "give it as --data.tile-size-px",
-    "target_mpp": "give it as --data.target-mpp",
+    "slide_mpp": "give it in the column 'mpp' of the table, or as --data.slide-mpp (in Python, "
+    "slide_mpp)",
+    "tile_size_px": "give it as --data.tile-size-px (in Python, tile_size_px)",
+    "target_mpp": "give it as --data.target-mpp (in Python, target_mpp)",
 }
 
 SAME = 0.01
@@ -25,23 +26,8 @@ SAME = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Geometry:
-    """Where and how large the tiles of a file are.
-
-    Attributes:
-        slide_mpp: Microns per pixel of level 0.
-        tile_size_px: Side of a tile at `target_mpp`, in pixels.
-        target_mpp: Microns per pixel of the tiles.
-    """
-
-    slide_mpp: float
-    tile_size_px: int
-    target_mpp: float
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What the caller says about a file, None where nothing.
+class GivenGeometry:
+    """What the caller says of the tiles of a file, None where nothing.
 
     Attributes:
         path: The file, for messages.
@@ -63,7 +49,7 @@ class Given:
                     f"{self.path}: {name} is given as {value}", expected="a positive number"
                 )
 
-    def settle(self, name: Quantity, found: float | None, *, tolerance: float = SAME) -> float:
+    def resolve(self, name: Quantity, found: float | None, *, tolerance: float = SAME) -> float:
         """The value of one quantity, by the file, the caller, or both in agreement.
 
         Args:

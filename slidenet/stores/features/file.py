@@ -1,0 +1,263 @@
+"""The features of one slide, whoever wrote the file: facts at once, arrays when asked for."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, NamedTuple, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from slidenet.core.arrays import BoolArray, FloatArray, IntArray
+from slidenet.core.errors import CoordinateError, StoreError
+from slidenet.core.provenance import Identity, cohort_identity, identity_hash
+from slidenet.core.records import TileGeometry, check_coords
+from slidenet.core.words import name_some
+from slidenet.stores.h5 import schema
+
+Layout = Literal["slidenet", "clam", "trident", "stamp", "slide2vec"]
+
+_HALF_EXPONENT = 0x7C00
+
+
+class TileSource(Protocol):
+    """Where the arrays of a file come from. Picklable, and holds no handle itself."""
+
+    def open(self) -> AbstractContextManager[Any]:
+        """Opens the file; what the block gets is the handle of the reads below."""
+
+    def read_features(self, handle: Any, where: Any) -> FloatArray:
+        """Rows of the features, float16 or float32, as numpy indexes (N, D)."""
+
+    def read_coords(self, handle: Any) -> IntArray:
+        """int64 (N, 2), level-0 px."""
+
+    def read_status(self, handle: Any) -> npt.NDArray[np.uint8]:
+        """uint8 (N,), codes of the schema."""
+
+    def read_tissue_fraction(self, handle: Any) -> npt.NDArray[np.float32] | None:
+        """float32 (N,), share of each tile covered by tissue; None where the file has none."""
+
+
+class FeatureArrays(NamedTuple):
+    """The arrays of a features file, unreadable tiles included.
+
+    Attributes:
+        features: float16 or float32 (N, D), as stored.
+        coords: int64 (N, 2), level-0 px.
+        mask: bool (N,), True = real tile.
+    """
+
+    features: FloatArray
+    coords: IntArray
+    mask: BoolArray
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureFile:
+    """The features of one slide with the places of its tiles, as `open_features` gives it.
+
+    No file is held open: every read opens the file and closes it again, except inside a `with`
+    block, which keeps it open for the reads in it. Picklable; worker processes, forked or spawned,
+    open the file for themselves.
+
+    Attributes:
+        path: The file.
+        layout: Who wrote it.
+        slide_id: Id of the slide: as the file says, or the file's name without suffix.
+        num_tiles: Tiles of the file, unreadable ones included, N.
+        feature_dim: Length of a feature vector, D.
+        dtype: float16 or float32, as stored; None where only reading the features tells.
+        slide_mpp: Microns per pixel of level 0.
+        tile_size_px: Side of a tile at `target_mpp`, in pixels.
+        target_mpp: Microns per pixel of the tiles.
+        identity: Every setting that made the numbers; what the file says of them where another tool
+            wrote it.
+        source: Where the arrays come from.
+        fingerprint: Content fingerprint of the slide file; None in files of other tools.
+        geometry: How the tiles lie and how their pixels were read; None in files of other tools.
+        encoder: Identity of the tile encoder; None in files of other tools.
+        num_unreadable: Tiles whose pixels could not be read; their features are zero.
+
+    Raises:
+        StoreError: There is no feature; or no tile, in a file of a tool that writes none of those.
+    """
+
+    path: Path
+    layout: Layout
+    slide_id: str
+    num_tiles: int
+    feature_dim: int
+    dtype: np.dtype[Any] | None
+    slide_mpp: float
+    tile_size_px: int
+    target_mpp: float
+    identity: Identity
+    source: TileSource = field(repr=False)
+    fingerprint: str | None = None
+    geometry: TileGeometry | None = None
+    encoder: Identity | None = None
+    num_unreadable: int = 0
+    _opened: list[tuple[int, Any, ExitStack]] = field(default_factory=list, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.layout != "slidenet":  # ours may say that a slide has no tissue
+            self.check_any_tile()
+
+    @property
+    def identity_hash(self) -> str:
+        """Hash of the identity."""
+        return identity_hash(self.identity)
+
+    @property
+    def cohort_identity(self) -> Identity:
+        """What the files of one cohort must have in common: the identity without `inputs`."""
+        return cohort_identity(self.identity)
+
+    @property
+    def features(self) -> "LazyFeatures":
+        """(N, D) float16 or float32; nothing is read until it is sliced."""
+        return LazyFeatures(self)
+
+    @property
+    def coords(self) -> IntArray:
+        """int64 (N, 2), (x, y) of each tile's top-left corner in level-0 pixels; read each time.
+
+        Raises:
+            StoreError: They do not fit the features, or are no level-0 pixels.
+        """
+        with self._handle() as handle:
+            coords = self.source.read_coords(handle)
+        try:
+            check_coords(coords)
+        except CoordinateError as error:
+            raise StoreError(
+                f"{self.path}: {error.found}", expected=error.expected, remedy="make it again"
+            ) from error
+        if len(coords) != self.num_tiles:
+            raise StoreError(
+                f"{self.path} holds {len(coords)} coords and {self.num_tiles} features",
+                expected="one place per feature vector",
+                remedy="make the file again",
+            )
+        return coords
+
+    @property
+    def status(self) -> npt.NDArray[np.uint8]:
+        """uint8 (N,): 0 = ok, 1 = unreadable; read each time."""
+        with self._handle() as handle:
+            return self.source.read_status(handle)
+
+    @property
+    def mask(self) -> BoolArray:
+        """True = real tile: bool (N,), False where the pixels could not be read; read each time."""
+        mask: BoolArray = self.status == schema.STATUS_OK
+        return mask
+
+    @property
+    def tissue_fraction(self) -> npt.NDArray[np.float32] | None:
+        """float32 (N,), share of each tile covered by tissue; None in files of other tools."""
+        with self._handle() as handle:
+            return self.source.read_tissue_fraction(handle)
+
+    def read(self) -> FeatureArrays:
+        """Everything that a bag needs, in one opening of the file.
+
+        Raises:
+            StoreError: The file is gone or broken, or holds NaN or infinite features.
+        """
+        with self:
+            return FeatureArrays(self.features[:], self.coords, self.mask)
+
+    def check_any_tile(self) -> None:
+        """Refuses a file without tiles, from which nothing can be learned or predicted.
+
+        Raises:
+            StoreError: It holds no tile, or features of length zero.
+        """
+        if self.num_tiles < 1 or self.feature_dim < 1:
+            raise StoreError(
+                f"{self.path} holds {self.num_tiles} tiles with {self.feature_dim} features each",
+                expected="at least one of each",
+                remedy="leave the slide out, or make its features again",
+            )
+
+    def __len__(self) -> int:
+        return self.num_tiles
+
+    def __enter__(self) -> Self:
+        stack = ExitStack()
+        self._opened.append((os.getpid(), stack.enter_context(self.source.open()), stack))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        process, _, stack = self._opened.pop()
+        if process == os.getpid():
+            stack.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": []}
+
+    @contextmanager
+    def _handle(self) -> Iterator[Any]:
+        """The handle of the `with` block around; outside of one, a handle for this read alone."""
+        # A handle inherited through fork shares its state with the parent: never used here.
+        if self._opened and self._opened[-1][0] == os.getpid():
+            yield self._opened[-1][1]
+        else:
+            with self.source.open() as handle:
+                yield handle
+
+
+class LazyFeatures:
+    """The features of one slide, read slice by slice: `file.features[10:20]`, `file.features[:]`.
+
+    Attributes:
+        shape: (N, D).
+        dtype: float16 or float32, as stored; None where only reading them tells.
+    """
+
+    def __init__(self, file: FeatureFile) -> None:
+        self._file = file
+        self.shape = (file.num_tiles, file.feature_dim)
+        self.dtype = file.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, where: Any) -> FloatArray:
+        """Reads rows: a slice, or an increasing list of rows.
+
+        Raises:
+            StoreError: The file is gone or broken, or these rows hold NaN or infinite values.
+        """
+        with self._file._handle() as handle:
+            rows = self._file.source.read_features(handle, where)
+        if not _all_finite(rows):
+            tiles = np.atleast_1d(np.arange(len(self))[where])
+            wrong = tiles[~np.isfinite(rows.reshape(len(tiles), -1)).all(axis=1)]
+            raise StoreError(
+                f"{self._file.path} holds NaN or infinite features in row "
+                f"{name_some(wrong, most=3)} of {len(self)}",
+                expected="finite numbers",
+                remedy="make its features again, or leave the slide out",
+            )
+        return rows
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Any:
+        return np.asarray(self[:], dtype=dtype)
+
+
+def _all_finite(rows: FloatArray) -> bool:
+    if rows.dtype != np.float16:
+        return bool(np.isfinite(rows).all())
+    # By the bits, five times as fast: NaN and infinity are what has every exponent bit set.
+    return bool(((rows.view(np.uint16) & _HALF_EXPONENT) != _HALF_EXPONENT).all())
