@@ -7,6 +7,7 @@ position that is not real neither attends nor is attended. Its output is zero, i
 -inf and its gradients are zero, whatever its buffers hold (NaN included).
 """
 
+from abc import abstractmethod
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -19,15 +20,16 @@ from slidenet.core.errors import AttentionError
 class AttentionPattern(Protocol):
     """Which keys each query may see, and how to compute it fast.
 
-    Attributes:
-        name: The name it is registered under.
+    A new pattern gives the three methods, as a subclass or just alike; one that attends whole
+    blocks, as a `FixedBlockPattern`, gives its mask and its layout, and gets the rest.
     """
 
     @property
     def name(self) -> str:
-        """The name it is registered under."""
-        ...
+        """The name it is registered under, for messages."""
+        return type(self).__name__
 
+    @abstractmethod
     def mask(self, length: int, num_heads: int, *, causal: bool = False) -> Tensor:
         """The pattern as the user would draw it.
 
@@ -39,23 +41,17 @@ class AttentionPattern(Protocol):
         Returns:
             Bool (H or 1, L, L), rows are queries, columns are keys, True = attended.
         """
-        ...
 
+    @abstractmethod
     def num_pairs(self, length: int, num_heads: int, *, causal: bool = False) -> int:
         """Exact number of attended (query, key) pairs over all heads, without building the mask.
 
         A pair attended in several branches counts once per branch: it is work done each time.
         """
-        ...
 
+    @abstractmethod
     def __call__(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
-        mask: Tensor | None = None,
-        causal: bool = False,
+        self, q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, causal: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Attends.
 
@@ -73,7 +69,6 @@ class AttentionPattern(Protocol):
         Raises:
             AttentionError: For inputs `check_inputs` refuses.
         """
-        ...
 
 
 def check_inputs(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> None:
@@ -99,16 +94,8 @@ def check_inputs(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) ->
         raise AttentionError(
             f"q, k, v are on {q.device}, {k.device}, {v.device}", expected="one device for all"
         )
-    if mask is not None:
-        check_key_mask(mask, q)
-
-
-def check_key_mask(mask: Tensor, q: Tensor) -> None:
-    """Refuses a key mask that is not bool (B, L) on the device of q.
-
-    Raises:
-        AttentionError: Naming what was found.
-    """
+    if mask is None:
+        return
     if mask.dtype != torch.bool or mask.shape != q.shape[:2]:
         raise AttentionError(
             f"the key mask is {mask.dtype} of shape {tuple(mask.shape)}",
@@ -123,6 +110,11 @@ def check_key_mask(mask: Tensor, q: Tensor) -> None:
 def zero_masked(x: Tensor, mask: Tensor | None) -> Tensor:
     """(B, L, H, D) with zeros where mask (B, L) is False, so that nothing there can leak."""
     return x if mask is None else torch.where(mask[:, :, None, None], x, x.new_zeros(()))
+
+
+def real_lengths(mask: Tensor) -> Tensor:
+    """Length of each entry of a key mask (B, L) without the padding at its end, int64 (B,)."""
+    return (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).amax(dim=1)
 
 
 def lse_dtype(dtype: torch.dtype) -> torch.dtype:

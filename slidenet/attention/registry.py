@@ -16,13 +16,16 @@ from slidenet.core.errors import AttentionError
 from slidenet.core.registry import Registry
 
 ATTENTION_PATTERNS: Registry[Callable[..., AttentionPattern]] = Registry("attention pattern")
-ATTENTION_PATTERNS.add("bigbird", BigBirdAttention)
-ATTENTION_PATTERNS.add("dense", DenseAttention)
-ATTENTION_PATTERNS.add("dilated", DilatedAttention)
-ATTENTION_PATTERNS.add("longformer", LongformerAttention)
-ATTENTION_PATTERNS.add("sliding_window", SlidingWindowAttention)
-ATTENTION_PATTERNS.add("strided", StridedAttention)
-ATTENTION_PATTERNS.add("topk_blocks", TopKBlocksAttention)
+for _pattern in (
+    BigBirdAttention,
+    DenseAttention,
+    DilatedAttention,
+    LongformerAttention,
+    SlidingWindowAttention,
+    StridedAttention,
+    TopKBlocksAttention,
+):
+    ATTENTION_PATTERNS.add(_pattern.name, _pattern)
 
 
 def make_attention(name: str, **settings: Any) -> AttentionPattern:

@@ -80,14 +80,14 @@ class ParallelSelfAttention(SelfAttention):
         assert isinstance(lengths, ChunkLengths)
         assert isinstance(self.pattern, DilatedAttention)
         config, group = self.pattern.config, self.ranks.group
-        heads = [self.heads(p(x_BND)) for p in (self.q_proj, self.k_proj, self.v_proj)]
+        q, k, v = (self.heads(p(x_BND)) for p in (self.q_proj, self.k_proj, self.v_proj))
         if len(set(lengths.chunks)) == 1:  # slides alike: one exchange for all of them
-            rows = [x.reshape(len(lengths), -1, *x.shape[2:]) for x in heads]
-            out: Tensor
-            out, _ = parallel_dilated_attention(*rows, config, group, chunks=lengths.chunks[0])
+            rows = (x.reshape(len(lengths), -1, *x.shape[2:]) for x in (q, k, v))
+            chunks = lengths.chunks[0]
+            out, _ = parallel_dilated_attention(*rows, config=config, group=group, chunks=chunks)
             return out.reshape(x_BND.shape)
         mixed = [
-            parallel_dilated_attention(*(x[:, s] for x in heads), config, group, chunks=chunks)[0]
+            parallel_dilated_attention(q[:, s], k[:, s], v[:, s], config, group, chunks=chunks)[0]
             for s, chunks in zip(spans(lengths), lengths.chunks, strict=True)
         ]
         return torch.cat(mixed, dim=1).flatten(-2)

@@ -2,7 +2,7 @@
 
 Memory is counted from what the code keeps: tensors saved for the backward, token by token and layer
 by layer, and the largest set alive at once otherwise. Sizes of temporaries within one kernel and
-the allocator's own losses are not in it; `scripts/bench_parallel.py` measures both.
+the allocator's own losses are not in it; `scripts/benchmarks/bench_parallel.py` measures both.
 """
 
 from dataclasses import dataclass

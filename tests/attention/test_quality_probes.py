@@ -1,4 +1,4 @@
-"""The probes of scripts/bench_attention_quality.py ask what they say they ask."""
+"""The probes of scripts/benchmarks/bench_attention_quality.py ask what they say they ask."""
 
 import importlib.util
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "bench_attention_quality.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts/benchmarks/bench_attention_quality.py"
 
 
 @pytest.fixture(scope="module")

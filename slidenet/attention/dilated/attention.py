@@ -1,6 +1,6 @@
 """Dilated attention (LongNet) on strided views: no gathers, no padded compute, linear memory.
 
-Every branch is a few rectangles (see `dilated_tiles`); each is one kernel call on views of q, k, v,
+Every branch is a few rectangles (see `rectangles`); each is one kernel call on views of q, k, v,
 and its result is merged into one accumulator through its log-sum-exp. The backward calls the
 kernels' backward with the *total* log-sum-exp: with each branch's own output that is the gradient
 with the mixing weights held fixed, as released; with the total output it is the true gradient.
@@ -8,24 +8,24 @@ with the mixing weights held fixed, as released; with the total output it is the
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from slidenet.attention.dilated.config import (
+    DilatedCall,
     DilatedConfig,
     HeadOrder,
     MixingGradient,
     Padding,
     branch_mask,
 )
-from slidenet.attention.dilated.passes import DilatedCall
+from slidenet.attention.dilated.passes import AttendDilated
 from slidenet.attention.dilated.rectangles import plan_rectangles
-from slidenet.attention.experimental.dilated_triton import attend_dilated_triton
+from slidenet.attention.graph_break import outside_compiled_graphs
 from slidenet.attention.kernels.backends import uses_triton
-from slidenet.attention.protocol import check_inputs
+from slidenet.attention.protocol import AttentionPattern, check_inputs
 from slidenet.core.errors import AttentionError
 
 
@@ -75,63 +75,39 @@ def dilated_attention(
 
 
 @dataclass(frozen=True)
-class DilatedAttention:
-    """The pattern object of `dilated_attention`; its settings are those of `DilatedConfig`."""
-
-    segment_lengths: tuple[int, ...]
-    dilation_rates: tuple[int, ...]
-    head_order: HeadOrder = "released"
-    padding: Padding = "released"
-    mixing_gradient: MixingGradient = "released"
+class DilatedAttention(DilatedConfig, AttentionPattern):
+    """The pattern object of `dilated_attention`, made from the settings of `DilatedConfig`."""
 
     name: ClassVar[str] = "dilated"
-
-    def __post_init__(self) -> None:
-        config = self.config
-        object.__setattr__(self, "segment_lengths", config.segment_lengths)
-        object.__setattr__(self, "dilation_rates", config.dilation_rates)
 
     @property
     def config(self) -> DilatedConfig:
         """The checked settings."""
-        return DilatedConfig(
-            self.segment_lengths,
-            self.dilation_rates,
-            self.head_order,
-            self.padding,
-            self.mixing_gradient,
-        )
+        return self
 
     def mask(self, length: int, num_heads: int, *, causal: bool = False) -> Tensor:
         """Pairs attended in at least one branch, (H, L, L); real positions only."""
         pairs = torch.zeros(num_heads, length, length, dtype=torch.bool)
-        for w, r in self.config.branches:
+        for w, r in self.branches:
             pairs |= branch_mask(length, num_heads, w, r, self.head_order, causal=causal)
         return pairs
 
     def num_pairs(self, length: int, num_heads: int, *, causal: bool = False) -> int:
         """Attended pairs summed over branches; zero slots cost nothing and are not counted."""
-        rectangles = plan_rectangles(length, num_heads, self.config, causal=causal)
+        rectangles = plan_rectangles(DilatedCall(self, causal=causal), length, num_heads)
         return sum(
             r.num_queries * (r.num_slots + 1) // 2 if causal else r.num_queries * r.num_slots
             for r in rectangles
         )
 
     def __call__(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
-        mask: Tensor | None = None,
-        causal: bool = False,
+        self, q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, causal: bool = False
     ) -> tuple[Tensor, Tensor]:
         """See `AttentionPattern.__call__`."""
-        out, lse = attend_dilated(q, k, v, self.config, mask=mask, causal=causal)
-        return out, lse
+        return attend_dilated(q, k, v, self, mask=mask, causal=causal)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch leaves it unannotated
+@outside_compiled_graphs
 def attend_dilated(
     q: Tensor,
     k: Tensor,
@@ -145,7 +121,7 @@ def attend_dilated(
 ) -> tuple[Tensor, Tensor]:
     """`dilated_attention` with settings already checked; output and log-sum-exp.
 
-    A boundary to `torch.compile`: there is nothing to fuse around kernels chosen by hand.
+    A boundary to `torch.compile`: kernels are chosen here, there is nothing to fuse around them.
 
     Args:
         q: Queries (B, L, H, D).
@@ -170,39 +146,11 @@ def attend_dilated(
         raise AttentionError(
             f"{q.shape[2]} heads from head {first_head} on", expected=f"heads below {total}"
         )
-    if uses_triton(q):
-        out, lse = attend_dilated_triton(
-            q, k, v, config, mask=mask, causal=causal, first_head=first_head, num_heads=num_heads
-        )
-        return out, lse
-    keep = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
     call = DilatedCall(config, mask, causal, first_head, num_heads)
-    out, lse = _Dilated.apply(q, k, v, call, keep)
+    if uses_triton(q):
+        from slidenet.attention.experimental.dilated_triton import attend_dilated_triton
+
+        return attend_dilated_triton(q, k, v, call)
+    keep = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
+    out, lse = AttendDilated.apply(q, k, v, call, keep)
     return out, lse
-
-
-class _Dilated(torch.autograd.Function):
-    """Keeps q, k, v, the log-sum-exp and the output, or instead of it each branch's own output."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, call: DilatedCall, keep: bool
-    ) -> tuple[Tensor, Tensor]:
-        out, lse, kept = call.forward(q, k, v, keep=keep)
-        merged = None if call.needs_own_outputs else out
-        ctx.save_for_backward(q, k, v, merged, lse, *kept)
-        ctx.call = call
-        ctx.set_materialize_grads(False)
-        return out, lse
-
-    @staticmethod
-    @once_differentiable
-    def backward(
-        ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
-        q, k, v, merged, lse, *kept = ctx.saved_tensors
-        if grad_out is None and grad_lse is None:
-            return None, None, None, None, None
-        if grad_out is None:
-            grad_out = torch.zeros_like(q)
-        return *ctx.call.backward(grad_out, grad_lse, q, k, v, merged, lse, kept), None, None

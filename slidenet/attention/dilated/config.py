@@ -10,11 +10,12 @@ multiple of r with zero queries, keys and values, and attends to them. `zero_slo
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
+from slidenet.core.checks import check_choice, refused
 from slidenet.core.errors import AttentionError
 
 HeadOrder = Literal["released", "paper"]
@@ -44,43 +45,65 @@ class DilatedConfig:
 
     def __post_init__(self) -> None:
         for name in ("segment_lengths", "dilation_rates"):
-            object.__setattr__(self, name, _positive_integers(name, getattr(self, name)))
-        _check_branches(self.segment_lengths, self.dilation_rates)
-        _check_choice("head_order", self.head_order, get_args(HeadOrder))
-        _check_choice("padding", self.padding, get_args(Padding))
-        _check_choice("mixing_gradient", self.mixing_gradient, get_args(MixingGradient))
+            values = getattr(self, name)
+            whole = isinstance(values, Sequence) and not isinstance(values, str)
+            if not whole or any(type(x) is not int or x < 1 for x in values):
+                raise refused(name, values, "a list of integers of 1 or more", AttentionError)
+            object.__setattr__(self, name, tuple(values))
+        if len(self.segment_lengths) != len(self.dilation_rates) or not self.segment_lengths:
+            raise AttentionError(
+                f"{len(self.segment_lengths)} segment_lengths and {len(self.dilation_rates)} "
+                "dilation_rates",
+                expected="one dilation rate per segment length, and at least one of each",
+            )
+        for w, r in self.branches:
+            if w < r:
+                raise AttentionError(
+                    f"a segment of {w} is shorter than its dilation rate {r}",
+                    expected="segment_lengths[i] >= dilation_rates[i]",
+                    remedy="lengthen the segment, or lower the rate: some heads would keep nothing",
+                )
+        check_choice(get_args(HeadOrder), error=AttentionError, head_order=self.head_order)
+        check_choice(get_args(Padding), error=AttentionError, padding=self.padding)
+        check_choice(
+            get_args(MixingGradient), error=AttentionError, mixing_gradient=self.mixing_gradient
+        )
 
     @property
     def branches(self) -> tuple[tuple[int, int], ...]:
         """(segment length, dilation rate) of each branch."""
         return tuple(zip(self.segment_lengths, self.dilation_rates, strict=True))
 
+    @property
+    def needs_own_outputs(self) -> bool:
+        """Whether the backward takes each branch's own output instead of the merged one.
 
-def _positive_integers(name: str, values: Sequence[int]) -> tuple[int, ...]:
-    good = isinstance(values, Sequence) and not isinstance(values, str)
-    if not good or any(type(x) is not int or x < 1 for x in values):
-        raise AttentionError(f"{name} is {values!r}", expected="a list of integers of 1 or more")
-    return tuple(values)
-
-
-def _check_branches(segment_lengths: tuple[int, ...], dilation_rates: tuple[int, ...]) -> None:
-    if len(segment_lengths) != len(dilation_rates) or not segment_lengths:
-        raise AttentionError(
-            f"{len(segment_lengths)} segment_lengths and {len(dilation_rates)} dilation_rates",
-            expected="one dilation rate per segment length, and at least one of each",
-        )
-    for w, r in zip(segment_lengths, dilation_rates, strict=True):
-        if w < r:
-            raise AttentionError(
-                f"a segment of {w} is shorter than its dilation rate {r}",
-                expected="segment_lengths[i] >= dilation_rates[i]",
-                remedy="lengthen the segment, or lower the rate: some heads would keep nothing",
-            )
+        A single branch is not mixed with anything: the two are the same.
+        """
+        return self.mixing_gradient == "released" and len(self.branches) > 1
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise AttentionError(f"{name} is {value!r}", expected=f"one of {', '.join(choices)}")
+class DilatedCall(NamedTuple):
+    """What one call of dilated attention has beside q, k and v, already checked.
+
+    Attributes:
+        config: The branches and conventions.
+        mask: Bool (B, L), True = real, or None.
+        causal: Whether queries see only keys at or before them.
+        first_head: The first head that q, k, v hold, where they hold some heads of a layer.
+        num_heads: Heads of that layer; those of q where None.
+    """
+
+    config: DilatedConfig
+    mask: Tensor | None = None
+    causal: bool = False
+    first_head: int = 0
+    num_heads: int | None = None
+
+    @property
+    def zero_slots(self) -> bool:
+        """Whether zero slots are attended to; they come last, so no causal query sees any."""
+        return self.config.padding == "released" and not self.causal
 
 
 def head_offsets(num_heads: int, rate: int, head_order: HeadOrder) -> tuple[int, ...]:
@@ -126,10 +149,5 @@ def zero_slots(
     offset = torch.tensor(head_offsets(num_heads, dilation_rate, head_order))
     start = torch.arange(length) // max(w, 1) * w
     real = torch.clamp(length - start, max=w)
-    real_slots = count_slots(real, offset[:, None], dilation_rate)
+    real_slots = torch.clamp((real - offset[:, None] + dilation_rate - 1) // dilation_rate, min=0)
     return -(-w // dilation_rate) - real_slots
-
-
-def count_slots(length: Tensor, offset: Tensor, rate: int) -> Tensor:
-    """How many of the first `length` positions of a segment lie at `offset` modulo `rate`."""
-    return torch.clamp((length - offset + rate - 1) // rate, min=0)

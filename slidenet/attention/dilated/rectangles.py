@@ -13,7 +13,7 @@ from itertools import product
 
 from torch import Tensor
 
-from slidenet.attention.dilated.config import DilatedConfig, head_offsets
+from slidenet.attention.dilated.config import DilatedCall, head_offsets
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,13 @@ class Rectangle:
         """Queries in the rectangle over all its heads."""
         return self.num_segments * self.num_offsets * self.num_heads * self.num_slots
 
-    def views(self, x: Tensor, *, position_dim: int, head_dim: int) -> "RectangleView":
-        """The rectangle of x, addressed in place.
+    def views(self, x: Tensor) -> Iterator[Tensor]:
+        """The rectangle of x (B, L, H, ...), in place, as views (batch, head, slot, ...).
 
-        Args:
-            x: (B, positions and heads in either order, features or nothing).
-            position_dim: Dimension of positions.
-            head_dim: Dimension of heads.
+        Kernels take two leading dimensions; the two largest of (batch, segment, offset, head) are
+        given to them and the others are walked through.
         """
-        by_position, by_head = x.stride(position_dim), x.stride(head_dim)
+        _, by_position, by_head = x.stride()[:3]
         sizes = (
             x.shape[0], self.num_segments, self.num_offsets, self.num_heads, self.num_slots,
         )  # fmt: skip
@@ -72,50 +70,45 @@ class Rectangle:
             self.head_stride * by_head,
             self.rate * by_position,
         )
-        offset = x.storage_offset() + self.position * by_position + self.head * by_head
-        return RectangleView(x.as_strided(sizes + x.shape[3:], strides + x.stride()[3:], offset))
+        first = x.storage_offset() + self.position * by_position + self.head * by_head
+        view = x.as_strided(sizes + x.shape[3:], strides + x.stride()[3:], first)
+        largest_first = sorted(range(4), key=lambda dim: -sizes[dim])
+        given, walked = sorted(largest_first[:2]), sorted(largest_first[2:])
+        view = view.permute(*walked, *given, *range(4, view.ndim))
+        for index in product(*(range(sizes[dim]) for dim in walked)):
+            yield view[index]
+
+    def walk(
+        self, real: Tensor | None, *tensors: Tensor
+    ) -> Iterator[tuple[Tensor | None, tuple[Tensor, ...]]]:
+        """Views of several tensors (B, L, H, ...) side by side.
+
+        Args:
+            real: Bool (B, L) where some positions are not real, else None.
+            *tensors: What to view.
+
+        Yields:
+            The keys that may be attended (batch, head, 1, slot), or None for all, and the views.
+        """
+        if real is not None:
+            tensors = (real[:, :, None].expand(-1, -1, tensors[0].shape[2]), *tensors)
+        for views in zip(*(self.views(x) for x in tensors), strict=True):
+            yield (None, views) if real is None else (views[0][:, :, None, :], views[1:])
 
 
-class RectangleView:
-    """A view (batch, segment, offset, head, slot, ...) handed out as (batch, head, slot, ...).
-
-    Kernels take two leading dimensions; the two largest of the four are given to them and the
-    others are walked through.
-    """
-
-    def __init__(self, view: Tensor) -> None:
-        order = sorted(range(4), key=lambda dim: -view.shape[dim])
-        walked, given = sorted(order[2:]), sorted(order[:2])
-        self._walked_sizes = [view.shape[dim] for dim in walked]
-        self._view = view.permute(*walked, *given, *range(4, view.ndim))
-
-    def __iter__(self) -> Iterator[Tensor]:
-        for index in product(*(range(size) for size in self._walked_sizes)):
-            yield self._view[index]
-
-
-def plan_rectangles(
-    length: int,
-    num_heads: int,
-    config: DilatedConfig,
-    *,
-    causal: bool = False,
-    heads: slice = slice(None),
-) -> list[Rectangle]:
-    """The rectangles of all branches, in order, for one sequence of `length` positions.
+def plan_rectangles(call: DilatedCall, length: int, num_heads: int) -> list[Rectangle]:
+    """The rectangles of all branches, in order, for one sequence.
 
     Args:
+        call: The branches and conventions, and which heads of the layer are at hand.
         length: Positions.
-        num_heads: Heads of the layer.
-        config: The branches and conventions.
-        causal: Whether queries see only keys at or before them; then they see no zero slots.
-        heads: The heads at hand, counted from 0 in the rectangles.
+        num_heads: Heads at hand, counted from 0 in the rectangles.
     """
+    heads = slice(call.first_head, call.first_head + num_heads)
     plan = []
-    for branch, (w, r) in enumerate(config.branches):
-        offsets = head_offsets(num_heads, r, config.head_order)[heads]
-        padded = config.padding == "released" and not causal
-        rectangles = plan_branch(length, offsets, w, r, zero_slots=padded)
+    for branch, (w, r) in enumerate(call.config.branches):
+        offsets = head_offsets(call.num_heads or num_heads, r, call.config.head_order)[heads]
+        rectangles = plan_branch(length, offsets, w, r, zero_slots=call.zero_slots)
         plan += [replace(rectangle, branch=branch) for rectangle in rectangles]
     return plan
 
@@ -132,70 +125,46 @@ def plan_branch(
         rate: One position in `rate` is kept.
         zero_slots: Whether zero slots fill segments up to ceil(w / rate) slots.
     """
-    if length == 0:
-        return []
     w = min(segment_length, length)
-    full, rest = divmod(length, w)
-    slots = -(-w // rate) if zero_slots else None
-    rectangles = _segments(0, full, w, w, offsets, rate, slots)
-    if rest:
-        rectangles += _segments(full * w, 1, w, rest, offsets, rate, slots)
-    return rectangles
-
-
-def _segments(
-    start: int,
-    count: int,
-    stride: int,
-    length: int,
-    offsets: Sequence[int],
-    rate: int,
-    slots: int | None,
-) -> list[Rectangle]:
-    """Rectangles over `count` equal segments of `length` positions from `start` on."""
-    rectangles = []
-    for run in _regular_runs(length, offsets, rate):
-        offset, num_offsets, heads, head_per_offset = run
-        kept = -(-(length - offset) // rate)
-        rectangles.append(
-            Rectangle(
+    num_whole, rest = divmod(length, w) if length else (0, 0)
+    slots = -(-w // rate)
+    rectangles: list[Rectangle] = []
+    for start, num_segments, size in ((0, num_whole, w), (num_whole * w, 1, rest)):
+        runs: list[Rectangle] = []
+        for offset in range(min(rate, size)):
+            heads = [h for h, kept in enumerate(offsets) if kept == offset]
+            if not heads:
+                continue
+            kept = -(-(size - offset) // rate)
+            one = Rectangle(
                 position=start + offset,
-                num_segments=count,
-                segment_stride=stride,
-                num_offsets=num_offsets,
+                num_segments=num_segments,
+                segment_stride=w,
+                num_offsets=1,
                 head=heads[0],
-                head_per_offset=head_per_offset,
+                head_per_offset=0,
                 num_heads=len(heads),
                 head_stride=heads[1] - heads[0] if len(heads) > 1 else 1,
                 num_slots=kept,
                 rate=rate,
-                zero_slots=0 if slots is None else slots - kept,
+                zero_slots=slots - kept if zero_slots else 0,
             )
-        )
+            longer = _lengthened(runs[-1], one) if runs else None
+            runs[-1:] = [longer] if longer else [*runs[-1:], one]
+        rectangles += runs
     return rectangles
 
 
-def _regular_runs(
-    length: int, offsets: Sequence[int], rate: int
-) -> list[tuple[int, int, list[int], int]]:
-    """Groups consecutive offsets with equally many slots and heads, evenly spaced.
-
-    Returns:
-        (first offset, number of offsets, heads of the first offset, heads from one to the next).
-    """
-    runs: list[tuple[int, int, list[int], int]] = []
-    for offset in range(min(rate, length)):
-        heads = [h for h, kept in enumerate(offsets) if kept == offset]
-        if not heads:
-            continue
-        if runs:
-            first, count, first_heads, step = runs[-1]
-            same_slots = -(-(length - offset) // rate) == -(-(length - first) // rate)
-            distance = heads[0] - first_heads[0]
-            step = distance if count == 1 else step
-            shifted = [h + step * count for h in first_heads]
-            if first + count == offset and same_slots and heads == shifted:
-                runs[-1] = (first, count + 1, first_heads, step)
-                continue
-        runs.append((offset, 1, heads, 0))
-    return runs
+def _lengthened(run: Rectangle, one: Rectangle) -> Rectangle | None:
+    """`run` with the offset of `one` added, or None where that is not regular."""
+    step = one.head - run.head if run.num_offsets == 1 else run.head_per_offset
+    expected = replace(
+        run,
+        position=run.position + run.num_offsets,
+        num_offsets=1,
+        head=run.head + step * run.num_offsets,
+        head_per_offset=0,
+    )
+    if one != expected:
+        return None
+    return replace(run, num_offsets=run.num_offsets + 1, head_per_offset=step)

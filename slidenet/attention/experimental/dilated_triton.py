@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from slidenet.attention.dilated.config import DilatedConfig
-from slidenet.attention.kernels.interface import contiguous_features
+from slidenet.attention.dilated.config import DilatedCall, DilatedConfig
+from slidenet.attention.kernels.base import contiguous_features
 
 LOG2_E = 1.4426950408889634
 
@@ -73,7 +73,7 @@ LAUNCHES: dict[tuple[str, int], dict[str, Launch]] = {
 """By precision and most features per head.
 
 Chosen by reading the machine code for compute capability 9.0, not yet by timing
-(docs/lab-notes.md); scripts/tune_dilated_triton.py times the alternatives on the GPU at hand.
+(docs/lab-notes.md); scripts/benchmarks/tune_dilated_triton.py times others on the GPU at hand.
 """
 
 MERGE_BLOCK = 32
@@ -111,17 +111,8 @@ def _has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch ships it without types
 def attend_dilated_triton(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    config: DilatedConfig,
-    *,
-    mask: Tensor | None = None,
-    causal: bool = False,
-    first_head: int = 0,
-    num_heads: int | None = None,
+    q: Tensor, k: Tensor, v: Tensor, call: DilatedCall
 ) -> tuple[Tensor, Tensor]:
     """Dilated attention, differentiable through output and log-sum-exp; inputs already checked.
 
@@ -130,18 +121,14 @@ def attend_dilated_triton(
             interpreter).
         k: Keys (B, L, H, D).
         v: Values (B, L, H, D).
-        config: The branches and conventions.
-        mask: Bool (B, L), True = real.
-        causal: Keep only keys at or before the query.
-        first_head: Which head of the layer the first of the H heads at hand is.
-        num_heads: Heads of the layer; H where None.
+        call: Settings, mask, and which heads of the layer are at hand.
 
     Returns:
         Output (B, L, H, D) in the dtype of q and log-sum-exp (B, H, L) in float32.
     """
     q, k, v = (contiguous_features(x) for x in (q, k, v))
-    call = _Call.of(q, config, mask, causal, first_head, num_heads)
-    out, lse = _DilatedTriton.apply(q, k, v, call)
+    plan = _Call.of(q, call.config, call.mask, call.causal, call.first_head, call.num_heads)
+    out, lse = _DilatedTriton.apply(q, k, v, plan)
     return out, lse
 
 

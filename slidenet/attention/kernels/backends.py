@@ -8,7 +8,8 @@ log-sum-exp, so that attention over several key sets can be differentiated with 
 
 Dilated attention on CUDA tensors can do without such kernels: `triton` computes all its branches at
 once. Nobody has run it on a GPU yet, only in Triton's interpreter, so it has to be asked for:
-`with force_backend("triton")`. `docs/lab-notes.md` says what to run before making it the default.
+`with force_backend("triton")`, and is loaded only then. `docs/lab-notes.md` says what to run before
+making it the default.
 """
 
 from collections.abc import Iterator
@@ -20,10 +21,23 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from slidenet.attention.experimental.dilated_triton import triton_refuses
-from slidenet.attention.kernels.available import KERNELS, PREFERENCE
-from slidenet.attention.kernels.interface import Kernel
+from slidenet.attention.kernels.base import Kernel, Operands
+from slidenet.attention.kernels.cpu import CpuFlashKernel, MathKernel
+from slidenet.attention.kernels.cuda import CudaEfficientKernel, CudaFlashKernel
 from slidenet.core.errors import AttentionError
+from slidenet.core.registry import Registry
+
+PREFERENCE: tuple[Kernel, ...] = (
+    CpuFlashKernel(),
+    CudaFlashKernel(),
+    CudaEfficientKernel(),
+    MathKernel(),
+)
+"""Fastest first; the last one takes everything."""
+
+KERNELS: Registry[Kernel] = Registry("attention backend")
+for _kernel in PREFERENCE:
+    KERNELS.add(_kernel.name, _kernel)
 
 TRITON = "triton"
 """The backend that computes dilated attention as a whole, and nothing else."""
@@ -55,9 +69,10 @@ def explain_backends(q: Tensor, *, masked: bool = False) -> dict[str, str]:
         Kernel name to "" (usable) or the reason it is not; "triton" only serves dilated attention,
         and only where it is forced.
     """
-    return {TRITON: triton_refuses(q)} | {
-        kernel.name: kernel.refuses(q, masked) for kernel in PREFERENCE
-    }
+    from slidenet.attention.experimental.dilated_triton import triton_refuses
+
+    kernels = {kernel.name: kernel.refuses(q, masked) for kernel in PREFERENCE}
+    return {TRITON: triton_refuses(q)} | kernels
 
 
 def uses_triton(q: Tensor) -> bool:
@@ -68,9 +83,9 @@ def uses_triton(q: Tensor) -> bool:
     """
     if _FORCED.get() != TRITON:
         return False
-    reason = triton_refuses(q)
-    if reason:
-        raise _refusal(TRITON, reason)
+    from slidenet.attention.experimental.dilated_triton import triton_refuses
+
+    _check_forced(TRITON, triton_refuses(q))
     return True
 
 
@@ -81,22 +96,21 @@ def choose_kernel(q: Tensor, *, masked: bool = False) -> Kernel:
         AttentionError: If the forced kernel cannot take them.
     """
     forced = _FORCED.get()
+    if forced is None:
+        return next(kernel for kernel in PREFERENCE if not kernel.refuses(q, masked))
     if forced == TRITON:
-        raise _refusal(TRITON, "serves dilated attention only")
-    if forced is not None:
-        kernel = KERNELS[forced]
-        reason = kernel.refuses(q, masked)
-        if reason:
-            raise _refusal(forced, reason)
-        return kernel
-    return next(kernel for kernel in PREFERENCE if not kernel.refuses(q, masked))
+        _check_forced(TRITON, "serves dilated attention only")
+    kernel = KERNELS[forced]
+    _check_forced(forced, kernel.refuses(q, masked))
+    return kernel
 
 
-def _refusal(name: str, reason: str) -> AttentionError:
-    return AttentionError(
-        f"the forced attention backend {name!r} {reason}",
-        remedy="leave the force_backend block or force another backend",
-    )
+def _check_forced(name: str, reason: str) -> None:
+    if reason:
+        raise AttentionError(
+            f"the forced attention backend {name!r} {reason}",
+            remedy="leave the force_backend block or force another backend",
+        )
 
 
 def attend(
@@ -128,10 +142,10 @@ class _Attend(torch.autograd.Function):
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None, causal: bool
     ) -> tuple[Tensor, Tensor]:
-        kernel = choose_kernel(q, masked=allowed is not None)
-        out, lse = kernel.forward(q, k, v, allowed, causal)
+        ctx.kernel = choose_kernel(q, masked=allowed is not None)
+        out, lse = ctx.kernel.forward(Operands(q, k, v, allowed, causal))
         ctx.save_for_backward(q, k, v, allowed, out, lse)
-        ctx.kernel, ctx.causal = kernel, causal
+        ctx.causal = causal
         ctx.set_materialize_grads(False)
         return out, lse
 
@@ -142,35 +156,8 @@ class _Attend(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         q, k, v, allowed, out, lse = ctx.saved_tensors
         if grad_out is None and grad_lse is None:
-            return None, None, None, None, None
+            return (None,) * 5
         if grad_out is None:
             grad_out = torch.zeros_like(out)
-        width, scale = q.shape[-1], q.shape[-1] ** -0.5
-        if grad_lse is not None:
-            q, k, v, out, grad_out = fold_lse_gradient(q, k, v, out, grad_out, grad_lse)
-        grads = ctx.kernel.backward(grad_out, q, k, v, out, lse, allowed, ctx.causal, scale=scale)
-        return *(grad[..., :width] for grad in grads), None, None
-
-
-def fold_lse_gradient(
-    q: Tensor, k: Tensor, v: Tensor, out: Tensor, grad_out: Tensor, grad_lse: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Widens the operands so that a flash backward also carries the log-sum-exp's gradient.
-
-    A flash backward computes dS = P * (grad_out v^T - rowsum(grad_out * out)); what is missing is
-    + P * grad_lse. One more feature with grad_out 1, out -grad_lse and v 0 puts it into the row
-    sum and changes nothing else. Eight are added, since GPU kernels want multiples of eight.
-
-    Args:
-        q: (..., L, D), as k, v, out and grad_out.
-        k: Keys.
-        v: Values.
-        out: Output.
-        grad_out: Its gradient.
-        grad_lse: Gradient of the log-sum-exp (..., L).
-    """
-    wide = [torch.nn.functional.pad(x, (0, 8)) for x in (q, k, v, out, grad_out)]
-    width = q.shape[-1]
-    wide[3][..., width] = -grad_lse.to(out.dtype)
-    wide[4][..., width] = 1.0
-    return wide[0], wide[1], wide[2], wide[3], wide[4]
+        x = Operands(q, k, v, allowed, ctx.causal)
+        return *ctx.kernel.backward(x, out, lse, grad_out, grad_lse), None, None

@@ -3,12 +3,7 @@
 import torch
 from torch import Tensor
 
-from slidenet.attention.kernels.interface import (
-    absent_rows_to_inf,
-    contiguous_features,
-    empty_result,
-    rows_with_keys,
-)
+from slidenet.attention.kernels.base import Kernel, Operands, contiguous_features
 
 LSE_ALIGNMENT = 32
 """The memory-efficient kernel pads log-sum-exps to a multiple of this."""
@@ -17,13 +12,13 @@ BIAS_ALIGNMENT = 16
 """It reads rows of a bias at multiples of 16 bytes; 16 elements serve every dtype."""
 
 
-class CudaFlashKernel:
+class CudaFlashKernel(Kernel):
     """FlashAttention 2 as built into PyTorch; half precision, no mask."""
 
     name = "cuda_flash"
 
     def refuses(self, q: Tensor, masked: bool) -> str:
-        """Needs CUDA, half precision, no mask, 8 to 256 features in multiples of 8."""
+        """Needs CUDA, half precision, no mask, 8 to 248 features in multiples of 8."""
         if q.device.type != "cuda":
             return f"needs CUDA tensors, not {q.device.type}"
         if q.dtype not in (torch.float16, torch.bfloat16):
@@ -36,44 +31,28 @@ class CudaFlashKernel:
             return "needs compute capability 8.0"
         return ""
 
-    def forward(
-        self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None, causal: bool
-    ) -> tuple[Tensor, Tensor]:
+    def run_forward(self, x: Operands) -> tuple[Tensor, Tensor]:
         """See `Kernel.forward`."""
-        if q.numel() == 0 or k.numel() == 0:
-            return empty_result(q)
-        q, k, v = (contiguous_features(x) for x in (q, k, v))
-        out, lse, *_ = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, 0.0, causal)
+        q, k, v = (contiguous_features(y) for y in (x.q, x.k, x.v))
+        out, lse, *_ = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, 0.0, x.causal)
         return out, lse
 
-    def backward(
-        self,
-        grad_out: Tensor,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        out: Tensor,
-        lse: Tensor,
-        allowed: Tensor | None,
-        causal: bool,
-        *,
-        scale: float,
+    def run_backward(
+        self, x: Operands, out: Tensor, lse: Tensor, grad_out: Tensor, scale: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """See `Kernel.backward`."""
-        if q.numel() == 0 or k.numel() == 0:
-            return torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        q, k, v, out, grad_out = (contiguous_features(x) for x in (q, k, v, out, grad_out))
+        """See `Kernel.run_backward`."""
+        q, k, v, out, grad_out = (contiguous_features(y) for y in (x.q, x.k, x.v, out, grad_out))
         unused = torch.zeros(2, dtype=torch.uint64, device=q.device)  # state of no dropout
         grads: tuple[Tensor, Tensor, Tensor] = (
             torch.ops.aten._scaled_dot_product_flash_attention_backward(
-                grad_out, q, k, v, out, absent_rows_to_inf(lse).contiguous(), None, None,
-                q.shape[-2], k.shape[-2], 0.0, causal, unused, unused[0], scale=scale,
+                grad_out, q, k, v, out, lse.contiguous(), None, None, q.shape[-2], k.shape[-2],
+                0.0, x.causal, unused, unused[0], scale=scale,
             )
         )  # fmt: skip
         return grads
 
 
-class CudaEfficientKernel:
+class CudaEfficientKernel(Kernel):
     """Memory-efficient attention as built into PyTorch; any precision but float64, any mask."""
 
     name = "cuda_efficient"
@@ -86,57 +65,40 @@ class CudaEfficientKernel:
             return f"has no {q.dtype} version"
         return ""
 
-    def forward(
-        self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None, causal: bool
-    ) -> tuple[Tensor, Tensor]:
+    def run_forward(self, x: Operands) -> tuple[Tensor, Tensor]:
         """See `Kernel.forward`."""
-        if q.numel() == 0 or k.numel() == 0:
-            return empty_result(q)
-        q, k, v = (contiguous_features(x) for x in (q, k, v))
+        q, k, v = (contiguous_features(y) for y in (x.q, x.k, x.v))
         out, lse, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
-            q, k, v, aligned_bias(allowed, q, k), True, 0.0, causal
+            q, k, v, _aligned_bias(x), True, 0.0, x.causal
         )
         lse = lse[..., : q.shape[-2]]
-        if allowed is not None:
-            rows = rows_with_keys(allowed, q, k, causal)
+        if x.allowed is not None:
+            rows = x.rows_with_keys()
             out, lse = out.masked_fill(~rows[..., None], 0), lse.masked_fill(~rows, -torch.inf)
         return out, lse
 
-    def backward(
-        self,
-        grad_out: Tensor,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        out: Tensor,
-        lse: Tensor,
-        allowed: Tensor | None,
-        causal: bool,
-        *,
-        scale: float,
+    def run_backward(
+        self, x: Operands, out: Tensor, lse: Tensor, grad_out: Tensor, scale: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """See `Kernel.backward`."""
-        if q.numel() == 0 or k.numel() == 0:
-            return torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        q, k, v, out, grad_out = (contiguous_features(x) for x in (q, k, v, out, grad_out))
-        padding = -lse.shape[-1] % LSE_ALIGNMENT
-        lse = torch.nn.functional.pad(absent_rows_to_inf(lse), (0, padding), value=torch.inf)
+        """See `Kernel.run_backward`."""
+        q, k, v, out, grad_out = (contiguous_features(y) for y in (x.q, x.k, x.v, out, grad_out))
+        lse = torch.nn.functional.pad(lse, (0, -lse.shape[-1] % LSE_ALIGNMENT), value=torch.inf)
         unused = torch.zeros((), dtype=torch.int64, device=q.device)  # state of no dropout
         grad_q, grad_k, grad_v, _ = (
             torch.ops.aten._scaled_dot_product_efficient_attention_backward(
-                grad_out, q, k, v, aligned_bias(allowed, q, k), out, lse.contiguous(),
-                unused, unused, 0.0, [True, True, True, False], causal, scale=scale,
+                grad_out, q, k, v, _aligned_bias(x), out, lse.contiguous(), unused, unused,
+                0.0, [True, True, True, False], x.causal, scale=scale,
             )
         )  # fmt: skip
         return grad_q, grad_k, grad_v
 
 
-def aligned_bias(allowed: Tensor | None, q: Tensor, k: Tensor) -> Tensor | None:
-    """The mask as 0 and -inf (B, H, Lq, Lk) whose rows start at aligned addresses."""
-    if allowed is None:
+def _aligned_bias(x: Operands) -> Tensor | None:
+    """The allowed pairs as 0 and -inf (B, H, Lq, Lk) whose rows start at aligned addresses."""
+    if x.allowed is None:
         return None
-    width = k.shape[-2]
-    shape = (*allowed.shape[:-1], width + -width % BIAS_ALIGNMENT)
-    bias = torch.full(shape, -torch.inf, dtype=q.dtype, device=q.device)[..., :width]
-    bias.masked_fill_(allowed.expand(bias.shape), 0.0)
-    return bias.expand(*q.shape[:3], width)
+    width = x.k.shape[-2]
+    shape = (*x.allowed.shape[:-1], width + -width % BIAS_ALIGNMENT)
+    bias = x.q.new_full(shape, -torch.inf)[..., :width]
+    bias.masked_fill_(x.allowed.expand(bias.shape), 0.0)
+    return bias.expand(*x.q.shape[:3], width)

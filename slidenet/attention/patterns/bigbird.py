@@ -7,17 +7,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from slidenet.attention.patterns.block_sparse import (
-    Tiles,
-    count_pairs,
-    split_into_groups,
-    tiled_attention,
-)
-from slidenet.attention.patterns.settings import check_at_least
+from slidenet.attention.patterns.block_sparse import Blocks, FixedBlockPattern, split_into_groups
+from slidenet.core.checks import check_whole
+from slidenet.core.errors import AttentionError
 
 
 @dataclass(frozen=True)
-class BigBirdAttention:
+class BigBirdAttention(FixedBlockPattern):
     """Blocks of queries see neighbouring, global and random blocks of keys.
 
     Zaheer et al. 2020, section 2 and appendix D (the blocked form; global blocks are existing
@@ -46,8 +42,16 @@ class BigBirdAttention:
     name: ClassVar[str] = "bigbird"
 
     def __post_init__(self) -> None:
-        check_at_least(1, self, "block_size", "window_blocks")
-        check_at_least(0, self, "global_blocks", "random_blocks", "seed")
+        check_whole(
+            error=AttentionError, block_size=self.block_size, window_blocks=self.window_blocks
+        )
+        check_whole(
+            least=0,
+            error=AttentionError,
+            global_blocks=self.global_blocks,
+            random_blocks=self.random_blocks,
+            seed=self.seed,
+        )
 
     def mask(self, length: int, num_heads: int, *, causal: bool = False) -> Tensor:
         """Pairs of blocks that are near, global or drawn; (H, L, L)."""
@@ -88,11 +92,7 @@ class BigBirdAttention:
         nobody = (drawn < 0) | (block < self.global_blocks)[:, None]
         return chosen.masked_fill(nobody, -1)
 
-    def num_pairs(self, length: int, num_heads: int, *, causal: bool = False) -> int:
-        """Counted over the tiles."""
-        return count_pairs(self.tiles(length, num_heads), num_heads, causal=causal)
-
-    def tiles(self, length: int, num_heads: int) -> list[Tiles]:
+    def layout(self, length: int, num_heads: int, *, causal: bool = False) -> list[Blocks]:
         """Other blocks see near and drawn ones; others see globals; globals see everyone."""
         blocks = split_into_groups(length, self.block_size)[0]
         others = torch.arange(len(blocks))[self.global_blocks :]
@@ -107,21 +107,8 @@ class BigBirdAttention:
         num_globals = min(self.global_blocks * self.block_size, length)
         everyone = torch.arange(length).view(1, 1, -1)
         globals_, rest = everyone[..., :num_globals], everyone[..., num_globals:]
-        return [Tiles(blocks[None, self.global_blocks :], keys), Tiles(rest, globals_),
-                Tiles(globals_, everyone)]  # fmt: skip
-
-    def __call__(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
-        mask: Tensor | None = None,
-        causal: bool = False,
-    ) -> tuple[Tensor, Tensor]:
-        """See `AttentionPattern.__call__`."""
-
-        def layout(q_BHnD: Tensor, k_BHnD: Tensor, real: Tensor | None) -> list[Tiles]:
-            return self.tiles(q_BHnD.shape[2], q_BHnD.shape[1])
-
-        return tiled_attention(q, k, v, layout, mask=mask, causal=causal)
+        return [
+            Blocks(blocks[None, self.global_blocks :], keys),
+            Blocks(rest, globals_),
+            Blocks(globals_, everyone),
+        ]

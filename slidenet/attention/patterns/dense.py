@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from slidenet.attention.kernels.backends import attend
-from slidenet.attention.protocol import check_inputs, zero_masked
+from slidenet.attention.protocol import AttentionPattern, check_inputs, zero_masked
 
 
 @dataclass(frozen=True)
-class DenseAttention:
+class DenseAttention(AttentionPattern):
     """Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1); quadratic."""
 
     name: ClassVar[str] = "dense"
@@ -26,13 +26,7 @@ class DenseAttention:
         return num_heads * (length * (length + 1) // 2 if causal else length * length)
 
     def __call__(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
-        mask: Tensor | None = None,
-        causal: bool = False,
+        self, q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, causal: bool = False
     ) -> tuple[Tensor, Tensor]:
         """See `AttentionPattern.__call__`."""
         check_inputs(q, k, v, mask)

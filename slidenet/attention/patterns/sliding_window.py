@@ -7,12 +7,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from slidenet.attention.patterns.block_sparse import Tiles, tiled_attention
-from slidenet.attention.patterns.settings import check_at_least
+from slidenet.attention.patterns.block_sparse import Blocks, FixedBlockPattern
+from slidenet.core.checks import check_whole
+from slidenet.core.errors import AttentionError
 
 
 @dataclass(frozen=True)
-class SlidingWindowAttention:
+class SlidingWindowAttention(FixedBlockPattern):
     """Each query sees window // 2 keys on each side of it and itself, `dilation` apart.
 
     Longformer (Beltagy et al. 2020, section 3.1, "sliding window" and "dilated sliding window").
@@ -34,7 +35,7 @@ class SlidingWindowAttention:
     name: ClassVar[str] = "sliding_window"
 
     def __post_init__(self) -> None:
-        check_at_least(1, self, "window", "dilation")
+        check_whole(error=AttentionError, window=self.window, dilation=self.dilation)
 
     def mask(self, length: int, num_heads: int, *, causal: bool = False) -> Tensor:
         """Pairs at most (window // 2) steps of `dilation` apart; (1, L, L)."""
@@ -51,32 +52,21 @@ class SlidingWindowAttention:
         one_side = steps * length - self.dilation * steps * (steps + 1) // 2
         return num_heads * (length + one_side * (1 if causal else 2))
 
-    def __call__(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
-        mask: Tensor | None = None,
-        causal: bool = False,
-    ) -> tuple[Tensor, Tensor]:
-        """See `AttentionPattern.__call__`."""
-
-        def layout(q_BHnD: Tensor, k_BHnD: Tensor, real: Tensor | None) -> list[Tiles]:
-            return [window_tiles(q_BHnD.shape[2], self.window, self.dilation, causal=causal)]
-
-        return tiled_attention(q, k, v, layout, mask=mask, causal=causal)
+    def layout(self, length: int, num_heads: int, *, causal: bool = False) -> list[Blocks]:
+        """See `window_layout`."""
+        return [window_layout(length, self.window, self.dilation, causal=causal)]
 
 
-def window_tiles(length: int, window: int, dilation: int = 1, *, causal: bool = False) -> Tiles:
-    """A window as tiles: blocks of queries and the keys from one half window before to one after.
+def window_layout(length: int, window: int, dilation: int = 1, *, causal: bool = False) -> Blocks:
+    """A window as groups of queries and the keys from one half window before to one after.
 
     A dilated window is a plain one within each residue class of positions modulo the dilation, so
     groups run over classes and blocks of each.
     """
     per_class = math.ceil(length / dilation)
     reach = min(window // 2, max(per_class - 1, 0))
-    side = min(block_side(reach), max(per_class, 1))
+    # A group of `side` queries computes side (side + 2 reach) pairs for side (2 reach + 1).
+    side = min(128 if reach >= 128 else 64 if reach >= 32 else 32, max(per_class, 1))
     block_start = torch.arange(0, per_class, side)[None, :, None]
     residue = torch.arange(min(dilation, length))[:, None, None]
 
@@ -90,9 +80,4 @@ def window_tiles(length: int, window: int, dilation: int = 1, *, causal: bool = 
         return (query - key).abs() <= reach * dilation
 
     last = side + (0 if causal else reach)
-    return Tiles(positions(torch.arange(side)), positions(torch.arange(-reach, last)), near)
-
-
-def block_side(reach: int) -> int:
-    """Queries per block: a block of side s computes s (s + 2 reach) pairs for s (2 reach + 1)."""
-    return 128 if reach >= 128 else 64 if reach >= 32 else 32
+    return Blocks(positions(torch.arange(side)), positions(torch.arange(-reach, last)), near)

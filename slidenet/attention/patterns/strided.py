@@ -7,18 +7,14 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from slidenet.attention.patterns.block_sparse import (
-    Tiles,
-    count_pairs,
-    split_into_groups,
-    tiled_attention,
-)
-from slidenet.attention.patterns.settings import check_at_least, check_choice
-from slidenet.attention.patterns.sliding_window import window_tiles
+from slidenet.attention.patterns.block_sparse import Blocks, FixedBlockPattern, split_into_groups
+from slidenet.attention.patterns.sliding_window import window_layout
+from slidenet.core.checks import check_choice, check_whole
+from slidenet.core.errors import AttentionError
 
 
 @dataclass(frozen=True)
-class StridedAttention:
+class StridedAttention(FixedBlockPattern):
     """A local window, and one key in every `stride` from the whole sequence.
 
     "fixed" is strided attention of the Sparse Transformer (Child et al. 2019, section 4.2, both
@@ -46,10 +42,10 @@ class StridedAttention:
 
     def __post_init__(self) -> None:
         if self.stride is not None:
-            check_at_least(1, self, "stride")
-        check_at_least(1, self, "window")
-        check_at_least(0, self, "seed")
-        check_choice(self, "sampling", ("fixed", "random"))
+            check_whole(error=AttentionError, stride=self.stride)
+        check_whole(error=AttentionError, window=self.window)
+        check_whole(least=0, error=AttentionError, seed=self.seed)
+        check_choice(("fixed", "random"), error=AttentionError, sampling=self.sampling)
 
     def mask(self, length: int, num_heads: int, *, causal: bool = False) -> Tensor:
         """Near pairs, and periodic keys; (1, L, L) when fixed, (H, L, L) when random."""
@@ -66,9 +62,7 @@ class StridedAttention:
 
     def stride_for(self, length: int) -> int:
         """The period used for a sequence of `length` positions."""
-        return (
-            self.stride if self.stride is not None else max(1, math.isqrt(max(length - 1, 0)) + 1)
-        )
+        return self.stride or math.isqrt(max(length - 1, 0)) + 1
 
     def sampled_keys(self, length: int, num_heads: int) -> Tensor:
         """Positions drawn by "random", one per period; int64 (H, periods)."""
@@ -79,11 +73,7 @@ class StridedAttention:
         share = torch.rand(len(start), num_heads, generator=generator, dtype=torch.float64)
         return (start + (share * size).long()).T.contiguous()
 
-    def num_pairs(self, length: int, num_heads: int, *, causal: bool = False) -> int:
-        """Counted over the tiles."""
-        return count_pairs(self.tiles(length, num_heads, causal=causal), num_heads, causal=causal)
-
-    def tiles(self, length: int, num_heads: int, *, causal: bool = False) -> list[Tiles]:
+    def layout(self, length: int, num_heads: int, *, causal: bool = False) -> list[Blocks]:
         """The window; then the periodic keys outside it.
 
         Fixed periods fold the sequence: positions of one residue class modulo the stride are the
@@ -97,24 +87,8 @@ class StridedAttention:
         if self.sampling == "fixed":
             stride = self.stride_for(length)
             fold = split_into_groups(length, stride).transpose(1, 2)
-            periodic = Tiles(fold, fold, far)
+            periodic = Blocks(fold, fold, far)
         else:
             everyone = torch.arange(length).view(1, 1, -1)
-            periodic = Tiles(everyone, self.sampled_keys(length, num_heads)[:, None], far)
-        return [window_tiles(length, self.window, causal=causal), periodic]
-
-    def __call__(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
-        mask: Tensor | None = None,
-        causal: bool = False,
-    ) -> tuple[Tensor, Tensor]:
-        """See `AttentionPattern.__call__`."""
-
-        def layout(q_BHnD: Tensor, k_BHnD: Tensor, real: Tensor | None) -> list[Tiles]:
-            return self.tiles(q_BHnD.shape[2], q_BHnD.shape[1], causal=causal)
-
-        return tiled_attention(q, k, v, layout, mask=mask, causal=causal)
+            periodic = Blocks(everyone, self.sampled_keys(length, num_heads)[:, None], far)
+        return [window_layout(length, self.window, causal=causal), periodic]

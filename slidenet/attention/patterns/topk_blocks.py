@@ -7,16 +7,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from slidenet.attention.patterns.block_sparse import Tiles, split_into_groups, tiled_attention
-from slidenet.attention.patterns.settings import check_at_least
+from slidenet.attention.patterns.block_sparse import Blocks, BlockSparsePattern, split_into_groups
 from slidenet.attention.protocol import check_inputs, lse_dtype, zero_masked
+from slidenet.core.checks import check_whole
+from slidenet.core.errors import AttentionError
 
 GATE_ELEMENTS = 1 << 22
 """Gate scores held at once; the gate is the only part that is not linear in length."""
 
 
 @dataclass(frozen=True)
-class TopKBlocksAttention:
+class TopKBlocksAttention(BlockSparsePattern):
     """Mixture of Block Attention: each query attends to its own block and the best others.
 
     MoBA (Lu et al. 2025, section 2.2): keys are cut into blocks, a query's gate score for a block
@@ -42,7 +43,7 @@ class TopKBlocksAttention:
     name: ClassVar[str] = "topk_blocks"
 
     def __post_init__(self) -> None:
-        check_at_least(1, self, "block_size", "top_k")
+        check_whole(error=AttentionError, block_size=self.block_size, top_k=self.top_k)
 
     def mask(self, length: int, num_heads: int, *, causal: bool = False) -> Tensor:
         """The pattern for one seeded random content, to be looked at; (H, L, L).
@@ -119,7 +120,12 @@ class TopKBlocksAttention:
         others = min(self.top_k, math.ceil(length / size)) - 1
         if others < 1:
             return torch.full((*q.shape[:3], 0), -1, device=q.device)
-        means, offered = self._block_means(k, real)
+        is_real = torch.ones(length, dtype=torch.bool, device=k.device) if real is None else real
+        padding = -length % size
+        counts = torch.nn.functional.pad(is_real, (0, padding)).view(-1, size).sum(dim=1)
+        k = torch.nn.functional.pad(k.to(lse_dtype(k.dtype)), (0, 0, 0, padding))
+        sums = k.view(*k.shape[:2], -1, size, k.shape[-1]).sum(dim=3)
+        means, offered = sums / counts.clamp(min=1)[:, None], counts > 0  # (B, H, blocks, D)
         block = torch.arange(means.shape[2], device=q.device)
         chosen = []
         step = max(1, GATE_ELEMENTS // (q.shape[0] * q.shape[1] * len(block)))
@@ -131,37 +137,17 @@ class TopKBlocksAttention:
             chosen.append(best.indices.masked_fill(best.values == -torch.inf, -1))
         return torch.cat(chosen, dim=2)
 
-    def _block_means(self, k: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Mean of the real keys of each block (B, H, blocks, D), and which blocks have any."""
-        length, size = k.shape[2], self.block_size
-        is_real = torch.ones(length, dtype=torch.bool, device=k.device) if real is None else real
-        padding = -length % size
-        counts = torch.nn.functional.pad(is_real, (0, padding)).view(-1, size).sum(dim=1)
-        k = torch.nn.functional.pad(k.to(lse_dtype(k.dtype)), (0, 0, 0, padding))
-        sums = k.view(*k.shape[:2], -1, size, k.shape[-1]).sum(dim=3)
-        return sums / counts.clamp(min=1)[:, None], counts > 0
-
-    def __call__(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *,
-        mask: Tensor | None = None,
-        causal: bool = False,
-    ) -> tuple[Tensor, Tensor]:
-        """See `AttentionPattern.__call__`."""
-
-        def layout(q_BHnD: Tensor, k_BHnD: Tensor, real: Tensor | None) -> list[Tiles]:
-            own = split_into_groups(q_BHnD.shape[2], self.block_size)
-            chosen = self.chosen_blocks(q_BHnD, k_BHnD, real, causal=causal).flatten(0, 1)
-            routed = [route_queries(one, self.block_size) for one in chosen.unbind(dim=-1)]
-            return [Tiles(own, own), *routed]
-
-        return tiled_attention(q, k, v, layout, mask=mask, causal=causal)
+    def layout_for(
+        self, q: Tensor, k: Tensor, real: Tensor | None, *, causal: bool
+    ) -> list[Blocks]:
+        """Each block meets itself, and the queries that chose it."""
+        own = split_into_groups(q.shape[2], self.block_size)
+        chosen = self.chosen_blocks(q, k, real, causal=causal).flatten(0, 1)
+        routed = [route_queries(one, self.block_size) for one in chosen.unbind(dim=-1)]
+        return [Blocks(own, own), *routed]
 
 
-def route_queries(chosen: Tensor, block_size: int) -> Tiles:
+def route_queries(chosen: Tensor, block_size: int) -> Blocks:
     """Gathers the queries that chose the same block into groups that meet it.
 
     MoBA's own way of computing it: queries are sorted by block, cut into groups of a fixed size,
@@ -172,7 +158,7 @@ def route_queries(chosen: Tensor, block_size: int) -> Tiles:
         block_size: Keys per block.
 
     Returns:
-        Tiles with one layout per row; groups that stay empty hold -1.
+        Blocks with one layout per row; groups that stay empty hold -1.
     """
     rows, length = chosen.shape
     num_blocks = math.ceil(length / block_size)
@@ -192,4 +178,4 @@ def route_queries(chosen: Tensor, block_size: int) -> Tiles:
     of_block = torch.searchsorted(end_group, group, right=True)
     keys = of_block[..., None] * block_size + torch.arange(block_size, device=chosen.device)
     keys = keys.masked_fill((keys >= length) | (of_block >= num_blocks)[..., None], -1)
-    return Tiles(queries[:, :-1].view(rows, num_groups, side), keys)
+    return Blocks(queries[:, :-1].view(rows, num_groups, side), keys)

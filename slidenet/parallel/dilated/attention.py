@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from slidenet.attention import DilatedConfig, check_inputs
+from slidenet.attention.graph_break import outside_compiled_graphs
 from slidenet.attention.protocol import lse_dtype
 from slidenet.core.errors import ParallelError
 from slidenet.parallel.agreement import agree
@@ -27,7 +28,7 @@ from slidenet.parallel.dilated.plan import plan_on_device
 from slidenet.parallel.dilated.views import Part, Setting
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch leaves it unannotated
+@outside_compiled_graphs
 def parallel_dilated_attention(
     q: Tensor,
     k: Tensor,
@@ -173,7 +174,7 @@ class _Call:
         for part in self.parts:
             part_out, part_lse, part_kept = PartForward(
                 self.setting, part, *(part.cut(x).contiguous() for x in (q, k, v))
-            ).run(keep and self.setting.needs_own_outputs)
+            ).run(keep and self.setting.config.needs_own_outputs)
             kept += part_kept if keep else []
             if self.is_whole:
                 out, lse = part_out, part_lse
@@ -228,7 +229,9 @@ class _ParallelDilated(torch.autograd.Function):
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, call: _Call, keep: bool
     ) -> tuple[Tensor, Tensor]:
         out, lse, kept = call.forward(q, k, v, keep=keep)
-        ctx.save_for_backward(q, k, v, None if call.setting.needs_own_outputs else out, lse, *kept)
+        ctx.save_for_backward(
+            q, k, v, None if call.setting.config.needs_own_outputs else out, lse, *kept
+        )
         ctx.call = call
         ctx.set_materialize_grads(False)
         return out, lse

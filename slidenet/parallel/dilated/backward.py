@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from slidenet.attention.kernels.backends import fold_lse_gradient
+from slidenet.attention.kernels.base import Operands
 from slidenet.parallel.collectives import Pending, start_all_to_all
 from slidenet.parallel.dilated.plan import SpanGroup
 from slidenet.parallel.dilated.views import (
@@ -21,7 +21,6 @@ from slidenet.parallel.dilated.views import (
     kernel_for,
     remote_keys,
     rows_at,
-    walk,
 )
 
 
@@ -46,7 +45,7 @@ class PartBackward:
         self.received = next(kept)
         self.own: list[Tensor] = []
         if merged is None:
-            count = sum(1 for r in self.plan.rectangles for _ in walk(r, None, self.q))
+            count = sum(1 for r in self.plan.rectangles for _ in r.walk(None, self.q))
             self.own = [next(kept) for _ in range(count + len(self.plan.groups))]
         self.grads = [
             torch.zeros(x.shape, dtype=lse.dtype, device=lse.device) for x in operands[:3]
@@ -64,7 +63,8 @@ class PartBackward:
         for group, out in zip(self.plan.groups, outs, strict=True):
             q, k, v = (rows_at(x, group.rows) for x in (self.q, self.k, self.v))
             allowed = allowed_keys(by_entry(self.real, self.q.shape[2]), group.rows)
-            found = self._gradients(group, q, k, v, out, allowed, self.setting.causal)
+            x = Operands(q, k, v, allowed, self.setting.causal)
+            found = self._gradients(group, x, out)
             for grad, part in zip(self.grads, found, strict=True):
                 add_rows(grad, group.rows, part)
         self._add_returned(pending.wait())
@@ -84,7 +84,7 @@ class PartBackward:
                 continue
             q, (k, v) = rows_at(self.q, group.rows), remote_keys(self.received, group)
             allowed = allowed_keys(real, group.remote)
-            grad_q, *grad_kv = self._gradients(group, q, k, v, out, allowed, False)
+            grad_q, *grad_kv = self._gradients(group, Operands(q, k, v, allowed), out)
             add_rows(self.grads[0], group.rows, grad_q)
             both = torch.stack(grad_kv, dim=3).permute(1, 2, 0, 3, 4).flatten(0, 1)
             grads.index_add_(0, group.remote.flatten(), both.to(grads.dtype))
@@ -97,51 +97,23 @@ class PartBackward:
         )
 
     def _gradients(
-        self,
-        group: SpanGroup,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        out: Tensor,
-        allowed: Tensor | None,
-        causal: bool,
+        self, group: SpanGroup, x: Operands, out: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         lse, grad_out = rows_at(self.lse, group.rows), rows_at(self.grad_out, group.rows)
         grad_lse = None if self.grad_lse is None else rows_at(self.grad_lse, group.rows)
-        return self._kernel_gradients(q, k, v, out, lse, grad_out, grad_lse, allowed, causal)
-
-    def _kernel_gradients(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        out: Tensor,
-        lse: Tensor,
-        grad_out: Tensor,
-        grad_lse: Tensor | None,
-        allowed: Tensor | None,
-        causal: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        width = q.shape[-1]
-        if grad_lse is not None:
-            q, k, v, out, grad_out = fold_lse_gradient(q, k, v, out, grad_out, grad_lse)
-        grad_q, grad_k, grad_v = self.kernel.backward(
-            grad_out, q, k, v, out, lse, allowed, causal, scale=width**-0.5
-        )
-        return grad_q[..., :width], grad_k[..., :width], grad_v[..., :width]
+        return self.kernel.backward(x, out, lse, grad_out, grad_lse)
 
     def _rectangles(self) -> None:
         own = iter(self.own)
         optional = [x for x in (self.merged, self.grad_lse) if x is not None]
         tensors = [*self.grads, self.q, self.k, self.v, self.lse, self.grad_out, *optional]
         for rectangle in self.plan.rectangles:
-            for allowed, views in walk(rectangle, self.real, *tensors):
+            for allowed, views in rectangle.walk(self.real, *tensors):
                 totals, (q, k, v, lse, grad_out), rest = views[:3], views[3:8], views[8:]
                 out = next(own) if self.merged is None else rest[0]
                 grad_lse = None if self.grad_lse is None else rest[-1]
-                found = self._kernel_gradients(
-                    q, k, v, out, lse, grad_out, grad_lse, allowed, self.setting.causal
-                )
+                x = Operands(q, k, v, allowed, self.setting.causal)
+                found = self.kernel.backward(x, out, lse, grad_out, grad_lse)
                 for total, part in zip(totals, found, strict=True):
                     total.add_(part)
 

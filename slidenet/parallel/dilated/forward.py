@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from slidenet.attention.kernels.base import Operands
 from slidenet.attention.merge import add_zero_keys_, merge_into_
 from slidenet.attention.protocol import lse_dtype
 from slidenet.parallel.collectives import Pending, start_all_to_all
@@ -21,7 +22,6 @@ from slidenet.parallel.dilated.views import (
     kernel_for,
     remote_keys,
     rows_at,
-    walk,
 )
 
 
@@ -65,11 +65,11 @@ class PartForward:
 
     def _rectangles(self) -> Iterator[Tensor]:
         for rectangle in self.plan.rectangles:
-            for allowed, views in walk(
-                rectangle, self.real, self.q, self.k, self.v, self.out, self.lse
+            for allowed, views in rectangle.walk(
+                self.real, self.q, self.k, self.v, self.out, self.lse
             ):
                 q, k, v, total, total_lse = views
-                out, lse = self.kernel.forward(q, k, v, allowed, self.setting.causal)
+                out, lse = self.kernel.forward(Operands(q, k, v, allowed, self.setting.causal))
                 if rectangle.zero_slots:
                     add_zero_keys_(out, lse, rectangle.zero_slots)
                 merge_into_(total, total_lse, out, lse)
@@ -79,7 +79,7 @@ class PartForward:
         """Queries of a group, and their output and log-sum-exp over own keys and zero slots."""
         q, k, v = (rows_at(x, group.rows) for x in (self.q, self.k, self.v))
         allowed = allowed_keys(by_entry(self.real, self.q.shape[2]), group.rows)
-        out, lse = self.kernel.forward(q, k, v, allowed, self.setting.causal)
+        out, lse = self.kernel.forward(Operands(q, k, v, allowed, self.setting.causal))
         log_zeros = group.zero_slots.log().to(lse.dtype)[None, :, None]
         total = torch.logaddexp(lse, log_zeros)  # -inf and -inf stay -inf
         share = torch.exp(lse - total).nan_to_num(nan=0.0)
@@ -91,7 +91,9 @@ class PartForward:
         """Adds the received keys to `out`, in place, and `out` to the totals."""
         if group.remote.shape[1]:
             allowed = allowed_keys(self.part.real_remote(), group.remote)
-            more, more_lse = self.kernel.forward(q, *remote_keys(received, group), allowed, False)
+            more, more_lse = self.kernel.forward(
+                Operands(q, *remote_keys(received, group), allowed)
+            )
             merge_into_(out, lse, more, more_lse)
         totals = (rows_at(self.out, group.rows), rows_at(self.lse, group.rows))
         merge_into_(*totals, out, lse)

@@ -4,16 +4,14 @@ Shapes: B batch, L positions of the chunk, H heads, D features per head; R = L H
 head) flattened, E entries received, h heads of a group with n queries and m remote keys each.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch.distributed as dist
 from torch import Tensor
 
 from slidenet.attention.dilated.config import DilatedConfig
-from slidenet.attention.dilated.rectangles import Rectangle
 from slidenet.attention.kernels.backends import choose_kernel
-from slidenet.attention.kernels.interface import Kernel
+from slidenet.attention.kernels.base import Kernel
 from slidenet.attention.protocol import zero_masked
 from slidenet.parallel.dilated.plan import ChunkPlan, SpanGroup
 
@@ -31,11 +29,6 @@ class Setting:
     config: DilatedConfig
     group: dist.ProcessGroup
     causal: bool
-
-    @property
-    def needs_own_outputs(self) -> bool:
-        """Whether the backward takes each branch's own output instead of the merged one."""
-        return self.config.mixing_gradient == "released" and len(self.config.branches) > 1
 
 
 @dataclass(frozen=True)
@@ -94,17 +87,6 @@ def allowed_keys(real: Tensor | None, entries: Tensor) -> Tensor | None:
     if real is None:
         return None
     return real[:, entries.flatten()].view(-1, *entries.shape)[:, :, None]
-
-
-def walk(
-    rectangle: Rectangle, real: Tensor | None, *tensors: Tensor
-) -> Iterator[tuple[Tensor | None, tuple[Tensor, ...]]]:
-    """Kernel-sized views (batch, head, slot, ...) of tensors (B, L, H, ...), and allowed keys."""
-    if real is not None:
-        tensors = (real[:, :, None].expand(-1, -1, tensors[0].shape[2]), *tensors)
-    walks = [iter(rectangle.views(x, position_dim=1, head_dim=2)) for x in tensors]
-    for views in zip(*walks, strict=True):
-        yield (None, views) if real is None else (views[0][:, :, None, :], views[1:])
 
 
 def kernel_for(q: Tensor, real: Tensor | None) -> Kernel:

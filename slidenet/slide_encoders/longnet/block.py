@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slidenet.attention import AttentionPattern
+from slidenet.attention.graph_break import outside_compiled_graphs
 from slidenet.layers import Linear, full_precision
 from slidenet.slide_encoders.longnet.config import LongNetConfig
 
@@ -45,15 +46,14 @@ class SelfAttention(nn.Module):
         """Normed tokens in, mixed values out; each slide of a packed batch on its own."""
         q, k, v = (self.heads(p(x_BND)) for p in (self.q_proj, self.k_proj, self.v_proj))
         if lengths is None:
-            whole: Tensor = call_pattern(self.pattern, q, k, v)
-            return whole.flatten(-2)
+            return call_pattern(self.pattern, q, k, v).flatten(-2)
         mixed = [call_pattern(self.pattern, q[:, s], k[:, s], v[:, s]) for s in spans(lengths)]
         return torch.cat(mixed, dim=1).flatten(-2)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch leaves it unannotated
+@outside_compiled_graphs
 def call_pattern(pattern: AttentionPattern, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """The pattern's output. Its hand-chosen kernels are a boundary to the compiler, not input."""
+    """The pattern's output. The kernels it chooses are a boundary to the compiler, not input."""
     return pattern(q, k, v)[0]
 
 

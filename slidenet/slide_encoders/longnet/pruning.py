@@ -11,11 +11,12 @@ from torch import Tensor
 
 from slidenet.attention import AttentionPattern, DilatedAttention, DilatedConfig
 from slidenet.attention.dilated.config import head_offsets
+from slidenet.attention.graph_break import outside_compiled_graphs
 from slidenet.attention.merge import mixing_weights, safe_logsumexp
 from slidenet.slide_encoders.longnet.block import Lengths, LongNetBlock, SelfAttention, spans
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch leaves it unannotated
+@outside_compiled_graphs
 def class_token_output(block: LongNetBlock, x: Tensor, lengths: Lengths) -> Tensor:
     """What `block` makes of the class token of each slide, and nothing else.
 

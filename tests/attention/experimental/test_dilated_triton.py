@@ -14,7 +14,7 @@ import torch
 
 from slidenet.attention import attend, explain_backends, force_backend
 from slidenet.attention.dilated.attention import attend_dilated
-from slidenet.attention.dilated.config import DilatedConfig
+from slidenet.attention.dilated.config import DilatedCall, DilatedConfig
 from slidenet.attention.dilated.reference import reference_dilated_attention
 from slidenet.attention.experimental import dilated_triton
 from slidenet.attention.experimental.dilated_triton import (
@@ -115,7 +115,7 @@ def check(shape, settings, mask, causal, *, dtype=torch.float32, device=DEVICE, 
         q, k, v = (torch.where(mask[:, :, None, None], x, torch.nan) for x in (q, k, v))
         where = mask.to(device)
     ours = [x.to(device).requires_grad_() for x in (q, k, v)]
-    out, lse = attend_dilated_triton(*ours, settings, mask=where, causal=causal)
+    out, lse = attend_dilated_triton(*ours, DilatedCall(settings, where, causal))
     exact = [x.double().requires_grad_() for x in (q, k, v)]
     want, want_lse = reference_dilated_attention(*exact, settings, mask=mask, causal=causal)
     assert out.dtype == dtype
@@ -165,7 +165,9 @@ def check_heads_apart(shape, settings, first, count, tolerance=5e-5):
     want, want_lse = reference_dilated_attention(q, k, v, settings)
     some = slice(first, first + count)
     ours = [x[:, :, some].to(DEVICE) for x in (q, k, v)]
-    out, lse = attend_dilated_triton(*ours, settings, first_head=first, num_heads=shape[2])
+    out, lse = attend_dilated_triton(
+        *ours, DilatedCall(settings, first_head=first, num_heads=shape[2])
+    )
     close(out, want[:, :, some], tolerance)
     close(lse, want_lse[:, some], tolerance)
 
@@ -184,7 +186,7 @@ def test_equal_inputs_give_equal_bits():
     runs = []
     for _ in range(2):
         ours = [x.clone().requires_grad_() for x in (q, k, v)]
-        out, _ = attend_dilated_triton(*ours, GIGAPATH)
+        out, _ = attend_dilated_triton(*ours, DilatedCall(GIGAPATH))
         runs.append((out, *torch.autograd.grad(out, ours, w)))
     for a, b in zip(*runs, strict=True):
         assert torch.equal(a, b)
@@ -219,7 +221,7 @@ def test_forced_it_computes_dilated_attention():
     settings = config((64,), (2,))
     with force_backend("triton"):
         forced, _ = attend_dilated(q, q, q, settings)
-    assert torch.equal(forced, attend_dilated_triton(q, q, q, settings)[0])
+    assert torch.equal(forced, attend_dilated_triton(q, q, q, DilatedCall(settings))[0])
     close(attend_dilated(q, q, q, settings)[0], forced, 3e-3)
 
 

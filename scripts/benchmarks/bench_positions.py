@@ -1,6 +1,6 @@
 """Are two lesions near each other or far apart? A task that only positions solve.
 
-bench_positions.py [--seeds 5] [--slides 400] [--signal 10] [--epochs 90] [--part test]
+bench_positions.py [--seeds 5] [--slides 400] [--signal 10] [--epochs 90] [--split test]
                    [--processes 2]
 
 Slides of slidenet.testing (`near_vs_far`): as many lesion tiles on every slide, the label is the
@@ -8,7 +8,7 @@ distance of the two lesions, and features say of a tile only whether it is lesio
 where tiles lie; LongNet takes their cells for positions. Both train with the package's own code
 (BagDataModule, SlideClassifier, default_callbacks, best epoch by validation loss) on the same
 slides and splits. A seed decides slides, split, and initial weights. Settings were chosen with
-`--part val`, which never looks at test slides.
+`--split val`, which never looks at test slides.
 """
 
 import argparse
@@ -52,16 +52,19 @@ MODELS: dict[str, dict[str, Any]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--slides", type=int, default=400, help="of all parts, one per patient")
+    parser.add_argument("--slides", type=int, default=400, help="of all splits, one per patient")
     parser.add_argument("--signal", type=float, default=10.0, help="lesion over spread of tiles")
     parser.add_argument("--epochs", type=int, default=90)
-    parser.add_argument("--part", choices=("val", "test"), default="test", help="what is scored")
+    parser.add_argument("--split", choices=("val", "test"), default="test", help="what is scored")
+    parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
+    if options.part:
+        parser.error("--part is called --split now")
     print(
         f"{options.slides} slides per seed ({1 - VAL_SHARE - TEST_SHARE:.0%} for training), AUROC "
-        f"on {options.part} slides, {options.seeds} seeds\n\nCommand: "
-        f"`python scripts/bench_positions.py {' '.join(sys.argv[1:])}`\n"
+        f"on {options.split} slides, {options.seeds} seeds\n\nCommand: "
+        f"`python scripts/benchmarks/bench_positions.py {' '.join(sys.argv[1:])}`\n"
     )
     jobs = [(options, seed) for seed in range(options.seeds)]
     # Spawned, not forked: torch's threads do not survive a fork.
@@ -129,7 +132,7 @@ def score(name: str, cohort: FeatureCohort, options: argparse.Namespace, seed: i
             use_distributed_sampler=False,
         )
         trainer.fit(module, datamodule=data)
-        bags = data.test_dataloader() if options.part == "test" else data.val_dataloader()
+        bags = data.test_dataloader() if options.split == "test" else data.val_dataloader()
         best = str(folder / "best.ckpt")
         (values,) = trainer.test(module, bags, ckpt_path=best, verbose=False)
     return float(values["test_auroc"])

@@ -1,6 +1,6 @@
 """Time per tile of the default tile encoder, with batch norms folded and as timm builds it.
 
-    OMP_NUM_THREADS=1 python scripts/bench_tile_encoder.py [--batch-sizes 8 64] [--turns 9]
+bench_tile_encoder.py [--batch-sizes 8 64] [--turns 9]    (with OMP_NUM_THREADS=1)
 
 Both take turns on the same random tiles of 224 px; the ratio is the median over turns.
 """

@@ -84,7 +84,7 @@ def describe_machine(options: argparse.Namespace) -> str:
         name = f"{torch.cuda.get_device_name()}, {name}"
     return (
         f"{name}, {os.cpu_count()} cores, PyTorch {torch.__version__}, {options.dtype}, "
-        f"clock: {options.clock}\n\nCommand: `python scripts/bench_attention.py "
+        f"clock: {options.clock}\n\nCommand: `python scripts/benchmarks/bench_attention.py "
         f"{' '.join(sys.argv[1:])}`"
     )
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from slidenet.attention import SlidingWindowAttention
-from slidenet.attention.patterns.sliding_window import window_tiles
+from slidenet.attention.patterns.sliding_window import window_layout
 
 
 def drawn(*rows):
@@ -47,14 +47,14 @@ def test_pairs(window, dilation, length, causal, pairs):
 
 
 def test_blocks_cover_every_query_once_and_no_key_twice():
-    tiles = window_tiles(1001, 65, dilation=3)
-    queries = tiles.queries[tiles.queries >= 0]
+    blocks = window_layout(1001, 65, dilation=3)
+    queries = blocks.queries[blocks.queries >= 0]
     assert torch.equal(queries.sort().values, torch.arange(1001))
-    for keys in tiles.keys[0]:
+    for keys in blocks.keys[0]:
         keys = keys[keys >= 0]
         assert len(keys.unique()) == len(keys)
 
 
 def test_a_causal_window_lays_out_no_later_keys():
-    assert window_tiles(1000, 65, causal=True).keys.shape[-1] == 64 + 32
-    assert window_tiles(1000, 65).keys.shape[-1] == 64 + 2 * 32
+    assert window_layout(1000, 65, causal=True).keys.shape[-1] == 64 + 32
+    assert window_layout(1000, 65).keys.shape[-1] == 64 + 2 * 32

@@ -1,14 +1,14 @@
 """Does a bag of 200 tiles hold carcinoma? Mean pooling, ABMIL and CLAM-SB on real tiles.
 
 bench_bags.py FOLDER [--features FILE] [--shares 0.05 0.01] [--models mean abmil clam_sb]
-              [--seeds 5] [--part test] [--processes 2]
+              [--seeds 5] [--split test] [--processes 2]
 
 FOLDER holds tiles.csv (path,label,group) of LC25000. Negative bags hold normal lung and colon
 tiles; in positive bags a share of them is replaced by carcinoma tiles. Groups (augmented copies of
-one photograph) lie in one part each: half for training, a fifth for validation, the rest for
-testing, per label. A seed decides the split, the bags and the initial weights. Training is that of
+one photograph) lie in one split each: half for training, a fifth for validation, the rest for
+testing, per label. A seed decides the splits, the bags and the initial weights. Training is that of
 the package: SlideClassifier, default_callbacks, best epoch by validation loss. Settings were chosen
-with `--part val`, which never looks at test bags.
+with `--split val`, which never looks at test bags.
 """
 
 import argparse
@@ -40,7 +40,7 @@ TASK = Task("binary", ("carcinoma",), ("no", "yes"))
 ENCODER = "efficientnet_lite0"
 NORMAL = ("lung_n", "colon_n")
 BAG_TILES = 200
-PARTS = {"train": 0.5, "val": 0.2, "test": 0.3}
+SPLITS = {"train": 0.5, "val": 0.2, "test": 0.3}
 NUM_BAGS = {"train": 12_000, "val": 200, "test": 400}
 BATCH_SIZE, ENCODE_BATCH = 16, 64
 MAX_EPOCHS = 2
@@ -76,7 +76,7 @@ class SampledBags(Dataset[Bag]):
         carcinoma: Rows of carcinoma tiles bags may hold.
         num_bags: How many; every second one is positive.
         num_carcinoma: Carcinoma tiles of a positive bag.
-        rng: Decides. Tiles are drawn with replacement, since the parts hold few.
+        rng: Decides. Tiles are drawn with replacement, since the splits hold few.
     """
 
     def __init__(
@@ -112,13 +112,16 @@ def main() -> None:
     parser.add_argument("--shares", type=float, nargs="+", default=[0.05, 0.01])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--part", choices=("val", "test"), default="test", help="what is scored")
+    parser.add_argument("--split", choices=("val", "test"), default="test", help="what is scored")
+    parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
+    if options.part:
+        parser.error("--part is called --split now")
     tiles = read_tiles(options.folder, options.features)
     print(
-        f"{len(tiles.labels)} tiles in {len(set(tiles.groups))} groups; AUROC on {options.part} "
-        f"bags, {options.seeds} seeds\n\nCommand: `python scripts/bench_bags.py "
+        f"{len(tiles.labels)} tiles in {len(set(tiles.groups))} groups; AUROC on {options.split} "
+        f"bags, {options.seeds} seeds\n\nCommand: `python scripts/benchmarks/bench_bags.py "
         f"{' '.join(sys.argv[1:])}`\n"
     )
     print("| positive tiles | model | mean AUROC | 95 % interval | lowest | highest |")
@@ -128,7 +131,7 @@ def main() -> None:
     with context.Pool(options.processes, start_worker, (tiles,)) as pool:
         for share in options.shares:
             for model in options.models:
-                jobs = [(model, share, seed, options.part) for seed in range(options.seeds)]
+                jobs = [(model, share, seed, options.split) for seed in range(options.seeds)]
                 print_row(model, share, pool.starmap(score, jobs, chunksize=1))
 
 
@@ -169,16 +172,16 @@ def encode(paths: list[Path]) -> np.ndarray:
 
 
 def split_by_group(tiles: Tiles, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Rows of each part. Groups never come apart; every label is split alike."""
-    names: dict[str, list[str]] = {part: [] for part in PARTS}
-    edges = np.cumsum(list(PARTS.values()))[:-1]
+    """Rows of each split. Groups never come apart; every label is split alike."""
+    names: dict[str, list[str]] = {split: [] for split in SPLITS}
+    edges = np.cumsum(list(SPLITS.values()))[:-1]
     for label in np.unique(tiles.labels):
         groups = rng.permutation(np.unique(tiles.groups[tiles.labels == label]))
         cuts = np.round(edges * len(groups)).astype(int)
-        for part, chosen in zip(PARTS, np.split(groups, cuts), strict=True):
-            names[part].extend(chosen)
-    rows = {part: np.flatnonzero(np.isin(tiles.groups, chosen)) for part, chosen in names.items()}
-    assert sum(len(x) for x in rows.values()) == len(tiles.groups), "a group in two parts"
+        for split, chosen in zip(SPLITS, np.split(groups, cuts), strict=True):
+            names[split].extend(chosen)
+    rows = {name: np.flatnonzero(np.isin(tiles.groups, chosen)) for name, chosen in names.items()}
+    assert sum(len(x) for x in rows.values()) == len(tiles.groups), "a group in two splits"
     return rows
 
 
@@ -188,7 +191,7 @@ def start_worker(tiles: Tiles) -> None:
     torch.set_num_threads(1)
 
 
-def score(model: str, share: float, seed: int, part: str) -> float:
+def score(model: str, share: float, seed: int, split: str) -> float:
     """AUROC of one model on one split, of its best epoch by validation loss."""
     rng = np.random.default_rng(seed)
     rows = split_by_group(TILES, rng)
@@ -219,7 +222,7 @@ def score(model: str, share: float, seed: int, part: str) -> float:
         )
         trainer.fit(module, loaders["train"], loaders["val"])
         best = str(Path(folder) / "best.ckpt")
-        (values,) = trainer.test(module, loaders[part], ckpt_path=best, verbose=False)
+        (values,) = trainer.test(module, loaders[split], ckpt_path=best, verbose=False)
     return float(values["test_auroc"])
 
 

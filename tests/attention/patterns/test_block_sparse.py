@@ -1,4 +1,4 @@
-"""What every pattern on the tile engine must do, each against the explicit-mask oracle."""
+"""What every pattern on the block engine must do, each against the explicit-mask oracle."""
 
 import pytest
 import torch

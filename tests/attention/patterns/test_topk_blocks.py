@@ -78,15 +78,15 @@ def test_more_blocks_than_there_are_is_dense():
 
 def test_routing_puts_each_query_with_the_block_it_chose():
     chosen = torch.tensor([[2, 0, 2, 2, -1, 1, 2], [-1, -1, -1, -1, -1, -1, -1]])
-    tiles = route_queries(chosen, block_size=3)
+    blocks = route_queries(chosen, block_size=3)
     pairs = [set(), set()]
     for row in range(2):
         for queries, keys in zip(
-            tiles.queries[row].tolist(), tiles.keys[row].tolist(), strict=True
+            blocks.queries[row].tolist(), blocks.keys[row].tolist(), strict=True
         ):
             pairs[row] |= {(i, keys[0] // 3) for i in queries if i >= 0}
     assert pairs == [{(0, 2), (1, 0), (2, 2), (3, 2), (5, 1), (6, 2)}, set()]
-    assert tiles.keys.max() == 6, "the last block ends with the sequence"
+    assert blocks.keys.max() == 6, "the last block ends with the sequence"
 
 
 def test_the_choice_takes_no_gradient_but_chosen_keys_do():

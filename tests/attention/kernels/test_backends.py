@@ -11,7 +11,7 @@ from slidenet.attention import (
     merge_attention,
     reference_attention,
 )
-from slidenet.attention.kernels.available import KERNELS
+from slidenet.attention.kernels.backends import KERNELS
 from slidenet.attention.merge import add_zero_keys_, merge_into_
 from slidenet.core.errors import AttentionError, UnknownNameError
 

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slidenet.attention import DilatedAttention, DilatedConfig
+from slidenet.attention import DilatedAttention
 from slidenet.attention.accounting import attention_cost
-from slidenet.attention.dilated.config import branch_mask, head_offsets, zero_slots
+from slidenet.attention.dilated.config import DilatedCall, branch_mask, head_offsets, zero_slots
 from slidenet.attention.dilated.rectangles import plan_branch, plan_rectangles
 from slidenet.attention.patterns.dense import DenseAttention
 
@@ -54,7 +54,7 @@ def test_zero_slots_by_hand():
 
 @settings(deadline=None, max_examples=150, derandomize=True)
 @given(data=st.data())
-def test_rectangles_tile_the_picture(data):
+def test_rectangles_cover_the_picture(data):
     rate = data.draw(st.integers(1, 7))
     w = data.draw(st.integers(rate, 30))
     length, heads = data.draw(st.integers(0, 60)), data.draw(st.integers(1, 9))
@@ -65,7 +65,7 @@ def test_rectangles_tile_the_picture(data):
     zeros = torch.zeros(heads, length, dtype=torch.long)
     for rectangle in plan_branch(length, offsets, w, rate, zero_slots=True):
         count = 0
-        for views in rectangle.views(index, position_dim=1, head_dim=2):
+        for views in rectangle.views(index):
             for slots in views.flatten(0, 1):
                 position, head = slots // heads, int(slots[0]) % heads
                 assert (slots % heads == head).all()
@@ -80,12 +80,11 @@ def test_rectangles_tile_the_picture(data):
 
 
 def test_whole_sequences_take_one_call_per_branch():
-    config = DilatedConfig(GIGAPATH.segment_lengths, GIGAPATH.dilation_rates)
-    assert len(plan_rectangles(1024, 16, config)) == 5
-    assert len(plan_rectangles(1025, 16, config)) == 10
+    call = DilatedCall(GIGAPATH)
+    assert len(plan_rectangles(call, 1024, 16)) == 5
+    assert len(plan_rectangles(call, 1025, 16)) == 10
     calls = sum(
-        len(list(r.views(torch.zeros(1, 1024, 16), position_dim=1, head_dim=2)))
-        for r in plan_rectangles(1024, 16, config)
+        len(list(r.views(torch.zeros(1, 1024, 16)))) for r in plan_rectangles(call, 1024, 16)
     )
     assert calls == 5
 

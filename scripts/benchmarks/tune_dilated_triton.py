@@ -1,10 +1,10 @@
 """Times other launches of the Triton kernels of dilated attention on the GPU at hand.
 
-    python scripts/tune_dilated_triton.py --length 65536
+    python scripts/benchmarks/tune_dilated_triton.py --length 65536
 
 prints, per kernel, the milliseconds of each launch (GigaPath configuration: 16 heads x 48 features,
 bfloat16), fastest first, marking the one in use. A faster one goes into `LAUNCHES` of
-slidenet/attention/dilated_triton.py.
+slidenet/attention/experimental/dilated_triton.py.
 """
 
 import argparse
@@ -12,11 +12,11 @@ import argparse
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from slidenet.attention import DilatedConfig
+from slidenet.attention.dilated.config import DilatedCall, DilatedConfig
 from slidenet.attention.experimental import dilated_triton
 from slidenet.attention.experimental.dilated_triton import LAUNCHES, Launch, attend_dilated_triton
 
-GIGAPATH = DilatedConfig((1024, 5792, 32768, 185363, 1048576), (1, 2, 4, 8, 16))
+GIGAPATH = DilatedCall(DilatedConfig((1024, 5792, 32768, 185363, 1048576), (1, 2, 4, 8, 16)))
 KERNELS = {
     "forward": "attend_branches",
     "query": "query_gradients",

@@ -1,7 +1,7 @@
 """Peak memory, time and traffic per rank of a slide encoder on one slide shared by 1, 2, 4 ranks.
 
-    python scripts/bench_parallel.py --tokens 65536 --ranks 1 2 4
-    python scripts/bench_parallel.py --device cuda --ranks 1 2 4 8 --depth 12
+    python scripts/benchmarks/bench_parallel.py --tokens 65536 --ranks 1 2 4
+    python scripts/benchmarks/bench_parallel.py --device cuda --ranks 1 2 4 8 --depth 12
 
 Ranks are processes of this machine: gloo on CPUs, NCCL with one GPU each on CUDA. On CPUs the peak
 is that of the resident memory above what the process held with weights and inputs, allocator's
