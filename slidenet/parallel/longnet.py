@@ -82,9 +82,8 @@ class ParallelSelfAttention(SelfAttention):
         config, group = self.pattern.config, self.ranks.group
         q, k, v = (self.heads(p(x_BND)) for p in (self.q_proj, self.k_proj, self.v_proj))
         if len(set(lengths.chunks)) == 1:  # slides alike: one exchange for all of them
-            rows = (x.reshape(len(lengths), -1, *x.shape[2:]) for x in (q, k, v))
-            chunks = lengths.chunks[0]
-            out, _ = parallel_dilated_attention(*rows, config=config, group=group, chunks=chunks)
+            q, k, v = (x.reshape(len(lengths), -1, *x.shape[2:]) for x in (q, k, v))
+            out, _ = parallel_dilated_attention(q, k, v, config, group, chunks=lengths.chunks[0])
             return out.reshape(x_BND.shape)
         mixed = [
             parallel_dilated_attention(q[:, s], k[:, s], v[:, s], config, group, chunks=chunks)[0]

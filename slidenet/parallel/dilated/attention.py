@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from slidenet.attention import DilatedConfig, check_inputs
 from slidenet.attention.graph_break import outside_compiled_graphs
-from slidenet.attention.protocol import lse_dtype
+from slidenet.attention.protocol import lse_dtype, real_lengths
 from slidenet.core.errors import ParallelError
 from slidenet.parallel.agreement import agree
 from slidenet.parallel.chunks import Chunks, chunks_of
@@ -135,9 +135,7 @@ def _batch_parts(
     whole = torch.cat(pieces, dim=1).bool()
     if bool(whole.all()):
         return everything
-    numbers = torch.arange(1, chunks.length + 1, device=mask.device)
-    ends = (whole * numbers).amax(dim=1).tolist()
-    counts = whole.sum(dim=1).tolist()
+    ends, counts = real_lengths(whole).tolist(), whole.sum(dim=1).tolist()
     return [
         (slice(b, b + 1), chunks.cut(end), None if count == end else whole[b : b + 1, :end])
         for b, (end, count) in enumerate(zip(ends, counts, strict=True))
