@@ -115,12 +115,26 @@ def find_plugin(name: str, group: str) -> Plugin | None:
     if found:
         return found[0]
     match = _CLASS_PATH.fullmatch(name)
-    if match is None:
-        return None
-    distributions = metadata.packages_distributions().get(name.partition(".")[0], [])
+    return None if match is None else _by_path(name, match[1], match[2])
+
+
+def code_identity(kind: type[Any]) -> Identity:
+    """What a class adds to the identity of files made with it: nothing for slidenet's own.
+
+    Returns:
+        Empty, or `plugin` with `Plugin.identity()`.
+    """
+    if kind.__module__.partition(".")[0] == "slidenet":
+        return {}
+    plugin = _by_path(kind.__qualname__, kind.__module__, kind.__qualname__)
+    return {"plugin": plugin.identity()}
+
+
+def _by_path(name: str, module: str, attribute: str) -> Plugin:
+    distributions = metadata.packages_distributions().get(module.partition(".")[0], [])
     distribution = distributions[0] if distributions else ""
     version = metadata.version(distribution) if distribution else ""
-    return Plugin(name, f"{match[1]}:{match[2]}", "", distribution, version)
+    return Plugin(name, f"{module}:{attribute}", "", distribution, version)
 
 
 def _entry_points(group: str) -> Iterator[Plugin]:

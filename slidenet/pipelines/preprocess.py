@@ -31,6 +31,7 @@ from slidenet.tissue import (
     Tissue,
     find_tissue,
     make_segmenter,
+    segmenter_identity,
     tissue_from_geojson,
     tissue_polygons,
     write_geojson,
@@ -141,7 +142,7 @@ class Tiler:
         """The identity the tile set will carry, before tissue is searched for."""
         return tiling_identity(
             geometry,
-            self.segmenter.identity() if drawn is None else drawn.identity,
+            segmenter_identity(self.segmenter) if drawn is None else drawn.identity,
             icc=slide.icc_applied,
             min_tissue_fraction=self.settings.min_tissue_fraction,
             filters=self.filters,

@@ -15,8 +15,6 @@ from slidenet.core.registry import Registry
 
 S = TypeVar("S")
 
-SegmenterName = Literal["otsu", "saturation", "all"]
-
 
 @dataclass(frozen=True)
 class PreprocessSettings:
@@ -26,7 +24,8 @@ class PreprocessSettings:
         target_mpp: Resolution of the tiles, in microns per pixel.
         tile_size_px: Side of a tile at target_mpp, in pixels.
         stride_px: Step between tiles at target_mpp, in pixels; default: tile_size_px (no overlap).
-        segmenter: How tissue is found: otsu (luminance), saturation (HSV), or all (whole slide).
+        segmenter: How tissue is found: otsu (luminance), saturation (HSV), all (whole slide), or
+            the name or import path of a segmenter of another package.
         min_area_um2: Smallest piece of tissue kept, in square microns; default: the segmenter's.
         max_hole_um2: Holes in tissue up to this area are filled, in square microns; default: the
             segmenter's.
@@ -44,7 +43,7 @@ class PreprocessSettings:
     target_mpp: float = 0.5
     tile_size_px: int = 256
     stride_px: int | None = None
-    segmenter: SegmenterName = "otsu"
+    segmenter: str = "otsu"
     min_area_um2: float | None = None
     max_hole_um2: float | None = None
     tissue_geojson: Path | None = None
@@ -62,7 +61,8 @@ class EmbedTilesSettings:
     """How tiles become features.
 
     Args:
-        encoder: Name of the tile encoder (`slidenet encoders` lists them), or timm/NAME.
+        encoder: Name of the tile encoder (`slidenet encoders` lists them), timm/NAME, or the name
+            or import path of an encoder of another package.
         weights: Local weights file of the encoder, instead of the hub or its cache.
         precision: Arithmetic of the encoder: fp32, bf16 or fp16; default: the model's own.
         feature_dtype: How features are stored.

@@ -13,6 +13,7 @@ from slidenet.core.provenance import Identity, JsonValue
 from slidenet.pipelines.preprocess import Tiler
 from slidenet.pipelines.settings import EmbedTilesSettings, PreprocessSettings
 from slidenet.stores.h5.identity import describe_difference
+from slidenet.tissue import segmenter_identity
 
 _FILTER_FLAGS = {"blank": "drop_blank", "blur": "drop_blurred", "pen": "drop_penned"}
 
@@ -44,7 +45,7 @@ def settings_from_identity(identity: Identity) -> tuple[PreprocessSettings, Embe
         )
     tiler = Tiler.of(_preprocess_settings(tiles))
     asked: Identity = {
-        "tissue": tiler.segmenter.identity(),
+        "tissue": segmenter_identity(tiler.segmenter),
         "filters": [tile_filter.identity() for tile_filter in tiler.filters],
     }
     difference = describe_difference({name: tiles[name] for name in asked}, asked)

@@ -13,7 +13,12 @@ TIMM_PREFIX = "timm/"
 
 def collect_specs() -> Registry[TileEncoderSpec]:
     """The specs of every module in `families/`, by name."""
-    registry: Registry[TileEncoderSpec] = Registry("tile encoder")
+    registry: Registry[TileEncoderSpec] = Registry(
+        "tile encoder",
+        group="slidenet.tile_encoders",
+        accepts=lambda entry: isinstance(entry, TileEncoderSpec) or callable(entry),
+        expected="a TileEncoderSpec, a module class, or a function that returns a TileEncoder",
+    )
     for module_info in sorted(pkgutil.iter_modules(families.__path__), key=lambda m: m.name):
         module = importlib.import_module(f"{families.__name__}.{module_info.name}")
         for spec in module.SPECS:

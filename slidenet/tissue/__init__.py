@@ -8,6 +8,7 @@ from slidenet.tissue.segmenters import (
     SaturationSegmenter,
     Segmenter,
     make_segmenter,
+    segmenter_identity,
 )
 from slidenet.tissue.tissue import Tissue, find_tissue
 
@@ -21,6 +22,7 @@ __all__ = [
     "make_segmenter",
     "rasterize",
     "read_geojson",
+    "segmenter_identity",
     "tissue_from_geojson",
     "tissue_polygons",
     "write_geojson",

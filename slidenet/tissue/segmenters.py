@@ -13,6 +13,7 @@ import numpy as np
 from slidenet.core.arrays import BoolArray, UInt8Array
 from slidenet.core.checks import check_not_negative, check_positive
 from slidenet.core.errors import ConfigError
+from slidenet.core.plugins import code_identity
 from slidenet.core.provenance import Identity
 from slidenet.core.registry import Registry
 from slidenet.slides import Slide
@@ -229,3 +230,8 @@ def make_segmenter(name: str, **settings: Any) -> Segmenter:
             )
     segmenter: Segmenter = kind(**settings)
     return segmenter
+
+
+def segmenter_identity(segmenter: Segmenter) -> Identity:
+    """Name and settings of a segmenter and, of another package's, distribution and version."""
+    return {**segmenter.identity(), **code_identity(type(segmenter))}

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from slidenet.core.errors import EmptyTissueError
 from slidenet.core.provenance import Identity
 from slidenet.slides import Slide
-from slidenet.tissue.segmenters import Segmenter, make_segmenter
+from slidenet.tissue.segmenters import Segmenter, make_segmenter, segmenter_identity
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ def find_tissue(slide: Slide, segmenter: str | Segmenter = "otsu", **settings: A
             "pass its GeoJSON, or use the segmenter 'all'",
             slide=slide.path.name,
         )
-    return tissue_on(slide, mask, chosen.identity())
+    return tissue_on(slide, mask, segmenter_identity(chosen))
 
 
 def tissue_on(slide: Slide, mask: npt.NDArray[np.bool_], identity: Identity) -> Tissue:

@@ -5,7 +5,7 @@ import pytest
 
 from slidenet.core import plugins
 from slidenet.core.errors import PluginError, UnknownNameError
-from slidenet.core.plugins import find_plugin, list_plugins
+from slidenet.core.plugins import code_identity, find_plugin, list_plugins
 from slidenet.core.registry import Registry
 
 GROUP = "slidenet.segmenters"
@@ -88,6 +88,12 @@ def test_code_without_a_distribution_is_known_by_its_source(on_path, plants):
     sys.modules.pop("greenhouse")
     second = plants.plugin_identity("greenhouse.Fern")["plugin"]
     assert first["source_sha256"] != second["source_sha256"]
+
+
+def test_a_class_says_where_it_comes_from(on_path, install, plants):
+    install("botany", f"[{GROUP}]\nfern = greenhouse:Fern\n")
+    assert code_identity(plants["fern"]) == plants.plugin_identity("fern")
+    assert code_identity(Registry) == {}
 
 
 def test_a_broken_plugin_is_an_error_of_its_own(on_path, install, plants):
