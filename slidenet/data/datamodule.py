@@ -15,14 +15,14 @@ from torch.utils.data import DataLoader
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError, SplitError
 from slidenet.core.provenance import Identity
-from slidenet.data.bag_files import BagFiles, open_bag_files
-from slidenet.data.bags import BagDataset, BagSource
+from slidenet.data.bags.dataset import BagDataset, BagSource
+from slidenet.data.bags.files import BagFiles, open_bag_files
+from slidenet.data.batches.sampler import BagBatchSampler, bag_loader
 from slidenet.data.labels.balance import balanced_weights, check_split_classes
 from slidenet.data.labels.encoding import Targets, encode_bag_targets, encode_targets
 from slidenet.data.labels.table import LabelTable, read_label_table
 from slidenet.data.labels.task import make_task
 from slidenet.data.labels.values import labelled_rows
-from slidenet.data.sampling import BagBatchSampler, bag_loader
 from slidenet.data.splits.make import make_split, read_splits
 from slidenet.data.splits.record import SPLIT_NAMES, Split, SplitName, check_split
 from slidenet.mil import BagBatch

@@ -14,7 +14,7 @@ from slidenet.auditing import (
     read_table_leniently,
 )
 from slidenet.core.errors import AuditError, LabelError, StoreError
-from slidenet.data.bag_files import find_bag_files
+from slidenet.data.bags.files import find_bag_files
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.labels.task import make_task
 from slidenet.data.splits.make import Split, read_splits

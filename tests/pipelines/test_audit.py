@@ -3,7 +3,7 @@ import json
 import pytest
 
 from slidenet.core.errors import AuditError, StoreError
-from slidenet.data.bag_files import find_bag_files
+from slidenet.data.bags.files import find_bag_files
 from slidenet.data.labels.table import read_label_table
 from slidenet.data.labels.task import make_task
 from slidenet.data.splits.make import read_splits

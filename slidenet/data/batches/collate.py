@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from slidenet.data.bags import Bag
+from slidenet.data.bags.dataset import Bag
 from slidenet.mil import BagBatch
 
 

@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from slidenet.core.errors import ConfigError
-from slidenet.data.bags import Bag, BagDataset, Draw
-from slidenet.data.batch_plans import plan_batches
-from slidenet.data.collate import collate_bags
+from slidenet.data.bags.dataset import Bag, BagDataset, Draw
+from slidenet.data.batches.collate import collate_bags
+from slidenet.data.batches.plan import plan_batches
 from slidenet.mil import BagBatch
 
 

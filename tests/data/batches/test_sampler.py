@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from slidenet.core.errors import ConfigError
 from slidenet.data import BagBatchSampler, bag_loader
-from slidenet.data.batch_plans import plan_batches
-from slidenet.data.sampling import balanced_draws
+from slidenet.data.batches.plan import plan_batches
+from slidenet.data.batches.sampler import balanced_draws
 
 
 class Lengths:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from slidenet.data.lattice import turned
+from slidenet.data.bags.lattice import turned
 
 
 def test_all_eight_ways_and_distances_kept():

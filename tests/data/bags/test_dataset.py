@@ -9,7 +9,7 @@ import torch
 
 from slidenet.core.errors import ConfigError, CoordinateError, StoreError
 from slidenet.data import BagDataset, BagSource, collate_bags
-from slidenet.data.lattice import side_by_side
+from slidenet.data.bags.lattice import side_by_side
 from slidenet.stores import FeatureMemory
 
 

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError, StoreError
-from slidenet.data.lattice import side_by_side, turned
+from slidenet.data.bags.lattice import side_by_side, turned
 from slidenet.slide_encoders import grid_cells
 from slidenet.stores import FeatureFile, FeatureMemory
 

@@ -1,0 +1,1 @@
+"""Batches: which bags go together, in which order, and how they are padded."""
