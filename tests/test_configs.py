@@ -8,10 +8,11 @@ import pytest
 from lightning.pytorch import Trainer
 
 from slidenet.cli.flags import build_parser, parse_arguments
-from slidenet.cli.training import training_parser, training_plan
+from slidenet.cli.training import call_of, training_parser
 from slidenet.data.datamodule import BagDataModule
 from slidenet.mil import FROM_CHECKPOINT
 from slidenet.pipelines.fitting.fit import fit_reduction, make_classifier
+from slidenet.pipelines.fitting.plan import read_arguments
 from slidenet.pipelines.run import run
 from slidenet.testing import write_feature_cohort
 
@@ -41,16 +42,17 @@ def test_train_configs_become_data_model_and_trainer(path, cohort, monkeypatch, 
     files = [CONFIGS / "train" / "abmil.yaml", path] if path.stem in OVERLAYS else [path]
     arguments = [word for file in files for word in ("--config", str(file))]
     arguments += ["--trainer.accelerator=cpu", f"--out={tmp_path}"]
-    parser = training_parser("slidenet train fit", "Test.")
-    config = parser.parse_args(arguments)
-    settings = config.model.as_dict()
-    if settings["network"] == "gigapath":  # the released weights are gated
-        settings["network_settings"]["weights"] = FROM_CHECKPOINT
-    data = BagDataModule(**config.data.as_dict())
-    model = make_classifier(data, settings)
+    config = training_parser("slidenet train fit", "Test.").parse_args(arguments)
+    call = call_of(config)
+    if call["model"]["network"] == "gigapath":  # the released weights are gated
+        call["model"]["network_settings"]["weights"] = FROM_CHECKPOINT
+    groups = {name: call[name] for name in ("data", "model", "trainer")}
+    settings, plan, _ = read_arguments(call["settings"], {}, **groups)
+    data = BagDataModule(**settings)
+    model = make_classifier(data, plan.model)
     fit_reduction(model, data)
     assert model.task == data.task_record
-    trainer = training_plan(parser, config).make_trainer(tmp_path, [])
+    trainer = plan.trainer.make(tmp_path, [])
     assert isinstance(trainer, Trainer)
     assert trainer.max_epochs == config.trainer.max_epochs
 

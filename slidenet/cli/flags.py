@@ -28,7 +28,9 @@ from slidenet.core.errors import SlidenetError
 class Result(Protocol):
     """What a verb returns."""
 
-    exit_code: int
+    @property
+    def exit_code(self) -> int:
+        """0 when all went well."""
 
     def table(self) -> str:
         """The text printed at the end."""

@@ -57,10 +57,10 @@ class BagDataModule(LightningDataModule):
         sampling: "natural" draws every training bag once per epoch; "balanced" draws as many of
             each class.
         class_weights: "balanced" weighs classes by the inverse of their number in training.
-        split_file: Splits to use: written by slidenet or CLAM, one file or a folder of them.
-        fold: Which of the splits of split_file.
-        val_fraction: Share of patients for val, where there is no split_file.
-        test_fraction: Share of patients for test, where there is no split_file.
+        splits: Splits to use: written by slidenet or CLAM, one file or a folder of them.
+        fold: Which of the splits.
+        val_fraction: Share of patients for val, where no splits are given.
+        test_fraction: Share of patients for test, where no splits are given.
         seed: Decides the split, the order of bags and the tiles drawn.
         num_workers: Processes that read bags ahead; 0 reads in the main process.
         cache: Whether all features stay in memory once read; those of small cohorts (256 MiB) do
@@ -109,7 +109,7 @@ class BagDataModule(LightningDataModule):
         turn_positions: bool = False,
         sampling: Literal["natural", "balanced"] = "natural",
         class_weights: Literal["none", "balanced"] = "none",
-        split_file: Path | None = None,
+        splits: Path | None = None,
         fold: int = 0,
         val_fraction: float = 0.2,
         test_fraction: float = 0.2,
@@ -166,7 +166,7 @@ class BagDataModule(LightningDataModule):
         self._keep_files(found, table)
         self.label_table = labelled.select(found.files)
         self._all_rows = table
-        self._use_split(self._own_split(split_file, fold, val_fraction, test_fraction))
+        self._use_split(self._own_split(splits, fold, val_fraction, test_fraction))
 
     def with_split(self, split: Split) -> "BagDataModule":
         """The same bags, split otherwise; features in memory stay there.
@@ -285,10 +285,10 @@ class BagDataModule(LightningDataModule):
         self.features_identity: Identity = found.first.cohort_identity
 
     def _own_split(
-        self, split_file: Path | None, fold: int, val_fraction: float, test_fraction: float
+        self, splits: Path | None, fold: int, val_fraction: float, test_fraction: float
     ) -> Split:
-        if split_file is not None:
-            return _split_of_file(split_file, fold, self._all_rows)
+        if splits is not None:
+            return _split_of_file(splits, fold, self._all_rows)
         return make_split(
             self.label_table,
             self.task_record,

@@ -7,7 +7,7 @@ from slidenet.core.errors import ConfigError
 from slidenet.data.datamodule import BagDataModule
 from slidenet.data.splits.record import Split
 
-OWN_SPLIT = ("split_file", "fold", "val_fraction", "test_fraction")
+OWN_SPLIT = ("splits", "fold", "val_fraction", "test_fraction")
 
 
 class UnsplitBags(BagDataModule):
@@ -23,19 +23,18 @@ class UnsplitBags(BagDataModule):
     """
 
     def _own_split(
-        self, split_file: Path | None, fold: int, val_fraction: float, test_fraction: float
+        self, splits: Path | None, fold: int, val_fraction: float, test_fraction: float
     ) -> Split:
         parameters = inspect.signature(BagDataModule.__init__).parameters
-        values = (split_file, fold, val_fraction, test_fraction)
+        values = (splits, fold, val_fraction, test_fraction)
         given = [n for n, v in zip(OWN_SPLIT, values, strict=True) if v != parameters[n].default]
         if given:
             flags = " and ".join("--data." + name.replace("_", "-") for name in given)
-            of_file = {"split_file", "fold"} & set(given)
             raise ConfigError(
-                f"{flags} given for a cross-validation, which makes folds of its own",
+                f"{flags} given for a cross-validation, which uses every fold",
                 expected="settings of the folds",
-                remedy="give --folds.splits (and --folds.only-folds) instead"
-                if of_file
+                remedy="give --folds.only-folds instead"
+                if "fold" in given
                 else "give --folds.num-folds and --folds.inner-val-fraction instead",
             )
         return Split(train=self.label_table.slide_ids)

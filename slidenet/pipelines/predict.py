@@ -21,10 +21,10 @@ from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
 from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.decisions import decide, in_words
 from slidenet.pipelines.embed_tiles import embed_tiles, load_encoder
+from slidenet.pipelines.fitting.bundles import check_feature_dim
 from slidenet.pipelines.fitting.predictions import BagLogits, Finish, as_predictions, run_bags
 from slidenet.pipelines.preprocess import preprocess
 from slidenet.pipelines.settings_from_identity import settings_from_identity
-from slidenet.pipelines.train import check_feature_dim
 from slidenet.stores import FeatureFile, check_output_folder, open_features
 from slidenet.stores.h5.identity import describe_difference
 from slidenet.training import Bundle, load_bundle

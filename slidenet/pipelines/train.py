@@ -1,36 +1,35 @@
 """`slidenet train`: fit one slide classifier, or run a trained one over a split of its cohort."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from slidenet.core.errors import ConfigError, IdentityMismatchError, SplitError
+from slidenet.core.checks import check_choice
+from slidenet.core.errors import SplitError
+from slidenet.core.extras import data_frame
+from slidenet.core.text_table import text_table
 from slidenet.data.datamodule import BagDataModule
-from slidenet.data.splits.record import SPLIT_NAMES, SplitName
-from slidenet.evaluation import Predictions, write_predictions
-from slidenet.evaluation.operating_points import ThresholdRule
-from slidenet.pipelines.fitting.fit import (
-    TrainedModel,
-    TrainingPlan,
-    audit_data,
-    check_plan,
-    train_model,
-)
+from slidenet.data.splits.record import SPLIT_NAMES
+from slidenet.evaluation import write_predictions
+from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, check_fits, finish_in, write_bundle
+from slidenet.pipelines.fitting.fit import audit_data, prepare_fit
+from slidenet.pipelines.fitting.plan import TrainingPlan, TrainSettings, read_arguments
 from slidenet.pipelines.fitting.predictions import (
-    Finish,
     as_predictions,
     fit_finish,
     predict_split,
     run_bags,
 )
-from slidenet.stores import FeatureFile, atomic_path, check_output_folder
-from slidenet.stores.h5.identity import describe_difference
+from slidenet.stores import check_output_folder
+from slidenet.stores.atomic import write_json
 from slidenet.tasks.metrics import compute_metrics
-from slidenet.tasks.task import Task
-from slidenet.training import Bundle, load_bundle, save_bundle
+from slidenet.training import load_bundle
 
-BUNDLE_NAME = "model.slidenet"
+if TYPE_CHECKING:
+    import pandas
+
+Step = Literal["fit", "validate", "test", "predict"]
 
 
 @dataclass(frozen=True)
@@ -52,64 +51,97 @@ class TrainReport:
     def table(self) -> str:
         """The metrics side by side, and where everything lies."""
         lines = [self.headline]
-        splits = list(self.metrics)
-        if splits:
-            names = list(dict.fromkeys(name for values in self.metrics.values() for name in values))
-            width = max(map(len, names), default=6)
-            lines += ["", "  ".join(["metric".ljust(width), *(split.rjust(8) for split in splits)])]
-            for name in names:
-                cells = [f"{self.metrics[split].get(name, float('nan')):8.3f}" for split in splits]
-                lines.append("  ".join([name.ljust(width), *cells]))
+        if self.metrics:
+            names = dict.fromkeys(name for values in self.metrics.values() for name in values)
+            rows = [
+                (
+                    name,
+                    *(f"{values.get(name, float('nan')):.3f}" for values in self.metrics.values()),
+                )
+                for name in names
+            ]
+            header = ["metric", *(f"{split:>8}" for split in self.metrics)]
+            right = range(1, len(header))
+            lines += ["", text_table(header, rows, right=right, rule=False)]
         return "\n".join([*lines, "", *(f"wrote {path}" for path in self.files)])
 
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One row per split, one column per metric.
 
-def fit(
-    data: BagDataModule,
-    plan: TrainingPlan,
-    out: Path,
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        return data_frame([{"split": split, **values} for split, values in self.metrics.items()])
+
+
+def train(
+    out: str | Path,
+    settings: TrainSettings | None = None,
     *,
-    threshold_rule: ThresholdRule = "youden",
-    calibrate: bool = False,
-    strict: bool = False,
+    data: Mapping[str, Any] | None = None,
+    model: Mapping[str, Any] | None = None,
+    trainer: Mapping[str, Any] | None = None,
+    step: Step = "fit",
+    bundle: str | Path | None = None,
+    **keywords: Any,
 ) -> TrainReport:
-    """Audits the cohort, trains, and writes the bundle with predictions of val and test.
+    """Train a slide classifier and test it.
 
-    A killed run goes on at its last epoch when the same command is given again.
+    `train("runs/a", labels="slides.csv", features="out/tile_features/uni", network="abmil")`. A
+    killed run goes on at its last epoch when the same call is made again.
 
     Args:
-        data: The bags and their split.
-        plan: The model and how it is trained.
-        out: Folder of this model.
-        threshold_rule: How the cut-off of a binary task is chosen on val.
-        calibrate: Fit a temperature on val.
-        strict: Refuse a cohort the audit warns about.
+        out: Folder of the model.
+        settings: What belongs to the run as a whole.
+        data: Arguments of `BagDataModule`: labels, features, task, label_columns, batch_size, ...
+        model: Arguments of `SlideClassifier`: network, network_settings, learning_rate, ...
+        trainer: Arguments of Lightning's Trainer: max_epochs, accelerator, precision, ...
+        step: "fit"; or what a trained model is to do: "validate" and "test" run it over that split,
+            "predict" over every bag of the table of labels.
+        bundle: The trained model; default: that in `out`.
+        **keywords: Any of the settings above by name, as none has the name of another.
 
     Raises:
-        ConfigError, UnknownNameError: As `check_plan`.
+        ConfigError, UnknownNameError: Settings that do not fit; raised before anything is written.
+        LabelError, SplitError, StoreError: Labels, splits or features that cannot be used.
         AuditError: When strict, and the audit found an error or a warning.
-        IdentityMismatchError: The folder holds another run.
+        IdentityMismatchError: The folder holds another run, or the model takes other features.
     """
-    check_plan(data, plan, out)  # before the audit, which may take a while
-    out = check_output_folder(out)
-    audit_data(data, [data.split], strict=strict)
-    trained = train_model(data, plan, out)
-    bundle_path = out / BUNDLE_NAME
+    check_choice(("fit", "validate", "test", "predict"), step=step)
+    arguments, plan, _ = read_arguments(settings, keywords, data=data, model=model, trainer=trainer)
+    bags, out = BagDataModule(**arguments), Path(out)
+    if step == "fit":
+        return _fit(bags, plan, out)
+    return _apply(bags, Path(bundle or out / BUNDLE_NAME), step, out)
+
+
+def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
+    """Audits the cohort, trains, and writes the bundle with predictions of val and test."""
+    settings = plan.settings
+    fit = prepare_fit(data, plan, out)  # before the audit, which may take a while
+    check_output_folder(out)
+    audit_data(data, [data.split], strict=settings.strict)
+    trained = fit.run()
     if not trained.is_global_zero:
         return TrainReport("another rank writes the results", {}, [])
-    finish = fit_finish(trained.module, data, threshold_rule=threshold_rule, calibrate=calibrate)
-    write_bundle(bundle_path, trained, data, finish, plan)
+    finish = fit_finish(
+        trained.module,
+        data,
+        threshold_rule=settings.threshold_rule,
+        calibrate=settings.calibrate,
+    )
+    files = [out / BUNDLE_NAME]
+    write_bundle(files[0], trained, data, finish, plan)
     metrics: dict[str, dict[str, float]] = {}
-    files = [bundle_path]
     for split in SPLIT_NAMES[1:]:
         if data.split.slides(split):
-            predictions = predict_split(trained.module, data, split, finish=finish)
+            found = predict_split(trained.module, data, split, finish=finish)
             files.append(out / f"predictions_{split}.csv")
-            write_predictions(files[-1], predictions)
-            metrics[split] = metrics_of(predictions)
-    with atomic_path(out / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n")
+            write_predictions(files[-1], found)
+            metrics[split] = compute_metrics(found.task, found.predicted, found.labels)
+    write_json(out / "metrics.json", metrics, sort_keys=True)
     sizes = ", ".join(f"{len(data.bags(split))} {split}" for split in SPLIT_NAMES)
-    headline = f"trained {plan.model.get('network', 'abmil')} on bags: {sizes}"
+    headline = f"trained {plan.model['network']} on bags: {sizes}"
     if finish.threshold is not None:
         headline += (
             f"\nbalanced_accuracy and f1_macro are at a cut-off of 0.5; {BUNDLE_NAME} calls "
@@ -118,122 +150,24 @@ def fit(
     return TrainReport(headline, metrics, files)
 
 
-def run_split(data: BagDataModule, bundle_path: Path, split: SplitName, out: Path) -> TrainReport:
-    """Runs a trained model over one labelled split: predictions and metrics.
-
-    Args:
-        data: The bags; their features must be made as those the model was trained on.
-        bundle_path: Written by `fit`.
-        split: "val" or "test".
-        out: Gets `predictions_<split>.csv`.
-
-    Raises:
-        StoreError: No such bundle.
-        ConfigError: A bundle of another task.
-        IdentityMismatchError: Features made with other settings.
-        SplitError: The split is empty.
-    """
-    bundle = load_bundle(bundle_path)
-    check_fits(bundle, data, bundle_path)
+def _apply(data: BagDataModule, path: Path, step: Step, out: Path) -> TrainReport:
+    """Runs a trained model over a labelled split, or over every bag without its label."""
+    bundle = load_bundle(path)
+    check_fits(bundle, data, path)
+    finish = finish_in(bundle)
+    if step == "predict":
+        outputs = run_bags(bundle.module, data.whole_dataloader(None))
+        found = as_predictions(bundle.task, outputs, data.label_table, targets=None, finish=finish)
+        file = check_output_folder(out) / "predictions.csv"
+        write_predictions(file, found)
+        return TrainReport(f"{path.name} on {len(found)} bags", {}, [file])
+    split: Literal["val", "test"] = "val" if step == "validate" else "test"
     if not data.split.slides(split):
         raise SplitError(
             f"no slide is in {split}", remedy="give a split with some, or take another"
         )
-    predictions = predict_split(bundle.module, data, split, finish=finish_in(bundle))
-    path = check_output_folder(out) / f"predictions_{split}.csv"
-    write_predictions(path, predictions)
-    headline = f"{bundle_path.name} on {len(predictions)} bags of {split}"
-    return TrainReport(headline, {split: metrics_of(predictions)}, [path])
-
-
-def predict_table(data: BagDataModule, bundle_path: Path, out: Path) -> TrainReport:
-    """Predictions for every bag of the table of labels, whatever its split.
-
-    Raises:
-        StoreError, ConfigError, IdentityMismatchError: As `run_split`.
-    """
-    bundle = load_bundle(bundle_path)
-    check_fits(bundle, data, bundle_path)
-    outputs = run_bags(bundle.module, data.whole_dataloader(None))
-    predictions = as_predictions(
-        bundle.task, outputs, data.label_table, targets=None, finish=finish_in(bundle)
-    )
-    path = check_output_folder(out) / "predictions.csv"
-    write_predictions(path, predictions)
-    return TrainReport(f"{bundle_path.name} on {len(predictions)} bags", {}, [path])
-
-
-def write_bundle(
-    path: Path,
-    trained: TrainedModel,
-    data: BagDataModule,
-    finish: Finish,
-    plan: TrainingPlan,
-) -> None:
-    """Writes the model with all that is needed to apply it to new slides."""
-    task = trained.module.task
-    save_bundle(
-        path,
-        trained.module,
-        features_identity=data.features_identity,
-        threshold=finish.threshold,
-        temperature=finish.temperature if task.is_classification else None,
-        baseline=finish.baseline,
-        training={
-            "bag": data.identity()["bag"],
-            "given": data.given,
-            "seed": plan.seed,
-            "score": trained.score,
-            "trainer": plan.trainer,
-        },
-    )
-
-
-def metrics_of(predictions: Predictions) -> dict[str, float]:
-    """The metrics of the task on labelled predictions."""
-    return compute_metrics(predictions.task, predictions.predicted, predictions.labels)
-
-
-def finish_in(bundle: Bundle) -> Finish:
-    """What a bundle knows beside its weights."""
-    return Finish(bundle.temperature, bundle.threshold, bundle.baseline)
-
-
-def check_fits(bundle: Bundle, data: BagDataModule, source: Path) -> None:
-    """Refuses a model of another task or of other features.
-
-    Raises:
-        ConfigError: Another task.
-        IdentityMismatchError: Features made with other settings, naming what differs.
-    """
-    if bundle.task.identity() != data.task_record.identity():
-        raise ConfigError(
-            f"{source} was trained for {_said(bundle.task)}",
-            expected=f"{_said(data.task_record)}, as the labels are read here",
-            remedy="use the model of that task, or read the labels as it does",
-        )
-    difference = describe_difference(bundle.features_identity, data.features_identity)
-    if difference:
-        raise IdentityMismatchError(
-            f"{source} was trained on features made with other settings ({difference})",
-            remedy="make the features as it was trained on, with `slidenet run`",
-        )
-    check_feature_dim(bundle, source, next(iter(data.bag_files.values())))
-
-
-def check_feature_dim(bundle: Bundle, source: Path, file: FeatureFile) -> None:
-    """Refuses features of another length than the model takes.
-
-    Raises:
-        IdentityMismatchError: Naming the file.
-    """
-    if file.feature_dim != bundle.module.feature_dim:
-        raise IdentityMismatchError(
-            f"{file.path} has {file.feature_dim} features per tile",
-            expected=f"the {bundle.module.feature_dim} that {source} was trained on",
-        )
-
-
-def _said(task: Task) -> str:
-    classes = f" with the classes {', '.join(task.class_names)}" if task.class_names else ""
-    return f"a {task.kind} task on {', '.join(task.label_columns)}{classes}"
+    found = predict_split(bundle.module, data, split, finish=finish)
+    file = check_output_folder(out) / f"predictions_{split}.csv"
+    write_predictions(file, found)
+    metrics = compute_metrics(found.task, found.predicted, found.labels)
+    return TrainReport(f"{path.name} on {len(found)} bags of {split}", {split: metrics}, [file])

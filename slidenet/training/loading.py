@@ -12,6 +12,8 @@ from slidenet.training.checkpoints import check_same_model
 from slidenet.training.module import SlideClassifier
 from slidenet.weights.files import read_tensor_file
 
+CHECKPOINT = "checkpoint of a slide classifier"
+
 
 def load_classifier(
     path: str | os.PathLike[str], *, task: Task | None = None, feature_dim: int | None = None
@@ -27,7 +29,7 @@ def load_classifier(
         StoreError: If there is no such file, or it is no checkpoint of a slide classifier.
         ConfigError: If it was trained for another task or feature length, naming file and both.
     """
-    content = read_torch_file(path, what="checkpoint of a slide classifier")
+    content = read_torch_file(path, what=CHECKPOINT)
     settings = content.get("hyper_parameters")
     if not isinstance(settings, dict) or not {"task", "feature_dim", "network"} <= set(settings):
         raise StoreError(
@@ -40,6 +42,17 @@ def load_classifier(
     check_same_model(str(path), settings, wanted)
     module = SlideClassifier(**settings)
     fill(module, content["state_dict"], source=str(path))
+    return module.eval()
+
+
+def load_weights(module: SlideClassifier, path: str | os.PathLike[str]) -> SlideClassifier:
+    """Loads the weights of a checkpoint of the same model; it ends in eval mode on the CPU.
+
+    Raises:
+        StoreError: If there is no such file, or it holds other weights.
+    """
+    module = module.cpu()
+    fill(module, read_torch_file(path, what=CHECKPOINT)["state_dict"], source=str(path))
     return module.eval()
 
 

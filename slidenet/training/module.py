@@ -231,12 +231,7 @@ class SlideClassifier(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuses precisions that would round labels and times along with the features."""
-        if self.trainer.precision not in PRECISIONS:
-            raise ConfigError(
-                f"trainer.precision {self.trainer.precision}",
-                expected=f"one of {', '.join(PRECISIONS)}",
-                remedy="take bf16-mixed: weights, labels and times stay float32",
-            )
+        check_precision(self.trainer.precision)
 
     def on_train_start(self) -> None:
         """Refuses batches a Cox model cannot learn from."""
@@ -308,6 +303,20 @@ def unpadded_attention(output: BagOutput, mask: Tensor) -> tuple[Tensor | None, 
         return (None,) * len(mask)
     maps = output.tile_attention.float()
     return tuple(maps[b][:, mask[b]].cpu() for b in range(len(mask)))
+
+
+def check_precision(precision: str) -> None:
+    """Refuses precisions that would round labels and times along with the features.
+
+    Raises:
+        ConfigError: Naming the one to take instead.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(
+            f"trainer.precision {precision}",
+            expected=f"one of {', '.join(PRECISIONS)}",
+            remedy="take bf16-mixed: weights, labels and times stay float32",
+        )
 
 
 def _target(batch: BagBatch) -> Tensor:

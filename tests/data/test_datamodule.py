@@ -153,10 +153,10 @@ def test_time_edges_come_from_the_training_part(cohort):
 def test_split_files_are_used(cohort, tmp_path):
     swapped = Split(train=SPLIT.test, val=SPLIT.val, test=SPLIT.train)
     path = write_splits(tmp_path / "splits.csv", [SPLIT, swapped])
-    data = BagDataModule(**cohort, split_file=path, fold=1)
+    data = BagDataModule(**cohort, splits=path, fold=1)
     assert data.split == swapped
     with pytest.raises(SplitError, match=r"fold 2 of .*splits.csv, which holds 2"):
-        BagDataModule(**cohort, split_file=path, fold=2)
+        BagDataModule(**cohort, splits=path, fold=2)
 
 
 def test_parts_that_do_not_exist_have_no_loader(cohort):

@@ -6,8 +6,9 @@ import pytest
 from lightning.pytorch.callbacks import TQDMProgressBar
 
 from slidenet.cli.main import main
-from slidenet.cli.training import training_parser, training_plan
+from slidenet.cli.training import call_of, training_parser
 from slidenet.pipelines.crossval import CrossvalReport
+from slidenet.pipelines.fitting.trainer import TrainerFactory
 from slidenet.testing import write_feature_cohort
 from slidenet.training.callbacks import EpochProgress
 
@@ -143,8 +144,8 @@ def test_a_search_needs_the_best_epoch(cohort, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--data.split-file=splits.csv", "--data.fold=1"], "--data.split-file and --data.fold"),
-        (["--data.fold=1"], "give --folds.splits"),
+        (["--data.splits=splits.csv", "--data.fold=1"], "give --folds.only-folds"),
+        (["--data.fold=1"], "--data.fold given for a cross-validation"),
         (["--data.val-fraction=0.1"], "give --folds.num-folds and --folds.inner-val-fraction"),
         (["--data.test-fraction=0.3"], "--data.test-fraction given for a cross-validation"),
     ],
@@ -188,5 +189,6 @@ def test_the_deviation_over_folds_is_that_of_a_sample():
 def test_one_progress_bar_at_most(cohort, tmp_path, more, bar):
     parser = training_parser("slidenet train fit", "Test.")
     config = parser.parse_args(arguments(cohort, tmp_path, *more))
-    trainer = training_plan(parser, config).make_trainer(tmp_path, [EpochProgress("val_loss")])
+    factory = TrainerFactory(call_of(config)["trainer"])
+    trainer = factory.make(tmp_path, [EpochProgress("val_loss")])
     assert type(trainer.progress_bar_callback) is bar

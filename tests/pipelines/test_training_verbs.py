@@ -132,7 +132,7 @@ def test_crossval_of_a_cox_model_joins_its_folds(cohort, tmp_path):
 
 
 def test_crossval_uses_given_splits(cohort, tmp_path):
-    more = [f"--folds.splits={cohort.splits}", "--folds.only-folds=[1]"]
+    more = [f"--data.splits={cohort.splits}", "--folds.only-folds=[1]"]
     assert main(["crossval", *arguments(cohort, tmp_path, *more)]) == 0
     assert (tmp_path / "fold_01" / "fold.json").is_file()
     assert not (tmp_path / "fold_00").exists()

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torchmetrics.utilities import dim_zero_cat
 
-from slidenet.cli.training import training_parser, training_plan
+from slidenet.cli.training import call_of, training_parser
 from slidenet.core.errors import ParallelError
 from slidenet.data.datamodule import BagDataModule
+from slidenet.pipelines.fitting.trainer import TrainerFactory
 from slidenet.slide_encoders import LongNetViT
 from slidenet.testing import write_feature_cohort
 from slidenet.training import EpochSeeding, SlideClassifier, load_classifier, seed_run
@@ -165,6 +166,6 @@ def test_from_the_command_line(flags, tmp_path):
     more = ["--trainer.devices=8", "--trainer.accelerator=cpu", f"--out={tmp_path}"]
     data = ["--data.labels=slides.csv", "--data.features=features"]
     config = parser.parse_args([*flags, *more, *data])
-    strategy = training_plan(parser, config).make_trainer(tmp_path, []).strategy
+    strategy = TrainerFactory(call_of(config)["trainer"]).make(tmp_path, []).strategy
     assert isinstance(strategy, SequenceParallelStrategy)
     assert strategy.distributed_sampler_kwargs == {"num_replicas": 2, "rank": 0}

@@ -7,6 +7,7 @@ from lightning.pytorch import Trainer
 from slidenet.core.errors import ConfigError
 from slidenet.data.datamodule import BagDataModule
 from slidenet.tasks.losses import check_batch_size
+from slidenet.training.module import check_precision
 
 
 def check_fit(trainer: Trainer, data: BagDataModule, *, by_validation: bool) -> None:
@@ -15,11 +16,12 @@ def check_fit(trainer: Trainer, data: BagDataModule, *, by_validation: bool) -> 
     Args:
         trainer: As it will fit.
         data: The bags and their split.
-        by_validation: Whether the epoch to keep is chosen by the val part.
+        by_validation: Whether the epoch to keep is chosen by val.
 
     Raises:
         ConfigError: Naming the setting.
     """
+    check_precision(trainer.precision)
     if trainer.fast_dev_run:  # type: ignore[attr-defined]  # set outside its class
         raise ConfigError(
             "--trainer.fast-dev-run leaves no weights",

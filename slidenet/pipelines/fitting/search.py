@@ -9,7 +9,8 @@ from typing import Any
 from slidenet.core.errors import ConfigError
 from slidenet.core.registry import Registry
 from slidenet.data.datamodule import BagDataModule
-from slidenet.pipelines.fitting.fit import SETTLED_BY_DATA, TrainingPlan, check_plan
+from slidenet.pipelines.fitting.fit import prepare_fit
+from slidenet.pipelines.fitting.plan import SETTLED_BY_DATA, TrainingPlan
 from slidenet.training import SlideClassifier
 
 NESTED = "network_settings"
@@ -50,10 +51,10 @@ def check_candidates(
         candidates: Of `candidates_of`.
 
     Raises:
-        ConfigError, UnknownNameError: As `check_plan`; or a choice among candidates with
-            `plan.keep` "last", by which there is no best epoch to judge a candidate by.
+        ConfigError, UnknownNameError: As `prepare_fit`; or a choice among candidates with
+            `keep` "last", by which there is no best epoch to judge a candidate by.
     """
-    if len(candidates) > 1 and plan.keep == "last":
+    if len(candidates) > 1 and plan.settings.keep == "last":
         raise ConfigError(
             f"a search among {len(candidates)} settings with keep 'last'",
             expected="keep 'best': the best epoch of a candidate is what it is judged by",
@@ -61,7 +62,7 @@ def check_candidates(
         )
     for candidate in candidates:
         try:
-            check_plan(data, plan, folder, overrides=candidate)
+            prepare_fit(data, plan, folder, overrides=candidate)
         except TypeError as error:  # the values of a search have no declared type
             raise ConfigError(
                 f"the model cannot be made with {candidate} of the search ({error})",

@@ -1,0 +1,181 @@
+"""The folds of a cross-validation: who is in which, and the work on each.
+
+The folder of a fold is that of a fit, with `predictions.csv` of its test split, the bundle, and
+`fold.json`, which says that the fold is done.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slidenet.data import Split, hold_out_validation, make_folds, read_splits
+from slidenet.data.datamodule import BagDataModule
+from slidenet.evaluation import write_predictions
+from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, write_bundle
+from slidenet.pipelines.fitting.fit import prepare_fit
+from slidenet.pipelines.fitting.plan import TrainingPlan
+from slidenet.pipelines.fitting.predictions import fit_finish, predict_split
+from slidenet.stores import check_output_folder
+from slidenet.stores.atomic import write_json
+from slidenet.tasks.baseline import survival_report_times
+from slidenet.tasks.metrics import compute_metrics
+from slidenet.training import default_monitor, monitor_mode
+
+PREDICTIONS_NAME = "predictions.csv"
+FOLD_NAME = "fold.json"
+
+
+@dataclass(frozen=True)
+class FoldSettings:
+    """How a cohort is cut into folds, and what is chosen inside each.
+
+    Args:
+        num_folds: Folds the patients are cut into; each is tested once.
+        num_repeats: How often, each time by another shuffle.
+        fold_seed: Decides who is in which fold; default: the seed of the run.
+        inner_val_fraction: Share of the patients not tested that is held out for early stopping.
+        site_column: Column of the table of labels; all slides of a site are tested together.
+        search: Settings to choose among inside every fold, never by its test split:
+            {"learning_rate": [1.0e-4, 1.0e-3], "network_settings.hidden_dim": [128, 256]}.
+        num_inner_folds: Folds of the patients not tested, over which a choice is judged.
+        only_folds: Run these folds only, so that a cluster can share the work; the out-of-fold
+            predictions are written by the run that finds all folds done.
+    """
+
+    num_folds: int = 5
+    num_repeats: int = 1
+    fold_seed: int | None = None
+    inner_val_fraction: float = 0.2
+    site_column: str | None = None
+    search: dict[str, list[Any]] = field(default_factory=dict)
+    num_inner_folds: int = 3
+    only_folds: list[int] | None = None
+
+
+def make_splits(
+    data: BagDataModule, settings: FoldSettings, splits: Path | None, *, seed: int
+) -> list[Split]:
+    """The split of every fold.
+
+    Args:
+        data: The bags.
+        settings: How they are cut.
+        splits: Splits to use instead: our splits.csv, CLAM's splits_{i}.csv, or a folder of them;
+            val is held out of train where they have none.
+        seed: Decides who is in which fold, where the settings give none.
+
+    Raises:
+        SplitError: Folds that leak, lack a class or cannot be made.
+    """
+    seed = seed if settings.fold_seed is None else settings.fold_seed
+    table, task = data.label_table, data.task_record
+    if splits is None:
+        return list(
+            make_folds(
+                table,
+                task,
+                num_folds=settings.num_folds,
+                num_repeats=settings.num_repeats,
+                seed=seed,
+                val_fraction=settings.inner_val_fraction,
+                site_column=settings.site_column,
+            )
+        )
+    fraction = settings.inner_val_fraction
+    return [
+        split
+        if split.val or fraction == 0
+        else hold_out_validation(split, table, task, val_fraction=fraction, seed=seed)
+        for split in read_splits(splits, table)
+    ]
+
+
+@dataclass(frozen=True)
+class FoldWork:
+    """Trains and tests the folds of one cross-validation.
+
+    Attributes:
+        data: The bags.
+        plan: The model and how it is trained; fold i trains with its seed plus i.
+        settings: How settings are chosen inside a fold.
+        candidates: The settings to choose among.
+    """
+
+    data: BagDataModule
+    plan: TrainingPlan
+    settings: FoldSettings
+    candidates: Sequence[dict[str, Any]]
+
+    def run(self, number: int, split: Split, folder: Path) -> None:
+        """Makes a fold's predictions and bundle, unless it is done."""
+        if (folder / FOLD_NAME).is_file():
+            return
+        check_output_folder(folder)
+        data, run = self.data.with_split(split), self.plan.settings
+        plan = self.plan.with_seed(run.seed + number)
+        overrides, scores = self._choose(data, split, plan, folder)
+        trained = prepare_fit(data, plan, folder, overrides=overrides).run()
+        # The same times for all folds, so that their Cox curves can be put together.
+        is_cox = self.data.task_record.kind == "cox"
+        finish = fit_finish(
+            trained.module,
+            data,
+            threshold_rule=run.threshold_rule,
+            calibrate=run.calibrate,
+            report_times=survival_report_times(self.data.targets()) if is_cox else None,
+        )
+        found = predict_split(trained.module, data, "test", finish=finish, fold=number)
+        write_predictions(folder / PREDICTIONS_NAME, found)
+        write_bundle(folder / BUNDLE_NAME, trained, data, finish, plan)
+        content = {
+            "metrics": compute_metrics(found.task, found.predicted, found.labels),
+            "chosen": overrides,
+            "search": scores,
+            "threshold": finish.threshold,
+            "temperature": finish.temperature,
+        }
+        # Last, because this file is what says that the fold is done.
+        write_json(folder / FOLD_NAME, content, sort_keys=True)
+
+    def _choose(
+        self, data: BagDataModule, split: Split, plan: TrainingPlan, folder: Path
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The candidate that does best over inner folds of the patients not tested."""
+        if len(self.candidates) == 1:
+            return self.candidates[0], []
+        task, seed = data.task_record, plan.settings.seed
+        inner = make_folds(
+            data.label_table.select((*split.train, *split.val)),
+            task,
+            num_folds=self.settings.num_inner_folds,
+            seed=seed,
+            val_fraction=0,
+        )
+        scores: list[dict[str, Any]] = []
+        for position, candidate in enumerate(self.candidates):
+            values = []
+            for i, fold in enumerate(inner):
+                # The inner test split serves as val: it stops the fit and judges it.
+                halves = data.with_split(Split(fold.train, fold.test))
+                place = folder / "search" / f"candidate_{position:02d}" / f"inner_{i}"
+                values.append(_score(halves, plan, check_output_folder(place), candidate))
+            scores.append({"settings": candidate, "scores": values, "mean": float(np.mean(values))})
+        monitor = plan.settings.monitor or default_monitor(task)
+        sign = 1 if monitor_mode(task, monitor) == "min" else -1
+        best = min(scores, key=lambda score: sign * score["mean"])
+        return best["settings"], scores
+
+
+def _score(
+    data: BagDataModule, plan: TrainingPlan, folder: Path, overrides: Mapping[str, Any]
+) -> float:
+    done = folder / FOLD_NAME
+    if not done.is_file():
+        score = prepare_fit(data, plan, folder, overrides=overrides).run().score
+        assert score is not None, "an inner fold has a val split"
+        write_json(done, {"score": score}, sort_keys=True)
+    return float(json.loads(done.read_text())["score"])

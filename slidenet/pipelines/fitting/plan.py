@@ -1,0 +1,158 @@
+"""How the models of a run are made and trained, and what makes two runs the same."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import Trainer
+
+from slidenet.core.errors import IdentityMismatchError
+from slidenet.core.provenance import Identity, canonical_json
+from slidenet.data.datamodule import BagDataModule
+from slidenet.evaluation.operating_points import ThresholdRule
+from slidenet.pipelines.fitting.arguments import divide_keywords, parameters, typed_arguments
+from slidenet.pipelines.fitting.trainer import FIXED_TRAINER, TrainerFactory
+from slidenet.pipelines.settings import settings_with
+from slidenet.stores import atomic_path
+from slidenet.stores.h5.identity import describe_difference
+from slidenet.training import SlideClassifier
+
+Keep = Literal["best", "last"]
+
+PLAN_NAME = "plan.json"
+
+SETTLED_BY_DATA = {"task", "feature_dim", "class_weights", "target_offset", "target_scale"}
+"""Arguments of `SlideClassifier` that are no setting."""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What belongs to a run as a whole.
+
+    Args:
+        seed: Decides split, order of bags, tiles drawn, initial weights and dropout.
+        monitor: Logged value that chooses the best epoch; default: the task's usual one.
+        patience: Epochs without improvement after which a fit stops; null: never.
+        keep: Which epoch's weights are the model: the best by monitor, or the last.
+        threshold_rule: How the cut-off of a binary task is chosen on val.
+        calibrate: Fit a temperature on val.
+        strict: Refuse a cohort the audit warns about.
+    """
+
+    seed: int = 0
+    monitor: str | None = None
+    patience: int | None = 20
+    keep: Keep = "best"
+    threshold_rule: ThresholdRule = "youden"
+    calibrate: bool = False
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How the models of a run are made and trained.
+
+    Attributes:
+        model: Arguments of `SlideClassifier`, without those the data settles.
+        trainer: Makes the Trainer of each fit.
+        settings: What belongs to the run as a whole.
+    """
+
+    model: Mapping[str, Any]
+    trainer: TrainerFactory
+    settings: TrainSettings = TrainSettings()
+
+    def with_seed(self, seed: int) -> "TrainingPlan":
+        """The same plan with another seed."""
+        return replace(self, settings=replace(self.settings, seed=seed))
+
+    def identity(self, data: BagDataModule, overrides: Mapping[str, Any]) -> Identity:
+        """Everything that decides the weights a run ends with, as JSON."""
+        return {
+            "data": data.identity(),
+            "model": with_overrides(self.model, overrides),
+            "trainer": self.trainer.identity,
+            "seed": self.settings.seed,
+            "monitor": self.settings.monitor,
+            "patience": self.settings.patience,
+            "keep": self.settings.keep,
+        }
+
+
+def read_arguments(
+    settings: TrainSettings | None,
+    keywords: Mapping[str, Any],
+    *,
+    data: Mapping[str, Any] | None,
+    model: Mapping[str, Any] | None,
+    trainer: Mapping[str, Any] | None,
+    folds: Any = None,
+) -> tuple[dict[str, Any], TrainingPlan, Any]:
+    """The data, the plan and the folds that `train` or `crossval` was called with.
+
+    Args:
+        settings: What belongs to the run; None: the defaults.
+        keywords: Any further settings; each is known by one of the others.
+        data: Arguments of `BagDataModule`.
+        model: Arguments of `SlideClassifier`.
+        trainer: Arguments of the Trainer.
+        folds: Settings of the folds, where there are any.
+
+    Returns:
+        All arguments of `BagDataModule`, the plan, and the settings of the folds.
+
+    Raises:
+        UnknownNameError: A setting nobody knows.
+        ConfigError: A value that does not fit its setting, or a setting given twice.
+    """
+    parts = divide_keywords(
+        keywords,
+        {
+            "settings": ({}, [f.name for f in fields(TrainSettings)]),
+            "data": (data or {}, parameters(BagDataModule)),
+            "model": (model or {}, parameters(SlideClassifier) - SETTLED_BY_DATA),
+            "trainer": (trainer or {}, parameters(Trainer) - FIXED_TRAINER),
+            "folds": ({}, [] if folds is None else [f.name for f in fields(folds)]),
+        },
+    )
+    settings = settings_with(TrainSettings, settings, parts["settings"])
+    seed = parts["data"].pop("seed", None)
+    arguments = typed_arguments("data", BagDataModule, parts["data"], skip={"seed"})
+    arguments["seed"] = settings.seed if seed is None else seed
+    network = typed_arguments("model", SlideClassifier, parts["model"], skip=SETTLED_BY_DATA)
+    plan = TrainingPlan(network, TrainerFactory(parts["trainer"]), settings)
+    return arguments, plan, folds and settings_with(type(folds), folds, parts["folds"])
+
+
+def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with some replaced: `{"learning_rate": 1e-4, "network_settings.hidden_dim": 64}`."""
+    merged = {name: dict(v) if isinstance(v, Mapping) else v for name, v in settings.items()}
+    for dotted, value in overrides.items():
+        name, _, inner = dotted.partition(".")
+        if inner:
+            merged[name] = {**(merged.get(name) or {}), inner: value}
+        else:
+            merged[name] = value
+    return merged
+
+
+def claim_folder(folder: Path, identity: Identity, name: str = PLAN_NAME) -> None:
+    """Writes what a run is into its folder, or proves that the folder is that of the same run.
+
+    Raises:
+        IdentityMismatchError: The folder holds another run.
+    """
+    path, text = folder / name, canonical_json(identity)
+    if not path.is_file():
+        with atomic_path(path) as temporary:
+            temporary.write_text(text + "\n")
+        return
+    found = json.loads(path.read_text())
+    difference = describe_difference(found, json.loads(text))
+    if difference:
+        raise IdentityMismatchError(
+            f"{folder} holds a run with other settings or data ({difference})",
+            remedy="choose another --out, or delete the folder to train anew",
+        )

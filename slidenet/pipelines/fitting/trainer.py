@@ -1,0 +1,141 @@
+"""Lightning's Trainer from its settings, made anew for every fit."""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.loggers import Logger
+
+from slidenet.core.errors import ConfigError, MissingExtraError
+from slidenet.core.provenance import Identity
+from slidenet.pipelines.fitting.arguments import argument_parser, typed_arguments
+from slidenet.training import quiet_lightning
+
+FIXED_TRAINER = frozenset({"default_root_dir", "enable_checkpointing", "use_distributed_sampler"})
+"""What slidenet settles: the folder is --out, and the samplers of bags know about ranks."""
+
+TRAINER_DEFAULTS = {"max_epochs": 50, "enable_model_summary": False, "log_every_n_steps": 1}
+
+WITHOUT_EFFECT = {
+    "accelerator", "devices", "num_nodes", "strategy", "logger", "enable_progress_bar",
+    "enable_model_summary", "log_every_n_steps", "profiler", "enable_autolog_hparams",
+    "model_registry", "callbacks",
+}  # fmt: skip
+"""Trainer settings left out of the identity of a run: where it runs and what it reports."""
+
+
+class TrainerFactory:
+    """Makes a Trainer for each fit: one, its loggers and its callbacks keep the state of a fit.
+
+    Args:
+        settings: Arguments of the Trainer, without `FIXED_TRAINER`. Loggers and callbacks are
+            objects, or `{"class_path": ..., "init_args": ...}` as in YAML.
+
+    Attributes:
+        identity: The settings that change the numbers, where they differ from the defaults.
+
+    Raises:
+        UnknownNameError, ConfigError: Settings the Trainer does not know.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = typed_arguments(
+            "trainer", Trainer, settings, skip=FIXED_TRAINER, defaults=TRAINER_DEFAULTS
+        )
+        plain = typed_arguments("trainer", Trainer, {}, skip=FIXED_TRAINER)
+        self.identity: Identity = {
+            name: value if isinstance(value, int | float | str | bool | None) else str(value)
+            for name, value in self._settings.items()
+            if name not in WITHOUT_EFFECT and (value != plain[name] or name == "max_epochs")
+        }
+
+    def make(self, folder: Path, callbacks: Sequence[Callback]) -> Trainer:
+        """A Trainer that works in a folder, with these callbacks beside those of the settings.
+
+        Raises:
+            ConfigError: Settings that Lightning cannot work with.
+            MissingExtraError: A logger or plug-in that is not installed.
+        """
+        with _plain_refusals(), quiet_lightning():
+            settings = self._objects(folder)
+            given = settings.pop("callbacks") or []
+            given = list(given) if isinstance(given, list | tuple) else [given]
+            if settings["logger"] in (None, True):
+                settings["logger"] = MetricsFileOnly(folder)
+            if settings["enable_progress_bar"] is False or any(
+                isinstance(callback, ProgressBar) for callback in given
+            ):
+                callbacks = [c for c in callbacks if not isinstance(c, ProgressBar)]
+            return Trainer(
+                **settings,
+                callbacks=[*callbacks, *given],
+                default_root_dir=folder,
+                use_distributed_sampler=False,
+            )
+
+    def _objects(self, folder: Path) -> dict[str, Any]:
+        """The settings with loggers and callbacks made; loggers write into the folder."""
+        settings = copy.deepcopy(self._settings)
+        loggers = settings["logger"]
+        for logger in loggers if isinstance(loggers, list) else [loggers]:
+            arguments = logger.get("init_args") if isinstance(logger, dict) else None
+            if arguments and arguments.get("save_dir") is not None:
+                arguments["save_dir"] = str(folder / arguments["save_dir"])
+        parser = argument_parser(Trainer, FIXED_TRAINER)
+        found: dict[str, Any] = parser.instantiate(parser.parse_object(settings)).as_dict()
+        return found
+
+
+class MetricsFileOnly(Logger):
+    """No logger beside `metrics.csv`, for callbacks (learning rate, device) that ask for one.
+
+    What they log is among the values that `LearningCurve` writes.
+
+    Args:
+        folder: Of the fit; profilers write there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    @property
+    def name(self) -> None:
+        """None."""
+
+    @property
+    def version(self) -> None:
+        """None."""
+
+    @property
+    def save_dir(self) -> str:
+        """The folder of the fit."""
+        return str(self._folder)
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        """Nothing."""
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def _plain_refusals() -> Iterator[None]:
+    """What Lightning says of settings it cannot work with, as an error for the user."""
+    try:
+        yield
+    except (MisconfigurationException, ValueError) as error:
+        raise ConfigError(
+            f"Lightning cannot make a Trainer of the --trainer settings ({error})",
+            remedy="change the setting it names",
+        ) from error
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"a --trainer setting needs a package that is not installed ({error})",
+            remedy="install it, or leave the setting out",
+        ) from error
