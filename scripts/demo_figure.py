@@ -26,7 +26,12 @@ def main() -> None:
     ):
         polygons = read_geojson(layout.tissue(slide_id))
         figure = demo_figure(
-            slide, polygons, tile_set, file.features, encoder=ENCODER, mask=file.mask
+            slide.thumbnail(1600),
+            polygons,
+            tile_set,
+            file.features,
+            encoder=ENCODER,
+            mask=file.mask,
         )
         save_figure(figure, picture)
         shape = file.features.shape

@@ -39,6 +39,7 @@ from slidenet.tissue import (
 from slidenet.visualisation import tissue_overlay
 
 JPEG_QUALITY = 88
+OVERLAY_SIDE_PX = 1600
 
 
 def preprocess(
@@ -191,6 +192,8 @@ class PreprocessWork(SlideWork):
         slide_id, polygons = tile_set.slide_id, tissue_polygons(tissue)
         check_output_folder(self.layout.tissue(slide_id).parent)
         write_geojson(self.layout.tissue(slide_id), polygons)
-        picture = Image.fromarray(tissue_overlay(slide, polygons, tile_set))
+        overview = slide.thumbnail(OVERLAY_SIDE_PX)
+        width = tile_set.geometry.level0_width
+        picture = Image.fromarray(tissue_overlay(overview, polygons, tile_set, level0_width=width))
         with atomic_path(self.layout.overlay(slide_id), slide=slide_id) as temporary:
             picture.save(temporary, format="JPEG", quality=JPEG_QUALITY)

@@ -6,16 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from slidenet.stores.atomic import atomic_path
+from slidenet.visualisation.curves import learning_curve_figure
+from slidenet.visualisation.style import save_figure
 
 CURVE_NAME, METRICS_NAME = "learning_curve.png", "metrics.csv"
 WHOLE_NUMBERS = ("epoch", "step")
-LOSSES = ("train_loss", "val_loss")
-INK, SOFT_INK, ACCENT = "#1d2433", "#8a93a3", "#c2410c"
 
 
 class LearningCurve(Callback):
@@ -60,10 +57,8 @@ class LearningCurve(Callback):
         """Draws the curve, once per fit; a fit that was done gets its table again too."""
         self._write(trainer)
         if trainer.is_global_zero and self.epochs:
-            with atomic_path(self.folder / CURVE_NAME) as temporary:
-                # The temporary name ends otherwise; without a date two fits give the same bytes.
-                figure = draw_learning_curve(self.epochs, self.monitor)
-                figure.savefig(temporary, format="png", metadata={"Software": None})
+            figure = learning_curve_figure(self.epochs, self.monitor)
+            save_figure(figure, self.folder / CURVE_NAME, dpi=120, metadata={"Software": None})
 
     def state_dict(self) -> dict[str, Any]:
         """What goes into the checkpoint."""
@@ -89,32 +84,3 @@ def write_epochs(path: Path, epochs: Sequence[dict[str, float]]) -> None:
         for values in epochs:
             whole = {name: int(values[name]) for name in WHOLE_NUMBERS if name in values}
             writer.writerow({**values, **whole})
-
-
-def draw_learning_curve(epochs: list[dict[str, float]], monitor: str) -> Figure:
-    """Losses by epoch and, beside them, the monitored value where it is no loss.
-
-    Args:
-        epochs: Per epoch its number under "epoch" and its logged values.
-        monitor: Name of the value by which the best epoch is chosen.
-
-    Returns:
-        A figure bound to no global state.
-    """
-    panels = [LOSSES] if monitor in LOSSES else [LOSSES, (monitor,)]
-    figure = Figure(figsize=(5.0 * len(panels), 3.4), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    for number, names in enumerate(panels):
-        axes = figure.add_subplot(1, len(panels), number + 1)
-        for name in names:
-            known = [(e["epoch"] + 1, e[name]) for e in epochs if name in e]
-            if known:
-                color = SOFT_INK if name == "train_loss" else ACCENT
-                axes.plot(*zip(*known, strict=True), label=name, color=color, marker=".")
-        axes.set_xlabel("epoch", color=INK)
-        axes.set_ylabel("loss" if names == LOSSES else names[0], color=INK)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.spines[["top", "right"]].set_visible(False)
-        if len(names) > 1:
-            axes.legend(frameon=False)
-    return figure

@@ -8,11 +8,8 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry import Polygon
 
+from slidenet.core.arrays import Float64Array, UInt8Array
 from slidenet.core.records import TileGeometry, TileSet
-from slidenet.slides import Slide
-
-UInt8Array = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.float64]
 
 CONTOUR_RGB = (0, 118, 112)
 HALO_RGB = (255, 255, 255)
@@ -37,32 +34,30 @@ _SUBPIXEL_BITS = 4
 
 
 def tissue_overlay(
-    slide: Slide,
+    picture: UInt8Array,
     polygons: Sequence[Polygon],
     tile_set: TileSet | None = None,
     *,
-    max_side_px: int = 1600,
+    level0_width: int,
 ) -> UInt8Array:
-    """A picture of the slide with tissue outlines and, where given, its tiles.
+    """The slide with tissue outlines and, where given, its tiles drawn on it.
 
     What lies outside every tile fades, so the eye sees at once what the encoder will see.
 
     Args:
-        slide: An open slide.
+        picture: uint8 RGB (h, w, 3), the whole slide (`Slide.thumbnail`).
         polygons: Tissue outlines, level-0 pixels.
         tile_set: Tiles to draw; None draws the outlines only.
-        max_side_px: Longest side of the picture, at most.
+        level0_width: Width of the slide, level-0 pixels.
 
     Returns:
-        uint8 RGB (h, w, 3).
+        uint8 RGB (h, w, 3), a new picture.
     """
-    image = slide.thumbnail(max_side_px)
-    scale = image.shape[1] / slide.level_dimensions[0][0]
+    scale = picture.shape[1] / level0_width
     if tile_set is not None:
         boxes = cell_boxes(tile_set.coords, tile_set.geometry, scale, overlap=True)
-        image = _veiled(image, boxes)
-        image = _with_grid(image, boxes)
-    return _with_contours(image, polygons, scale)
+        picture = _with_grid(_veiled(picture, boxes), boxes)
+    return _with_contours(picture, polygons, scale)
 
 
 def cell_boxes(
@@ -134,7 +129,7 @@ def _with_contours(image: UInt8Array, polygons: Sequence[Polygon], scale: float)
     return image
 
 
-def _smoothed(ring: FloatArray, *, window: int) -> FloatArray:
+def _smoothed(ring: Float64Array, *, window: int) -> Float64Array:
     """The closed ring in steps of a pixel, each point the mean of its `window` neighbours."""
     along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(ring, axis=0).T))])
     steps = np.arange(0.0, along[-1], 1.0)

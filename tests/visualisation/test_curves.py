@@ -6,11 +6,11 @@ from slidenet.visualisation.curves import (
     SurvivalLine,
     agreement_figure,
     calibration_figure,
-    confusion_figure,
     precision_recall_figure,
     roc_figure,
     survival_figure,
 )
+from slidenet.visualisation.matrices import confusion_figure
 
 X = np.linspace(0, 1, 11)
 

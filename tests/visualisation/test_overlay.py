@@ -15,6 +15,12 @@ def slide(flat_slide):
     return flat_slide(np.full((120, 160, 3), PINK, np.uint8), mpp=1.0)
 
 
+def overlay(slide, polygons, tile_set=None, *, max_side_px=1600):
+    """The overlay on the thumbnail of a slide."""
+    width = slide.level_dimensions[0][0]
+    return tissue_overlay(slide.thumbnail(max_side_px), polygons, tile_set, level0_width=width)
+
+
 def tile_set_of(slide, coords, **planned):
     geometry = plan_tiles(slide, **({"target_mpp": 1.0, "tile_size_px": 40} | planned))
     coords = np.array(coords, np.int64).reshape(-1, 2)
@@ -28,17 +34,17 @@ def blended(rgb, color, opacity):
 
 
 def test_nothing_to_draw_is_the_bare_slide(slide):
-    np.testing.assert_array_equal(tissue_overlay(slide, []), slide.thumbnail(1600))
+    np.testing.assert_array_equal(overlay(slide, []), slide.thumbnail(1600))
 
 
 def test_outside_of_tiles_the_slide_fades(slide):
-    picture = tissue_overlay(slide, [], tile_set_of(slide, [(40, 40)]))
+    picture = overlay(slide, [], tile_set_of(slide, [(40, 40)]))
     assert picture[60, 60].tolist() == list(PINK)
     assert picture[10, 10].tolist() == blended(PINK, (255, 255, 255), VEIL).tolist()
 
 
 def test_one_thin_line_lies_between_two_tiles(slide):
-    picture = tissue_overlay(slide, [], tile_set_of(slide, [(0, 0), (40, 0)]))
+    picture = overlay(slide, [], tile_set_of(slide, [(0, 0), (40, 0)]))
     row = picture[20]
     assert row[40].tolist() == blended(PINK, GRID_RGB, GRID_OPACITY).tolist()
     assert row[39].tolist() == row[41].tolist() == list(PINK)
@@ -46,13 +52,13 @@ def test_one_thin_line_lies_between_two_tiles(slide):
 
 def test_tiny_tiles_get_no_lines(slide):
     tile_set = tile_set_of(slide, [(0, 0), (40, 0)])
-    picture = tissue_overlay(slide, [], tile_set, max_side_px=20)
+    picture = overlay(slide, [], tile_set, max_side_px=20)
     assert picture.shape == (15, 20, 3)
     np.testing.assert_array_equal(picture[:5, :10], np.broadcast_to(PINK, (5, 10, 3)))
 
 
 def test_outlines_lie_on_the_edge_of_the_tissue(slide):
-    picture = tissue_overlay(slide, [box(20, 30, 120, 100)])
+    picture = overlay(slide, [box(20, 30, 120, 100)])
     darkness = (np.array(PINK) - picture.astype(int)).sum(axis=2)
     assert abs(int(darkness[60].argmax()) - 20) <= 1
     assert abs(int(darkness[:, 70].argmax()) - 30) <= 1
@@ -62,23 +68,23 @@ def test_outlines_lie_on_the_edge_of_the_tissue(slide):
 
 
 def test_corners_that_are_no_stairs_stay_sharp(slide):
-    darkness = np.array(PINK) - tissue_overlay(slide, [box(20, 30, 120, 100)]).astype(int)
+    darkness = np.array(PINK) - overlay(slide, [box(20, 30, 120, 100)]).astype(int)
     assert (darkness[29:31, 19:21].sum(axis=2) > 100).any()
 
 
 def test_holes_are_outlined_and_specks_are_not(slide):
     with_hole = Polygon(box(20, 20, 140, 100).exterior, [box(60, 40, 100, 80).exterior])
     whole = Polygon(box(20, 20, 140, 100).exterior)
-    difference = (tissue_overlay(slide, [with_hole]) != tissue_overlay(slide, [whole])).any(axis=2)
+    difference = (overlay(slide, [with_hole]) != overlay(slide, [whole])).any(axis=2)
     assert difference[60, 58:63].any()
     speck = box(5, 5, 8, 8)
-    np.testing.assert_array_equal(tissue_overlay(slide, [speck]), slide.thumbnail(1600))
+    np.testing.assert_array_equal(overlay(slide, [speck]), slide.thumbnail(1600))
 
 
 def test_stairs_of_a_mask_flow_in_the_picture(slide):
     corners = [(10 * i, 10 * j) for i in range(2, 10) for j in (i, i + 1)]
     stairs = Polygon([*corners, (90, 120), (20, 120)])
-    darkness = (np.array(PINK) - tissue_overlay(slide, [stairs]).astype(int)).sum(axis=2)
+    darkness = (np.array(PINK) - overlay(slide, [stairs]).astype(int)).sum(axis=2)
     row = darkness[50, 30:70]
     assert abs(int(row.argmax()) + 30 - 45) <= 1, "on the line through the middle of the steps"
     assert darkness[50, 50] <= 0, "not in the corner of a step"

@@ -1,60 +1,48 @@
 """The slide beside the map of its features, as one picture with a scale bar."""
 
 import math
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from shapely.geometry import Polygon
 
-from slidenet.core.arrays import FeatureRows
-from slidenet.core.errors import ConfigError
+from slidenet.core.arrays import BoolArray, FeatureRows, UInt8Array
 from slidenet.core.records import TileSet
 from slidenet.core.units import Microns
-from slidenet.slides import Slide
-from slidenet.stores.atomic import atomic_path
-from slidenet.visualisation.feature_colors import feature_map
-from slidenet.visualisation.overlay import UInt8Array, tissue_overlay
-
-INK = "#1d2433"
-SOFT_INK = "#5d6675"
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+from slidenet.visualisation.maps import feature_map
+from slidenet.visualisation.overlay import tissue_overlay
+from slidenet.visualisation.style import FRAME, INK, SOFT_INK
 
 
 def demo_figure(
-    slide: Slide,
+    picture: UInt8Array,
     polygons: Sequence[Polygon],
     tile_set: TileSet,
     features: FeatureRows,
     *,
     encoder: str = "",
-    mask: npt.NDArray[np.bool_] | None = None,
-    max_side_px: int = 1600,
+    mask: BoolArray | None = None,
 ) -> Figure:
     """The slide with tissue outlines and tile grid, beside its feature map.
 
     Args:
-        slide: An open slide.
+        picture: uint8 RGB (h, w, 3), the whole slide (`Slide.thumbnail`).
         polygons: Tissue outlines, level-0 pixels.
         tile_set: Its tiles.
         features: (N, D) features of these tiles, array or h5 dataset.
         encoder: Name of the tile encoder, for the caption.
         mask: bool (N,), True = real; unreadable tiles stay blank.
-        max_side_px: Longest side of each of the two pictures.
 
     Returns:
         A matplotlib figure bound to no global state; save it with `save_figure`.
     """
     geometry = tile_set.geometry
     return side_by_side(
-        tissue_overlay(slide, polygons, tile_set, max_side_px=max_side_px),
-        feature_map(features, tile_set.coords, geometry, mask=mask, max_side_px=max_side_px),
+        tissue_overlay(picture, polygons, tile_set, level0_width=geometry.level0_width),
+        feature_map(features, tile_set.coords, geometry, mask=mask, max_side_px=max(picture.shape)),
         slide_width_um=Microns(geometry.level0_width * geometry.slide_mpp.value),
         title=tile_set.slide_id,
         subtitle=f"{tile_set.num_tiles:,} tiles of {geometry.tile_size_px} px at "
@@ -108,21 +96,6 @@ def side_by_side(
     return figure
 
 
-def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 200) -> None:
-    """Writes a figure as PNG or JPEG; whole or not at all.
-
-    Raises:
-        ConfigError: Neither .png nor .jpg.
-        OutputError: The file cannot be written.
-    """
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in PICTURE_SUFFIXES:
-        raise ConfigError(f"picture file {path.name!r}", expected="a name ending in .png or .jpg")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format=suffix[1:], dpi=dpi)
-
-
 def scale_bar(slide_width_um: Microns) -> tuple[Microns, str]:
     """A round length of about a fifth of the slide's width (1, 2 or 5 times a power of ten)."""
     target = slide_width_um / 5
@@ -136,7 +109,7 @@ def _quiet_frame(axes: Axes) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
-        spine.set_color("#d5d8de")
+        spine.set_color(FRAME)
         spine.set_linewidth(0.8)
 
 

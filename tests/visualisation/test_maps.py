@@ -5,7 +5,7 @@ import pytest
 from slidenet.core.errors import CoordinateError
 from slidenet.core.records import SlideMpp, TileGeometry
 from slidenet.visualisation import feature_map, principal_colors
-from slidenet.visualisation.feature_colors import BRIGHTEST, DARKEST, PAPER_RGB, _principal_axes
+from slidenet.visualisation.maps import BRIGHTEST, DARKEST, PAPER_RGB, _principal_axes
 
 GEOMETRY = TileGeometry(SlideMpp(1.0, "override"), 1.0, 1.0, 0, 40, 40, 40, 160, 120)
 

@@ -1,12 +1,18 @@
 """Tile features as colours on the slide: the first three principal components as RGB."""
 
 import numpy as np
-import numpy.typing as npt
 
-from slidenet.core.arrays import FeatureRows, Float64Array, row_blocks
+from slidenet.core.arrays import (
+    BoolArray,
+    FeatureRows,
+    Float64Array,
+    IntArray,
+    UInt8Array,
+    row_blocks,
+)
 from slidenet.core.errors import CoordinateError
 from slidenet.core.records import TileGeometry
-from slidenet.visualisation.overlay import UInt8Array, cell_boxes
+from slidenet.visualisation.overlay import cell_boxes
 
 PAPER_RGB = (248, 247, 244)
 PERCENTILES = (2.0, 98.0)
@@ -15,10 +21,10 @@ DARKEST, BRIGHTEST = 28, 236
 
 def feature_map(
     features: FeatureRows,
-    coords: npt.NDArray[np.int64],
+    coords: IntArray,
     geometry: TileGeometry,
     *,
-    mask: npt.NDArray[np.bool_] | None = None,
+    mask: BoolArray | None = None,
     max_side_px: int = 1600,
 ) -> UInt8Array:
     """A picture of the whole slide's extent with every tile in the colour of its features.
@@ -50,9 +56,7 @@ def feature_map(
     return picture
 
 
-def principal_colors(
-    features: FeatureRows, *, mask: npt.NDArray[np.bool_] | None = None
-) -> UInt8Array:
+def principal_colors(features: FeatureRows, *, mask: BoolArray | None = None) -> UInt8Array:
     """One colour per tile: principal components 1, 2, 3 as red, green, blue.
 
     Every component is stretched between its 2nd and 98th percentile, so that a few odd tiles do
@@ -82,9 +86,7 @@ def principal_colors(
     return np.asarray(np.rint(DARKEST + (BRIGHTEST - DARKEST) * shades), dtype=np.uint8)
 
 
-def _principal_axes(
-    features: FeatureRows, real: npt.NDArray[np.bool_]
-) -> tuple[Float64Array, Float64Array]:
+def _principal_axes(features: FeatureRows, real: BoolArray) -> tuple[Float64Array, Float64Array]:
     """Mean (D,) and the first min(3, D) principal axes (D, 3), without holding all features."""
     dim = features.shape[1]
     total, count = np.zeros(dim), int(real.sum())

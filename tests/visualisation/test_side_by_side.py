@@ -17,7 +17,8 @@ def figure(flat_slide):
     geometry = plan_tiles(slide, target_mpp=2.0, tile_size_px=40)
     tile_set = TileSet("slide_7", "p", "f", geometry, coords, np.ones(3, np.float32), {})
     features = np.random.default_rng(0).normal(size=(3, 5))
-    return demo_figure(slide, [box(0, 0, 90, 80)], tile_set, features, encoder="dinov2_vits14")
+    picture = slide.thumbnail(1600)
+    return demo_figure(picture, [box(0, 0, 90, 80)], tile_set, features, encoder="dinov2_vits14")
 
 
 def texts(figure):

@@ -1,0 +1,111 @@
+"""How every picture looks: one palette, quiet axes, legends below; and how figures are saved.
+
+Colours of curves are those of Okabe and Ito (2008), told apart by colour-blind readers too, and
+every line has its own dash pattern as well. Legends lie below the axes, where no curve can run into
+them. Figures are bound to no global state of matplotlib.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from slidenet.core.errors import ConfigError
+from slidenet.stores.atomic import atomic_path
+
+INK, SOFT_INK, FAINT_INK = "#1d2433", "#5d6675", "#8a93a3"
+PALE, FRAME, ACCENT = "#e6e8ec", "#d5d8de", "#c2410c"
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)
+DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)), (0, (1, 1)), (0, (10, 3)))
+GUIDE: dict[str, Any] = {"color": SOFT_INK, "linewidth": 0.9, "linestyle": (0, (3, 3)), "zorder": 1}
+"""Lines of reference: chance, equality, prevalence."""
+
+SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", COLOURS[0]])
+BAND_OPACITY = 0.16
+MAX_NAME = 22
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def line_style(number: int) -> tuple[str, Any]:
+    """Colour and dashes of the curve of this number, from 0."""
+    return COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
+
+
+def blank_figure(width: float, height: float) -> Figure:
+    """An empty white figure, inches."""
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
+    figure = Figure(figsize=(width, height), facecolor="white", layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def set_title(axes: Axes, title: str) -> None:
+    """The title, bold above the left edge; none for an empty text."""
+    if title:
+        axes.set_title(title, loc="left", fontsize=11.5, weight="bold", color=INK, pad=10)
+
+
+def quiet_axes(axes: Axes) -> None:
+    """A pale grid, labels in ink, and a frame at the left and the bottom only."""
+    axes.grid(color=PALE, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=9, colors=SOFT_INK, length=3)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(color=INK, fontsize=10)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(SOFT_INK)
+        spine.set_linewidth(0.8)
+
+
+def legend_below(figure: Figure, axes: Axes, note: str = "") -> None:
+    """The legend of `axes` below the figure, under a note."""
+    handles, labels = axes.get_legend_handles_labels()
+    legend = figure.legend(
+        handles, labels, loc="outside lower center", frameon=False, fontsize=9.5, ncols=1,
+        handlelength=3, labelcolor=INK, title=note or None, title_fontsize=9.5,
+    )  # fmt: skip
+    legend.get_title().set_color(INK)
+
+
+def short_name(name: str) -> str:
+    """A name cut to what fits beside an axis."""
+    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
+
+
+def capital(text: str) -> str:
+    """The text with a capital first letter, the others as they are."""
+    return text[:1].upper() + text[1:]
+
+
+def save_figure(
+    figure: Figure,
+    path: str | os.PathLike[str],
+    *,
+    dpi: float = 200,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a figure as PNG or JPEG; whole or not at all.
+
+    Args:
+        figure: What to write.
+        path: A name ending in .png or .jpg.
+        dpi: Pixels per inch.
+        metadata: Entries of the file; `{"Software": None}` leaves out matplotlib's own.
+
+    Raises:
+        ConfigError: Neither .png nor .jpg.
+        OutputError: The file cannot be written.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in PICTURE_SUFFIXES:
+        raise ConfigError(f"picture file {path.name!r}", expected="a name ending in .png or .jpg")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format=suffix[1:], dpi=dpi, metadata=metadata)
