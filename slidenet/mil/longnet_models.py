@@ -19,12 +19,8 @@ from slidenet.attention import AttentionPattern
 from slidenet.core.errors import MissingWeightsError
 from slidenet.mil.contract import BagOutput
 from slidenet.mil.longnet import EmbeddingLevel, LongNetMIL, TokenPooling
-from slidenet.slide_encoders import (
-    LONGNET_CONFIGS,
-    LongNetViT,
-    SlideEncoder,
-    load_slide_encoder,
-)
+from slidenet.slide_encoders import LONGNET_CONFIGS, LongNetViT
+from slidenet.slide_encoders.load import load_longnet
 
 FROM_CHECKPOINT = "from_checkpoint"
 """`weights` of a model whose state dict is loaded right after, so no released file is needed."""
@@ -164,9 +160,7 @@ def gigapath_encoder(weights: str | Path | None, settings: dict[str, Any]) -> Lo
     """The encoder with its weights, or with fresh ones where a checkpoint is promised."""
     if weights == FROM_CHECKPOINT:
         return LongNetViT(LONGNET_CONFIGS["gigapath"], **settings)
-    loaded = load_slide_encoder("gigapath", weights=weights, **settings)
-    assert isinstance(loaded, SlideEncoder)
-    return loaded.net.train()
+    return load_longnet("gigapath", weights=weights, **settings).net.train()
 
 
 def _weights_have_come(module: torch.nn.Module, missing_and_unexpected: Any) -> None:

@@ -16,8 +16,8 @@ from slidenet.parallel.communication import (
 )
 from slidenet.parallel.dilated.attention import agree_on_chunks, parallel_dilated_attention
 from slidenet.parallel.gradients import sync_gradients
-from slidenet.parallel.injection import apply_sequence_parallel, release_sequence_parallel
 from slidenet.parallel.mesh import make_mesh, sequence_group, start_ranks
+from slidenet.parallel.sequence_parallel import apply_sequence_parallel, release_sequence_parallel
 
 __all__ = [
     "Chunks",

@@ -1,9 +1,11 @@
-"""Do all ranks mean the same slide? Gathered once, judged alike on every rank.
+"""Do all ranks mean the same slide, and did all of them succeed? Gathered, judged alike on each.
 
-Each rank sees the whole table, so an error is raised on all of them together and nobody hangs.
+Every rank sees what all of them said, so an error is raised on all of them and nobody hangs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -11,9 +13,11 @@ import torch.distributed as dist
 from slidenet.core.errors import ParallelError, SlidenetError
 from slidenet.parallel.collectives import gather_rows
 
+T = TypeVar("T")
+
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 MOST_VALUES = 64
-"""Values a rank may add to the table; longer lists are told by their number, then sent."""
+"""Values of a rank that the table has room for; longer lists are sent after it."""
 
 
 def agree(
@@ -85,3 +89,46 @@ def _disagreement(rank: int, name: str, found: object, wanted: object) -> Parall
         remedy="give every rank of a sequence group the same slide, model and precision, and its "
         "own chunk of it",
     )
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a rank failed.
+
+    Attributes:
+        text: Its error.
+        is_echo: Whether that is about ranks, and another rank may know more.
+    """
+
+    text: str
+    is_echo: bool = False
+
+
+def fail_on_all_ranks(
+    work: Callable[[], T], gather: Callable[[Failure | None], list[Failure | None]]
+) -> T:
+    """Does `work` on every rank; where it fails on one, it fails on all, and they stay in step.
+
+    Args:
+        work: The same on every rank.
+        gather: Gives what every rank hands in, in the order of the ranks; a collective call.
+
+    Raises:
+        ParallelError: If it failed on another rank, or a rank is lost.
+    """
+    own: Failure | None = Failure("an internal error")
+    try:
+        result = work()
+        own = None
+    except SlidenetError as error:
+        # One about ranks may only be the echo of what another rank found.
+        own = Failure(str(error), is_echo=isinstance(error, ParallelError))
+        raise
+    finally:
+        failures = gather(own)
+        for rank, failure in enumerate(failures):
+            if failure is not None and not failure.is_echo and (own is None or own.is_echo):
+                raise ParallelError(f"sequence rank {rank} failed at it: {failure.text}")
+        if own is None and any(failures):
+            raise ParallelError("another sequence rank failed at it", remedy="see its log")
+    return result

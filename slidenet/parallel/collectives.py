@@ -7,7 +7,7 @@ the *mean* of the parameters' gradients over all ranks is the gradient of the lo
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from slidenet.core.errors import ParallelError
+
+T = TypeVar("T")
 
 
 class Pending:
@@ -92,6 +94,14 @@ def gather_rows(row: Tensor, group: dist.ProcessGroup, what: str) -> Tensor:
     with lost_rank_explained(what):
         dist.all_gather_into_tensor(rows, row.contiguous(), group=group)
     return rows.view(ranks, *row.shape)
+
+
+def gather_objects(value: T, group: dist.ProcessGroup) -> list[T]:
+    """A small Python object of every rank, in their order."""
+    found: list[T] = [value] * dist.get_world_size(group)
+    with lost_rank_explained("the comparison of ranks"):
+        dist.all_gather_object(found, value, group=group)
+    return found
 
 
 def sum_over_ranks(x: Tensor, group: dist.ProcessGroup) -> Tensor:

@@ -5,13 +5,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
+from slidenet.core.arrays import BoolArray, IntArray
 from slidenet.core.errors import ConfigError, EmptyTissueError, EncoderError, StoreError
 from slidenet.core.provenance import Identity
-from slidenet.core.records import SlideRow
+from slidenet.core.records import SlideRow, TileGeometry
 from slidenet.core.registry import Registry
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.progress import Progress
@@ -23,9 +20,7 @@ from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.settings import EmbedSlidesSettings, settings_with
 from slidenet.slide_encoders import (
     RECIPES,
-    PoolingEncoder,
     SlideEncoder,
-    checked_grid_xy,
     load_slide_encoder,
 )
 from slidenet.slide_encoders.pooling import POOLINGS
@@ -48,7 +43,7 @@ def embed_slides(
     encoder: str = "efficientnet_lite0",
     overwrite: bool = False,
     sequence_ranks: int | SlideRanks = 1,
-    slide_encoder: SlideEncoder | PoolingEncoder | None = None,
+    slide_encoder: SlideEncoder | None = None,
     runner: Runner = LOCAL,
     **keywords: Any,
 ) -> RunReport:
@@ -64,7 +59,7 @@ def embed_slides(
         encoder: The tile encoder whose features are used.
         overwrite: Replace outputs made with other settings.
         sequence_ranks: Processes started by torchrun that share each slide.
-        slide_encoder: A slide encoder or pooling made in Python, used instead of the one the
+        slide_encoder: One made in Python, used instead of the one the
             settings name.
         runner: Who does the work.
         **keywords: Fields of `EmbedSlidesSettings`.
@@ -109,18 +104,14 @@ def check_recipe(settings: EmbedSlidesSettings) -> None:
     known[settings.recipe]
 
 
-def check_feature_dim(
-    slide_encoder: SlideEncoder | PoolingEncoder, feature_dim: int, tile_encoder: str
-) -> None:
+def check_feature_dim(slide_encoder: SlideEncoder, feature_dim: int, tile_encoder: str) -> None:
     """Refuses features of another length than the slide encoder was trained on.
 
     Raises:
         EncoderError: Naming both lengths.
     """
-    if isinstance(slide_encoder, PoolingEncoder):
-        return
-    expected = slide_encoder.net.config.feature_dim
-    if feature_dim != expected:
+    expected = slide_encoder.feature_dim
+    if expected is not None and feature_dim != expected:
         raise EncoderError(
             f"features of {tile_encoder} have length {feature_dim}",
             expected=f"{expected}, what this slide encoder was trained on",
@@ -128,7 +119,7 @@ def check_feature_dim(
         )
 
 
-def load_recipe(settings: EmbedSlidesSettings) -> SlideEncoder | PoolingEncoder:
+def load_recipe(settings: EmbedSlidesSettings) -> SlideEncoder:
     """The slide encoder or pooling that `settings` ask for.
 
     Raises:
@@ -163,7 +154,7 @@ class EmbedSlidesWork(SlideWork):
     layout: OutputLayout
     tile_encoder: str
     recipe: str
-    slide_encoder: SlideEncoder | PoolingEncoder
+    slide_encoder: SlideEncoder
     overwrite: bool = False
     ranks: SlideRanks = field(default_factory=SlideRanks)
 
@@ -190,7 +181,12 @@ class EmbedSlidesWork(SlideWork):
                 return SlideResult(path, f"{dimension}-d", file.num_tiles, already_done=True)
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                embedding = self._forward(file)
+                coords, geometry, mask = ranks.on_all(lambda: self._checked_tiles(file))
+                embedding = ranks.on_all(
+                    lambda: self.slide_encoder.embed(
+                        file.features, coords, geometry, mask=mask, slide_id=file.slide_id
+                    )
+                )
             if ranks.writes:
                 write_slide_embedding(
                     path,
@@ -222,46 +218,16 @@ class EmbedSlidesWork(SlideWork):
             )
         return file
 
-    def _forward(self, file: FeatureFile) -> Tensor:
-        if isinstance(self.slide_encoder, PoolingEncoder):
-            _check_any_tile(file)
-            return self.slide_encoder.pool_rows(file.features, file.mask)
-        encoder = self.slide_encoder
-        inputs = self.ranks.on_all(lambda: _inputs(file, encoder, self.ranks))
-        with torch.inference_mode():
-            embedding: Tensor = self.ranks.on_all(lambda: encoder(*inputs))
-        return embedding[0].cpu()
-
-
-def _inputs(
-    file: FeatureFile, encoder: SlideEncoder, ranks: SlideRanks
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Features (1, L, D), cells (1, L, 2) and mask (1, L) of this rank's chunk of the slide."""
-    _check_any_tile(file)
-    assert file.geometry is not None, "a file of ours says how its tiles lie"
-    assert file.encoder is not None, "a file of ours names its encoder"
-    check_feature_dim(
-        encoder, file.feature_dim, str(file.encoder.get("encoder", "another encoder"))
-    )
-    grid_xy = checked_grid_xy(
-        file.coords, file.geometry, recipe=encoder.recipe, slide=file.slide_id
-    )
-    # Ranks share the tiles that could be read, as a tile that could not is as good as absent.
-    real = np.flatnonzero(file.mask)
-    first, last = ranks.tile_span(len(real))
-    start = real[first] if ranks.rank else 0
-    end = real[last] if ranks.rank < ranks.size - 1 else file.num_tiles
-    device = next(encoder.parameters()).device
-    return (
-        torch.from_numpy(file.features[start:end]).float().to(device)[None],
-        torch.from_numpy(grid_xy[start:end]).to(device)[None],
-        torch.from_numpy(file.mask[start:end]).to(device)[None],
-    )
-
-
-def _check_any_tile(file: FeatureFile) -> None:
-    if not file.mask.any():
-        raise EmptyTissueError(
-            f"none of its {file.num_tiles} tiles could be read",
-            remedy="check the slide file; it may be truncated",
-        )
+    def _checked_tiles(self, file: FeatureFile) -> tuple[IntArray, TileGeometry, BoolArray]:
+        """Coords, geometry and mask of the tiles, once the encoder is known to take them."""
+        coords, mask = file.coords, file.mask
+        if not mask.any():
+            raise EmptyTissueError(
+                f"none of its {file.num_tiles} tiles could be read",
+                remedy="check the slide file; it may be truncated",
+            )
+        assert file.encoder is not None, "a file of ours names its encoder"
+        tile_encoder = str(file.encoder.get("encoder", "another encoder"))
+        check_feature_dim(self.slide_encoder, file.feature_dim, tile_encoder)
+        assert file.geometry is not None, "a file of ours says how its tiles lie"
+        return coords, file.geometry, mask

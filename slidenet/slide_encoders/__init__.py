@@ -1,9 +1,13 @@
-"""Floor 2: the LongNet slide encoder, its weights, its coordinates and its embedding recipes."""
+"""Floor 3: the slide-encoder protocol, LongNet, its coordinates and its embedding recipes."""
 
 from slidenet.slide_encoders.coords.contract import CoordinateWarning, checked_grid_xy
 from slidenet.slide_encoders.coords.grid import grid_cells
-from slidenet.slide_encoders.encoder import SlideEncoder
-from slidenet.slide_encoders.load import list_slide_encoders, load_slide_encoder
+from slidenet.slide_encoders.encoder import LongNetEncoder
+from slidenet.slide_encoders.load import (
+    SLIDE_ENCODERS,
+    list_slide_encoders,
+    load_slide_encoder,
+)
 from slidenet.slide_encoders.longnet.checkpoint import save_checkpoint
 from slidenet.slide_encoders.longnet.config import (
     LONGNET_CONFIGS,
@@ -11,7 +15,9 @@ from slidenet.slide_encoders.longnet.config import (
     published_segments,
 )
 from slidenet.slide_encoders.longnet.model import LongNetViT
+from slidenet.slide_encoders.longnet.tokens import TokenLayout, TokenSharding
 from slidenet.slide_encoders.pooling import PoolingEncoder, mean, mean_std
+from slidenet.slide_encoders.protocol import SlideEncoder
 from slidenet.slide_encoders.recipes import RECIPES, EmbeddingRecipe
 
 __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
@@ -19,10 +25,14 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "EmbeddingRecipe",
     "LONGNET_CONFIGS",
     "LongNetConfig",
+    "LongNetEncoder",
     "LongNetViT",
     "PoolingEncoder",
     "RECIPES",
+    "SLIDE_ENCODERS",
     "SlideEncoder",
+    "TokenLayout",
+    "TokenSharding",
     "checked_grid_xy",
     "grid_cells",
     "list_slide_encoders",

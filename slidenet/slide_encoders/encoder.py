@@ -1,11 +1,14 @@
-"""A slide encoder with its weights and its recipe: what users and pipelines hold."""
+"""LongNet with its weights and its recipe: what users and pipelines hold."""
 
 import contextlib
 
 import torch
 from torch import Tensor, nn
 
+from slidenet.core.arrays import BoolArray, FeatureRows, IntArray
 from slidenet.core.provenance import Identity
+from slidenet.core.records import TileGeometry
+from slidenet.slide_encoders.coords.contract import checked_grid_xy
 from slidenet.slide_encoders.longnet.checkpoint import weights_digest
 from slidenet.slide_encoders.longnet.model import LongNetViT
 from slidenet.slide_encoders.recipes import EmbeddingRecipe, Precision
@@ -13,8 +16,8 @@ from slidenet.slide_encoders.recipes import EmbeddingRecipe, Precision
 _AUTOCAST = {"autocast-float16": torch.float16, "autocast-bfloat16": torch.bfloat16}
 
 
-class SlideEncoder(nn.Module):
-    """Features and cells in, one embedding per slide out, as a named recipe says.
+class LongNetEncoder(nn.Module):
+    """Features and cells in, one embedding per slide out, as a named recipe says; a `SlideEncoder`.
 
     Args:
         name: Of the weights, for the record.
@@ -43,6 +46,11 @@ class SlideEncoder(nn.Module):
         self.eval()
 
     @property
+    def feature_dim(self) -> int:
+        """Length of a tile feature vector."""
+        return self.net.config.feature_dim
+
+    @property
     def embedding_dim(self) -> int:
         """Length of an embedding."""
         return self.net.config.embed_dim
@@ -67,6 +75,41 @@ class SlideEncoder(nn.Module):
                 features, grid_xy, mask, pooling=self.recipe.pooling, state=self.recipe.state
             )
         return embedding.float()
+
+    def embed(
+        self,
+        features: FeatureRows,
+        coords: IntArray,
+        geometry: TileGeometry,
+        *,
+        mask: BoolArray,
+        slide_id: str = "",
+    ) -> Tensor:
+        """See `SlideEncoder.embed`; ranks that share the slide read their own tiles only.
+
+        Raises:
+            ParallelError: On all ranks, if one of them fails or is lost.
+        """
+
+        def read(start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
+            grid_xy = checked_grid_xy(
+                coords,
+                geometry,
+                recipe=self.recipe,
+                grid_size=self.net.config.grid_size,
+                slide=slide_id,
+            )
+            device = next(self.parameters()).device
+            return (
+                torch.from_numpy(features[start:stop]).float().to(device)[None],
+                torch.from_numpy(grid_xy[start:stop]).to(device)[None],
+                torch.from_numpy(mask[start:stop]).to(device)[None],
+            )
+
+        inputs = self.net.token_sharding.read_tiles(mask, read)
+        with torch.inference_mode():
+            embedding: Tensor = self(*inputs)
+        return embedding[0].cpu()
 
     def states(self, features: Tensor, grid_xy: Tensor, mask: Tensor | None = None) -> list[Tensor]:
         """All states before any norm: (B, 1 + L, D) each, 0 = embeddings, i = after block i.

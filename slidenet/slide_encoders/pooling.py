@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from slidenet.core.arrays import FeatureRows, row_blocks
+from slidenet.core.arrays import BoolArray, FeatureRows, Float64Array, IntArray, row_blocks
 from slidenet.core.errors import EncoderError
 from slidenet.core.provenance import Identity
+from slidenet.core.records import TileGeometry
 from slidenet.core.registry import Registry
 from slidenet.layers import check_bags
 
@@ -68,7 +68,7 @@ POOLINGS.add("mean_std", mean_std)
 
 
 class PoolingEncoder(nn.Module):
-    """A slide encoder without parameters, with the interface of those that have some.
+    """A slide encoder without parameters; a `SlideEncoder`.
 
     Args:
         name: "mean" or "mean_std".
@@ -88,15 +88,24 @@ class PoolingEncoder(nn.Module):
         """(B, L, D) -> (B, D) or (B, 2 D); positions play no part."""
         return self._pool(features, mask)
 
-    def pool_rows(self, rows: FeatureRows, mask: npt.NDArray[np.bool_]) -> Tensor:
-        """`forward` for one slide whose features are too many to hold: read in blocks of rows.
+    @property
+    def feature_dim(self) -> None:
+        """Any length."""
+        return None
 
-        Args:
-            rows: (N, D) array or h5 dataset of features.
-            mask: bool (N,), True = real.
+    def embed(
+        self,
+        features: FeatureRows,
+        coords: IntArray,
+        geometry: TileGeometry,
+        *,
+        mask: BoolArray,
+        slide_id: str = "",
+    ) -> Tensor:
+        """See `SlideEncoder.embed`: features are read in blocks, as they may be too many to hold.
 
         Returns:
-            float32 (D,) or (2 D,).
+            float32 (D,) or (2 D,); positions play no part.
 
         Raises:
             EncoderError: If there is no real tile, or a real tile has NaN or infinite features.
@@ -105,18 +114,20 @@ class PoolingEncoder(nn.Module):
             raise EncoderError(
                 "the slide has no real tile",
                 expected="at least one tile; the embedding of nothing is undefined",
+                slide=slide_id,
             )
         count = int(mask.sum())
-        centre = sum(block.sum(axis=0) for block in _real_blocks(rows, mask)) / count
+        centre = sum(block.sum(axis=0) for block in _real_blocks(features, mask)) / count
         if not np.isfinite(centre).all():
             raise EncoderError(
                 "some tiles have NaN or infinite features",
                 expected="finite features",
                 remedy="re-encode those tiles, or mask them out",
+                slide=slide_id,
             )
         parts = [centre]
         if self.name == "mean_std":
-            blocks = _real_blocks(rows, mask)
+            blocks = _real_blocks(features, mask)
             parts.append(np.sqrt(sum(((b - centre) ** 2).sum(axis=0) for b in blocks) / count))
         return torch.from_numpy(np.concatenate(parts)).float()
 
@@ -125,9 +136,7 @@ class PoolingEncoder(nn.Module):
         return {"name": self.name, "version": 1, "weights": "none"}
 
 
-def _real_blocks(
-    features: FeatureRows, mask: npt.NDArray[np.bool_]
-) -> Iterator[npt.NDArray[np.float64]]:
+def _real_blocks(features: FeatureRows, mask: BoolArray) -> Iterator[Float64Array]:
     """The rows of real tiles in float64, a block at a time."""
     for rows, block in row_blocks(features):
         yield block[mask[rows]].astype(np.float64)

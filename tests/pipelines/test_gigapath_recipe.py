@@ -13,7 +13,7 @@ from slidenet.pipelines.settings import (
     EmbedTilesSettings,
     PreprocessSettings,
 )
-from slidenet.slide_encoders import LongNetViT, SlideEncoder
+from slidenet.slide_encoders import LongNetEncoder, LongNetViT
 from slidenet.slide_encoders.recipes import RECIPES
 from slidenet.stores import read_slide_embedding
 
@@ -23,7 +23,7 @@ WHOLE = PreprocessSettings(tile_size_px=256, segmenter="all", drop_blank=False)
 def small_slide_encoder(feature_dim):
     torch.manual_seed(0)
     net = LongNetViT(feature_dim=feature_dim, embed_dim=32, depth=2, num_heads=4, ffn_dim=64)
-    return SlideEncoder("small", net, RECIPES["gigapath"])
+    return LongNetEncoder("small", net, RECIPES["gigapath"])
 
 
 def test_a_slide_embedding_by_the_gigapath_recipe(row, layout, colour_encoder):

@@ -295,11 +295,11 @@ def test_unknown_state(tiny, make_inputs, state):
 
 
 def test_unknown_names(tiny, make_inputs, tiny_config):
-    with pytest.raises(ConfigError, match="pooling 'max'"):
+    with pytest.raises(ConfigError, match="pooling is 'max'"):
         tiny(*make_inputs([5]), pooling="max")
     with pytest.raises(ConfigError, match="ascending"):
         tiny.states(*make_inputs([5]), layers=(2, 1))
     with pytest.raises(UnknownNameError, match="did you mean"):
         LongNetViT(tiny_config, attention="dillated")
-    with pytest.raises(ConfigError, match="chunk_tokens=0"):
+    with pytest.raises(ConfigError, match="chunk_tokens is 0"):
         LongNetViT(tiny_config, chunk_tokens=0)

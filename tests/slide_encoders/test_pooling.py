@@ -55,6 +55,11 @@ def test_bad_input(features, mask, message):
         mean(features, mask)
 
 
+def embed(name, rows, mask):
+    """Coordinates play no part."""
+    return PoolingEncoder(name).embed(rows, None, None, mask=mask)
+
+
 @pytest.mark.parametrize("name", ["mean", "mean_std"])
 def test_rows_read_in_blocks_pool_like_a_whole_tensor(name, monkeypatch):
     monkeypatch.setattr("slidenet.core.arrays.BLOCK_ROWS", 7)
@@ -62,17 +67,17 @@ def test_rows_read_in_blocks_pool_like_a_whole_tensor(name, monkeypatch):
     mask = np.random.default_rng(1).random(40) < 0.6
     encoder = PoolingEncoder(name)
     whole = encoder(torch.from_numpy(rows)[None], mask=torch.from_numpy(mask)[None])[0]
-    torch.testing.assert_close(encoder.pool_rows(rows, mask), whole, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(embed(name, rows, mask), whole, rtol=1e-6, atol=1e-7)
 
 
 def test_pooling_rows_without_a_real_tile_is_refused():
     with pytest.raises(EncoderError, match="no real tile"):
-        PoolingEncoder("mean").pool_rows(np.ones((3, 2)), np.zeros(3, bool))
+        embed("mean", np.ones((3, 2)), np.zeros(3, bool))
 
 
 def test_pooling_rows_with_nan_is_refused():
     rows = np.ones((3, 2))
     rows[1, 0] = np.nan
     with pytest.raises(EncoderError, match="NaN or infinite"):
-        PoolingEncoder("mean").pool_rows(rows, np.ones(3, bool))
-    assert PoolingEncoder("mean").pool_rows(rows, np.array([True, False, True])).tolist() == [1, 1]
+        embed("mean", rows, np.ones(3, bool))
+    assert embed("mean", rows, np.array([True, False, True])).tolist() == [1, 1]

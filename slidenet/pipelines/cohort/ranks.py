@@ -10,30 +10,13 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 
-from slidenet.core.errors import ConfigError, ParallelError, SlidenetError
-from slidenet.parallel import (
-    apply_sequence_parallel,
-    even_chunks,
-    make_mesh,
-    start_ranks,
-    tile_span,
-)
+from slidenet.core.errors import ConfigError, ParallelError
+from slidenet.parallel import apply_sequence_parallel, make_mesh, start_ranks
+from slidenet.parallel.agreement import fail_on_all_ranks
 from slidenet.parallel.collectives import lost_rank_explained
+from slidenet.slide_encoders import SlideEncoder
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a rank failed.
-
-    Attributes:
-        text: Its error.
-        echo: Whether that is about ranks, and another rank may know more.
-    """
-
-    text: str
-    echo: bool = False
 
 
 @dataclass
@@ -59,18 +42,21 @@ class SlideRanks:
         """Whether this process writes files and reports."""
         return self.rank == 0
 
-    def share(self, model: nn.Module) -> None:
-        """Lets the slide encoder take chunks of slides."""
-        if self.mesh is not None:
-            apply_sequence_parallel(model, self.mesh, inputs="chunk")
-
-    def tile_span(self, num_tiles: int) -> tuple[int, int]:
-        """First tile of this rank and the one after its last.
+    def share(self, encoder: SlideEncoder) -> None:
+        """Lets the slide encoder take chunks of slides.
 
         Raises:
-            ParallelError: On all ranks, if there are more of them than tokens.
+            ParallelError: If it cannot: it holds no LongNet.
         """
-        return tile_span(even_chunks(1 + num_tiles, self.size), self.rank)
+        if self.mesh is None:
+            return
+        if not isinstance(encoder, nn.Module):
+            raise ParallelError(
+                f"the slide encoder {encoder.name!r} cannot share a slide among ranks",
+                expected="a LongNet slide encoder",
+                remedy="drop --sequence-ranks",
+            )
+        apply_sequence_parallel(encoder, self.mesh, inputs="chunk")
 
     def on_all(self, work: Callable[[], T]) -> T:
         """Does `work` on all ranks; where it fails on any, it fails on all, and they stay in step.
@@ -85,34 +71,16 @@ class SlideRanks:
                 "a rank was lost at an earlier slide",
                 remedy="run the same command again; slides that are done stay done",
             )
-        failure: Failure | None = Failure("an internal error")
-        try:
-            result = work()
-            failure = None
-        except SlidenetError as error:
-            # One about ranks may only be the echo of what another rank found.
-            failure = Failure(str(error), echo=isinstance(error, ParallelError))
-            raise
-        finally:
-            self._compare(failure)
-        return result
+        return fail_on_all_ranks(work, self._gathered)
 
     def broadcast(self, value: T) -> T:
-        """What rank 0 has."""
+        """The value of rank 0, on every rank."""
         return self._gathered(value)[0]
 
     def leave(self) -> None:
         """Ends the process group."""
         if self.mesh is not None:
             dist.destroy_process_group()
-
-    def _compare(self, own: "Failure | None") -> None:
-        failures = self._gathered(own)
-        for rank, failure in enumerate(failures):
-            if failure is not None and not failure.echo and (own is None or own.echo):
-                raise ParallelError(f"sequence rank {rank} failed at it: {failure.text}")
-        if own is None and any(failures):
-            raise ParallelError("another sequence rank failed at it", remedy="see its log")
 
     def _gathered(self, value: T) -> list[T]:
         found: list[T] = [value] * self.size

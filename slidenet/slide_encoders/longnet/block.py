@@ -1,8 +1,6 @@
 """One block of the encoder: pre-norm attention and feed-forward, with inner norms (sub-LN).
 
-Shapes: B slides, N tokens (class token first), D width. Where slides differ in length they are
-packed: B = 1, N = all tokens of all slides one after another, and `lengths` says where each ends.
-Everything but attention works token by token and does not notice.
+Shapes: B slides (1 where they are packed, see `tokens.py`), N tokens, class token first, D width.
 """
 
 from collections.abc import Iterator
@@ -12,11 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from slidenet.attention import AttentionPattern
-from slidenet.attention.graph_break import outside_compiled_graphs
 from slidenet.layers import Linear, full_precision
 from slidenet.slide_encoders.longnet.config import LongNetConfig
-
-Lengths = tuple[int, ...] | None
+from slidenet.slide_encoders.longnet.tokens import TokenLayout
 
 
 class SelfAttention(nn.Module):
@@ -42,19 +38,10 @@ class SelfAttention(nn.Module):
         """(B, N, D) -> (B, N, H, D / H)."""
         return x_BND.reshape(*x_BND.shape[:-1], self.num_heads, -1)
 
-    def attend(self, x_BND: Tensor, lengths: Lengths) -> Tensor:
-        """Normed tokens in, mixed values out; each slide of a packed batch on its own."""
+    def attend(self, x_BND: Tensor, tokens: TokenLayout) -> Tensor:
+        """Normed tokens in, mixed values out; each slide on its own."""
         q, k, v = (self.heads(p(x_BND)) for p in (self.q_proj, self.k_proj, self.v_proj))
-        if lengths is None:
-            return call_pattern(self.pattern, q, k, v).flatten(-2)
-        mixed = [call_pattern(self.pattern, q[:, s], k[:, s], v[:, s]) for s in spans(lengths)]
-        return torch.cat(mixed, dim=1).flatten(-2)
-
-
-@outside_compiled_graphs
-def call_pattern(pattern: AttentionPattern, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """The pattern's output. The kernels it chooses are a boundary to the compiler, not input."""
-    return pattern(q, k, v)[0]
+        return tokens.attend(self.pattern, q, k, v).flatten(-2)
 
 
 class FeedForward(nn.Module):
@@ -80,9 +67,12 @@ class LongNetBlock(nn.Module):
         config: Widths, eps, dropout.
         pattern: The attention pattern.
         drop_path: Chance to skip each branch for a slide, while training.
+        number: Place among the blocks, from 0.
     """
 
-    def __init__(self, config: LongNetConfig, pattern: AttentionPattern, drop_path: float) -> None:
+    def __init__(
+        self, config: LongNetConfig, pattern: AttentionPattern, drop_path: float, number: int
+    ) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(config.embed_dim, eps=config.layer_norm_eps)
         self.attention = SelfAttention(config, pattern)
@@ -90,11 +80,12 @@ class LongNetBlock(nn.Module):
         self.ffn = FeedForward(config)
         self.dropout = nn.Dropout(config.dropout)
         self.drop_path = drop_path
+        self.number = number
 
-    def forward(self, x: Tensor, lengths: Lengths, chunk_tokens: int) -> Tensor:
+    def forward(self, x: Tensor, tokens: TokenLayout, chunk_tokens: int) -> Tensor:
         """(B, N, D) -> (B, N, D), the token-wise part in chunks of `chunk_tokens`."""
-        mixed = self.attention.attend(self.attention_norm(x), lengths)
-        keep = self.keep_factors(x, lengths)
+        mixed = self.attention.attend(self.attention_norm(x), tokens)
+        keep = self.keep_factors(x, tokens)
         if x.shape[1] <= chunk_tokens:
             return self.tail(x, mixed, keep)
         if torch.is_grad_enabled():
@@ -114,29 +105,22 @@ class LongNetBlock(nn.Module):
         out: Tensor = x + (update if keep is None else update * keep[1])
         return out
 
-    def keep_factors(self, x: Tensor, lengths: Lengths) -> tuple[Tensor, Tensor] | None:
+    def keep_factors(self, x: Tensor, tokens: TokenLayout) -> tuple[Tensor, Tensor] | None:
         """Stochastic depth per slide: 0 or 1 / (1 - drop_path), as (B, N or 1, 1); None when off.
 
         Source: Huang et al. 2016, section 3; scaled while training instead of at test time.
         """
         if not self.training or self.drop_path == 0:
             return None
-        share = 1 - self.drop_path
+        share, lengths = 1 - self.drop_path, tokens.lengths
         slides = len(x) if lengths is None else len(lengths)
-        drawn = x.new_empty(2, slides).bernoulli_(share) / share
+        with tokens.slide_draws(self.number, x.device):
+            drawn = x.new_empty(2, slides).bernoulli_(share) / share
         if lengths is None:
             return drawn[0][:, None, None], drawn[1][:, None, None]
         repeats = torch.tensor(lengths, device=x.device)
         spread = drawn.repeat_interleave(repeats, dim=1)[:, None, :, None]
         return spread[0], spread[1]
-
-
-def spans(lengths: tuple[int, ...]) -> Iterator[slice]:
-    """Where each slide of a packed batch lies."""
-    start = 0
-    for length in lengths:
-        yield slice(start, start + length)
-        start += length
 
 
 Part = tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]

@@ -4,20 +4,22 @@ Shapes: B slides, L tiles, N = 1 + L tokens (class token first), F feature lengt
 Source: Xu et al. 2024 (Prov-GigaPath), Methods; Ding et al. 2023 (LongNet), section 2.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from slidenet.attention import AttentionPattern, make_attention
+from slidenet.core.checks import check_choice, check_whole
 from slidenet.core.errors import ConfigError, CoordinateError
 from slidenet.layers import Linear, check_bags
-from slidenet.slide_encoders.longnet.block import Lengths, LongNetBlock, spans
+from slidenet.slide_encoders.longnet.block import LongNetBlock
 from slidenet.slide_encoders.longnet.config import LongNetConfig, Pooling
 from slidenet.slide_encoders.longnet.positions import GridPositions, check_grid_xy
 from slidenet.slide_encoders.longnet.pruning import class_token_output
+from slidenet.slide_encoders.longnet.tokens import OneDevice, TokenLayout, TokenSharding
 from slidenet.slide_encoders.recipes import State
 
 
@@ -49,19 +51,16 @@ class LongNetViT(nn.Module):
         **overrides: Any,
     ) -> None:
         super().__init__()
-        if chunk_tokens < 1:
-            raise ConfigError(f"chunk_tokens={chunk_tokens}", expected="at least 1")
+        check_whole(chunk_tokens=chunk_tokens)
         config = config or LongNetConfig()
         if isinstance(attention, str):
             overrides["attention"] = attention
         self.config = config.with_overrides(**overrides)
         self.chunk_tokens = chunk_tokens
         self.checkpoint_activations = checkpoint_activations
-        pattern: AttentionPattern
         if attention is None or isinstance(attention, str):
-            pattern = make_attention(self.config.attention, **self.config.pattern_settings())
-        else:
-            pattern = attention
+            attention = make_attention(self.config.attention, **self.config.pattern_settings())
+        self.token_sharding: TokenSharding = OneDevice()
         width, depth = self.config.embed_dim, self.config.depth
         self.tile_embed = Linear(self.config.feature_dim, width)
         self.positions = GridPositions(self.config.grid_size, width)
@@ -70,11 +69,23 @@ class LongNetViT(nn.Module):
             nn.init.normal_(self.class_token, std=0.02)
         self.dropout = nn.Dropout(self.config.dropout)
         self.blocks = nn.ModuleList(
-            LongNetBlock(self.config, pattern, self.config.drop_path * i / max(depth - 1, 1))
+            LongNetBlock(self.config, attention, self.config.drop_path * i / max(depth - 1, 1), i)
             for i in range(depth)
         )
         self.encoder_norm = nn.LayerNorm(width, eps=self.config.layer_norm_eps)
         self.norm = nn.LayerNorm(width, eps=self.config.norm_eps)
+
+    @property
+    def pattern(self) -> AttentionPattern:
+        """The attention pattern of the blocks."""
+        return self._block(0).attention.pattern
+
+    def shard_tokens(self, sharding: TokenSharding | None) -> None:
+        """Spreads the tokens of slides over devices from now on; None: whole slides on this one.
+
+        Parameters, their names and the numbers stay what they are.
+        """
+        self.token_sharding = sharding or OneDevice()
 
     def forward(
         self,
@@ -102,19 +113,23 @@ class LongNetViT(nn.Module):
             CoordinateError: For cells beyond the lattice.
             ConfigError: For a state or pooling that does not exist.
         """
-        pooling = pooling or self.config.pooling
+        pooling, final = self._pooling(pooling), state == "final"
         num_blocks = self._num_blocks(state)
-        x, lengths = self._embed(features, grid_xy, mask)
-        if pooling == "class_token" and num_blocks > 0:
-            for block in self.blocks[: num_blocks - 1]:
-                x = self._run(block, x, lengths)
-            x = class_token_output(self._block(num_blocks - 1), x, lengths)
-            return self._normed(self.encoder_norm(x[:, 0]) if state == "final" else x[:, 0])
-        for block in self.blocks[:num_blocks]:
-            x = self._run(block, x, lengths)
-        if state == "final":
-            x = self.encoder_norm(x)
-        return self._normed(_pool(x, lengths, pooling))
+        x, tokens = self._embed(features, grid_xy, mask)
+        # Where all tokens are here, the class token needs a single query of the last block.
+        alone = pooling == "class_token" and num_blocks > 0 and tokens.is_whole
+        with tokens.own_draws("blocks", x.device):
+            for block in self.blocks[: num_blocks - alone]:
+                x = self._run(block, x, tokens)
+            if alone:
+                x = class_token_output(self._block(num_blocks - 1), x, tokens)
+        if pooling == "mean":
+            pooled = tokens.pool(self.encoder_norm(x) if final else x, pooling)
+        else:
+            pooled = x[:, 0] if alone else tokens.pool(x, pooling)
+            pooled = self.encoder_norm(pooled) if final else pooled
+        out: Tensor = self.norm(pooled)
+        return out
 
     def states(
         self,
@@ -138,12 +153,7 @@ class LongNetViT(nn.Module):
         Raises:
             EncoderError, CoordinateError, ConfigError: As `forward`.
         """
-        wanted = self._layers(layers)
-        mask = None if mask is None or bool(mask.all()) else mask
-        return [
-            _unpack(x, lengths, mask)
-            for x, lengths in self._states(features, grid_xy, mask, wanted)
-        ]
+        return self._at_layers(features, grid_xy, mask, layers, lambda x, tokens: tokens.unpack(x))
 
     def pooled_states(
         self,
@@ -169,45 +179,54 @@ class LongNetViT(nn.Module):
         Raises:
             EncoderError, CoordinateError, ConfigError: As `forward`.
         """
-        how = pooling or self.config.pooling
-        wanted = self._layers(layers)
-        states = self._states(features, grid_xy, mask, wanted)
-        return torch.stack([self._normed(_pool(x, lengths, how)) for x, lengths in states])
+        how = self._pooling(pooling)
+        pooled = self._at_layers(
+            features, grid_xy, mask, layers, lambda x, tokens: self.norm(tokens.pool(x, how))
+        )
+        return torch.stack(pooled)
 
-    def _states(
-        self, features: Tensor, grid_xy: Tensor, mask: Tensor | None, wanted: Sequence[int]
-    ) -> Iterator[tuple[Tensor, Lengths]]:
-        x, lengths = self._embed(features, grid_xy, mask)
-        for i in range(max(wanted, default=-1) + 1):
-            if i > 0:
-                x = self._run(self._block(i - 1), x, lengths)
-            if i in wanted:
-                yield x, lengths
+    def _at_layers(
+        self,
+        features: Tensor,
+        grid_xy: Tensor,
+        mask: Tensor | None,
+        layers: Sequence[int] | None,
+        take: Callable[[Tensor, TokenLayout], Tensor],
+    ) -> list[Tensor]:
+        """What `take` makes of each state asked for, in one pass."""
+        wanted = tuple(range(self.config.depth + 1)) if layers is None else tuple(layers)
+        for layer in wanted:
+            self._num_blocks(layer)
+        if list(wanted) != sorted(set(wanted)):
+            raise ConfigError(f"layers {wanted}", expected="ascending, each once")
+        x, tokens = self._embed(features, grid_xy, mask)
+        taken = []
+        with tokens.own_draws("blocks", x.device):
+            for i in range(max(wanted, default=-1) + 1):
+                if i > 0:
+                    x = self._run(self._block(i - 1), x, tokens)
+                if i in wanted:
+                    taken.append(take(x, tokens))
+        return taken
 
     def _embed(
         self, features: Tensor, grid_xy: Tensor, mask: Tensor | None
-    ) -> tuple[Tensor, Lengths]:
-        """Tokens (B, 1 + L, D), or packed (1, N, D) with lengths where slides differ in length."""
-        if not torch.compiler.is_compiling():
-            self._check(features, grid_xy, mask)
-        lengths: Lengths = None
-        if mask is not None and not bool(mask.all()):
-            counts = [int(n) for n in mask.sum(dim=1)]
-            features, grid_xy = features[mask], grid_xy[mask]
-            if len(set(counts)) == 1:
-                features = features.reshape(len(counts), counts[0], -1)
-                grid_xy = grid_xy.reshape(len(counts), counts[0], 2)
-            else:
-                lengths = tuple(1 + n for n in counts)
+    ) -> tuple[Tensor, TokenLayout]:
+        """Tokens before the first block, and how they lie."""
+        features, grid_xy, tokens = self.token_sharding.place(
+            features,
+            grid_xy,
+            mask,
+            config=self.config,
+            training=self.training,
+            check=self._check,
+        )
         x = self.tile_embed(features.to(self.tile_embed.weight.dtype))
         x = x + self.positions(grid_xy)
-        first = self.class_token.to(x.dtype)  # its position is the zero row of the published table
-        if lengths is None:
-            x = torch.cat([first.expand(len(x), -1, -1), x], dim=1)
-        else:
-            tiles = x.split([n - 1 for n in lengths])
-            x = torch.cat([part for t in tiles for part in (first[0], t)])[None]
-        return self.dropout(x), lengths
+        # The position of the class token is the zero row of the published table.
+        x = tokens.prepend(x, self.class_token.to(x.dtype))
+        with tokens.own_draws("embedding", x.device):
+            return self.dropout(x), tokens
 
     def _check(self, features: Tensor, grid_xy: Tensor, mask: Tensor | None) -> None:
         check_bags(features, mask, self.config.feature_dim, unit="slide")
@@ -218,21 +237,22 @@ class LongNetViT(nn.Module):
             )
         check_grid_xy(grid_xy if mask is None else grid_xy[mask], self.config.grid_size)
 
-    def _run(self, block: nn.Module, x: Tensor, lengths: Lengths) -> Tensor:
+    def _run(self, block: nn.Module, x: Tensor, tokens: TokenLayout) -> Tensor:
         run: Callable[..., Tensor] = block
         if self.checkpoint_activations and torch.is_grad_enabled():
-            out: Tensor = checkpoint(run, x, lengths, self.chunk_tokens, use_reentrant=False)
+            out: Tensor = checkpoint(run, x, tokens, self.chunk_tokens, use_reentrant=False)
             return out
-        return run(x, lengths, self.chunk_tokens)
+        return run(x, tokens, self.chunk_tokens)
 
     def _block(self, index: int) -> LongNetBlock:
         block = self.blocks[index]
         assert isinstance(block, LongNetBlock)
         return block
 
-    def _normed(self, pooled: Tensor) -> Tensor:
-        out: Tensor = self.norm(pooled)
-        return out
+    def _pooling(self, pooling: Pooling | None) -> Pooling:
+        how = pooling or self.config.pooling
+        check_choice(get_args(Pooling), pooling=how)
+        return how
 
     def _num_blocks(self, state: State) -> int:
         depth = self.config.depth
@@ -244,32 +264,3 @@ class LongNetViT(nn.Module):
             f"state {state!r} of a slide encoder of {depth} blocks",
             expected=f"0 (embeddings) to {depth}, 'last' or 'final'",
         )
-
-    def _layers(self, layers: Sequence[int] | None) -> tuple[int, ...]:
-        wanted = tuple(range(self.config.depth + 1)) if layers is None else tuple(layers)
-        for layer in wanted:
-            self._num_blocks(layer)
-        if list(wanted) != sorted(set(wanted)):
-            raise ConfigError(f"layers {wanted}", expected="ascending, each once")
-        return wanted
-
-
-def _pool(x: Tensor, lengths: Lengths, pooling: Pooling) -> Tensor:
-    """Tokens to (B, D): the class token, or the mean of the others."""
-    if pooling not in ("class_token", "mean"):
-        raise ConfigError(f"pooling {pooling!r}", expected="'class_token' or 'mean'")
-    if lengths is None:
-        return x[:, 0] if pooling == "class_token" else x[:, 1:].mean(dim=1)
-    slides = [x[0, s] for s in spans(lengths)]
-    return torch.stack([t[0] if pooling == "class_token" else t[1:].mean(dim=0) for t in slides])
-
-
-def _unpack(x: Tensor, lengths: Lengths, mask: Tensor | None) -> Tensor:
-    """Tokens back to (B, 1 + L, D) with zeros at masked tiles."""
-    if mask is None:
-        return x
-    with_class = torch.cat([mask.new_ones(len(mask), 1), mask], dim=1)
-    tokens = x.flatten(0, 1)  # in the order of the mask, packed or not
-    return tokens.new_zeros(*with_class.shape, x.shape[-1]).masked_scatter(
-        with_class[..., None], tokens
-    )

@@ -9,44 +9,40 @@ The first segment is never filled up for those heads, so no zero slot is among t
 import torch
 from torch import Tensor
 
-from slidenet.attention import AttentionPattern, DilatedAttention, DilatedConfig
+from slidenet.attention import DilatedAttention, DilatedConfig
 from slidenet.attention.dilated.config import head_offsets
 from slidenet.attention.graph_break import outside_compiled_graphs
 from slidenet.attention.merge import mixing_weights, safe_logsumexp
-from slidenet.slide_encoders.longnet.block import Lengths, LongNetBlock, SelfAttention, spans
+from slidenet.slide_encoders.longnet.block import LongNetBlock, SelfAttention
+from slidenet.slide_encoders.longnet.tokens import TokenLayout, WholeSlides, spans
 
 
 @outside_compiled_graphs
-def class_token_output(block: LongNetBlock, x: Tensor, lengths: Lengths) -> Tensor:
+def class_token_output(block: LongNetBlock, x: Tensor, tokens: TokenLayout) -> Tensor:
     """What `block` makes of the class token of each slide, and nothing else.
 
     Args:
         block: The last block to run.
         x: Tokens (B, N, D), or packed (1, N, D).
-        lengths: Of the packed slides.
+        tokens: Of whole slides.
 
     Returns:
         (B, 1, D), one class token per slide.
     """
-    slides = [x] if lengths is None else [x[:, s] for s in spans(lengths)]
-    first = torch.cat([tokens[:, :1] for tokens in slides])
-    mixed = torch.cat([_class_token_attention(block, tokens) for tokens in slides])
-    return block.tail(first, mixed, block.keep_factors(first, None))
+    slides = [x] if tokens.lengths is None else [x[:, s] for s in spans(tokens.lengths)]
+    first = torch.cat([one[:, :1] for one in slides])
+    mixed = torch.cat([_class_token_attention(block, one) for one in slides])
+    return block.tail(first, mixed, block.keep_factors(first, WholeSlides()))
 
 
 def _class_token_attention(block: LongNetBlock, x: Tensor) -> Tensor:
     """Mixed values (B, 1, D) of the class token of slides (B, N, D) of one length."""
     attention = block.attention
-    config = dilated_config(attention.pattern)
-    if config is None:
-        return attention.attend(block.attention_norm(x), None)[:, :1]
+    if not isinstance(attention.pattern, DilatedAttention):  # any other is computed in full
+        return attention.attend(block.attention_norm(x), WholeSlides())[:, :1]
+    config = attention.pattern.config
     rows = rows_read(config, x.shape[1]).to(x.device)
     return first_query(attention, block.attention_norm(x[:, rows]), rows, config).flatten(-2)
-
-
-def dilated_config(pattern: AttentionPattern) -> DilatedConfig | None:
-    """Settings of a dilated pattern; None for any other, which is then computed in full."""
-    return pattern.config if isinstance(pattern, DilatedAttention) else None
 
 
 def rows_read(config: DilatedConfig, length: int) -> Tensor:

@@ -16,7 +16,7 @@ from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.ranks import SlideRanks, join_ranks
 from slidenet.pipelines.embed_slides import embed_slides
 from slidenet.pipelines.settings import EmbedSlidesSettings
-from slidenet.slide_encoders import LongNetViT, SlideEncoder
+from slidenet.slide_encoders import LongNetEncoder, LongNetViT
 from slidenet.slide_encoders.recipes import RECIPES
 from slidenet.stores import read_slide_embedding
 from slidenet.stores.h5 import schema
@@ -32,7 +32,7 @@ def small_encoder():
         feature_dim=6, embed_dim=32, depth=2, num_heads=4, ffn_dim=64,
         segment_lengths=(4, 16, 64), dilation_rates=(1, 2, 3),
     )  # fmt: skip
-    return SlideEncoder("small", net, RECIPES["gigapath"])
+    return LongNetEncoder("small", net, RECIPES["gigapath"])
 
 
 @pytest.fixture

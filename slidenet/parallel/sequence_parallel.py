@@ -1,10 +1,10 @@
 """Puts a LongNet slide encoder on several ranks, from outside: it does not know about ranks.
 
-The classes of the encoder, of its blocks and of their attention are exchanged for those of
-`longnet.py`; parameters, their names and every checkpoint stay what they are.
+The encoder is handed a `SequenceSharding`, which places its tokens; parameters, their names and
+every checkpoint stay what they are.
 """
 
-from typing import cast
+from typing import get_args
 
 import torch
 import torch.distributed as dist
@@ -12,18 +12,12 @@ from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 
 from slidenet.attention import DilatedAttention
+from slidenet.core.checks import check_choice
 from slidenet.core.errors import ParallelError
 from slidenet.parallel.collectives import lost_rank_explained
-from slidenet.parallel.longnet import (
-    Inputs,
-    ParallelBlock,
-    ParallelLongNetViT,
-    ParallelSelfAttention,
-    SequenceRanks,
-)
 from slidenet.parallel.mesh import check_mesh, data_rank, sequence_group
+from slidenet.parallel.token_sharding import Inputs, SequenceSharding
 from slidenet.slide_encoders import LongNetViT
-from slidenet.slide_encoders.longnet.block import LongNetBlock, SelfAttention
 
 
 def apply_sequence_parallel(
@@ -36,7 +30,7 @@ def apply_sequence_parallel(
     `sync_gradients`, for loops without them).
 
     Args:
-        model: A `LongNetViT`, or a module that holds some (a `SlideEncoder`, a bag model).
+        model: A `LongNetViT`, or a module that holds some (a `LongNetEncoder`, a bag model).
         mesh: From `make_mesh`.
         inputs: "whole": every rank is given the same whole slides and takes its chunk itself.
             "chunk": every rank is given its own chunk of each slide, of any sizes, in order.
@@ -50,8 +44,7 @@ def apply_sequence_parallel(
     """
     check_mesh(mesh)
     group = sequence_group(mesh)
-    if inputs not in ("whole", "chunk"):
-        raise ParallelError(f"inputs {inputs!r}", expected="'whole' or 'chunk'")
+    check_choice(get_args(Inputs), error=ParallelError, inputs=inputs)
     encoders = [module for module in model.modules() if isinstance(module, LongNetViT)]
     if not encoders:
         raise ParallelError(
@@ -60,10 +53,15 @@ def apply_sequence_parallel(
             remedy="use the bag model 'longnet' or 'gigapath', or ranks for data only",
         )
     for encoder in encoders:  # all of them before any is changed
-        _check_pattern(encoder)
-    ranks = SequenceRanks(group, dist.get_rank(group), data_rank(mesh), inputs)
+        if not isinstance(encoder.pattern, DilatedAttention):
+            raise ParallelError(
+                f"a slide encoder with {encoder.pattern.name!r} attention",
+                expected="dilated attention, the pattern that runs across ranks",
+                remedy="build it with attention='dilated', or use one sequence rank",
+            )
+    sharding = SequenceSharding(group, dist.get_rank(group), data_rank(mesh), inputs)
     for encoder in encoders:
-        _exchange_classes(encoder, ranks)
+        encoder.shard_tokens(sharding)
     with torch.no_grad(), lost_rank_explained("the broadcast of the parameters"):
         for tensor in (*model.parameters(), *model.buffers()):
             dist.broadcast(tensor, src=0)
@@ -76,38 +74,7 @@ def release_sequence_parallel(model: nn.Module) -> nn.Module:
     Returns:
         The same model.
     """
-    for encoder in [part for part in model.modules() if isinstance(part, ParallelLongNetViT)]:
-        for block in encoder.blocks:
-            assert isinstance(block, LongNetBlock)
-            _turn_into(block.attention, SelfAttention)
-            _turn_into(block, LongNetBlock)
-        _turn_into(encoder, LongNetViT)
+    for module in model.modules():
+        if isinstance(module, LongNetViT):
+            module.shard_tokens(None)
     return model
-
-
-def _turn_into(module: nn.Module, kind: type[nn.Module]) -> None:
-    module.__class__ = kind
-    for name in ("ranks", "number"):  # what the parallel class kept
-        module.__dict__.pop(name, None)
-
-
-def _check_pattern(encoder: LongNetViT) -> None:
-    for block in encoder.blocks:
-        assert isinstance(block, LongNetBlock)
-        if not isinstance(block.attention.pattern, DilatedAttention):
-            raise ParallelError(
-                f"a slide encoder with {block.attention.pattern.name!r} attention",
-                expected="dilated attention, the pattern that runs across ranks",
-                remedy="build it with attention='dilated', or use one sequence rank",
-            )
-
-
-def _exchange_classes(encoder: LongNetViT, ranks: SequenceRanks) -> None:
-    for number, block in enumerate(encoder.blocks):
-        assert isinstance(block, LongNetBlock)
-        block.attention.__class__ = ParallelSelfAttention
-        block.__class__ = ParallelBlock
-        cast(ParallelSelfAttention, block.attention).ranks = ranks
-        cast(ParallelBlock, block).number = number
-    encoder.__class__ = ParallelLongNetViT
-    cast(ParallelLongNetViT, encoder).ranks = ranks
