@@ -1,0 +1,103 @@
+"""One fit: the model is made once, whoever calls, and the weights kept are those of its files."""
+
+import functools
+
+import pytest
+import torch
+
+from slidenet.cli.main import main
+from slidenet.core.errors import ConfigError, UnknownNameError
+from slidenet.pipelines.crossval import crossval
+from slidenet.pipelines.fitting.plan import TrainSettings
+from slidenet.pipelines.train import train
+from slidenet.testing import write_feature_cohort
+from slidenet.training import SlideClassifier, load_bundle, load_classifier
+
+SMALL = {"network": "mean", "max_epochs": 2, "accelerator": "cpu", "batch_size": 8}
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    made = write_feature_cohort(
+        tmp_path_factory.mktemp("cohort"), num_patients=30, num_tiles=4, feature_dim=8
+    )
+    return {"labels": str(made.labels), "features": made.features}
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """How many models are made."""
+    counted = []
+    make = SlideClassifier.__init__
+
+    @functools.wraps(make)
+    def counting(self, *args, **kwargs):
+        counted.append(type(self).__name__)
+        make(self, *args, **kwargs)
+
+    monkeypatch.setattr(SlideClassifier, "__init__", counting)
+    return counted
+
+
+def test_train_makes_one_model_and_keeps_the_weights_of_the_best_epoch(cohort, tmp_path, built):
+    train(tmp_path, **cohort, **SMALL, learning_rate=0.05)
+    assert len(built) == 1
+    best, bundle = load_classifier(tmp_path / "best.ckpt"), load_bundle(tmp_path / "model.slidenet")
+    for name, value in best.state_dict().items():
+        assert torch.equal(bundle.module.state_dict()[name], value), name
+
+
+def test_crossval_makes_one_model_to_check_and_one_per_fold(cohort, tmp_path, built):
+    report = crossval(tmp_path, **cohort, **SMALL, num_folds=2)
+    assert len(built) == 1 + 2
+    assert set(report.folds) == {0, 1}
+    table = report.to_pandas()
+    assert list(table["fold"]) == [0, 1]
+    assert "auroc" in table
+
+
+def test_python_and_the_command_line_make_the_same_files(cohort, tmp_path):
+    flags = ["--model.network=mean", "--trainer.max-epochs=2", "--trainer.accelerator=cpu"]
+    flags += [f"--data.{name}={value}" for name, value in cohort.items()]
+    flags += ["--data.batch-size=8", "--seed=3", "--patience=null", f"--out={tmp_path / 'flags'}"]
+    assert main(["train", *flags]) == 0
+    train(tmp_path / "words", **cohort, **SMALL, seed=3, patience=None)
+    train(
+        str(tmp_path / "groups"),
+        TrainSettings(seed=3, patience=None),
+        data={**cohort, "batch_size": 8},
+        model={"network": "mean"},
+        trainer={"max_epochs": 2, "accelerator": "cpu"},
+    )
+    names = {"plan.json", "model.slidenet", "predictions_test.csv", "metrics.csv"}
+    for name in names:
+        wanted = (tmp_path / "flags" / name).read_bytes()
+        assert (tmp_path / "words" / name).read_bytes() == wanted, name
+        assert (tmp_path / "groups" / name).read_bytes() == wanted, name
+
+
+def test_the_steps_of_a_trained_model(cohort, tmp_path):
+    report = train(tmp_path, **cohort, **SMALL)
+    assert list(report.to_pandas()["split"]) == ["val", "test"]
+    again = train(tmp_path / "again", **cohort, step="test", bundle=tmp_path / "model.slidenet")
+    assert again.metrics["test"] == report.metrics["test"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"max_epoch": 3}, UnknownNameError, "did you mean max_epochs"),
+        ({"max_epochs": "many"}, ConfigError, r"trainer settings: .*max_epochs.*many"),
+        ({"batch_size": 1.5}, ConfigError, r"data settings: .*batch_size.*1.5"),
+        ({"data": {"batchsize": 1}}, UnknownNameError, "unknown data setting 'batchsize'"),
+        ({"data": {"batch_size": 2}, "batch_size": 3}, ConfigError, "batch_size is given twice"),
+        ({"features": None}, ConfigError, "features"),
+        ({"step": "fitt"}, ConfigError, "step is 'fitt'; expected one of fit"),
+        ({"num_folds": 2}, UnknownNameError, "unknown setting 'num_folds'"),
+        ({"trainer": {"default_root_dir": "x"}}, UnknownNameError, "default_root_dir"),
+    ],
+)
+def test_settings_are_refused_before_anything_is_written(cohort, tmp_path, settings, error, words):
+    with pytest.raises(error, match=words):
+        train(tmp_path / "out", **{**cohort, **settings})
+    assert not (tmp_path / "out").exists()
