@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def text_table(
-    header: Sequence[str],
+    header: Sequence[str] | None,
     rows: Sequence[Sequence[str]],
     *,
     right: Sequence[int] = (),
@@ -14,17 +14,19 @@ def text_table(
     """Columns as wide as their widest cell, two spaces apart, without spaces at the end of lines.
 
     Args:
-        header: Names of the columns.
+        header: Names of the columns; None for a table without.
         rows: Cells, as many per row as there are columns.
         right: Columns aligned to the right (numbers).
         rule: Whether a line of dashes stands under the header.
         ragged: The last column holds sentences: the line of dashes ends where its name does.
     """
-    widths = [max(map(len, cells)) for cells in zip(header, *rows, strict=True)]
-    dashes = ["-" * width for width in widths]
-    if ragged:
-        dashes[-1] = "-" * len(header[-1])
-    lines = [header, *([dashes] if rule else []), *rows]
+    lines = [*([] if header is None else [header]), *rows]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    if header is not None and rule:
+        dashes = ["-" * width for width in widths]
+        if ragged:
+            dashes[-1] = "-" * len(header[-1])
+        lines.insert(1, dashes)
     return "\n".join(
         "  ".join(
             cell.rjust(width) if column in right else cell.ljust(width)

@@ -1,6 +1,5 @@
 """`slidenet audit`: is this cohort fit to train on, and are its splits fair?"""
 
-import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,11 +13,14 @@ from slidenet.auditing import (
     read_table_leniently,
 )
 from slidenet.core.errors import AuditError, LabelError, StoreError
+from slidenet.core.text_table import text_table
+from slidenet.core.words import count_of
 from slidenet.data.bags.files import find_bag_files
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.labels.task import make_task
 from slidenet.data.splits.make import Split, read_splits
-from slidenet.stores import FeatureFile, FeatureMemory, atomic_path
+from slidenet.stores import FeatureFile, FeatureMemory
+from slidenet.stores.atomic import write_json
 from slidenet.tasks.task import Task, TaskKind
 
 
@@ -53,14 +55,15 @@ class AuditReport:
 
     def table(self) -> str:
         """One line per finding with its remedy below, and a line that sums up."""
-        lines = []
+        rows: list[tuple[str, ...]] = []
         for finding in self.findings:
-            lines.append(f"{finding.severity:<8} {finding.code}: {finding.text}")
+            rows.append((f"{finding.severity:<7}", f"{finding.code}: {finding.text}"))
             if finding.remedy:
-                lines.append(f"{'':<8} -> {finding.remedy}")
-        numbers = [(self.count(s), s) for s in ("error", "warning", "note")]
-        found = ", ".join(f"{n} {s}{'s' if n != 1 else ''}" for n, s in numbers if n)
-        return "\n".join([*lines, f"{found or 'nothing found'} in {self.checked}"])
+                rows.append(("", f"-> {finding.remedy}"))
+        counts = [(severity, self.count(severity)) for severity in ("error", "warning", "note")]
+        found = ", ".join(count_of(severity, count) for severity, count in counts if count)
+        total = f"{found or 'nothing found'} in {self.checked}"
+        return "\n".join([text_table(None, rows), total] if rows else [total])
 
     def write(self, path: Path) -> Path:
         """Writes the findings as JSON.
@@ -68,9 +71,8 @@ class AuditReport:
         Raises:
             OutputError: The folder cannot be written.
         """
-        document = {"checked": self.checked, "findings": [asdict(f) for f in self.findings]}
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        findings = [asdict(finding) for finding in self.findings]
+        write_json(path, {"checked": self.checked, "findings": findings})
         return path
 
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from slidenet.core.text_table import text_table
+
 Verdict = Literal["ok", "warning", "problem"]
 
 
@@ -37,10 +39,9 @@ class CheckList:
 
     def table(self) -> str:
         """One line per check, remedies below their line."""
-        width = max((len(check.name) for check in self.checks), default=0)
-        lines = []
+        rows: list[tuple[str, ...]] = []
         for check in self.checks:
-            lines.append(f"{check.verdict:<8} {check.name:<{width}}  {check.found}")
+            rows.append((f"{check.verdict:<7}", check.name, check.found))
             if check.remedy:
-                lines.append(f"{'':<8} {'':<{width}}  -> {check.remedy}")
-        return "\n".join(lines)
+                rows.append(("", "", f"-> {check.remedy}"))
+        return text_table(None, rows)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slidenet.core.errors import ConfigError
+from slidenet.core.text_table import text_table
 from slidenet.evaluation import (
     PredictionColumns,
     Predictions,
@@ -54,18 +55,10 @@ class EvaluationReport:
 
     def table(self) -> str:
         """The sentence, what qualifies it, the metrics and where the rest is."""
-        header, *rows = [metric_header(self.summary), *metric_rows(self.summary, digits=3)]
-        lines = [header, *rows]
-        widths = [max(len(str(line[i])) for line in lines) for i in range(len(header))]
-        text = [
-            "  ".join(
-                f"{cell:<{width}}" if position == 0 else f"{cell:>{width}}"
-                for position, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in lines
-        ]
+        header, rows = metric_header(self.summary), metric_rows(self.summary, digits=3)
+        text = text_table(header, rows, right=range(1, len(header)), rule=False)
         where = f"{self.folder / REPORT}, with {', '.join(n for n in self.files if n != REPORT)}"
-        return "\n".join([self.sentence, *self.cautions, "", *text, "", where])
+        return "\n".join([self.sentence, *self.cautions, "", text, "", where])
 
 
 def evaluate(

@@ -25,6 +25,11 @@ def test_no_rows_and_empty_cells():
     assert text_table(("a", "b"), [("x", ""), ("", "y")], rule=False) == "a  b\nx\n   y"
 
 
+def test_a_table_without_a_header():
+    assert text_table(None, ROWS, right=[1]) == "a     1  short\nbcd  22  a sentence"
+    assert text_table(None, []) == ""
+
+
 def test_every_row_has_all_columns():
     with pytest.raises(ValueError, match=r"shorter|longer"):
         text_table(("a", "b"), [("x",)])
