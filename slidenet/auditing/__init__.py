@@ -1,6 +1,6 @@
-"""Faults of a cohort that make a classifier look better, or worse, than it is."""
+"""Floor 6: faults of a cohort that make a classifier look better, or worse, than it is."""
 
-from slidenet.auditing.audit_cohort import audit_cohort
+from slidenet.auditing.checklist import audit_cohort
 from slidenet.auditing.cohort import DEFAULT_SETTINGS, AuditSettings
 from slidenet.auditing.finding import CODES, Finding, Severity
 from slidenet.auditing.reading import read_table_leniently

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +72,7 @@ class Cohort:
         task: What they mean; None where they make no task.
         files: The features file of each slide_id found, opened already or by its path; None where
             features are not looked at.
-        splits: Parts of the slides.
+        splits: Train, val and test of each fold.
         settings: What is tolerated.
         given: What `open_features` is told: slide_mpp, tile_size_px, target_mpp.
         memory: Keeps the features that are read, as far as it has room.
@@ -82,7 +83,7 @@ class Cohort:
     files: Mapping[str, Path | FeatureFile] | None
     splits: Sequence[Split] = ()
     settings: AuditSettings = DEFAULT_SETTINGS
-    given: Mapping[str, float] = field(default_factory=dict)
+    given: Mapping[str, Any] = field(default_factory=dict)
     memory: FeatureMemory = field(default_factory=lambda: FeatureMemory(0))
 
     @cached_property
@@ -113,17 +114,10 @@ class Cohort:
             if self.files is None or row.slide_id not in self.files:
                 continue
             file = self.files[row.slide_id]
-            given = dict(self.given) | ({} if row.mpp is None else {"slide_mpp": row.mpp})
+            given = {**self.given, **({} if row.mpp is None else {"slide_mpp": row.mpp})}
             try:
                 if not isinstance(file, FeatureFile):
-                    file = open_features(
-                        file,
-                        slide_mpp=given.get("slide_mpp"),
-                        tile_size_px=int(given["tile_size_px"])
-                        if "tile_size_px" in given
-                        else None,
-                        target_mpp=given.get("target_mpp"),
-                    )
+                    file = open_features(file, **given)
                 file.check_any_tile()
                 good[row.slide_id] = file
             except StoreError as error:
@@ -152,16 +146,16 @@ class Cohort:
         """What a split is called in findings."""
         return f"fold {number}" if len(self.splits) > 1 else "the split"
 
-    def shared_folds(self, first: str, second: str) -> list[tuple[int, str, str]]:
-        """Where two slides are in different parts of one split: its number and the two parts."""
+    def folds_apart(self, first: str, second: str) -> list[tuple[int, str, str]]:
+        """Folds in which two slides are in different splits: the fold and the two splits."""
         found = []
-        for number, parts in enumerate(self._parts):
-            if parts.get(first) and parts.get(second) and parts[first] != parts[second]:
-                found.append((number, parts[first][0], parts[second][-1]))
+        for number, names in enumerate(self._splits_by_slide):
+            if names.get(first) and names.get(second) and names[first] != names[second]:
+                found.append((number, names[first][0], names[second][-1]))
         return found
 
     @cached_property
-    def _parts(self) -> list[dict[str, list[str]]]:
+    def _splits_by_slide(self) -> list[dict[str, list[str]]]:
         return [split.by_slide() for split in self.splits]
 
 

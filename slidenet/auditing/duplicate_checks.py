@@ -1,4 +1,4 @@
-"""Checks of features against each other: the same slide twice, scanned or encoded again."""
+"""Checks of slides against each other: the same one twice, scanned or encoded again."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -8,11 +8,22 @@ import numpy.typing as npt
 
 from slidenet.auditing.cohort import Cohort
 from slidenet.auditing.finding import Finding
-from slidenet.auditing.leak_checks import pair_finding
 
 _NEIGHBOURS = 10
 _LEAST_SLIDES = 8
 _DEVIATIONS = 5.0
+
+
+def same_slide_files(cohort: Cohort) -> Iterator[Finding]:
+    """Slides whose features come from the same slide file, by its fingerprint."""
+    slides: dict[str, list[str]] = defaultdict(list)
+    for slide_id, bag in cohort.opened[0].items():
+        if bag.fingerprint:
+            slides[bag.fingerprint].append(slide_id)
+    for found in slides.values():
+        for other in found[1:]:
+            what = "come from the same slide file (by its fingerprint)"
+            yield _pair(cohort, "same-slide-two-names", found[0], other, what)
 
 
 def same_features(cohort: Cohort) -> Iterator[Finding]:
@@ -23,13 +34,8 @@ def same_features(cohort: Cohort) -> Iterator[Finding]:
     for found in slides.values():
         for other in found[1:]:
             if not _same_file(cohort, found[0], other):
-                yield pair_finding(
-                    cohort,
-                    "same-features-two-names",
-                    found[0],
-                    other,
-                    "have the same features, to the last bit",
-                )
+                what = "have the same features, to the last bit"
+                yield _pair(cohort, "same-features-two-names", found[0], other, what)
 
 
 def near_duplicates(cohort: Cohort) -> Iterator[Finding]:
@@ -51,14 +57,11 @@ def near_duplicates(cohort: Cohort) -> Iterator[Finding]:
         one, other = slides[first], slides[second]
         same = summaries[one].digest == summaries[other].digest
         if not same and not _same_file(cohort, one, other):
-            yield pair_finding(
-                cohort,
-                "near-duplicate-features",
-                one,
-                other,
+            what = (
                 f"have nearly the same features ({ratio:.2f} of the distance to their next "
-                "neighbours)",
+                "neighbours)"
             )
+            yield _pair(cohort, "near-duplicate-features", one, other, what)
 
 
 def nearest_pairs(
@@ -112,4 +115,32 @@ def _same_file(cohort: Cohort, first: str, second: str) -> bool:
     bags = cohort.opened[0]
     return bags[first].fingerprint is not None and (
         bags[first].fingerprint == bags[second].fingerprint
+    )
+
+
+def _pair(cohort: Cohort, code: str, first: str, second: str, what: str) -> Finding:
+    """A finding about two slides that are one: an error where a split takes them apart.
+
+    Without splits, slides of two patients are a warning: whoever splits by patient takes them
+    apart.
+    """
+    patients = [cohort.table.patient_of(s) for s in (first, second)]
+    rows = [cohort.table.lines[cohort.table.index[s]] for s in (first, second)]
+    whose = f"patients {patients[0]} and {patients[1]}"
+    if patients[0] == patients[1]:
+        whose = f"patient {patients[0]}"
+    text = (
+        f"slides {first} and {second} of {whose} ({cohort.table.path}, rows {rows[0]} and "
+        f"{rows[1]}) {what}"
+    )
+    apart = cohort.folds_apart(first, second)
+    if apart:
+        number, one, other = apart[0]
+        text += f", and are in {one} and {other} of {cohort.split_name(number)}"
+        text += f" and {len(apart) - 1} more" if len(apart) > 1 else ""
+    return Finding(
+        code,
+        "error" if apart else "warning",
+        text,
+        "remove one of them, or give both the same patient_id",
     )

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from slidenet.auditing import (
     DEFAULT_SETTINGS,
@@ -117,8 +118,7 @@ def audit(
     files = None if features is None else find_bag_files(features)
     read = [] if splits is None else read_splits(splits, table)
     given = {"slide_mpp": slide_mpp, "tile_size_px": tile_size_px, "target_mpp": target_mpp}
-    known = {name: float(value) for name, value in given.items() if value is not None}
-    findings += audit_cohort(table, made, files, read, settings=settings, given=known)
+    findings += audit_cohort(table, made, files, read, settings=settings, given=given)
     report = AuditReport(tuple(findings), _checked(table, files, read), strict)
     if out is not None:
         report.write(out)
@@ -133,7 +133,7 @@ def audit_or_raise(
     *,
     strict: bool = False,
     settings: AuditSettings = DEFAULT_SETTINGS,
-    given: Mapping[str, float] | None = None,
+    given: Mapping[str, Any] | None = None,
     memory: FeatureMemory | None = None,
     warn: Callable[[str], None] = warnings.warn,
 ) -> AuditReport:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from slidenet.auditing.cohort import DEFAULT_SETTINGS, AuditSettings, Cohort
-from slidenet.auditing.duplicate_checks import near_duplicates, same_features
+from slidenet.auditing.duplicate_checks import near_duplicates, same_features, same_slide_files
 from slidenet.auditing.file_checks import (
     constant_features,
     mixed_features,
@@ -18,20 +19,20 @@ from slidenet.auditing.label_checks import (
     missing_labels,
     unnamed_patients,
 )
-from slidenet.auditing.leak_checks import (
-    parts_without_class,
-    patients_in_two_parts,
-    same_slide_files,
-    slides_in_two_parts,
+from slidenet.auditing.shortcut_checks import shortcuts
+from slidenet.auditing.split_checks import (
+    patients_in_two_splits,
+    slides_in_two_splits,
+    splits_without_class,
     unknown_slides,
 )
-from slidenet.auditing.shortcut_checks import shortcuts
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.splits.make import Split
 from slidenet.stores import FeatureFile, FeatureMemory
 from slidenet.tasks.task import Task
 
 Check = Callable[[Cohort], Iterable[Finding]]
+"""One look at a cohort; to add one, write it, list it here and its codes in `finding.CODES`."""
 
 CHECKS: tuple[Check, ...] = (
     missing_labels,
@@ -43,9 +44,9 @@ CHECKS: tuple[Check, ...] = (
     constant_features,
     mixed_features,
     unknown_slides,
-    slides_in_two_parts,
-    patients_in_two_parts,
-    parts_without_class,
+    slides_in_two_splits,
+    patients_in_two_splits,
+    splits_without_class,
     same_slide_files,
     same_features,
     near_duplicates,
@@ -60,7 +61,7 @@ def audit_cohort(
     splits: Sequence[Split] = (),
     *,
     settings: AuditSettings = DEFAULT_SETTINGS,
-    given: Mapping[str, float] | None = None,
+    given: Mapping[str, Any] | None = None,
     memory: FeatureMemory | None = None,
 ) -> list[Finding]:
     """Looks for faults that would make a classifier look better, or worse, than it is.
