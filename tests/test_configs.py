@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer
 
 from slidenet.cli.flags import build_parser, parse_arguments
 from slidenet.cli.training import call_of, training_parser
-from slidenet.data.datamodule import BagDataModule
+from slidenet.data.datamodule import read_bags
 from slidenet.mil import FROM_CHECKPOINT
 from slidenet.pipelines.fitting.fit import fit_reduction, make_classifier
 from slidenet.pipelines.fitting.plan import read_arguments
@@ -48,7 +48,7 @@ def test_train_configs_become_data_model_and_trainer(path, cohort, monkeypatch, 
         call["model"]["network_settings"]["weights"] = FROM_CHECKPOINT
     groups = {name: call[name] for name in ("data", "model", "trainer")}
     settings, plan, _ = read_arguments(call["settings"], {}, **groups)
-    data = BagDataModule(**settings)
+    data = read_bags(**settings)
     model = make_classifier(data, plan.model)
     fit_reduction(model, data)
     assert model.task == data.task_record

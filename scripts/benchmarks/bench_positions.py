@@ -6,7 +6,7 @@ bench_positions.py [--seeds 5] [--slides 400] [--signal 10] [--epochs 90] [--spl
 Slides of slidenet.testing (`near_vs_far`): as many lesion tiles on every slide, the label is the
 distance of the two lesions, and features say of a tile only whether it is lesion. ABMIL cannot see
 where tiles lie; LongNet takes their cells for positions. Both train with the package's own code
-(BagDataModule, SlideClassifier, default_callbacks, best epoch by validation loss) on the same
+(read_bags, SlideClassifier, default_callbacks, best epoch by validation loss) on the same
 slides and splits. A seed decides slides, split, and initial weights. Settings were chosen with
 `--split val`, which never looks at test slides.
 """
@@ -23,7 +23,7 @@ import torch
 from lightning.pytorch import Trainer
 from seed_interval import t_interval
 
-from slidenet.data.datamodule import BagDataModule
+from slidenet.data.datamodule import read_bags
 from slidenet.testing.feature_cohort import FeatureCohort, generate_features, write_generated
 from slidenet.training import SlideClassifier, default_callbacks, quiet_lightning, seed_run
 
@@ -101,9 +101,9 @@ def score_both(options: argparse.Namespace, seed: int) -> dict[str, float]:
 
 
 def score(name: str, cohort: FeatureCohort, options: argparse.Namespace, seed: int) -> float:
-    data = BagDataModule(
-        cohort.labels,
-        cohort.features,
+    data = read_bags(
+        labels=cohort.labels,
+        features=cohort.features,
         batch_size=BATCH_SIZE,
         # Bags of one length: LongNet packs bags of different lengths and goes through them singly.
         max_tiles=TRAIN_TILES,

@@ -1,6 +1,6 @@
 """`slidenet train` and `slidenet crossval`: flags and YAML for the data, the model and the Trainer.
 
-Built like LightningCLI: `--data.*` are the arguments of `BagDataModule`, `--model.*` those of
+Built like LightningCLI: `--data.*` are the fields of `DataSettings`, `--model.*` the arguments of
 `SlideClassifier`, `--trainer.*` those of Lightning's Trainer, so everything Lightning can do
 (precision, devices, strategy, loggers, callbacks) is a flag or a YAML key. What the data settles
 (task, feature length, class weights) is handed to the model and is no flag. Both verbs read the
@@ -17,7 +17,7 @@ from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 
 from slidenet.cli.flags import FlagParser, report
-from slidenet.data.datamodule import BagDataModule
+from slidenet.data.settings import DataSettings
 from slidenet.pipelines.crossval import crossval
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME
 from slidenet.pipelines.fitting.folds import FoldSettings
@@ -78,7 +78,7 @@ def training_parser(prog: str, description: str) -> FlagParser:
     parser.add_argument("--out", type=Path, required=True, help="Folder of the run.")
     parser.add_class_arguments(TrainSettings, None, fail_untyped=True)
     parser.add_class_arguments(
-        BagDataModule, "data", skip={"seed"}, fail_untyped=True, instantiate=False
+        DataSettings, "data", skip={"seed"}, fail_untyped=True, instantiate=False
     )
     parser.add_argument(
         "--data.seed",

@@ -20,9 +20,8 @@ from slidenet.core.extras import data_frame
 from slidenet.core.provenance import Identity
 from slidenet.core.text_table import text_table
 from slidenet.data import write_splits
-from slidenet.data.datamodule import BagDataModule
+from slidenet.data.datamodule import BagDataModule, read_bags
 from slidenet.data.splits.record import SPLIT_NAMES
-from slidenet.data.unsplit_bags import UnsplitBags
 from slidenet.evaluation import read_predictions
 from slidenet.pipelines.fitting.fit import audit_data
 from slidenet.pipelines.fitting.folds import (
@@ -95,7 +94,7 @@ def crossval(
         out: Folder of the cross-validation.
         settings: What belongs to the run as a whole; fold i trains with its seed plus i.
         folds: How the cohort is cut, and what is chosen inside each fold.
-        data: Arguments of `BagDataModule`; `splits` are the folds, where given.
+        data: Fields of `DataSettings`; `splits` are the folds, where given.
         model: Arguments of `SlideClassifier`: network, network_settings, learning_rate, ...
         trainer: Arguments of Lightning's Trainer: max_epochs, accelerator, precision, ...
         **keywords: Any of the settings above by name, as none has the name of another.
@@ -110,7 +109,7 @@ def crossval(
         settings, keywords, data=data, model=model, trainer=trainer, folds=folds or FoldSettings()
     )
     settings, given_splits = plan.settings, arguments.pop("splits")
-    bags = UnsplitBags(**arguments)
+    bags = read_bags(unsplit=True, **arguments)
     splits = make_splits(bags, folds, given_splits, seed=settings.seed)
     chosen = _check_folds(bags, folds, len(splits))
     candidates = candidates_of(folds.search)
@@ -141,7 +140,7 @@ def _check_folds(data: BagDataModule, settings: FoldSettings, count: int) -> lis
     wrong = [number for number in chosen if not 0 <= number < count]
     if wrong:
         raise ConfigError(f"only_folds {wrong}", expected=f"folds 0 to {count - 1}")
-    if data.task_record.kind == "discrete_time" and not data.given_time_edges:
+    if data.task_record.kind == "discrete_time" and not data.settings.time_edges:
         edges = ", ".join(f"{edge:g}" for edge in data.task_record.time_edges)
         raise ConfigError(
             "every fold would choose time bins of its own",

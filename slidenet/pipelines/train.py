@@ -9,7 +9,7 @@ from slidenet.core.checks import check_choice
 from slidenet.core.errors import SplitError
 from slidenet.core.extras import data_frame
 from slidenet.core.text_table import text_table
-from slidenet.data.datamodule import BagDataModule
+from slidenet.data.datamodule import BagDataModule, read_bags
 from slidenet.data.splits.record import SPLIT_NAMES
 from slidenet.evaluation import write_predictions
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, check_fits, finish_in, write_bundle
@@ -93,7 +93,7 @@ def train(
     Args:
         out: Folder of the model.
         settings: What belongs to the run as a whole.
-        data: Arguments of `BagDataModule`: labels, features, task, label_columns, batch_size, ...
+        data: Fields of `DataSettings`: labels, features, task, label_columns, batch_size, ...
         model: Arguments of `SlideClassifier`: network, network_settings, learning_rate, ...
         trainer: Arguments of Lightning's Trainer: max_epochs, accelerator, precision, ...
         step: "fit"; or what a trained model is to do: "validate" and "test" run it over that split,
@@ -109,7 +109,7 @@ def train(
     """
     check_choice(("fit", "validate", "test", "predict"), step=step)
     arguments, plan, _ = read_arguments(settings, keywords, data=data, model=model, trainer=trainer)
-    bags, out = BagDataModule(**arguments), Path(out)
+    bags, out = read_bags(**arguments), Path(out)
     if step == "fit":
         return _fit(bags, plan, out)
     return _apply(bags, Path(bundle or out / BUNDLE_NAME), step, out)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
-from slidenet.data.datamodule import BagDataModule
+from slidenet.data.datamodule import read_bags
 
 
 class Recorder(LightningModule):
@@ -57,5 +57,5 @@ def fit(folder, data, **settings):
 
 if __name__ == "__main__":
     labels, features, out = map(Path, sys.argv[1:])
-    module = BagDataModule(labels, features, batch_size=2)
+    module = read_bags(labels=labels, features=features, batch_size=2)
     fit(out, module, devices=2, strategy="ddp_fork")

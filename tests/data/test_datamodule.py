@@ -13,7 +13,8 @@ from slidenet.core.errors import (
     StoreError,
 )
 from slidenet.data import Split, write_splits
-from slidenet.data.datamodule import BagDataModule
+from slidenet.data.datamodule import read_bags
+from slidenet.data.settings import DataSettings
 
 IDS = [f"s{i:02d}" for i in range(24)]
 
@@ -38,21 +39,21 @@ def drawn(loader):
 
 
 def test_the_parts_hold_every_slide_once_and_no_patient_twice(cohort):
-    data = BagDataModule(**cohort, batch_size=4)
+    data = read_bags(**cohort, batch_size=4)
     assert data.task_record.class_names == ("a", "b")
     assert data.feature_dim == 6
-    assert data.features_identity["encoder"] == "toy"
+    assert data.cohort.features_identity["encoder"] == "toy"
     parts = [drawn(data.train_dataloader()), drawn(data.val_dataloader())]
     parts.append(drawn(data.test_dataloader()))
     assert sorted(slide_id for part in parts for slide_id in part) == IDS
     patients = [{data.label_table.patient_of(s) for s in part} for part in parts]
     assert sum(map(len, patients)) == len(set.union(*patients)) == 12
     assert drawn(data.predict_dataloader()) == IDS
-    assert (data.missing_files, data.unused_files, data.dropped_slides) == ((), (), ())
+    assert (data.cohort.missing, data.cohort.unused, data.cohort.dropped) == ((), (), ())
 
 
 def test_a_batch_is_the_files_and_the_labels(cohort, cohort_kit):
-    data = BagDataModule(**cohort, batch_size=3)
+    data = read_bags(**cohort, batch_size=3)
     batch = next(iter(data.predict_dataloader()))
     assert batch.bag_ids == ("s00", "s01", "s02")
     assert batch.target.tolist() == [0, 0, 1]
@@ -62,7 +63,7 @@ def test_a_batch_is_the_files_and_the_labels(cohort, cohort_kit):
 
 
 def test_bags_of_patients_hold_their_slides_side_by_side(cohort):
-    data = BagDataModule(**cohort, bag="patient")
+    data = read_bags(**cohort, bag="patient")
     batches = list(data.predict_dataloader())
     assert [b.bag_ids for b in batches] == [(f"p{i:02d}",) for i in range(12)]
     assert batches[0].slide_ids == (("s00", "s01"),)
@@ -83,13 +84,13 @@ def test_bags_of_patients_hold_their_slides_side_by_side(cohort):
     ],
 )
 def test_every_kind_of_task_has_its_targets(cohort, task, columns, shape, dtype):
-    data = BagDataModule(**cohort, task=task, label_columns=columns, batch_size=24)
+    data = read_bags(**cohort, task=task, label_columns=columns, batch_size=24)
     target = next(iter(data.predict_dataloader())).target
     assert (tuple(target.shape), target.dtype) == (shape, dtype)
 
 
 def test_training_alone_is_shuffled_and_thinned(cohort):
-    data = BagDataModule(**cohort, max_tiles=4, token_budget=12)
+    data = read_bags(**cohort, max_tiles=4, token_budget=12)
     loader = data.train_dataloader()
     epochs = []
     for epoch in range(2):
@@ -103,12 +104,12 @@ def test_training_alone_is_shuffled_and_thinned(cohort):
 
 
 def test_the_same_seed_gives_the_same_everything(cohort):
-    first, again = (BagDataModule(**cohort, seed=5, max_tiles=3) for _ in range(2))
+    first, again = (read_bags(**cohort, seed=5, max_tiles=3) for _ in range(2))
     assert first.split == again.split
     for a, b in zip(first.train_dataloader(), again.train_dataloader(), strict=True):
         assert a.bag_ids == b.bag_ids
         np.testing.assert_array_equal(a.features, b.features)
-    assert BagDataModule(**cohort, seed=6).split != first.split
+    assert read_bags(**cohort, seed=6).split != first.split
 
 
 SPLIT = Split(train=tuple(IDS[:14]), val=tuple(IDS[14:18]), test=tuple(IDS[18:]))
@@ -116,51 +117,53 @@ SPLIT = Split(train=tuple(IDS[:14]), val=tuple(IDS[14:18]), test=tuple(IDS[18:])
 
 def test_class_weights_and_balanced_sampling(cohort):
     train = tuple(IDS[i] for i in range(24) if i // 2 in (0, 1, 2, 4, 6))  # a, b, a, a, a
-    data = BagDataModule(**cohort, class_weights="balanced", sampling="balanced").with_split(
+    data = read_bags(**cohort, class_weights="balanced", sampling="balanced").with_split(
         Split(train=train)
     )
     np.testing.assert_allclose(data.class_weights_tensor, [10 / (2 * 8), 10 / (2 * 2)])
     assert data.class_weights_tensor.dtype == torch.float32
     targets = torch.cat([batch.target for batch in data.train_dataloader()])
     assert targets.bincount().tolist() == [5, 5]
-    assert BagDataModule(**cohort).class_weights_tensor is None
-    labels = BagDataModule(
+    assert read_bags(**cohort).class_weights_tensor is None
+    labels = read_bags(
         **cohort, task="multilabel", label_columns=["kras", "braf"], class_weights="balanced"
     ).with_split(SPLIT)
     np.testing.assert_allclose(labels.class_weights_tensor, [8 / 6, 6 / 6])
 
 
 def test_with_split_keeps_files_and_cache(cohort, tmp_path):
-    data = BagDataModule(**cohort, cache=True)
+    data = read_bags(**cohort, cache=True)
     other = data.with_split(SPLIT)
     assert other.split == SPLIT != data.split
     assert drawn(other.test_dataloader()) == list(SPLIT.test)
     assert sorted(drawn(other.train_dataloader())) == list(SPLIT.train)
     assert other.bag_files is data.bag_files
-    assert other.memory is data.memory
-    assert set(data.memory._kept) == {data.bag_files[s].path for s in SPLIT.train + SPLIT.test}
+    assert other.cohort is data.cohort
+    assert set(data.cohort.memory._kept) == {
+        data.bag_files[s].path for s in SPLIT.train + SPLIT.test
+    }
 
 
 def test_time_edges_come_from_the_training_part(cohort):
     settings = {"task": "discrete_time", "label_columns": ["months", "died"], "num_time_bins": 2}
-    data = BagDataModule(**cohort, **settings).with_split(SPLIT)
+    data = read_bags(**cohort, **settings).with_split(SPLIT)
     times = [2, 2, 3, 3, 5, 5, 6, 6]  # of the events among patients 0 to 6
     assert data.task_record.time_edges == tuple(np.quantile(times, [0.5, 1]))
-    given = BagDataModule(**cohort, **settings, time_edges=[4, 9]).with_split(SPLIT)
+    given = read_bags(**cohort, **settings, time_edges=[4, 9]).with_split(SPLIT)
     assert given.task_record.time_edges == (4.0, 9.0)
 
 
 def test_split_files_are_used(cohort, tmp_path):
     swapped = Split(train=SPLIT.test, val=SPLIT.val, test=SPLIT.train)
     path = write_splits(tmp_path / "splits.csv", [SPLIT, swapped])
-    data = BagDataModule(**cohort, splits=path, fold=1)
+    data = read_bags(**cohort, splits=path, fold=1)
     assert data.split == swapped
     with pytest.raises(SplitError, match=r"fold 2 of .*splits.csv, which holds 2"):
-        BagDataModule(**cohort, splits=path, fold=2)
+        read_bags(**cohort, splits=path, fold=2)
 
 
 def test_parts_that_do_not_exist_have_no_loader(cohort):
-    data = BagDataModule(**cohort).with_split(Split(train=tuple(IDS)))
+    data = read_bags(**cohort).with_split(Split(train=tuple(IDS)))
     assert data.val_dataloader() == []
     assert data.test_dataloader() == []
     assert len(data.train_dataloader()) == 24
@@ -168,7 +171,7 @@ def test_parts_that_do_not_exist_have_no_loader(cohort):
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_a_split_without_a_class_is_refused(cohort, split):
-    data = BagDataModule(**cohort)
+    data = read_bags(**cohort)
     only_a = tuple(s for i, s in enumerate(IDS) if i // 2 % 2 == 0 and i >= 16)
     rest = tuple(s for s in IDS if s not in only_a)
     parts = {"train": rest[:6], "val": rest[6:10], "test": rest[10:14]} | {split: only_a}
@@ -179,14 +182,14 @@ def test_a_split_without_a_class_is_refused(cohort, split):
 
 
 def test_a_part_without_an_event_is_refused(cohort):
-    data = BagDataModule(**cohort, task="cox", label_columns=["months", "died"])
+    data = read_bags(**cohort, task="cox", label_columns=["months", "died"])
     split = Split(train=tuple(IDS[2:]), test=tuple(IDS[:2]))
     with pytest.raises(SplitError, match=r"test split of 2 bags has no event \(died 1\)"):
         data.with_split(split)
 
 
 def test_splits_that_leak_or_name_unknown_slides(cohort):
-    data = BagDataModule(**cohort)
+    data = read_bags(**cohort)
     with pytest.raises(SplitError, match=r"patient 'p00' in train and test"):
         data.with_split(Split(train=tuple(IDS[:1] + IDS[2:20]), test=tuple(IDS[1:2] + IDS[20:])))
     with pytest.raises(SplitError, match=r"slide 'nobody'"):
@@ -210,9 +213,9 @@ def test_slides_without_files_are_refused_or_left_out(small):
     (cohort["features"] / "s03.h5").unlink()
     message = r"no features of 1 of 12 slides: s03 \(.*labels.csv, column 'slide_id', rows 5\)"
     with pytest.raises(StoreError, match=message):
-        BagDataModule(**cohort)
-    data = BagDataModule(**cohort, allow_missing=True)
-    assert data.missing_files == ("s03",)
+        read_bags(**cohort)
+    data = read_bags(**cohort, allow_missing=True)
+    assert data.cohort.missing == ("s03",)
     assert "s03" not in data.label_table.slide_ids + sum(
         (data.split.train, data.split.val, data.split.test), ()
     )
@@ -221,7 +224,7 @@ def test_slides_without_files_are_refused_or_left_out(small):
 def test_files_without_rows_are_collected(small, cohort_kit):
     cohort = small()
     extra = cohort_kit.write_slide(cohort["features"], "extra")
-    assert BagDataModule(**cohort).unused_files == (extra,)
+    assert read_bags(**cohort).cohort.unused == (extra,)
 
 
 def test_slides_without_labels_are_refused_or_left_out(small):
@@ -229,11 +232,11 @@ def test_slides_without_labels_are_refused_or_left_out(small):
     with pytest.raises(
         LabelError, match=r"'label', rows 4, 5 \(s02, s03\): 2 of 12 slides have no"
     ):
-        BagDataModule(**cohort)
-    data = BagDataModule(**cohort, drop_unlabelled=True)
-    assert data.dropped_slides == ("s02", "s03")
+        read_bags(**cohort)
+    data = read_bags(**cohort, drop_unlabelled=True)
+    assert data.cohort.dropped == ("s02", "s03")
     assert len(data.label_table) == 10
-    assert data.unused_files == ()
+    assert data.cohort.unused == ()
     split = Split(train=tuple(IDS[:8]), test=tuple(IDS[8:12]))
     assert data.with_split(split).split.train == tuple(s for s in IDS[:8] if s not in IDS[2:4])
     with pytest.raises(SplitError, match=r"none of the 2 slides to train on"):
@@ -246,17 +249,17 @@ def test_files_of_another_length_or_recipe_name_both(small, cohort_kit):
     with pytest.raises(
         StoreError, match=r"s00.h5 holds features of length 6, .*s07.h5 of length 5"
     ):
-        BagDataModule(**cohort)
+        read_bags(**cohort)
     cohort_kit.write_slide(cohort["features"], "s07", encoder="other")
     message = r"s00.h5 and .*s07.h5 were made in different .*encoder: 'toy' -> 'other'"
     with pytest.raises(IdentityMismatchError, match=message):
-        BagDataModule(**cohort)
+        read_bags(**cohort)
 
 
 def test_slides_of_other_resolution_are_one_cohort(small, cohort_kit):
     cohort = small()
     cohort_kit.write_slide(cohort["features"], "s07", mpp=0.25)
-    assert BagDataModule(**cohort).bag_files["s07"].slide_mpp == 0.25
+    assert read_bags(**cohort).bag_files["s07"].slide_mpp == 0.25
 
 
 def test_a_renamed_file_is_found_out(small):
@@ -264,29 +267,29 @@ def test_a_renamed_file_is_found_out(small):
     (cohort["features"] / "s07.h5").unlink()
     (cohort["features"] / "s08.h5").rename(cohort["features"] / "s07.h5")
     with pytest.raises(StoreError, match=r"s07.h5 says that it is about slide 's08'"):
-        BagDataModule(**cohort, allow_missing=True)
+        read_bags(**cohort, allow_missing=True)
 
 
 def test_the_mpp_of_the_table_reaches_the_files(small, cohort_kit):
     cohort = small(columns={"mpp": ["0.5"] * 11 + ["0.25"], "label": ["a", "b"] * 6})
     with pytest.raises(StoreError, match=r"s11.h5 says slide_mpp 0.5, and 0.25 is given"):
-        BagDataModule(**cohort)
+        read_bags(**cohort)
 
 
 def test_features_in_no_or_several_folders(small, cohort_kit, tmp_path):
     cohort = small()
     with pytest.raises(StoreError, match=r"none does not exist"):
-        BagDataModule(**(cohort | {"features": tmp_path / "none"}))
+        read_bags(**(cohort | {"features": tmp_path / "none"}))
     (tmp_path / "empty").mkdir()
     with pytest.raises(StoreError, match=r"empty holds no features; expected files ending in .h5"):
-        BagDataModule(**(cohort | {"features": tmp_path / "empty"}))
+        read_bags(**(cohort | {"features": tmp_path / "empty"}))
     out = tmp_path / "out"
     (out / "tile_features").mkdir(parents=True)
     cohort["features"].rename(out / "tile_features" / "toy")
-    assert len(BagDataModule(**(cohort | {"features": out})).bag_files) == 12
+    assert len(read_bags(**(cohort | {"features": out})).bag_files) == 12
     cohort_kit.write_slide(out / "tile_features" / "uni", "s00")
     with pytest.raises(StoreError, match=r"several folders of features: toy, uni"):
-        BagDataModule(**(cohort | {"features": out}))
+        read_bags(**(cohort | {"features": out}))
 
 
 @pytest.mark.parametrize(
@@ -307,19 +310,19 @@ def test_features_in_no_or_several_folders(small, cohort_kit, tmp_path):
 )
 def test_settings_that_contradict(cohort, settings, message):
     with pytest.raises(ConfigError, match=message):
-        BagDataModule(**(cohort | settings))
+        read_bags(**(cohort | settings))
 
 
 def test_labels_of_a_patient_must_agree_only_in_bags_of_patients(small):
     cohort = small(slides_per_patient=2, columns={"label": ["a", "b"] * 6})
-    BagDataModule(**cohort)
+    read_bags(**cohort)
     with pytest.raises(LabelError, match=r"slides of patient 'p0\d' have different labels"):
-        BagDataModule(**cohort, bag="patient")
+        read_bags(**cohort, bag="patient")
 
 
 def test_the_signature_is_a_command_line(cohort):
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(BagDataModule, "data")
+    parser.add_class_arguments(DataSettings, "data", instantiate=False)
     config = parser.parse_args(
         [
             f"--data.labels={cohort['labels']}",
@@ -329,6 +332,6 @@ def test_the_signature_is_a_command_line(cohort):
             "--data.batch_size=2",
         ]
     )
-    data = BagDataModule(**config.data.as_dict())
+    data = read_bags(**config.data.as_dict())
     assert data.task_record.label_columns == ("kras", "braf")
     assert config.data.token_budget is None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slidenet.data.datamodule import BagDataModule
+from slidenet.data.datamodule import read_bags
 
 RUN = Path(__file__).with_name("recording_run.py")
 
@@ -27,7 +27,7 @@ def shown(folder):
 
 @pytest.mark.parametrize("settings", [{"batch_size": 4}, {"token_budget": 30}])
 def test_one_process_sees_every_bag_once_per_epoch(cohort_kit, recording, tmp_path, settings):
-    data = BagDataModule(**cohort_kit.write_cohort(tmp_path), **settings)
+    data = read_bags(**cohort_kit.write_cohort(tmp_path), **settings)
     trainer = recording.fit(tmp_path, data, devices=1)
     (seen,) = shown(tmp_path)
     for epoch in range(2):
@@ -45,7 +45,7 @@ def test_two_processes_share_every_bag_once_per_epoch(cohort_kit, tmp_path):
     subprocess.run(command, check=True, timeout=250)
     ranks = shown(tmp_path)
     assert len(ranks) == 2
-    split = BagDataModule(**cohort, batch_size=2).split
+    split = read_bags(**cohort, batch_size=2).split
     for part, slides in (("train", split.train), ("val", split.val)):
         for epoch in range(2):
             here, there = (rank[part][epoch] for rank in ranks)

@@ -9,7 +9,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from slidenet.cli.training import call_of, training_parser
 from slidenet.core.errors import ParallelError
-from slidenet.data.datamodule import BagDataModule
+from slidenet.data.datamodule import read_bags
 from slidenet.pipelines.fitting.trainer import TrainerFactory
 from slidenet.slide_encoders import LongNetViT
 from slidenet.testing import write_feature_cohort
@@ -58,7 +58,7 @@ def on_ranks(sequence=2):
 
 
 def data_of(bags, batch_size):
-    return BagDataModule(bags.labels, bags.features, batch_size=batch_size)
+    return read_bags(labels=bags.labels, features=bags.features, batch_size=batch_size)
 
 
 def fitted(data, make_trainer, *, exact=True, resume=None, settings=None, **trainer):

@@ -27,13 +27,13 @@ def write_bundle(
     save_bundle(
         path,
         trained.module,
-        features_identity=data.features_identity,
+        features_identity=data.cohort.features_identity,
         threshold=finish.threshold,
         temperature=finish.temperature if task.is_classification else None,
         baseline=finish.baseline,
         training={
             "bag": data.identity()["bag"],
-            "given": data.given,
+            "given": data.settings.given,
             "seed": plan.settings.seed,
             "score": trained.score,
             "trainer": plan.trainer.identity,
@@ -59,7 +59,7 @@ def check_fits(bundle: Bundle, data: BagDataModule, source: Path) -> None:
             expected=f"{_describe_task(data.task_record)}, as the labels are read here",
             remedy="use the model of that task, or read the labels as it does",
         )
-    difference = describe_difference(bundle.features_identity, data.features_identity)
+    difference = describe_difference(bundle.features_identity, data.cohort.features_identity)
     if difference:
         raise IdentityMismatchError(
             f"{source} was trained on features made with other settings ({difference})",

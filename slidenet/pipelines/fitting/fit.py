@@ -175,8 +175,8 @@ def audit_data(data: BagDataModule, splits: Sequence[Split], *, strict: bool) ->
             data.bag_files,
             splits,
             strict=strict,
-            given=data.given,
-            memory=data.memory,
+            given=data.settings.given,
+            memory=data.cohort.memory,
             warn=lambda line: print(line, file=sys.stderr),
         )
 

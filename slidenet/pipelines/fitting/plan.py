@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 from slidenet.core.errors import IdentityMismatchError
 from slidenet.core.provenance import Identity, canonical_json
 from slidenet.data.datamodule import BagDataModule
+from slidenet.data.settings import DataSettings
 from slidenet.evaluation.operating_points import ThresholdRule
 from slidenet.pipelines.fitting.arguments import divide_keywords, parameters, typed_arguments
 from slidenet.pipelines.fitting.trainer import FIXED_TRAINER, TrainerFactory
@@ -95,13 +96,13 @@ def read_arguments(
     Args:
         settings: What belongs to the run; None: the defaults.
         keywords: Any further settings; each is known by one of the others.
-        data: Arguments of `BagDataModule`.
+        data: Fields of `DataSettings`.
         model: Arguments of `SlideClassifier`.
         trainer: Arguments of the Trainer.
         folds: Settings of the folds, where there are any.
 
     Returns:
-        All arguments of `BagDataModule`, the plan, and the settings of the folds.
+        All fields of `DataSettings`, the plan, and the settings of the folds.
 
     Raises:
         UnknownNameError: A setting nobody knows.
@@ -111,7 +112,7 @@ def read_arguments(
         keywords,
         {
             "settings": ({}, [f.name for f in fields(TrainSettings)]),
-            "data": (data or {}, parameters(BagDataModule)),
+            "data": (data or {}, parameters(DataSettings)),
             "model": (model or {}, parameters(SlideClassifier) - SETTLED_BY_DATA),
             "trainer": (trainer or {}, parameters(Trainer) - FIXED_TRAINER),
             "folds": ({}, [] if folds is None else [f.name for f in fields(folds)]),
@@ -119,7 +120,7 @@ def read_arguments(
     )
     settings = settings_with(TrainSettings, settings, parts["settings"])
     seed = parts["data"].pop("seed", None)
-    arguments = typed_arguments("data", BagDataModule, parts["data"], skip={"seed"})
+    arguments = typed_arguments("data", DataSettings, parts["data"], skip={"seed"})
     arguments["seed"] = settings.seed if seed is None else seed
     network = typed_arguments("model", SlideClassifier, parts["model"], skip=SETTLED_BY_DATA)
     plan = TrainingPlan(network, TrainerFactory(parts["trainer"]), settings)

@@ -1,0 +1,162 @@
+"""What the bags of a training run are made from: the flags `--data.*`, one field each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from slidenet.core.checks import check_whole
+from slidenet.core.errors import ConfigError
+from slidenet.tasks.task import CLASSIFICATION, TaskKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSettings:
+    """What is predicted, and where the labels stand.
+
+    Args:
+        labels: Table of labels: CSV with a column slide_id (or slide_path), optionally patient_id
+            and mpp, and the columns of labels. The manifest slides.csv will do.
+        task: What is predicted.
+        label_columns: Columns of the labels: one; one per label for "multilabel"; time and event
+            for "cox" and "discrete_time".
+        class_names: Classes in order, for "binary" the negative one first; found in the table and
+            sorted where not given.
+        time_edges: Upper edges of the bins of "discrete_time"; quantiles of the times of events in
+            train where not given.
+        num_time_bins: Number of those quantiles.
+        drop_unlabelled: Whether slides without a label are left out; refused otherwise.
+    """
+
+    labels: Path
+    task: TaskKind = "binary"
+    label_columns: Sequence[str] = ("label",)
+    class_names: Sequence[str] | None = None
+    time_edges: Sequence[float] | None = None
+    num_time_bins: int = 4
+    drop_unlabelled: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureSettings:
+    """Where the features lie, and what their files do not say.
+
+    Args:
+        features: Folder of the features, one file per slide named by slide_id, written by slidenet,
+            CLAM, TRIDENT, STAMP or slide2vec.
+        allow_missing: Whether slides without a features file are left out; refused otherwise.
+        slide_mpp: Microns per level-0 pixel of slides without mpp in the table, for files that do
+            not say it.
+        tile_size_px: Side of a tile at target_mpp, for files that do not say it.
+        target_mpp: Microns per pixel of the tiles, for files that do not say it.
+        cache: Whether all features stay in memory once read; those of small cohorts (256 MiB) do
+            in any case. Best with num_workers 0.
+    """
+
+    features: Path
+    allow_missing: bool = False
+    slide_mpp: float | None = None
+    tile_size_px: int | None = None
+    target_mpp: float | None = None
+    cache: bool = False
+
+    @property
+    def given(self) -> dict[str, float]:
+        """What is given of the sizes and resolutions that files may not say."""
+        sizes = {name: getattr(self, name) for name in ("slide_mpp", "tile_size_px", "target_mpp")}
+        return {name: float(value) for name, value in sizes.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSettings:
+    """Which bags are for train, val and test.
+
+    Args:
+        splits: Splits to use: written by slidenet or CLAM, one file or a folder of them.
+        fold: Which of the splits.
+        val_fraction: Share of patients for val, where no splits are given.
+        test_fraction: Share of patients for test, where no splits are given.
+    """
+
+    splits: Path | None = None
+    fold: int = 0
+    val_fraction: float = 0.2
+    test_fraction: float = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSettings:
+    """What one bag is, and how bags become batches.
+
+    Args:
+        bag: What is one bag: a slide, or all slides of a patient side by side.
+        batch_size: Bags per batch.
+        token_budget: Tiles per batch, padding counted; batch_size is not used where it is given.
+        max_tiles: In training, as many tiles are drawn from larger bags, others every epoch.
+        turn_positions: In training, cells of a bag are mirrored and turned by chance.
+        sampling: "natural" draws every training bag once per epoch; "balanced" draws as many of
+            each class.
+        class_weights: "balanced" weighs classes by the inverse of their number in training.
+        num_workers: Processes that read bags ahead; 0 reads in the main process.
+    """
+
+    bag: Literal["slide", "patient"] = "slide"
+    batch_size: int = 1
+    token_budget: int | None = None
+    max_tiles: int | None = None
+    turn_positions: bool = False
+    sampling: Literal["natural", "balanced"] = "natural"
+    class_weights: Literal["none", "balanced"] = "none"
+    num_workers: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings(BatchSettings, SplitSettings, FeatureSettings, LabelSettings):
+    """Bags with labels: the table, the features, the split and the batches.
+
+    Args:
+        seed: Decides the split, the order of bags and the tiles drawn; 0 where not given.
+
+    Raises:
+        ConfigError: A setting is out of range or contradicts another.
+    """
+
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        check_whole(
+            or_none=True,
+            batch_size=self.batch_size,
+            token_budget=self.token_budget,
+            max_tiles=self.max_tiles,
+        )
+        check_whole(least=0, num_workers=self.num_workers)
+        if self.sampling == "balanced" and self.task not in ("binary", "multiclass", "ordinal"):
+            raise ConfigError(
+                f"sampling 'balanced' for a {self.task} task",
+                expected="a task with one class per bag",
+                remedy="use sampling 'natural'",
+            )
+        if self.class_weights == "balanced" and self.task not in CLASSIFICATION:
+            raise ConfigError(
+                f"class_weights 'balanced' for a {self.task} task",
+                expected="a task of classes",
+                remedy="use class_weights 'none'",
+            )
+
+    def refuse_split(self) -> None:
+        """Refuses settings of the split, where a cross-validation makes the splits.
+
+        Raises:
+            ConfigError: Naming the settings that were changed, and what to give instead.
+        """
+        changed = [f.name for f in fields(SplitSettings) if getattr(self, f.name) != f.default]
+        if changed:
+            flags = " and ".join("--data." + name.replace("_", "-") for name in changed)
+            raise ConfigError(
+                f"{flags} given for a cross-validation, which uses every fold",
+                expected="settings of the folds",
+                remedy="give --folds.only-folds instead"
+                if "fold" in changed
+                else "give --folds.num-folds and --folds.inner-val-fraction instead",
+            )
