@@ -17,7 +17,7 @@ def average_by_patient(predictions: Predictions) -> Predictions:
 
     Probabilities, values, risks and survival curves are averaged as they are, each bag counting
     the same however many tiles it has. The other way to join the slides of a patient is one bag
-    of all their tiles (`BagDataModule(bag="patient")`).
+    of all their tiles (`read_bags(bag="patient")`).
 
     Args:
         predictions: Of N bags. A bag without a patient stays as it is.

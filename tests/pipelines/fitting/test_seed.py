@@ -5,8 +5,7 @@ import hashlib
 import pytest
 import torch
 
-from slidenet.data.datamodule import BagDataModule
-from slidenet.data.unsplit_bags import UnsplitBags
+from slidenet.data.datamodule import read_bags
 from slidenet.pipelines.fitting.fit import prepare_fit
 from slidenet.pipelines.fitting.folds import FoldSettings, make_splits
 from slidenet.pipelines.fitting.plan import TrainSettings, read_arguments
@@ -30,7 +29,7 @@ def begin(cohort, folder, run_seed, **data):
         model=None,
         trainer=None,
     )
-    bags = BagDataModule(**arguments)
+    bags = read_bags(**arguments)
     weights = prepare_fit(bags, plan, folder).module.state_dict()
     order = [[bag for bag, _ in batch] for batch in bags.train_dataloader().sampler.batches()]
     return bags.split, order, weights
@@ -38,7 +37,7 @@ def begin(cohort, folder, run_seed, **data):
 
 def folds(cohort, seed, **settings):
     made = make_splits(
-        UnsplitBags(**cohort), FoldSettings(num_folds=3, **settings), None, seed=seed
+        read_bags(unsplit=True, **cohort), FoldSettings(num_folds=3, **settings), None, seed=seed
     )
     return [digest(split) for split in made]
 
