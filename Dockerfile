@@ -3,9 +3,9 @@
 #   docker build -t slidenet .
 #   docker run --rm --gpus all -v "$PWD:/work" slidenet run --slides slides.csv --out embeddings
 FROM python:3.12-slim AS build
-RUN pip install --no-cache-dir uv
 WORKDIR /opt/slidenet
 COPY pyproject.toml constraints.txt README.md LICENSE ./
+RUN pip install --no-cache-dir --constraint constraints.txt uv
 COPY slidenet ./slidenet
 RUN uv venv /opt/venv \
     && uv pip install --no-cache --python /opt/venv/bin/python --constraint constraints.txt .

@@ -29,7 +29,7 @@ if [ "$(cat "$VENV/.slidenet-stamp" 2>/dev/null)" != "$(requirements_stamp)" ]; 
         echo "Python's venv module failed. To fix: install it (Debian: apt-get install python3-venv)" >&2
         exit 1
     fi
-    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check uv
+    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
     "$VENV/bin/uv" pip install --quiet --compile-bytecode --python "$VENV/bin/python" \
         --constraint constraints.txt --editable ".${EXTRAS:+[$EXTRAS]}"
     requirements_stamp > "$VENV/.slidenet-stamp"

@@ -128,8 +128,7 @@ def hub_errors(
     """
     from huggingface_hub import errors
 
-    # The base of the client's HTTP errors: httpx's in new versions, requests' in old ones, where
-    # a lost connection is an OSError instead.
+    # Base of the errors of a connection, too: httpx's in version 1 of the client, httpx2's in 2.
     http_error: type[Exception] = errors.HfHubHTTPError.__bases__[0]
     revision = "" if source.revision == "main" else f" --revision {source.revision}"
     elsewhere = (
