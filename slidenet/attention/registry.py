@@ -12,10 +12,14 @@ from slidenet.attention.patterns.sliding_window import SlidingWindowAttention
 from slidenet.attention.patterns.strided import StridedAttention
 from slidenet.attention.patterns.topk_blocks import TopKBlocksAttention
 from slidenet.attention.protocol import AttentionPattern
-from slidenet.core.errors import AttentionError
+from slidenet.core.errors import AttentionError, PluginError
 from slidenet.core.registry import Registry
 
-ATTENTION_PATTERNS: Registry[Callable[..., AttentionPattern]] = Registry("attention pattern")
+ATTENTION_PATTERNS: Registry[Callable[..., AttentionPattern]] = Registry(
+    "attention pattern",
+    group="slidenet.attention",
+    expected="a class or a function that gives a slidenet.attention.AttentionPattern",
+)
 for _pattern in (
     BigBirdAttention,
     DenseAttention,
@@ -32,11 +36,13 @@ def make_attention(name: str, **settings: Any) -> AttentionPattern:
     """The pattern registered under `name`, with its settings.
 
     Args:
-        name: One of `list(ATTENTION_PATTERNS)`.
+        name: One of `list(ATTENTION_PATTERNS)`, or the name or import path of a pattern of another
+            package.
         **settings: Keyword arguments of that pattern.
 
     Raises:
         UnknownNameError: If there is no such pattern.
+        PluginError: If a pattern of another package cannot be loaded, or is none.
         AttentionError: If the pattern lacks such a setting or a setting is out of range.
     """
     factory = ATTENTION_PATTERNS[name]
@@ -50,4 +56,11 @@ def make_attention(name: str, **settings: Any) -> AttentionPattern:
             f"attention pattern {name!r} got settings {sorted(settings)}",
             expected=f"settings among {list(known)}" + (f", with {missing}" if missing else ""),
         )
-    return factory(**settings)
+    pattern = factory(**settings)
+    if not isinstance(pattern, AttentionPattern):
+        raise PluginError(
+            f"{name} gives a {type(pattern).__name__}, which is no attention pattern",
+            expected="name, mask(), num_pairs() and a call, as the protocol "
+            "slidenet.attention.AttentionPattern says",
+        )
+    return pattern

@@ -54,8 +54,15 @@ def train_command(arguments: Sequence[str]) -> int:
             default=None,
             help=f"the model; default: OUT/{BUNDLE_NAME}",
         )
+        parser.add_argument(
+            "--allow_code",
+            type=bool,
+            default=False,
+            help="let the model name classes outside slidenet; importing them runs their code",
+        )
     config = parser.parse_args(rest)
     more = {"step": step, "bundle": config.get("bundle")}
+    more["allow_code"] = config.get("allow_code", False)
     return report("train", lambda: train(**call_of(config), **more))
 
 

@@ -80,8 +80,10 @@ class Plugin:
         known: dict[str, str] = {"code": self.target}
         if self.distribution:
             return known | {"distribution": self.distribution, "version": self.version}
-        module = importlib.import_module(self.target.partition(":")[0])
-        source = inspect.getsource(module)
+        try:
+            source = inspect.getsource(importlib.import_module(self.target.partition(":")[0]))
+        except (OSError, TypeError):  # typed into a session: there is no source to look at
+            return known
         return known | {"source_sha256": hashlib.sha256(source.encode()).hexdigest()}
 
     def _brought_by(self) -> str:

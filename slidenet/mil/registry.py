@@ -1,12 +1,14 @@
 """Models on bags by name, as configuration files and commands choose them."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
 from typing import Any
 
+from slidenet.attention import ATTENTION_PATTERNS
 from slidenet.core.errors import ConfigError, PluginError
+from slidenet.core.provenance import Identity
 from slidenet.core.registry import Registry
 from slidenet.mil.abmil import AttentionMIL
 from slidenet.mil.clam import ClusteringMIL
@@ -79,3 +81,30 @@ def bag_model_settings(name: str) -> tuple[str, ...]:
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         known |= {field.name for field in fields(LongNetConfig)}
     return tuple(sorted(known - FIXED))
+
+
+def plugin_identity(name: str, settings: Mapping[str, Any]) -> Identity:
+    """What code outside slidenet adds to the identity of a model; empty for slidenet's own.
+
+    Args:
+        name: Of the bag model.
+        settings: Its settings; those of LongNet may name an attention pattern.
+    """
+    found = {**BAG_MODELS.plugin_identity(name)}
+    attention = settings.get("attention")
+    if isinstance(attention, str):
+        outside = ATTENTION_PATTERNS.plugin_identity(attention)
+        found |= {"attention_plugin": outside["plugin"]} if outside else {}
+    return found
+
+
+def require_own(name: str, settings: Mapping[str, Any], *, source: str, allow_code: bool) -> None:
+    """Refuses a model that a file describes by code outside slidenet; see `Registry.require_own`.
+
+    Raises:
+        PluginError: Naming the code, unless `allow_code`.
+    """
+    BAG_MODELS.require_own(name, source=source, allow_code=allow_code)
+    attention = settings.get("attention")
+    if isinstance(attention, str):
+        ATTENTION_PATTERNS.require_own(attention, source=source, allow_code=allow_code)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from slidenet.core.errors import SlidenetError
+from slidenet.core.plugins import list_plugins
 from slidenet.core.provenance import software_version
 from slidenet.pipelines.checks import Check, CheckList
 from slidenet.tile_encoders import check_access
@@ -28,6 +29,7 @@ def doctor(encoder: str = "efficientnet_lite0", out: Path = Path(".")) -> CheckL
         [
             _python(),
             *(_package(name) for name in PACKAGES),
+            *_plugins(),
             _openslide(),
             _device(),
             _disk(out),
@@ -51,6 +53,20 @@ def _package(name: str) -> Check:
     if version == "not installed":
         return Check(name, "problem", version, f"pip install {name}")
     return Check(name, "ok", version)
+
+
+def _plugins() -> list[Check]:
+    """Plug-ins of installed packages by kind, as their packages announce them; none is loaded."""
+    found = [
+        Check(
+            f"plug-in {plugin.name}",
+            "ok",
+            f"{plugin.group.removeprefix('slidenet.')} of {plugin.distribution} {plugin.version} "
+            f"({plugin.target})",
+        )
+        for plugin in list_plugins()
+    ]
+    return found or [Check("plug-ins", "ok", "none installed")]
 
 
 def _openslide() -> Check:

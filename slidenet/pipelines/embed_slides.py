@@ -7,6 +7,7 @@ from typing import Any
 
 from slidenet.core.arrays import BoolArray, IntArray
 from slidenet.core.errors import ConfigError, EmptyTissueError, EncoderError, StoreError
+from slidenet.core.plugins import code_identity
 from slidenet.core.provenance import Identity
 from slidenet.core.records import SlideRow, TileGeometry
 from slidenet.core.registry import Registry
@@ -20,6 +21,7 @@ from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.settings import EmbedSlidesSettings, settings_with
 from slidenet.slide_encoders import (
     RECIPES,
+    SLIDE_ENCODERS,
     SlideEncoder,
     load_slide_encoder,
 )
@@ -101,7 +103,8 @@ def check_recipe(settings: EmbedSlidesSettings) -> None:
     known: Registry[str] = Registry("slide embedding recipe")
     for name in (*POOLINGS, *RECIPES):
         known.add(name, name)
-    known[settings.recipe]
+    if settings.recipe not in known and SLIDE_ENCODERS.plugin(settings.recipe) is None:
+        raise known.unknown(settings.recipe)
 
 
 def check_feature_dim(slide_encoder: SlideEncoder, feature_dim: int, tile_encoder: str) -> None:
@@ -130,6 +133,12 @@ def load_recipe(settings: EmbedSlidesSettings) -> SlideEncoder:
     check_recipe(settings)
     if settings.recipe in POOLINGS:
         return load_slide_encoder(settings.recipe, weights=settings.slide_weights)
+    if settings.recipe not in RECIPES:  # a slide encoder of another package
+        return load_slide_encoder(
+            settings.recipe,
+            weights=settings.slide_weights,
+            device=resolve_device(settings.device),
+        )
     return load_slide_encoder(
         "gigapath",
         weights=settings.slide_weights,
@@ -165,10 +174,11 @@ class EmbedSlidesWork(SlideWork):
         with ranks.on_all(lambda: self._open_features(row.slide_id)) as file:
             fingerprint = file.fingerprint
             assert fingerprint is not None, "a file of ours knows its slide"
-            identity: Identity = {
-                "features": file.identity,
-                "slide_encoder": self.slide_encoder.identity(),
+            encoder_identity: Identity = {
+                **self.slide_encoder.identity(),
+                **code_identity(type(self.slide_encoder)),
             }
+            identity: Identity = {"features": file.identity, "slide_encoder": encoder_identity}
             done = ranks.on_all(
                 lambda: (
                     ranks.writes
@@ -194,7 +204,7 @@ class EmbedSlidesWork(SlideWork):
                     slide_id=file.slide_id,
                     fingerprint=fingerprint,
                     identity=identity,
-                    encoder_identity=self.slide_encoder.identity(),
+                    encoder_identity=encoder_identity,
                     num_tiles=file.num_tiles,
                 )
             notes = [f"{len(embedding)}-d", *(f"warning: {w.message}" for w in caught)]

@@ -1,5 +1,6 @@
 """`slidenet embed-tiles`: the features of every tile."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,8 @@ def embed_tiles(
         runner: Who does the work.
         **keywords: Fields of `EmbedTilesSettings`.
     """
-    rows = rows_of(slides)
     settings = settings_with(EmbedTilesSettings, settings, keywords)
+    rows = rows_of(slides, reader=settings.reader)
     check_whole(batch_size=settings.batch_size, num_readers=settings.num_readers)
     layout = OutputLayout(check_output_folder(out))
     work = EmbedTilesWork(layout, tile_encoder or load_encoder(settings), settings, overwrite)
@@ -113,8 +114,8 @@ class EmbedTilesWork(SlideWork):
         if already:
             progress.advance(tile_set.num_tiles, done_before=True)
         else:
-            icc = bool(tile_set.identity["icc"])
-            with open_slide(row.slide_path, mpp=row.mpp, icc=icc) as slide:
+            icc, reader = bool(tile_set.identity["icc"]), self.settings.reader
+            with open_slide(row.slide_path, mpp=row.mpp, icc=icc, reader=reader) as slide:
                 _check_same_slide(slide, tile_set)
                 self._encode(slide, tile_set, path, identity, progress)
         summary = self._summary(path, tile_set)
@@ -129,7 +130,17 @@ class EmbedTilesWork(SlideWork):
                 remedy="run `slidenet preprocess` with the same --slides and --out first",
                 slide=row.slide_id,
             )
-        return read_tile_set(path)
+        tile_set = read_tile_set(path)
+        made_with = tile_set.identity.get("reader")
+        name = made_with["name"] if isinstance(made_with, Mapping) else None
+        if name != self.settings.reader:
+            raise StoreError(
+                f"{path} was made with the slide reader {name or 'slidenet chooses'}",
+                expected=f"the one given, {self.settings.reader or 'none'}",
+                remedy=f"give --reader {name}" if name else "leave out --reader",
+                slide=row.slide_id,
+            )
+        return tile_set
 
     def _encode(
         self, slide: Slide, tile_set: TileSet, path: Path, identity: Identity, progress: Progress

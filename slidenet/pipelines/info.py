@@ -48,7 +48,8 @@ def info(
         **keywords: Fields of `PreprocessSettings`.
     """
     tiler = Tiler.of(settings_with(PreprocessSettings, settings, keywords))
-    with open_slide(slide, mpp=slide_mpp, icc=tiler.settings.icc) as opened:
+    asked = tiler.settings
+    with open_slide(slide, mpp=slide_mpp, icc=asked.icc, reader=asked.reader) as opened:
         rows = [
             ("slide", str(opened.path)),
             ("vendor", opened.vendor),

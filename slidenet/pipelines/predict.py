@@ -75,6 +75,7 @@ def predict(
     num_readers: int = 2,
     allow_upsampling: bool = False,
     by_patient: bool = False,
+    allow_code: bool = False,
     runner: Runner = LOCAL,
 ) -> PredictReport:
     """Apply a trained slide classifier to new slides.
@@ -95,11 +96,12 @@ def predict(
         num_readers: Threads that read tiles.
         allow_upsampling: Accept slides coarser than the training's and enlarge their pixels.
         by_patient: Write one row per patient, the mean over the patient's slides.
+        allow_code: Let the bundle name classes outside slidenet; importing them runs their code.
         runner: Who does the work.
     """
     bundle = Path(bundle)
     features = None if features is None else Path(features)
-    model = load_bundle(bundle)
+    model = load_bundle(bundle, allow_code=allow_code)
     rows = _read_rows(slides, features)
     notes = _check_patients(rows) if by_patient or _takes_patients(model) else []
     members = _members(rows, model)
@@ -107,7 +109,9 @@ def predict(
     path = out / PREDICTIONS_NAME
     stages: list[RunReport] = []
     if features is None:
-        tiling, encoding = settings_from_identity(model.features_identity)
+        tiling, encoding = settings_from_identity(
+            model.features_identity, source=str(bundle), allow_code=allow_code
+        )
         tiling = replace(tiling, allow_upsampling=allow_upsampling)
         encoding = replace(
             encoding,

@@ -17,7 +17,7 @@ from slidenet.pipelines.cohort.run import LOCAL, run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
 from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.settings import PreprocessSettings, settings_with
-from slidenet.slides import Slide, check_tile_settings, open_slide, plan_tiles
+from slidenet.slides import READERS, Slide, check_tile_settings, open_slide, plan_tiles
 from slidenet.stores import (
     check_output_folder,
     existing_output,
@@ -64,8 +64,8 @@ def preprocess(
         runner: Who does the work.
         **keywords: Fields of `PreprocessSettings`.
     """
-    rows = rows_of(slides)
     tiler = Tiler.of(settings_with(PreprocessSettings, settings, keywords))
+    rows = rows_of(slides, reader=tiler.settings.reader)
     work = PreprocessWork(OutputLayout(check_output_folder(out)), tiler, overwrite)
     return run_cohort("preprocess", rows, work, settings=[tiler.settings], runner=runner)
 
@@ -94,6 +94,8 @@ class Tiler:
         stride_px = settings.tile_size_px if settings.stride_px is None else settings.stride_px
         check_tile_settings(settings.target_mpp, settings.tile_size_px, stride_px)
         check_share(min_tissue_fraction=settings.min_tissue_fraction)
+        if settings.reader is not None:
+            READERS[settings.reader]  # an unknown one now, not once per slide
         areas = {"min_area_um2": settings.min_area_um2, "max_hole_um2": settings.max_hole_um2}
         given = {name: value for name, value in areas.items() if value is not None}
         segmenter = make_segmenter(settings.segmenter, **given)
@@ -147,7 +149,14 @@ class Tiler:
             icc=slide.icc_applied,
             min_tissue_fraction=self.settings.min_tissue_fraction,
             filters=self.filters,
+            reader=self.reader,
         )
+
+    @property
+    def reader(self) -> Identity | None:
+        """Name and origin of the slide reader the user named, for the identity."""
+        name = self.settings.reader
+        return None if name is None else {"name": name, **READERS.plugin_identity(name)}
 
 
 @dataclass(frozen=True)
@@ -167,7 +176,8 @@ class PreprocessWork(SlideWork):
     def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
         """Makes the files of one slide, unless they are there with the same identity."""
         path, tiler = self.layout.tiles(row.slide_id), self.tiler
-        with open_slide(row.slide_path, mpp=row.mpp, icc=tiler.settings.icc) as slide:
+        asked = tiler.settings
+        with open_slide(row.slide_path, mpp=row.mpp, icc=asked.icc, reader=asked.reader) as slide:
             geometry = tiler.geometry(slide)
             drawn = tiler.drawn_tissue(slide, row.slide_id)
             identity = tiler.identity(slide, geometry, drawn)
@@ -182,6 +192,7 @@ class PreprocessWork(SlideWork):
                 slide_id=row.slide_id,
                 min_tissue_fraction=tiler.settings.min_tissue_fraction,
                 filters=tiler.filters,
+                reader=tiler.reader,
             )
             self._write_pictures(slide, tissue, tile_set)
         # Last, because this file is what says that the slide is done.

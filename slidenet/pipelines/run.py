@@ -79,8 +79,8 @@ def run(
         runner: Who does the work.
         **keywords: Fields of `RunSettings`.
     """
-    rows = rows_of(slides)
     settings = settings_with(RunSettings, settings, keywords)
+    rows = rows_of(slides, reader=settings.reader)
     tiling, encoding = settings.step(PreprocessSettings), settings.step(EmbedTilesSettings)
     embedding = settings.step(EmbedSlidesSettings)
     # All of it now: a misspelt name or missing weights must not surface after hours of work.

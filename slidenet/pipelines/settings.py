@@ -38,6 +38,8 @@ class PreprocessSettings:
         drop_penned: Drop tiles covered by marker ink.
         allow_upsampling: Accept slides coarser than target_mpp and enlarge their pixels.
         icc: Apply the slide's embedded colour profile.
+        reader: Who reads the slides: openslide, flat, or the name or import path of a reader of
+            another package; default: the first of slidenet's own that knows the file.
     """
 
     target_mpp: float = 0.5
@@ -54,6 +56,7 @@ class PreprocessSettings:
     drop_penned: bool = False
     allow_upsampling: bool = False
     icc: bool = False
+    reader: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class EmbedTilesSettings:
         batch_size: Tiles per forward pass.
         num_readers: Threads that read tiles.
         device: Where the encoder runs: auto, cpu, cuda or cuda:N.
+        reader: Who reads the slides, the same as in preprocess.
     """
 
     encoder: str = "efficientnet_lite0"
@@ -78,6 +82,7 @@ class EmbedTilesSettings:
     batch_size: int = 64
     num_readers: int = 2
     device: str = "auto"
+    reader: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,8 @@ class EmbedSlidesSettings:
 
     Args:
         recipe: mean or mean_std (no weights needed), or a recipe of the LongNet slide encoder:
-            gigapath, gigapath-official, trident, stamp, slide2vec, lazyslide.
+            gigapath, gigapath-official, trident, stamp, slide2vec, lazyslide; or the name or
+            import path of a slide encoder of another package.
         slide_weights: Local slide-encoder checkpoint, instead of the hub or its cache.
         device: Where the slide encoder runs: auto, cpu, cuda or cuda:N.
     """

@@ -12,8 +12,11 @@ from slidenet.core.errors import IdentityMismatchError
 from slidenet.core.provenance import Identity, JsonValue
 from slidenet.pipelines.preprocess import Tiler
 from slidenet.pipelines.settings import EmbedTilesSettings, PreprocessSettings
+from slidenet.slides import READERS
 from slidenet.stores.h5.identity import describe_difference
+from slidenet.tile_encoders.catalogue import TILE_ENCODERS
 from slidenet.tissue import segmenter_identity
+from slidenet.tissue.segmenters import SEGMENTERS
 
 _FILTER_FLAGS = {"blank": "drop_blank", "blur": "drop_blurred", "pen": "drop_penned"}
 
@@ -21,13 +24,18 @@ _TILE_KEYS = {"target_mpp", "tile_size_px", "stride_px", "min_tissue_fraction", 
               "tissue"}  # fmt: skip
 
 
-def settings_from_identity(identity: Identity) -> tuple[PreprocessSettings, EmbedTilesSettings]:
+def settings_from_identity(
+    identity: Identity, *, source: str, allow_code: bool = False
+) -> tuple[PreprocessSettings, EmbedTilesSettings]:
     """The settings of `preprocess` and `embed-tiles` that give features of this identity.
 
     Args:
         identity: Of a features file of slidenet, without what belongs to one slide.
+        source: The file that holds it, for messages.
+        allow_code: Whether it may name code outside slidenet.
 
     Raises:
+        PluginError: The features were made with code outside slidenet, and `allow_code` is False.
         IdentityMismatchError: The features were not made by slidenet, tissue was drawn by hand, or
             this version of slidenet finds tissue or filters tiles by other constants.
     """
@@ -43,7 +51,13 @@ def settings_from_identity(identity: Identity) -> tuple[PreprocessSettings, Embe
             remedy="make features of the new slides with the tool used for training, and give "
             "their folder as --features",
         )
-    tiler = Tiler.of(_preprocess_settings(tiles))
+    tiling = _preprocess_settings(tiles)
+    encoder_name = _name(encoder, "encoder")
+    TILE_ENCODERS.require_own(encoder_name, source=source, allow_code=allow_code)
+    SEGMENTERS.require_own(tiling.segmenter, source=source, allow_code=allow_code)
+    if tiling.reader is not None:
+        READERS.require_own(tiling.reader, source=source, allow_code=allow_code)
+    tiler = Tiler.of(tiling)
     asked: Identity = {
         "tissue": segmenter_identity(tiler.segmenter),
         "filters": [tile_filter.identity() for tile_filter in tiler.filters],
@@ -56,7 +70,8 @@ def settings_from_identity(identity: Identity) -> tuple[PreprocessSettings, Embe
             "with it as --features",
         )
     features = EmbedTilesSettings(
-        encoder=str(encoder["encoder"]),
+        encoder=encoder_name,
+        reader=tiling.reader,
         precision=_one_of(encoder["precision"]),
         feature_dtype=_one_of(identity["feature_dtype"]),
     )
@@ -85,7 +100,8 @@ def _preprocess_settings(tiles: Mapping[str, Any]) -> PreprocessSettings:
         target_mpp=tiles["target_mpp"],
         tile_size_px=tiles["tile_size_px"],
         stride_px=tiles["stride_px"],
-        segmenter=tissue["segmenter"],
+        segmenter=_name(tissue, "segmenter"),
+        reader=_name(tiles["reader"], "name") if "reader" in tiles else None,
         min_tissue_fraction=tiles["min_tissue_fraction"],
         icc=tiles["icc"],
         drop_blank=False,
@@ -95,6 +111,11 @@ def _preprocess_settings(tiles: Mapping[str, Any]) -> PreprocessSettings:
         _FILTER_FLAGS[tile_filter["filter"]]: True for tile_filter in tiles["filters"]
     }
     return replace(settings, **used)
+
+
+def _name(identity: Mapping[str, Any], key: str) -> str:
+    """What to ask for: slidenet's own by name, others by the import path, which is unmistakable."""
+    return str(identity["plugin"]["code"] if "plugin" in identity else identity[key])
 
 
 def _one_of(value: JsonValue) -> Any:

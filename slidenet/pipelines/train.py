@@ -83,6 +83,7 @@ def train(
     trainer: Mapping[str, Any] | None = None,
     step: Step = "fit",
     bundle: str | Path | None = None,
+    allow_code: bool = False,
     **keywords: Any,
 ) -> TrainReport:
     """Train a slide classifier and test it.
@@ -99,6 +100,8 @@ def train(
         step: "fit"; or what a trained model is to do: "validate" and "test" run it over that split,
             "predict" over every bag of the table of labels.
         bundle: The trained model; default: that in `out`.
+        allow_code: Let the trained model name classes outside slidenet; importing them runs their
+            code.
         **keywords: Any of the settings above by name, as none has the name of another.
 
     Raises:
@@ -112,7 +115,7 @@ def train(
     bags, out = read_bags(**arguments), Path(out)
     if step == "fit":
         return _fit(bags, plan, out)
-    return _apply(bags, Path(bundle or out / BUNDLE_NAME), step, out)
+    return _apply(bags, Path(bundle or out / BUNDLE_NAME), step, out, allow_code)
 
 
 def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
@@ -150,9 +153,9 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
     return TrainReport(headline, metrics, files)
 
 
-def _apply(data: BagDataModule, path: Path, step: Step, out: Path) -> TrainReport:
+def _apply(data: BagDataModule, path: Path, step: Step, out: Path, allow_code: bool) -> TrainReport:
     """Runs a trained model over a labelled split, or over every bag without its label."""
-    bundle = load_bundle(path)
+    bundle = load_bundle(path, allow_code=allow_code)
     check_fits(bundle, data, path)
     finish = finish_in(bundle)
     if step == "predict":

@@ -58,6 +58,7 @@ def choose_tiles(
     slide_id: str,
     min_tissue_fraction: float = 0.1,
     filters: Sequence[TileFilter] = DEFAULT_FILTERS,
+    reader: Identity | None = None,
 ) -> tuple[TileSet, TilingReport]:
     """The tiles of a slide that hold tissue and pass every filter.
 
@@ -72,6 +73,7 @@ def choose_tiles(
         min_tissue_fraction: Least share of a tile that is tissue, in [0, 1]. With 0 every tile
             that touches tissue is kept.
         filters: What to drop; a tile must pass all of them.
+        reader: Name and origin of the slide reader, where the user named one; for the identity.
 
     Returns:
         The tile set, sorted by y, then x, and how many tiles every step left.
@@ -109,6 +111,7 @@ def choose_tiles(
             icc=slide.icc_applied,
             min_tissue_fraction=min_tissue_fraction,
             filters=filters,
+            reader=reader,
         ),
     )
     return tile_set, report
@@ -121,6 +124,7 @@ def tiling_identity(
     icc: bool,
     min_tissue_fraction: float = 0.1,
     filters: Sequence[TileFilter] = DEFAULT_FILTERS,
+    reader: Identity | None = None,
 ) -> Identity:
     """The identity a tile set will carry, known before a pixel is read; resume relies on it.
 
@@ -136,6 +140,7 @@ def tiling_identity(
         "tissue": tissue_identity,
         "min_tissue_fraction": min_tissue_fraction,
         "filters": [tile_filter.identity() for tile_filter in filters],
+        **({} if reader is None else {"reader": reader}),
     }
 
 

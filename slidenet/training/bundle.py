@@ -23,7 +23,7 @@ from slidenet.tasks.baseline import BreslowBaseline
 from slidenet.tasks.prediction import predict_task
 from slidenet.tasks.task import Task
 from slidenet.training.checkpoints import portable_settings
-from slidenet.training.loading import fill, read_torch_file
+from slidenet.training.loading import fill, make_classifier, read_torch_file
 from slidenet.training.module import BagPredictions, SlideClassifier, unpadded_attention
 
 FORMAT = "slidenet bundle"
@@ -130,10 +130,15 @@ def save_bundle(
         temporary.write_bytes(buffer.getvalue())
 
 
-def load_bundle(path: str | os.PathLike[str]) -> Bundle:
+def load_bundle(path: str | os.PathLike[str], *, allow_code: bool = False) -> Bundle:
     """Reads a bundle.
 
+    Args:
+        path: Written by `save_bundle`.
+        allow_code: Whether it may name a network or an attention pattern outside slidenet.
+
     Raises:
+        PluginError: It names code outside slidenet, and `allow_code` is False.
         StoreError: If it is missing, no bundle, of a newer version, or incomplete.
     """
     file = read_torch_file(path, what=FORMAT)
@@ -149,7 +154,7 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
             remedy="install the version of slidenet that made it, or a newer one",
         )
     content = _content(path, file)
-    module = SlideClassifier(**content["settings"])
+    module = make_classifier(content["settings"], source=str(path), allow_code=allow_code)
     fill(module, file["weights"], source=str(path))
     baseline = content["baseline"]
     return Bundle(

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from slidenet.core.errors import StoreError
+from slidenet.mil.registry import require_own
 from slidenet.tasks.task import Task
 from slidenet.training.checkpoints import check_same_model
 from slidenet.training.module import SlideClassifier
@@ -16,7 +17,11 @@ CHECKPOINT = "checkpoint of a slide classifier"
 
 
 def load_classifier(
-    path: str | os.PathLike[str], *, task: Task | None = None, feature_dim: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    task: Task | None = None,
+    feature_dim: int | None = None,
+    allow_code: bool = False,
 ) -> SlideClassifier:
     """The classifier of a checkpoint, in eval mode on the CPU.
 
@@ -24,8 +29,10 @@ def load_classifier(
         path: A `.ckpt` written during training.
         task: What it must predict; not checked where None.
         feature_dim: Length of the features it must take; not checked where None.
+        allow_code: Whether the file may name code outside slidenet.
 
     Raises:
+        PluginError: If it names code outside slidenet, and `allow_code` is False.
         StoreError: If there is no such file, or it is no checkpoint of a slide classifier.
         ConfigError: If it was trained for another task or feature length, naming file and both.
     """
@@ -40,9 +47,22 @@ def load_classifier(
     if feature_dim is not None:
         wanted["feature_dim"] = feature_dim
     check_same_model(str(path), settings, wanted)
-    module = SlideClassifier(**settings)
+    module = make_classifier(settings, source=str(path), allow_code=allow_code)
     fill(module, content["state_dict"], source=str(path))
     return module.eval()
+
+
+def make_classifier(
+    settings: Mapping[str, Any], *, source: str, allow_code: bool
+) -> SlideClassifier:
+    """The classifier that a file describes, without its weights.
+
+    Raises:
+        PluginError: If the file names code outside slidenet, and `allow_code` is False.
+    """
+    network = settings.get("network_settings") or {}
+    require_own(settings["network"], network, source=source, allow_code=allow_code)
+    return SlideClassifier(**settings)
 
 
 def load_weights(module: SlideClassifier, path: str | os.PathLike[str]) -> SlideClassifier:

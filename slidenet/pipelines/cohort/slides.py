@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from slidenet.core.errors import ManifestError
 from slidenet.core.records import SlideRow
+from slidenet.slides import READERS, SLIDE_SUFFIXES
 from slidenet.stores import read_manifest
 from slidenet.stores.slide_rows import check_slide_id, refuse_duplicates
 
@@ -13,18 +14,20 @@ Slides: TypeAlias = str | Path | Sequence[str | Path | SlideRow]
 """A manifest slides.csv, a folder of slides, one slide, several slides, or rows of a manifest."""
 
 
-def rows_of(slides: Slides) -> list[SlideRow]:
+def rows_of(slides: Slides, *, reader: str | None = None) -> list[SlideRow]:
     """The slides as rows of a manifest.
 
     Args:
         slides: A manifest or folder is read (`read_manifest`); of slides given one by one the file
             name without its suffix is the `slide_id`.
+        reader: Who will read them; its suffixes are what a folder is searched for.
 
     Raises:
         ManifestError: The manifest cannot be read, or two slides have the same `slide_id`.
     """
     if isinstance(slides, str | Path):
-        return read_manifest(slides)
+        suffixes = SLIDE_SUFFIXES if reader is None else READERS[reader].suffixes
+        return read_manifest(slides, suffixes=suffixes)
     rows = [
         slide if isinstance(slide, SlideRow) else SlideRow(Path(slide).stem, str(slide))
         for slide in slides

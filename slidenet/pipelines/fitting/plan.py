@@ -13,6 +13,7 @@ from slidenet.core.provenance import Identity, canonical_json
 from slidenet.data.datamodule import BagDataModule
 from slidenet.data.settings import DataSettings
 from slidenet.evaluation.operating_points import ThresholdRule
+from slidenet.mil.registry import plugin_identity
 from slidenet.pipelines.fitting.arguments import divide_keywords, parameters, typed_arguments
 from slidenet.pipelines.fitting.trainer import FIXED_TRAINER, TrainerFactory
 from slidenet.pipelines.settings import settings_with
@@ -71,9 +72,12 @@ class TrainingPlan:
 
     def identity(self, data: BagDataModule, overrides: Mapping[str, Any]) -> Identity:
         """Everything that decides the weights a run ends with, as JSON."""
+        model = with_overrides(self.model, overrides)
+        network, settings = model.get("network", "abmil"), model.get("network_settings")
         return {
             "data": data.identity(),
-            "model": with_overrides(self.model, overrides),
+            "model": model,
+            **plugin_identity(str(network), settings if isinstance(settings, Mapping) else {}),
             "trainer": self.trainer.identity,
             "seed": self.settings.seed,
             "monitor": self.settings.monitor,

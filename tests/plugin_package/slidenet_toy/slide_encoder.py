@@ -1,5 +1,6 @@
 """A slide encoder that is no LongNet: the largest and the smallest value of every feature."""
 
+import numpy as np
 import torch
 
 
@@ -12,9 +13,10 @@ class ExtremesEncoder:
     def __init__(self, *, weights=None, device="cpu") -> None:
         self.device = device
 
-    def embed(self, features: torch.Tensor, **where) -> torch.Tensor:
+    def embed(self, features, coords, geometry, *, mask, slide_id="") -> torch.Tensor:
         """(N, D) features of one slide to (2 D,)."""
-        return torch.cat([features.amax(0), features.amin(0)])
+        real = np.asarray(features[:])[mask]
+        return torch.from_numpy(np.concatenate([real.max(0), real.min(0)])).float()
 
     def identity(self) -> dict:
         """What made an embedding."""
