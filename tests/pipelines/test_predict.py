@@ -180,7 +180,10 @@ def test_what_other_tools_do_not_say_is_remembered(tmp_path):
 
 def test_a_recipe_that_says_too_little_is_refused():
     with pytest.raises(IdentityMismatchError, match="not made by slidenet"):
-        settings_from_identity({"tiles": {"target_mpp": 0.5}, "tile_encoder": {"encoder": "x"}})
+        settings_from_identity(
+            {"tiles": {"target_mpp": 0.5}, "tile_encoder": {"encoder": "x"}},
+            source="model.slidenet",
+        )
 
 
 def features_of(root):
@@ -190,7 +193,9 @@ def features_of(root):
 def test_recipe_gives_back_its_settings(world):
     root, _ = world
     path = root / "out" / "tile_features" / "efficientnet_lite0" / "one.h5"
-    preprocess, embed = settings_from_identity(open_features(path).cohort_identity)
+    preprocess, embed = settings_from_identity(
+        open_features(path).cohort_identity, source="model.slidenet"
+    )
     assert preprocess.segmenter == "saturation"
     assert preprocess.drop_blank
     assert (preprocess.target_mpp, preprocess.stride_px) == (0.5, 256)
@@ -199,7 +204,7 @@ def test_recipe_gives_back_its_settings(world):
 
 def test_features_of_other_tools_cannot_be_made_from_slides():
     with pytest.raises(IdentityMismatchError, match="not made by slidenet"):
-        settings_from_identity({"layout": "clam"})
+        settings_from_identity({"layout": "clam"}, source="model.slidenet")
 
 
 def test_other_constants_are_refused(world):
@@ -209,7 +214,7 @@ def test_other_constants_are_refused(world):
     tissue = {**identity["tiles"]["tissue"], "smooth_um": 99.0}
     identity["tiles"] = {**identity["tiles"], "tissue": tissue}
     with pytest.raises(IdentityMismatchError, match=r"tissue\.smooth_um"):
-        settings_from_identity(identity)
+        settings_from_identity(identity, source="model.slidenet")
 
 
 def test_no_bundle_is_one_line(tmp_path, capsys):
