@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from slidenet.core.errors import WeightsMismatchError
+from slidenet.core.words import name_some
 from slidenet.tile_encoders.layouts import State, to_timm_layout
 from slidenet.weights.files import read_tensor_file
 
@@ -21,8 +22,6 @@ PREFIXES = ("module.", "model.", "backbone.", "vit.", "dinov2.")
 
 TRAINING_HEADS = ("dino_head.", "ibot_head.", "head.")
 """Projection heads beside a backbone; dropped with its prefix."""
-
-_SHOWN = 3
 
 
 def load_weights(module: "nn.Module", path: Path, *, name: str) -> tuple[str, ...]:
@@ -108,7 +107,7 @@ def _check_match(found: State, wanted: Mapping[str, "Tensor"], *, path: Path, na
         if k in found and found[k].shape != wanted[k].shape
     ]
     problems = [
-        f"{len(keys)} {kind} ({', '.join(keys[:_SHOWN])}{' ...' if len(keys) > _SHOWN else ''})"
+        f"{len(keys)} {kind} ({name_some(keys, most=3)})"
         for kind, keys in (
             ("missing", missing),
             ("unexpected", unexpected),

@@ -15,17 +15,17 @@ from slidenet.visualisation.style import (
     ACCENT,
     BAND_OPACITY,
     COLOURS,
-    FAINT_INK,
+    DARK,
+    GREY,
     GUIDE,
-    INK,
-    SOFT_INK,
+    LIGHT_GREY,
     blank_figure,
     capital,
     legend_below,
     line_style,
-    quiet_axes,
     set_title,
     short_name,
+    style_axes,
 )
 
 Array = npt.NDArray[Any]
@@ -104,7 +104,7 @@ def precision_recall_figure(
     """
     figure, axes = _square(title, len(lines))
     for number, prevalence in enumerate(prevalences):
-        colour = line_style(number)[0] if len(prevalences) > 1 else SOFT_INK
+        colour = line_style(number)[0] if len(prevalences) > 1 else GREY
         axes.axhline(prevalence, **(GUIDE | {"color": colour}), alpha=0.7)
     _draw(axes, lines, drawstyle="steps-pre")
     _share_axes(axes, "Recall (sensitivity)", "Precision (positive predictive value)")
@@ -140,12 +140,12 @@ def calibration_figure(
             linewidth=1.6, label=line.label, zorder=3,
         )  # fmt: skip
     set_title(top, title)
-    quiet_axes(top)
+    style_axes(top)
     top.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="Observed frequency")
     bottom.hist(confidences, bins=np.linspace(0, 1, 31).tolist(), color=COLOURS[0], alpha=0.75)
     bottom.set(xlabel=capital(x_label), ylabel="Count")
     bottom.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    quiet_axes(bottom)
+    style_axes(bottom)
     legend_below(figure, top)
     return figure
 
@@ -167,10 +167,10 @@ def agreement_figure(truth: Array, predicted: Array, name: str, *, note: str = "
     axes.scatter(truth, predicted, s=18, color=COLOURS[0], alpha=0.55, linewidth=0, zorder=3)
     axes.set(xlim=ends.tolist(), ylim=ends.tolist(), aspect="equal")
     axes.set(xlabel=f"True {name}", ylabel=f"Predicted {name}")
-    quiet_axes(axes)
+    style_axes(axes)
     set_title(axes, name)
     if note:
-        figure.supxlabel(note, fontsize=9.5, color=INK)
+        figure.supxlabel(note, fontsize=9.5, color=DARK)
     return figure
 
 
@@ -217,12 +217,12 @@ def survival_figure(
     top.set_xticks(ticks)
     top.set_xlabel(capital(time_label))
     top.tick_params(labelbottom=True)
-    quiet_axes(top)
+    style_axes(top)
     set_title(top, title)
     table.set_yticks([-n for n in range(count)], [short_name(line.name) for line in lines])
     table.set_ylim(-count + 0.4, 0.6)
-    table.set_title("Number at risk", loc="left", fontsize=9, color=SOFT_INK, pad=3)
-    table.tick_params(length=0, labelbottom=False, labelsize=9, colors=INK)
+    table.set_title("Number at risk", loc="left", fontsize=9, color=GREY, pad=3)
+    table.tick_params(length=0, labelbottom=False, labelsize=9, colors=DARK)
     for spine in table.spines.values():
         spine.set_visible(False)
     legend_below(figure, top, note)
@@ -245,10 +245,10 @@ def learning_curve_figure(epochs: Sequence[Mapping[str, float]], monitor: str) -
         for name in names:
             known = [(e["epoch"] + 1, e[name]) for e in epochs if name in e]
             if known:
-                color = FAINT_INK if name == "train_loss" else ACCENT
+                color = LIGHT_GREY if name == "train_loss" else ACCENT
                 axes.plot(*zip(*known, strict=True), label=name, color=color, marker=".")
-        axes.set_xlabel("epoch", color=INK)
-        axes.set_ylabel("loss" if names == LOSSES else names[0], color=INK)
+        axes.set_xlabel("epoch", color=DARK)
+        axes.set_ylabel("loss" if names == LOSSES else names[0], color=DARK)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
         if len(names) > 1:
@@ -278,6 +278,6 @@ def _square(title: str, num_lines: int) -> tuple[Figure, Axes]:
 
 def _share_axes(axes: Axes, x_label: str, y_label: str) -> None:
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    axes.set_xlabel(x_label, color=INK)
-    axes.set_ylabel(y_label, color=INK)
-    quiet_axes(axes)
+    axes.set_xlabel(x_label, color=DARK)
+    axes.set_ylabel(y_label, color=DARK)
+    style_axes(axes)

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from slidenet.visualisation.style import (
-    INK,
+    DARK,
+    GREY,
     PALE,
     SHADES,
-    SOFT_INK,
     blank_figure,
     set_title,
     short_name,
@@ -41,7 +41,7 @@ def confusion_figure(
         for column in range(number):
             text = f"{counts[row, column]:,}"
             percent = f"{share[row, column]:.0%}" if totals[row, 0] else ""
-            colour = "white" if share[row, column] > 0.55 else INK
+            colour = "white" if share[row, column] > 0.55 else DARK
             axes.text(
                 column, row, f"{text}\n{percent}", ha="center", va="center", fontsize=9.5,
                 color=colour, linespacing=1.3,
@@ -56,16 +56,16 @@ def confusion_figure(
     axes.set_xticks(np.arange(number - 1) + 0.5, minor=True)
     axes.set_yticks(np.arange(number - 1) + 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=2)
-    axes.tick_params(which="both", length=0, labelsize=9.5, colors=INK)
-    axes.set_xlabel("Predicted", color=INK, labelpad=8)
-    axes.set_ylabel("True", color=INK, labelpad=8)
+    axes.tick_params(which="both", length=0, labelsize=9.5, colors=DARK)
+    axes.set_xlabel("Predicted", color=DARK, labelpad=8)
+    axes.set_ylabel("True", color=DARK, labelpad=8)
     for spine in axes.spines.values():
         spine.set_color(PALE)
     bar = figure.colorbar(picture, ax=axes, shrink=0.8, aspect=22, format=PercentFormatter(1))
-    bar.set_label("Share of the true class", color=SOFT_INK, fontsize=9)
+    bar.set_label("Share of the true class", color=GREY, fontsize=9)
     bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=8.5, colors=SOFT_INK, length=0)
+    bar.ax.tick_params(labelsize=8.5, colors=GREY, length=0)
     set_title(axes, title)
     if caption:
-        figure.supxlabel(caption, fontsize=9, color=SOFT_INK)
+        figure.supxlabel(caption, fontsize=9, color=GREY)
     return figure

@@ -14,7 +14,7 @@ from slidenet.core.records import TileSet
 from slidenet.core.units import Microns
 from slidenet.visualisation.maps import feature_map
 from slidenet.visualisation.overlay import tissue_overlay
-from slidenet.visualisation.style import FRAME, INK, SOFT_INK
+from slidenet.visualisation.style import DARK, FRAME, GREY
 
 
 def demo_figure(
@@ -86,13 +86,13 @@ def side_by_side(
         box = (x / total[0], margin / total[1], panel_width / total[0], panel_height / total[1])
         axes = figure.add_axes(box)
         axes.imshow(picture, interpolation="antialiased", extent=(0, 1, 0, height / width))
-        axes.set_title(caption, loc="left", fontsize=10, color=SOFT_INK, pad=6)
-        _quiet_frame(axes)
+        axes.set_title(caption, loc="left", fontsize=10, color=GREY, pad=6)
+        _style_frame(axes)
         if number == 0:
             _draw_scale_bar(axes, slide_width_um, panel_width)
     left_edge = margin / total[0]
-    figure.text(left_edge, 1 - 0.34 / total[1], title, fontsize=14, weight="bold", color=INK)
-    figure.text(left_edge, 1 - 0.60 / total[1], subtitle, fontsize=10, color=SOFT_INK)
+    figure.text(left_edge, 1 - 0.34 / total[1], title, fontsize=14, weight="bold", color=DARK)
+    figure.text(left_edge, 1 - 0.60 / total[1], subtitle, fontsize=10, color=GREY)
     return figure
 
 
@@ -105,7 +105,7 @@ def scale_bar(slide_width_um: Microns) -> tuple[Microns, str]:
     return Microns(length), label
 
 
-def _quiet_frame(axes: Axes) -> None:
+def _style_frame(axes: Axes) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -125,8 +125,8 @@ def _draw_scale_bar(axes: Axes, slide_width_um: Microns, panel_width: float) -> 
     )  # fmt: skip
     axes.add_patch(plate)
     x, y = 0.16 * inch + pad, 0.16 * inch + 0.08 * inch
-    axes.add_patch(Rectangle((x, y), bar, 0.035 * inch, color=INK, linewidth=0, zorder=4))
+    axes.add_patch(Rectangle((x, y), bar, 0.035 * inch, color=DARK, linewidth=0, zorder=4))
     axes.text(
         x + bar / 2, y + 0.06 * inch, label,
-        ha="center", va="bottom", fontsize=8.5, color=INK, zorder=4,
+        ha="center", va="bottom", fontsize=8.5, color=DARK, zorder=4,
     )  # fmt: skip

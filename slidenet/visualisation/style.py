@@ -1,4 +1,4 @@
-"""How every picture looks: one palette, quiet axes, legends below; and how figures are saved.
+"""How every picture looks: one palette, plain axes, legends below; and how figures are saved.
 
 Colours of curves are those of Okabe and Ito (2008), told apart by colour-blind readers too, and
 every line has its own dash pattern as well. Legends lie below the axes, where no curve can run into
@@ -19,11 +19,11 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from slidenet.core.errors import ConfigError
 from slidenet.stores.atomic import atomic_path
 
-INK, SOFT_INK, FAINT_INK = "#1d2433", "#5d6675", "#8a93a3"
+DARK, GREY, LIGHT_GREY = "#1d2433", "#5d6675", "#8a93a3"
 PALE, FRAME, ACCENT = "#e6e8ec", "#d5d8de", "#c2410c"
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", DARK)
 DASHES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)), (0, (1, 1)), (0, (10, 3)))
-GUIDE: dict[str, Any] = {"color": SOFT_INK, "linewidth": 0.9, "linestyle": (0, (3, 3)), "zorder": 1}
+GUIDE: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (3, 3)), "zorder": 1}
 """Lines of reference: chance, equality, prevalence."""
 
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", COLOURS[0]])
@@ -48,19 +48,19 @@ def blank_figure(width: float, height: float) -> Figure:
 def set_title(axes: Axes, title: str) -> None:
     """The title, bold above the left edge; none for an empty text."""
     if title:
-        axes.set_title(title, loc="left", fontsize=11.5, weight="bold", color=INK, pad=10)
+        axes.set_title(title, loc="left", fontsize=11.5, weight="bold", color=DARK, pad=10)
 
 
-def quiet_axes(axes: Axes) -> None:
-    """A pale grid, labels in ink, and a frame at the left and the bottom only."""
+def style_axes(axes: Axes) -> None:
+    """A pale grid, dark labels, and a frame at the left and the bottom only."""
     axes.grid(color=PALE, linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.tick_params(labelsize=9, colors=SOFT_INK, length=3)
+    axes.tick_params(labelsize=9, colors=GREY, length=3)
     for label in (axes.xaxis.label, axes.yaxis.label):
-        label.set(color=INK, fontsize=10)
+        label.set(color=DARK, fontsize=10)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(SOFT_INK)
+        spine.set_color(GREY)
         spine.set_linewidth(0.8)
 
 
@@ -69,9 +69,9 @@ def legend_below(figure: Figure, axes: Axes, note: str = "") -> None:
     handles, labels = axes.get_legend_handles_labels()
     legend = figure.legend(
         handles, labels, loc="outside lower center", frameon=False, fontsize=9.5, ncols=1,
-        handlelength=3, labelcolor=INK, title=note or None, title_fontsize=9.5,
+        handlelength=3, labelcolor=DARK, title=note or None, title_fontsize=9.5,
     )  # fmt: skip
-    legend.get_title().set_color(INK)
+    legend.get_title().set_color(DARK)
 
 
 def short_name(name: str) -> str:
