@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -193,12 +192,7 @@ class FeatureFile:
         self._opened.append((os.getpid(), stack.enter_context(self.source.open()), stack))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         process, _, stack = self._opened.pop()
         if process == os.getpid():
             stack.close()
