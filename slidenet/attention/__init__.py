@@ -11,6 +11,11 @@ from slidenet.attention.kernels.backends import (
 )
 from slidenet.attention.merge import merge_attention
 from slidenet.attention.patterns.bigbird import BigBirdAttention
+from slidenet.attention.patterns.block_sparse import (
+    Blocks,
+    BlockSparsePattern,
+    FixedBlockPattern,
+)
 from slidenet.attention.patterns.dense import DenseAttention
 from slidenet.attention.patterns.longformer import LongformerAttention
 from slidenet.attention.patterns.sliding_window import SlidingWindowAttention
@@ -24,9 +29,12 @@ __all__ = [
     "ATTENTION_PATTERNS",
     "AttentionPattern",
     "BigBirdAttention",
+    "BlockSparsePattern",
+    "Blocks",
     "DenseAttention",
     "DilatedAttention",
     "DilatedConfig",
+    "FixedBlockPattern",
     "LongformerAttention",
     "SlidingWindowAttention",
     "StridedAttention",

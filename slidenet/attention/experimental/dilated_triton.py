@@ -1,7 +1,8 @@
 """Dilated attention on NVIDIA GPUs: two launches forward, three backward, whatever the branches.
 
-The kernels are in `dilated_triton_forward` and `dilated_triton_backward`; Triton is imported at
-the first call, so that machines without it import slidenet all the same.
+Loaded only when it is asked for (`force_backend("triton")`): no GPU has run it yet. The kernels are
+in `dilated_triton_forward` and `dilated_triton_backward`; Triton itself is imported at the first
+call, so that `triton_refuses` can tell where it is missing.
 
 Saved for the backward: q, k, v, the log-sum-exp, and the output ("true" mixing gradient) or each
 branch's own output ("released"), at most 5 times the size of one operand.
@@ -10,14 +11,15 @@ branch's own output ("released"), at most 5 times the size of one operand.
 import importlib.util
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from slidenet.attention.dilated.config import DilatedCall, DilatedConfig
+from slidenet.attention.dilated.config import DilatedCall
 from slidenet.attention.kernels.base import contiguous_features
+from slidenet.attention.protocol import real_lengths
 
 LOG2_E = 1.4426950408889634
 
@@ -79,6 +81,8 @@ Chosen by reading the machine code for compute capability 9.0, not yet by timing
 MERGE_BLOCK = 32
 """Positions per program of the kernels that bring branches together."""
 
+HAS_TRITON = importlib.util.find_spec("triton") is not None
+
 
 def triton_refuses(q: Tensor) -> str:
     """Why dilated attention on inputs like q (B, L, H, D) cannot run here, or an empty string."""
@@ -86,10 +90,11 @@ def triton_refuses(q: Tensor) -> str:
         return f"needs CUDA tensors, not {q.device.type}"
     if q.dtype not in (torch.float16, torch.bfloat16, torch.float32):
         return f"has no {q.dtype} version"
-    if _launch_key(q) not in LAUNCHES:
-        widest = max(width for precision, width in LAUNCHES if precision == _launch_key(q)[0])
+    precision, width = _launch_key(q)
+    if (precision, width) not in LAUNCHES:
+        widest = max(most for one, most in LAUNCHES if one == precision)
         return f"takes at most {widest} features per head of {q.dtype}, not {q.shape[-1]}"
-    if not _has_triton():
+    if not HAS_TRITON:
         return "needs the package triton"
     if torch.cuda.get_device_capability(q.device) < (8, 0):
         return "needs compute capability 8.0"
@@ -104,11 +109,6 @@ def _launch_key(q: Tensor) -> tuple[str, int]:
 def _padded(width: int) -> int:
     """Features per head as the kernels hold them: a power of two, at least 16."""
     return max(16, 1 << (width - 1).bit_length())
-
-
-@lru_cache(maxsize=1)
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
 
 
 def attend_dilated_triton(
@@ -127,124 +127,110 @@ def attend_dilated_triton(
         Output (B, L, H, D) in the dtype of q and log-sum-exp (B, H, L) in float32.
     """
     q, k, v = (contiguous_features(x) for x in (q, k, v))
-    plan = _Call.of(q, call.config, call.mask, call.causal, call.first_head, call.num_heads)
-    out, lse = _DilatedTriton.apply(q, k, v, plan)
+    out, lse = _AttendDilatedTriton.apply(q, k, v, TritonPlan.of(q, call))
     return out, lse
 
 
-class _DilatedTriton(torch.autograd.Function):
-    """Forward and backward by Triton kernels."""
+class Layout(NamedTuple):
+    """Where the kernels find branches, entries and compact rows; one argument of each.
 
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, call: "_Call") -> tuple[Tensor, Tensor]:
-        parts, out, lse = _forward(call, q, k, v)
-        ctx.save_for_backward(q, k, v, parts if call.own_outputs else out, lse)
-        ctx.call = call
-        ctx.set_materialize_grads(False)
-        return out, lse
+    Attributes:
+        branches: Segment length and rate of each branch, int32, on the device.
+        lengths: int32 (B, 2): length of each entry, and how many gaps it has before its end.
+        key_mask: The mask as bytes (B, L).
+        mask_batch: Stride from entry to entry of it.
+        mask_step: And from position to position.
+        longest: Positions, L.
+        first_head: Which head of the layer the first one at hand is.
+        num_rows: Compact rows of all branches, R.
+    """
 
-    @staticmethod
-    @once_differentiable
-    def backward(
-        ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
-        q, k, v, outs, lse = ctx.saved_tensors
-        if grad_out is None and grad_lse is None:
-            return None, None, None, None
-        if grad_out is None:
-            grad_out = torch.zeros_like(q)
-        grad_out = contiguous_features(grad_out)
-        return *_backward(ctx.call, q, k, v, outs, grad_out, lse, grad_lse), None
+    branches: Tensor
+    lengths: Tensor
+    key_mask: Tensor
+    mask_batch: int
+    mask_step: int
+    longest: int
+    first_head: int
+    num_rows: int
 
 
 @dataclass(frozen=True)
-class _Call:
-    """What all kernels of one call share."""
+class TritonPlan:
+    """What the kernels of one call share.
 
-    config: DilatedConfig
-    branches: Tensor
+    Attributes:
+        call: Settings, mask, and which heads of the layer are at hand.
+        shape: Of q (B, L, H, D).
+        layout: Where the kernels find things.
+        constants: Compile-time arguments of every kernel.
+        launches: How each kernel is cut up.
+    """
+
+    call: DilatedCall
     shape: tuple[int, int, int, int]
-    num_rows: int
-    lengths: Tensor
-    key_mask: Tensor
-    mask_strides: tuple[int, int]
-    launches: dict[str, Launch]
+    layout: Layout
     constants: dict[str, Any]
-    causal: bool
-    first_head: int
+    launches: dict[str, Launch]
 
     @classmethod
-    def of(
-        cls,
-        q: Tensor,
-        config: DilatedConfig,
-        mask: Tensor | None,
-        causal: bool,
-        first_head: int = 0,
-        num_heads: int | None = None,
-    ) -> "_Call":
-        """The call for inputs like q (B, L, H, D)."""
+    def of(cls, q: Tensor, call: DilatedCall) -> "TritonPlan":
+        """The plan for inputs like q (B, L, H, D)."""
         batch, length, heads, width = q.shape
-        branches = _heaviest_first(config.branches, length)
-        table = _branch_table(branches, q.device)
+        # By falling number of keys per query: the longest programs start first.
+        branches = sorted(call.config.branches, key=lambda b: -(min(b[0], length) // b[1]))
+        num_rows = 0  # most positions any head keeps, counted segment after segment
+        for segment_length, rate in branches:
+            w = max(1, min(segment_length, length))
+            whole = -(-length // w) - 1
+            num_rows += whole * -(-w // rate) + -(-(length - whole * w) // rate)
+        table = _branch_table(tuple(branches), q.device)
         lengths, key_mask, strides = table, table, (0, 0)  # never read without a mask
-        if mask is not None and q.numel():
-            numbers = torch.arange(1, length + 1, device=mask.device)
+        if call.mask is not None and q.numel():
             # An entry without any real position runs as one of length 1 that is masked.
-            ends = (mask * numbers).amax(dim=1).clamp_(min=1)
-            lengths = torch.stack([ends, ends - mask.sum(dim=1)], dim=1).to(torch.int32)
-            key_mask, strides = mask.view(torch.uint8), (mask.stride(0), mask.stride(1))
+            ends = real_lengths(call.mask).clamp_(min=1)
+            lengths = torch.stack([ends, ends - call.mask.sum(dim=1)], dim=1).to(torch.int32)
+            key_mask = call.mask.view(torch.uint8)
+            strides = call.mask.stride(0), call.mask.stride(1)
+        layout = Layout(table, lengths, key_mask, *strides, length, call.first_head, num_rows)
         constants = {
             "NUM_BRANCHES": len(branches),
             "NUM_HEADS": heads,
-            "ALL_HEADS": num_heads or heads,
+            "ALL_HEADS": call.num_heads or heads,
             "WIDTH": width,
             "PADDED": _padded(width),
-            "PAPER_ORDER": config.head_order == "paper",
-            "MASKED": mask is not None,
+            "PAPER_ORDER": call.config.head_order == "paper",
+            "MASKED": call.mask is not None,
         }
-        return cls(
-            config=config,
-            branches=table,
-            shape=(batch, length, heads, width),
-            num_rows=sum(_num_rows(length, *branch) for branch in branches),
-            lengths=lengths,
-            key_mask=key_mask,
-            mask_strides=strides,
-            launches=LAUNCHES[_launch_key(q)],
-            constants=constants,
-            causal=causal,
-            first_head=first_head,
-        )
+        shape = (batch, length, heads, width)
+        return cls(call, shape, layout, constants, LAUNCHES[_launch_key(q)])
 
-    @property
-    def own_outputs(self) -> bool:
-        """Whether the backward needs the output of each branch, not the mixed one."""
-        return self.config.mixing_gradient == "released"
-
-    @property
-    def attention_constants(self) -> dict[str, Any]:
-        """Compile-time arguments of the kernels that multiply queries and keys."""
-        return {**self.constants, "CAUSAL": self.causal, "PRECISION": "tf32x3"}
+    def attention(self, pass_name: str) -> dict[str, Any]:
+        """Keyword arguments of a kernel that multiplies queries and keys."""
+        same = {"CAUSAL": self.call.causal, "PRECISION": "tf32x3"}
+        return {**self.constants, **same, **self.launches[pass_name].options}
 
     def grid(self, block: int) -> tuple[int, int, int]:
         """One program per block of slots, head and entry."""
         batch, length, heads, _ = self.shape
-        blocks = sum(_num_blocks(length, w, r, block) for w, r in self.config.branches)
+        blocks = 0
+        for segment_length, rate in self.call.config.branches:
+            w = min(segment_length, length)
+            slots = -(-w // rate)
+            blocks += -(-length // w) * -(-slots // block)
         return blocks, heads, batch
+
+    @property
+    def merging(self) -> dict[str, Any]:
+        """Keyword arguments of a kernel that brings branches together."""
+        launch = {"BLOCK": MERGE_BLOCK, "num_warps": 4, "enable_fp_fusion": True}
+        return {**self.constants, **launch}
 
     @property
     def merge_grid(self) -> tuple[int, int, int]:
         """One program per block of positions, head and entry."""
         batch, length, heads, _ = self.shape
         return -(-length // MERGE_BLOCK), heads, batch
-
-
-def _heaviest_first(
-    branches: tuple[tuple[int, int], ...], length: int
-) -> tuple[tuple[int, int], ...]:
-    """Branches by falling number of keys per query: the longest programs start first."""
-    return tuple(sorted(branches, key=lambda b: -(min(b[0], length) // b[1])))
 
 
 @lru_cache(maxsize=64)
@@ -256,98 +242,80 @@ def _branch_table(branches: tuple[tuple[int, int], ...], device: torch.device) -
         return torch.tensor(table, dtype=torch.int32, device=device)
 
 
-def _num_rows(length: int, segment_length: int, rate: int) -> int:
-    """Compact rows of a branch: most positions any head keeps, counted segment after segment."""
-    w = min(segment_length, length)
-    whole = -(-length // w) - 1
-    return whole * -(-w // rate) + -(-(length - whole * w) // rate)
+class _AttendDilatedTriton(torch.autograd.Function):
+    """q, k, v (B, L, H, D) -> out (B, L, H, D), lse (B, H, L)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, plan: TritonPlan
+    ) -> tuple[Tensor, Tensor]:
+        from slidenet.attention.experimental.dilated_triton_forward import (
+            attend_branches,
+            merge_branches,
+        )
+
+        batch, length, heads, width = plan.shape
+        rows = plan.layout.num_rows
+        out = q.new_empty(plan.shape)
+        lse = q.new_empty((batch, heads, length), dtype=torch.float32)
+        parts = q.new_empty((batch, heads, rows, width))
+        part_lse = lse.new_empty((batch, heads, rows))
+        if q.numel():
+            with torch.cuda.device(q.device if q.is_cuda else -1):
+                attend_branches[plan.grid(plan.launches["forward"].block_q)](
+                    q, k, v, parts, part_lse, plan.layout, *_strides(q, k, v),
+                    width**-0.5 * LOG2_E,
+                    ZERO_SLOTS=plan.call.zero_slots, **plan.attention("forward"),
+                )  # fmt: skip
+                merge_branches[plan.merge_grid](
+                    parts, part_lse, out, lse, plan.layout, **plan.merging
+                )
+        own_outputs = plan.call.config.mixing_gradient == "released"
+        ctx.save_for_backward(q, k, v, parts if own_outputs else out, lse)
+        ctx.plan, ctx.own_outputs = plan, own_outputs
+        ctx.set_materialize_grads(False)
+        return out, lse
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        from slidenet.attention.experimental.dilated_triton_backward import (
+            key_gradients,
+            query_gradients,
+            sum_branches,
+        )
+
+        q, k, v, outs, lse = ctx.saved_tensors
+        if grad_out is None and grad_lse is None:
+            return (None,) * 4
+        grad_out = torch.zeros_like(q) if grad_out is None else contiguous_features(grad_out)
+        plan: TritonPlan = ctx.plan
+        batch, _, heads, width = plan.shape
+        grads = [q.new_empty(plan.shape) for _ in range(3)]
+        if q.numel() == 0:
+            return *grads, None
+        rows = (batch, heads, plan.layout.num_rows)
+        grad_q, grad_k, grad_v = (q.new_empty((*rows, width)) for _ in range(3))
+        row_lses, deltas = lse.new_empty(rows), lse.new_empty(rows)
+        shared = plan.layout, *_strides(q, k, v, grad_out), width**-0.5
+        with torch.cuda.device(q.device if q.is_cuda else -1):
+            query_gradients[plan.grid(plan.launches["query"].block_q)](
+                q, k, v, outs, grad_out, lse, lse if grad_lse is None else grad_lse.contiguous(),
+                grad_q, row_lses, deltas, *shared,
+                OWN_OUT=ctx.own_outputs, LSE_GRAD=grad_lse is not None, **plan.attention("query"),
+            )  # fmt: skip
+            key_gradients[plan.grid(plan.launches["key"].block_k)](
+                q, k, v, grad_out, grad_k, grad_v, row_lses, deltas, *shared,
+                **plan.attention("key"),
+            )  # fmt: skip
+            sum_branches[plan.merge_grid](
+                grad_q, grad_k, grad_v, *grads, plan.layout, **plan.merging
+            )
+        return *grads, None
 
 
-def _num_blocks(length: int, segment_length: int, rate: int, block: int) -> int:
-    w = min(segment_length, length)
-    slots = -(-w // rate)
-    return -(-length // w) * -(-slots // block)
-
-
-def _strides(*tensors: Tensor) -> list[int]:
-    return [stride for x in tensors for stride in x.stride()[:3]]
-
-
-def _forward(call: _Call, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Outputs of the branches (B, H, R, D), mixed output (B, L, H, D), log-sum-exp (B, H, L)."""
-    batch, length, heads, width = call.shape
-    out = q.new_empty(call.shape)
-    lse = q.new_empty((batch, heads, length), dtype=torch.float32)
-    if q.numel() == 0:
-        return q.new_empty((batch, heads, 0, width)), out, lse
-    from slidenet.attention.experimental.dilated_triton_forward import (
-        attend_branches,
-        merge_branches,
-    )
-
-    parts = q.new_empty((batch, heads, call.num_rows, width))
-    part_lse = lse.new_empty((batch, heads, call.num_rows))
-    launch = call.launches["forward"]
-    with torch.cuda.device(q.device if q.is_cuda else -1):
-        attend_branches[call.grid(launch.block_q)](
-            q, k, v, parts, part_lse, call.branches, call.lengths, call.key_mask,
-            *_strides(q, k, v), *call.mask_strides,
-            length, call.first_head, call.num_rows, width**-0.5 * LOG2_E,
-            ZERO_SLOTS=call.config.padding == "released" and not call.causal,
-            **call.attention_constants, **launch.options,
-        )  # fmt: skip
-        merge_branches[call.merge_grid](
-            parts, part_lse, out, lse, call.branches, call.lengths,
-            length, call.first_head, call.num_rows,
-            **call.constants, BLOCK=MERGE_BLOCK, num_warps=4,
-        )  # fmt: skip
-    return parts, out, lse
-
-
-def _backward(
-    call: _Call,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    outs: Tensor,
-    grad_out: Tensor,
-    lse: Tensor,
-    grad_lse: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of q, k and v, each (B, L, H, D)."""
-    batch, length, heads, width = call.shape
-    grads = q.new_empty(call.shape), q.new_empty(call.shape), q.new_empty(call.shape)
-    if q.numel() == 0:
-        return grads
-    from slidenet.attention.experimental.dilated_triton_backward import (
-        key_gradients,
-        query_gradients,
-        sum_branches,
-    )
-
-    rows = (batch, heads, call.num_rows)
-    grad_q, grad_k, grad_v = (q.new_empty((*rows, width)) for _ in range(3))
-    row_lses, deltas = lse.new_empty(rows), lse.new_empty(rows)
-    shared = (
-        call.branches, call.lengths, call.key_mask, *_strides(q, k, v, grad_out),
-        *call.mask_strides, length, call.first_head, call.num_rows, width**-0.5,
-    )  # fmt: skip
-    with torch.cuda.device(q.device if q.is_cuda else -1):
-        launch = call.launches["query"]
-        query_gradients[call.grid(launch.block_q)](
-            q, k, v, outs, grad_out, lse, lse if grad_lse is None else grad_lse.contiguous(),
-            grad_q, row_lses, deltas, *shared,
-            OWN_OUT=call.own_outputs, LSE_GRAD=grad_lse is not None,
-            **call.attention_constants, **launch.options,
-        )  # fmt: skip
-        launch = call.launches["key"]
-        key_gradients[call.grid(launch.block_k)](
-            q, k, v, grad_out, grad_k, grad_v, row_lses, deltas, *shared,
-            **call.attention_constants, **launch.options,
-        )  # fmt: skip
-        sum_branches[call.merge_grid](
-            grad_q, grad_k, grad_v, *grads, call.branches, call.lengths,
-            length, call.first_head, call.num_rows,
-            **call.constants, BLOCK=MERGE_BLOCK, num_warps=4,
-        )  # fmt: skip
-    return grads
+def _strides(*tensors: Tensor) -> list[tuple[int, ...]]:
+    """Of batch, position and head; features are adjacent."""
+    return [x.stride()[:3] for x in tensors]

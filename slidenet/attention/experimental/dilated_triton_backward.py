@@ -15,10 +15,13 @@ import triton
 import triton.language as tl
 
 from slidenet.attention.experimental.dilated_triton_layout import (
-    find_block,
-    find_entry,
+    entry_length,
     find_rows,
-    find_segment,
+    find_work,
+    key_scores,
+    load_slots,
+    real_slots,
+    shift,
 )
 
 LOG2_E = tl.constexpr(1.4426950408889634)
@@ -26,61 +29,51 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 
 @triton.jit
 def query_gradients(
-    q, k, v, outs, grad_out, lse, grad_lse, grad_q, row_lses, deltas, branches, lengths, key_mask,
-    q_batch, q_step, q_head, k_batch, k_step, k_head, v_batch, v_step, v_head,
-    g_batch, g_step, g_head, mask_batch, mask_step, longest, first_head, num_rows, scale,
+    q, k, v, outs, grad_out, lse, grad_lse, grad_q, row_lses, deltas, layout,
+    q_strides, k_strides, v_strides, g_strides, scale,
     NUM_BRANCHES: tl.constexpr, NUM_HEADS: tl.constexpr, ALL_HEADS: tl.constexpr,
     WIDTH: tl.constexpr, PADDED: tl.constexpr, CAUSAL: tl.constexpr, OWN_OUT: tl.constexpr,
     LSE_GRAD: tl.constexpr, PAPER_ORDER: tl.constexpr, MASKED: tl.constexpr,
     PRECISION: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """Gradient of one block of queries from one branch; keeps delta and lse for the keys."""
-    head, entry = tl.program_id(1), tl.program_id(2)
-    window, rate, segment, first_slot, first_row = find_block(
-        tl.program_id(0), branches, longest, BLOCK_Q, NUM_BRANCHES
-    )
-    length, gaps = find_entry(lengths, entry, longest, MASKED)
-    first, kept, _, row = find_segment(
-        window, rate, segment, first_row, first_head + head, length, ALL_HEADS, PAPER_ORDER
+    head, entry, first, step, first_slot, kept, _, row, gaps = find_work(
+        layout, BLOCK_Q, NUM_BRANCHES, NUM_HEADS, ALL_HEADS, PAPER_ORDER, MASKED
     )
     if first_slot >= kept:
         return
-    entry64, first64, head64 = entry.to(tl.int64), first.to(tl.int64), head.to(tl.int64)
-    rate64 = rate.to(tl.int64)
-    group = entry64 * NUM_HEADS + head64
-    q += entry64 * q_batch + first64 * q_step + head64 * q_head
-    k += entry64 * k_batch + first64 * k_step + head64 * k_head
-    v += entry64 * v_batch + first64 * v_step + head64 * v_head
-    grad_out += entry64 * g_batch + first64 * g_step + head64 * g_head
-    key_mask += entry64 * mask_batch + first64 * mask_step
-    lse += group * longest + first64
-    grad_lse += group * longest + first64
+    q = shift(q, q_strides, entry, first, head)
+    k = shift(k, k_strides, entry, first, head)
+    v = shift(v, v_strides, entry, first, head)
+    grad_out = shift(grad_out, g_strides, entry, first, head)
+    key_mask = layout.key_mask + (entry * layout.mask_batch + first * layout.mask_step)
+    mask_step = step * layout.mask_step
+    group = entry * NUM_HEADS + head
+    lse += group * layout.longest + first
+    grad_lse += group * layout.longest + first
 
     features = tl.arange(0, PADDED)
     slots = first_slot + tl.arange(0, BLOCK_Q)
     inside = slots < kept
-    real = inside
-    if MASKED:
-        real &= tl.load(key_mask + slots * (rate64 * mask_step), mask=real, other=0) != 0
+    real = real_slots(slots, kept, key_mask, mask_step, MASKED)
     read = real[:, None] & (features < WIDTH)[None, :]
-    at = slots[:, None] * rate64
-    q_block = tl.load(q + at * q_step + features[None, :], mask=read, other=0.0)
-    g_block = tl.load(grad_out + at * g_step + features[None, :], mask=read, other=0.0)
-    compact = (group * num_rows + row + slots)[:, None]
+    at = slots[:, None] * step
+    q_block = tl.load(q + at * q_strides[1] + features[None, :], mask=read, other=0.0)
+    g_block = tl.load(grad_out + at * g_strides[1] + features[None, :], mask=read, other=0.0)
+    compact = (row + slots)[:, None]
     if OWN_OUT:
         outs_at = compact * WIDTH
     else:
-        outs_at = ((entry64 * longest + first64 + at) * NUM_HEADS + head64) * WIDTH
+        outs_at = ((entry * layout.longest + first + at) * NUM_HEADS + head) * WIDTH
     out_block = tl.load(outs + outs_at + features[None, :], mask=read, other=0.0)
     delta = tl.sum(g_block.to(tl.float32) * out_block.to(tl.float32), 1)
     if LSE_GRAD:
-        delta -= tl.load(grad_lse + slots * rate64, mask=real, other=0.0)
-    row_lse = tl.load(lse + slots * rate64, mask=real, other=float("inf")) * LOG2_E
+        delta -= tl.load(grad_lse + slots * step, mask=real, other=0.0)
+    row_lse = tl.load(lse + slots * step, mask=real, other=float("inf")) * LOG2_E
     if MASKED:  # exp2(-inf) = 0: a row without any key has no weights
         row_lse = tl.where(row_lse == float("-inf"), float("inf"), row_lse)
-    stats_at = group * num_rows + row + slots
-    tl.store(row_lses + stats_at, row_lse, mask=inside)
-    tl.store(deltas + stats_at, delta, mask=inside)
+    tl.store(row_lses + row + slots, row_lse, mask=inside)
+    tl.store(deltas + row + slots, delta, mask=inside)
 
     end = tl.minimum(first_slot + BLOCK_Q, kept) if CAUSAL else kept
     whole = (first_slot if CAUSAL else kept) // BLOCK_K * BLOCK_K
@@ -88,13 +81,13 @@ def query_gradients(
         whole = tl.where(gaps, 0, whole)
     acc = tl.zeros([BLOCK_Q, PADDED], tl.float32)
     acc = _add_keys(
-        acc, q_block, g_block, row_lse, delta, k, v, key_mask, rate64 * k_step,
-        rate64 * v_step, rate64 * mask_step, slots, 0, whole, kept, scale * LOG2_E,
+        acc, q_block, g_block, row_lse, delta, k, v, key_mask, step * k_strides[1],
+        step * v_strides[1], mask_step, slots, 0, whole, kept, scale * LOG2_E,
         WIDTH, PADDED, False, False, False, PRECISION, BLOCK_K,
     )  # fmt: skip
     acc = _add_keys(
-        acc, q_block, g_block, row_lse, delta, k, v, key_mask, rate64 * k_step,
-        rate64 * v_step, rate64 * mask_step, slots, whole, end, kept, scale * LOG2_E,
+        acc, q_block, g_block, row_lse, delta, k, v, key_mask, step * k_strides[1],
+        step * v_strides[1], mask_step, slots, whole, end, kept, scale * LOG2_E,
         WIDTH, PADDED, True, CAUSAL, MASKED, PRECISION, BLOCK_K,
     )  # fmt: skip
     tl.store(
@@ -112,29 +105,15 @@ def _add_keys(
     MASKED: tl.constexpr, PRECISION: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """Adds what the key slots first ... end give to the gradient of q (without the scale)."""
-    features = tl.arange(0, PADDED)
-    within = tl.arange(0, BLOCK_K)
     for start in range(first, end, BLOCK_K):
-        slots = start + within
-        real = slots < kept
-        if MASKED:
-            real &= tl.load(key_mask + slots * mask_step, mask=real, other=0) != 0
-        read = (features < WIDTH)[None, :]
+        slots = start + tl.arange(0, BLOCK_K)
+        real = real_slots(slots, kept, key_mask, mask_step, MASKED)
+        read = (tl.arange(0, PADDED) < WIDTH)[None, :]
         if EDGE:
             read = read & real[:, None]
-        begin = tl.cast(start, tl.int64)
-        k_block = tl.load(
-            k + begin * k_step + within[:, None] * k_step + features[None, :], mask=read, other=0.0
-        )
-        v_block = tl.load(
-            v + begin * v_step + within[:, None] * v_step + features[None, :], mask=read, other=0.0
-        )
-        scores = tl.dot(q_block, tl.trans(k_block), input_precision=PRECISION)
-        if EDGE:
-            allowed = real[None, :]
-            if CAUSAL:
-                allowed = allowed & (slots[None, :] <= query_slots[:, None])
-            scores = tl.where(allowed, scores, float("-inf"))
+        k_block = load_slots(k, k_step, start, read, BLOCK_K, PADDED)
+        v_block = load_slots(v, v_step, start, read, BLOCK_K, PADDED)
+        scores = key_scores(q_block, k_block, query_slots, slots, real, EDGE, CAUSAL, PRECISION)
         weights = tl.exp2(scores * scale_log2 - row_lse[:, None])
         grad_weights = tl.dot(g_block, tl.trans(v_block), input_precision=PRECISION)
         grad_scores = weights * (grad_weights - delta[:, None])
@@ -144,45 +123,34 @@ def _add_keys(
 
 @triton.jit
 def key_gradients(
-    q, k, v, grad_out, grad_k, grad_v, row_lses, deltas, branches, lengths, key_mask,
-    q_batch, q_step, q_head, k_batch, k_step, k_head, v_batch, v_step, v_head,
-    g_batch, g_step, g_head, mask_batch, mask_step,
-    longest, first_head, num_rows, scale,
+    q, k, v, grad_out, grad_k, grad_v, row_lses, deltas, layout,
+    q_strides, k_strides, v_strides, g_strides, scale,
     NUM_BRANCHES: tl.constexpr, NUM_HEADS: tl.constexpr, ALL_HEADS: tl.constexpr,
     WIDTH: tl.constexpr, PADDED: tl.constexpr, CAUSAL: tl.constexpr,
     PAPER_ORDER: tl.constexpr, MASKED: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """Gradients of one block of keys and values from one branch."""
-    head, entry = tl.program_id(1), tl.program_id(2)
-    window, rate, segment, first_slot, first_row = find_block(
-        tl.program_id(0), branches, longest, BLOCK_K, NUM_BRANCHES
-    )
-    length, gaps = find_entry(lengths, entry, longest, MASKED)
-    first, kept, _, row = find_segment(
-        window, rate, segment, first_row, first_head + head, length, ALL_HEADS, PAPER_ORDER
+    head, entry, first, step, first_slot, kept, _, row, gaps = find_work(
+        layout, BLOCK_K, NUM_BRANCHES, NUM_HEADS, ALL_HEADS, PAPER_ORDER, MASKED
     )
     if first_slot >= kept:
         return
-    entry64, first64, head64 = entry.to(tl.int64), first.to(tl.int64), head.to(tl.int64)
-    rate64 = rate.to(tl.int64)
-    rows = (entry64 * NUM_HEADS + head64) * num_rows + row
-    q += entry64 * q_batch + first64 * q_step + head64 * q_head
-    k += entry64 * k_batch + first64 * k_step + head64 * k_head
-    v += entry64 * v_batch + first64 * v_step + head64 * v_head
-    grad_out += entry64 * g_batch + first64 * g_step + head64 * g_head
-    key_mask += entry64 * mask_batch + first64 * mask_step
+    q = shift(q, q_strides, entry, first, head)
+    k = shift(k, k_strides, entry, first, head)
+    v = shift(v, v_strides, entry, first, head)
+    grad_out = shift(grad_out, g_strides, entry, first, head)
+    key_mask = layout.key_mask + (entry * layout.mask_batch + first * layout.mask_step)
+    mask_step = step * layout.mask_step
 
     features = tl.arange(0, PADDED)
     slots = first_slot + tl.arange(0, BLOCK_K)
     inside = slots < kept
-    real = inside
-    if MASKED:
-        real &= tl.load(key_mask + slots * (rate64 * mask_step), mask=real, other=0) != 0
+    real = real_slots(slots, kept, key_mask, mask_step, MASKED)
     read = real[:, None] & (features < WIDTH)[None, :]
-    at = slots[:, None] * rate64
-    k_block = tl.load(k + at * k_step + features[None, :], mask=read, other=0.0)
-    v_block = tl.load(v + at * v_step + features[None, :], mask=read, other=0.0)
+    at = slots[:, None] * step
+    k_block = tl.load(k + at * k_strides[1] + features[None, :], mask=read, other=0.0)
+    v_block = tl.load(v + at * v_strides[1] + features[None, :], mask=read, other=0.0)
 
     acc_k = tl.zeros([BLOCK_K, PADDED], tl.float32)
     acc_v = tl.zeros([BLOCK_K, PADDED], tl.float32)
@@ -192,14 +160,14 @@ def key_gradients(
     if MASKED:
         whole = tl.where(gaps, begin, whole)
     acc_k, acc_v = _add_queries(
-        acc_k, acc_v, k_block, v_block, q, grad_out, row_lses + rows, deltas + rows, key_mask,
-        rate64 * q_step, rate64 * g_step, rate64 * mask_step, slots,
+        acc_k, acc_v, k_block, v_block, q, grad_out, row_lses + row, deltas + row, key_mask,
+        step * q_strides[1], step * g_strides[1], mask_step, slots,
         begin, whole, kept, scale * LOG2_E,
         WIDTH, PADDED, False, False, False, PRECISION, BLOCK_Q,
     )  # fmt: skip
     acc_k, acc_v = _add_queries(
-        acc_k, acc_v, k_block, v_block, q, grad_out, row_lses + rows, deltas + rows, key_mask,
-        rate64 * q_step, rate64 * g_step, rate64 * mask_step, slots,
+        acc_k, acc_v, k_block, v_block, q, grad_out, row_lses + row, deltas + row, key_mask,
+        step * q_strides[1], step * g_strides[1], mask_step, slots,
         whole, kept, kept, scale * LOG2_E,
         WIDTH, PADDED, True, CAUSAL, MASKED, PRECISION, BLOCK_Q,
     )  # fmt: skip
@@ -207,7 +175,7 @@ def key_gradients(
         acc_k = tl.where(real[:, None], acc_k, 0.0)
         acc_v = tl.where(real[:, None], acc_v, 0.0)
     write = inside[:, None] & (features < WIDTH)[None, :]
-    where = (rows + slots)[:, None] * WIDTH + features[None, :]
+    where = (row + slots)[:, None] * WIDTH + features[None, :]
     tl.store(grad_k + where, (acc_k * scale).to(grad_k.dtype.element_ty), mask=write)
     tl.store(grad_v + where, acc_v.to(grad_v.dtype.element_ty), mask=write)
 
@@ -220,15 +188,11 @@ def _add_queries(
     MASKED: tl.constexpr, PRECISION: tl.constexpr, BLOCK_Q: tl.constexpr,
 ):  # fmt: skip
     """Adds what the query slots first ... end give to the gradients of a block of keys."""
-    features = tl.arange(0, PADDED)
-    within = tl.arange(0, BLOCK_Q)
     for start in range(first, end, BLOCK_Q):
-        slots = start + within
+        slots = start + tl.arange(0, BLOCK_Q)
         inside = slots < kept
-        real = inside
-        if MASKED:
-            real &= tl.load(key_mask + slots * mask_step, mask=real, other=0) != 0
-        read = (features < WIDTH)[None, :]
+        real = real_slots(slots, kept, key_mask, mask_step, MASKED)
+        read = (tl.arange(0, PADDED) < WIDTH)[None, :]
         if EDGE:
             read = read & real[:, None]
             row_lse = tl.load(row_lses + slots, mask=inside, other=float("inf"))
@@ -236,14 +200,8 @@ def _add_queries(
         else:
             row_lse = tl.load(row_lses + slots)
             delta = tl.load(deltas + slots)
-        begin = tl.cast(start, tl.int64)
-        q_block = tl.load(
-            q + begin * q_step + within[:, None] * q_step + features[None, :], mask=read, other=0.0
-        )
-        g_block = tl.load(
-            grad_out + begin * g_step + within[:, None] * g_step + features[None, :],
-            mask=read, other=0.0,
-        )  # fmt: skip
+        q_block = load_slots(q, q_step, start, read, BLOCK_Q, PADDED)
+        g_block = load_slots(grad_out, g_step, start, read, BLOCK_Q, PADDED)
         scores = tl.dot(k_block, tl.trans(q_block), input_precision=PRECISION)
         if CAUSAL:
             scores = tl.where(key_slots[:, None] <= slots[None, :], scores, float("-inf"))
@@ -257,17 +215,16 @@ def _add_queries(
 
 @triton.jit
 def sum_branches(
-    q_parts, k_parts, v_parts, grad_q, grad_k, grad_v, branches, lengths,
-    longest, first_head, num_rows,
+    q_parts, k_parts, v_parts, grad_q, grad_k, grad_v, layout,
     NUM_BRANCHES: tl.constexpr, NUM_HEADS: tl.constexpr, ALL_HEADS: tl.constexpr,
     WIDTH: tl.constexpr, PADDED: tl.constexpr, PAPER_ORDER: tl.constexpr,
     MASKED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Adds the gradients of q, k and v of all branches at one block of positions of one head."""
     head, entry = tl.program_id(1), tl.program_id(2)
-    length, _ = find_entry(lengths, entry, longest, MASKED)
+    length, _ = entry_length(layout, entry, MASKED)
     entry64, head64 = entry.to(tl.int64), head.to(tl.int64)
-    group = (entry64 * NUM_HEADS + head64) * num_rows * WIDTH
+    group = (entry64 * NUM_HEADS + head64) * layout.num_rows * WIDTH
     features = tl.arange(0, PADDED)
     positions = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     sum_q = tl.zeros([BLOCK, PADDED], tl.float32)
@@ -276,23 +233,15 @@ def sum_branches(
     first_row = 0
     for branch in tl.static_range(NUM_BRANCHES):
         rows, kept, first_row = find_rows(
-            positions,
-            branches,
-            branch,
-            length,
-            longest,
-            first_head + head,
-            first_row,
-            ALL_HEADS,
-            PAPER_ORDER,
+            layout, positions, branch, length, head, first_row, ALL_HEADS, PAPER_ORDER
         )
         read = kept[:, None] & (features < WIDTH)[None, :]
         where = group + rows[:, None].to(tl.int64) * WIDTH + features[None, :]
         sum_q += tl.load(q_parts + where, mask=read, other=0.0).to(tl.float32)
         sum_k += tl.load(k_parts + where, mask=read, other=0.0).to(tl.float32)
         sum_v += tl.load(v_parts + where, mask=read, other=0.0).to(tl.float32)
-    write = (positions < longest)[:, None] & (features < WIDTH)[None, :]
-    where = ((entry64 * longest + positions.to(tl.int64)) * NUM_HEADS + head64) * WIDTH
+    write = (positions < layout.longest)[:, None] & (features < WIDTH)[None, :]
+    where = ((entry64 * layout.longest + positions.to(tl.int64)) * NUM_HEADS + head64) * WIDTH
     where = where[:, None] + features[None, :]
     dtype = grad_q.dtype.element_ty
     tl.store(grad_q + where, sum_q.to(dtype), mask=write)

@@ -6,8 +6,8 @@ a strided block of rows of q, k or v. What a branch computes per kept position g
 rows: the rows of all segments of a branch one after another, the branches one after another. All
 entries of a batch use the row numbers of the longest one, so that they can be written at once.
 
-Triton reads `tl.constexpr` annotations at run time; the other arguments are its own scalars,
-pointers and blocks, for which there are no static types.
+`layout` is a `dilated_triton.Layout`. Triton reads `tl.constexpr` annotations at run time; the
+other arguments are its own scalars, pointers and blocks, for which there are no static types.
 """
 # mypy: disable-error-code="untyped-decorator,no-untyped-def"
 
@@ -36,18 +36,32 @@ def head_offset(head, rate, ALL_HEADS: tl.constexpr, PAPER_ORDER: tl.constexpr):
 
 
 @triton.jit
-def find_block(block, branches, length, BLOCK: tl.constexpr, NUM_BRANCHES: tl.constexpr):
-    """Which segment and slots program `block` works on.
+def entry_length(layout, entry, MASKED: tl.constexpr):
+    """Length of one batch entry, and whether positions before its end are not real."""
+    if MASKED:
+        return tl.load(layout.lengths + 2 * entry), tl.load(layout.lengths + 2 * entry + 1) != 0
+    return layout.longest, False
+
+
+@triton.jit
+def find_work(
+    layout, BLOCK: tl.constexpr, NUM_BRANCHES: tl.constexpr, NUM_HEADS: tl.constexpr,
+    ALL_HEADS: tl.constexpr, PAPER_ORDER: tl.constexpr, MASKED: tl.constexpr,
+):  # fmt: skip
+    """The slots this program works on: a block of one segment of one branch, head and entry.
 
     Returns:
-        Segment length, rate, segment, first slot, first compact row of the branch.
+        Head, entry (int64); first position of the segment that the head keeps, positions from one
+        slot to the next (int64); first slot of the block, real slots of the segment, zero slots
+        behind them; first compact row of the segment; whether the entry has gaps.
     """
+    head, entry = tl.program_id(1), tl.program_id(2)
     window, rate, segment, first_slot, first_row = 1, 1, 0, 0, 0
     blocks_before, rows_before = 0, 0
     for branch in tl.static_range(NUM_BRANCHES):
-        w, r, slots, segments, rows = branch_extent(branches, branch, length)
+        w, r, slots, segments, rows = branch_extent(layout.branches, branch, layout.longest)
         per_segment = tl.cdiv(slots, BLOCK)
-        local = block - blocks_before
+        local = tl.program_id(0) - blocks_before
         inside = (local >= 0) & (local < segments * per_segment)
         window = tl.where(inside, w, window)
         rate = tl.where(inside, r, rate)
@@ -56,31 +70,22 @@ def find_block(block, branches, length, BLOCK: tl.constexpr, NUM_BRANCHES: tl.co
         first_row = tl.where(inside, rows_before, first_row)
         blocks_before += segments * per_segment
         rows_before += rows
-    return window, rate, segment, first_slot, first_row
-
-
-@triton.jit
-def find_segment(
-    window, rate, segment, first_row, head, length,
-    ALL_HEADS: tl.constexpr, PAPER_ORDER: tl.constexpr,
-):  # fmt: skip
-    """What a head keeps of one segment of an entry of `length` positions.
-
-    Returns:
-        First position kept, real slots, zero slots behind them, first compact row.
-    """
+    length, gaps = entry_length(layout, entry, MASKED)
     window = tl.minimum(window, length)
     slots = tl.cdiv(window, rate)
     start = segment * window
-    offset = head_offset(head, rate, ALL_HEADS, PAPER_ORDER)
+    offset = head_offset(layout.first_head + head, rate, ALL_HEADS, PAPER_ORDER)
     real = tl.minimum(window, length - start) - offset
     kept = tl.cdiv(tl.maximum(real, 0), rate)
-    return start + offset, kept, slots - kept, first_row + segment * slots
+    entry64, head64 = entry.to(tl.int64), head.to(tl.int64)
+    row = (entry64 * NUM_HEADS + head64) * layout.num_rows + (first_row + segment * slots)
+    first, step = tl.cast(start + offset, tl.int64), tl.cast(rate, tl.int64)
+    return head64, entry64, first, step, first_slot, kept, slots - kept, row, gaps
 
 
 @triton.jit
 def find_rows(
-    positions, branches, branch: tl.constexpr, length, longest, head, first_row,
+    layout, positions, branch: tl.constexpr, length, head, first_row,
     ALL_HEADS: tl.constexpr, PAPER_ORDER: tl.constexpr,
 ):  # fmt: skip
     """Compact rows of a block of positions in one branch, and which of them the head keeps.
@@ -88,18 +93,49 @@ def find_rows(
     Returns:
         Rows, kept (bool), first compact row of the next branch.
     """
-    _, _, _, _, rows_longest = branch_extent(branches, branch, longest)
-    window, rate, slots, _, _ = branch_extent(branches, branch, length)
+    _, _, _, _, rows_longest = branch_extent(layout.branches, branch, layout.longest)
+    window, rate, slots, _, _ = branch_extent(layout.branches, branch, length)
     segment = positions // window
     slot = positions - segment * window
-    offset = head_offset(head, rate, ALL_HEADS, PAPER_ORDER)
+    offset = head_offset(layout.first_head + head, rate, ALL_HEADS, PAPER_ORDER)
     kept = (positions < length) & (slot % rate == offset)
     return first_row + segment * slots + slot // rate, kept, first_row + rows_longest
 
 
 @triton.jit
-def find_entry(lengths, entry, longest, MASKED: tl.constexpr):
-    """Length of one batch entry, and whether positions before its end are not real."""
+def shift(x, strides, entry, first, head):
+    """Where head and entry of x (B, L, H, D) begin at position `first`."""
+    return x + (entry * strides[0] + first * strides[1] + head * strides[2])
+
+
+@triton.jit
+def real_slots(slots, kept, key_mask, mask_step, MASKED: tl.constexpr):
+    """Which slots hold real positions."""
+    real = slots < kept
     if MASKED:
-        return tl.load(lengths + 2 * entry), tl.load(lengths + 2 * entry + 1) != 0
-    return longest, False
+        real &= tl.load(key_mask + slots * mask_step, mask=real, other=0) != 0
+    return real
+
+
+@triton.jit
+def load_slots(x, step, start, read, BLOCK: tl.constexpr, PADDED: tl.constexpr):
+    """Features (BLOCK, PADDED) of the slots from `start` on, zero where not read."""
+    begin = tl.cast(start, tl.int64)
+    within, features = tl.arange(0, BLOCK), tl.arange(0, PADDED)
+    rows = x + begin * step + within[:, None] * step
+    return tl.load(rows + features[None, :], mask=read, other=0.0)
+
+
+@triton.jit
+def key_scores(
+    q_block, k_block, query_slots, slots, real,
+    EDGE: tl.constexpr, CAUSAL: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Scores q k^T of two blocks; with EDGE -inf at keys that are not real or come later."""
+    scores = tl.dot(q_block, tl.trans(k_block), input_precision=PRECISION)
+    if EDGE:
+        allowed = real[None, :]
+        if CAUSAL:
+            allowed = allowed & (slots[None, :] <= query_slots[:, None])
+        scores = tl.where(allowed, scores, float("-inf"))
+    return scores

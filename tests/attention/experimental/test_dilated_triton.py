@@ -19,6 +19,7 @@ from slidenet.attention.dilated.reference import reference_dilated_attention
 from slidenet.attention.experimental import dilated_triton
 from slidenet.attention.experimental.dilated_triton import (
     Launch,
+    TritonPlan,
     attend_dilated_triton,
     triton_refuses,
 )
@@ -208,10 +209,19 @@ def test_forcing_it_where_it_cannot_run_is_refused():
 
 def test_saved_rows_are_counted_exactly():
     # GigaPath, 6,000 positions: 6000 + (2896 + 104) + 1500 + 750 + 375
-    call = dilated_triton._Call.of(torch.empty(1, 6000, 1, 8), GIGAPATH, None, False)
-    assert call.num_rows == 6000 + 3000 + 1500 + 750 + 375
-    assert call.grid(128) == (6 * 8 + 2 * 23 + 12 + 6 + 3, 1, 1)
-    assert call.branches.tolist()[0] == [5792, 2]  # 2,896 keys per query, the most
+    plan = TritonPlan.of(torch.empty(1, 6000, 1, 8), DilatedCall(GIGAPATH))
+    assert plan.layout.num_rows == 6000 + 3000 + 1500 + 750 + 375
+    assert plan.grid(128) == (6 * 8 + 2 * 23 + 12 + 6 + 3, 1, 1)
+    assert plan.layout.branches.tolist()[0] == [5792, 2]  # 2,896 keys per query, the most
+
+
+@needs_triton
+def test_no_positions_at_all():
+    q = torch.empty(2, 0, 4, 8, requires_grad=True)
+    out, lse = attend_dilated_triton(q, q, q, DilatedCall(GIGAPATH))
+    assert out.shape == (2, 0, 4, 8)
+    assert lse.shape == (2, 4, 0)
+    out.sum().backward()
 
 
 @pytest.mark.gpu

@@ -9,8 +9,8 @@ import importlib.util
 import pytest
 import torch
 
-from slidenet.attention.dilated.config import DilatedConfig
-from slidenet.attention.experimental import dilated_triton
+from slidenet.attention.dilated.config import DilatedCall, DilatedConfig
+from slidenet.attention.experimental.dilated_triton import attend_dilated_triton
 
 pytestmark = [
     pytest.mark.slow,
@@ -64,14 +64,11 @@ def compiled(monkeypatch):
 
 
 def call_all_kernels(config, dtype, shape, masked, causal, lse_gradient):
-    q, k, v = torch.empty(3, *shape, dtype=dtype).unbind(0)
+    operands = [x.requires_grad_() for x in torch.empty(3, *shape, dtype=dtype).unbind(0)]
     mask = torch.ones(shape[:2], dtype=torch.bool) if masked else None
-    call = dilated_triton._Call.of(q, config, mask, causal)
-    parts, out, lse = dilated_triton._forward(call, q, k, v)
-    own = config.mixing_gradient == "released"
-    dilated_triton._backward(
-        call, q, k, v, parts if own else out, out, lse, lse if lse_gradient else None
-    )
+    outputs = attend_dilated_triton(*operands, DilatedCall(config, mask, causal))
+    outputs = outputs[: 2 if lse_gradient else 1]
+    torch.autograd.grad(outputs, operands, [torch.empty_like(x) for x in outputs])
 
 
 @pytest.mark.parametrize(
