@@ -1,13 +1,13 @@
 """What a pattern of one's own needs: its rule, its blocks; or its rule, its call, its cost."""
 
-from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from slidenet.attention import (
     AttentionPattern,
-    Blocks,
     FixedBlockPattern,
     attend,
     reference_attention,
@@ -15,19 +15,13 @@ from slidenet.attention import (
 from slidenet.attention.accounting import attention_cost
 
 
-@dataclass(frozen=True)
-class Pairs(FixedBlockPattern):
-    """Every token sees itself and its neighbour in a pair: (0, 1), (2, 3), ..."""
-
-    def mask(self, length, num_heads, *, causal=False):
-        pair = torch.arange(length) // 2
-        allowed = (pair[:, None] == pair)[None]
-        return allowed.tril() if causal else allowed
-
-    def layout(self, length, num_heads, *, causal=False):
-        positions = torch.arange(length + length % 2).view(1, -1, 2)
-        positions = positions.masked_fill(positions >= length, -1)
-        return [Blocks(positions, positions)]
+def documented():
+    """The pattern of docs/attention.md, as written there."""
+    text = (Path(__file__).resolve().parents[3] / "docs" / "attention.md").read_text()
+    code = text.split("## A pattern of your own")[1].split("```python\n")[1].split("```")[0]
+    names = {"__name__": __name__}
+    exec(code, names)
+    return replace(names["pattern"], block_size=4)
 
 
 class First:
@@ -49,8 +43,8 @@ class First:
         return out.transpose(1, 2), lse
 
 
-@pytest.mark.parametrize("pattern", [Pairs(), First()])
-@pytest.mark.parametrize("length", [1, 2, 9])
+@pytest.mark.parametrize("pattern", [documented(), First()])
+@pytest.mark.parametrize("length", [1, 4, 9])
 def test_a_pattern_from_outside_is_one_of_the_family(pattern, length):
     assert isinstance(pattern, AttentionPattern)
     q, k, v = torch.randn(3, 2, length, 3, 4, dtype=torch.float64).unbind(0)
@@ -63,7 +57,7 @@ def test_a_pattern_from_outside_is_one_of_the_family(pattern, length):
 def test_blocks_give_call_cost_and_name():
     q, k, v = (x.requires_grad_() for x in torch.randn(3, 2, 7, 3, 4, dtype=torch.float64))
     mask = torch.arange(7) < torch.tensor([[7], [4]])
-    pattern = Pairs()
+    pattern = documented()
     out, lse = pattern(q, k, v, mask=mask, causal=True)
     allowed = pattern.mask(7, 3, causal=True)
     want, want_lse = reference_attention(q, k, v, allowed, mask=mask)
@@ -73,7 +67,7 @@ def test_blocks_give_call_cost_and_name():
     ):
         torch.testing.assert_close(got, wanted, atol=1e-12, rtol=0)
     assert pattern.num_pairs(7, 3, causal=True) == 3 * int(allowed.sum())
-    assert pattern.name == "Pairs"
+    assert pattern.name == "BlockDiagonal"
 
 
 def test_a_pattern_without_its_rule_is_refused():
