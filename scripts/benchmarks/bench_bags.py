@@ -32,11 +32,11 @@ from tqdm import tqdm
 
 from slidenet import load_tile_encoder
 from slidenet.data import Bag, collate_bags
-from slidenet.tasks.task import Task
+from slidenet.tasks import BinaryTask
 from slidenet.training import SlideClassifier, default_callbacks, quiet_lightning, seed_run
 from slidenet.training.feature_reduction import FeatureReduction
 
-TASK = Task("binary", ("carcinoma",), ("no", "yes"))
+TASK = BinaryTask(("carcinoma",), ("no", "yes"))
 ENCODER = "efficientnet_lite0"
 NORMAL = ("lung_n", "colon_n")
 BAG_TILES = 200

@@ -29,7 +29,7 @@ from slidenet.auditing.split_checks import (
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.splits.make import Split
 from slidenet.stores import FeatureFile, FeatureMemory
-from slidenet.tasks.task import Task
+from slidenet.tasks import Task
 
 Check = Callable[[Cohort], Iterable[Finding]]
 """One look at a cohort; to add one, write it, list it here and its codes in `finding.CODES`."""

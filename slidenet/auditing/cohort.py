@@ -17,7 +17,7 @@ from slidenet.data.labels.table import LabelTable
 from slidenet.data.labels.values import labelled_rows
 from slidenet.data.splits.make import Split
 from slidenet.stores import FeatureFile, FeatureMemory, open_features
-from slidenet.tasks.task import Task
+from slidenet.tasks import Task
 
 _CRC_BYTES = ">u4"
 

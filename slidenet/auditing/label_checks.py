@@ -27,7 +27,7 @@ def missing_labels(cohort: Cohort) -> Iterator[Finding]:
                 f"{cohort.table.place(here, column)}: {count_of('slide', len(here))} without label",
                 "fill the cells, remove the rows, or train with --data.drop-unlabelled",
             )
-            if cohort.task.kind == "multilabel":
+            if cohort.task.partial_labels:
                 return  # the same slides in every column
 
 
@@ -69,7 +69,7 @@ def few_patients(cohort: Cohort) -> Iterator[Finding]:
         for name, needed in zip(strata.names, strata.needed, strict=True)
         if needed and numbers[name] < cohort.settings.min_patients
     }
-    if cohort.task.kind == "regression" and strata.num_groups < cohort.settings.min_patients:
+    if not strata.needed.any() and strata.num_groups < cohort.settings.min_patients:
         few = {cohort.task.label_columns[0]: strata.num_groups}
     for name, number in few.items():
         column = name_some(cohort.task.label_columns)

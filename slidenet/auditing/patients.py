@@ -8,11 +8,11 @@ import numpy.typing as npt
 from slidenet.data.labels.encoding import encode_targets
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.labels.values import as_number, is_missing
-from slidenet.tasks.task import Task
+from slidenet.tasks import Task
+from slidenet.tasks.targets import quarters
 
 Codes = npt.NDArray[np.int64]
 
-_BINS = 4
 _LEAST_NUMBERS = 7
 
 
@@ -30,16 +30,7 @@ def label_codes(task: Task, table: LabelTable, slide_ids: Sequence[str]) -> Mapp
     Classes stay classes; values are cut into quarters. For survival the martingale residual
     (events had, less those expected by then) is cut into quarters, high where events came early.
     """
-    targets = encode_targets(task, table, slide_ids)
-    name = " and ".join(task.label_columns)
-    if task.kind == "multilabel":
-        filled = np.where(np.isnan(targets), -1, targets).astype(np.int64)
-        return {column: filled[:, k] for k, column in enumerate(task.label_columns)}
-    if task.is_classification:
-        return {name: targets.astype(np.int64)}
-    if task.is_survival:
-        return {name: quarters(_martingale(targets[:, 0], targets[:, 1]))}
-    return {name: quarters(targets.astype(np.float64))}
+    return task.codes(encode_targets(task, table, slide_ids))
 
 
 def column_codes(cells: Sequence[str]) -> Codes | None:
@@ -58,25 +49,3 @@ def column_codes(cells: Sequence[str]) -> Codes | None:
         return None
     codes = np.unique(list(cells), return_inverse=True)[1]
     return np.where(missing, -1, codes).astype(np.int64)
-
-
-def quarters(values: npt.NDArray[np.float64]) -> Codes:
-    """Which quarter of the values each is in, 0 to 3; -1 for NaN. Equal values stay together."""
-    known = ~np.isnan(values)
-    edges = np.quantile(values[known], np.linspace(0, 1, _BINS + 1)[1:-1])
-    return np.where(known, np.searchsorted(edges, values), -1).astype(np.int64)
-
-
-def _martingale(
-    time: npt.NDArray[np.generic], event: npt.NDArray[np.generic]
-) -> npt.NDArray[np.float64]:
-    """Event less the Nelson-Aalen cumulative hazard at its time, of every patient."""
-    time, event = time.astype(np.float64), event.astype(np.float64)
-    happened = np.unique(time[event == 1])
-    at_risk = (time[None, :] >= happened[:, None]).sum(1)
-    deaths = ((time[None, :] == happened[:, None]) & (event == 1)).sum(1)
-    hazard = np.concatenate([[0.0], np.cumsum(deaths / at_risk)])
-    residual: npt.NDArray[np.float64] = (
-        event - hazard[np.searchsorted(happened, time, side="right")]
-    )
-    return residual

@@ -10,8 +10,9 @@ import numpy.typing as npt
 from slidenet.auditing.association import Association, association
 from slidenet.auditing.cohort import Cohort
 from slidenet.auditing.finding import Finding, Severity
-from slidenet.auditing.patients import column_codes, first_slides, label_codes, quarters
+from slidenet.auditing.patients import column_codes, first_slides, label_codes
 from slidenet.stores import SLIDE_COLUMNS
+from slidenet.tasks.targets import quarters
 
 Codes = npt.NDArray[np.int64]
 

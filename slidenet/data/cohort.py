@@ -13,7 +13,7 @@ from slidenet.data.labels.task import make_task
 from slidenet.data.labels.values import labelled_rows
 from slidenet.data.settings import DataSettings
 from slidenet.stores import SMALL_COHORT_BYTES, FeatureFile, FeatureMemory
-from slidenet.tasks.task import Task
+from slidenet.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)

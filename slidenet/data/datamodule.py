@@ -16,7 +16,7 @@ from slidenet.data.bags.dataset import BagDataset, BagSource
 from slidenet.data.batches.sampler import BagBatchSampler, bag_loader
 from slidenet.data.cohort import BagCohort, read_cohort
 from slidenet.data.labels.balance import balanced_weights, check_split_classes
-from slidenet.data.labels.encoding import Targets, encode_bag_targets
+from slidenet.data.labels.encoding import encode_bag_targets
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.labels.task import make_task
 from slidenet.data.settings import DataSettings
@@ -24,6 +24,7 @@ from slidenet.data.splits.make import make_split, read_splits
 from slidenet.data.splits.record import SPLIT_NAMES, Split, SplitName, check_split
 from slidenet.mil import BagBatch
 from slidenet.stores import FeatureFile
+from slidenet.tasks import Targets
 
 
 def read_bags(
@@ -101,10 +102,10 @@ class BagDataModule(LightningDataModule):
             )
         self.split = Split(**kept)
         self.task_record = cohort.task
-        if cohort.task.kind == "discrete_time" and not settings.time_edges:
+        if cohort.task.has_time_bins and not settings.time_edges:
             self.task_record = make_task(
                 cohort.table,
-                "discrete_time",
+                cohort.task.kind,
                 cohort.task.label_columns,
                 num_time_bins=settings.num_time_bins,
                 training_ids=self.split.train,

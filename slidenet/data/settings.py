@@ -7,7 +7,7 @@ from typing import Literal
 
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError
-from slidenet.tasks.task import CLASSIFICATION, TaskKind
+from slidenet.tasks import TASKS, ClassTask, TaskKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,13 +131,13 @@ class DataSettings(BatchSettings, SplitSettings, FeatureSettings, LabelSettings)
             max_tiles=self.max_tiles,
         )
         check_whole(least=0, num_workers=self.num_workers)
-        if self.sampling == "balanced" and self.task not in ("binary", "multiclass", "ordinal"):
+        if self.sampling == "balanced" and not TASKS[self.task].exclusive_classes:
             raise ConfigError(
                 f"sampling 'balanced' for a {self.task} task",
                 expected="a task with one class per bag",
                 remedy="use sampling 'natural'",
             )
-        if self.class_weights == "balanced" and self.task not in CLASSIFICATION:
+        if self.class_weights == "balanced" and not issubclass(TASKS[self.task], ClassTask):
             raise ConfigError(
                 f"class_weights 'balanced' for a {self.task} task",
                 expected="a task of classes",

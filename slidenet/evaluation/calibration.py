@@ -17,7 +17,8 @@ from slidenet.core.errors import PredictionsError
 from slidenet.evaluation.predictions.record import Predictions
 from slidenet.evaluation.statistics.proportions import proportion_interval
 from slidenet.metrics.classification import NUM_BINS
-from slidenet.tasks.task import Task
+from slidenet.tasks import ClassTask, Task
+from slidenet.tasks.classes import Forecasts
 
 LEAST_PROBABILITY = 1e-7
 """Below this a float32 probability says no more than that it is small."""
@@ -69,7 +70,9 @@ def reliability_curve(predictions: Predictions, num_bins: int = NUM_BINS) -> Rel
         predictions: Labelled predictions of a classification task.
         num_bins: Equal-width bins of [0, 1], as in `expected_calibration_error`.
     """
-    confidence, right, patients, what = confidence_and_outcome(predictions)
+    forecasts = forecasts_of(predictions)
+    confidence, right = forecasts.confidence, forecasts.outcome
+    patients = predictions.patients[forecasts.rows]
     bins = np.searchsorted(np.linspace(0, 1, num_bins + 1)[1:-1], confidence)
     present = np.unique(bins)
     members = [bins == number for number in present]
@@ -80,25 +83,19 @@ def reliability_curve(predictions: Predictions, num_bins: int = NUM_BINS) -> Rel
         np.array([share.low for share in shares]),
         np.array([share.high for share in shares]),
         np.array([m.sum() for m in members], dtype=np.int64),
-        what,
+        forecasts.words,
     )
 
 
-def confidence_and_outcome(
-    predictions: Predictions,
-) -> tuple[FloatArray, npt.NDArray[np.bool_], IntArray, str]:
-    """What the model was sure of by how much, whether it was so, for which patient, in words."""
-    task, probabilities, targets = predictions.task, predictions.probabilities, predictions.labels
-    if task.kind == "binary":
-        words = f"predicted probability of {task.class_names[1]}"
-        return probabilities[:, 1], targets == 1, predictions.patients, words
-    if task.kind == "multilabel":
-        known = ~np.isnan(targets)
-        patients = np.broadcast_to(predictions.patients[:, None], targets.shape)[known]
-        return probabilities[known], targets[known] == 1, patients, "predicted probability"
-    right = probabilities.argmax(axis=1) == targets
-    words = "probability of the predicted class"
-    return probabilities.max(axis=1), right, predictions.patients, words
+def forecasts_of(predictions: Predictions) -> Forecasts:
+    """How sure the model was of each bag, and whether it was right.
+
+    Args:
+        predictions: Labelled predictions of a classification task.
+    """
+    task = predictions.task
+    assert isinstance(task, ClassTask), f"a {task.kind} task has no classes to be sure of"
+    return task.forecasts(predictions.predicted, predictions.labels)
 
 
 def apply_temperature(task: Task, probabilities: FloatArray, temperature: float) -> FloatArray:
@@ -116,7 +113,7 @@ def apply_temperature(task: Task, probabilities: FloatArray, temperature: float)
 def log_loss(task: Task, probabilities: FloatArray, targets: npt.NDArray[Any]) -> float:
     """Mean negative log likelihood of the truth, over bags or known labels."""
     clipped = np.clip(probabilities, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
-    if task.kind == "multilabel":
+    if not task.exclusive_classes:
         known = ~np.isnan(targets)
         truth, given = targets[known], clipped[known]
         return float(-np.mean(np.where(truth == 1, np.log(given), np.log1p(-given))))
@@ -179,7 +176,7 @@ def held_out_groups(
         raise PredictionsError(f"{count} patient", expected="two at least, to choose on the others")
     num_groups = min(num_groups, count)
     stratum = np.zeros(count)
-    if predictions.task.is_classification and predictions.task.kind != "multilabel":
+    if predictions.task.exclusive_classes:
         np.maximum.at(stratum, patients, predictions.labels)
     shuffled = np.random.default_rng(seed).permutation(count)
     dealt = shuffled[np.argsort(stratum[shuffled], kind="stable")]
@@ -231,7 +228,7 @@ def _with_probabilities(predictions: Predictions, probabilities: FloatArray) -> 
 
 def _log_probabilities(task: Task, probabilities: FloatArray, power: float) -> FloatArray:
     clipped = np.clip(probabilities, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
-    if task.kind == "multilabel":
+    if not task.exclusive_classes:
         yes, no = power * np.log(clipped), power * np.log1p(-clipped)
         return np.asarray(yes - np.logaddexp(yes, no))
     logits = power * np.log(clipped)

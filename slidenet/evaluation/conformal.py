@@ -164,7 +164,7 @@ def split_conformal(
         PredictionsError: Fewer than two patients.
     """
     task, targets = predictions.task, predictions.labels
-    if not task.is_classification or task.kind == "multilabel":
+    if not task.exclusive_classes:
         raise ConfigError(
             f"prediction sets for a {task.kind} task",
             expected="a task whose classes exclude each other",

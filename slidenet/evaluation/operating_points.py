@@ -14,7 +14,6 @@ from slidenet.core.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from slidenet.core.errors import ConfigError, PredictionsError
 from slidenet.evaluation.calibration import held_out_groups
 from slidenet.evaluation.predictions.record import Predictions
-from slidenet.evaluation.report.words import task_words
 from slidenet.evaluation.statistics.bootstrap import Interval
 from slidenet.evaluation.statistics.proportions import proportion_interval
 
@@ -106,7 +105,7 @@ def operating_point(
     Raises:
         PredictionsError: Too few bags of a class to choose on; a patient in both sets.
     """
-    assert predictions.task.kind == "binary", "operating points need a binary task"
+    assert predictions.task.has_positive_class, "operating points need a binary task"
     score, positive = predictions.probabilities[:, 1], predictions.labels == 1
     if rule == "half":
         cut, where = np.full(len(score), 0.5), "nothing; fixed beforehand"
@@ -165,8 +164,8 @@ def check_disjoint(predictions: Predictions, validation: Predictions) -> None:
     """
     if validation.task != predictions.task:
         raise PredictionsError(
-            f"validation predictions of {task_words(validation.task)}",
-            expected=task_words(predictions.task),
+            f"validation predictions of {validation.task.describe()}",
+            expected=predictions.task.describe(),
         )
     shared = _owners(predictions) & _owners(validation)
     if shared:

@@ -30,8 +30,7 @@ from slidenet.core.checks import check_not_negative, check_share, check_whole
 from slidenet.layers import weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import GatedAttention, Head, TileEmbedding
-from slidenet.tasks.output_targets import output_targets, told_kind
-from slidenet.tasks.task import TaskKind
+from slidenet.tasks import Task
 
 INSTANCE_WEIGHT = 0.3 / 0.7
 
@@ -101,15 +100,14 @@ class ClusteringMIL(BagModel):
         return BagOutput(logits, attention, self.tile_head(hidden))
 
     def auxiliary_loss(
-        self, output: BagOutput, target: Tensor, mask: Tensor, *, kind: TaskKind | None = None
+        self, output: BagOutput, target: Tensor, mask: Tensor, task: Task
     ) -> Tensor | None:
         """The instance-level clustering loss; zero for tasks without classes."""
         if self.instance_weight == 0:
             return None
         assert output.tile_attention is not None
         assert output.tile_logits is not None
-        kind = kind or told_kind(target, self.num_outputs)
-        wanted = output_targets(target, self.num_outputs, kind)
+        wanted = task.output_targets(target)
         if wanted is None:
             return output.tile_logits.sum() * 0.0  # DDP wants every parameter in the graph
         # The multi-branch model with one logit has two maps; the last is the positive class's.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from slidenet.core.checks import check_whole
 from slidenet.layers import check_bags, zero_masked
-from slidenet.tasks.task import TaskKind
+from slidenet.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class BagBatch:
         grid_xy: int64 (B, L, 2), (column, row) cells of 256 px at 0.5 mpp, what a slide encoder
             takes for position. Slides of one bag lie side by side.
         mask: Bool (B, L), True = real tile.
-        target: As `slidenet.tasks.task.Task` says; None where there are no labels.
+        target: As `slidenet.tasks.task` says; None where there are no labels.
         bag_ids: slide_id, or patient_id where a bag holds all slides of a patient.
         slide_ids: The slides of each bag, in order.
     """
@@ -66,9 +66,20 @@ class BagOutput:
     tile_attention: Tensor | None
     tile_logits: Tensor | None = None
 
+    def attention_of_bags(self, mask: Tensor) -> tuple[Tensor | None, ...]:
+        """Per bag float32 (A, its tiles) on the CPU, without padding, in the order of the file.
+
+        Args:
+            mask: Bool (B, L), of the batch that went in.
+        """
+        if self.tile_attention is None:
+            return (None,) * len(mask)
+        maps = self.tile_attention.float()
+        return tuple(maps[b][:, mask[b]].cpu() for b in range(len(mask)))
+
 
 class BagModel(nn.Module):
-    """Base of every model on bags; all are called alike and none knows its task.
+    """Base of every model on bags; all are called alike and none is made for a task.
 
     Args of `forward`: features (B, L, D), grid_xy int64 (B, L, 2), mask bool (B, L). Masked tiles
     are as good as absent: the result of a bag does not depend on the padding or on its neighbours.
@@ -97,22 +108,18 @@ class BagModel(nn.Module):
         raise NotImplementedError
 
     def auxiliary_loss(
-        self, output: BagOutput, target: Tensor, mask: Tensor, *, kind: TaskKind | None = None
+        self, output: BagOutput, target: Tensor, mask: Tensor, task: Task
     ) -> Tensor | None:
         """A further loss a model trains with (CLAM's instance clustering, DSMIL's max instance).
 
         Args:
             output: Of `forward` on these bags.
-            target: Targets of the bags, see `Task`.
+            target: Targets of the bags.
             mask: Bool (B, L).
-            kind: `Task.kind`. Needed for "ordinal" and "discrete_time", whose targets can look like
-                those of another kind; else it is told from the targets (`told_kind`).
+            task: What the targets mean; see its `output_targets` and `instance_loss`.
 
         Returns:
             A scalar already weighted against the main loss's 1, or None.
-
-        Raises:
-            ConfigError: If `kind` is missing and the targets reach beyond the outputs (ordinal).
         """
         return None
 

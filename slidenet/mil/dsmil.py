@@ -17,14 +17,12 @@ wrong first choice is hard to unlearn.
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from slidenet.core.checks import check_not_negative, check_share, check_whole
 from slidenet.layers import Linear, masked_softmax, weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import Head
-from slidenet.tasks.output_targets import output_targets, told_kind
-from slidenet.tasks.task import TaskKind
+from slidenet.tasks import Task
 
 
 class DualStreamMIL(BagModel):
@@ -80,22 +78,15 @@ class DualStreamMIL(BagModel):
         return BagOutput(logits, attention, tile_logits)
 
     def auxiliary_loss(
-        self, output: BagOutput, target: Tensor, mask: Tensor, *, kind: TaskKind | None = None
+        self, output: BagOutput, target: Tensor, mask: Tensor, task: Task
     ) -> Tensor | None:
         """Classification loss of the critical tiles; None for tasks without classes.
 
         There the critical tile learns as half of the logits alone.
         """
         assert output.tile_logits is not None
-        kind = kind or told_kind(target, self.num_outputs)
-        wanted = output_targets(target, self.num_outputs, kind)
-        if wanted is None or self.instance_weight == 0:
+        if self.instance_weight == 0:
             return None
         highest = output.tile_logits.masked_fill(~mask[..., None], -torch.inf).amax(dim=1).float()
-        if kind == "multiclass":
-            return self.instance_weight * F.cross_entropy(highest, target)
-        known = ~wanted.isnan()
-        loss = F.binary_cross_entropy_with_logits(
-            highest, wanted.nan_to_num(0.0), weight=known.float(), reduction="sum"
-        )
-        return self.instance_weight * loss / known.sum().clamp(min=1)
+        loss = task.instance_loss(highest, target)
+        return None if loss is None else self.instance_weight * loss

@@ -22,7 +22,7 @@ from slidenet.data.labels.task import make_task
 from slidenet.data.splits.make import Split, read_splits
 from slidenet.stores import FeatureFile, FeatureMemory
 from slidenet.stores.atomic import write_json
-from slidenet.tasks.task import Task, TaskKind
+from slidenet.tasks import Task, TaskKind
 
 
 @dataclass(frozen=True, slots=True)

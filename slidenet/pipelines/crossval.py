@@ -140,7 +140,7 @@ def _check_folds(data: BagDataModule, settings: FoldSettings, count: int) -> lis
     wrong = [number for number in chosen if not 0 <= number < count]
     if wrong:
         raise ConfigError(f"only_folds {wrong}", expected=f"folds 0 to {count - 1}")
-    if data.task_record.kind == "discrete_time" and not data.settings.time_edges:
+    if data.task_record.has_time_bins and not data.settings.time_edges:
         edges = ", ".join(f"{edge:g}" for edge in data.task_record.time_edges)
         raise ConfigError(
             "every fold would choose time bins of its own",

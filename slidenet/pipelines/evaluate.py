@@ -26,7 +26,7 @@ from slidenet.evaluation.report.markdown import (
     metric_rows,
 )
 from slidenet.stores import atomic_path, check_output_folder
-from slidenet.tasks.task import TaskKind
+from slidenet.tasks import TaskKind
 from slidenet.visualisation import save_figure
 
 RECOGNISED = PredictionColumns()

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from slidenet.core.errors import IdentityMismatchError, ManifestError, StoreError
 from slidenet.core.provenance import Identity
@@ -19,10 +18,9 @@ from slidenet.pipelines.cohort.report import RunReport
 from slidenet.pipelines.cohort.run import LOCAL, run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
 from slidenet.pipelines.cohort.slides import Slides, rows_of
-from slidenet.pipelines.decisions import decide, in_words
 from slidenet.pipelines.embed_tiles import embed_tiles, load_encoder
 from slidenet.pipelines.fitting.bundles import check_feature_dim
-from slidenet.pipelines.fitting.predictions import BagLogits, Finish, as_predictions, run_bags
+from slidenet.pipelines.fitting.predictions import predict_bags
 from slidenet.pipelines.preprocess import preprocess
 from slidenet.pipelines.settings_from_identity import settings_from_identity
 from slidenet.stores import FeatureFile, check_output_folder, open_features
@@ -138,23 +136,24 @@ def predict(
     work = PredictWork(OutputLayout(out), model, bundle, features, files, members)
     bags = [SlideRow(bag_id, "") for bag_id in members]
     stages.append(run_cohort("predict", bags, work, runner=runner))
-    outputs = [o.value for o in stages[-1].outcomes if o.status != "failed"]
-    if not outputs:
+    done_bags = [o.value for o in stages[-1].outcomes if o.status != "failed"]
+    if not done_bags:
         return PredictReport(None, stages, path)
-    predictions = work.predictions(outputs)
+    predictions = Predictions.concatenate(done_bags)
     if by_patient and not _takes_patients(model):
-        averaged, more = _averaged(predictions, rows, model.threshold)
+        averaged, more = _averaged(predictions, rows, model.calibration.threshold)
         notes += more
         if averaged is None:
             return PredictReport(None, stages, path, notes)
         predictions = averaged
-    write_predictions(path, predictions, called=decide(predictions, model.threshold))
+    called = model.task.decide(predictions.predicted, model.calibration.threshold)
+    write_predictions(path, predictions, called=called)
     return PredictReport(predictions, stages, path, notes)
 
 
 @dataclass(frozen=True)
 class PredictWork(SlideWork):
-    """Predicts one bag; the logits are the value of the result.
+    """Predicts one bag; the predictions are the value of the result.
 
     Attributes:
         layout: Paths of the output folder.
@@ -176,23 +175,18 @@ class PredictWork(SlideWork):
         """Runs the model over one bag."""
         files = tuple(self._open(member) for member in self.members[row.slide_id])
         dataset = BagDataset([BagSource(row.slide_id, files)])
-        outputs = run_bags(self.model.module, [collate_bags([dataset[0]])])
-        num_tiles = sum(file.num_tiles for file in files)
-        (decision,) = in_words(self.predictions([outputs]), self.model.threshold)
-        path = self.layout.root / PREDICTIONS_NAME
-        return SlideResult(path, decision, num_tiles, value=outputs)
-
-    def predictions(self, outputs: Sequence[BagLogits]) -> Predictions:
-        """The predictions of the bags that could be predicted, with patients."""
-        merged = BagLogits(
-            tuple(bag_id for part in outputs for bag_id in part.bag_ids),
-            tuple(slides for part in outputs for slides in part.slide_ids),
-            torch.cat([part.logits for part in outputs]),
+        predictions = predict_bags(
+            self.model.module,
+            [collate_bags([dataset[0]])],
+            self.model.calibration,
+            patient_of=lambda slide_id: self.members[row.slide_id][0].patient_id,
         )
-        finish = Finish(self.model.temperature, self.model.threshold, self.model.baseline)
-        patients = tuple(self.members[bag_id][0].patient_id for bag_id in merged.bag_ids)
-        found = as_predictions(self.model.task, merged, None, targets=None, finish=finish)
-        return replace(found, patient_ids=patients)
+        (decision,) = self.model.task.describe_predictions(
+            predictions.predicted, self.model.calibration.threshold
+        )
+        path = self.layout.root / PREDICTIONS_NAME
+        num_tiles = sum(file.num_tiles for file in files)
+        return SlideResult(path, decision, num_tiles, value=predictions)
 
     def _open(self, row: SlideRow) -> FeatureFile:
         if row.slide_id not in self.files:
@@ -255,8 +249,9 @@ def _averaged(
     if not whole.any():
         return None, notes
     averaged = average_by_patient(predictions.take(whole))
-    said = zip(averaged.bag_ids, in_words(averaged, threshold), strict=True)
-    return averaged, ["patients:", *(f"  {patient}  {words}" for patient, words in said), *notes]
+    decisions = averaged.task.describe_predictions(averaged.predicted, threshold)
+    lines = zip(averaged.bag_ids, decisions, strict=True)
+    return averaged, ["patients:", *(f"  {patient}  {words}" for patient, words in lines), *notes]
 
 
 def _members(rows: Sequence[SlideRow], model: Bundle) -> dict[str, list[SlideRow]]:

@@ -12,18 +12,12 @@ from slidenet.core.text_table import text_table
 from slidenet.data.datamodule import BagDataModule, read_bags
 from slidenet.data.splits.record import SPLIT_NAMES
 from slidenet.evaluation import write_predictions
-from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, check_fits, finish_in, write_bundle
+from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, check_fits, write_bundle
 from slidenet.pipelines.fitting.fit import audit_data, prepare_fit
 from slidenet.pipelines.fitting.plan import TrainingPlan, TrainSettings, read_arguments
-from slidenet.pipelines.fitting.predictions import (
-    as_predictions,
-    fit_finish,
-    predict_split,
-    run_bags,
-)
+from slidenet.pipelines.fitting.predictions import fit_calibration, predict_split
 from slidenet.stores import check_output_folder
 from slidenet.stores.atomic import write_json
-from slidenet.tasks.metrics import compute_metrics
 from slidenet.training import load_bundle
 
 if TYPE_CHECKING:
@@ -127,28 +121,28 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
     trained = fit.run()
     if not trained.is_global_zero:
         return TrainReport("another rank writes the results", {}, [])
-    finish = fit_finish(
+    calibration = fit_calibration(
         trained.module,
         data,
         threshold_rule=settings.threshold_rule,
         calibrate=settings.calibrate,
     )
     files = [out / BUNDLE_NAME]
-    write_bundle(files[0], trained, data, finish, plan)
+    write_bundle(files[0], trained, data, calibration, plan)
     metrics: dict[str, dict[str, float]] = {}
     for split in SPLIT_NAMES[1:]:
         if data.split.slides(split):
-            found = predict_split(trained.module, data, split, finish=finish)
+            found = predict_split(trained.module, data, split, calibration)
             files.append(out / f"predictions_{split}.csv")
             write_predictions(files[-1], found)
-            metrics[split] = compute_metrics(found.task, found.predicted, found.labels)
+            metrics[split] = found.compute_metrics()
     write_json(out / "metrics.json", metrics, sort_keys=True)
     sizes = ", ".join(f"{len(data.bags(split))} {split}" for split in SPLIT_NAMES)
     headline = f"trained {plan.model['network']} on bags: {sizes}"
-    if finish.threshold is not None:
+    if calibration.threshold is not None:
         headline += (
             f"\nbalanced_accuracy and f1_macro are at a cut-off of 0.5; {BUNDLE_NAME} calls "
-            f"{data.task_record.class_names[1]!r} from {finish.threshold:.3f} on"
+            f"{data.task_record.class_names[1]!r} from {calibration.threshold:.3f} on"
         )
     return TrainReport(headline, metrics, files)
 
@@ -157,10 +151,8 @@ def _apply(data: BagDataModule, path: Path, step: Step, out: Path, allow_code: b
     """Runs a trained model over a labelled split, or over every bag without its label."""
     bundle = load_bundle(path, allow_code=allow_code)
     check_fits(bundle, data, path)
-    finish = finish_in(bundle)
     if step == "predict":
-        outputs = run_bags(bundle.module, data.whole_dataloader(None))
-        found = as_predictions(bundle.task, outputs, data.label_table, targets=None, finish=finish)
+        found = predict_split(bundle.module, data, None, bundle.calibration)
         file = check_output_folder(out) / "predictions.csv"
         write_predictions(file, found)
         return TrainReport(f"{path.name} on {len(found)} bags", {}, [file])
@@ -169,8 +161,8 @@ def _apply(data: BagDataModule, path: Path, step: Step, out: Path, allow_code: b
         raise SplitError(
             f"no slide is in {split}", remedy="give a split with some, or take another"
         )
-    found = predict_split(bundle.module, data, split, finish=finish)
+    found = predict_split(bundle.module, data, split, bundle.calibration)
     file = check_output_folder(out) / f"predictions_{split}.csv"
     write_predictions(file, found)
-    metrics = compute_metrics(found.task, found.predicted, found.labels)
+    metrics = found.compute_metrics()
     return TrainReport(f"{path.name} on {len(found)} bags of {split}", {split: metrics}, [file])

@@ -1,45 +1,54 @@
-"""What a slide classifier predicts: the task, its label columns and the names of its classes.
+"""`Task`: what a slide classifier predicts, and all that depends on it; a class per kind.
 
-A `Task` is handed from the labels to the model, the loss, the metrics and the predictions file, and
+A task is handed from the labels to the model, the loss, the metrics and the predictions file, and
 is stored in a checkpoint, so that a model of one task is never applied to another by accident.
+Targets of B bags, as tensors or arrays of these shapes:
+
+============= ==================================================== ======================
+kind          target                                               outputs of a model
+============= ==================================================== ======================
+binary        int64 (B,), 0 or 1 = index into class_names           1 logit of class 1
+multiclass    int64 (B,), index into class_names                    one logit per class
+multilabel    float32 (B, K), 0, 1 or NaN where the label is missing one logit per label
+ordinal       int64 (B,), index into class_names, in order           K - 1: P(y > k | y >= k)
+regression    float32 (B,)                                          the value
+cox           float32 (B, 2), (time, event); event 1 = happened     log hazard ratio
+discrete_time float32 (B, 2), (time, event)                         one hazard logit per bin
+============= ==================================================== ======================
+
+To add a kind, write its class in a file of its own and register it in `slidenet.tasks.registry`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from slidenet.core.arrays import BoolArray, FloatArray, IntArray
 from slidenet.core.errors import ConfigError
 from slidenet.core.provenance import Identity
+from slidenet.metrics import DEFAULT_THRESHOLD, Cases, TargetType, metric_of
+from slidenet.metrics import compute_metrics as compute
+from slidenet.metrics import metric_names as names_of
+from slidenet.tasks.calibration import UNCALIBRATED, Calibration
+from slidenet.tasks.predictions import PredictionArrays
+from slidenet.tasks.targets import LabelCells, Lack, Stratum, Targets
 
-TaskKind = Literal[
-    "binary", "multiclass", "multilabel", "ordinal", "regression", "cox", "discrete_time"
-]
+if TYPE_CHECKING:
+    from slidenet.tasks.registry import TaskKind
 
-CLASSIFICATION: tuple[TaskKind, ...] = ("binary", "multiclass", "multilabel", "ordinal")
-SURVIVAL: tuple[TaskKind, ...] = ("cox", "discrete_time")
+Output = Literal["probabilities", "value", "risk"]
 
 
 @dataclass(frozen=True)
-class Task:
-    """One prediction task, fully specified.
-
-    Targets of B bags, as tensors or arrays of these shapes:
-
-    ============= ==================================================== ======================
-    kind          target                                               outputs of a model
-    ============= ==================================================== ======================
-    binary        int64 (B,), 0 or 1 = index into class_names           1 logit of class 1
-    multiclass    int64 (B,), index into class_names                    one logit per class
-    multilabel    float32 (B, K), 0, 1 or NaN where the label is missing one logit per label
-    ordinal       int64 (B,), index into class_names, in order           K - 1: P(y > k | y >= k)
-    regression    float32 (B,)                                          the value
-    cox           float32 (B, 2), (time, event); event 1 = happened     log hazard ratio
-    discrete_time float32 (B, 2), (time, event)                         one hazard logit per bin
-    ============= ==================================================== ======================
+class Task(ABC):
+    """One prediction task, fully specified; base of all kinds.
 
     Attributes:
-        kind: What is predicted.
         label_columns: Columns of the table of labels: one; one per label for "multilabel"; (time,
             event) for survival.
         class_names: Classes in the order of the outputs, as written in the table. For "binary" the
@@ -52,52 +61,86 @@ class Task:
         ConfigError: For columns, classes or edges that do not fit the kind.
     """
 
-    kind: TaskKind
     label_columns: tuple[str, ...]
     class_names: tuple[str, ...] = ()
     time_edges: tuple[float, ...] = ()
 
+    kind: "ClassVar[TaskKind]"
+    """Its name in settings, files and messages."""
+    output: ClassVar[Output]
+    """Which array of `PredictionArrays` it fills first."""
+    headline: ClassVar[str]
+    """The metric that leads a report."""
+    monitor: ClassVar[str] = "val_loss"
+    """Logged value by which the best epoch is chosen.
+
+    The loss, because with the few bags of a validation set AUROC is soon 1 and then tells no epochs
+    apart.
+    """
+    exclusive_classes: ClassVar[bool] = False
+    """Whether a bag is of one class, and its probabilities add up to one."""
+    ordered_classes: ClassVar[bool] = False
+    """Whether the order of the classes means something."""
+    has_positive_class: ClassVar[bool] = False
+    """Whether one score decides between two classes, the second of which is the positive one."""
+    takes_threshold: ClassVar[bool] = False
+    """Whether something is called present from a probability on."""
+    partial_labels: ClassVar[bool] = False
+    """Whether some labels of a bag may be missing."""
+    has_time_bins: ClassVar[bool] = False
+    """Whether it needs `time_edges`."""
+    needs_baseline: ClassVar[bool] = False
+    """Whether survival curves need a baseline hazard (`Calibration.baseline`)."""
+    scales_target: ClassVar[bool] = False
+    """Whether a network learns (target - offset) / scale; see `target_scale`."""
+
     def __post_init__(self) -> None:
-        if self.kind not in get_args(TaskKind):
-            raise ConfigError(
-                f"unknown task {self.kind!r}", expected=f"one of {', '.join(get_args(TaskKind))}"
-            )
         object.__setattr__(self, "label_columns", tuple(self.label_columns))
-        names = self.label_columns if self.kind == "multilabel" else self.class_names
-        object.__setattr__(self, "class_names", tuple(names))
+        object.__setattr__(self, "class_names", tuple(self.class_names))
         object.__setattr__(self, "time_edges", tuple(float(t) for t in self.time_edges))
-        self._check_columns()
-        self._check_classes()
-        self._check_edges()
+        columns, classes = self.label_columns, self.class_names
+        for expected, found in (
+            (self._wrong_columns(), f"label columns {', '.join(columns) or 'none'}"),
+            (self._wrong_classes(), f"classes {', '.join(classes) or 'none'}"),
+            (self._wrong_edges(), f"time edges {self.time_edges}"),
+        ):
+            if expected:
+                raise ConfigError(f"{found} for a {self.kind} task", expected=expected)
+
+    def _wrong_columns(self) -> str:
+        """What was expected of `label_columns`; empty where they are right."""
+        return "" if len(self.label_columns) == 1 else "one column"
+
+    def _wrong_classes(self) -> str:
+        """What was expected of `class_names`; empty where they are right."""
+        return "no classes" if self.class_names else ""
+
+    def _wrong_edges(self) -> str:
+        """What was expected of `time_edges`; empty where they are right."""
+        return "no time edges" if self.time_edges else ""
 
     @property
-    def is_classification(self) -> bool:
+    def has_classes(self) -> bool:
         """Whether the model gives probabilities of classes."""
-        return self.kind in CLASSIFICATION
+        return self.output == "probabilities"
 
     @property
     def is_survival(self) -> bool:
         """Whether the target is a time with an event."""
-        return self.kind in SURVIVAL
+        return self.output == "risk"
 
     @property
     def num_classes(self) -> int:
-        """Classes (labels for "multilabel"); 0 where there are none."""
+        """Number of classes (labels for "multilabel"); 0 where there are none."""
         return len(self.class_names)
 
     @property
     def num_outputs(self) -> int:
         """Length of the vector a model gives per bag."""
-        outputs = {
-            "multiclass": self.num_classes,
-            "multilabel": self.num_classes,
-            "ordinal": self.num_classes - 1,
-            "discrete_time": len(self.time_edges),
-        }
-        return outputs.get(self.kind, 1)
+        return 1
 
     def identity(self) -> Identity:
-        """The task as plain JSON, for checkpoints and reports."""
+        """The task as plain JSON, for checkpoints and reports; see `task_from_identity`."""
         return {
             "kind": self.kind,
             "label_columns": list(self.label_columns),
@@ -105,46 +148,253 @@ class Task:
             "time_edges": list(self.time_edges),
         }
 
-    @classmethod
-    def from_identity(cls, identity: Mapping[str, Any]) -> "Task":
-        """The task that `identity()` described."""
-        return cls(
-            identity["kind"],
-            tuple(identity["label_columns"]),
-            tuple(identity["class_names"]),
-            tuple(identity["time_edges"]),
+    def describe(self) -> str:
+        """The task in one clause: `a binary task (column status; classes no, yes)`."""
+        article = "an" if self.kind[0] in "aeiou" else "a"
+        plural = "s" if len(self.label_columns) > 1 else ""
+        details = [f"column{plural} {', '.join(self.label_columns)}"]
+        if self.class_names and self.class_names != self.label_columns:
+            details.append(f"classes {', '.join(self.class_names)}")
+        if self.time_edges:
+            details.append(f"time edges {', '.join(f'{edge:g}' for edge in self.time_edges)}")
+        return f"{article} {self.kind} task ({'; '.join(details)})"
+
+    # Targets.
+
+    @abstractmethod
+    def encode(self, cells: LabelCells) -> Targets:
+        """The targets in a table of labels."""
+
+    def target_shape(self, num_bags: int) -> tuple[int, ...]:
+        """Of the targets of so many bags."""
+        return (num_bags,)
+
+    @abstractmethod
+    def check_targets(self, targets: Targets) -> tuple[BoolArray, str]:
+        """Which targets are possible, bool (N,), and what a possible one is."""
+
+    @abstractmethod
+    def find_lack(self, targets: Targets) -> Lack | None:
+        """Why nothing can be learned from these targets; None where something can."""
+
+    @abstractmethod
+    def strata(self, targets: Targets) -> list[Stratum]:
+        """What a split keeps in proportion: classes, either value of a label, events."""
+
+    @abstractmethod
+    def codes(self, targets: Targets) -> Mapping[str, IntArray]:
+        """The labels as small classes, by the name of the label; -1 where missing."""
+
+    def target_scale(self, targets: Targets) -> tuple[float, float]:
+        """Offset and scale of the targets that a network learns; see `scales_target`."""
+        return 0.0, 1.0
+
+    # Training.
+
+    def loss(self, logits: Tensor, target: Tensor, class_weights: Tensor | None = None) -> Tensor:
+        """The training loss of a batch of bags, in float32 whatever the logits are.
+
+        Weighted losses are divided by the number of bags, not by the sum of their weights: with one
+        bag per batch the weights would otherwise cancel.
+
+        Args:
+            logits: (B, `num_outputs`).
+            target: As the table of this module says for the kind.
+            class_weights: (K,) weight of each class; for "multilabel" the weight of each label's
+                positives. Not for regression and survival.
+
+        Returns:
+            Scalar.
+        """
+        self._check_logits(logits)
+        self.check_class_weights(None if class_weights is None else len(class_weights))
+        logits = logits.float()
+        return self._loss(
+            logits, target, None if class_weights is None else class_weights.to(logits)
         )
 
-    def _check_columns(self) -> None:
-        count = len(self.label_columns)
-        wanted = {"multilabel": (count >= 1, "one column per label")}
-        if self.is_survival:
-            wanted[self.kind] = (count == 2, "two columns, time and event")
-        good, expected = wanted.get(self.kind, (count == 1, "one column"))
-        if not good or len(set(self.label_columns)) != count:
+    @abstractmethod
+    def _loss(self, logits: Tensor, target: Tensor, weights: Tensor | None) -> Tensor: ...
+
+    def check_class_weights(self, count: int | None) -> None:
+        """Refuses weights for a task without classes, or in another number than its classes.
+
+        Raises:
+            ConfigError: Naming the classes.
+        """
+        if count is not None:
             raise ConfigError(
-                f"label columns {', '.join(self.label_columns) or 'none'} for a {self.kind} task",
-                expected=expected,
+                f"{count} class weights for a {self.kind} task", expected="no class weights"
             )
 
-    def _check_classes(self) -> None:
-        least = {"binary": 2, "multiclass": 2, "ordinal": 2, "multilabel": 1}.get(self.kind, 0)
-        most = {"binary": 2, "regression": 0, "cox": 0, "discrete_time": 0}.get(self.kind, 10**6)
-        if least <= self.num_classes <= most and len(set(self.class_names)) == self.num_classes:
-            return
-        expected = "different names, " + (f"{least}" if least == most else f"at least {least}")
-        raise ConfigError(
-            f"classes {', '.join(self.class_names) or 'none'} for a {self.kind} task",
-            expected="no classes" if most == 0 else expected,
+    def check_batch_size(self, batch_size: int) -> None:  # noqa: B027 - any size does for most
+        """Refuses batches too small to learn anything from.
+
+        Raises:
+            ConfigError: Saying what to set.
+        """
+
+    def output_targets(self, target: Tensor) -> Tensor | None:
+        """What each output of each bag stands for, for losses on single tiles.
+
+        Returns:
+            float32 (B, `num_outputs`): 1 yes, 0 no, NaN not known; None where outputs are no
+            classes.
+        """
+        return None
+
+    def instance_loss(self, logits: Tensor, target: Tensor) -> Tensor | None:
+        """Classification loss of one tile per bag and output; None where outputs are no classes.
+
+        Args:
+            logits: float32 (B, `num_outputs`).
+            target: Of the bags.
+        """
+        return None
+
+    # Prediction.
+
+    def predict(self, logits: Tensor, calibration: Calibration = UNCALIBRATED) -> PredictionArrays:
+        """What a model's logits predict, in float32.
+
+        Args:
+            logits: (B, `num_outputs`), on any device.
+            calibration: Temperature and baseline to apply.
+        """
+        self._check_logits(logits)
+        with torch.no_grad():
+            return self._predict(logits.float(), calibration)
+
+    @abstractmethod
+    def _predict(self, logits: Tensor, calibration: Calibration) -> PredictionArrays: ...
+
+    @abstractmethod
+    def prediction_shapes(
+        self, num_bags: int, prediction: PredictionArrays
+    ) -> Mapping[str, tuple[int, ...]]:
+        """Shapes of the arrays that a prediction of so many bags has, by name."""
+
+    def check_calibration(self, calibration: Calibration) -> None:
+        """Refuses what this task has no use for.
+
+        Raises:
+            ConfigError: Naming the value.
+        """
+        threshold, temperature = calibration.threshold, calibration.temperature
+        if threshold is not None and not (self.takes_threshold and 0 <= threshold <= 1):
+            raise ConfigError(
+                f"threshold {threshold:g} for a {self.kind} task",
+                expected="a probability in [0, 1], for a binary or multilabel task",
+            )
+        if temperature != 1 and not (self.has_classes and temperature > 0):
+            raise ConfigError(
+                f"temperature {temperature:g} for a {self.kind} task",
+                expected="a positive number, for a classification task",
+            )
+        if calibration.baseline is not None and not self.needs_baseline:
+            raise ConfigError(f"a baseline hazard for a {self.kind} task", expected="a cox task")
+
+    def decide(
+        self, prediction: PredictionArrays, threshold: float | None = None
+    ) -> list[str] | None:
+        """What is called: the class beyond the threshold, the likeliest one, the labels present.
+
+        Args:
+            prediction: Of N bags.
+            threshold: Where `takes_threshold`; 0.5 where None.
+
+        Returns:
+            One text per bag; None for tasks without classes.
+        """
+        return None
+
+    def describe_predictions(
+        self, prediction: PredictionArrays, threshold: float | None = None
+    ) -> list[str]:
+        """One clause per bag: what is called and how sure the model is, or the number predicted."""
+        name = "risk" if self.is_survival else self.label_columns[0]
+        return [f"{name} {value:.3g}" for value in getattr(prediction, self.output)]
+
+    # Metrics.
+
+    def compute_metrics(
+        self,
+        prediction: PredictionArrays,
+        target: Targets,
+        *,
+        threshold: float = DEFAULT_THRESHOLD,
+        censoring_target: FloatArray | None = None,
+    ) -> dict[str, float]:
+        """Every metric of the task on N bags (`slidenet.metrics.METRICS`).
+
+        NaN means that a metric is not defined on these bags (a class without bags, a constant
+        target, no comparable pair, a prediction that is not finite); a mean over classes is NaN if
+        one of them is.
+
+        Args:
+            prediction: Of N bags.
+            target: Of N bags.
+            threshold: From which probability on a class of "binary" or a label is predicted.
+            censoring_target: (M, 2) bags whose censoring weights the Brier score; `target` by
+                default.
+
+        Returns:
+            Metric name -> value, always the same names for one task and kind of prediction.
+        """
+        if not prediction.is_finite:
+            names = self.metric_names(curves=prediction.survival is not None)
+            return dict.fromkeys(names, float("nan"))
+        return compute(
+            self.cases(prediction, target, threshold, censoring_target), self.class_names
         )
 
-    def _check_edges(self) -> None:
-        edges = self.time_edges
-        if self.kind != "discrete_time":
-            good, expected = not edges, "no time edges"
-        else:
-            ascending = all(a < b for a, b in pairwise(edges))
-            good = len(edges) >= 2 and edges[0] > 0 and ascending
-            expected = "at least two positive edges, ascending"
-        if not good:
-            raise ConfigError(f"time edges {edges} for a {self.kind} task", expected=expected)
+    def metric_names(self, *, curves: bool | None = None) -> tuple[str, ...]:
+        """Names that `compute_metrics` gives.
+
+        Args:
+            curves: Whether survival curves are predicted; by default where no baseline is needed
+                for them.
+        """
+        return names_of(self.target_type(curves), self.class_names)
+
+    @abstractmethod
+    def target_type(self, curves: bool | None = None) -> TargetType:
+        """Which metrics apply; `curves` as for `metric_names`."""
+
+    @abstractmethod
+    def cases(
+        self,
+        prediction: PredictionArrays,
+        target: Targets,
+        threshold: float,
+        censoring_target: FloatArray | None,
+    ) -> Cases:
+        """The arrays that metrics take; arguments as for `compute_metrics`."""
+
+    def lower_is_better(self, monitor: str) -> bool:
+        """Whether a logged value is better when lower.
+
+        Args:
+            monitor: `val_loss`, or `val_` and a name of `metric_names`.
+
+        Raises:
+            ConfigError: If no such value is logged for this task.
+        """
+        known = ["loss", *self.metric_names()]
+        name = monitor.removeprefix("val_")
+        if name not in known or name == monitor:
+            raise ConfigError(
+                f"monitor {monitor!r} for a {self.kind} task",
+                expected=f"one of {', '.join('val_' + k for k in known)}",
+            )
+        return name == "loss" or metric_of(name, self.class_names)[0].lower_is_better
+
+    def _check_logits(self, logits: Tensor) -> None:
+        assert logits.ndim == 2, "logits are (bags, outputs)"
+        assert logits.shape[1] == self.num_outputs, f"{self.num_outputs} outputs: {logits.shape}"
+
+
+def to_array(tensor: Tensor) -> FloatArray:
+    """A tensor as an array on the CPU."""
+    array: FloatArray = np.asarray(tensor.detach().cpu().numpy())
+    return array

@@ -19,12 +19,11 @@ from slidenet.core.errors import ConfigError, StoreError
 from slidenet.core.provenance import Identity, canonical_json, software_version
 from slidenet.mil import BagBatch
 from slidenet.stores.atomic import atomic_path
-from slidenet.tasks.baseline import BreslowBaseline
-from slidenet.tasks.prediction import predict_task
-from slidenet.tasks.task import Task
+from slidenet.tasks import BreslowBaseline, Calibration, PredictionArrays, Task
+from slidenet.tasks.calibration import UNCALIBRATED
 from slidenet.training.checkpoints import portable_settings
 from slidenet.training.loading import fill, make_classifier, read_torch_file
-from slidenet.training.module import BagPredictions, SlideClassifier, unpadded_attention
+from slidenet.training.module import SlideClassifier
 
 FORMAT = "slidenet bundle"
 VERSION = 1
@@ -46,18 +45,14 @@ class Bundle:
     Attributes:
         module: In eval mode, on the CPU.
         features_identity: What features it takes (`FeatureFile.cohort_identity`).
-        threshold: From which probability on the positive class is called; None where not chosen.
-        temperature: Divides the logits; 1 where not calibrated.
-        baseline: Of a Cox model, for survival curves; else None.
+        calibration: Temperature, threshold and baseline.
         training: What was recorded about its training.
         versions: Software that made it.
     """
 
     module: SlideClassifier
     features_identity: Identity
-    threshold: float | None
-    temperature: float
-    baseline: BreslowBaseline | None
+    calibration: Calibration
     training: Identity
     versions: Mapping[str, str]
 
@@ -67,15 +62,9 @@ class Bundle:
         return self.module.task
 
     @torch.inference_mode()
-    def predict(self, batch: BagBatch) -> BagPredictions:
-        """Predictions of a batch with temperature and baseline applied; `logits` are raw."""
-        output = self.module(batch)
-        logits = output.logits.cpu()
-        prediction = predict_task(
-            self.task, logits, temperature=self.temperature, baseline=self.baseline
-        )
-        attention = unpadded_attention(output, batch.mask)
-        return BagPredictions(batch.bag_ids, prediction, logits, attention)
+    def predict(self, batch: BagBatch) -> PredictionArrays:
+        """Predictions of the bags of a batch, with temperature and baseline applied."""
+        return self.task.predict(self.module(batch).logits.cpu(), self.calibration)
 
 
 def save_bundle(
@@ -83,9 +72,7 @@ def save_bundle(
     module: SlideClassifier,
     *,
     features_identity: Identity,
-    threshold: float | None = None,
-    temperature: float | None = None,
-    baseline: BreslowBaseline | None = None,
+    calibration: Calibration = UNCALIBRATED,
     training: Identity | None = None,
 ) -> None:
     """Writes a bundle, atomically.
@@ -94,22 +81,20 @@ def save_bundle(
         path: Where to.
         module: The trained classifier.
         features_identity: What features it takes.
-        threshold: From which probability on the positive class is called.
-        temperature: Divides the logits of a classifier.
-        baseline: Of a Cox model.
+        calibration: Temperature, threshold and baseline.
         training: Anything to remember about the training, as JSON.
 
     Raises:
-        ConfigError: For a threshold outside [0, 1], a temperature that is not positive, a baseline
-            of a task other than "cox", or settings that are not JSON.
+        ConfigError: For a calibration that does not fit the task, or settings that are not JSON.
         OutputError: If the file cannot be written.
     """
-    _check_extras(module.task, threshold, temperature, baseline)
+    module.task.check_calibration(calibration)
+    baseline = calibration.baseline
     content = {
         "settings": portable_settings(module.hparams),
         "features_recipe": features_identity,
-        "threshold": threshold,
-        "temperature": 1.0 if temperature is None else float(temperature),
+        "threshold": calibration.threshold,
+        "temperature": float(calibration.temperature),
         "baseline": None if baseline is None else asdict(baseline),
         "training": training or {},
         "versions": {name: software_version(name) for name in ("slidenet", "torch", "lightning")},
@@ -160,11 +145,13 @@ def load_bundle(path: str | os.PathLike[str], *, allow_code: bool = False) -> Bu
     return Bundle(
         module=module.eval(),
         features_identity=content["features_recipe"],
-        threshold=content["threshold"],
-        temperature=content["temperature"],
-        baseline=None
-        if baseline is None
-        else BreslowBaseline(**{name: tuple(values) for name, values in baseline.items()}),
+        calibration=Calibration(
+            content["temperature"],
+            content["threshold"],
+            None
+            if baseline is None
+            else BreslowBaseline(**{name: tuple(values) for name, values in baseline.items()}),
+        ),
         training=content["training"],
         versions=content["versions"],
     )
@@ -181,25 +168,3 @@ def _content(path: str | os.PathLike[str], file: Mapping[str, Any]) -> dict[str,
             remedy="copy or make the file again",
         )
     return content
-
-
-def _check_extras(
-    task: Task,
-    threshold: float | None,
-    temperature: float | None,
-    baseline: BreslowBaseline | None,
-) -> None:
-    if threshold is not None and not (
-        task.kind in ("binary", "multilabel") and 0 <= threshold <= 1
-    ):
-        raise ConfigError(
-            f"threshold {threshold:g} for a {task.kind} task",
-            expected="a probability in [0, 1], for a binary or multilabel task",
-        )
-    if temperature is not None and not (task.is_classification and temperature > 0):
-        raise ConfigError(
-            f"temperature {temperature:g} for a {task.kind} task",
-            expected="a positive number, for a classification task",
-        )
-    if baseline is not None and task.kind != "cox":
-        raise ConfigError(f"a baseline hazard for a {task.kind} task", expected="a cox task")

@@ -10,9 +10,8 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoi
 from tqdm import tqdm
 
 from slidenet.core.errors import ConfigError
-from slidenet.tasks.task import Task
+from slidenet.tasks import Task
 from slidenet.training.learning_curve import LearningCurve
-from slidenet.training.monitor import default_monitor, monitor_mode
 from slidenet.training.seeding import EpochSeeding
 
 BEST, LAST = "best", "last"
@@ -33,15 +32,15 @@ def default_callbacks(
         task: What is predicted.
         folder: Where `best.ckpt`, `last.ckpt`, `metrics.csv` and `learning_curve.png` go.
         seed: Of the fit; see `EpochSeeding`.
-        monitor: Logged value that chooses the best epoch; `default_monitor(task)` where None.
+        monitor: Logged value that chooses the best epoch; `task.monitor` where None.
         patience: Epochs without improvement after which the fit stops; None = never.
         progress: Whether to show a bar over the epochs.
 
     Raises:
         ConfigError: If the task logs no such value.
     """
-    name = default_monitor(task) if monitor is None else monitor
-    mode = monitor_mode(task, name)
+    name = monitor or task.monitor
+    mode = "min" if task.lower_is_better(name) else "max"
     callbacks = [
         EpochSeeding(seed),
         MonitorGuard(name),

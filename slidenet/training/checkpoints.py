@@ -7,6 +7,7 @@ from typing import Any
 from slidenet.core.errors import ConfigError
 from slidenet.core.provenance import canonical_json, identity_difference
 from slidenet.mil import FROM_CHECKPOINT, bag_model_settings
+from slidenet.tasks import task_from_identity
 
 WEIGHTS = "weights"
 
@@ -60,8 +61,9 @@ def check_same_model(source: str, found: Mapping[str, Any], wanted: Mapping[str,
     if ours is not None and ours != theirs:
         raise ConfigError(
             f"{source} was trained for another task ({identity_difference(theirs, ours)})",
-            expected=_name(ours),
-            remedy=f"use a checkpoint of that task, or the labels of {_name(theirs)}",
+            expected=task_from_identity(ours).describe(),
+            remedy="use a checkpoint of that task, or the labels of "
+            f"{task_from_identity(theirs).describe()}",
         )
     for key, word in (("feature_dim", "features of length"), ("network", "the network")):
         if key in wanted and wanted[key] != found[key]:
@@ -72,7 +74,3 @@ def check_same_model(source: str, found: Mapping[str, Any], wanted: Mapping[str,
                 if key == "feature_dim"
                 else f"set model.network to {found[key]}",
             )
-
-
-def _name(task: Mapping[str, Any]) -> str:
-    return f"a {task['kind']} task on {', '.join(task['label_columns'])}"

@@ -8,7 +8,7 @@ import torch
 
 from slidenet.core.errors import StoreError
 from slidenet.mil.registry import require_own
-from slidenet.tasks.task import Task
+from slidenet.tasks import Task
 from slidenet.training.checkpoints import check_same_model
 from slidenet.training.module import SlideClassifier
 from slidenet.weights.files import read_tensor_file

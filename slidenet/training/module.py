@@ -4,7 +4,7 @@ B bags, L tiles, A attention maps.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -14,49 +14,19 @@ from torch import Tensor
 
 from slidenet.core.errors import ConfigError, LabelError
 from slidenet.mil import BagBatch, BagOutput, make_bag_model
-from slidenet.tasks.losses import check_batch_size, check_class_weights, task_loss
-from slidenet.tasks.prediction import TaskPrediction, predict_task
-from slidenet.tasks.task import Task
+from slidenet.tasks import PredictionArrays, Task, task_from_identity
 from slidenet.training.checkpoints import check_same_model, plain_settings, portable_settings
-from slidenet.training.epoch_metrics import EpochLoss, TaskMetrics, make_metrics
+from slidenet.training.epoch_metrics import EpochMetrics
 from slidenet.training.feature_reduction import FeatureReduction
 from slidenet.training.optimiser import (
     REFERENCE_BAGS,
     OptimiserSettings,
-    Schedule,
     parameter_groups,
     rate_factor,
 )
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 """Lightning's other ones convert whole batches, targets included."""
-
-
-@dataclass(frozen=True, eq=False)
-class BagPredictions:
-    """What a classifier says about a batch of bags.
-
-    Attributes:
-        bag_ids: Of the B bags.
-        prediction: Probabilities, value, risk or survival.
-        logits: float32 (B, `task.num_outputs`).
-        tile_attention: Per bag float32 (A, its tiles), without padding; None for a network that
-            has none.
-    """
-
-    bag_ids: tuple[str, ...]
-    prediction: TaskPrediction
-    logits: Tensor
-    tile_attention: tuple[Tensor | None, ...]
-
-    def to(self, device: torch.device | str) -> "BagPredictions":
-        """The same on another device; Lightning calls this."""
-        return replace(
-            self,
-            prediction=self.prediction.to(device),
-            logits=self.logits.to(device),
-            tile_attention=tuple(a if a is None else a.to(device) for a in self.tile_attention),
-        )
 
 
 class SlideClassifier(LightningModule):
@@ -75,17 +45,11 @@ class SlideClassifier(LightningModule):
         feature_components: The network sees so many whitened principal components of the features,
             fitted on training tiles (`FeatureReduction`); None: the features themselves.
         feature_scale: Standard deviation of each of them.
-        learning_rate: See `OptimiserSettings`, as the six after it.
-        weight_decay: AdamW's.
-        layer_decay: Learning rate of a level over that of the next higher one.
-        warmup_epochs: Epochs of linear growth from 0.
-        schedule: "cosine" or "constant", by iteration.
-        min_learning_rate: End of the cosine.
-        scale_learning_rate: Multiply the rate by bags per optimiser step / 256.
-        class_weights: One per class (see `task_loss`), or None.
+        class_weights: One per class (see `Task.loss`), or None.
         target_offset: Regression only: the network learns (target - offset) / scale. Give the mean
             of the training labels.
         target_scale: Regression only: give the standard deviation of the training labels.
+        **optimiser: Of `OptimiserSettings`.
 
     Raises:
         ConfigError: For settings out of range, or that do not fit the task or network.
@@ -103,37 +67,23 @@ class SlideClassifier(LightningModule):
         *,
         feature_components: int | None = None,
         feature_scale: float = 1.0,
-        learning_rate: float = 2e-4,
-        weight_decay: float = 1e-2,
-        layer_decay: float = 1.0,
-        warmup_epochs: float = 0.0,
-        schedule: Schedule = "cosine",
-        min_learning_rate: float = 0.0,
-        scale_learning_rate: bool = False,
         class_weights: Sequence[float] | None = None,
         target_offset: float = 0.0,
         target_scale: float = 1.0,
+        **optimiser: Any,
     ) -> None:
         super().__init__()
-        self.task = task if isinstance(task, Task) else Task.from_identity(task)
+        self.task = task if isinstance(task, Task) else task_from_identity(task)
         self.feature_dim = feature_dim
         self.reduction = (
             None
             if feature_components is None
             else FeatureReduction(feature_dim, feature_components, feature_scale)
         )
-        self.settings = OptimiserSettings(
-            learning_rate,
-            weight_decay,
-            layer_decay,
-            warmup_epochs,
-            schedule,
-            min_learning_rate,
-            scale_learning_rate,
-        )
+        self.settings = OptimiserSettings(**optimiser)
         # Rebound: `save_hyperparameters` compares every argument, and arrays do not compare.
         class_weights = None if class_weights is None else [float(w) for w in class_weights]
-        check_class_weights(self.task, None if class_weights is None else len(class_weights))
+        self.task.check_class_weights(None if class_weights is None else len(class_weights))
         _check_target_scale(self.task, target_offset, target_scale)
         network_settings = plain_settings(network_settings or {})
         self.network = make_bag_model(
@@ -143,21 +93,17 @@ class SlideClassifier(LightningModule):
             **network_settings,
         )
         # Refused here rather than after the data is read.
-        parameter_groups(self.network, self.network.layer_levels(), self.settings, learning_rate)
+        parameter_groups(
+            self.network, self.network.layer_levels(), self.settings, self.settings.learning_rate
+        )
         self.register_buffer(
             "class_weights",
             None if class_weights is None else torch.tensor(class_weights),
             persistent=False,
         )
         self.target_offset, self.target_scale = float(target_offset), float(target_scale)
-        self.val_loss, self.val_metrics = (
-            EpochLoss(self.task, class_weights),
-            make_metrics(self.task),
-        )
-        self.test_loss, self.test_metrics = (
-            EpochLoss(self.task, class_weights),
-            make_metrics(self.task),
-        )
+        self.val_metrics = EpochMetrics(self.task, class_weights)
+        self.test_metrics = EpochMetrics(self.task, class_weights)
         # Spelled out: under LightningCLI the arguments Lightning would collect are unparsed.
         self.save_hyperparameters(
             {
@@ -167,13 +113,7 @@ class SlideClassifier(LightningModule):
                 "network_settings": network_settings,
                 "feature_components": feature_components,
                 "feature_scale": feature_scale,
-                "learning_rate": learning_rate,
-                "weight_decay": weight_decay,
-                "layer_decay": layer_decay,
-                "warmup_epochs": warmup_epochs,
-                "schedule": schedule,
-                "min_learning_rate": min_learning_rate,
-                "scale_learning_rate": scale_learning_rate,
+                **asdict(self.settings),
                 "class_weights": class_weights,
                 "target_offset": self.target_offset,
                 "target_scale": self.target_scale,
@@ -185,16 +125,16 @@ class SlideClassifier(LightningModule):
         features = batch.features if self.reduction is None else self.reduction(batch.features)
         output: BagOutput = self.network(features, batch.grid_xy, batch.mask)
         logits = output.logits.float()
-        if self.task.kind == "regression":
+        if self.task.scales_target:
             logits = logits * self.target_scale + self.target_offset
         return replace(output, logits=logits)
 
     def training_step(self, batch: BagBatch, batch_idx: int) -> Tensor:
         """Main loss and the network's own."""
         output, target = self(batch), _target(batch)
-        loss = task_loss(self.task, output.logits, target, self.class_weights)
+        loss = self.task.loss(output.logits, target, self.class_weights)
         loss = loss / self.target_scale**2
-        auxiliary = self.network.auxiliary_loss(output, target, batch.mask, kind=self.task.kind)
+        auxiliary = self.network.auxiliary_loss(output, target, batch.mask, self.task)
         if auxiliary is not None:
             loss = loss + auxiliary
         self.log(
@@ -204,30 +144,23 @@ class SlideClassifier(LightningModule):
 
     def validation_step(self, batch: BagBatch, batch_idx: int) -> None:
         """Takes the batch into the metrics of the epoch."""
-        self._take_in(batch, self.val_loss, self.val_metrics)
+        self.val_metrics.update(self(batch).logits, _target(batch))
 
     def on_validation_epoch_end(self) -> None:
         """Logs the loss and the metrics of all bags."""
-        self._log_epoch("val", self.val_loss, self.val_metrics)
+        self._log_epoch("val", self.val_metrics)
 
     def test_step(self, batch: BagBatch, batch_idx: int) -> None:
         """Takes the batch into the metrics of the epoch."""
-        self._take_in(batch, self.test_loss, self.test_metrics)
+        self.test_metrics.update(self(batch).logits, _target(batch))
 
     def on_test_epoch_end(self) -> None:
         """Logs the loss and the metrics of all bags."""
-        self._log_epoch("test", self.test_loss, self.test_metrics)
+        self._log_epoch("test", self.test_metrics)
 
-    def predict_step(self, batch: BagBatch, batch_idx: int) -> BagPredictions:
-        """Predictions and attention of a batch, on the CPU."""
-        output = self(batch)
-        logits = output.logits.cpu()
-        return BagPredictions(
-            batch.bag_ids,
-            predict_task(self.task, logits),
-            logits,
-            unpadded_attention(output, batch.mask),
-        )
+    def predict_step(self, batch: BagBatch, batch_idx: int) -> PredictionArrays:
+        """Predictions of the bags of a batch, on the CPU."""
+        return self.task.predict(self(batch).logits.cpu())
 
     def setup(self, stage: str) -> None:
         """Refuses precisions that would round labels and times along with the features."""
@@ -237,7 +170,7 @@ class SlideClassifier(LightningModule):
         """Refuses batches a Cox model cannot learn from."""
         # Risk sets lie within a rank. Batches of more than one size are refused if all hold one.
         if self._bags_per_batch() <= self._num_replicas():
-            check_batch_size(self.task, 1)
+            self.task.check_batch_size(1)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW by level, and the schedule by iteration."""
@@ -246,8 +179,7 @@ class SlideClassifier(LightningModule):
         rate = self.settings.learning_rate
         if self.settings.scale_learning_rate:
             rate *= self._bags_per_batch() * accumulated / REFERENCE_BAGS
-        groups = parameter_groups(self.network, self.network.layer_levels(), self.settings, rate)
-        optimiser = torch.optim.AdamW(groups)
+        optimiser = torch.optim.AdamW(self._parameter_groups(rate))
         factor = rate_factor(
             self.settings,
             rate=rate,
@@ -270,14 +202,12 @@ class SlideClassifier(LightningModule):
         source = str((attached and self.trainer.ckpt_path) or "the checkpoint")
         check_same_model(source, checkpoint["hyper_parameters"], self.hparams)
 
-    def _take_in(self, batch: BagBatch, loss: EpochLoss, metrics: TaskMetrics) -> None:
-        logits, target = self(batch).logits, _target(batch)
-        loss.update(logits, target)
-        metrics.update(predict_task(self.task, logits), target)
+    def _parameter_groups(self, rate: float) -> list[dict[str, Any]]:
+        return parameter_groups(self.network, self.network.layer_levels(), self.settings, rate)
 
-    def _log_epoch(self, stage: str, loss: EpochLoss, metrics: TaskMetrics) -> None:
-        values = {"loss": float(loss.compute()) / self.target_scale**2, **metrics.compute()}
-        loss.reset()
+    def _log_epoch(self, stage: str, metrics: EpochMetrics) -> None:
+        values = metrics.compute()
+        values["loss"] /= self.target_scale**2
         metrics.reset()
         # Every rank has computed the same value from all bags; sync_dist keeps Lightning from
         # warning that they might differ.
@@ -295,14 +225,6 @@ class SlideClassifier(LightningModule):
         """Processes that see different bags; several ranks may share a slide."""
         kwargs = self.trainer.distributed_sampler_kwargs
         return self.trainer.world_size if kwargs is None else int(kwargs["num_replicas"])
-
-
-def unpadded_attention(output: BagOutput, mask: Tensor) -> tuple[Tensor | None, ...]:
-    """Per bag float32 (A, its tiles) on the CPU, in the order of the file."""
-    if output.tile_attention is None:
-        return (None,) * len(mask)
-    maps = output.tile_attention.float()
-    return tuple(maps[b][:, mask[b]].cpu() for b in range(len(mask)))
 
 
 def check_precision(precision: str) -> None:
@@ -330,10 +252,8 @@ def _target(batch: BagBatch) -> Tensor:
 
 
 def _check_target_scale(task: Task, offset: float, scale: float) -> None:
-    if scale <= 0 or (task.kind != "regression" and (offset != 0 or scale != 1)):
+    if scale <= 0 or not (task.scales_target or (offset, scale) == (0, 1)):
         raise ConfigError(
             f"target_offset {offset:g} and target_scale {scale:g} for a {task.kind} task",
-            expected="a positive scale (labels that vary)"
-            if task.kind == "regression"
-            else "0 and 1",
+            expected="a positive scale (labels that vary)" if task.scales_target else "0 and 1",
         )

@@ -7,7 +7,7 @@ from scipy.stats.contingency import association as cramer
 
 from slidenet.auditing.association import association
 from slidenet.auditing.patients import column_codes, label_codes, quarters
-from slidenet.tasks.task import Task
+from slidenet.tasks import CoxTask
 
 
 def test_p_is_that_of_the_exact_test():
@@ -65,7 +65,7 @@ def test_survival_codes_are_quarters_of_martingale_residuals(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text("slide_id,time,event\na,1,1\nb,2,0\nc,3,1\nd,4,1\n")
     table = read_label_table(path)
-    codes = label_codes(Task("cox", ("time", "event")), table, table.slide_ids)
+    codes = label_codes(CoxTask(("time", "event")), table, table.slide_ids)
     # Hazards 1/4, then 1/2, then 1: residuals 3/4, -1/4, 1/4, -3/4.
     assert codes["time and event"].tolist() == [3, 1, 2, 0]
 

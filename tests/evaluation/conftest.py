@@ -4,17 +4,25 @@ import numpy as np
 import pytest
 
 from slidenet.evaluation import Predictions
-from slidenet.tasks.prediction import PredictionArrays
-from slidenet.tasks.task import Task
+from slidenet.tasks import (
+    BinaryTask,
+    CoxTask,
+    DiscreteTimeTask,
+    MulticlassTask,
+    MultilabelTask,
+    OrdinalTask,
+    PredictionArrays,
+    RegressionTask,
+)
 
 TASKS = {
-    "binary": Task("binary", ("status",), ("no", "yes")),
-    "multiclass": Task("multiclass", ("grade",), ("a", "b", "c")),
-    "ordinal": Task("ordinal", ("grade",), ("0", "1", "2", "3")),
-    "multilabel": Task("multilabel", ("tp53", "kras")),
-    "regression": Task("regression", ("score",)),
-    "cox": Task("cox", ("time", "event")),
-    "discrete_time": Task("discrete_time", ("time", "event"), time_edges=(5.0, 10.5, 20.0)),
+    "binary": BinaryTask(("status",), ("no", "yes")),
+    "multiclass": MulticlassTask(("grade",), ("a", "b", "c")),
+    "ordinal": OrdinalTask(("grade",), ("0", "1", "2", "3")),
+    "multilabel": MultilabelTask(("tp53", "kras")),
+    "regression": RegressionTask(("score",)),
+    "cox": CoxTask(("time", "event")),
+    "discrete_time": DiscreteTimeTask(("time", "event"), time_edges=(5.0, 10.5, 20.0)),
 }
 
 
@@ -44,7 +52,7 @@ def _simulated(task, count, rng, signal):
         logits = signal * (targets - 0.5) + rng.normal(size=targets.shape)
         targets[rng.random(targets.shape) < 0.1] = np.nan
         return targets, PredictionArrays((1 / (1 + np.exp(-logits))).astype(np.float32))
-    if task.is_classification:
+    if task.has_classes:
         targets = np.arange(count) % task.num_classes
         rng.shuffle(targets)
         logits = signal * np.eye(task.num_classes)[targets] + rng.normal(

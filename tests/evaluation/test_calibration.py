@@ -13,9 +13,7 @@ from slidenet.evaluation.calibration import (
     temperature_of_validation,
 )
 from slidenet.evaluation.predictions.record import Predictions
-from slidenet.tasks.metrics import compute_metrics
-from slidenet.tasks.prediction import PredictionArrays
-from slidenet.tasks.task import Task
+from slidenet.tasks import TASKS, BinaryTask, PredictionArrays
 
 
 def overconfident(count=4000, factor=3.0, seed=0):
@@ -25,7 +23,7 @@ def overconfident(count=4000, factor=3.0, seed=0):
     targets = (rng.random(count) < 1 / (1 + np.exp(-logit))).astype(np.int64)
     positive = 1 / (1 + np.exp(-factor * logit))
     return Predictions(
-        Task("binary", ("y",), ("no", "yes")), tuple(map(str, range(count))), (None,) * count,
+        BinaryTask(("y",), ("no", "yes")), tuple(map(str, range(count))), (None,) * count,
         targets, PredictionArrays(np.stack([1 - positive, positive], axis=1)),
     )  # fmt: skip
 
@@ -41,7 +39,7 @@ def test_scaling_is_that_of_the_logits(simulate):
     logits = rng.normal(0, 2, (20, 3))
     for kind, names in (("multiclass", ("a", "b", "c")), ("multilabel", ())):
         columns = ("y",) if names else ("a", "b", "c")
-        task = Task(kind, columns, names)
+        task = TASKS[kind](columns, names)
         if kind == "multilabel":
             before, after = (1 / (1 + np.exp(-logits / t)) for t in (1, 2.5))
         else:
@@ -61,9 +59,9 @@ def test_log_loss_is_that_of_scikit_learn(kind, simulate):
 
 def test_cross_fitting_repairs_calibration_and_keeps_the_order_within_folds():
     predictions = overconfident()
-    before = compute_metrics(predictions.task, predictions.predicted, predictions.targets)
+    before = predictions.task.compute_metrics(predictions.predicted, predictions.targets)
     scaled = cross_fitted_temperature(predictions)
-    after = compute_metrics(predictions.task, scaled.predictions.predicted, predictions.targets)
+    after = predictions.task.compute_metrics(scaled.predictions.predicted, predictions.targets)
     assert before["ece"] > 0.1
     assert after["ece"] < 0.04
     assert len(scaled.temperatures) == 5
@@ -108,7 +106,7 @@ def test_the_curve_has_the_error_of_the_metric(kind, simulate):
     predictions = simulate(kind, 300)
     curve = reliability_curve(predictions)
     gap = np.sum(curve.count * np.abs(curve.frequency - curve.confidence)) / len(predictions)
-    metrics = compute_metrics(predictions.task, predictions.predicted, predictions.targets)
+    metrics = predictions.task.compute_metrics(predictions.predicted, predictions.targets)
     assert gap == pytest.approx(metrics["ece"], abs=1e-9)
     assert curve.count.sum() == 300
     assert ((curve.low <= curve.frequency) & (curve.frequency <= curve.high)).all()

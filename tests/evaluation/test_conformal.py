@@ -10,8 +10,7 @@ from slidenet.evaluation.conformal import (
     split_conformal,
 )
 from slidenet.evaluation.predictions.record import Predictions
-from slidenet.tasks.prediction import PredictionArrays
-from slidenet.tasks.task import Task
+from slidenet.tasks import MulticlassTask, PredictionArrays
 
 NAMES = ("a", "b", "c", "d")
 
@@ -22,7 +21,7 @@ def simulated(count, rng, sharpness=1.5, bags_per_patient=1):
     logits = sharpness * (1.5 * np.eye(4)[targets] + rng.normal(size=(count, 4)))
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     return Predictions(
-        Task("multiclass", ("y",), NAMES),
+        MulticlassTask(("y",), NAMES),
         tuple(f"b{i}" for i in range(count)),
         tuple(f"p{i // bags_per_patient}" for i in range(count)),
         targets,

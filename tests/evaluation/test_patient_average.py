@@ -7,8 +7,7 @@ import pytest
 
 from slidenet.core.errors import PredictionsError
 from slidenet.evaluation import Predictions, average_by_patient
-from slidenet.tasks.prediction import PredictionArrays
-from slidenet.tasks.task import Task
+from slidenet.tasks import BinaryTask, MultilabelTask, PredictionArrays, RegressionTask
 
 KINDS = ("binary", "multiclass", "ordinal", "multilabel", "regression", "cox", "discrete_time")
 
@@ -40,7 +39,7 @@ def test_equals_a_plain_loop(kind, folds, simulate):
 
 def test_a_bag_without_a_patient_stays_and_order_is_that_of_the_file():
     bags = Predictions(
-        Task("regression", ("y",)),
+        RegressionTask(("y",)),
         ("a", "b", "c", "d"),
         ("q", None, "p", "q"),
         None,
@@ -54,7 +53,7 @@ def test_a_bag_without_a_patient_stays_and_order_is_that_of_the_file():
 
 def test_repeats_of_a_cross_validation_stay_apart():
     bags = Predictions(
-        Task("regression", ("y",)),
+        RegressionTask(("y",)),
         ("a", "b", "a", "b"),
         ("p",) * 4,
         np.zeros(4),
@@ -69,7 +68,7 @@ def test_repeats_of_a_cross_validation_stay_apart():
 
 def test_a_label_missing_on_one_slide_is_that_of_the_others():
     bags = Predictions(
-        Task("multilabel", ("tp53", "kras")),
+        MultilabelTask(("tp53", "kras")),
         ("a", "b"),
         ("p", "p"),
         np.array([[1.0, np.nan], [np.nan, np.nan]], dtype=np.float32),
@@ -82,7 +81,7 @@ def test_a_label_missing_on_one_slide_is_that_of_the_others():
 
 def test_different_labels_of_a_patient_are_named():
     bags = Predictions(
-        Task("binary", ("status",), ("no", "yes")),
+        BinaryTask(("status",), ("no", "yes")),
         ("a", "b"),
         ("p", "p"),
         np.array([0, 1]),

@@ -9,8 +9,7 @@ from slidenet.evaluation import (
     read_predictions,
     write_predictions,
 )
-from slidenet.tasks.prediction import PredictionArrays
-from slidenet.tasks.task import Task
+from slidenet.tasks import BinaryTask, PredictionArrays, RegressionTask
 
 KINDS = ("binary", "multiclass", "ordinal", "multilabel", "regression", "cox", "discrete_time")
 TOLD = {"ordinal": "ordinal", "discrete_time": "discrete_time"}
@@ -46,7 +45,7 @@ def test_what_is_written_reads_back_bit_for_bit(kind, folds, simulate, tmp_path)
 
 def test_the_file_is_plain_text(tmp_path):
     predictions = Predictions(
-        Task("binary", ("status",), ("no", "yes")),
+        BinaryTask(("status",), ("no", "yes")),
         ("s1", "s2"),
         ("p1", None),
         np.array([1, 0]),
@@ -73,7 +72,7 @@ def test_unlabelled_predictions_are_written_and_read(simulate, tmp_path):
 
 
 def test_patients_and_bags_are_counted():
-    task, values = Task("regression", ("y",)), np.arange(4.0)
+    task, values = RegressionTask(("y",)), np.arange(4.0)
     predictions = Predictions(
         task, ("a", "b", "a", "c"), ("p", None, "p", None), values, PredictionArrays(value=values),
         np.array([0, 0, 1, 1]),
@@ -166,7 +165,7 @@ def test_a_missing_file_and_a_missing_column_are_named(tmp_path):
 
 
 def test_the_record_refuses_wrong_arrays():
-    task = Task("binary", ("status",), ("no", "yes"))
+    task = BinaryTask(("status",), ("no", "yes"))
 
     def make(probabilities, targets=(0, 1), bags=("a", "b")):
         arrays = PredictionArrays(np.array(probabilities, dtype=float))

@@ -7,10 +7,35 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from slidenet.core.errors import ConfigError
-from slidenet.tasks.output_targets import output_targets, told_kind
+from slidenet.tasks import (
+    BinaryTask,
+    CoxTask,
+    DiscreteTimeTask,
+    MulticlassTask,
+    MultilabelTask,
+    OrdinalTask,
+    RegressionTask,
+)
 
 NAN = float("nan")
+
+
+def task_of(kind, num_outputs):
+    """A task whose models have so many outputs."""
+    names = tuple("abcdefg"[:num_outputs])
+    return {
+        "binary": BinaryTask(("y",), ("a", "b")),
+        "multiclass": MulticlassTask(("y",), names if num_outputs > 1 else ("a", "b")),
+        "multilabel": MultilabelTask(names),
+        "ordinal": OrdinalTask(("y",), tuple("abcdefgh"[: num_outputs + 1])),
+        "regression": RegressionTask(("y",)),
+        "cox": CoxTask(("t", "e")),
+        "discrete_time": DiscreteTimeTask(("t", "e"), time_edges=range(1, 3)),
+    }[kind]
+
+
+KIND_OF = {1: "binary", 2: "multilabel", 3: "multiclass"}
+"""Of the targets in `test_clam`, by the number of outputs."""
 
 
 def clustering(attention, scores, wanted, k, margin, out_of_class):
@@ -69,7 +94,8 @@ def test_clam(small, bags, name, num_outputs, target, wanted, margin, out_of_cla
         loss = clustering(maps, scores, wanted[b], 3, margin, out_of_class)
         if loss is not None:
             losses.append(loss)
-    found = model.auxiliary_loss(out, target, mask)
+    task = task_of(KIND_OF[num_outputs], num_outputs)
+    found = model.auxiliary_loss(out, target, mask, task)
     assert found.item() == pytest.approx(0.7 * sum(losses) / len(losses), rel=1e-6)
 
 
@@ -88,7 +114,7 @@ def test_clam_attention_is_not_trained_by_the_choice_of_tiles(small, bags):
     model = small("clam_sb")
     features, grid_xy, mask = bags((9, 8))
     out = model(features, grid_xy, mask)
-    model.auxiliary_loss(out, torch.tensor([0, 1]), mask).backward()
+    model.auxiliary_loss(out, torch.tensor([0, 1]), mask, task_of("binary", 1)).backward()
     assert model.attention.score.weight.grad is None
     assert model.tile_head.weight.grad.abs().sum() > 0
 
@@ -97,8 +123,11 @@ def test_clam_without_classes_keeps_every_parameter_in_the_graph(small, bags):
     model = small("clam_sb")
     features, grid_xy, mask = bags((9, 8))
     out = model(features, grid_xy, mask)
-    for target in (torch.tensor([0.5, 3.0]), torch.tensor([[4.0, 1.0], [2.0, 0.0]])):
-        loss = model.auxiliary_loss(out, target, mask)
+    for kind, target in (
+        ("regression", torch.tensor([0.5, 3.0])),
+        ("cox", torch.tensor([[4.0, 1.0], [2.0, 0.0]])),
+    ):
+        loss = model.auxiliary_loss(out, target, mask, task_of(kind, 1))
         assert loss.item() == 0
         loss.backward(retain_graph=True)
         assert not model.tile_head.weight.grad.any()
@@ -109,7 +138,7 @@ def test_clam_and_dsmil_switched_off(small, bags):
     for name in ("clam_sb", "clam_mb", "dsmil"):
         model = small(name, instance_weight=0.0)
         out = model(features, grid_xy, mask)
-        assert model.auxiliary_loss(out, torch.tensor([0, 1]), mask) is None
+        assert model.auxiliary_loss(out, torch.tensor([0, 1]), mask, task_of("binary", 1)) is None
 
 
 @pytest.mark.parametrize(
@@ -127,7 +156,7 @@ def test_dsmil(small, bags, num_outputs, target, kind):
     model = small("dsmil", num_outputs, instance_weight=0.25)
     features, grid_xy, mask = bags((7, 1, 4), longest=9)
     out = model(features, grid_xy, mask)
-    found = model.auxiliary_loss(out, target, mask, kind=kind)
+    found = model.auxiliary_loss(out, target, mask, task_of(kind, num_outputs))
     if kind in ("regression", "cox"):
         assert found is None
         return
@@ -146,19 +175,8 @@ def test_dsmil(small, bags, num_outputs, target, kind):
     assert_close(found, (0.25 * sum(losses) / len(losses)).float())
 
 
-def test_kinds_are_told_where_targets_tell():
-    assert told_kind(torch.tensor([0, 1]), 1) == "binary"
-    assert told_kind(torch.tensor([0, 2]), 3) == "multiclass"
-    assert told_kind(torch.tensor([[0.0, NAN], [1.0, 1.0]]), 2) == "multilabel"
-    assert told_kind(torch.tensor([[7.0, 1.0], [1.0, 1.0]]), 2) is None
-    assert told_kind(torch.tensor([[7.0, 1.0]]), 1) is None
-    assert told_kind(torch.tensor([7.0, 1.0]), 1) is None
-    with pytest.raises(ConfigError, match=r"class 3 .* of 3 outputs.*kind='ordinal'"):
-        told_kind(torch.tensor([0, 3]), 3)
-
-
 def test_output_targets_of_ordinal_classes():
-    wanted = output_targets(torch.tensor([0, 1, 3]), 3, "ordinal")
+    wanted = task_of("ordinal", 3).output_targets(torch.tensor([0, 1, 3]))
     expected = torch.tensor([[0, NAN, NAN], [1, 0, NAN], [1, 1, 1]])
     assert_close(wanted, expected, equal_nan=True)
-    assert output_targets(torch.tensor([[1.0, 0.0]]), 2, "discrete_time") is None
+    assert task_of("discrete_time", 2).output_targets(torch.tensor([[1.0, 0.0]])) is None

@@ -5,7 +5,9 @@ import torch
 from torch.testing import assert_close
 
 from slidenet.core.errors import EncoderError
+from slidenet.tasks import BinaryTask, MulticlassTask
 
+GRADE = MulticlassTask(("grade",), ("g1", "g2", "g3"))
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
 
 
@@ -58,10 +60,11 @@ def test_padding_and_other_bags_do_not_matter(name, num_outputs, small, bags):
 def test_auxiliary_loss_does_not_see_padding(name, num_outputs, small, bags):
     model = small(name, num_outputs)
     target = torch.tensor([0, 1, 0, num_outputs - 1])
+    task = BinaryTask(("y",), ("a", "b")) if num_outputs == 1 else GRADE
     losses = []
     for longest in (11, 19):
         features, grid_xy, mask = bags((5, 1, 11, 7), longest=longest)
-        losses.append(model.auxiliary_loss(model(features, grid_xy, mask), target, mask))
+        losses.append(model.auxiliary_loss(model(features, grid_xy, mask), target, mask, task))
     if name not in ("clam_sb", "clam_mb", "dsmil"):
         assert losses == [None, None]
         return
@@ -136,7 +139,7 @@ def test_bfloat16_autocast(name, small, bags):
     exact = model(features, grid_xy, mask)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = model(features, grid_xy, mask)
-        extra = model.auxiliary_loss(out, torch.tensor([0, 1, 2]), mask)
+        extra = model.auxiliary_loss(out, torch.tensor([0, 1, 2]), mask, GRADE)
     assert_close(out.logits.float(), exact.logits, rtol=0.1, atol=0.1)
     if out.tile_attention is not None:
         assert out.tile_attention.dtype == torch.float32

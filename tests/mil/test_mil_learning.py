@@ -8,6 +8,10 @@ from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
 from slidenet.mil import make_bag_model
+from slidenet.tasks import BinaryTask, MulticlassTask
+
+TUMOUR = BinaryTask(("tumour",), ("no", "yes"))
+GRADE = MulticlassTask(("grade",), ("g1", "g2", "g3"))
 
 FASTER = {"longnet": 3e-3, "gigapath": 3e-3, "transmil": 2e-2, "mean": 0.1, "max": 0.1}
 
@@ -30,7 +34,7 @@ def test_eight_bags_are_learnt_by_heart(name, num_outputs, small, bags):
             right = out.logits.argmax(dim=1) == target
         if right.all() and loss < 0.1:
             return
-        extra = model.auxiliary_loss(out, target, mask)
+        extra = model.auxiliary_loss(out, target, mask, TUMOUR if num_outputs == 1 else GRADE)
         optimizer.zero_grad()
         (loss if extra is None else loss + extra).backward()
         optimizer.step()
@@ -62,7 +66,7 @@ def test_needles_are_found(name):
         chosen = torch.randperm(200, generator=draw)[:8]
         out = model(features[chosen], grid_xy[chosen], mask[chosen])
         loss = F.binary_cross_entropy_with_logits(out.logits[:, 0], target[chosen].float())
-        extra = model.auxiliary_loss(out, target[chosen], mask[chosen])
+        extra = model.auxiliary_loss(out, target[chosen], mask[chosen], TUMOUR)
         optimizer.zero_grad()
         (loss if extra is None else loss + extra).backward()
         optimizer.step()

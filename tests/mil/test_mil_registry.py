@@ -21,6 +21,7 @@ from slidenet.mil import (
     make_bag_model,
 )
 from slidenet.slide_encoders import LONGNET_CONFIGS
+from slidenet.tasks import MulticlassTask
 
 
 def test_names():
@@ -244,7 +245,9 @@ def test_every_trainable_parameter_gets_a_gradient(name, small, bags):
     model = small(name, 3)
     features, grid_xy, mask = bags((9, 5))
     out = model(features, grid_xy, mask)
-    extra = model.auxiliary_loss(out, torch.tensor([0, 2]), mask)
+    extra = model.auxiliary_loss(
+        out, torch.tensor([0, 2]), mask, MulticlassTask(("y",), ("a", "b", "c"))
+    )
     (out.logits.square().sum() + (0 if extra is None else extra)).backward()
     waiting = [k for k, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert waiting == []

@@ -15,8 +15,7 @@ from slidenet.evaluation import (
     write_predictions,
 )
 from slidenet.pipelines.evaluate import evaluate
-from slidenet.tasks.prediction import PredictionArrays
-from slidenet.tasks.task import Task
+from slidenet.tasks import BinaryTask, PredictionArrays
 
 QUICK = SummarySettings(num_bootstrap=60)
 
@@ -27,7 +26,7 @@ def binary(path, signal, *, count=80, bags_per_patient=1, folds=4, first=0):
     noise = np.random.default_rng(len(path.stem)).normal(size=count)
     score = 1 / (1 + np.exp(-(signal * (targets - 0.5) + noise)))
     predictions = Predictions(
-        Task("binary", ("status",), ("no", "yes")),
+        BinaryTask(("status",), ("no", "yes")),
         tuple(f"s{i + first}" for i in range(count)),
         tuple(f"p{(i + first) // bags_per_patient}" for i in range(count)),
         targets,

@@ -12,12 +12,12 @@ from slidenet.cli.main import main
 from slidenet.core.errors import IdentityMismatchError
 from slidenet.pipelines.settings_from_identity import settings_from_identity
 from slidenet.stores import open_features, read_features
-from slidenet.tasks.task import Task
+from slidenet.tasks import BinaryTask, Calibration
 from slidenet.testing import truncate_file, write_synthetic_slide
 from slidenet.training import SlideClassifier, save_bundle
 
 FLAGS = ["--target-mpp=0.5", "--tile-size-px=256", "--segmenter=saturation", "--batch-size=8"]
-TASK = Task("binary", ("label",), ("normal", "tumour"))
+TASK = BinaryTask(("label",), ("normal", "tumour"))
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,10 @@ def world(tmp_path_factory):
     torch.manual_seed(0)
     module = SlideClassifier(TASK, 1280, "mean").eval()
     identity = open_features(features / "one.h5").cohort_identity
-    save_bundle(root / "model.slidenet", module, features_identity=identity, threshold=0.5)
+    calibration = Calibration(threshold=0.5)
+    save_bundle(
+        root / "model.slidenet", module, features_identity=identity, calibration=calibration
+    )
     return root, module
 
 

@@ -46,7 +46,7 @@ def test_fit_leaves_a_model_and_predictions_and_the_same_again(cohort, tmp_path,
     ):  # fmt: skip
         first, second = (tmp_path / run / name for run in ("one", "two"))
         assert first.read_bytes() == second.read_bytes(), name
-    assert 0 < load_bundle(tmp_path / "one" / "model.slidenet").threshold < 1
+    assert 0 < load_bundle(tmp_path / "one" / "model.slidenet").calibration.threshold < 1
     assert (tmp_path / "one" / "learning_curve.png").is_file()
     assert len((tmp_path / "one" / "metrics.csv").read_text().splitlines()) == 1 + 3
 
@@ -61,7 +61,7 @@ def test_steps_on_a_trained_model(cohort, tmp_path, capsys):
     capsys.readouterr()
     other_task = arguments(cohort, tmp_path, "--data.label-columns=[age]", "--data.task=regression")
     assert main(["train", "test", *other_task]) == 2
-    assert "was trained for a binary task on label" in capsys.readouterr().err
+    assert "was trained for a binary task (column label;" in capsys.readouterr().err
     assert main(["train", "fit", *arguments(cohort, tmp_path, "--seed=1")]) == 2
     assert "seed: 0 -> 1" in capsys.readouterr().err
 

@@ -9,18 +9,26 @@ from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, Dataset
 
 from slidenet.mil import BagBatch
-from slidenet.tasks.task import Task
+from slidenet.tasks import (
+    BinaryTask,
+    CoxTask,
+    DiscreteTimeTask,
+    MulticlassTask,
+    MultilabelTask,
+    OrdinalTask,
+    RegressionTask,
+)
 from slidenet.training import quiet_lightning
 
 FEATURE_DIM = 6
 TASKS = {
-    "binary": Task("binary", ("tumour",), ("no", "yes")),
-    "multiclass": Task("multiclass", ("grade",), ("g1", "g2", "g3")),
-    "multilabel": Task("multilabel", ("kras", "egfr", "alk")),
-    "ordinal": Task("ordinal", ("stage",), ("i", "ii", "iii", "iv")),
-    "regression": Task("regression", ("age",)),
-    "cox": Task("cox", ("time", "event")),
-    "discrete_time": Task("discrete_time", ("time", "event"), time_edges=(2.0, 4.0, 6.0, 9.0)),
+    "binary": BinaryTask(("tumour",), ("no", "yes")),
+    "multiclass": MulticlassTask(("grade",), ("g1", "g2", "g3")),
+    "multilabel": MultilabelTask(("kras", "egfr", "alk")),
+    "ordinal": OrdinalTask(("stage",), ("i", "ii", "iii", "iv")),
+    "regression": RegressionTask(("age",)),
+    "cox": CoxTask(("time", "event")),
+    "discrete_time": DiscreteTimeTask(("time", "event"), time_edges=(2.0, 4.0, 6.0, 9.0)),
 }
 
 

@@ -1,14 +1,15 @@
 """Bundles: one file in, the same classifier out, and clear refusals."""
 
+import numpy as np
 import pytest
 import torch
 
 from slidenet.core.errors import ConfigError, OutputError, StoreError
 from slidenet.slide_encoders import LONGNET_CONFIGS, LongNetViT, save_checkpoint
-from slidenet.tasks.baseline import BreslowBaseline
-from slidenet.tasks.prediction import predict_task
+from slidenet.tasks import BreslowBaseline, Calibration
 from slidenet.training import SlideClassifier, load_bundle, load_classifier, save_bundle, seed_run
 
+BASELINE = BreslowBaseline((1.0,), (0.1,), (1.0,))
 RECIPE = {"encoder": "resnet50", "target_mpp": 0.5}
 
 
@@ -30,37 +31,47 @@ def test_round_trip_of_every_task(task, cohort, tmp_path):
     assert bundle.task == task
     assert bundle.features_identity == RECIPE
     assert bundle.training == {"seed": 3}
-    assert (bundle.threshold, bundle.temperature, bundle.baseline) == (None, 1.0, None)
+    assert bundle.calibration == Calibration(temperature=1.0, threshold=None, baseline=None)
     assert set(bundle.versions) == {"slidenet", "torch", "lightning"}
-    assert found.bag_ids == batch.bag_ids
-    assert torch.equal(found.logits, module.eval()(batch).logits)
+    wanted = task.predict(module.eval()(batch).logits)
+    assert list(found.arrays) == list(wanted.arrays)
+    for name, array in wanted.arrays.items():
+        np.testing.assert_array_equal(found.arrays[name], array)
 
 
 def test_threshold_temperature_and_baseline_are_kept_and_applied(module, cohort, tmp_path):
     loader, tasks = cohort
     path = tmp_path / "model.bundle"
-    save_bundle(path, module, features_identity=RECIPE, threshold=0.3, temperature=2.0)
+    save_bundle(path, module, features_identity=RECIPE, calibration=Calibration(2.0, 0.3))
     bundle = load_bundle(path)
     batch = next(iter(loader(tasks["binary"])))
     found = bundle.predict(batch)
-    assert bundle.threshold == 0.3
-    wanted = predict_task(bundle.task, found.logits / 2).probabilities
-    torch.testing.assert_close(found.prediction.probabilities, wanted)
-    assert [a.shape[1] for a in found.tile_attention] == batch.mask.sum(1).tolist()
+    assert bundle.calibration.threshold == 0.3
+    with torch.no_grad():
+        output = bundle.module(batch)
+    wanted = bundle.task.predict(output.logits / 2).probabilities
+    np.testing.assert_array_equal(found.probabilities, wanted)
+    maps = output.attention_of_bags(batch.mask)
+    assert [a.shape[1] for a in maps] == batch.mask.sum(1).tolist()
 
     baseline = BreslowBaseline((1.0, 3.0), (0.2, 0.5), (2.0,))
     cox = SlideClassifier(tasks["cox"], 6, "mean")
-    save_bundle(path, cox, features_identity=RECIPE, baseline=baseline)
+    save_bundle(path, cox, features_identity=RECIPE, calibration=Calibration(baseline=baseline))
     bundle = load_bundle(path)
-    assert bundle.baseline == baseline
+    assert bundle.calibration.baseline == baseline
     found = bundle.predict(next(iter(loader(tasks["cox"]))))
-    wanted = torch.exp(-0.2 * found.logits.exp())
-    torch.testing.assert_close(found.prediction.survival, wanted)
+    wanted = np.exp(-0.2 * np.exp(found.risk))[:, None]
+    np.testing.assert_allclose(found.survival, wanted, rtol=1e-6)
 
 
 def test_same_model_same_bytes(module, tmp_path):
     for name in ("one.bundle", "another-name.bundle"):
-        save_bundle(tmp_path / name, module, features_identity=RECIPE, threshold=0.5)
+        save_bundle(
+            tmp_path / name,
+            module,
+            features_identity=RECIPE,
+            calibration=Calibration(threshold=0.5),
+        )
     first, second = ((tmp_path / n).read_bytes() for n in ("one.bundle", "another-name.bundle"))
     assert first == second
 
@@ -139,9 +150,9 @@ def test_newer_and_incomplete_bundles_are_refused(module, tmp_path):
 @pytest.mark.parametrize(
     ("extras", "words"),
     [
-        ({"threshold": 1.2}, "threshold 1.2"),
-        ({"temperature": 0.0}, "temperature 0"),
-        ({"baseline": BreslowBaseline((1.0,), (0.1,), (1.0,))}, "baseline hazard for a binary"),
+        ({"calibration": Calibration(threshold=1.2)}, "threshold 1.2"),
+        ({"calibration": Calibration(temperature=0.0)}, "temperature 0"),
+        ({"calibration": Calibration(baseline=BASELINE)}, "baseline hazard for a binary"),
         ({"training": {"seed": {1, 2}}}, "cannot be kept in a bundle"),
         ({"training": {"loss": float("nan")}}, "cannot be kept in a bundle"),
     ],
@@ -156,7 +167,9 @@ def test_a_threshold_is_for_two_sided_questions_only(cohort, tmp_path):
     _, tasks = cohort
     module = SlideClassifier(tasks["ordinal"], 6, "mean")
     with pytest.raises(ConfigError, match="for a ordinal task"):
-        save_bundle(tmp_path / "m", module, features_identity=RECIPE, threshold=0.5)
+        save_bundle(
+            tmp_path / "m", module, features_identity=RECIPE, calibration=Calibration(threshold=0.5)
+        )
 
 
 def test_a_folder_in_the_way_is_an_output_error(module, tmp_path):

@@ -8,14 +8,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping
 
 from slidenet.core.errors import ConfigError
-from slidenet.tasks.metrics import metric_names
-from slidenet.training import (
-    SlideClassifier,
-    default_callbacks,
-    default_monitor,
-    monitor_mode,
-    seed_run,
-)
+from slidenet.training import SlideClassifier, default_callbacks, seed_run
 from slidenet.training.callbacks import MonitorGuard
 from slidenet.training.learning_curve import LearningCurve
 
@@ -196,15 +189,15 @@ def test_early_stopping_by_patience(cohort, quiet_trainer, tmp_path):
 
 
 def test_monitor_of_every_task(task):
-    name = default_monitor(task)
+    name = task.monitor
     assert name == ("val_c_index" if task.kind == "cox" else "val_loss")
-    assert monitor_mode(task, name) == ("max" if task.kind == "cox" else "min")
+    assert task.lower_is_better(name) == (task.kind != "cox")
     lower = {"brier", "ece", "mae", "integrated_brier"}
-    for metric in metric_names(task):
-        assert monitor_mode(task, f"val_{metric}") == ("min" if metric in lower else "max")
+    for metric in task.metric_names():
+        assert task.lower_is_better(f"val_{metric}") == (metric in lower)
     for wrong in ("val_speed", "auroc", "loss"):
         with pytest.raises(ConfigError, match=f"monitor '{wrong}'"):
-            monitor_mode(task, wrong)
+            task.lower_is_better(wrong)
 
 
 def test_progress_is_one_bar_on_a_terminal_and_nothing_elsewhere(

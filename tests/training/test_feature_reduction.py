@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from slidenet.core.errors import ConfigError
-from slidenet.tasks.task import Task
+from slidenet.tasks import BinaryTask
 from slidenet.training import SlideClassifier
 from slidenet.training.feature_reduction import FeatureReduction
 
@@ -37,7 +37,7 @@ def test_settings_out_of_range(components, scale):
 
 
 def test_the_network_sees_components_and_a_state_dict_brings_them():
-    task = Task("binary", ("label",), ("a", "b"))
+    task = BinaryTask(("label",), ("a", "b"))
     settings = {"network": "mean", "feature_components": 2}
     trained = SlideClassifier(task, 6, **settings)
     trained.reduction.fit(rows())

@@ -7,10 +7,7 @@ import pytest
 import torch
 
 from slidenet.core.errors import ConfigError, LabelError, StoreError, UnknownNameError
-from slidenet.tasks.losses import task_loss
-from slidenet.tasks.metrics import compute_metrics, metric_names
-from slidenet.tasks.prediction import predict_task
-from slidenet.tasks.task import Task
+from slidenet.tasks import BinaryTask, PredictionArrays
 from slidenet.training import SlideClassifier, load_classifier, quiet_lightning, seed_run
 
 
@@ -31,7 +28,7 @@ def test_every_task_learns(task, cohort, quiet_trainer):
     assert "train_loss" in trainer.logged_metrics
     after = trainer.validate(module, loader(task), verbose=False)[0]
     assert after["val_loss"] < before["val_loss"]
-    assert set(after) == {f"val_{name}" for name in ("loss", *metric_names(task))}
+    assert set(after) == {f"val_{name}" for name in ("loss", *task.metric_names())}
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 24])
@@ -43,9 +40,9 @@ def test_validation_does_not_depend_on_batches(task, cohort, quiet_trainer, batc
     with torch.no_grad():
         logits = module(whole).logits
     scale = 36.0 if task.kind == "regression" else 1.0
-    loss = float(task_loss(task, logits, whole.target)) / scale
+    loss = float(task.loss(logits, whole.target)) / scale
     assert logged["val_loss"] == pytest.approx(loss, rel=1e-5)
-    wanted = compute_metrics(task, predict_task(task, logits).numpy(), whole.target.numpy())
+    wanted = task.compute_metrics(task.predict(logits), whole.target.numpy())
     for name, value in wanted.items():
         assert logged[f"val_{name}"] == pytest.approx(value, rel=1e-4, abs=1e-6, nan_ok=True)
 
@@ -62,8 +59,8 @@ def test_auxiliary_loss_is_trained_with(cohort, quiet_trainer):
     module = classifier(task, network="clam_sb", network_settings={"dropout": 0.0})
     batch = next(iter(loader(task)))
     output = module(batch)
-    main = task_loss(task, output.logits, batch.target)
-    extra = module.network.auxiliary_loss(output, batch.target, batch.mask, kind="binary")
+    main = task.loss(output.logits, batch.target)
+    extra = module.network.auxiliary_loss(output, batch.target, batch.mask, module.task)
     logged = {}
     module.log = lambda name, value, **_: logged.update({name: float(value.detach())})
     total = module.training_step(batch, 0)
@@ -73,21 +70,22 @@ def test_auxiliary_loss_is_trained_with(cohort, quiet_trainer):
 
 
 @pytest.mark.parametrize("network", ["abmil", "mean"])
-def test_predict_step_gives_unpadded_attention(cohort, quiet_trainer, network):
+def test_predictions_of_all_batches_and_unpadded_attention(cohort, quiet_trainer, network):
     loader, tasks = cohort
     task = tasks["multiclass"]
-    module = classifier(task, network=network)
+    module = classifier(task, network=network).eval()
     data = loader(task)
-    predictions = quiet_trainer().predict(module, data)
-    assert [i for p in predictions for i in p.bag_ids] == [f"bag{i}" for i in range(24)]
+    predictions = PredictionArrays.concatenate(quiet_trainer().predict(module, data))
+    assert [i for batch in data for i in batch.bag_ids] == [f"bag{i}" for i in range(24)]
     sizes = [len(f) for f in data.dataset.features]
-    maps = [a for p in predictions for a in p.tile_attention]
+    with torch.no_grad():
+        outputs = [(module(batch), batch.mask) for batch in data]
+    maps = [a for output, mask in outputs for a in output.attention_of_bags(mask)]
     assert [a.shape for a in maps] == [(1, n) for n in sizes]
     assert all(float(a.sum()) == pytest.approx(1, abs=1e-5) for a in maps)
-    probabilities = torch.cat([p.prediction.probabilities for p in predictions])
-    assert probabilities.shape == (24, 3)
-    logits = torch.cat([p.logits for p in predictions])
-    torch.testing.assert_close(probabilities, logits.softmax(1))
+    assert predictions.probabilities.shape == (24, 3)
+    logits = torch.cat([output.logits for output, _ in outputs])
+    np.testing.assert_allclose(predictions.probabilities, logits.softmax(1), rtol=1e-6)
 
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
@@ -103,9 +101,9 @@ def test_mixed_precision_trains_and_predicts_in_float32(cohort, quiet_trainer):
     module = classifier(tasks["ordinal"])
     trainer = quiet_trainer(precision="bf16-mixed", max_epochs=1)
     trainer.fit(module, loader(tasks["ordinal"]), loader(tasks["ordinal"]))
-    prediction = trainer.predict(module, loader(tasks["ordinal"]))[0].prediction
-    assert prediction.probabilities.dtype == torch.float32
-    torch.testing.assert_close(prediction.probabilities.sum(1), torch.ones(5))
+    prediction = trainer.predict(module, loader(tasks["ordinal"]))[0]
+    assert prediction.probabilities.dtype == np.float32
+    np.testing.assert_allclose(prediction.probabilities.sum(1), np.ones(5), rtol=1e-6)
 
 
 def test_cox_with_single_bags_is_refused_before_training(cohort, quiet_trainer):
@@ -141,7 +139,7 @@ def test_bags_without_labels_are_refused_but_can_be_predicted(cohort, quiet_trai
     bare = type(batch)(**{**batch.__dict__, "target": None})
     with pytest.raises(LabelError, match="bag0"):
         module.validation_step(bare, 0)
-    assert len(module.predict_step(bare, 0).bag_ids) == 5
+    assert len(module.predict_step(bare, 0).probabilities) == 5
 
 
 def test_regression_learns_in_units_of_the_target(cohort):
@@ -161,17 +159,17 @@ def test_regression_learns_in_units_of_the_target(cohort):
         ({"network": "abmli"}, UnknownNameError, "abmil"),
         ({"network_settings": {"widht": 3}}, ConfigError, "widht"),
         ({"network_settings": {"gated": {1, 2}}}, ConfigError, "gated=.* cannot be kept"),
-        ({"learning_rate": 0.0}, ConfigError, "learning_rate 0.0"),
+        ({"learning_rate": 0.0}, ConfigError, "learning_rate is 0.0"),
         ({"layer_decay": 0.9}, ConfigError, "without levels"),
-        ({"layer_decay": 1.5}, ConfigError, "layer_decay 1.5"),
-        ({"schedule": "linear"}, ConfigError, "schedule linear"),
+        ({"layer_decay": 1.5}, ConfigError, "layer_decay is 1.5"),
+        ({"schedule": "linear"}, ConfigError, "schedule is 'linear'"),
         ({"warmup_epochs": -1.0}, ConfigError, "warmup_epochs"),
         ({"class_weights": [1.0, 2.0, 3.0]}, ConfigError, "3 class weights"),
         ({"target_scale": 2.0}, ConfigError, "target_scale 2"),
     ],
 )
 def test_bad_settings_are_refused_when_the_module_is_made(settings, error, words):
-    task = Task("binary", ("tumour",), ("no", "yes"))
+    task = BinaryTask(("tumour",), ("no", "yes"))
     with pytest.raises(error, match=words):
         classifier(task, **settings)
 
@@ -242,7 +240,7 @@ def test_a_usual_fit_says_nothing(cohort, quiet_trainer, capfd):
 def test_hyper_parameters_are_plain(task):
     module = classifier(task, class_weights=None)
     assert module.hparams["task"] == task.identity()
-    weighted = Task("binary", ("tumour",), ("no", "yes"))
+    weighted = BinaryTask(("tumour",), ("no", "yes"))
     module = classifier(weighted, class_weights=np.array([0.5, 2.0]))
     assert module.hparams["class_weights"] == [0.5, 2.0]
     assert module.class_weights.tolist() == [0.5, 2.0]

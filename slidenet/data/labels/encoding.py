@@ -1,17 +1,16 @@
-"""Labels as the numbers a model learns from, in the shapes that `core.tasks.Task` fixes."""
+"""Labels as the numbers a model learns from, in the shapes that `slidenet.tasks.task` lists."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.errors import LabelError
 from slidenet.core.words import name_some
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.labels.values import class_indices, label_matrix, number_column
-from slidenet.tasks.task import Task
-
-Targets = npt.NDArray[np.int64] | npt.NDArray[np.float32]
+from slidenet.tasks import Targets, Task
 
 
 def encode_targets(task: Task, table: LabelTable, slide_ids: Sequence[str]) -> Targets:
@@ -29,26 +28,48 @@ def encode_targets(task: Task, table: LabelTable, slide_ids: Sequence[str]) -> T
         LabelError: A slide has no row, or a label is missing, unknown or impossible, naming file,
             column and rows.
     """
-    rows = table.select(slide_ids)
-    if task.kind == "multilabel":
-        return label_matrix(rows, task.label_columns)
-    if task.is_classification:
-        return class_indices(rows, task)
-    if task.kind == "regression":
+    return task.encode(TableCells(table.select(slide_ids)))
+
+
+@dataclass(frozen=True)
+class TableCells:
+    """The rows of a table of labels as `LabelCells`.
+
+    Attributes:
+        table: The rows.
+    """
+
+    table: LabelTable
+
+    def classes(self, column: str, class_names: Sequence[str]) -> IntArray:
+        """int64 (N,), index into `class_names`."""
+        return class_indices(self.table, column, class_names)
+
+    def flags(self, columns: Sequence[str]) -> FloatArray:
+        """float32 (N, len(columns)) of 0, 1 and NaN where missing."""
+        return label_matrix(self.table, columns)
+
+    def values(self, column: str) -> FloatArray:
+        """float32 (N,), finite."""
+        return number_column(self.table, column, expected="a number", good=lambda value: True)
+
+    def times(self, column: str) -> FloatArray:
+        """float32 (N,), above 0."""
         return number_column(
-            rows, task.label_columns[0], expected="a number", good=lambda value: True
+            self.table,
+            column,
+            expected="a time above 0 (half a day, say, for an event on the first day)",
+            good=lambda value: value > 0,
         )
-    time, event = task.label_columns
-    times = number_column(
-        rows,
-        time,
-        expected="a time above 0 (half a day, say, for an event on the first day)",
-        good=lambda value: value > 0,
-    )
-    events = number_column(
-        rows, event, expected="1 (happened) or 0 (censored)", good=lambda value: value in (0, 1)
-    )
-    return np.stack([times, events], axis=1)
+
+    def events(self, column: str) -> FloatArray:
+        """float32 (N,) of 1 (happened) and 0 (censored)."""
+        return number_column(
+            self.table,
+            column,
+            expected="1 (happened) or 0 (censored)",
+            good=lambda value: value in (0, 1),
+        )
 
 
 def encode_bag_targets(task: Task, table: LabelTable, bags: Sequence[Sequence[str]]) -> Targets:
@@ -60,8 +81,7 @@ def encode_bag_targets(task: Task, table: LabelTable, bags: Sequence[Sequence[st
         bags: The slides of each bag, at least one.
 
     Returns:
-        As `encode_targets`, one row per bag. For "multilabel" a label known of one slide counts for
-        the bag.
+        As `encode_targets`, one row per bag. A label known of one slide counts for the bag.
 
     Raises:
         LabelError: As `encode_targets`, or the slides of a bag have different labels.
@@ -72,14 +92,11 @@ def encode_bag_targets(task: Task, table: LabelTable, bags: Sequence[Sequence[st
     merged = []
     for bag, first, last in zip(bags, starts, starts[1:], strict=False):
         rows = targets[first:last]
-        known = rows if task.kind != "multilabel" else np.where(np.isnan(rows), -np.inf, rows)
-        bag_target = known.max(axis=0)
+        bag_target = np.where(np.isnan(rows), -np.inf, rows).max(axis=0)
         if ((rows != bag_target) & ~np.isnan(rows)).any():
             raise _disagreement(task, table, bag)
         merged.append(np.where(np.isinf(bag_target), np.nan, bag_target))
-    if targets.dtype == np.float32:
-        return np.array(merged, dtype=np.float32)
-    return np.array(merged, dtype=np.int64)
+    return np.array(merged, dtype=targets.dtype)
 
 
 def _disagreement(task: Task, table: LabelTable, bag: Sequence[str]) -> LabelError:

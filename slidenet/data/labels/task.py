@@ -9,8 +9,8 @@ from slidenet.core.words import name_some
 from slidenet.data.labels.encoding import encode_targets
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.labels.values import as_number, is_missing, labelled_rows
-from slidenet.tasks.event_times import event_time_quantiles
-from slidenet.tasks.task import Task, TaskKind
+from slidenet.tasks import TASKS, CoxTask, Task, TaskKind
+from slidenet.tasks.calibration import event_time_quantiles
 
 
 def make_task(
@@ -46,22 +46,24 @@ def make_task(
     """
     for column in label_columns:
         table.check_column(column)
-    columns = tuple(label_columns)
-    if kind in ("binary", "multiclass", "ordinal") and len(columns) == 1:
-        names = tuple(class_names) if class_names else _classes_found(table, kind, columns[0])
-    else:
-        names = tuple(class_names or ())
-    edges = tuple(time_edges or ())
-    if kind == "discrete_time" and not edges:
-        Task("cox", columns)  # the columns are checked before times are read
-        edges = _quantile_edges(table, columns, num_time_bins, training_ids)
-    task = Task(kind, columns, names, edges)
+    columns, of_kind = tuple(label_columns), TASKS[kind]
+    names, edges = tuple(class_names or ()), tuple(time_edges or ())
+    if of_kind.exclusive_classes and not names and len(columns) == 1:
+        names = _classes_found(table, of_kind, columns[0])
+    if of_kind.has_time_bins and not edges:
+        edges = _quantile_edges(table, CoxTask(columns), num_time_bins, training_ids)
+    task = of_kind(columns, names, edges)
     rows = labelled_rows(table, kind, columns, class_names=task.class_names)
-    _refuse_constant(task, rows)
+    lack = task.find_lack(encode_targets(task, rows, rows.slide_ids))  # checks every label
+    if lack is not None:
+        raise LabelError(
+            f"{rows.path}, column {lack.column!r} {lack.found}",
+            expected=f"{lack.expected}, or there is nothing to learn",
+        )
     return task
 
 
-def _classes_found(table: LabelTable, kind: TaskKind, column: str) -> tuple[str, ...]:
+def _classes_found(table: LabelTable, kind: type[Task], column: str) -> tuple[str, ...]:
     labels = {cell for cell in table.column(column) if not is_missing(cell)}
     numeric = all(not np.isnan(as_number(label)) for label in labels)
     if numeric:  # 1 and 1.0 are one class, called by the shorter
@@ -70,58 +72,35 @@ def _classes_found(table: LabelTable, kind: TaskKind, column: str) -> tuple[str,
     else:
         names = tuple(sorted(labels))
     shown = name_some(names)
-    if kind == "ordinal" and not numeric:
+    if kind.ordered_classes and not numeric:
         raise LabelError(
             f"{table.path}, column {column!r} holds the classes {shown}, whose order is not known",
             expected="class_names in their order, for an ordinal task",
             remedy=f"give class_names, the lowest first, such as [{', '.join(names)}]",
         )
-    if len(names) < 2 or (kind == "binary" and len(names) > 2):
+    if len(names) < 2 or (kind.has_positive_class and len(names) > 2):
         raise LabelError(
             f"{table.path}, column {column!r} holds {len(names)} classes ({shown or 'no label'})"
             if len(names) != 1
             else f"{table.path}, column {column!r} holds one class only ({shown})",
-            expected="two classes" if kind == "binary" else "at least two classes",
+            expected="two classes" if kind.has_positive_class else "at least two classes",
             remedy="use task multiclass, or another column" if len(names) > 2 else "check it",
         )
     return names
 
 
-def _refuse_constant(task: Task, rows: LabelTable) -> None:
-    """Refuses a table from which nothing can be learned; encoding it checks every label."""
-    targets = encode_targets(task, rows, rows.slide_ids)
-    if task.is_survival:
-        if not targets[:, 1].any():
-            raise LabelError(
-                f"{rows.path}, column {task.label_columns[1]!r} holds no event",
-                expected="at least one 1",
-            )
-        return
-    for k, column in enumerate(task.label_columns):
-        values = targets[:, k] if targets.ndim == 2 else targets
-        found = np.unique(values[~np.isnan(values)])
-        if len(found) < 2:
-            only = f"{found[0]:g}" if len(found) else "nothing"
-            if task.is_classification and task.kind != "multilabel":
-                only = task.class_names[int(found[0])]
-            raise LabelError(
-                f"{rows.path}, column {column!r} holds one "
-                f"{'class' if task.is_classification else 'value'} only ({only})",
-                expected="at least two, or there is nothing to learn",
-            )
-
-
 def _quantile_edges(
-    table: LabelTable, columns: tuple[str, ...], num_bins: int, slide_ids: Sequence[str] | None
+    table: LabelTable, task: CoxTask, num_bins: int, slide_ids: Sequence[str] | None
 ) -> tuple[float, ...]:
+    """Upper edges of bins; the task says which columns hold times and events."""
     rows = table if slide_ids is None else table.select(slide_ids)
-    rows = labelled_rows(rows, "cox", columns)
-    times, events = encode_targets(Task("cox", columns), rows, rows.slide_ids).T
+    rows = labelled_rows(rows, "cox", task.label_columns)
+    times, events = encode_targets(task, rows, rows.slide_ids).T
     happened = np.unique(times[events == 1])
     if num_bins < 2 or len(happened) < 2:
         raise LabelError(
-            f"{rows.path}, columns {' and '.join(columns)}: {len(happened)} different times of "
-            f"events for {num_bins} bins",
+            f"{rows.path}, columns {' and '.join(task.label_columns)}: {len(happened)} different "
+            f"times of events for {num_bins} bins",
             expected="at least two of each",
             remedy="give --data.time-edges, or take --data.task cox",
         )

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from slidenet.core.errors import LabelError
 from slidenet.core.words import name_some
 from slidenet.data.labels.table import LabelTable
-from slidenet.tasks.task import Task, TaskKind
+from slidenet.tasks import TASKS, TaskKind
 
 MISSING = ("", "na", "n/a", "nan", "null")
 """Cells that mean "not known", whatever the case of their letters."""
@@ -36,14 +36,14 @@ def labelled_rows(
     *,
     class_names: Collection[str] = (),
 ) -> LabelTable:
-    """The rows that have a label; for "multilabel" those that have at least one.
+    """The rows that have a label; where some may be missing those that have at least one.
 
     Raises:
         LabelError: There is no such column, or no row has a label.
     """
     columns = [table.column(name) for name in label_columns]
     missing = [[is_missing(cell, class_names) for cell in cells] for cells in columns]
-    enough = all if kind == "multilabel" else any
+    enough = all if TASKS[kind].partial_labels else any
     gone = [enough(row) for row in zip(*missing, strict=True)]
     if all(gone):
         raise LabelError(
@@ -54,26 +54,27 @@ def labelled_rows(
     return table.select([slide_id for slide_id, left_out in kept if not left_out])
 
 
-def class_indices(table: LabelTable, task: Task) -> npt.NDArray[np.int64]:
-    """int64 (N,), index into `task.class_names` of every row.
+def class_indices(
+    table: LabelTable, column: str, class_names: Sequence[str]
+) -> npt.NDArray[np.int64]:
+    """int64 (N,), index into `class_names` of every row.
 
     Raises:
-        LabelError: A label is missing or no class of the task.
+        LabelError: A label is missing or none of the classes.
     """
-    column = task.label_columns[0]
     cells = table.column(column)
-    index = {name: i for i, name in enumerate(task.class_names)}
+    index = {name: i for i, name in enumerate(class_names)}
     # Spreadsheets turn a class 1 into 1.0 once a cell of its column is empty.
-    values = ((as_number(name), i) for i, name in enumerate(task.class_names))
+    values = ((as_number(name), i) for i, name in enumerate(class_names))
     numbers = {value: i for value, i in values if not math.isnan(value)}
     found = [index.get(cell, numbers.get(as_number(cell), -1)) for cell in cells]
-    refuse_missing(table, column, cells, class_names=task.class_names)
+    refuse_missing(table, column, cells, class_names=class_names)
     _refuse(
         table,
         column,
         cells,
         lambda i: found[i] < 0,
-        expected=f"one of the classes {', '.join(task.class_names)}",
+        expected=f"one of the classes {', '.join(class_names)}",
         remedy="correct the cells, or name every class in class_names",
     )
     return np.array(found, dtype=np.int64)

@@ -20,7 +20,7 @@ from slidenet.data.labels.table import LabelTable
 from slidenet.data.splits.files import read_splits, write_splits
 from slidenet.data.splits.record import Split, check_split
 from slidenet.data.splits.strata import Strata, strata_of
-from slidenet.tasks.task import Task
+from slidenet.tasks import Task
 
 __all__ = [
     "Split",

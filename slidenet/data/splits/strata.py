@@ -12,9 +12,7 @@ from slidenet.core.errors import SplitError
 from slidenet.data.labels.encoding import encode_targets
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.splits.record import group_of
-from slidenet.tasks.task import Task
-
-_VALUE_BINS = 4
+from slidenet.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,34 +81,20 @@ def strata_of(
         LabelError: A label is missing or does not fit the task.
         SplitError: A slide without a site.
     """
-    targets = encode_targets(task, table, table.slide_ids)
-    members, names, needed = _members(task, targets)
+    strata = task.strata(encode_targets(task, table, table.slide_ids))
     owners = [group_of(table, slide_id, group_column) for slide_id in table.slide_ids]
     groups = np.unique(owners, return_inverse=True)[1].astype(np.int64)
     word = "patient" if group_column == "patient_id" else group_column
     if site_column is not None:
         groups, word = _joined(groups, _sites(table, site_column)), site_column
-    return Strata(table.slide_ids, groups, members, names, needed, word)
-
-
-def _members(
-    task: Task, targets: npt.NDArray[np.generic]
-) -> tuple[npt.NDArray[np.bool_], tuple[str, ...], npt.NDArray[np.bool_]]:
-    if task.kind == "multilabel":
-        both = np.concatenate([targets == 1, targets == 0], axis=1)  # NaN is in neither
-        names = (*task.class_names, *(f"not {name}" for name in task.class_names))
-        return both, names, np.ones(len(names), np.bool_)
-    if task.is_classification:
-        classes = np.arange(task.num_classes)
-        named = tuple(f"{task.label_columns[0]} {name!r}" for name in task.class_names)
-        return targets[:, None] == classes, named, np.ones(len(classes), np.bool_)
-    if task.is_survival:
-        event = targets[:, 1] == 1
-        return np.stack([event, ~event], 1), ("event", "censored"), np.array([True, False])
-    edges = np.quantile(targets.astype(np.float64), np.linspace(0, 1, _VALUE_BINS + 1)[1:-1])
-    bins = np.searchsorted(edges, targets.astype(np.float64))
-    named = tuple(f"quarter {i + 1} of {task.label_columns[0]}" for i in range(_VALUE_BINS))
-    return bins[:, None] == np.arange(_VALUE_BINS), named, np.zeros(_VALUE_BINS, np.bool_)
+    return Strata(
+        table.slide_ids,
+        groups,
+        np.stack([stratum.members for stratum in strata], axis=1),
+        tuple(stratum.name for stratum in strata),
+        np.array([stratum.needed for stratum in strata]),
+        word,
+    )
 
 
 def _sites(table: LabelTable, site_column: str) -> Sequence[str]:

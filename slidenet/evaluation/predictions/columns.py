@@ -1,23 +1,25 @@
-"""Which column of a CSV of predictions holds what: as told, else as recognised by name."""
+"""Which column of a CSV of predictions holds what: as the user says, else recognised by name."""
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from slidenet.core.errors import PredictionsError
 from slidenet.evaluation.predictions.csv_columns import CsvColumns, as_number
-from slidenet.evaluation.predictions.write import (
+from slidenet.evaluation.predictions.record import (
     BAG_COLUMN,
     CALLED_COLUMN,
     FOLD_COLUMN,
     PATIENT_COLUMN,
+)
+from slidenet.tasks import TASKS, Task, TaskKind
+from slidenet.tasks.predictions import (
     PROBABILITY_PREFIX,
     RISK_COLUMN,
     SURVIVAL_PREFIX,
     VALUE_COLUMN,
 )
-from slidenet.tasks.task import Task, TaskKind
 
 BAG_NAMES = (BAG_COLUMN, "slide_id", "case_id")
 PATIENT_NAMES = (PATIENT_COLUMN, "case_id")
@@ -70,81 +72,77 @@ class PredictionColumns:
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """What each column of a file is for; `labels` is empty for unlabelled bags."""
+    """What each column of a file is for.
+
+    Attributes:
+        task: What is predicted.
+        bag: Names the bags.
+        patient: Names the patients; None where there is no such column.
+        fold: Of a cross-validation; None where there is no such column.
+        labelled: Whether the label columns of the task are there.
+        arrays: Columns of each array of `PredictionArrays`.
+        survival_times: Of the survival columns.
+    """
 
     task: Task
     bag: str
     patient: str | None
     fold: str | None
-    labels: tuple[str, ...]
-    probabilities: tuple[str, ...] = ()
-    value: str | None = None
-    risk: str | None = None
-    survival: tuple[str, ...] = ()
+    labelled: bool
+    arrays: Mapping[str, tuple[str, ...]]
     survival_times: tuple[float, ...] = ()
 
 
 def recognise(
-    table: CsvColumns, kind: TaskKind | None, told: PredictionColumns, *, labelled: bool
+    table: CsvColumns, kind: TaskKind | None, named: PredictionColumns, *, labelled: bool
 ) -> Roles:
     """Finds the columns.
 
     Raises:
         PredictionsError: A column is missing or could be one of several, saying how to name it.
     """
-    bag = _one(table, told.bag_column, BAG_NAMES)
+    bag = _one(table, named.bag_column, BAG_NAMES)
     if bag is None:
         raise _unrecognised(table, "names the bags", "--bag-column", BAG_NAMES)
-    patient = _one(table, told.patient_column, PATIENT_NAMES)
-    fold = _one(table, told.fold_column, (FOLD_COLUMN,))
-    probabilities = _probability_columns(table, told)
+    patient = _one(table, named.patient_column, PATIENT_NAMES)
+    fold = _one(table, named.fold_column, (FOLD_COLUMN,))
+    probabilities = _probability_columns(table, named)
     survival = tuple(n for n in table.names if _time(n) > 0)
-    kind = kind or _kind(table, told, probabilities)
+    of_kind = TASKS[kind or _kind(table, named, probabilities)]
     used = {bag, patient, fold, *probabilities, *survival, RISK_COLUMN, VALUE_COLUMN}
-    used |= {told.score_column, *told.probabilities, CALLED_COLUMN}
+    used |= {named.score_column, *named.probabilities, CALLED_COLUMN}
     free = [n for n in table.names if n not in used]
-    if kind in ("regression", "cox", "discrete_time"):
-        return _scored(table, kind, told, bag, patient, fold, free, survival, labelled)
-    score = told.score_column if kind == "binary" and not told.probabilities else None
-    columns = (table.require(score),) if score else probabilities
-    if not columns:
-        raise _unrecognised(
-            table, "holds probabilities", "--probability-columns", (PROBABILITY_PREFIX + "<class>",)
-        )
-    labels = _label_columns(table, kind, told, columns, free, labelled)
-    names = _class_names(table, kind, told, columns, labels)
-    task = Task(kind, labels or _unlabelled(kind, names), names)
-    return Roles(task, bag, patient, fold, labels, columns)
-
-
-def _scored(
-    table: CsvColumns,
-    kind: TaskKind,
-    told: PredictionColumns,
-    bag: str,
-    patient: str | None,
-    fold: str | None,
-    free: Sequence[str],
-    survival: tuple[str, ...],
-    labelled: bool,
-) -> Roles:
-    """Regression and survival: one number per bag, and for discrete time a curve."""
-    usual = VALUE_COLUMN if kind == "regression" else RISK_COLUMN
-    score = table.require(told.score_column or usual, remedy="name it with --score-column")
-    labels = _label_columns(table, kind, told, (), free, labelled)
-    wanted = labels or _unlabelled(kind, ())
-    if kind == "regression":
-        return Roles(Task(kind, wanted), bag, patient, fold, labels, value=score)
-    survival = tuple(sorted(survival, key=_time))
-    times = tuple(map(_time, survival))
-    if kind == "discrete_time" and len(survival) < 2:
+    if of_kind.output == "probabilities":
+        if of_kind.has_positive_class and named.score_column and not named.probabilities:
+            probabilities = (table.require(named.score_column),)
+        if not probabilities:
+            raise _unrecognised(
+                table,
+                "holds probabilities",
+                "--probability-columns",
+                (PROBABILITY_PREFIX + "<class>",),
+            )
+        labels = _label_columns(table, of_kind, named, probabilities, free, labelled)
+        names = _class_names(table, of_kind, named, probabilities, labels)
+        task = of_kind(labels or _usual_labels(of_kind, names), names)
+        return Roles(task, bag, patient, fold, bool(labels), {"probabilities": probabilities})
+    usual = VALUE_COLUMN if of_kind.output == "value" else RISK_COLUMN
+    score = table.require(named.score_column or usual, remedy="name it with --score-column")
+    labels = _label_columns(table, of_kind, named, (), free, labelled)
+    columns = labels or _usual_labels(of_kind, ())
+    arrays: dict[str, tuple[str, ...]] = {of_kind.output: (score,)}
+    if of_kind.output == "value":
+        return Roles(of_kind(columns), bag, patient, fold, bool(labels), arrays)
+    if survival:
+        survival = tuple(sorted(survival, key=_time))
+        arrays["survival"] = survival
+    if of_kind.has_time_bins and len(survival) < 2:
         raise _unrecognised(
             table, "holds survival probabilities", "--task cox", (SURVIVAL_PREFIX + "<time>",)
         )
-    task = Task(kind, wanted, time_edges=times if kind == "discrete_time" else ())
-    return Roles(
-        task, bag, patient, fold, labels, risk=score, survival=survival, survival_times=times
-    )
+    times = tuple(map(_time, survival))
+    task = of_kind(columns, time_edges=times if of_kind.has_time_bins else ())
+    return Roles(task, bag, patient, fold, bool(labels), arrays, times)
 
 
 def class_index(cell: str, class_names: Sequence[str]) -> int | None:
@@ -161,15 +159,15 @@ def _split(names: Sequence[str] | str) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
-def _one(table: CsvColumns, told: str | None, names: Iterable[str]) -> str | None:
-    if told is not None:
-        return table.require(told)
+def _one(table: CsvColumns, named: str | None, names: Iterable[str]) -> str | None:
+    if named is not None:
+        return table.require(named)
     return next((name for name in names if name in table.names), None)
 
 
-def _probability_columns(table: CsvColumns, told: PredictionColumns) -> tuple[str, ...]:
-    if told.probabilities:
-        return tuple(table.require(name) for name in told.probabilities)
+def _probability_columns(table: CsvColumns, named: PredictionColumns) -> tuple[str, ...]:
+    if named.probabilities:
+        return tuple(table.require(name) for name in named.probabilities)
     for pattern in (f"{PROBABILITY_PREFIX}.+", r"p_\d+"):
         found = tuple(name for name in table.names if re.fullmatch(pattern, name))
         if found:
@@ -183,19 +181,19 @@ def _time(name: str) -> float:
     return as_number(name.removeprefix(SURVIVAL_PREFIX)) if starts else math.nan
 
 
-def _kind(table: CsvColumns, told: PredictionColumns, probabilities: Sequence[str]) -> TaskKind:
+def _kind(table: CsvColumns, named: PredictionColumns, probabilities: Sequence[str]) -> TaskKind:
     if probabilities:
         names = [_class_of(column) for column in probabilities]
-        if set(names) <= set(table.names) - set(probabilities) or len(told.labels) > 1:
+        if set(names) <= set(table.names) - set(probabilities) or len(named.labels) > 1:
             return "multilabel"
         return "multiclass" if len(probabilities) > 2 else "binary"
-    if RISK_COLUMN in table.names or len(told.labels) == 2:
+    if RISK_COLUMN in table.names or len(named.labels) == 2:
         return "cox"
     if VALUE_COLUMN in table.names:
         return "regression"
-    if told.score_column:
+    if named.score_column:
         raise PredictionsError(
-            f"{table.table.path}: column {told.score_column!r} could be a probability, a value "
+            f"{table.table.path}: column {named.score_column!r} could be a probability, a value "
             "or a risk",
             remedy="say which with --task binary, regression or cox",
         )
@@ -213,21 +211,21 @@ def _class_of(column: str) -> str:
 
 def _label_columns(
     table: CsvColumns,
-    kind: TaskKind,
-    told: PredictionColumns,
+    kind: type[Task],
+    named: PredictionColumns,
     probabilities: Sequence[str],
     free: Sequence[str],
     labelled: bool,
 ) -> tuple[str, ...]:
-    if told.labels:
-        return tuple(table.require(name) for name in told.labels)
-    if kind == "multilabel":
-        names = told.classes or tuple(map(_class_of, probabilities))
-        present = set(names) & set(table.names)
-        if not labelled and not present:
+    """The columns of the labels; none where there are none and none are needed."""
+    if named.labels:
+        return tuple(table.require(name) for name in named.labels)
+    if kind.partial_labels:
+        names = named.classes or tuple(map(_class_of, probabilities))
+        if not labelled and not set(names) & set(table.names):
             return ()
         return tuple(table.require(name, remedy="name them with --label-columns") for name in names)
-    survival = kind in ("cox", "discrete_time")
+    survival = kind.output == "risk"
     wanted: list[str | None] = (
         [_one(table, None, TIME_NAMES), _one(table, None, EVENT_NAMES)]
         if survival
@@ -245,24 +243,24 @@ def _label_columns(
 
 def _class_names(
     table: CsvColumns,
-    kind: TaskKind,
-    told: PredictionColumns,
+    kind: type[Task],
+    named: PredictionColumns,
     probabilities: Sequence[str],
     labels: Sequence[str],
 ) -> tuple[str, ...]:
     """Names of the classes, in the order of the probabilities."""
-    if kind == "multilabel":
+    if kind.partial_labels:
         return tuple(labels) or tuple(map(_class_of, probabilities))
     single = len(probabilities) == 1
-    if told.classes:
+    if named.classes:
         wanted = 2 if single else len(probabilities)
-        if len(told.classes) != wanted:
+        if len(named.classes) != wanted:
             raise PredictionsError(
-                f"--class-names holds {len(told.classes)} names for the columns "
+                f"--class-names holds {len(named.classes)} names for the columns "
                 f"{', '.join(map(repr, probabilities))} of {table.table.path}",
                 expected=f"{wanted} names",
             )
-        return told.classes
+        return named.classes
     values = sorted(set(table.cells(labels[0])) - {""}) if labels else []
     if single:
         return _two_classes(table, probabilities[0], values)
@@ -290,11 +288,11 @@ def _two_classes(table: CsvColumns, column: str, values: Sequence[str]) -> tuple
     )
 
 
-def _unlabelled(kind: TaskKind, names: Sequence[str]) -> tuple[str, ...]:
+def _usual_labels(kind: type[Task], names: Sequence[str]) -> tuple[str, ...]:
     """Label columns of a task whose file has none."""
-    if kind == "multilabel":
+    if kind.partial_labels:
         return tuple(names)
-    return TIME_NAMES[:1] + EVENT_NAMES[:1] if kind in ("cox", "discrete_time") else ("label",)
+    return (TIME_NAMES[0], EVENT_NAMES[0]) if kind.output == "risk" else ("label",)
 
 
 def _unrecognised(

@@ -1,15 +1,14 @@
 """Predictions of slides averaged to one per patient."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from slidenet.core.arrays import FloatArray
 from slidenet.core.errors import PredictionsError
 from slidenet.evaluation.predictions.record import Predictions
-from slidenet.tasks.prediction import PredictionArrays
 
 
 def average_by_patient(predictions: Predictions) -> Predictions:
@@ -42,6 +41,12 @@ def average_by_patient(predictions: Predictions) -> Predictions:
     groups = list(members.values())
     first = [rows[0] for rows in groups]
     names = tuple(predictions.patient_ids[row] or predictions.bag_ids[row] for row in first)
+
+    def mean(array: FloatArray) -> FloatArray:
+        """In float64, given back in the type that came."""
+        means = [array[rows].mean(axis=0, dtype=np.float64) for rows in groups]
+        return np.stack(means).astype(array.dtype)
+
     targets = None
     if predictions.targets is not None:
         targets = np.stack([_common_target(predictions, rows) for rows in groups])
@@ -50,20 +55,9 @@ def average_by_patient(predictions: Predictions) -> Predictions:
         names,
         tuple(predictions.patient_ids[row] for row in first),
         targets,
-        _average(predictions.predicted, groups),
+        predictions.predicted.apply(mean),
         None if predictions.folds is None else predictions.folds[first],
     )
-
-
-def _average(arrays: PredictionArrays, groups: Sequence[list[int]]) -> PredictionArrays:
-    """Means in float64, given back in the type that came."""
-    averaged = {}
-    for field in fields(arrays):
-        array = getattr(arrays, field.name)
-        if isinstance(array, np.ndarray):
-            means = [array[rows].mean(axis=0, dtype=np.float64) for rows in groups]
-            averaged[field.name] = np.stack(means).astype(array.dtype)
-    return PredictionArrays(**averaged, survival_times=arrays.survival_times)
 
 
 def _common_target(predictions: Predictions, rows: Sequence[int]) -> npt.NDArray[Any]:

@@ -1,22 +1,20 @@
 """Reads predictions from our CSV or anybody's, and says exactly what it cannot make sense of."""
 
 import os
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from slidenet.core.arrays import FloatArray
+from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.errors import PredictionsError
 from slidenet.evaluation.predictions.columns import PredictionColumns, Roles, class_index, recognise
 from slidenet.evaluation.predictions.csv_columns import CsvColumns
-from slidenet.evaluation.predictions.faults import find_fault
-from slidenet.evaluation.predictions.record import SUM_TOLERANCE, Predictions
-from slidenet.evaluation.report.words import task_words
-from slidenet.tasks.prediction import PredictionArrays
-from slidenet.tasks.task import Task, TaskKind
+from slidenet.evaluation.predictions.record import SUM_TOLERANCE, Predictions, find_fault
+from slidenet.tasks import PredictionArrays, Task, TaskKind
+from slidenet.tasks.predictions import PROBABILITIES
 
 
 def read_predictions(
@@ -45,16 +43,21 @@ def read_predictions(
     """
     table = CsvColumns.read(Path(path))
     roles = recognise(table, task, columns or PredictionColumns(), labelled=labelled)
-    predicted = PredictionArrays(
-        _probabilities(table, roles) if roles.task.is_classification else None,
-        table.numbers(roles.value) if roles.value else None,
-        table.numbers(roles.risk) if roles.risk else None,
-        _ranged(table, roles.survival) if roles.survival else None,
-        roles.survival_times,
+    arrays: dict[str, Any] = {
+        name: _array(table, roles.task, name, names) for name, names in roles.arrays.items()
+    }
+    targets = roles.task.encode(PredictionCells(table)) if roles.labelled else None
+    patients: tuple[str | None, ...] = (None,) * len(table)
+    if roles.patient is not None:
+        patients = tuple(cell or None for cell in table.cells(roles.patient))
+    predictions = Predictions(
+        roles.task,
+        _bag_ids(table, roles),
+        patients,
+        targets,
+        PredictionArrays(**arrays, survival_times=roles.survival_times),
+        None if roles.fold is None else _folds(table, roles.fold),
     )
-    targets = _targets(table, roles) if roles.labels else None
-    bags, patients = _bag_ids(table, roles), _patients(table, roles)
-    predictions = Predictions(roles.task, bags, patients, targets, predicted, _folds(table, roles))
     if labelled:
         check_evaluable(predictions, where=f"{path}: ")
     return predictions
@@ -75,33 +78,13 @@ def check_evaluable(predictions: Predictions, *, where: str = "") -> None:
             expected="two patients at least, to say how sure a number is",
             remedy="name the column of patients with --patient-column if this is another one",
         )
-    column = task.label_columns[0]
-    if task.kind == "multilabel":
-        _check_labels(task, targets, where)
-    elif task.is_survival:
-        if not targets[:, 1].any():
-            raise PredictionsError(
-                f"{where}column {task.label_columns[1]!r} holds no event (all are 0)",
-                expected="at least one 1",
-            )
-    elif task.is_classification and len(np.unique(targets)) < 2:
+    lack = task.find_lack(targets)
+    if lack is not None and task.output != "value":  # errors of values are defined all the same
         raise PredictionsError(
-            f"{where}column {column!r} holds the class {task.class_names[int(targets[0])]!r} only",
-            expected=f"at least two of {', '.join(task.class_names)}",
-            remedy="evaluate on bags of both classes",
+            f"{where}column {lack.column!r} {lack.found}",
+            expected=lack.expected,
+            remedy="evaluate on bags that differ, or leave this column out",
         )
-
-
-def _check_labels(task: Task, targets: npt.NDArray[Any], where: str) -> None:
-    for name, label in zip(task.class_names, targets.T, strict=True):
-        known = np.unique(label[~np.isnan(label)])
-        if len(known) < 2:
-            found = f"holds {known[0]:g} only" if len(known) else "is empty"
-            raise PredictionsError(
-                f"{where}column {name!r} {found}",
-                expected="both 0 and 1",
-                remedy="leave this label out, or evaluate on bags with and without it",
-            )
 
 
 def _bag_ids(table: CsvColumns, roles: Roles) -> tuple[str, ...]:
@@ -124,101 +107,100 @@ def _bag_ids(table: CsvColumns, roles: Roles) -> tuple[str, ...]:
     return tuple(bags)
 
 
-def _patients(table: CsvColumns, roles: Roles) -> tuple[str | None, ...]:
-    if roles.patient is None:
-        return (None,) * len(table)
-    return tuple(cell or None for cell in table.cells(roles.patient))
-
-
-def _folds(table: CsvColumns, roles: Roles) -> npt.NDArray[np.int64] | None:
-    if roles.fold is None:
-        return None
-    values = table.numbers(roles.fold)
+def _folds(table: CsvColumns, column: str) -> IntArray:
+    values = table.numbers(column)
     for row in np.flatnonzero(values != np.rint(values)):
-        raise table.error(int(row), roles.fold, expected="a whole number")
+        raise table.error(int(row), column, expected="a whole number")
     return values.astype(np.int64)
 
 
-def _probabilities(table: CsvColumns, roles: Roles) -> FloatArray:
-    """(N, C); a single column of "binary" is the probability of the second class."""
-    given = _ranged(table, roles.probabilities)
-    if roles.task.kind == "multilabel":
-        return given
-    if given.shape[1] == 1:
-        return np.concatenate([1 - given, given], axis=1)
-    sums = given.sum(axis=1)
-    for row in np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE):
-        line = table.table.rows[row].line
+def _array(table: CsvColumns, task: Task, name: str, columns: Sequence[str]) -> FloatArray:
+    """An array of `PredictionArrays` from its columns, (N,) or (N, number of columns)."""
+    if name not in PROBABILITIES:
+        return table.numbers(*columns)
+    array = np.empty((len(table), len(columns)))
+    for position, column in enumerate(columns):
+        array[:, position] = table.numbers(column)
+        fault = find_fault(array[:, position], probability=True)
+        if fault:
+            row, expected = fault
+            raise table.error(row, column, expected=expected, remedy="apply a sigmoid or softmax")
+    if name != "probabilities" or not task.exclusive_classes:
+        return array
+    if len(columns) == 1:  # of the second class
+        return np.concatenate([1 - array, array], axis=1)
+    sums = array.sum(axis=1)
+    for row in np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE).tolist():
         raise PredictionsError(
-            f"{table.table.path}, row {line}, columns "
-            f"{', '.join(map(repr, roles.probabilities))} add up to {sums[row]:.4g}",
+            f"{table.table.path}, row {table.table.rows[row].line}, columns "
+            f"{', '.join(map(repr, columns))} add up to {sums[row]:.4g}",
             expected="probabilities that add up to 1",
             remedy="apply a softmax to logits, or say --task multilabel",
         )
-    return given
-
-
-def _ranged(table: CsvColumns, names: tuple[str, ...]) -> FloatArray:
-    """Columns of probabilities, (N, len(names))."""
-    result = np.empty((len(table), len(names)))
-    for position, name in enumerate(names):
-        result[:, position] = table.numbers(name)
-        fault = find_fault(result[:, position], probability=True)
-        if fault:
-            raise table.error(
-                fault.row, name, expected=fault.expected, remedy="apply a sigmoid or softmax"
-            )
-    return result
-
-
-def _targets(table: CsvColumns, roles: Roles) -> npt.NDArray[Any]:
-    task = roles.task
-    if task.kind == "multilabel":
-        labels = [_binary(table, name, may_be_missing=True) for name in roles.labels]
-        return np.stack(labels, axis=1).astype(np.float32)
-    if task.is_survival:
-        time, event = roles.labels
-        return np.stack([_times(table, time), _binary(table, event)], axis=1)
-    column = roles.labels[0]
-    if task.kind == "regression":
-        return table.numbers(column)
-    targets = np.empty(len(table), dtype=np.int64)
-    for row, cell in enumerate(table.cells(column)):
-        found = class_index(cell, task.class_names)
-        if found is None:
-            raise table.error(
-                row,
-                column,
-                expected=f"one of the classes {', '.join(task.class_names)}",
-                remedy="name the classes with --class-names, in order of the probabilities"
-                if cell
-                else "delete the row, or fill in its label",
-            )
-        targets[row] = found
-    return targets
-
-
-def _times(table: CsvColumns, name: str) -> FloatArray:
-    times = table.numbers(name)
-    for row in np.flatnonzero(times <= 0):
-        raise table.error(int(row), name, expected="a positive time")
-    return times
+    return array
 
 
 _TRUTH = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
 
 
-def _binary(table: CsvColumns, name: str, *, may_be_missing: bool = False) -> FloatArray:
-    values = np.empty(len(table))
-    for row, cell in enumerate(table.cells(name)):
-        key = cell.lower().removesuffix(".0")
-        missing = may_be_missing and key in ("", "na", "nan", "none")
-        if not missing and key not in _TRUTH:
-            raise table.error(
-                row, name, expected="0 or 1" + (" or nothing" if may_be_missing else "")
-            )
-        values[row] = np.nan if missing else _TRUTH[key]
-    return values
+@dataclass(frozen=True)
+class PredictionCells:
+    """The label columns of a table of predictions as `LabelCells`.
+
+    Attributes:
+        table: The rows.
+    """
+
+    table: CsvColumns
+
+    def classes(self, column: str, class_names: Sequence[str]) -> IntArray:
+        """int64 (N,), index into `class_names`."""
+        targets = np.empty(len(self.table), dtype=np.int64)
+        for row, cell in enumerate(self.table.cells(column)):
+            found = class_index(cell, class_names)
+            if found is None:
+                raise self.table.error(
+                    row,
+                    column,
+                    expected=f"one of the classes {', '.join(class_names)}",
+                    remedy="name the classes with --class-names, in order of the probabilities"
+                    if cell
+                    else "delete the row, or fill in its label",
+                )
+            targets[row] = found
+        return targets
+
+    def flags(self, columns: Sequence[str]) -> FloatArray:
+        """float32 (N, len(columns)) of 0, 1 and NaN where missing."""
+        labels = [self._yes_or_no(column, may_be_missing=True) for column in columns]
+        return np.stack(labels, axis=1).astype(np.float32)
+
+    def values(self, column: str) -> FloatArray:
+        """float64 (N,), finite."""
+        return self.table.numbers(column)
+
+    def times(self, column: str) -> FloatArray:
+        """float64 (N,), above 0."""
+        times = self.table.numbers(column)
+        for row in np.flatnonzero(times <= 0):
+            raise self.table.error(int(row), column, expected="a positive time")
+        return times
+
+    def events(self, column: str) -> FloatArray:
+        """float64 (N,) of 1 (happened) and 0 (censored)."""
+        return self._yes_or_no(column)
+
+    def _yes_or_no(self, column: str, *, may_be_missing: bool = False) -> FloatArray:
+        values = np.empty(len(self.table))
+        for row, cell in enumerate(self.table.cells(column)):
+            key = cell.lower().removesuffix(".0")
+            missing = may_be_missing and key in ("", "na", "nan", "none")
+            if not missing and key not in _TRUTH:
+                raise self.table.error(
+                    row, column, expected="0 or 1" + (" or nothing" if may_be_missing else "")
+                )
+            values[row] = np.nan if missing else _TRUTH[key]
+        return values
 
 
 def align(first: Predictions, second: Predictions) -> Predictions:
@@ -229,8 +211,8 @@ def align(first: Predictions, second: Predictions) -> Predictions:
     """
     if first.task != second.task:
         raise PredictionsError(
-            f"the two models are of different tasks: {task_words(first.task)} and "
-            f"{task_words(second.task)}",
+            f"the two models are of different tasks: {first.task.describe()} and "
+            f"{second.task.describe()}",
             expected="the same task, label columns and classes",
         )
     keys, others = _keys(first), _keys(second)
@@ -256,7 +238,7 @@ def align(first: Predictions, second: Predictions) -> Predictions:
 
 
 def _keys(predictions: Predictions) -> list[tuple[str, int]]:
-    """What makes a row of one model the same as one of another: the bag and its how-manyth time."""
+    """What names a row in both models: the bag, and how often it came before (repeated folds)."""
     seen: dict[str, int] = {}
     keys = []
     for bag in predictions.bag_ids:

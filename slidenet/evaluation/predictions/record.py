@@ -1,18 +1,25 @@
 """Predictions of a model on labelled bags, as one frozen record."""
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.errors import PredictionsError
-from slidenet.evaluation.predictions.faults import find_fault, target_fault
-from slidenet.tasks.prediction import PredictionArrays
-from slidenet.tasks.task import Task
+from slidenet.core.extras import data_frame
+from slidenet.tasks import PredictionArrays, Targets, Task
+from slidenet.tasks.predictions import ARRAYS, PROBABILITIES
+
+if TYPE_CHECKING:
+    import pandas
+
+BAG_COLUMN, PATIENT_COLUMN, FOLD_COLUMN = "bag_id", "patient_id", "fold"
+CALLED_COLUMN = "called"
 
 SUM_TOLERANCE = 0.01
 """How far probabilities may be from adding up to 1; tables of others are rounded to two digits."""
@@ -20,7 +27,7 @@ SUM_TOLERANCE = 0.01
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a model said about N bags, with the truth where it is known.
+    """What a model predicts of N bags, with the truth where it is known.
 
     Attributes:
         task: The task; says what shapes the arrays have.
@@ -31,7 +38,7 @@ class Predictions:
         targets: As `Task` says; None for unlabelled bags.
         predicted: Arrays of N bags: (N, C) probabilities (rows of classes that exclude each other
             sum to one), or the value, or the risk with or without survival curves.
-        folds: int64 (N,), which model of a cross-validation said so; None for a single model.
+        folds: int64 (N,), which model of a cross-validation predicted it; None for a single model.
 
     Raises:
         PredictionsError: Arrays of the wrong shape, not finite, or outside their range; a bag twice
@@ -41,7 +48,7 @@ class Predictions:
     task: Task
     bag_ids: tuple[str, ...]
     patient_ids: tuple[str | None, ...]
-    targets: npt.NDArray[Any] | None
+    targets: Targets | None
     predicted: PredictionArrays
     folds: IntArray | None = None
 
@@ -52,15 +59,13 @@ class Predictions:
             object.__setattr__(self, "folds", np.asarray(self.folds, dtype=np.int64))
         self._check_shapes()
         self._check_bags()
-        self._check_targets()
         self._check_numbers()
-        self._check_sums()
 
     def __len__(self) -> int:
         return len(self.bag_ids)
 
     @property
-    def labels(self) -> npt.NDArray[Any]:
+    def labels(self) -> Targets:
         """The targets, of labelled bags.
 
         Raises:
@@ -107,6 +112,60 @@ class Predictions:
         """Whether rows are independent: one bag per patient, predicted once."""
         return self.num_patients == len(self)
 
+    def columns(
+        self, called: Sequence[str] | None = None
+    ) -> dict[str, Sequence[Any] | npt.NDArray[Any]]:
+        """Everything as columns of N cells, in the order of the file (`write_predictions`).
+
+        Args:
+            called: What is decided of each bag (`Task.decide`); the last column.
+
+        Raises:
+            PredictionsError: A label column has the name of another column.
+        """
+        task, targets = self.task, self.targets
+        columns: list[tuple[str, Sequence[Any] | npt.NDArray[Any]]] = [
+            (BAG_COLUMN, self.bag_ids),
+            (PATIENT_COLUMN, self.patient_ids),
+        ]
+        if self.folds is not None:
+            columns.append((FOLD_COLUMN, self.folds))
+        if targets is not None and task.exclusive_classes:
+            columns.append((task.label_columns[0], [task.class_names[int(t)] for t in targets]))
+        elif targets is not None:
+            labels = targets.reshape(len(targets), len(task.label_columns)).T
+            columns += zip(task.label_columns, labels, strict=True)
+        columns += self.predicted.columns(task.class_names).items()
+        if called is not None:
+            columns.append((CALLED_COLUMN, called))
+        names = [name for name, _ in columns]
+        for name in names:
+            if names.count(name) > 1:
+                raise PredictionsError(
+                    f"two columns of the predictions are named {name!r}",
+                    remedy="rename the label column in the table of labels",
+                )
+        return dict(columns)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The columns of `write_predictions` as a pandas table, one row per bag.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+            PredictionsError: As `columns`.
+        """
+        columns = self.columns()
+        rows = zip(*columns.values(), strict=True)
+        return data_frame([dict(zip(columns, row, strict=True)) for row in rows])
+
+    def compute_metrics(self) -> dict[str, float]:
+        """Every metric of the task; see `Task.compute_metrics`.
+
+        Raises:
+            PredictionsError: There are no labels.
+        """
+        return self.task.compute_metrics(self.predicted, self.labels)
+
     def take(self, rows: npt.NDArray[Any]) -> "Predictions":
         """The predictions of some rows, by index or bool mask, in that order."""
         index = np.arange(len(self))[rows]
@@ -119,26 +178,46 @@ class Predictions:
             None if self.folds is None else self.folds[index],
         )
 
+    @staticmethod
+    def concatenate(parts: Iterable["Predictions"]) -> "Predictions":
+        """Predictions of several groups of bags of one task, at least one group, in order.
+
+        Raises:
+            PredictionsError: A bag comes twice.
+        """
+        listed = list(parts)
+        first = listed[0]
+        assert all(part.task == first.task for part in listed), "one task"
+        with_targets = [part.targets for part in listed if part.targets is not None]
+        with_folds = [part.folds for part in listed if part.folds is not None]
+        assert {len(with_targets), len(with_folds)} <= {0, len(listed)}, "all or none"
+        return Predictions(
+            first.task,
+            tuple(bag for part in listed for bag in part.bag_ids),
+            tuple(patient for part in listed for patient in part.patient_ids),
+            np.concatenate(with_targets) if with_targets else None,
+            PredictionArrays.concatenate(part.predicted for part in listed),
+            np.concatenate(with_folds) if with_folds else None,
+        )
+
     def _check_shapes(self) -> None:
-        count, task, given = len(self.bag_ids), self.task, self.predicted
-        wide = {"multilabel": (count, task.num_classes), "cox": (count, 2)}
-        wide["discrete_time"] = (count, 2)
-        curves = task.kind == "discrete_time" or (task.kind == "cox" and given.survival is not None)
-        times = task.time_edges if task.kind == "discrete_time" else given.survival_times
-        wanted: dict[str, tuple[Any, tuple[int, ...] | None]] = {
-            "patient_ids": (self.patient_ids, (count,)),
-            "targets": (self.targets, wide.get(task.kind, (count,))),
-            "folds": (self.folds, (count,)),
-            "probabilities": (
-                given.probabilities,
-                (count, task.num_classes) if task.is_classification else None,
-            ),
-            "value": (given.value, (count,) if task.kind == "regression" else None),
-            "risk": (given.risk, (count,) if task.is_survival else None),
-            "survival": (given.survival, (count, len(times)) if curves else None),
+        count, task = len(self.bag_ids), self.task
+        arrays: dict[str, Any] = {
+            "patient_ids": self.patient_ids,
+            "targets": self.targets,
+            "folds": self.folds,
+            **dict.fromkeys(ARRAYS),
+            **self.predicted.arrays,
         }
-        for name, (array, shape) in wanted.items():
+        wanted: dict[str, tuple[int, ...]] = {
+            "patient_ids": (count,),
+            "targets": task.target_shape(count),
+            "folds": (count,),
+            **task.prediction_shapes(count, self.predicted),
+        }
+        for name, array in arrays.items():
             found = None if array is None else np.shape(array)
+            shape = wanted.get(name)
             if found != shape and not (name in ("targets", "folds") and found is None):
                 raise PredictionsError(
                     f"{name} of {count} bags: {'none' if found is None else f'shape {found}'}",
@@ -155,33 +234,48 @@ class Predictions:
                     f"bag {bag!r} has {times} predictions{where}", expected="one for each bag"
                 )
 
-    def _check_targets(self) -> None:
-        fault = None if self.targets is None else target_fault(self.task, self.targets)
-        if fault:
-            raise PredictionsError(
-                f"bag {self.bag_ids[fault.row]!r}: its target is {fault.found}",
-                expected=fault.expected,
-            )
-
     def _check_numbers(self) -> None:
-        for name in ("probabilities", "value", "risk", "survival"):
-            array = getattr(self.predicted, name)
-            for column in () if array is None else array.reshape(len(self), -1).T:
-                fault = find_fault(column, probability=name in ("probabilities", "survival"))
+        if self.targets is not None:
+            good, expected = self.task.check_targets(self.targets)
+            if not good.all():
+                row = int(np.flatnonzero(~good)[0])
+                raise PredictionsError(
+                    f"bag {self.bag_ids[row]!r}: its target is {self.targets[row]}",
+                    expected=expected,
+                )
+        for name, array in self.predicted.arrays.items():
+            for column in array.reshape(len(self), -1).T:
+                fault = find_fault(column, probability=name in PROBABILITIES)
                 if fault:
+                    row, expected = fault
                     raise PredictionsError(
-                        f"bag {self.bag_ids[fault.row]!r}: {name} is {fault.found}",
-                        expected=fault.expected,
+                        f"bag {self.bag_ids[row]!r}: {name} is {column[row]:g}", expected=expected
                     )
+        if self.task.exclusive_classes and len(self):
+            sums = self.probabilities.sum(axis=1)
+            worst = int(np.abs(sums - 1).argmax())
+            if abs(sums[worst] - 1) > SUM_TOLERANCE:
+                raise PredictionsError(
+                    f"bag {self.bag_ids[worst]!r}: its probabilities add up to {sums[worst]:.4g}",
+                    expected="1",
+                    remedy="give probabilities, not logits or scores",
+                )
 
-    def _check_sums(self) -> None:
-        if not self.task.is_classification or self.task.kind == "multilabel" or not len(self):
-            return
-        sums = self.probabilities.sum(axis=1)
-        worst = int(np.abs(sums - 1).argmax())
-        if abs(sums[worst] - 1) > SUM_TOLERANCE:
-            raise PredictionsError(
-                f"bag {self.bag_ids[worst]!r}: its probabilities add up to {sums[worst]:.4g}",
-                expected="1",
-                remedy="give probabilities, not logits or scores",
-            )
+
+def find_fault(column: FloatArray, *, probability: bool) -> tuple[int, str] | None:
+    """The first number that is not finite or, if a probability, not in [0, 1].
+
+    Args:
+        column: (N,).
+        probability: Whether the numbers are probabilities.
+
+    Returns:
+        Its row, and what was expected there; None where all are good.
+    """
+    good = np.isfinite(column)
+    if probability:
+        good &= (column >= 0) & (column <= 1)
+    if good.all():
+        return None
+    expected = "a probability from 0 to 1" if probability else "a finite number"
+    return int(np.flatnonzero(~good)[0]), expected

@@ -22,23 +22,19 @@ from slidenet.core.errors import ConfigError, LabelError
 from slidenet.evaluation.predictions.record import Predictions
 from slidenet.evaluation.probes.cox_regression import CoxRegression
 from slidenet.metrics import c_index
-from slidenet.tasks.baseline import BreslowBaseline, fit_breslow
-from slidenet.tasks.prediction import PredictionArrays
-from slidenet.tasks.task import Task, TaskKind
+from slidenet.tasks import BreslowBaseline, PredictionArrays, Task, fit_breslow
+from slidenet.tasks.calibration import survival_report_times
+from slidenet.tasks.task import Output
 
 ProbeKind = Literal["logistic", "ridge", "knn", "cox"]
 FoldRows = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
-KINDS: Mapping[TaskKind, tuple[ProbeKind, ...]] = {
-    "binary": ("logistic", "knn"),
-    "multiclass": ("logistic", "knn"),
-    "multilabel": ("logistic", "knn"),
-    "ordinal": ("logistic", "knn"),
-    "regression": ("ridge", "knn"),
-    "cox": ("cox",),
-    "discrete_time": ("cox",),
+KINDS: Mapping[Output, tuple[ProbeKind, ...]] = {
+    "probabilities": ("logistic", "knn"),
+    "value": ("ridge", "knn"),
+    "risk": ("cox",),
 }
-"""Probes of each task; the first is the default."""
+"""Probes by what a task predicts (`Task.output`); the first is the default."""
 
 PENALTIES = tuple(float(p) for p in np.logspace(-4, 2, 7))
 NEIGHBOURS = (1, 3, 5, 10, 20, 50)
@@ -66,11 +62,11 @@ class Probe:
     def predict(self, embeddings: FloatArray) -> PredictionArrays:
         """Predictions of slides from their embeddings (N, D)."""
         _check_embeddings(embeddings)
-        if self.task.kind == "multilabel":
+        if self.task.partial_labels:
             columns = [_probabilities(model, embeddings, 2)[:, 1] for model in self.models]
             return PredictionArrays(np.stack(columns, axis=1))
         model = self.models[0]
-        if self.task.is_classification:
+        if self.task.has_classes:
             return PredictionArrays(_probabilities(model, embeddings, self.task.num_classes))
         if self.baseline is None:
             return PredictionArrays(value=model.predict(embeddings))
@@ -110,7 +106,7 @@ def fit_probe(
     kind = _kind(task, kind)
     _check_embeddings(embeddings)
     patients = np.unique(np.asarray(groups), return_inverse=True)[1]
-    if task.kind == "multilabel":
+    if task.partial_labels:
         searches = []
         for name, label in zip(task.class_names, targets.T, strict=True):
             known = ~np.isnan(label)
@@ -168,12 +164,9 @@ def cross_validate_probe(
     """
     owners = [p or f"bag {b}" for b, p in zip(bag_ids, patient_ids, strict=True)]
     times = None
-    if task.kind == "cox":
+    if task.needs_baseline and targets[:, 1].any():
         # One grid for all folds, so that their curves can be judged together.
-        happened = targets[targets[:, 1] > 0, 0]
-        times = (
-            np.unique(np.quantile(happened, (0.25, 0.5, 0.75))).tolist() if len(happened) else ()
-        )
+        times = survival_report_times(targets)
     rows, numbers, parts = [], [], []
     for number, (train, test) in enumerate(folds):
         train, test = (np.arange(len(owners))[side] for side in (train, test))
@@ -198,7 +191,7 @@ def cross_validate_probe(
         tuple(bag_ids[i] for i in order),
         tuple(patient_ids[i] for i in order),
         targets[order],
-        _joined(parts),
+        PredictionArrays.concatenate(parts),
         np.concatenate(numbers),
     )
 
@@ -298,7 +291,7 @@ def _probabilities(model: Pipeline, embeddings: FloatArray, num_classes: int) ->
 
 
 def _kind(task: Task, kind: ProbeKind | None) -> ProbeKind:
-    kinds = KINDS[task.kind]
+    kinds = KINDS[task.output]
     if kind is not None and kind not in kinds:
         raise ConfigError(
             f"a {kind} probe for a {task.kind} task", expected=f"one of {', '.join(kinds)}"
@@ -313,12 +306,3 @@ def _check_embeddings(embeddings: FloatArray) -> None:
             f"slide embeddings of shape {embeddings.shape}{bad}",
             expected="finite numbers, one row per bag",
         )
-
-
-def _joined(parts: Sequence[PredictionArrays]) -> PredictionArrays:
-    arrays = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("probabilities", "value", "risk", "survival")
-        if getattr(parts[0], name) is not None
-    }
-    return PredictionArrays(**arrays, survival_times=parts[0].survival_times)

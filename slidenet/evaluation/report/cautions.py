@@ -3,9 +3,8 @@
 import numpy as np
 
 from slidenet.evaluation.report.summary import Summary
-from slidenet.evaluation.report.words import HEADLINE
 from slidenet.metrics import METRICS
-from slidenet.tasks.task import TaskKind
+from slidenet.tasks import MulticlassTask, TaskKind
 
 
 def cautions(summary: Summary, told: TaskKind | None) -> tuple[str, ...]:
@@ -20,7 +19,7 @@ def cautions(summary: Summary, told: TaskKind | None) -> tuple[str, ...]:
 
 def _guessed_task(summary: Summary, told: TaskKind | None) -> tuple[str, ...]:
     task = summary.predictions.task
-    if told is not None or task.kind != "multiclass":
+    if told is not None or not isinstance(task, MulticlassTask):
         return ()
     return (
         f"The task was read off the columns as multiclass. If the classes "
@@ -30,7 +29,7 @@ def _guessed_task(summary: Summary, told: TaskKind | None) -> tuple[str, ...]:
 
 
 def _folds_apart(summary: Summary) -> tuple[str, ...]:
-    name = HEADLINE[summary.predictions.task.kind]
+    name = summary.predictions.task.headline
     pooled, (mean, spread) = summary.headline, summary.fold_spread(name)
     # Only the order of bags suffers where each fold has its own scale.
     if not METRICS[name].of_order or not np.isfinite(mean) or pooled.low <= mean <= pooled.high:

@@ -14,8 +14,8 @@ from slidenet.evaluation import (
     Summary,
     SurvivalGroups,
     align,
-    confidence_and_outcome,
     discrimination_curve,
+    forecasts_of,
     one_against_rest,
     reliability_curve,
 )
@@ -56,14 +56,14 @@ def draw_pictures(
     """
     if judged.task.is_survival:
         return [] if summary.survival is None else [_survival(judged, summary.survival)]
-    if judged.task.kind == "regression":
+    if not judged.task.has_classes:
         return [_agreement(summary, judged)]
     pictures = [
         _roc(summary, judged, other, names),
         _precision_recall(summary, judged, other, names),
         _calibration(summary, judged),
     ]
-    return pictures if judged.task.kind == "multilabel" else [*pictures, _confusion(summary)]
+    return [*pictures, _confusion(summary)] if judged.task.exclusive_classes else pictures
 
 
 def _roc(
@@ -98,10 +98,10 @@ def _lines(
     curves = one_against_rest(judged)
     labels = []
     for class_name, *_ in curves:
-        key = metric if judged.task.kind == "binary" else f"{metric}_{class_name}"
-        shown = names[0] if judged.task.kind == "binary" else class_name
+        key = metric if judged.task.has_positive_class else f"{metric}_{class_name}"
+        shown = names[0] if judged.task.has_positive_class else class_name
         labels.append(f"{shown}: {words} {summary.metrics.interval(key)}")
-    if judged.task.kind == "binary" and other is not None and summary.comparison is not None:
+    if judged.task.has_positive_class and other is not None and summary.comparison is not None:
         curves += one_against_rest(align(judged, other))
         labels.append(f"{names[1]}: {words} {summary.comparison.second.interval(metric)}")
     resamples = settings.num_bootstrap if len(curves) <= 2 else 0
@@ -132,7 +132,7 @@ def _calibration(summary: Summary, judged: Predictions) -> Picture:
         lines.append(Line(after.confidence, after.frequency, label))
     caption = "How often predictions of each probability were right; bars: 95 % intervals"
     title = ", ".join(judged.task.label_columns)
-    confidences, *_ = confidence_and_outcome(judged)
+    confidences = forecasts_of(judged).confidence
     figure = calibration_figure(lines, confidences, before.what, title)
     return Picture("calibration.png", caption, figure)
 
@@ -144,7 +144,7 @@ def _reliability(curve: ReliabilityCurve, label: str) -> Line:
 def _confusion(summary: Summary) -> Picture:
     predictions = summary.predictions
     task, number = predictions.task, predictions.task.num_classes
-    if task.kind == "binary":
+    if task.has_positive_class:
         point = summary.operating_points[min(1, len(summary.operating_points) - 1)]
         decided = point.called.astype(np.int64)
         how = f"cut-off by {point.rule}, chosen on {point.chosen_on}"
@@ -203,8 +203,8 @@ def _round_ticks(last: float) -> npt.NDArray[np.float64]:
 def _title(predictions: Predictions) -> str:
     """What the curves are about."""
     task = predictions.task
-    if task.kind == "binary":
+    if task.has_positive_class:
         return f"{task.label_columns[0]}: {task.class_names[1]}"
-    if task.kind == "multilabel":
+    if not task.exclusive_classes:
         return "Each label"
     return f"{task.label_columns[0]}: each class against the rest"

@@ -10,7 +10,6 @@ import numpy as np
 from slidenet.evaluation.conformal import ConformalSets
 from slidenet.evaluation.predictions.record import Predictions
 from slidenet.evaluation.report.summary import Calibrated, Summary
-from slidenet.evaluation.report.words import HEADLINE
 from slidenet.evaluation.statistics.bootstrap import Interval
 from slidenet.evaluation.statistics.comparison import Comparison
 from slidenet.evaluation.statistics.survival import SurvivalGroups
@@ -28,7 +27,7 @@ def first_sentence(summary: Summary, name: str, other: str = "") -> str:
         other: The model compared with.
     """
     task = summary.predictions.task
-    metric, value = metric_words(HEADLINE[task.kind]), summary.headline
+    metric, value = metric_words(task.headline), summary.headline
     if np.isnan(value.value):
         return (
             f"The {metric} of {name} is not defined on {_counts(summary.predictions)}"
@@ -166,7 +165,7 @@ def _reading(summary: Summary) -> str:
     predictions, metrics = summary.predictions, summary.metrics
     task = predictions.task
     lines = [f"Task: {task.kind} ({', '.join(task.label_columns)})."]
-    if task.kind == "binary":
+    if task.has_positive_class:
         lines.append(f"The positive class is {task.class_names[1]}.")
         lines.append("Balanced accuracy and F1 are at a cut-off of 0.5.")
     elif task.class_names:
@@ -311,7 +310,7 @@ def _counts(predictions: Predictions) -> str:
 def _absent_classes(predictions: Predictions) -> str:
     """Which classes have no bag, for metrics that need all of them."""
     task = predictions.task
-    if not task.is_classification or task.kind == "multilabel":
+    if not task.exclusive_classes:
         return ""
     absent = [n for k, n in enumerate(task.class_names) if k not in predictions.labels]
     return f": no bag of class {', '.join(absent)}" if absent else ""

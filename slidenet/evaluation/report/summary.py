@@ -21,11 +21,9 @@ from slidenet.evaluation.operating_points import (
     operating_point,
 )
 from slidenet.evaluation.predictions.record import Predictions
-from slidenet.evaluation.report.words import HEADLINE
 from slidenet.evaluation.statistics.bootstrap import Bootstrap, Interval, bootstrap_metrics
 from slidenet.evaluation.statistics.comparison import Comparison, compare
 from slidenet.evaluation.statistics.survival import SurvivalGroups, survival_groups
-from slidenet.tasks.metrics import compute_metrics
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ class Summary:
     @property
     def headline(self) -> Interval:
         """The leading metric of the task."""
-        return self.metrics.interval(HEADLINE[self.predictions.task.kind])
+        return self.metrics.interval(self.predictions.task.headline)
 
     def fold_spread(self, name: str) -> tuple[float, float]:
         """Mean and standard deviation of one metric over the folds that define it."""
@@ -144,18 +142,18 @@ def summarise(
         )
     points: tuple[OperatingPoint, ...] = ()
     calibrated, sets, survival = None, None, None
-    if task.is_classification:
+    if task.has_classes:
         try:
             calibrated = _calibrated(predictions, validation, settings.seed)
         except PredictionsError as error:
             notes.append(f"No temperature scaling: {error}.")
-    if task.kind == "binary":
+    if task.has_positive_class:
         try:
             points = _operating_points(predictions, settings, validation)
         except PredictionsError as error:
             notes.append(f"No cut-offs chosen on other bags: {error}.")
             points = (operating_point(predictions, "half"),)
-    if task.is_classification and task.kind != "multilabel":
+    if task.exclusive_classes:
         sets = split_conformal(
             predictions,
             alpha=settings.alpha,
@@ -180,8 +178,7 @@ def _by_fold(predictions: Predictions) -> dict[int, dict[str, float]]:
     if folds is None:
         return {}
     return {
-        int(fold): compute_metrics(
-            predictions.task,
+        int(fold): predictions.task.compute_metrics(
             predictions.predicted.take(folds == fold),
             predictions.labels[folds == fold],
         )
@@ -202,7 +199,7 @@ def _calibrated(predictions: Predictions, validation: Predictions | None, seed: 
 
 def _errors(predictions: Predictions) -> dict[str, float]:
     task, targets = predictions.task, predictions.labels
-    metrics = compute_metrics(task, predictions.predicted, targets)
+    metrics = task.compute_metrics(predictions.predicted, targets)
     loss = log_loss(task, predictions.probabilities, targets)
     return {"ece": metrics["ece"], "brier": metrics["brier"], "log_loss": loss}
 

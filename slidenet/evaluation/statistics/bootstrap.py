@@ -14,7 +14,6 @@ import numpy as np
 from slidenet.core.arrays import Float64Array, IntArray
 from slidenet.core.errors import ConfigError, PredictionsError
 from slidenet.evaluation.predictions.record import Predictions
-from slidenet.tasks.metrics import compute_metrics
 
 Statistic = Callable[[IntArray], Mapping[str, float]]
 """Rows, repeated as drawn, to named values."""
@@ -195,6 +194,6 @@ def _metrics(predictions: Predictions) -> Statistic:
     task, targets, predicted = predictions.task, predictions.labels, predictions.predicted
 
     def metrics(rows: IntArray) -> dict[str, float]:
-        return compute_metrics(task, predicted.take(rows), targets[rows])
+        return task.compute_metrics(predicted.take(rows), targets[rows])
 
     return metrics

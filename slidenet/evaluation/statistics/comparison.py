@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 from slidenet.evaluation.predictions.read import align
 from slidenet.evaluation.predictions.record import Predictions
-from slidenet.evaluation.report.words import HEADLINE
 from slidenet.evaluation.statistics.bootstrap import Bootstrap, Interval, paired_bootstrap
 from slidenet.evaluation.statistics.delong import delong_test
 from slidenet.metrics import METRICS
@@ -62,10 +61,10 @@ def compare(
         PredictionsError: Other bags, labels or tasks; nearly all resamples lack a class.
     """
     second = align(first, second)
-    task, metric = first.task, HEADLINE[first.task.kind]
+    task, metric = first.task, first.task.headline
     paired = paired_bootstrap(first, second, num_resamples=num_resamples, seed=seed)
     positive = first.labels == 1
-    if task.kind == "binary" and first.one_row_per_patient and _two_of_each(positive):
+    if task.has_positive_class and first.one_row_per_patient and _two_of_each(positive):
         test = delong_test(positive, first.probabilities[:, 1], second.probabilities[:, 1])
         return Comparison(
             metric, test.difference, test.p, "DeLong's test", paired.second, paired.differences

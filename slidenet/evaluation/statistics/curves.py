@@ -10,6 +10,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from slidenet.core.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from slidenet.evaluation.predictions.record import Predictions
 from slidenet.evaluation.statistics.bootstrap import LEVEL
+from slidenet.tasks import ClassTask
 
 CurveKind = Literal["roc", "precision_recall"]
 
@@ -41,19 +42,13 @@ def one_against_rest(predictions: Predictions) -> list[tuple[str, FloatArray, Bo
     One curve for "binary", else one per class or label, on the bags whose label is known; none for
     a class that has no bag or every bag.
     """
-    task, probabilities, targets = predictions.task, predictions.probabilities, predictions.labels
-    patients = predictions.patients
-    if task.kind == "binary":
-        return [(task.class_names[1], probabilities[:, 1], targets == 1, patients)]
-    curves = []
-    for number, name in enumerate(task.class_names):
-        if task.kind == "multilabel":
-            known = ~np.isnan(targets[:, number])
-            truth = targets[known, number] == 1
-            curves.append((name, probabilities[known, number], truth, patients[known]))
-        else:
-            curves.append((name, probabilities[:, number], targets == number, patients))
-    return [curve for curve in curves if 0 < int(curve[2].sum()) < len(curve[2])]
+    task, probabilities = predictions.task, predictions.probabilities
+    assert isinstance(task, ClassTask), f"a {task.kind} task has no classes"
+    questions = [
+        (q.class_name, probabilities[q.rows, q.column], q.truth, predictions.patients[q.rows])
+        for q in task.questions(predictions.labels)
+    ]
+    return [q for q in questions if task.has_positive_class or 0 < int(q[2].sum()) < len(q[2])]
 
 
 def discrimination_curve(

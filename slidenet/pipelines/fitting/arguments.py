@@ -1,7 +1,6 @@
 """Settings of a fit as plain values, checked and completed as the command line does it."""
 
 import functools
-import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -46,8 +45,8 @@ def typed_arguments(
 
 
 def parameters(function: Callable[..., Any]) -> set[str]:
-    """The names of the parameters of a function or class."""
-    return set(inspect.signature(function).parameters)
+    """The names of the parameters of a function or class, those it hands on included."""
+    return set(argument_parser(function, frozenset()).get_defaults().keys())
 
 
 @functools.cache

@@ -6,7 +6,6 @@ from lightning.pytorch import Trainer
 
 from slidenet.core.errors import ConfigError
 from slidenet.data.datamodule import BagDataModule
-from slidenet.tasks.losses import check_batch_size
 from slidenet.training.module import check_precision
 
 
@@ -42,7 +41,7 @@ def check_fit(trainer: Trainer, data: BagDataModule, *, by_validation: bool) -> 
                 remedy=f"raise --trainer.{name}",
             )
     if len(data.bags("train")) <= len(loader):
-        check_batch_size(data.task_record, 1)
+        data.task_record.check_batch_size(1)
     if by_validation:
         _check_validation(trainer, data, batches)
 

@@ -193,9 +193,9 @@ def make_classifier(data: BagDataModule, settings: Mapping[str, Any]) -> SlideCl
     settled: dict[str, Any] = {"task": data.task_record, "feature_dim": data.feature_dim}
     if data.class_weights_tensor is not None:
         settled["class_weights"] = data.class_weights_tensor.tolist()
-    if data.task_record.kind == "regression":
-        targets = data.targets("train")
-        settled |= {"target_offset": float(targets.mean()), "target_scale": float(targets.std())}
+    if data.task_record.scales_target:
+        offset, scale = data.task_record.target_scale(data.targets("train"))
+        settled |= {"target_offset": offset, "target_scale": scale}
     assert set(settled) <= SETTLED_BY_DATA
     return SlideClassifier(**settled, **settings)
 

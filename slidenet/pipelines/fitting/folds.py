@@ -18,12 +18,10 @@ from slidenet.evaluation import write_predictions
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, write_bundle
 from slidenet.pipelines.fitting.fit import prepare_fit
 from slidenet.pipelines.fitting.plan import TrainingPlan
-from slidenet.pipelines.fitting.predictions import fit_finish, predict_split
+from slidenet.pipelines.fitting.predictions import fit_calibration, predict_split
 from slidenet.stores import check_output_folder
 from slidenet.stores.atomic import write_json
-from slidenet.tasks.baseline import survival_report_times
-from slidenet.tasks.metrics import compute_metrics
-from slidenet.training import default_monitor, monitor_mode
+from slidenet.tasks.calibration import survival_report_times
 
 PREDICTIONS_NAME = "predictions.csv"
 FOLD_NAME = "fold.json"
@@ -120,23 +118,23 @@ class FoldWork:
         overrides, scores = self._choose(data, split, plan, folder)
         trained = prepare_fit(data, plan, folder, overrides=overrides).run()
         # The same times for all folds, so that their Cox curves can be put together.
-        is_cox = self.data.task_record.kind == "cox"
-        finish = fit_finish(
+        of_cohort = self.data.task_record.needs_baseline
+        calibration = fit_calibration(
             trained.module,
             data,
             threshold_rule=run.threshold_rule,
             calibrate=run.calibrate,
-            report_times=survival_report_times(self.data.targets()) if is_cox else None,
+            report_times=survival_report_times(self.data.targets()) if of_cohort else None,
         )
-        found = predict_split(trained.module, data, "test", finish=finish, fold=number)
+        found = predict_split(trained.module, data, "test", calibration, fold=number)
         write_predictions(folder / PREDICTIONS_NAME, found)
-        write_bundle(folder / BUNDLE_NAME, trained, data, finish, plan)
+        write_bundle(folder / BUNDLE_NAME, trained, data, calibration, plan)
         content = {
-            "metrics": compute_metrics(found.task, found.predicted, found.labels),
+            "metrics": found.compute_metrics(),
             "chosen": overrides,
             "search": scores,
-            "threshold": finish.threshold,
-            "temperature": finish.temperature,
+            "threshold": calibration.threshold,
+            "temperature": calibration.temperature,
         }
         # Last, because this file is what says that the fold is done.
         write_json(folder / FOLD_NAME, content, sort_keys=True)
@@ -164,8 +162,7 @@ class FoldWork:
                 place = folder / "search" / f"candidate_{position:02d}" / f"inner_{i}"
                 values.append(_score(halves, plan, check_output_folder(place), candidate))
             scores.append({"settings": candidate, "scores": values, "mean": float(np.mean(values))})
-        monitor = plan.settings.monitor or default_monitor(task)
-        sign = 1 if monitor_mode(task, monitor) == "min" else -1
+        sign = 1 if task.lower_is_better(plan.settings.monitor or task.monitor) else -1
         best = min(scores, key=lambda score: sign * score["mean"])
         return best["settings"], scores
 

@@ -1,174 +1,146 @@
 """Runs a trained classifier over bags and hands its predictions on with labels and patients."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from slidenet.data import LabelTable
 from slidenet.data.datamodule import BagDataModule
 from slidenet.data.splits.record import SplitName
 from slidenet.evaluation import Predictions
 from slidenet.evaluation.calibration import fit_temperature
 from slidenet.evaluation.operating_points import ThresholdRule, choose_threshold
 from slidenet.mil import BagBatch
-from slidenet.tasks.baseline import BreslowBaseline, fit_breslow
-from slidenet.tasks.prediction import predict_task
-from slidenet.tasks.task import Task
+from slidenet.tasks import Calibration, Targets, fit_breslow
+from slidenet.tasks.calibration import UNCALIBRATED
 from slidenet.training import SlideClassifier
-
-
-@dataclass(frozen=True, eq=False)
-class BagLogits:
-    """Raw outputs for N bags.
-
-    Attributes:
-        bag_ids: Of the bags, in the order of the loader.
-        slide_ids: The slides of each.
-        logits: float32 (N, K) on the CPU.
-    """
-
-    bag_ids: tuple[str, ...]
-    slide_ids: tuple[tuple[str, ...], ...]
-    logits: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Finish:
-    """What turns logits into decisions, fitted on bags the weights were not tested on.
-
-    Attributes:
-        temperature: Divides the logits of a classifier.
-        threshold: From which probability on the positive class of "binary" is called.
-        baseline: Of a Cox model.
-    """
-
-    temperature: float = 1.0
-    threshold: float | None = None
-    baseline: BreslowBaseline | None = None
 
 
 @torch.inference_mode()
 def run_bags(
     module: SlideClassifier, batches: Iterable[BagBatch], *, what: str = "predict"
-) -> BagLogits:
-    """Logits of every bag, on the device the module is on.
+) -> tuple[dict[str, tuple[str, ...]], Tensor]:
+    """Logits of every bag.
 
     Args:
-        module: In eval mode.
-        batches: A data loader.
+        module: In eval mode, on the device to compute on.
+        batches: A data loader; each bag comes once.
         what: Named on the progress bar.
+
+    Returns:
+        The slides of each of N bags by its id, in the order of the loader, and float32 (N, K)
+        logits on the CPU.
     """
     assert not module.training, "predictions need eval mode"
-    bag_ids: list[str] = []
-    slide_ids: list[tuple[str, ...]] = []
+    slides: dict[str, tuple[str, ...]] = {}
     logits: list[Tensor] = []
     for batch in tqdm(batches, desc=what, unit=" batches", leave=False, disable=None):
         logits.append(module(batch.to(module.device)).logits.float().cpu())
-        bag_ids.extend(batch.bag_ids)
-        slide_ids.extend(batch.slide_ids)
-    return BagLogits(tuple(bag_ids), tuple(slide_ids), torch.cat(logits))
+        slides |= zip(batch.bag_ids, batch.slide_ids, strict=True)
+    return slides, torch.cat(logits)
+
+
+def predict_bags(
+    module: SlideClassifier,
+    batches: Iterable[BagBatch],
+    calibration: Calibration,
+    *,
+    patient_of: Callable[[str], str | None],
+    targets_of: Callable[[Sequence[str]], Targets] | None = None,
+    fold: int | None = None,
+    what: str = "predict",
+) -> Predictions:
+    """Predictions of every bag.
+
+    Args:
+        module: In eval mode, on the device to compute on.
+        batches: A data loader; each bag comes once.
+        calibration: Temperature and baseline to apply.
+        patient_of: The patient of a slide, None where unknown.
+        targets_of: The targets of bags by their ids; None where there are no labels.
+        fold: Which model of a cross-validation this is.
+        what: Named on the progress bar.
+    """
+    slides, logits = run_bags(module, batches, what=what)
+    return Predictions(
+        module.task,
+        tuple(slides),
+        tuple(patient_of(slide_ids[0]) for slide_ids in slides.values()),
+        None if targets_of is None else targets_of(tuple(slides)),
+        module.task.predict(logits, calibration),
+        None if fold is None else np.full(len(slides), fold, np.int64),
+    )
 
 
 def predict_split(
     module: SlideClassifier,
     data: BagDataModule,
-    split: SplitName,
+    split: SplitName | None,
+    calibration: Calibration = UNCALIBRATED,
     *,
-    finish: Finish = Finish(),
     fold: int | None = None,
 ) -> Predictions:
-    """Labelled predictions of one split, all tiles used.
+    """Predictions of the bags of one split, all tiles used.
 
     Args:
         module: In eval mode.
         data: The bags.
-        split: "train", "val" or "test".
-        finish: Temperature and baseline to apply.
+        split: "train", "val" or "test", with labels; None for every bag, without.
+        calibration: Temperature and baseline to apply.
         fold: Which model of a cross-validation this is.
     """
-    outputs = run_bags(module, data.whole_dataloader(split), what=f"predict {split}")
-    return as_predictions(
-        module.task,
-        outputs,
-        data.label_table,
-        targets=_targets(data, split, outputs.bag_ids),
-        finish=finish,
+    return predict_bags(
+        module,
+        data.whole_dataloader(split),
+        calibration,
+        patient_of=lambda slide_id: data.label_table.row(slide_id).patient_id,
+        targets_of=None if split is None else lambda bag_ids: _targets(data, split, bag_ids),
         fold=fold,
+        what="predict" if split is None else f"predict {split}",
     )
 
 
-def as_predictions(
-    task: Task,
-    outputs: BagLogits,
-    table: LabelTable | None,
-    *,
-    targets: npt.NDArray[Any] | None,
-    finish: Finish = Finish(),
-    fold: int | None = None,
-) -> Predictions:
-    """Outputs with labels, patients and fold.
-
-    Args:
-        task: What is predicted.
-        outputs: Of `run_bags`.
-        table: Knows the patients; None where nobody does.
-        targets: Of the same bags in the same order; None where there are no labels.
-        finish: Temperature and baseline to apply.
-        fold: Which model of a cross-validation said so.
-    """
-    predicted = predict_task(
-        task, outputs.logits, temperature=finish.temperature, baseline=finish.baseline
-    )
-    patients = [None if table is None else table.row(s[0]).patient_id for s in outputs.slide_ids]
-    folds = None if fold is None else np.full(len(outputs.bag_ids), fold, np.int64)
-    return Predictions(task, outputs.bag_ids, tuple(patients), targets, predicted.numpy(), folds)
-
-
-def fit_finish(
+def fit_calibration(
     module: SlideClassifier,
     data: BagDataModule,
     *,
     threshold_rule: ThresholdRule = "youden",
     calibrate: bool = False,
     report_times: Sequence[float] | None = None,
-) -> Finish:
-    """Temperature and threshold from the val split, the baseline of a Cox model from train.
+) -> Calibration:
+    """Temperature and threshold from val, the baseline of a Cox model from train.
 
     Args:
         module: The trained classifier, in eval mode.
-        data: Its bags; without a val split there is neither temperature nor threshold.
+        data: Its bags; without bags in val there is neither temperature nor threshold.
         threshold_rule: For "binary".
         calibrate: Whether to fit a temperature.
         report_times: Where a Cox model reports survival; default: see `fit_breslow`.
     """
     task = module.task
-    if task.kind == "cox":
+    if task.needs_baseline:
         train = predict_split(module, data, "train")
-        return Finish(baseline=fit_breslow(train.risk, train.labels, report_times))
-    if not task.is_classification or not data.split.val:
-        return Finish()
-    outputs = run_bags(module, data.whole_dataloader("val"), what="predict val")
-    targets = _targets(data, "val", outputs.bag_ids)
-    val = as_predictions(task, outputs, data.label_table, targets=targets)
-    temperature = 1.0
+        return Calibration(baseline=fit_breslow(train.risk, train.labels, report_times))
+    if not task.has_classes or not data.split.val:
+        return UNCALIBRATED
+    slides, logits = run_bags(module, data.whole_dataloader("val"), what="predict val")
+    targets, calibration = _targets(data, "val", tuple(slides)), UNCALIBRATED
+    nobody = (None,) * len(slides)
+    val = Predictions(task, tuple(slides), nobody, targets, task.predict(logits))
     if calibrate:
-        temperature = fit_temperature(task, val.probabilities, val.labels)
-        finish = Finish(temperature)
-        val = as_predictions(task, outputs, data.label_table, targets=targets, finish=finish)
-    if task.kind != "binary":
-        return Finish(temperature)
-    threshold = choose_threshold(val.probabilities[:, 1], val.labels == 1, threshold_rule)
-    return Finish(temperature, threshold)
+        calibration = Calibration(fit_temperature(task, val.probabilities, targets))
+        val = replace(val, predicted=task.predict(logits, calibration))
+    if not task.has_positive_class:
+        return calibration
+    threshold = choose_threshold(val.probabilities[:, 1], targets == 1, threshold_rule)
+    return replace(calibration, threshold=threshold)
 
 
-def _targets(data: BagDataModule, split: SplitName, bag_ids: tuple[str, ...]) -> npt.NDArray[Any]:
+def _targets(data: BagDataModule, split: SplitName, bag_ids: Sequence[str]) -> Targets:
     """Targets in the order the bags came, which a token budget changes."""
     position = {bag.bag_id: i for i, bag in enumerate(data.bags(split))}
-    targets: npt.NDArray[Any] = data.targets(split)[[position[bag_id] for bag_id in bag_ids]]
+    targets: Targets = data.targets(split)[[position[bag_id] for bag_id in bag_ids]]
     return targets

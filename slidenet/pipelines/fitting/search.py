@@ -1,6 +1,5 @@
 """Which settings a cross-validation chooses among inside its folds, checked before it begins."""
 
-import inspect
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from slidenet.core.errors import ConfigError
 from slidenet.core.registry import Registry
 from slidenet.data.datamodule import BagDataModule
+from slidenet.pipelines.fitting.arguments import parameters
 from slidenet.pipelines.fitting.fit import prepare_fit
 from slidenet.pipelines.fitting.plan import SETTLED_BY_DATA, TrainingPlan
 from slidenet.training import SlideClassifier
@@ -27,7 +27,9 @@ def candidates_of(search: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
         UnknownNameError: No setting of the model has such a name.
         ConfigError: Values that are no list.
     """
-    known = _model_settings()
+    known: Registry[None] = Registry("setting of the model to search over")
+    for name in parameters(SlideClassifier) - SETTLED_BY_DATA:
+        known.add(name, None)
     for name, values in search.items():
         outer, _, inner = name.partition(".")
         if name not in known and not (outer == NESTED and inner):
@@ -68,11 +70,3 @@ def check_candidates(
                 f"the model cannot be made with {candidate} of the search ({error})",
                 expected="values of the kind that the setting takes",
             ) from error
-
-
-def _model_settings() -> Registry[None]:
-    known: Registry[None] = Registry("setting of the model to search over")
-    for name in inspect.signature(SlideClassifier).parameters:
-        if name not in SETTLED_BY_DATA:
-            known.add(name, None)
-    return known

@@ -18,9 +18,9 @@ from slidenet.data.splits.make import (
     make_folds,
     make_split,
 )
-from slidenet.tasks.task import Task
+from slidenet.tasks import TASKS, BinaryTask, MulticlassTask, MultilabelTask, RegressionTask
 
-BINARY = Task("binary", ("label",), ("0", "1"))
+BINARY = BinaryTask(("label",), ("0", "1"))
 
 
 def make_table(patients, *, columns=("label",), sites=None, slides=lambda i: 1):
@@ -49,7 +49,7 @@ def cohorts(draw):
     labels = [(c,) for c, count in enumerate(counts) for _ in range(count)]
     draw(st.randoms(use_true_random=False)).shuffle(labels)
     extra = draw(st.lists(st.integers(1, 4), min_size=len(labels), max_size=len(labels)))
-    task = Task("multiclass", ("label",), tuple(map(str, range(num_classes))))
+    task = MulticlassTask(("label",), tuple(map(str, range(num_classes))))
     return make_table(labels, slides=lambda i: extra[i]), task, num_folds
 
 
@@ -80,7 +80,7 @@ def test_patients_with_many_slides_leave_enough_of_a_rare_class_for_val():
     """Proportional by slides, one fold would test three of the four patients of class 1."""
     slides = [1, 1, 1, 1, 4, 1, 1, 1]
     table = make_table([(0,)] * 4 + [(1,)] * 4, slides=lambda i: slides[i])
-    task = Task("multiclass", ("label",), ("0", "1"))
+    task = MulticlassTask(("label",), ("0", "1"))
     for fold in make_folds(table, task, num_folds=2, val_fraction=0.1):
         for part in (fold.train, fold.val, fold.test):
             assert set(table.select(part).column("label")) == {"0", "1"}
@@ -162,7 +162,7 @@ def test_multilabel_every_label_of_both_values_in_every_part():
     rng = np.random.default_rng(0)
     patients = [tuple(int(v) for v in rng.random(3) < (0.5, 0.2, 0.8)) for _ in range(150)]
     patients[7] = ("", 1, 0)
-    task = Task("multilabel", ("a", "b", "c"))
+    task = MultilabelTask(("a", "b", "c"))
     table = make_table(patients, columns=("a", "b", "c"))
     for fold in make_folds(table, task, num_folds=5, seed=2):
         for part, share in ((fold.train, 0.64), (fold.val, 0.16), (fold.test, 0.2)):
@@ -178,7 +178,7 @@ def test_survival_keeps_events_in_proportion(kind):
     rng = np.random.default_rng(1)
     patients = [(round(float(t), 2), int(i < 20)) for i, t in enumerate(rng.exponential(5, 100))]
     edges = (2.0, 5.0) if kind == "discrete_time" else ()
-    task = Task(kind, ("time", "event"), (), edges)
+    task = TASKS[kind](("time", "event"), (), edges)
     table = make_table(patients, columns=("time", "event"))
     for fold in make_folds(table, task, num_folds=5, seed=0):
         events = [table.select(part).column("event").count("1") for part in (fold.test, fold.val)]
@@ -187,14 +187,14 @@ def test_survival_keeps_events_in_proportion(kind):
 
 def test_regression_spreads_the_values():
     table = make_table([(i,) for i in range(80)])
-    for fold in make_folds(table, Task("regression", ("label",)), num_folds=4, seed=0):
+    for fold in make_folds(table, RegressionTask(("label",)), num_folds=4, seed=0):
         values = np.array(table.select(fold.test).column("label"), float)
         assert [((values >= low) & (values < low + 20)).sum() for low in (0, 20, 40, 60)] == [5] * 4
 
 
 def test_few_values_of_a_regression_are_no_error():
     table = make_table([(v,) for v in (1, 1, 1, 1, 1, 1, 9)])
-    folds = make_folds(table, Task("regression", ("label",)), num_folds=3, seed=0)
+    folds = make_folds(table, RegressionTask(("label",)), num_folds=3, seed=0)
     assert [len(fold.test) for fold in folds] == [3, 2, 2]
 
 

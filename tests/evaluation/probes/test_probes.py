@@ -5,17 +5,24 @@ from sklearn.preprocessing import StandardScaler
 
 from slidenet.core.errors import ConfigError, LabelError
 from slidenet.evaluation import cross_validate_probe, fit_probe
-from slidenet.tasks.metrics import compute_metrics
-from slidenet.tasks.task import Task
+from slidenet.tasks import (
+    BinaryTask,
+    CoxTask,
+    DiscreteTimeTask,
+    MulticlassTask,
+    MultilabelTask,
+    OrdinalTask,
+    RegressionTask,
+)
 
 TASKS = {
-    "binary": Task("binary", ("status",), ("no", "yes")),
-    "multiclass": Task("multiclass", ("grade",), ("a", "b", "c")),
-    "ordinal": Task("ordinal", ("grade",), ("0", "1", "2", "3")),
-    "multilabel": Task("multilabel", ("tp53", "kras")),
-    "regression": Task("regression", ("score",)),
-    "cox": Task("cox", ("time", "event")),
-    "discrete_time": Task("discrete_time", ("time", "event"), time_edges=(2.0, 5.0, 12.0)),
+    "binary": BinaryTask(("status",), ("no", "yes")),
+    "multiclass": MulticlassTask(("grade",), ("a", "b", "c")),
+    "ordinal": OrdinalTask(("grade",), ("0", "1", "2", "3")),
+    "multilabel": MultilabelTask(("tp53", "kras")),
+    "regression": RegressionTask(("score",)),
+    "cox": CoxTask(("time", "event")),
+    "discrete_time": DiscreteTimeTask(("time", "event"), time_edges=(2.0, 5.0, 12.0)),
 }
 HEADLINES = {"regression": "r2", "cox": "c_index", "discrete_time": "c_index"}
 
@@ -28,7 +35,7 @@ def embedded(kind, count=120, dim=6, seed=0):
     if kind == "multilabel":
         targets = (signal + 0.3 * rng.normal(size=signal.shape) > 0).astype(np.float32)
         targets[rng.random(targets.shape) < 0.2] = np.nan
-    elif task.is_classification:
+    elif task.has_classes:
         edges = np.quantile(signal[:, 0], np.arange(1, task.num_classes) / task.num_classes)
         targets = np.searchsorted(edges, signal[:, 0] + 0.2 * rng.normal(size=count))
     elif kind == "regression":
@@ -64,7 +71,7 @@ def test_out_of_fold_predictions_find_the_planted_signal(kind, probe):
     assert np.bincount(found.folds).tolist() == [60] * 2
     row = [int(bag[1:]) for bag in found.bag_ids]
     np.testing.assert_array_equal(found.targets, targets[row])
-    metrics = compute_metrics(task, found.predicted, found.targets)
+    metrics = task.compute_metrics(found.predicted, found.targets)
     least = {"regression": 0.4, "cox": 0.65, "discrete_time": 0.65}.get(kind, 0.75)
     assert metrics[HEADLINES.get(kind, "auroc")] > least
     if task.is_survival:

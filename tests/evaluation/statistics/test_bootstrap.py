@@ -11,9 +11,7 @@ from slidenet.evaluation.statistics.bootstrap import (
     bootstrap_metrics,
     paired_bootstrap,
 )
-from slidenet.tasks.metrics import compute_metrics
-from slidenet.tasks.prediction import PredictionArrays
-from slidenet.tasks.task import Task
+from slidenet.tasks import BinaryTask, PredictionArrays
 
 KINDS = ("binary", "multiclass", "ordinal", "multilabel", "regression", "cox", "discrete_time")
 
@@ -22,7 +20,7 @@ KINDS = ("binary", "multiclass", "ordinal", "multilabel", "regression", "cox", "
 def test_every_metric_of_every_task_has_an_interval_around_it(kind, simulate):
     predictions = simulate(kind, 80, bags_per_patient=2, signal=2.0)
     found = bootstrap_metrics(predictions, num_resamples=200)
-    expected = compute_metrics(predictions.task, predictions.predicted, predictions.targets)
+    expected = predictions.task.compute_metrics(predictions.predicted, predictions.targets)
     assert found.values == expected
     assert found.num_patients == 40
     for name, interval in found.intervals().items():
@@ -81,7 +79,7 @@ def _repeated(predictions, times):
 def test_resamples_without_a_class_are_drawn_again_and_counted():
     score = np.linspace(0, 1, 20)
     predictions = Predictions(
-        Task("binary", ("y",), ("no", "yes")),
+        BinaryTask(("y",), ("no", "yes")),
         tuple(map(str, range(20))),
         (None,) * 20,
         np.array([1] + [0] * 19),

@@ -6,8 +6,7 @@ from lifelines.statistics import multivariate_logrank_test
 from slidenet.core.errors import PredictionsError
 from slidenet.evaluation.predictions.record import Predictions
 from slidenet.evaluation.statistics.survival import kaplan_meier, log_rank, risk_groups
-from slidenet.tasks.prediction import PredictionArrays
-from slidenet.tasks.task import Task
+from slidenet.tasks import CoxTask, PredictionArrays
 
 
 def censored(seed, count=80, ties=True):
@@ -60,7 +59,7 @@ def survival(risk, folds=None):
     count = len(risk)
     targets = np.stack([np.arange(1.0, count + 1), np.ones(count)], axis=1)
     return Predictions(
-        Task("cox", ("time", "event")), tuple(map(str, range(count))), (None,) * count, targets,
+        CoxTask(("time", "event")), tuple(map(str, range(count))), (None,) * count, targets,
         PredictionArrays(risk=np.array(risk, dtype=float)), folds,
     )  # fmt: skip
 

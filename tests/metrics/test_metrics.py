@@ -33,9 +33,15 @@ from slidenet.metrics import (
     r2,
     spearman,
 )
-from slidenet.tasks.metrics import compute_metrics, metric_names
-from slidenet.tasks.prediction import PredictionArrays
-from slidenet.tasks.task import Task
+from slidenet.tasks import (
+    TASKS,
+    BinaryTask,
+    CoxTask,
+    DiscreteTimeTask,
+    MulticlassTask,
+    MultilabelTask,
+    PredictionArrays,
+)
 
 SEEDS = range(8)
 NAN = float("nan")
@@ -261,17 +267,16 @@ def test_what_is_not_defined_is_nan_and_never_zero(value):
     assert np.isnan(value)
 
 
-BINARY = Task("binary", ("tumour",), ("no", "yes"))
-GRADE = Task("multiclass", ("grade",), ("g1", "g2", "g3", "g4"))
-LABELS = Task("multilabel", ("kras", "egfr", "alk"))
+BINARY = BinaryTask(("tumour",), ("no", "yes"))
+GRADE = MulticlassTask(("grade",), ("g1", "g2", "g3", "g4"))
+LABELS = MultilabelTask(("kras", "egfr", "alk"))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_binary_task_equals_scikit_learn(seed):
     score, positive = scores(seed)
-    found = compute_metrics(
-        BINARY, PredictionArrays(np.stack([1 - score, score], 1)), positive.astype(int)
-    )
+    prediction = PredictionArrays(np.stack([1 - score, score], 1))
+    found = BINARY.compute_metrics(prediction, positive.astype(int))
     called = score >= 0.5
     assert found == pytest.approx(
         {
@@ -289,7 +294,7 @@ def test_binary_task_equals_scikit_learn(seed):
 def test_threshold_moves_what_is_called_positive():
     score, positive = scores(1)
     prediction = PredictionArrays(np.stack([1 - score, score], 1))
-    found = compute_metrics(BINARY, prediction, positive * 1, threshold=0.3)
+    found = BINARY.compute_metrics(prediction, positive * 1, threshold=0.3)
     wanted = sk.balanced_accuracy_score(positive, score >= 0.3)
     assert found["balanced_accuracy"] == pytest.approx(wanted)
 
@@ -297,9 +302,9 @@ def test_threshold_moves_what_is_called_positive():
 @pytest.mark.parametrize("kind", ["multiclass", "ordinal"])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_multiclass_task_equals_scikit_learn_and_torchmetrics(seed, kind):
-    task = Task(kind, GRADE.label_columns, GRADE.class_names)
+    task = TASKS[kind](GRADE.label_columns, GRADE.class_names)
     probabilities, target = classes(seed)
-    found = compute_metrics(task, PredictionArrays(probabilities), target)
+    found = task.compute_metrics(PredictionArrays(probabilities), target)
     one_hot = np.eye(4)[target]
     assert found["auroc"] == pytest.approx(sk.roc_auc_score(one_hot, probabilities))
     assert found["average_precision"] == pytest.approx(
@@ -314,14 +319,14 @@ def test_multiclass_task_equals_scikit_learn_and_torchmetrics(seed, kind):
     assert found["auroc"] == pytest.approx(float(MulticlassAUROC(4)(*as_tensors)), abs=1e-6)
     theirs = MulticlassAveragePrecision(4)(*as_tensors)
     assert found["average_precision"] == pytest.approx(float(theirs), abs=1e-6)
-    assert set(found) == set(metric_names(task))
+    assert set(found) == set(task.metric_names())
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_calibration_of_the_predicted_class_equals_torchmetrics(seed):
     probabilities = np.random.default_rng(seed).dirichlet(np.ones(4), size=300)
     target = classes(seed, n=300)[1]
-    found = compute_metrics(GRADE, PredictionArrays(probabilities), target)["ece"]
+    found = GRADE.compute_metrics(PredictionArrays(probabilities), target)["ece"]
     theirs = MulticlassCalibrationError(4, n_bins=15)(
         torch.tensor(probabilities), torch.tensor(target)
     )
@@ -334,7 +339,7 @@ def test_multilabel_task_leaves_missing_labels_out(seed):
     probabilities = np.round(rng.uniform(size=(100, 3)), 1)
     target = (rng.uniform(size=(100, 3)) < 0.4).astype(float)
     target[rng.uniform(size=(100, 3)) < 0.3] = NAN
-    found = compute_metrics(LABELS, PredictionArrays(probabilities), target)
+    found = LABELS.compute_metrics(PredictionArrays(probabilities), target)
     wanted = {name: [] for name in ("auroc", "average_precision", "f1_macro", "balanced_accuracy")}
     for k, name in enumerate(LABELS.class_names):
         known = ~np.isnan(target[:, k])
@@ -346,13 +351,13 @@ def test_multilabel_task_leaves_missing_labels_out(seed):
         assert found[f"auroc_{name}"] == pytest.approx(wanted["auroc"][-1])
     for name, values in wanted.items():
         assert found[name] == pytest.approx(np.mean(values))
-    assert set(found) == set(metric_names(LABELS))
+    assert set(found) == set(LABELS.metric_names())
 
 
 def test_a_class_without_bags_is_nan_and_so_is_its_mean():
     probabilities, target = classes(0)
     target[target == 2] = 1
-    found = compute_metrics(GRADE, PredictionArrays(probabilities), target)
+    found = GRADE.compute_metrics(PredictionArrays(probabilities), target)
     assert np.isnan(found["auroc_g3"])
     assert np.isnan(found["auroc"])
     assert np.isnan(found["average_precision_g3"])
@@ -362,8 +367,8 @@ def test_a_class_without_bags_is_nan_and_so_is_its_mean():
 
 def test_survival_tasks():
     target, risk, survival, at = times(0)
-    cox = Task("cox", ("time", "event"))
-    assert compute_metrics(cox, PredictionArrays(risk=risk), target) == {
+    cox = CoxTask(("time", "event"))
+    assert cox.compute_metrics(PredictionArrays(risk=risk), target) == {
         "c_index": c_index(risk, target)
     }
     curves = PredictionArrays(risk=risk, survival=survival, survival_times=tuple(at))
@@ -371,17 +376,17 @@ def test_survival_tasks():
         "c_index": c_index(risk, target),
         "integrated_brier": integrated_brier(survival, at, target),
     }
-    assert compute_metrics(cox, curves, target) == wanted
-    bins = Task("discrete_time", ("time", "event"), time_edges=tuple(at))
-    assert compute_metrics(bins, curves, target) == wanted
-    assert set(metric_names(bins)) == set(wanted)
+    assert cox.compute_metrics(curves, target) == wanted
+    bins = DiscreteTimeTask(("time", "event"), time_edges=tuple(at))
+    assert bins.compute_metrics(curves, target) == wanted
+    assert set(bins.metric_names()) == set(wanted)
 
 
 def test_predictions_that_are_not_finite_have_no_metrics():
     probabilities, target = classes(0)
     probabilities[3, 1] = NAN
-    found = compute_metrics(GRADE, PredictionArrays(probabilities), target)
-    assert set(found) == set(metric_names(GRADE))
+    found = GRADE.compute_metrics(PredictionArrays(probabilities), target)
+    assert set(found) == set(GRADE.metric_names())
     assert all(np.isnan(v) for v in found.values())
 
 

@@ -1,4 +1,4 @@
-"""Breslow's baseline hazard: what turns the risks of a Cox model into survival curves."""
+"""What is fitted after training: temperature, threshold and the baseline hazard of a Cox model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from slidenet.core.errors import LabelError
-from slidenet.tasks.event_times import event_time_quantiles
 
 REPORT_QUANTILES = (0.25, 0.5, 0.75)
 
@@ -42,6 +41,24 @@ class BreslowBaseline:
         step = np.searchsorted(self.times, at, side="right")
         hazard = np.concatenate([[0.0], self.cumulative_hazard])[step]
         return torch.exp(-risk.exp()[:, None] * torch.from_numpy(hazard).to(risk))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What turns logits into predictions and decisions, fitted on bags of known label.
+
+    Attributes:
+        temperature: Divides the logits of a task of classes (Guo et al. 2017).
+        threshold: From which probability on a bag is called positive; None where not chosen.
+        baseline: Of a Cox model: with it, survival is given at its report times.
+    """
+
+    temperature: float = 1.0
+    threshold: float | None = None
+    baseline: BreslowBaseline | None = None
+
+
+UNCALIBRATED = Calibration()
 
 
 def fit_breslow(
@@ -85,3 +102,17 @@ def survival_report_times(target: npt.NDArray[Any]) -> tuple[float, ...]:
         target: (N, 2), (time, event), with an event.
     """
     return event_time_quantiles(target[target[:, 1] > 0, 0], REPORT_QUANTILES)
+
+
+def event_time_quantiles(
+    times: npt.NDArray[np.floating], shares: Sequence[float] | npt.NDArray[np.floating]
+) -> tuple[float, ...]:
+    """Different quantiles of the times with an event, ascending.
+
+    Args:
+        times: (N,), at least one, in the precision of targets (float32) or above.
+        shares: Which quantiles, between 0 and 1.
+    """
+    quantiles = np.unique(np.quantile(times, shares).astype(np.float32))
+    # By way of text: 4.87 in float32 is 4.869999885559082 in float64, before the event at 4.87.
+    return tuple(float(str(quantile)) for quantile in quantiles)

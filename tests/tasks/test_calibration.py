@@ -7,12 +7,10 @@ from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.nonparametric import nelson_aalen_estimator
 
 from slidenet.core.errors import LabelError
-from slidenet.tasks.baseline import fit_breslow, survival_report_times
-from slidenet.tasks.metrics import compute_metrics
-from slidenet.tasks.prediction import predict_task
-from slidenet.tasks.task import Task
+from slidenet.tasks import Calibration, CoxTask
+from slidenet.tasks.calibration import event_time_quantiles, fit_breslow, survival_report_times
 
-COX = Task("cox", ("time", "event"))
+COX = CoxTask(("time", "event"))
 
 
 def cohort(seed, n=80):
@@ -50,11 +48,11 @@ def test_with_a_baseline_a_cox_model_predicts_survival():
     baseline = fit_breslow(covariate, target, report_times=(2, 5, 9))
     assert baseline.report_times == (2.0, 5.0, 9.0)
     logits = torch.tensor(covariate)[:, None]
-    prediction = predict_task(COX, logits, baseline=baseline)
+    prediction = COX.predict(logits, Calibration(baseline=baseline))
     assert prediction.survival.shape == (80, 3)
-    assert (prediction.survival.diff(dim=1) <= 0).all()
+    assert (np.diff(prediction.survival, axis=1) <= 0).all()
     assert prediction.survival_times == (2.0, 5.0, 9.0)
-    metrics = compute_metrics(COX, prediction.numpy(), target)
+    metrics = COX.compute_metrics(prediction, target)
     assert 0 < metrics["integrated_brier"] < 0.25
     assert metrics["c_index"] > 0.6
 
@@ -79,3 +77,9 @@ def test_before_the_first_event_everybody_lives():
 def test_training_bags_without_an_event_are_refused():
     with pytest.raises(LabelError, match="no event"):
         fit_breslow(np.zeros(2), np.array([[3.0, 0], [5.0, 0]]))
+
+
+def test_quantiles_are_different_ascending_and_written_as_the_times_are():
+    times = np.array([4.87, 4.87, 9.3, 12.0], dtype=np.float32)
+    assert event_time_quantiles(times, (0.0, 0.25, 1.0)) == (4.87, 12.0)
+    assert event_time_quantiles(times.astype(np.float64), (2 / 3,)) == (9.3,)

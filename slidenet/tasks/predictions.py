@@ -1,0 +1,99 @@
+"""`PredictionArrays`: what a model predicts of some bags, from the network to files and figures."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from slidenet.core.arrays import FloatArray
+
+PROBABILITIES = ("probabilities", "survival")
+"""The arrays whose numbers lie in [0, 1]."""
+
+VALUE_COLUMN, RISK_COLUMN = "predicted", "risk"
+PROBABILITY_PREFIX, SURVIVAL_PREFIX = "prob_", "survival_"
+"""Columns of files: `prob_<class>`, `predicted`, `risk`, `survival_<time>`."""
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionArrays:
+    """Predictions of B bags; what a task does not predict is None.
+
+    Attributes:
+        probabilities: (B, K). "binary" has two columns that sum to one; "multilabel" one
+            independent probability per label.
+        value: (B,), for "regression".
+        risk: (B,), higher = earlier event, for survival.
+        survival: (B, T), P(time > survival_times[t]), for survival.
+        survival_times: The T times, ascending, in the unit of the time column.
+    """
+
+    probabilities: FloatArray | None = None
+    value: FloatArray | None = None
+    risk: FloatArray | None = None
+    survival: FloatArray | None = None
+    survival_times: tuple[float, ...] = ()
+
+    @property
+    def arrays(self) -> dict[str, FloatArray]:
+        """The arrays that are there, by name; their first axis is the bags."""
+        found = {name: getattr(self, name) for name in ARRAYS}
+        return {name: array for name, array in found.items() if array is not None}
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether no number is NaN or infinite."""
+        return all(bool(np.isfinite(array).all()) for array in self.arrays.values())
+
+    def apply(self, function: Callable[[FloatArray], FloatArray]) -> "PredictionArrays":
+        """The same with every array passed through `function`."""
+        changed: dict[str, Any] = {name: function(array) for name, array in self.arrays.items()}
+        return replace(self, **changed)
+
+    def to(self, device: object) -> "PredictionArrays":
+        """Itself, as arrays are on the CPU; `Trainer.predict` calls this."""
+        return self
+
+    def take(self, index: npt.NDArray[Any]) -> "PredictionArrays":
+        """The predictions of some bags, by index or bool; for resampling and folds."""
+        return self.apply(lambda array: array[index])
+
+    def columns(self, class_names: Sequence[str]) -> dict[str, FloatArray]:
+        """The arrays as the columns of a file: name to (B,).
+
+        Args:
+            class_names: The K classes or labels of the probabilities.
+        """
+        columns: dict[str, FloatArray] = {}
+        if self.probabilities is not None:
+            names = [PROBABILITY_PREFIX + name for name in class_names]
+            columns |= zip(names, self.probabilities.T, strict=True)
+        if self.value is not None:
+            columns[VALUE_COLUMN] = self.value
+        if self.risk is not None:
+            columns[RISK_COLUMN] = self.risk
+        if self.survival is not None:
+            names = [SURVIVAL_PREFIX + number_text(time) for time in self.survival_times]
+            columns |= zip(names, self.survival.T, strict=True)
+        return columns
+
+    @staticmethod
+    def concatenate(parts: Iterable["PredictionArrays"]) -> "PredictionArrays":
+        """Predictions of several groups of bags, at least one, one after the other."""
+        listed: Sequence[PredictionArrays] = list(parts)
+        joined: dict[str, Any] = {
+            name: np.concatenate([part.arrays[name] for part in listed])
+            for name in listed[0].arrays
+        }
+        return replace(listed[0], **joined)
+
+
+ARRAYS = tuple(f.name for f in fields(PredictionArrays) if f.name != "survival_times")
+"""Names of the arrays, in order."""
+
+
+def number_text(value: Any) -> str:
+    """The shortest text that reads back as the same number of its precision: 0.1, 12, 1e-07."""
+    return str(value).removesuffix(".0")

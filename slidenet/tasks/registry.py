@@ -1,0 +1,44 @@
+"""The kinds of task by name."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from slidenet.core.registry import Registry
+from slidenet.tasks.binary import BinaryTask
+from slidenet.tasks.cox import CoxTask
+from slidenet.tasks.discrete_time import DiscreteTimeTask
+from slidenet.tasks.multiclass import MulticlassTask
+from slidenet.tasks.multilabel import MultilabelTask
+from slidenet.tasks.ordinal import OrdinalTask
+from slidenet.tasks.regression import RegressionTask
+from slidenet.tasks.task import Task
+
+TaskKind = Literal[
+    "binary", "multiclass", "multilabel", "ordinal", "regression", "cox", "discrete_time"
+]
+"""Names of the kinds, as flags and YAML take them."""
+
+TASKS: Registry[type[Task]] = Registry("kind of task")
+for _task in (
+    BinaryTask,
+    MulticlassTask,
+    MultilabelTask,
+    OrdinalTask,
+    RegressionTask,
+    CoxTask,
+    DiscreteTimeTask,
+):
+    TASKS.add(_task.kind, _task)
+
+
+def task_from_identity(identity: Mapping[str, Any]) -> Task:
+    """The task that `Task.identity()` described.
+
+    Raises:
+        UnknownNameError: A kind that slidenet does not know.
+    """
+    return TASKS[identity["kind"]](
+        tuple(identity["label_columns"]),
+        tuple(identity["class_names"]),
+        tuple(identity["time_edges"]),
+    )
