@@ -2,13 +2,14 @@
 
 import os
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 from slidenet.auditing.finding import Finding
 from slidenet.core.errors import LabelError
 from slidenet.core.words import count_of, name_some
 from slidenet.data.labels.table import LabelTable
-from slidenet.stores import SLIDE_COLUMNS, CsvRow, CsvTable, read_csv_table, slide_rows
+from slidenet.stores import SLIDE_COLUMNS, CsvRow, read_csv_table, slide_rows
 
 
 def read_table_leniently(path: str | os.PathLike[str]) -> tuple[LabelTable, list[Finding]]:
@@ -28,8 +29,8 @@ def read_table_leniently(path: str | os.PathLike[str]) -> tuple[LabelTable, list
             again.append(row)
         else:
             first[key or str(row.line)] = row
-    kept = CsvTable(found.path, found.columns, tuple(first.values()))
-    rows = tuple(slide_rows(kept, error=LabelError))
+    kept = replace(found, rows=tuple(first.values()))
+    rows = tuple(slide_rows(kept))
     table = LabelTable(found.path, found.columns, rows, tuple(row.line for row in kept.rows))
     if not again:
         return table, []

@@ -95,7 +95,7 @@ def _without_parts(paths: list[Path], folder: Path) -> list[Path]:
 
 def _read_csv(path: Path) -> list[SlideRow]:
     table = read_csv_table(path, error=ManifestError, one_of=("slide_path",), known=SLIDE_COLUMNS)
-    rows = slide_rows(table, error=ManifestError)
+    rows = slide_rows(table)
     for row, line in zip(rows, table.rows, strict=True):
         if not row.slide_path:
             raise path_error("", table.place(line), ManifestError)

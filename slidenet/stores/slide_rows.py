@@ -3,7 +3,6 @@
 Both name slides the same way: `slide_id`, or else the name of the slide file without its suffix.
 """
 
-import math
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from slidenet.core.records import SlideRow
 from slidenet.core.units import Mpp
-from slidenet.stores.csv_table import CsvRow, CsvTable, ErrorKind
+from slidenet.stores.csv_table import CsvRow, CsvTable, ErrorKind, as_number
 
 MAX_SLIDE_ID_BYTES = 200
 MIN_MPP, MAX_MPP = 0.01, 100.0
@@ -22,27 +21,27 @@ SLIDE_COLUMNS = ("slide_id", "slide_path", "mpp", "patient_id")
 _UNSAFE = re.compile(r'[/\\<>:"|?*\x00-\x1f\x7f]')
 
 
-def slide_rows(table: CsvTable, *, error: ErrorKind) -> list[SlideRow]:
+def slide_rows(table: CsvTable) -> list[SlideRow]:
     """The rows of a table as rows about slides, each slide once.
 
     Args:
         table: Has at least one of the columns `slide_id` and `slide_path`.
-        error: Class of the errors raised.
 
     Returns:
         One row per row of the table. `slide_path` is relative to the table's folder, or "" where
         the table has no such column.
 
     Raises:
-        SlidenetError: Of class `error`, naming the file, the row and the column at fault.
+        SlidenetError: Of the class of the table, naming the file, row and column at fault.
     """
-    rows = [_slide_row(table, row, error) for row in table.rows]
-    refuse_duplicates(rows, [table.place(row, "slide_id") for row in table.rows], error=error)
+    rows = [_slide_row(table, row) for row in table.rows]
+    places = [table.place(row, "slide_id") for row in table.rows]
+    refuse_duplicates(rows, places, error=table.error)
     return rows
 
 
-def _slide_row(table: CsvTable, row: CsvRow, error: ErrorKind) -> SlideRow:
-    cells = row.cells
+def _slide_row(table: CsvTable, row: CsvRow) -> SlideRow:
+    cells, error = row.cells, table.error
     slide_path, slide_id, where = "", "", "slide_id"
     if "slide_path" in cells:
         slide_path = cells["slide_path"].strip()
@@ -69,19 +68,14 @@ def path_error(slide_path: str, place: str, error: ErrorKind) -> Exception:
 
 
 def _mpp(text: str, place: str, error: ErrorKind) -> Mpp | None:
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not MIN_MPP <= value <= MAX_MPP:
+    value = as_number(text)
+    if text and not MIN_MPP <= value <= MAX_MPP:
         raise error(
             f"{place}, column 'mpp' is {text!r}",
             expected=f"microns per pixel, {MIN_MPP} to {MAX_MPP:g} (such as 0.25), or nothing",
             remedy="write it with a decimal point, in microns",
         )
-    return Mpp(value)
+    return Mpp(value) if text else None
 
 
 def check_slide_id(slide_id: str, place: str, *, error: ErrorKind) -> None:

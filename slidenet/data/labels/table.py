@@ -130,7 +130,7 @@ def read_label_table(path: str | os.PathLike[str]) -> LabelTable:
     table = read_csv_table(
         path, error=LabelError, one_of=("slide_path", "slide_id"), known=SLIDE_COLUMNS
     )
-    rows = tuple(slide_rows(table, error=LabelError))
+    rows = tuple(slide_rows(table))
     labels = LabelTable(table.path, table.columns, rows, tuple(r.line for r in table.rows))
     _check_patients(labels)
     return labels
