@@ -20,8 +20,7 @@ step "Slides to tile features"
 tail -n 1 $out/run.txt
 
 step "Audit"
-"$VENV/bin/slidenet" audit --labels $out/cohort/slides.csv \
-    --features $out/out/tile_features/efficientnet_lite0
+"$VENV/bin/slidenet" audit --config configs/train/demo_abmil.yaml
 
 step "Cross-validating ABMIL and LongNet, five folds of patients each"
 "$VENV/bin/slidenet" crossval --config configs/train/demo_abmil.yaml > $out/abmil.txt 2>&1 &

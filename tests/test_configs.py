@@ -47,8 +47,8 @@ def test_train_configs_become_data_model_and_trainer(path, cohort, monkeypatch, 
     if call["model"]["network"] == "gigapath":  # the released weights are gated
         call["model"]["network_settings"]["weights"] = FROM_CHECKPOINT
     groups = {name: call[name] for name in ("data", "model", "trainer")}
-    settings, plan, _ = read_arguments(call["settings"], {}, **groups)
-    data = read_bags(**settings)
+    wanted, plan, _ = read_arguments(call["settings"], {}, **groups)
+    data = read_bags(wanted)
     model = make_classifier(data, plan.model)
     fit_reduction(model, data)
     assert model.task == data.task_record

@@ -6,6 +6,7 @@ runners) are for Python only. What a verb returns knows how to print itself (`ta
 all went well (`exit_code`).
 """
 
+import argparse
 import inspect
 import json
 import os
@@ -13,7 +14,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn, Protocol, Union
@@ -148,40 +149,59 @@ def build_parser(
     function: Callable[..., Any],
     *,
     positional: str | None = None,
+    groups: Mapping[str, str] | None = None,
+    ignored: Collection[str] = (),
     renamed: Mapping[str, str] | None = None,
 ) -> FlagParser:
-    """The parser of one verb, from the signature of its function; arguments as `call_verb`."""
+    """The parser of one verb, from the signature of its function.
+
+    Args:
+        name: Of the verb.
+        function: The verb.
+        positional: The parameter given without a flag, if any.
+        groups: Prefix of the flags of some parameters: {"labels": "data"} gives `--data.labels`.
+        ignored: Keys that a YAML file may hold for other verbs.
+        renamed: Former names of flags and what they are called now.
+    """
     summary = (inspect.getdoc(function) or name).splitlines()[0]
     parser = FlagParser(prog=f"slidenet {name}", description=summary, allow_abbrev=False)
-    parser.renamed = renamed or {}
+    parser.renamed, groups = renamed or {}, groups or {}
     parser.add_argument("--config", action="config", help="YAML file holding any of the flags")
     taken: set[str] = set()
     sources: list[Callable[..., Any]] = [function, *settings_parameters(function).values()]
     for source in sources:
-        group = parser.add_argument_group((inspect.getdoc(source) or "").splitlines()[0])
+        title = "Of the verb" if source is function else inspect.getdoc(source) or ""
+        group = parser.add_argument_group(title.splitlines()[0].rstrip("."))
         for flag in _flags(source):
             if flag.name in taken:
                 continue
             taken.add(flag.name)
+            key = f"{groups[flag.name]}.{flag.name}" if flag.name in groups else flag.name
             if flag.name == positional:
                 many = typing.get_origin(flag.hint) in _LISTS
                 hint = typing.get_args(flag.hint)[0] if many else flag.hint
                 number: dict[str, Any] = {"nargs": "+"} if many else {}
                 group.add_argument(flag.name, type=hint, help=flag.help, **number)
             elif flag.default is MISSING:
-                group.add_argument(f"--{flag.name}", type=flag.hint, help=flag.help, required=True)
+                group.add_argument(f"--{key}", type=flag.hint, help=flag.help, required=True)
             else:
-                group.add_argument(
-                    f"--{flag.name}", type=flag.hint, help=flag.help, default=flag.default
-                )
+                group.add_argument(f"--{key}", type=flag.hint, help=flag.help, default=flag.default)
+    for key in ignored:
+        parser.add_argument(f"--{key}", type=Any, help=argparse.SUPPRESS)
     return parser
 
 
 def parse_arguments(
-    parser: FlagParser, function: Callable[..., Any], arguments: Sequence[str]
+    parser: FlagParser,
+    function: Callable[..., Any],
+    arguments: Sequence[str],
+    *,
+    groups: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The keyword arguments for `function`, from flags and `--config`."""
     values = parser.parse_args(arguments).as_dict()
+    for group in set((groups or {}).values()):
+        values |= values[group]
     call = {flag.name: values[flag.name] for flag in _flags(function)}
     for parameter, settings in settings_parameters(function).items():
         call[parameter] = settings(**{f.name: values[f.name] for f in fields(settings)})
@@ -237,7 +257,7 @@ def _typed_part(hint: Any) -> Any:
 def _can_be_typed(member: Any) -> bool:
     origin = typing.get_origin(member)
     if origin in _LISTS or origin is dict:
-        return all(_can_be_typed(item) or item is Any for item in typing.get_args(member))
+        return all(_can_be_typed(item) or item in (Any, ...) for item in typing.get_args(member))
     return origin is Literal or member in (str, int, float, bool, Path, type(None))
 
 

@@ -56,19 +56,27 @@ VERBS = {
         "features to one vector",
         renamed={"slide_device": "device"},
     ),
-    "audit": Verb("slidenet.pipelines.audit:audit", "look for leaks and shortcuts before training"),
+    "audit": Verb(
+        "slidenet.cli.training:audit_command",
+        "look for leaks and shortcuts before training",
+        own_flags=True,
+    ),
     "train": Verb(
         "slidenet.cli.training:train_command", "features to a slide classifier", own_flags=True
     ),
     "crossval": Verb(
-        "slidenet.cli.training:crossval_command", "train and test one by fold", own_flags=True
+        "slidenet.cli.training:crossval_command",
+        "train and test a model on each fold",
+        own_flags=True,
     ),
     "evaluate": Verb(
         "slidenet.pipelines.evaluate:evaluate", "predictions to tables and curves", "predictions"
     ),
     "predict": Verb("slidenet.pipelines.predict:predict", "apply a trained model to new slides"),
     "plan": Verb(
-        "slidenet.pipelines.plan:plan", "what a slide of N tiles costs, and how many GPUs it needs"
+        "slidenet.pipelines.plan:plan",
+        "what a slide of N tiles costs, and how many GPUs it needs",
+        renamed={"ranks": "sequence_ranks"},
     ),
     "info": Verb(
         "slidenet.pipelines.info:info",

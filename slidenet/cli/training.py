@@ -1,10 +1,10 @@
-"""`slidenet train` and `slidenet crossval`: flags and YAML for the data, the model and the Trainer.
+"""`slidenet train`, `crossval` and `audit`: flags and YAML for the data, the model and the Trainer.
 
 Built like LightningCLI: `--data.*` are the fields of `DataSettings`, `--model.*` the arguments of
 `SlideClassifier`, `--trainer.*` those of Lightning's Trainer, so everything Lightning can do
 (precision, devices, strategy, loggers, callbacks) is a flag or a YAML key. What the data settles
-(task, feature length, class weights) is handed to the model and is no flag. Both verbs read the
-same YAML, whose content is what the functions take in Python.
+(task, feature length, class weights) is handed to the model and is no flag. All three read the same
+YAML, whose content is what the functions take in Python.
 """
 
 import sys
@@ -16,9 +16,11 @@ from typing import Any, get_args
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 
-from slidenet.cli.flags import FlagParser, report
+from slidenet.cli.flags import FlagParser, build_parser, parse_arguments, report
 from slidenet.data.settings import DataSettings
+from slidenet.pipelines.audit import audit
 from slidenet.pipelines.crossval import crossval
+from slidenet.pipelines.fitting.arguments import parameters
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME
 from slidenet.pipelines.fitting.folds import FoldSettings
 from slidenet.pipelines.fitting.plan import SETTLED_BY_DATA, TrainSettings
@@ -77,6 +79,28 @@ def crossval_command(arguments: Sequence[str]) -> int:
     return report("crossval", lambda: crossval(**call_of(config), folds=folds))
 
 
+def audit_command(arguments: Sequence[str]) -> int:
+    """`slidenet audit ...`; the exit code. It takes the YAML of a training as well."""
+    data = parameters(DataSettings)
+    groups = dict.fromkeys(parameters(audit) & data, "data")
+    run = {f.name for f in fields(TrainSettings)} - parameters(audit)
+    parser = build_parser(
+        "audit",
+        audit,
+        groups=groups,
+        ignored=[
+            *run,
+            *(f"data.{name}" for name in data - set(groups)),
+            "model",
+            "trainer",
+            "folds",
+        ],
+        renamed={name: f"data.{name}" for name in groups},
+    )
+    call = parse_arguments(parser, audit, arguments, groups=groups)
+    return report("audit", lambda: audit(**call))
+
+
 def training_parser(prog: str, description: str) -> FlagParser:
     """Flags of the run, the data, the model and the Trainer."""
     parser = FlagParser(prog=prog, description=description, allow_abbrev=False)
@@ -84,15 +108,7 @@ def training_parser(prog: str, description: str) -> FlagParser:
     parser.add_argument("--config", action="config", help="YAML file holding any of the flags")
     parser.add_argument("--out", type=Path, required=True, help="Folder of the run.")
     parser.add_class_arguments(TrainSettings, None, fail_untyped=True)
-    parser.add_class_arguments(
-        DataSettings, "data", skip={"seed"}, fail_untyped=True, instantiate=False
-    )
-    parser.add_argument(
-        "--data.seed",
-        type=int | None,
-        default=None,
-        help="Decides split, order of bags and tiles drawn; default: --seed.",
-    )
+    parser.add_class_arguments(DataSettings, "data", fail_untyped=True, instantiate=False)
     parser.add_class_arguments(
         SlideClassifier, "model", skip=SETTLED_BY_DATA, fail_untyped=True, instantiate=False
     )

@@ -115,7 +115,8 @@ class DataSettings(BatchSettings, SplitSettings, FeatureSettings, LabelSettings)
     """Bags with labels: the table, the features, the split and the batches.
 
     Args:
-        seed: Decides the split, the order of bags and the tiles drawn; 0 where not given.
+        seed: Decides the split, the order of bags and the tiles drawn; default: the seed of the
+            run, and 0 without one.
 
     Raises:
         ConfigError: A setting is out of range or contradicts another.

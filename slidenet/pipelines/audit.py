@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slidenet.auditing import (
     DEFAULT_SETTINGS,
@@ -13,16 +13,23 @@ from slidenet.auditing import (
     audit_cohort,
     read_table_leniently,
 )
-from slidenet.core.errors import AuditError, LabelError, StoreError
+from slidenet.core.errors import AuditError, ConfigError, LabelError, StoreError
+from slidenet.core.extras import data_frame
 from slidenet.core.text_table import text_table
 from slidenet.core.words import count_of
 from slidenet.data.bags.files import find_bag_files
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.labels.task import make_task
 from slidenet.data.splits.make import Split, read_splits
-from slidenet.stores import FeatureFile, FeatureMemory
+from slidenet.pipelines.settings import settings_with
+from slidenet.stores import FeatureFile, FeatureMemory, check_output_folder
 from slidenet.stores.atomic import write_json
 from slidenet.tasks import Task, TaskKind
+
+if TYPE_CHECKING:
+    import pandas
+
+FINDINGS_NAME = "audit.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,15 @@ class AuditReport:
         total = f"{found or 'nothing found'} in {self.checked}"
         return "\n".join([text_table(None, rows), total] if rows else [total])
 
-    def write(self, path: Path) -> Path:
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One row per finding.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        return data_frame([asdict(finding) for finding in self.findings])
+
+    def write(self, path: Path) -> None:
         """Writes the findings as JSON.
 
         Raises:
@@ -74,54 +89,64 @@ class AuditReport:
         """
         findings = [asdict(finding) for finding in self.findings]
         write_json(path, {"checked": self.checked, "findings": findings})
-        return path
 
 
 def audit(
-    labels: Path,
-    features: Path | None = None,
+    labels: str | Path,
+    features: str | Path | None = None,
+    out: str | Path | None = None,
+    settings: AuditSettings | None = None,
+    *,
     task: TaskKind = "binary",
-    label_columns: list[str] | None = None,
-    class_names: list[str] | None = None,
-    time_edges: list[float] | None = None,
-    splits: Path | None = None,
+    label_columns: Sequence[str] = ("label",),
+    class_names: Sequence[str] | None = None,
+    time_edges: Sequence[float] | None = None,
+    splits: str | Path | None = None,
     slide_mpp: float | None = None,
     tile_size_px: int | None = None,
     target_mpp: float | None = None,
-    out: Path | None = None,
     strict: bool = False,
-    settings: AuditSettings = DEFAULT_SETTINGS,
+    **keywords: Any,
 ) -> AuditReport:
     """Look for faults of a cohort before anything is trained on it.
 
     Args:
         labels: Table of labels: slide_id, patient_id, labels, and whatever else is known.
         features: Folder of features files; without it only labels and splits are looked at.
+        out: Folder that gets the findings, as audit.json.
+        settings: What is tolerated.
         task: What is predicted.
-        label_columns: Columns of the labels (time and event for survival); default: label.
+        label_columns: Columns of the labels (time and event for survival).
         class_names: Classes in order; default: those found.
         time_edges: Upper edges of the bins of discrete_time; default: quantiles.
         splits: Splits to check: a table of ours, one of CLAM's splits_0.csv, or a folder of them.
         slide_mpp: Microns per pixel of level 0, for features files that do not say it.
         tile_size_px: Side of a tile, for features files that do not say it.
         target_mpp: Microns per pixel of the tiles, for features files that do not say it.
-        out: File the findings are written to, as JSON.
         strict: Fail for warnings too.
-        settings: What is tolerated.
+        **keywords: Fields of `AuditSettings`.
     """
-    table, findings = read_table_leniently(labels)
-    made: Task | None = None
+    settings = settings_with(AuditSettings, settings, keywords)
+    if out is not None and Path(out).suffix == ".json":
+        raise ConfigError(
+            f"out is {str(out)!r}",
+            expected=f"a folder, which gets {FINDINGS_NAME}",
+            remedy=f"give {str(Path(out).parent)!r}",
+        )
+    table, findings = read_table_leniently(Path(labels))
+    found: Task | None = None
     try:
-        made = make_task(table, task, label_columns or ["label"], class_names, time_edges)
+        found = make_task(table, task, label_columns, class_names, time_edges)
     except LabelError as error:
-        findings.append(Finding("labels-unusable", "error", _found(error), error.remedy))
-    files = None if features is None else find_bag_files(features)
-    read = [] if splits is None else read_splits(splits, table)
+        text = f"{error.found}; expected {error.expected}" if error.expected else error.found
+        findings.append(Finding("labels-unusable", "error", text, error.remedy))
+    files = None if features is None else find_bag_files(Path(features))
+    read = [] if splits is None else read_splits(Path(splits), table)
     given = {"slide_mpp": slide_mpp, "tile_size_px": tile_size_px, "target_mpp": target_mpp}
-    findings += audit_cohort(table, made, files, read, settings=settings, given=given)
+    findings += audit_cohort(table, found, files, read, settings=settings, given=given)
     report = AuditReport(tuple(findings), _checked(table, files, read), strict)
     if out is not None:
-        report.write(out)
+        report.write(check_output_folder(out) / FINDINGS_NAME)
     return report
 
 
@@ -180,10 +205,6 @@ def audit_or_raise(
         if finding.severity != "note":
             warn(f"audit, {finding.severity} {finding.code}: {finding.text}")
     return report
-
-
-def _found(error: LabelError) -> str:
-    return f"{error.found}; expected {error.expected}" if error.expected else error.found
 
 
 def _checked(table: LabelTable, files: Mapping[str, object] | None, splits: Sequence[Split]) -> str:

@@ -7,7 +7,7 @@ when its `fold.json` is there; a killed run goes on at the first that is not.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from slidenet.core.provenance import Identity
 from slidenet.core.text_table import text_table
 from slidenet.data import write_splits
 from slidenet.data.datamodule import BagDataModule, read_bags
+from slidenet.data.settings import DataSettings
 from slidenet.data.splits.record import SPLIT_NAMES
 from slidenet.evaluation import read_predictions
 from slidenet.pipelines.fitting.fit import audit_data
@@ -83,7 +84,7 @@ def crossval(
     settings: TrainSettings | None = None,
     folds: FoldSettings | None = None,
     *,
-    data: Mapping[str, Any] | None = None,
+    data: DataSettings | Mapping[str, Any] | None = None,
     model: Mapping[str, Any] | None = None,
     trainer: Mapping[str, Any] | None = None,
     **keywords: Any,
@@ -94,7 +95,7 @@ def crossval(
         out: Folder of the cross-validation.
         settings: What belongs to the run as a whole; fold i trains with its seed plus i.
         folds: How the cohort is cut, and what is chosen inside each fold.
-        data: Fields of `DataSettings`; `splits` are the folds, where given.
+        data: The bags; or fields of `DataSettings`. `splits` are the folds, where given.
         model: Arguments of `SlideClassifier`: network, network_settings, learning_rate, ...
         trainer: Arguments of Lightning's Trainer: max_epochs, accelerator, precision, ...
         **keywords: Any of the settings above by name, as none has the name of another.
@@ -105,12 +106,12 @@ def crossval(
         AuditError: When strict, and the audit found an error or a warning.
         IdentityMismatchError: The folder holds a cross-validation of other settings or data.
     """
-    arguments, plan, folds = read_arguments(
+    wanted, plan, folds = read_arguments(
         settings, keywords, data=data, model=model, trainer=trainer, folds=folds or FoldSettings()
     )
-    settings, given_splits = plan.settings, arguments.pop("splits")
-    bags = read_bags(unsplit=True, **arguments)
-    splits = make_splits(bags, folds, given_splits, seed=settings.seed)
+    settings = plan.settings
+    bags = read_bags(replace(wanted, splits=None), unsplit=True)
+    splits = make_splits(bags, folds, wanted.splits, seed=settings.seed)
     chosen = _check_folds(bags, folds, len(splits))
     candidates = candidates_of(folds.search)
     whole = bags.with_split(splits[0])

@@ -1,9 +1,11 @@
 """`slidenet evaluate`: any file of predictions to a report, tables and pictures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from slidenet.core.errors import ConfigError
+from slidenet.core.extras import data_frame
 from slidenet.core.text_table import text_table
 from slidenet.evaluation import (
     PredictionColumns,
@@ -25,12 +27,14 @@ from slidenet.evaluation.report.markdown import (
     metric_header,
     metric_rows,
 )
+from slidenet.pipelines.settings import divide_keywords, settings_with
 from slidenet.stores import atomic_path, check_output_folder
 from slidenet.tasks import TaskKind
 from slidenet.visualisation import save_figure
 
-RECOGNISED = PredictionColumns()
-USUAL = SummarySettings()
+if TYPE_CHECKING:
+    import pandas
+
 REPORT = "report.md"
 
 
@@ -60,17 +64,27 @@ class EvaluationReport:
         where = f"{self.folder / REPORT}, with {', '.join(n for n in self.files if n != REPORT)}"
         return "\n".join([self.sentence, *self.cautions, "", text, "", where])
 
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The metrics with their intervals: the rows of metrics.csv.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        header, rows = metric_header(self.summary), metric_rows(self.summary)
+        return data_frame([dict(zip(header, row, strict=True)) for row in rows])
+
 
 def evaluate(
-    predictions: Path,
-    out: Path,
-    columns: PredictionColumns = RECOGNISED,
-    settings: SummarySettings = USUAL,
+    predictions: str | Path,
+    out: str | Path,
+    settings: SummarySettings | None = None,
+    columns: PredictionColumns | None = None,
     *,
-    compare: Path | None = None,
-    validation: Path | None = None,
+    compare: str | Path | None = None,
+    validation: str | Path | None = None,
     task: TaskKind | None = None,
     by_patient: bool = False,
+    **keywords: Any,
 ) -> EvaluationReport:
     """Turn a CSV of predictions into a report with intervals, tables and pictures.
 
@@ -78,15 +92,27 @@ def evaluate(
         predictions: CSV with one row per bag: id, label and what was predicted, of bags the model
             was not trained on.
         out: Folder for report.md, the tables and the pictures.
-        columns: Names of columns that are not recognised by themselves.
         settings: How predictions are judged.
+        columns: Names of columns that are not recognised by themselves.
         compare: The same of another model on the same bags, to say which wins.
         validation: Predictions of the same model on other bags, to choose cut-offs and the
             temperature on; without it each fold takes those of the other folds.
         task: What is predicted; default: recognised from the columns. Say ordinal where the classes
             have an order.
         by_patient: Average the predictions of a patient's slides first and judge patients.
+        **keywords: Fields of `SummarySettings` and `PredictionColumns`.
     """
+    parts = divide_keywords(
+        keywords,
+        {
+            "settings": ({}, [f.name for f in fields(SummarySettings)]),
+            "columns": ({}, [f.name for f in fields(PredictionColumns)]),
+        },
+    )
+    settings = settings_with(SummarySettings, settings, parts["settings"])
+    columns = settings_with(PredictionColumns, columns, parts["columns"])
+    predictions, out = Path(predictions), Path(out)
+    compare, validation = (None if p is None else Path(p) for p in (compare, validation))
     if validation is not None and compare is not None and validation == compare:
         raise ConfigError("--validation and --compare are the same file", expected="two files")
 

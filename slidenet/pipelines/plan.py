@@ -1,12 +1,14 @@
 """`slidenet plan`: what encoding or training on slides of this size takes, before anything runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from slidenet.core.checks import check_choice, check_positive, check_whole
 from slidenet.core.errors import ConfigError, StoreError
+from slidenet.core.extras import data_frame
+from slidenet.core.text_table import text_table
 from slidenet.parallel.sizing import (
     Precision,
     RankCost,
@@ -17,8 +19,12 @@ from slidenet.parallel.sizing import (
     smallest_ranks,
 )
 from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.slide_encoders import LONGNET_CONFIGS, LongNetConfig
-from slidenet.stores import read_manifest, read_tile_set
+from slidenet.stores import read_tile_set
+
+if TYPE_CHECKING:
+    import pandas
 
 USABLE = 0.9
 """Share of a GPU's memory counted on; the rest is the driver's and the allocator's."""
@@ -73,19 +79,41 @@ class Plan:
             *_rows(f"training step, {self.ranks} GPUs", [line.training for line in self.lines]),
             ("  fewest GPUs that fit", *(_ranks(line.training_ranks) for line in self.lines)),
         ]
-        width = max(len(row[0]) for row in rows)
-        table = [f"{row[0]:<{width}}" + "".join(f"{cell:>14}" for cell in row[1:]) for row in rows]
-        return "\n".join(line.rstrip() for line in (*self.heading, "", *table))
+        header, *cells = rows
+        padded = [header[0], *(f"{name:>12}" for name in header[1:])]
+        table = text_table(padded, cells, right=range(1, len(header)), rule=False)
+        return "\n".join([*self.heading, "", table])
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One row per way of attention and work, "forward" or "training step"; costs per rank.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        works = [
+            (line.scheme, work, fewest, cost)
+            for line in self.lines
+            for work, fewest, cost in (
+                ("forward", line.encoding_ranks, line.encoding),
+                ("training step", line.training_ranks, line.training),
+            )
+        ]
+        return data_frame(
+            [
+                {"scheme": scheme, "work": work, "fewest_ranks": fewest, **asdict(cost)}
+                for scheme, work, fewest, cost in works
+            ]
+        )
 
 
 def plan(
-    slides: Path | None = None,
-    out: Path | None = None,
+    slides: Slides | None = None,
+    out: str | Path | None = None,
     *,
     num_tiles: int | None = None,
     shape: str = "gigapath",
     gpu_memory_gb: float = 80.0,
-    ranks: int | None = None,
+    sequence_ranks: int | None = None,
     precision: Precision = "bfloat16",
     checkpoint_activations: bool = False,
     whole_inputs: bool = False,
@@ -99,7 +127,7 @@ def plan(
         shape: Shape of the slide encoder: gigapath, longnet-24l1024d, longnet-12l1536d or
             longnet-small.
         gpu_memory_gb: Memory of one GPU, in 10^9 bytes; a tenth is left to the driver.
-        ranks: GPUs that share the slide; by default the fewest that can train on it.
+        sequence_ranks: GPUs that share the slide; by default the fewest that can train on it.
         precision: bfloat16 (mixed) or float32.
         checkpoint_activations: Whether training recomputes blocks instead of keeping activations.
         whole_inputs: Whether every GPU is given all tile features of the slide, as in training.
@@ -107,7 +135,7 @@ def plan(
     config = LONGNET_CONFIGS[shape]
     check_positive(gpu_memory_gb=gpu_memory_gb)
     check_choice(get_args(Precision), precision=precision)
-    check_whole(or_none=True, ranks=ranks)
+    check_whole(or_none=True, sequence_ranks=sequence_ranks)
     tiles, heading = _largest(slides, out, num_tiles)
     memory = gpu_memory_gb * GIGABYTE * USABLE
     works = {
@@ -123,7 +151,7 @@ def plan(
         for training in (False, True)
     }
     fewest = {key: smallest_ranks(config, work, memory) for key, work in works.items()}
-    shown = ranks or fewest["dilated", True] or fewest["dilated", False] or 1
+    shown = sequence_ranks or fewest["dilated", True] or fewest["dilated", False] or 1
     lines = [
         Line(
             scheme,
@@ -144,7 +172,9 @@ def plan(
     return Plan(heading, shown, lines)
 
 
-def _largest(slides: Path | None, out: Path | None, num_tiles: int | None) -> tuple[int, list[str]]:
+def _largest(
+    slides: Slides | None, out: str | Path | None, num_tiles: int | None
+) -> tuple[int, list[str]]:
     """Tiles of the largest slide, and how it was found."""
     if (num_tiles is None) == (slides is None):
         raise ConfigError(
@@ -161,15 +191,15 @@ def _largest(slides: Path | None, out: Path | None, num_tiles: int | None) -> tu
             remedy="run slidenet preprocess first, then give --out; or give --num-tiles",
         )
     assert slides is not None
-    rows = read_manifest(slides)
-    paths = {row.slide_id: OutputLayout(out).tiles(row.slide_id) for row in rows}
+    rows, layout = rows_of(slides), OutputLayout(Path(out))
+    paths = {row.slide_id: layout.tiles(row.slide_id) for row in rows}
     counts = sorted(
         (read_tile_set(path).num_tiles, slide_id) for slide_id, path in paths.items()
         if path.exists()
     )  # fmt: skip
     if not counts or not counts[-1][0]:
         raise StoreError(
-            f"{out} holds no tiles of the {len(rows)} slides of {slides}",
+            f"{out} holds no tiles of the {len(rows)} slides",
             expected="tiles to count",
             remedy="run slidenet preprocess first, or give --num-tiles",
         )

@@ -5,7 +5,7 @@ verb takes a settings object, or its fields as keywords, or both. What can chang
 goes into its identity; the rest (batch size, readers, device) does not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
@@ -141,4 +141,33 @@ def settings_with(kind: type[S], settings: S | None, keywords: Mapping[str, Any]
     }
     given: Any = kind() if settings is None else settings
     found: S = replace(given, **values)
+    return found
+
+
+def divide_keywords(
+    keywords: Mapping[str, Any], settings: Mapping[str, tuple[Mapping[str, Any], Collection[str]]]
+) -> dict[str, dict[str, Any]]:
+    """Adds each keyword to the settings it belongs to.
+
+    Args:
+        keywords: As given to a verb.
+        settings: By name: what was given of them, and the names they know.
+
+    Raises:
+        UnknownNameError: No settings know such a name.
+        ConfigError: A setting is given twice.
+    """
+    found = {group: dict(given) for group, (given, _) in settings.items()}
+    known: Registry[str] = Registry("setting")
+    for group, (_, names) in settings.items():
+        for name in names:
+            if name not in known:
+                known.add(name, group)
+    for name, value in keywords.items():
+        group = known[name]
+        if name in found[group]:
+            raise ConfigError(
+                f"{name} is given twice, as a keyword and in {group}", expected="one of them"
+            )
+        found[group][name] = value
     return found

@@ -10,6 +10,7 @@ from slidenet.core.errors import SplitError
 from slidenet.core.extras import data_frame
 from slidenet.core.text_table import text_table
 from slidenet.data.datamodule import BagDataModule, read_bags
+from slidenet.data.settings import DataSettings
 from slidenet.data.splits.record import SPLIT_NAMES
 from slidenet.evaluation import write_predictions
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, check_fits, write_bundle
@@ -72,7 +73,7 @@ def train(
     out: str | Path,
     settings: TrainSettings | None = None,
     *,
-    data: Mapping[str, Any] | None = None,
+    data: DataSettings | Mapping[str, Any] | None = None,
     model: Mapping[str, Any] | None = None,
     trainer: Mapping[str, Any] | None = None,
     step: Step = "fit",
@@ -88,7 +89,7 @@ def train(
     Args:
         out: Folder of the model.
         settings: What belongs to the run as a whole.
-        data: Fields of `DataSettings`: labels, features, task, label_columns, batch_size, ...
+        data: The bags; or fields of `DataSettings`: labels, features, task, label_columns, ...
         model: Arguments of `SlideClassifier`: network, network_settings, learning_rate, ...
         trainer: Arguments of Lightning's Trainer: max_epochs, accelerator, precision, ...
         step: "fit"; or what a trained model is to do: "validate" and "test" run it over that split,
@@ -105,11 +106,11 @@ def train(
         IdentityMismatchError: The folder holds another run, or the model takes other features.
     """
     check_choice(("fit", "validate", "test", "predict"), step=step)
-    arguments, plan, _ = read_arguments(settings, keywords, data=data, model=model, trainer=trainer)
-    bags, out = read_bags(**arguments), Path(out)
+    bags, plan, _ = read_arguments(settings, keywords, data=data, model=model, trainer=trainer)
+    out = Path(out)
     if step == "fit":
-        return _fit(bags, plan, out)
-    return _apply(bags, Path(bundle or out / BUNDLE_NAME), step, out, allow_code)
+        return _fit(read_bags(bags), plan, out)
+    return _apply(read_bags(bags), Path(bundle or out / BUNDLE_NAME), step, out, allow_code)
 
 
 def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:

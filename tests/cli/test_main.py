@@ -54,3 +54,23 @@ def test_a_reader_that_stops_early_sees_no_traceback():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["audit", "--labels", "x"], "--labels is now --data.labels"),
+        (["audit", "--label-columns=a,b"], "--label-columns is now --data.label-columns"),
+        (["train", "--data.split-file", "x"], "--data.split-file is now --data.splits"),
+        (["crossval", "--folds.splits=x"], "--folds.splits is now --data.splits"),
+        (["run", "--slide-device", "cpu"], "--slide-device is now --device"),
+        (["embed-slides", "--slide-device", "cpu"], "--slide-device is now --device"),
+        (["info", "a.svs", "--mpp", "0.5"], "--mpp is now --slide-mpp"),
+        (["plan", "--ranks", "2"], "--ranks is now --sequence-ranks"),
+    ],
+)
+def test_former_flags_name_the_new_ones(arguments, words, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert f"error: {words}. To fix" in capsys.readouterr().err

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from slidenet.core.errors import AuditError, StoreError
+from slidenet.cli.main import main
+from slidenet.core.errors import AuditError, ConfigError, StoreError
 from slidenet.data.bags.files import find_bag_files
 from slidenet.data.labels.table import read_label_table
 from slidenet.data.labels.task import make_task
@@ -23,7 +24,7 @@ def arguments(paths):
 
 
 def test_a_clean_cohort(clean, tmp_path):
-    report = audit(clean.labels, clean.features, splits=clean.splits, out=tmp_path / "audit.json")
+    report = audit(clean.labels, clean.features, splits=clean.splits, out=tmp_path)
     assert report.exit_code == 0
     checked = "48 slides of 36 patients, 48 features files, 4 splits"
     assert report.table() == f"nothing found in {checked}"
@@ -37,7 +38,7 @@ def test_errors_fail_and_warnings_fail_only_when_strict(tmp_path):
     assert (report.exit_code, report.count("warning")) == (0, 1)
     assert audit(warned.labels, warned.features, strict=True).exit_code == 1
     wrong = write_feature_cohort(tmp_path / "b", seed=1, faults=["mixed_dims", "age_tells_label"])
-    report = audit(wrong.labels, wrong.features, out=tmp_path / "audit.json")
+    report = audit(wrong.labels, wrong.features, out=tmp_path)
     assert report.exit_code == 1
     lines = report.table().splitlines()
     assert lines[0].startswith("error    mixed-dims: 1 file (slide_002.h5) of 48")
@@ -82,3 +83,25 @@ def test_features_that_cannot_be_read_end_training_before_it_begins(tmp_path):
     paths = write_feature_cohort(tmp_path, num_patients=24, seed=1, faults=["nan_features"])
     with pytest.raises(StoreError, match=r"slide_001.h5 holds NaN .* in row 3 of"):
         audit_or_raise(*arguments(paths))
+
+
+def test_the_command_reads_the_yaml_of_a_training(clean, tmp_path, capsys):
+    config = tmp_path / "train.yaml"
+    config.write_text(
+        f"out: {tmp_path / 'run'}\nseed: 3\nkeep: last\n"
+        f"data:\n  labels: {clean.labels}\n  features: {clean.features}\n  batch_size: 8\n"
+        "model:\n  network: mean\ntrainer:\n  max_epochs: 3\nfolds:\n  num_folds: 2\n"
+    )
+    flags = ["--config", str(config), f"--data.splits={clean.splits}", "--min-patients=3"]
+    assert main(["audit", *flags]) == 0
+    assert "48 features files, 4 splits" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["audit.json"]
+    config.write_text("data:\n  label: labels.csv\n")
+    with pytest.raises(SystemExit):
+        main(["audit", "--config", str(config)])
+    assert "Option 'data.label' is not accepted" in capsys.readouterr().err
+
+
+def test_out_is_a_folder(clean, tmp_path):
+    with pytest.raises(ConfigError, match=r"expected a folder, which gets audit.json"):
+        audit(clean.labels, out=tmp_path / "findings.json")

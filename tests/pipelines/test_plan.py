@@ -62,7 +62,7 @@ def test_the_largest_slide_of_a_manifest(tmp_path):
     manifest = tmp_path / "slides.csv"
     rows = "".join(f"{name},/data/{name}.svs\n" for name in "abcd")
     manifest.write_text("slide_id,slide_path\n" + rows)
-    text = plan(manifest, tmp_path, ranks=2).table()
+    text = plan(manifest, tmp_path, sequence_ranks=2).table()
     assert "3 slides, median 40 tiles; the largest, b, has 500" in text
     assert "1 more slides have no tiles" in text
     assert "forward, 2 GPUs" in text
@@ -85,8 +85,8 @@ def test_refusals(tmp_path):
         plan(num_tiles=3, gpu_memory_gb=0)
     with pytest.raises(ConfigError, match="precision is 'float8'"):
         plan(num_tiles=3, precision="float8")
-    with pytest.raises(ConfigError, match="ranks is 0"):
-        plan(num_tiles=3, ranks=0)
+    with pytest.raises(ConfigError, match="sequence_ranks is 0"):
+        plan(num_tiles=3, sequence_ranks=0)
     with pytest.raises(UnknownNameError, match="gigapaht"):
         plan(num_tiles=3, shape="gigapaht")
     manifest = tmp_path / "slides.csv"

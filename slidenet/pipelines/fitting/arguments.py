@@ -57,32 +57,3 @@ def argument_parser(function: Callable[..., Any], skip: frozenset[str]) -> Argum
         function, None, skip=set(skip), fail_untyped=False, instantiate=False
     )
     return parser
-
-
-def divide_keywords(
-    keywords: Mapping[str, Any], settings: Mapping[str, tuple[Mapping[str, Any], Collection[str]]]
-) -> dict[str, dict[str, Any]]:
-    """Adds each keyword to the settings it belongs to.
-
-    Args:
-        keywords: As given to a verb.
-        settings: By name: what was given of them, and the names they know.
-
-    Raises:
-        UnknownNameError: No settings know such a name.
-        ConfigError: A setting is given twice.
-    """
-    found = {group: dict(given) for group, (given, _) in settings.items()}
-    known: Registry[str] = Registry("setting")
-    for group, (_, names) in settings.items():
-        for name in names:
-            if name not in known:
-                known.add(name, group)
-    for name, value in keywords.items():
-        group = known[name]
-        if name in found[group]:
-            raise ConfigError(
-                f"{name} is given twice, as a keyword and in {group}", expected="one of them"
-            )
-        found[group][name] = value
-    return found

@@ -14,9 +14,9 @@ from slidenet.data.datamodule import BagDataModule
 from slidenet.data.settings import DataSettings
 from slidenet.evaluation.operating_points import ThresholdRule
 from slidenet.mil.registry import plugin_identity
-from slidenet.pipelines.fitting.arguments import divide_keywords, parameters, typed_arguments
+from slidenet.pipelines.fitting.arguments import parameters, typed_arguments
 from slidenet.pipelines.fitting.trainer import FIXED_TRAINER, TrainerFactory
-from slidenet.pipelines.settings import settings_with
+from slidenet.pipelines.settings import divide_keywords, settings_with
 from slidenet.stores import atomic_path
 from slidenet.stores.h5.identity import describe_difference
 from slidenet.training import SlideClassifier
@@ -90,28 +90,30 @@ def read_arguments(
     settings: TrainSettings | None,
     keywords: Mapping[str, Any],
     *,
-    data: Mapping[str, Any] | None,
+    data: DataSettings | Mapping[str, Any] | None,
     model: Mapping[str, Any] | None,
     trainer: Mapping[str, Any] | None,
     folds: Any = None,
-) -> tuple[dict[str, Any], TrainingPlan, Any]:
+) -> tuple[DataSettings, TrainingPlan, Any]:
     """The data, the plan and the folds that `train` or `crossval` was called with.
 
     Args:
         settings: What belongs to the run; None: the defaults.
         keywords: Any further settings; each is known by one of the others.
-        data: Fields of `DataSettings`.
+        data: The bags; or fields of `DataSettings`.
         model: Arguments of `SlideClassifier`.
         trainer: Arguments of the Trainer.
         folds: Settings of the folds, where there are any.
 
     Returns:
-        All fields of `DataSettings`, the plan, and the settings of the folds.
+        The settings of the data, the plan, and the settings of the folds.
 
     Raises:
         UnknownNameError: A setting nobody knows.
         ConfigError: A value that does not fit its setting, or a setting given twice.
     """
+    if isinstance(data, DataSettings):
+        data = {f.name: getattr(data, f.name) for f in fields(data) if f.name not in keywords}
     parts = divide_keywords(
         keywords,
         {
@@ -123,12 +125,12 @@ def read_arguments(
         },
     )
     settings = settings_with(TrainSettings, settings, parts["settings"])
-    seed = parts["data"].pop("seed", None)
-    arguments = typed_arguments("data", DataSettings, parts["data"], skip={"seed"})
-    arguments["seed"] = settings.seed if seed is None else seed
+    bags = DataSettings(**typed_arguments("data", DataSettings, parts["data"]))
+    if bags.seed is None:
+        bags = replace(bags, seed=settings.seed)
     network = typed_arguments("model", SlideClassifier, parts["model"], skip=SETTLED_BY_DATA)
     plan = TrainingPlan(network, TrainerFactory(parts["trainer"]), settings)
-    return arguments, plan, folds and settings_with(type(folds), folds, parts["folds"])
+    return bags, plan, folds and settings_with(type(folds), folds, parts["folds"])
 
 
 def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

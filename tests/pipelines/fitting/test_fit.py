@@ -7,6 +7,7 @@ import torch
 
 from slidenet.cli.main import main
 from slidenet.core.errors import ConfigError, UnknownNameError
+from slidenet.data.settings import DataSettings
 from slidenet.pipelines.crossval import crossval
 from slidenet.pipelines.fitting.plan import TrainSettings
 from slidenet.pipelines.train import train
@@ -65,7 +66,7 @@ def test_python_and_the_command_line_make_the_same_files(cohort, tmp_path):
     train(
         str(tmp_path / "groups"),
         TrainSettings(seed=3, patience=None),
-        data={**cohort, "batch_size": 8},
+        data=DataSettings(**cohort, batch_size=8),
         model={"network": "mean"},
         trainer={"max_epochs": 2, "accelerator": "cpu"},
     )

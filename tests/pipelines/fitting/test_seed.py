@@ -22,14 +22,14 @@ def cohort(tmp_path_factory):
 
 def begin(cohort, folder, run_seed, **data):
     """Split, order of the bags of the first epoch, and initial weights."""
-    arguments, plan, _ = read_arguments(
+    wanted, plan, _ = read_arguments(
         TrainSettings(seed=run_seed),
         {"accelerator": "cpu", "max_epochs": 1},
         data={**cohort, **data},
         model=None,
         trainer=None,
     )
-    bags = read_bags(**arguments)
+    bags = read_bags(wanted)
     weights = prepare_fit(bags, plan, folder).module.state_dict()
     order = [[bag for bag, _ in batch] for batch in bags.train_dataloader().sampler.batches()]
     return bags.split, order, weights
