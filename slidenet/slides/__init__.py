@@ -5,7 +5,7 @@ from slidenet.slides.geometry import check_tile_settings, choose_level, plan_til
 from slidenet.slides.opening import READERS, SLIDE_SUFFIXES, open_slide
 from slidenet.slides.protocol import Slide
 from slidenet.slides.readers.base import SlideReader
-from slidenet.slides.tiles import read_tile
+from slidenet.slides.tiles import read_tile, read_tiles
 
 __all__ = [
     "READERS",
@@ -18,4 +18,5 @@ __all__ = [
     "open_slide",
     "plan_tiles",
     "read_tile",
+    "read_tiles",
 ]

@@ -8,15 +8,77 @@ Where a location falls between two pixels of the level read, openslide blends th
 exactly where its coords say, at the price of a slight blur.
 """
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from slidenet.core.errors import CoordinateError
+from slidenet.core.arrays import IntArray
+from slidenet.core.errors import CoordinateError, PixelReadError
 from slidenet.core.records import TileGeometry
 from slidenet.slides.protocol import Pixels, Slide
+
+BATCHES_AHEAD = 3
+
+
+def read_tiles(
+    slide: Slide,
+    geometry: TileGeometry,
+    coords: IntArray,
+    *,
+    batch_size: int,
+    num_readers: int = 2,
+    start: int = 0,
+) -> Iterator[tuple[int, list[Pixels | None]]]:
+    """Tiles in order, in batches, read by threads ahead of the consumer.
+
+    Threads rather than processes: OpenSlide decodes outside Python's lock, nothing is copied
+    between processes, and a killed run leaves no orphan. The order is always that of `coords`, and
+    a batch is always the same tiles, so nothing depends on the number of readers. Memory is bounded
+    by `BATCHES_AHEAD + 1` batches whatever the number of tiles.
+
+    Args:
+        slide: The open slide.
+        geometry: The plan, made for this slide.
+        coords: int64 (N, 2), level-0 pixels of the top-left corners.
+        batch_size: Tiles per batch; the last batch may be smaller.
+        num_readers: Reading threads.
+        start: Index of the first tile to read (for resuming).
+
+    Yields:
+        Index of the first tile of a batch, and its tiles as `read_tile` gives them; None for a tile
+        whose pixels cannot be decoded, as one corrupt tile must not lose a slide.
+    """
+    starts = iter(range(start, len(coords), batch_size))
+    pending: deque[tuple[int, list[Future[Pixels | None]]]] = deque()
+
+    def read(row: npt.NDArray[np.int64]) -> Pixels | None:
+        try:
+            return read_tile(slide, geometry, row)
+        except PixelReadError:
+            return None
+
+    with ThreadPoolExecutor(num_readers, thread_name_prefix="tile-reader") as pool:
+
+        def submit_next_batch() -> None:
+            first = next(starts, None)
+            if first is not None:
+                rows = coords[first : first + batch_size]
+                pending.append((first, [pool.submit(read, row) for row in rows]))
+
+        try:
+            for _ in range(BATCHES_AHEAD):
+                submit_next_batch()
+            while pending:
+                first, reads = pending.popleft()
+                tiles = [one.result() for one in reads]
+                submit_next_batch()
+                yield first, tiles
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def read_tile(

@@ -1,7 +1,6 @@
 """From tissue to the tiles of a slide."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -9,10 +8,10 @@ import numpy.typing as npt
 
 from slidenet.core.arrays import BoolArray, IntArray, UInt8Array
 from slidenet.core.checks import check_share
-from slidenet.core.errors import EmptyTissueError, PixelReadError
+from slidenet.core.errors import EmptyTissueError
 from slidenet.core.provenance import INPUTS_KEY, Identity
 from slidenet.core.records import TileGeometry, TileSet
-from slidenet.slides import Slide, plan_tiles, read_tile
+from slidenet.slides import Slide, plan_tiles, read_tiles
 from slidenet.tiling.filters import BlankFilter, TileFilter
 from slidenet.tiling.grid import grid, tissue_fractions
 from slidenet.tissue import Tissue
@@ -185,18 +184,12 @@ def _batches(
 ) -> Iterator[tuple[npt.NDArray[np.intp], UInt8Array]]:
     """Pixels of the tiles still kept, with their indices; marks those that cannot be read."""
     waiting = np.flatnonzero(kept)
-
-    def read(tile: np.intp) -> UInt8Array | None:
-        try:
-            return read_tile(slide, view, coords[tile])
-        except PixelReadError:
-            return None
-
-    with ThreadPoolExecutor(NUM_READERS) as pool:
-        for start in range(0, len(waiting), BATCH_TILES):
-            index = waiting[start : start + BATCH_TILES]
-            pixels = list(pool.map(read, index))
-            unreadable[index] |= [tile is None for tile in pixels]
-            tiles = [tile for tile in pixels if tile is not None]
-            if tiles:
-                yield index[[tile is not None for tile in pixels]], np.stack(tiles)
+    batches = read_tiles(
+        slide, view, coords[waiting], batch_size=BATCH_TILES, num_readers=NUM_READERS
+    )
+    for start, pixels in batches:
+        index = waiting[start : start + len(pixels)]
+        unreadable[index] |= [tile is None for tile in pixels]
+        tiles = [tile for tile in pixels if tile is not None]
+        if tiles:
+            yield index[[tile is not None for tile in pixels]], np.stack(tiles)

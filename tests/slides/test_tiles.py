@@ -1,11 +1,13 @@
 import dataclasses
+import time
 
 import cv2
 import numpy as np
 import pytest
 
 from slidenet.core.errors import CoordinateError, PixelReadError
-from slidenet.slides import open_slide, plan_tiles, read_tile
+from slidenet.slides import open_slide, plan_tiles, read_tile, read_tiles
+from slidenet.slides.tiles import BATCHES_AHEAD
 from slidenet.testing import corrupt_tile, plain, write_pyramid
 
 
@@ -77,3 +79,44 @@ def test_an_unreadable_tile_leaves_its_neighbours_readable(tmp_path):
                 read_tile(slide, plan, (512, 512))
             for x in (0, 256, 768, 1024):
                 assert (read_tile(slide, plan, (x, 512)) == (200, 100, 150)).all()
+
+
+def coords_of(num_tiles):
+    return np.array([(37 * i, 1200 - 91 * i) for i in range(num_tiles)], dtype=np.int64)
+
+
+@pytest.mark.parametrize("num_readers", [1, 4])
+@pytest.mark.parametrize("start", [0, 8])
+def test_tiles_come_in_order_and_in_the_same_batches(slide, num_readers, start):
+    plan, coords = plan_tiles(slide), coords_of(11)
+    found = list(
+        read_tiles(slide, plan, coords, batch_size=4, num_readers=num_readers, start=start)
+    )
+    assert [(first, len(tiles)) for first, tiles in found] == [(0, 4), (4, 4), (8, 3)][start // 4 :]
+    for first, tiles in found:
+        for number, tile in enumerate(tiles, first):
+            np.testing.assert_array_equal(tile, read_tile(slide, plan, coords[number]))
+
+
+def test_tiles_are_read_a_few_batches_ahead_only(slide, monkeypatch):
+    plan, seen = plan_tiles(slide), []
+    monkeypatch.setattr(
+        "slidenet.slides.tiles.read_tile", lambda slide, plan, row: seen.append(tuple(row))
+    )
+    batches = read_tiles(slide, plan, coords_of(13), batch_size=1)
+    next(batches)
+    time.sleep(0.1)
+    assert len(seen) == 1 + BATCHES_AHEAD
+    batches.close()
+    assert len(seen) == 1 + BATCHES_AHEAD
+
+
+def test_an_unreadable_tile_is_none_among_its_neighbours(tmp_path):
+    path = write_pyramid(tmp_path / "hurt.tif", 1280, 1280, 0.5, plain((200, 100, 150)))
+    corrupt_tile(path, (600, 600))
+    coords = np.array([(256, 512), (512, 512), (768, 512)])
+    with open_slide(path) as slide:
+        ((first, tiles),) = read_tiles(slide, plan_tiles(slide), coords, batch_size=8)
+    assert first == 0
+    assert [tile is None for tile in tiles] == [False, True, False]
+    assert (tiles[2] == (200, 100, 150)).all()
