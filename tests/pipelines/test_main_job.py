@@ -203,7 +203,7 @@ def test_missing_weights_are_refused_before_any_work(tmp_path, slide_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"target_mpp": -1.0}, "target_mpp is -1.0; expected a positive number"),
+        ({"target_mpp": -1.0}, "target_mpp is -1.0; expected a finite number above 0"),
         ({"target_mpp": math.nan}, "target_mpp is nan"),
         ({"tile_size_px": 0}, "tile_size_px is 0; expected a whole number of at least 1"),
         ({"stride_px": 0}, "stride_px is 0; expected a whole number of at least 1"),
