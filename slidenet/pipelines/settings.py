@@ -90,8 +90,8 @@ class EmbedSlidesSettings:
     """How the features of a slide become one vector.
 
     Args:
-        recipe: mean or mean_std (no weights needed), or a recipe of the LongNet slide encoder:
-            gigapath, gigapath-official, trident, stamp, slide2vec, lazyslide; or the name or
+        recipe: mean or mean_std (no weights needed), gigapath, or the LongNet slide encoder as
+            another tool runs it (`slidenet.slide_encoders.RECIPES` lists them); or the name or
             import path of a slide encoder of another package.
         slide_weights: Local slide-encoder checkpoint, instead of the hub or its cache.
         device: Where the slide encoder runs: auto, cpu, cuda or cuda:N.

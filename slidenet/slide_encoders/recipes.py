@@ -8,12 +8,10 @@ means raising its version.
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
+from slidenet.core.arrays import IntArray
 from slidenet.core.provenance import Identity
 from slidenet.core.registry import Registry
-from slidenet.slide_encoders.coords.grid import Frame, grid_cells
+from slidenet.slide_encoders.coords.grid import grid_cells
 from slidenet.slide_encoders.longnet.config import Pooling
 
 State = int | Literal["last", "final"]
@@ -31,7 +29,7 @@ class EmbeddingRecipe:
         state: Which state is pooled: i (after block i, through `norm` only), "last" (the same after
             the last block) or "final" (after the last block, through `encoder.layer_norm`, pooled,
             then `norm`).
-        frame: How level-0 coordinates become lattice cells (`grid_cells`).
+        frame: How level-0 coordinates become lattice cells, a name in `FRAMES`.
         precision: "float16" means weights and activations in half; "autocast-..." keeps weights,
             norms and the residual stream in float32.
         strict: Whether coordinates that break the contract are refused (ours) or, where the tool
@@ -43,7 +41,7 @@ class EmbeddingRecipe:
     version: int
     pooling: Pooling
     state: State
-    frame: Frame
+    frame: str
     precision: Precision
     strict: bool
     why: str
@@ -61,13 +59,13 @@ class EmbeddingRecipe:
 
     def grid_cells(
         self,
-        coords: npt.NDArray[np.int64],
+        coords: IntArray,
         *,
         slide_mpp: float,
         tile_size_px: int = 256,
         target_mpp: float = 0.5,
         slide: str = "",
-    ) -> npt.NDArray[np.int64]:
+    ) -> IntArray:
         """`grid_cells` in this recipe's frame."""
         return grid_cells(
             coords,
@@ -86,7 +84,7 @@ def _add(
     name: str,
     pooling: Pooling,
     state: State,
-    frame: Frame,
+    frame: str,
     precision: Precision,
     why: str,
     *,

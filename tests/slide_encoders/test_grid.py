@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from slidenet.core.errors import ConfigError, CoordinateError
 from slidenet.slide_encoders import grid_cells
+from slidenet.slide_encoders.coords.grid import FRAMES, TileScale
 
 
 def lattice(slide_mpp, cells, tile_px=256, target_mpp=0.5):
@@ -57,6 +58,15 @@ def test_frames(frame, cells):
     coords = np.array([[5120, 1024]])
     found = grid_cells(coords, slide_mpp=0.25, tile_size_px=256, target_mpp=0.5, frame=frame)
     assert found.tolist() == [cells]
+
+
+@pytest.mark.parametrize("name", list(FRAMES))
+@pytest.mark.parametrize("slide_mpp", [0.25, 0.5, 0.2457])
+def test_the_side_of_a_cell_is_that_of_the_cells(name, slide_mpp):
+    """What the contract says of a frame is what the frame does."""
+    frame, scale = FRAMES[name], TileScale(slide_mpp, tile_size_px=224, target_mpp=0.6)
+    middles = np.array([[round((i + 0.5) * frame.side(scale)), 0] for i in range(6)])
+    assert frame.cells(middles, scale)[:, 0].tolist() == list(range(6))
 
 
 def test_half_precision_positions_collide_as_in_the_tool():

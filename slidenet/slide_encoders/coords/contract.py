@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from slidenet.core.arrays import IntArray
 from slidenet.core.errors import CoordinateError
 from slidenet.core.records import TileGeometry, check_coords
-from slidenet.slide_encoders.coords.grid import FRAME_MPP, Cells
+from slidenet.slide_encoders.coords.grid import FRAME_MPP, FRAMES, TileScale
 from slidenet.slide_encoders.longnet.config import CELL_PX, GRID_SIZE
 from slidenet.slide_encoders.recipes import EmbeddingRecipe
 
@@ -42,13 +43,13 @@ class CoordinateProblem:
 
 
 def checked_grid_xy(
-    coords: Cells,
+    coords: IntArray,
     geometry: TileGeometry,
     *,
     recipe: EmbeddingRecipe,
     grid_size: int = GRID_SIZE,
     slide: str = "",
-) -> Cells:
+) -> IntArray:
     """Lattice cells of a slide's tiles by `recipe`, once the contract holds.
 
     Args:
@@ -85,8 +86,8 @@ def checked_grid_xy(
 
 
 def coordinate_problems(
-    coords: Cells,
-    grid_xy: Cells,
+    coords: IntArray,
+    grid_xy: IntArray,
     geometry: TileGeometry,
     *,
     recipe: EmbeddingRecipe,
@@ -114,7 +115,7 @@ def coordinate_problems(
     return sorted(found, key=lambda problem: not problem.fatal)
 
 
-def _extent(coords: Cells, geometry: TileGeometry) -> Iterator[CoordinateProblem]:
+def _extent(coords: IntArray, geometry: TileGeometry) -> Iterator[CoordinateProblem]:
     size = np.array([geometry.level0_width, geometry.level0_height])
     x, y = (int(v) for v in coords.max(axis=0))
     if (coords.max(axis=0) < size).all():
@@ -136,7 +137,7 @@ def _extent(coords: Cells, geometry: TileGeometry) -> Iterator[CoordinateProblem
         )
 
 
-def _step(coords: Cells, geometry: TileGeometry) -> Iterator[CoordinateProblem]:
+def _step(coords: IntArray, geometry: TileGeometry) -> Iterator[CoordinateProblem]:
     expected = geometry.stride_level0
     step = _smallest_step(coords)
     if step is None:
@@ -156,14 +157,14 @@ def _step(coords: Cells, geometry: TileGeometry) -> Iterator[CoordinateProblem]:
     )
 
 
-def _smallest_step(coords: Cells) -> int | None:
+def _smallest_step(coords: IntArray) -> int | None:
     """Smallest distance between two columns or two rows of tiles; None for a single tile."""
     gaps = np.concatenate([np.diff(np.unique(coords[:, axis])) for axis in (0, 1)])
     return int(gaps.min()) if len(gaps) else None
 
 
 def _beyond_grid(
-    grid_xy: Cells, geometry: TileGeometry, grid_size: int
+    grid_xy: IntArray, geometry: TileGeometry, grid_size: int
 ) -> Iterator[CoordinateProblem]:
     column, row = (int(v) for v in grid_xy.max(axis=0))
     if max(column, row) < grid_size and grid_xy.min() >= 0:
@@ -181,7 +182,7 @@ def _beyond_grid(
 
 
 def _duplicates(
-    coords: Cells, grid_xy: Cells, recipe: EmbeddingRecipe
+    coords: IntArray, grid_xy: IntArray, recipe: EmbeddingRecipe
 ) -> Iterator[CoordinateProblem]:
     cells, first, counts = np.unique(grid_xy, axis=0, return_index=True, return_counts=True)
     shared = len(grid_xy) - len(cells)
@@ -228,12 +229,5 @@ def _frame(geometry: TileGeometry, recipe: EmbeddingRecipe) -> Iterator[Coordina
 
 def _cell_level0(geometry: TileGeometry, recipe: EmbeddingRecipe) -> float:
     """Side of a cell of the recipe's frame in level-0 pixels."""
-    mpp = geometry.slide_mpp.value
-    sides = {
-        "physical": CELL_PX * FRAME_MPP / mpp,
-        "physical_floor": CELL_PX * geometry.target_mpp / mpp,
-        "level0": float(CELL_PX),
-        "tile_side": float(geometry.tile_size_level0),
-        "micron_fp16": CELL_PX * (256 / 224) / mpp,
-    }
-    return sides[recipe.frame]
+    scale = TileScale(geometry.slide_mpp.value, geometry.tile_size_px, geometry.target_mpp)
+    return FRAMES[recipe.frame].side(scale)

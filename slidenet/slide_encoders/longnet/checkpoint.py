@@ -1,6 +1,5 @@
 """Official `slide_encoder.pth` files to our parameter names and back, through one key table."""
 
-import os
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from slidenet.core.errors import WeightsMismatchError
 from slidenet.core.provenance import IDENTITY_HASH_LENGTH
+from slidenet.stores.atomic import atomic_path
 from slidenet.weights.digest import digest_of_state
 from slidenet.weights.files import read_tensor_file
 
@@ -46,6 +46,11 @@ def key_table(depth: int) -> dict[str, str]:
             for part in ("weight", "bias"):
                 table[f"{official.format(i=i)}.{part}"] = f"{ours.format(i=i)}.{part}"
     return table
+
+
+def num_blocks(keys: Iterable[str]) -> int:
+    """How many blocks our keys are of."""
+    return 1 + max((int(k.split(".")[1]) for k in keys if k.startswith("blocks.")), default=-1)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -85,8 +90,7 @@ def from_official(
     Raises:
         WeightsMismatchError: Naming the first missing, unknown or misshaped key.
     """
-    depth = 1 + max((int(k.split(".")[1]) for k in shapes if k.startswith("blocks.")), default=-1)
-    table = key_table(depth)
+    table = key_table(num_blocks(shapes))
     assert set(table.values()) == set(shapes), "the key table and the architecture disagree"
     missing = sorted(set(table) - set(official))
     unknown = sorted(set(official) - set(table))
@@ -122,17 +126,14 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Tensor]) -> None:
     Args:
         path: Where to.
         state: `LongNetViT(...).state_dict()`.
+
+    Raises:
+        OutputError: If the folder is read-only or full.
     """
-    path = Path(path)
-    depth = 1 + max((int(k.split(".")[1]) for k in state if k.startswith("blocks.")), default=-1)
-    table = key_table(depth)
+    table = key_table(num_blocks(state))
     official = {theirs: state[ours].detach().cpu().contiguous() for theirs, ours in table.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with atomic_path(Path(path)) as temporary:
         torch.save({TOP_KEY: official}, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def weights_digest(state: Mapping[str, Tensor]) -> str:
