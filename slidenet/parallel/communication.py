@@ -14,7 +14,7 @@ from math import gcd
 
 from slidenet.attention.dilated.config import DilatedConfig
 from slidenet.parallel.chunks import Chunks
-from slidenet.parallel.dilated.plan import shared_segments
+from slidenet.parallel.dilated.plan import SharedLayer
 
 KEYS_AND_VALUES = 2
 
@@ -59,27 +59,16 @@ def dilated_bytes(
         itemsize: Bytes per number; 2 for bfloat16.
         causal: Whether queries see only keys at or before them.
     """
-    ranks = range(chunks.num_ranks)
-    entries = [
-        sum(count_entries(chunks, p, s, num_heads, config, causal=causal) for s in ranks)
-        for p in ranks
-    ]
+    layer, ranks = SharedLayer(chunks, num_heads, config, causal), range(chunks.num_ranks)
+    entries = [sum(count_entries(layer, p, sender) for sender in ranks) for p in ranks]
     return ExchangeBytes(tuple(KEYS_AND_VALUES * head_dim * itemsize * n for n in entries))
 
 
-def count_entries(
-    chunks: Chunks,
-    receiver: int,
-    sender: int,
-    num_heads: int,
-    config: DilatedConfig,
-    *,
-    causal: bool = False,
-) -> int:
-    """Length of `needed_entries`, by inclusion and exclusion instead of by listing them."""
-    shared = list(shared_segments(chunks, receiver, sender, num_heads, config, causal=causal))
+def count_entries(layer: SharedLayer, receiver: int, sender: int) -> int:
+    """Length of `SharedLayer.needed_entries`, by inclusion and exclusion instead of listing."""
+    chunks, shared = layer.chunks, list(layer.shared_segments(receiver, sender))
     # Heads that keep the same offset in every branch need the same positions.
-    alike = Counter(tuple(offsets[h] for _, offsets in shared) for h in range(num_heads))
+    alike = Counter(tuple(offsets[h] for _, offsets in shared) for h in range(layer.num_heads))
     total = 0
     for kept, num_alike in alike.items():
         wanted = [

@@ -19,7 +19,7 @@ from slidenet.parallel import (
     ulysses_bytes,
 )
 from slidenet.parallel.communication import count_entries, intersection, size_of_union
-from slidenet.parallel.dilated.plan import needed_entries
+from slidenet.parallel.dilated.plan import SharedLayer
 
 SMALL = DilatedConfig((3, 10, 37, 500), (1, 2, 3, 5))
 
@@ -40,7 +40,7 @@ def test_bytes_on_the_wire_equal_the_formula():
         )  # fmt: skip
         sent = [
             2 * case.head_dim * case.dtype.itemsize
-            * sum(count_entries(chunks, to, p, case.heads, case.config, causal=case.causal)
+            * sum(count_entries(SharedLayer(chunks, case.heads, case.config, case.causal), to, p)
                   for to in range(3))
             for p in range(3)
         ]  # fmt: skip
@@ -63,10 +63,11 @@ def test_counting_equals_listing(causal):
             head_order="released" if draw.random() < 0.5 else "paper",
         )
         heads = int(draw.integers(1, 12))
+        layer = SharedLayer(chunks, heads, config, causal)
         for a, b in itertools.product(range(4), repeat=2):
-            listed = needed_entries(chunks, a, b, heads, config, causal=causal)
+            listed = layer.needed_entries(a, b)
             assert (np.diff(listed) > 0).all(), "an entry twice"
-            assert count_entries(chunks, a, b, heads, config, causal=causal) == len(listed)
+            assert count_entries(layer, a, b) == len(listed)
 
 
 def test_progressions():

@@ -24,7 +24,7 @@ from slidenet.parallel.chunks import Chunks, chunks_of
 from slidenet.parallel.collectives import gather_rows
 from slidenet.parallel.dilated.backward import PartBackward
 from slidenet.parallel.dilated.forward import PartForward
-from slidenet.parallel.dilated.plan import plan_on_device
+from slidenet.parallel.dilated.plan import SharedLayer, plan_on_device
 from slidenet.parallel.dilated.views import Part, Setting
 
 
@@ -76,7 +76,7 @@ def parallel_dilated_attention(
     parts = tuple(
         Part(
             batch,
-            plan_on_device(cut, rank, q.shape[2], config, q.device, causal=causal),
+            plan_on_device(SharedLayer(cut, q.shape[2], config, causal), rank, q.device),
             real,
             cut.span(rank),
             covers=cut == chunks and len(q[batch]) == len(q),

@@ -53,11 +53,10 @@ class PartBackward:
 
     def run(self) -> list[Tensor]:
         """Gradients of q, k, v (B, L, H, D)."""
-        own = self.own[len(self.own) - len(self.plan.groups) :] if self.own else []
-        outs = [
-            own[i] if own else rows_at(self._merged, group.rows)
-            for i, group in enumerate(self.plan.groups)
-        ]
+        if self.merged is None:
+            outs = self.own[len(self.own) - len(self.plan.groups) :]
+        else:
+            outs = [rows_at(self.merged, group.rows) for group in self.plan.groups]
         pending = self._remote_gradients(outs)
         self._rectangles()
         for group, out in zip(self.plan.groups, outs, strict=True):
@@ -69,11 +68,6 @@ class PartBackward:
                 add_rows(grad, group.rows, part)
         self._add_returned(pending.wait())
         return self.grads
-
-    @property
-    def _merged(self) -> Tensor:
-        assert self.merged is not None
-        return self.merged
 
     def _remote_gradients(self, outs: Sequence[Tensor]) -> Pending:
         """Gradients of received keys and values, on their way back (E, B, 2, D)."""

@@ -56,11 +56,6 @@ class SpanGroup:
     remote: Tensor
     zero_slots: Tensor
 
-    def to(self, device: torch.device) -> "SpanGroup":
-        """The same on `device`."""
-        moved = (x.to(device) for x in (self.rows, self.remote, self.zero_slots))
-        return SpanGroup(self.branch, *moved)
-
 
 @dataclass(frozen=True)
 class ChunkPlan:
@@ -84,171 +79,149 @@ class ChunkPlan:
 
     def to(self, device: torch.device) -> "ChunkPlan":
         """The same with its lists on `device`."""
+        groups = [
+            replace(
+                group,
+                rows=group.rows.to(device),
+                remote=group.remote.to(device),
+                zero_slots=group.zero_slots.to(device),
+            )
+            for group in self.groups
+        ]
         return replace(
             self,
-            groups=tuple(group.to(device) for group in self.groups),
+            groups=tuple(groups),
             sent=tuple(rows.to(device) for rows in self.sent),
             received_positions=self.received_positions.to(device),
         )
 
 
-@lru_cache(maxsize=16)
-def plan_chunk(
-    chunks: Chunks,
-    rank: int,
-    num_heads: int,
-    config: DilatedConfig,
-    *,
-    causal: bool = False,
-) -> ChunkPlan:
-    """Plans one rank's part, once per sequence length, ranks and settings; lists on the CPU.
+@dataclass(frozen=True)
+class SharedLayer:
+    """One layer of dilated attention over a sequence in chunks; the same on all ranks.
 
-    Args:
+    Attributes:
         chunks: Of the whole sequence; some may be empty.
-        rank: Whose part.
         num_heads: Heads of the layer.
         config: The branches and conventions.
         causal: Whether queries see only keys at or before them; then they see no zero slots.
     """
-    others = range(chunks.num_ranks)
-    sent = [needed_entries(chunks, p, rank, num_heads, config, causal=causal) for p in others]
-    received = [needed_entries(chunks, rank, p, num_heads, config, causal=causal) for p in others]
-    start = chunks.span(rank)[0]
+
+    chunks: Chunks
+    num_heads: int
+    config: DilatedConfig
+    causal: bool = False
+
+    @property
+    def zero_slots(self) -> bool:
+        """Whether zero slots are attended to."""
+        return self.config.padding == "released" and not self.causal
+
+    def branch(self, index: int) -> tuple[int, int, tuple[int, ...]]:
+        """Segment length (at most the sequence's), rate, and the offset of each head."""
+        w, r = self.config.branches[index]
+        offsets = head_offsets(self.num_heads, r, self.config.head_order)
+        return min(w, max(self.chunks.length, 1)), r, offsets
+
+    def shared_segments(
+        self, receiver: int, sender: int
+    ) -> Iterator[tuple[Segment, tuple[int, ...]]]:
+        """Segments that lie in both chunks, one per branch at most, with the offset of each head.
+
+        Args:
+            receiver: The rank of the queries.
+            sender: The rank of the keys.
+        """
+        first, second = sorted((receiver, sender))
+        if first == second or not self.chunks.size(first) or not self.chunks.size(second):
+            return
+        if self.causal and sender > receiver:
+            return
+        last, begin = self.chunks.span(first)[1] - 1, self.chunks.span(second)[0]
+        for index in range(len(self.config.branches)):
+            w, r, offsets = self.branch(index)
+            if last // w == begin // w:  # a segment in both holds all that lies between them
+                start = last // w * w
+                yield Segment(start, min(start + w, self.chunks.length), r), offsets
+
+    def needed_entries(self, receiver: int, sender: int) -> Entries:
+        """Entries that queries of one rank attend to in the chunk of another, once, ascending."""
+        low, high = self.chunks.span(sender)
+        needed = np.zeros((high - low, self.num_heads), dtype=bool)
+        for segment, offsets in self.shared_segments(receiver, sender):
+            for offset in set(offsets):
+                if len(segment.kept(offset, *self.chunks.span(receiver))):
+                    heads = [h for h, kept in enumerate(offsets) if kept == offset]
+                    keys = segment.kept(offset, low, high)
+                    local = slice(keys.start - low, max(keys.stop - low, 0), keys.step)
+                    needed[local, heads] = True
+        return np.flatnonzero(needed) + low * self.num_heads
+
+
+@lru_cache(maxsize=16)
+def plan_chunk(layer: SharedLayer, rank: int) -> ChunkPlan:
+    """Plans one rank's part, once per sequence length, ranks and settings; lists on the CPU."""
+    chunks, others = layer.chunks, range(layer.chunks.num_ranks)
+    sent = [layer.needed_entries(p, rank) for p in others]
+    received = [layer.needed_entries(rank, p) for p in others]
+    start = chunks.span(rank)[0] * layer.num_heads
     keys = np.concatenate(received)
     rectangles: list[Rectangle] = []
     groups: list[SpanGroup] = []
-    for branch in range(len(config.branches)):
-        rectangles += _inner_rectangles(chunks, rank, num_heads, config, branch, causal)
-        groups += _span_groups(chunks, rank, num_heads, config, branch, causal, keys)
+    for branch in range(len(layer.config.branches)):
+        rectangles += _inner_rectangles(layer, rank, branch)
+        groups += _span_groups(layer, rank, branch, keys)
     return ChunkPlan(
         size=chunks.size(rank),
         rectangles=tuple(rectangles),
         groups=tuple(groups),
-        sent=tuple(torch.from_numpy(entries - start * num_heads) for entries in sent),
+        sent=tuple(torch.from_numpy(entries - start) for entries in sent),
         received_counts=tuple(len(entries) for entries in received),
-        received_positions=torch.from_numpy(keys // num_heads),
+        received_positions=torch.from_numpy(keys // layer.num_heads),
     )
 
 
 @lru_cache(maxsize=8)  # some 35 MB each for a million tokens on 8 ranks
-def plan_on_device(
-    chunks: Chunks,
-    rank: int,
-    num_heads: int,
-    config: DilatedConfig,
-    device: torch.device,
-    *,
-    causal: bool = False,
-) -> ChunkPlan:
+def plan_on_device(layer: SharedLayer, rank: int, device: torch.device) -> ChunkPlan:
     """`plan_chunk` with its lists on `device`; those last used are kept there."""
-    plan = plan_chunk(chunks, rank, num_heads, config, causal=causal)
+    plan = plan_chunk(layer, rank)
     return plan if device.type == "cpu" else plan.to(device)
 
 
-def needed_entries(
-    chunks: Chunks,
-    receiver: int,
-    sender: int,
-    num_heads: int,
-    config: DilatedConfig,
-    *,
-    causal: bool = False,
-) -> Entries:
-    """Entries that queries of one rank attend to in the chunk of another, each once, ascending.
-
-    Args:
-        chunks: Of the whole sequence.
-        receiver: The rank of the queries.
-        sender: The rank of the keys.
-        num_heads: Heads of the layer.
-        config: The branches.
-        causal: Whether queries see only keys at or before them.
-    """
-    low, high = chunks.span(sender)
-    needed = np.zeros((high - low, num_heads), dtype=bool)
-    for segment, offsets in shared_segments(
-        chunks, receiver, sender, num_heads, config, causal=causal
-    ):
-        for offset in set(offsets):
-            if len(segment.kept(offset, *chunks.span(receiver))):
-                heads = [h for h, kept in enumerate(offsets) if kept == offset]
-                keys = segment.kept(offset, low, high)
-                local = slice(keys.start - low, max(keys.stop - low, 0), keys.step)
-                needed[local, heads] = True
-    return np.flatnonzero(needed) + low * num_heads
-
-
-def shared_segments(
-    chunks: Chunks,
-    receiver: int,
-    sender: int,
-    num_heads: int,
-    config: DilatedConfig,
-    *,
-    causal: bool = False,
-) -> Iterator[tuple[Segment, tuple[int, ...]]]:
-    """Segments that lie in both chunks, one per branch at most, with the offset of each head."""
-    first, second = sorted((receiver, sender))
-    if first == second or not chunks.size(first) or not chunks.size(second):
-        return
-    if causal and sender > receiver:
-        return
-    last, begin = chunks.span(first)[1] - 1, chunks.span(second)[0]
-    for w, r in config.branches:
-        w = min(w, chunks.length)
-        if last // w == begin // w:  # a segment in both holds all that lies between them
-            start = last // w * w
-            segment = Segment(start, min(start + w, chunks.length), r)
-            yield segment, head_offsets(num_heads, r, config.head_order)
-
-
-def _inner_rectangles(
-    chunks: Chunks, rank: int, num_heads: int, config: DilatedConfig, branch: int, causal: bool
-) -> list[Rectangle]:
-    """Rectangles of the segments of one branch that lie inside the chunk."""
-    low, high = chunks.span(rank)
-    w, r = config.branches[branch]
-    w = min(w, max(chunks.length, 1))
-    offsets = head_offsets(num_heads, r, config.head_order)
-    slots = -(-w // r) if config.padding == "released" and not causal else None
+def _inner_rectangles(layer: SharedLayer, rank: int, branch: int) -> Iterator[Rectangle]:
+    """Rectangles of the segments of one branch that lie inside the chunk, in local positions."""
+    low, high = layer.chunks.span(rank)
+    w, r, offsets = layer.branch(branch)
+    slots = -(-w // r)
     first, end = -(-low // w), high // w
     pieces = [(first * w, end - first, w)] if end > first else []
-    if high == chunks.length and end >= first and high > end * w:
+    if high == layer.chunks.length and end >= first and high > end * w:
         pieces.append((end * w, 1, high - end * w))  # the short last segment
-    found = []
     for start, count, length in pieces:
         for one in plan_branch(count * length, offsets, length, r, zero_slots=False):
-            found.append(
-                replace(
-                    one,
-                    position=one.position + start - low,
-                    zero_slots=0 if slots is None else slots - one.num_slots,
-                    branch=branch,
-                )
+            yield replace(
+                one,
+                position=one.position + start - low,
+                zero_slots=slots - one.num_slots if layer.zero_slots else 0,
+                branch=branch,
             )
-    return found
 
 
 def _span_groups(
-    chunks: Chunks,
-    rank: int,
-    num_heads: int,
-    config: DilatedConfig,
-    branch: int,
-    causal: bool,
-    received: Entries,
-) -> list[SpanGroup]:
+    layer: SharedLayer, rank: int, branch: int, received: Entries
+) -> Iterator[SpanGroup]:
     """Groups of the at most two segments of one branch that reach beyond the chunk."""
-    low, high = chunks.span(rank)
+    low, high = layer.chunks.span(rank)
     if low == high:
-        return []
-    w, r = config.branches[branch]
-    w = min(w, chunks.length)
-    offsets = head_offsets(num_heads, r, config.head_order)
-    padded = config.padding == "released" and not causal
-    groups = []
+        return
+    w, r, offsets = layer.branch(branch)
+
+    def entries(positions: range, head: int) -> Entries:
+        numbers = np.arange(positions.start, positions.stop, positions.step, dtype=np.int64)
+        return numbers * layer.num_heads + head
+
     for start in sorted({low // w * w, (high - 1) // w * w}):
-        segment = Segment(start, min(start + w, chunks.length), r)
+        segment = Segment(start, min(start + w, layer.chunks.length), r)
         if segment.start >= low and segment.stop <= high:
             continue
         alike: dict[tuple[int, int], list[tuple[Entries, Entries, int]]] = {}
@@ -257,25 +230,18 @@ def _span_groups(
             if not len(own):
                 continue
             before = segment.kept(offset, segment.start, low)
-            after = segment.kept(offset, high, high if causal else segment.stop)
-            keys = np.concatenate([_entries(x, num_heads, head) for x in (before, after)])
-            rows = _entries(own, num_heads, head) - low * num_heads
+            after = segment.kept(offset, high, high if layer.causal else segment.stop)
+            keys = np.concatenate([entries(x, head) for x in (before, after)])
+            rows = entries(own, head) - low * layer.num_heads
             real = len(segment.kept(offset, segment.start, segment.stop))
-            member = (rows, np.searchsorted(received, keys), -(-w // r) - real if padded else 0)
+            zeros = -(-w // r) - real if layer.zero_slots else 0
+            member = (rows, np.searchsorted(received, keys), zeros)
             alike.setdefault((len(rows), len(keys)), []).append(member)
-        groups += [_span_group(branch, members) for members in alike.values()]
-    return groups
-
-
-def _span_group(branch: int, members: list[tuple[Entries, Entries, int]]) -> SpanGroup:
-    return SpanGroup(
-        branch,
-        torch.from_numpy(np.stack([rows for rows, _, _ in members])),
-        torch.from_numpy(np.stack([keys for _, keys, _ in members])),
-        torch.tensor([zeros for _, _, zeros in members], dtype=torch.float64),
-    )
-
-
-def _entries(positions: range, num_heads: int, head: int) -> Entries:
-    numbers = np.arange(positions.start, positions.stop, positions.step, dtype=np.int64)
-    return numbers * num_heads + head
+        for members in alike.values():
+            rows_of, remote_of, zeros_of = zip(*members, strict=True)
+            yield SpanGroup(
+                branch,
+                torch.from_numpy(np.stack(rows_of)),
+                torch.from_numpy(np.stack(remote_of)),
+                torch.tensor(zeros_of, dtype=torch.float64),
+            )

@@ -70,7 +70,7 @@ def rows_at(x: Tensor, rows: Tensor) -> Tensor:
 
 
 def add_rows(x: Tensor, rows: Tensor, values: Tensor) -> None:
-    """Adds (B, h, n, ...) to what `_rows` reads, in place."""
+    """Adds (B, h, n, ...) to what `rows_at` reads, in place."""
     x.flatten(1, 2).index_add_(1, rows.flatten(), values.flatten(1, 2).to(x.dtype))
 
 
