@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from slidenet.core.checks import check_choice, check_whole
 from slidenet.core.errors import ParallelError
 
 DATA, SEQUENCE = "data", "sequence"
@@ -32,8 +33,7 @@ def start_ranks(device_type: str | None = None, *, timeout_s: float = TIMEOUT_S)
         ParallelError: If torchrun did not start this process, or a device is missing.
     """
     kind = device_type or ("cuda" if torch.cuda.is_available() else "cpu")
-    if kind not in BACKENDS:
-        raise ParallelError(f"device type {kind!r}", expected=f"one of {', '.join(BACKENDS)}")
+    check_choice(BACKENDS, error=ParallelError, device_type=kind)
     if not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"} <= set(os.environ):
         raise ParallelError(
             "this process was not started as one of several ranks",
@@ -77,9 +77,8 @@ def make_mesh(
             remedy="call slidenet.parallel.start_ranks() first, under torchrun",
         )
     world = dist.get_world_size()
-    for name, size in ((DATA, data), (SEQUENCE, sequence)):
-        if size is not None and size < 1:
-            raise ParallelError(f"{size} {name} ranks", expected="at least 1")
+    check_whole(error=ParallelError, data=1 if data is None else data)
+    check_whole(error=ParallelError, sequence=1 if sequence is None else sequence)
     rows = data if data is not None else world // (sequence or world)
     columns = sequence if sequence is not None else world // max(rows, 1)
     if rows * columns != world:

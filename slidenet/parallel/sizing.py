@@ -10,6 +10,7 @@ from typing import Literal
 
 from slidenet.attention import DenseAttention, DilatedAttention
 from slidenet.attention.accounting import attention_cost
+from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError
 from slidenet.parallel.chunks import Chunks, even_chunks
 from slidenet.parallel.communication import dilated_bytes, ring_bytes
@@ -47,8 +48,7 @@ class Workload:
     chunk_tokens: int = 4096
 
     def __post_init__(self) -> None:
-        if self.num_tiles < 1:
-            raise ConfigError(f"num_tiles={self.num_tiles}", expected="at least 1")
+        check_whole(num_tiles=self.num_tiles)
 
     @property
     def tokens(self) -> int:

@@ -172,7 +172,8 @@ class ChunkLayout:
         self._class_token = class_token
         if self._sharding.rank == 0:
             tiles = torch.split(x, [n - 1 for n in self.lengths])
-            x = torch.cat([part for t in tiles for part in (class_token[0], t)])
+            first = class_token[0]
+            x = torch.cat([part for t in tiles for part in (first, t)])
         return x[None]
 
     def attend(self, pattern: AttentionPattern, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

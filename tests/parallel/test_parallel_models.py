@@ -86,7 +86,7 @@ def test_refused_on_all_ranks_together():
     last = "sequence rank 2"
     wanted = {
         "mesh": ("mesh of 2 data x 2 sequence ranks for 3 ranks", "start 4 ranks"),
-        "mesh of none": ("0 sequence ranks", "at least 1"),
+        "mesh of none": ("sequence is 0", "at least 1"),
         "too short": ("3 sequence ranks for 2 tokens", "at most 2 sequence ranks"),
         "lengths": (last, "7", "9", "the same slide"),
         "dtypes": (last, "float64", "float32", "precision"),

@@ -70,7 +70,7 @@ def test_what_can_never_fit():
 
 
 def test_refusals():
-    with pytest.raises(ConfigError, match="num_tiles=0"):
+    with pytest.raises(ConfigError, match="num_tiles is 0"):
         Workload(0)
     with pytest.raises(ParallelError, match="5 sequence ranks for 4 tokens"):
         rank_cost(GIGAPATH, Workload(3), 5)

@@ -79,7 +79,7 @@ def test_refusals(tmp_path):
         plan()
     with pytest.raises(ConfigError, match="num_tiles and slides"):
         plan(tmp_path, num_tiles=3)
-    with pytest.raises(ConfigError, match="num_tiles=0"):
+    with pytest.raises(ConfigError, match="num_tiles is 0"):
         plan(num_tiles=0)
     with pytest.raises(ConfigError, match="gpu_memory_gb is 0"):
         plan(num_tiles=3, gpu_memory_gb=0)

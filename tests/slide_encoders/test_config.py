@@ -38,12 +38,12 @@ def test_published_shapes(name, shape):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"depth": 0}, "depth=0"),
+        ({"depth": 0}, "depth is 0"),
         ({"embed_dim": 90}, "multiple of 4"),
         ({"num_heads": 7}, "num_heads=7"),
         ({"segment_lengths": (8,)}, "1 segment_lengths, 5 dilation_rates"),
-        ({"dropout": 1.0}, r"dropout=1.0; expected a share"),
-        ({"pooling": "max"}, "pooling='max'"),
+        ({"dropout": 1.0}, r"dropout is 1.0; expected a share"),
+        ({"pooling": "max"}, "pooling is 'max'"),
         ({"widht": 3}, "unknown slide encoder setting widht"),
     ],
 )

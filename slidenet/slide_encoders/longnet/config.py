@@ -3,8 +3,9 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from slidenet.core.checks import check_choice, check_share, check_whole
 from slidenet.core.errors import ConfigError
 from slidenet.core.registry import Registry
 
@@ -86,9 +87,14 @@ class LongNetConfig:
         # YAML hands over lists.
         object.__setattr__(self, "segment_lengths", tuple(self.segment_lengths))
         object.__setattr__(self, "dilation_rates", tuple(self.dilation_rates))
-        for name in ("feature_dim", "embed_dim", "depth", "num_heads", "ffn_dim", "grid_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)}", expected="a positive number")
+        check_whole(
+            feature_dim=self.feature_dim,
+            embed_dim=self.embed_dim,
+            depth=self.depth,
+            num_heads=self.num_heads,
+            ffn_dim=self.ffn_dim,
+            grid_size=self.grid_size,
+        )
         if self.embed_dim % 4 or self.embed_dim % self.num_heads:
             raise ConfigError(
                 f"embed_dim={self.embed_dim} with num_heads={self.num_heads}",
@@ -100,11 +106,8 @@ class LongNetConfig:
                 f"{len(self.dilation_rates)} dilation_rates",
                 expected="one dilation per segment length",
             )
-        for name in ("dropout", "drop_path"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)}", expected="a share in [0, 1)")
-        if self.pooling not in ("class_token", "mean"):
-            raise ConfigError(f"pooling={self.pooling!r}", expected="'class_token' or 'mean'")
+        check_share(below_one=True, dropout=self.dropout, drop_path=self.drop_path)
+        check_choice(get_args(Pooling), pooling=self.pooling)
 
     def with_overrides(self, **overrides: Any) -> "LongNetConfig":
         """A copy with some fields replaced.

@@ -206,8 +206,9 @@ class LongNetViT(nn.Module):
                 if i > 0:
                     x = self._run(self._block(i - 1), x, tokens)
                 if i in wanted:
-                    taken.append(take(x, tokens))
-        return taken
+                    taken.append(take(x, tokens) if tokens.is_whole else x)
+        # States spread over devices are brought together after the blocks, apart from their draws.
+        return taken if tokens.is_whole else [take(x, tokens) for x in taken]
 
     def _embed(
         self, features: Tensor, grid_xy: Tensor, mask: Tensor | None
