@@ -17,16 +17,9 @@ from slidenet.evaluation import (
     summarise,
 )
 from slidenet.evaluation.report.cautions import cautions
-from slidenet.evaluation.report.figures import draw_pictures
-from slidenet.evaluation.report.markdown import (
-    comparison_rows,
-    conformal_rows,
-    csv_text,
-    first_sentence,
-    markdown,
-    metric_header,
-    metric_rows,
-)
+from slidenet.evaluation.report.figures import Compared, draw_pictures
+from slidenet.evaluation.report.markdown import first_sentence, markdown
+from slidenet.evaluation.report.tables import csv_files, metric_header, metric_rows
 from slidenet.pipelines.settings import divide_keywords, settings_with
 from slidenet.stores import atomic_path, check_output_folder
 from slidenet.tasks import TaskKind
@@ -125,24 +118,18 @@ def evaluate(
     check_output_folder(out)
     summary = summarise(judged, settings, other=other, validation=held_out)
     name, other_name = _names(predictions, compare)
-    texts = {"metrics.csv": csv_text(metric_header(summary), metric_rows(summary))}
-    if summary.comparison is not None:
-        header = ("metric", "first", "second", "difference", "low", "high", "p")
-        texts["comparison.csv"] = csv_text(header, comparison_rows(summary, summary.comparison))
-    if summary.conformal is not None:
-        texts["conformal.csv"] = csv_text(*conformal_rows(summary, summary.conformal))
-    pictures = draw_pictures(summary, judged, other, (name, other_name))
+    pictures = draw_pictures(Compared(summary, name, other, other_name))
     for picture in pictures:
         save_figure(picture.figure, out / picture.file, dpi=150)
     captions = [(picture.file, picture.caption) for picture in pictures]
-    warned = cautions(summary, task)
-    texts[REPORT] = markdown(summary, name, other_name, captions, warned)
-    for file, text in texts.items():
+    warnings, tables = cautions(summary, task), csv_files(summary)
+    report = markdown(summary, name, other_name, captions, warnings)
+    for file, text in {**tables, REPORT: report}.items():
         with atomic_path(out / file) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    files = (REPORT, *(f for f in texts if f != REPORT), *(p.file for p in pictures))
+    files = (REPORT, *tables, *(picture.file for picture in pictures))
     sentence = first_sentence(summary, name, other_name)
-    return EvaluationReport(sentence, summary, out, files, warned)
+    return EvaluationReport(sentence, summary, out, files, warnings)
 
 
 def _names(predictions: Path, compare: Path | None) -> tuple[str, str]:

@@ -1,21 +1,23 @@
-"""The findings in words: `report.md`, whose first sentence is the result, and its tables as CSV."""
+"""The findings as text: `report.md`, whose first sentence is the result."""
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
+from slidenet.core.words import plural
 from slidenet.evaluation.conformal import ConformalSets
 from slidenet.evaluation.predictions.record import Predictions
 from slidenet.evaluation.report.summary import Calibrated, Summary
+from slidenet.evaluation.report.tables import (
+    Row,
+    comparison_rows,
+    metric_header,
+    metric_rows,
+)
 from slidenet.evaluation.statistics.bootstrap import Interval
 from slidenet.evaluation.statistics.comparison import Comparison
 from slidenet.evaluation.statistics.survival import SurvivalGroups
 from slidenet.metrics import metric_words
-
-Row = Sequence[Any]
 
 
 def first_sentence(summary: Summary, name: str, other: str = "") -> str:
@@ -29,31 +31,36 @@ def first_sentence(summary: Summary, name: str, other: str = "") -> str:
     task = summary.predictions.task
     metric, value = metric_words(task.headline), summary.headline
     if np.isnan(value.value):
-        return (
-            f"The {metric} of {name} is not defined on {_counts(summary.predictions)}"
-            f"{_absent_classes(summary.predictions)}."
-        )
+        absent: list[str] = []
+        if task.exclusive_classes:
+            labels = summary.predictions.labels
+            absent = [class_ for k, class_ in enumerate(task.class_names) if k not in labels]
+        why = f": no bag of class {', '.join(absent)}" if absent else ""
+        return f"The {metric} of {name} is not defined on {_counts(summary.predictions)}{why}."
     if summary.comparison is None:
+        article = "an" if metric[0] in "AaeRi" else "a"
         return (
-            f"{name} reaches {_an(metric)} {value.value:.3f} (95 % interval "
+            f"{name} reaches {article} {metric} of {value.value:.3f} (95 % interval "
             f"{value.low:.3f} to {value.high:.3f}) on {_counts(summary.predictions)}."
         )
-    found = summary.comparison
-    second = found.second.values[found.metric]
-    sure = f"{_span(found.difference)}, {p_words(found.p)}, {found.method}"
-    where = f"on {_counts(summary.predictions)}"
+    found, where = summary.comparison, f"on {_counts(summary.predictions)}"
+    first, second = value.value, found.second.values[found.metric]
+    difference = found.difference
+    if found.verdict < 0:
+        name, other, first, second = other, name, second, first
+        difference = Interval(-difference.value, -difference.high, -difference.low)
+    sure = (
+        f"95 % interval {difference.low:.3f} to {difference.high:.3f}, {format_p(found.p)}, "
+        f"{found.method}"
+    )
     if found.verdict == 0:
         return (
-            f"{name} and {other} cannot be told apart {where}: {metric} {value.value:.3f} and "
-            f"{second:.3f}, difference {found.difference.value:+.3f} ({sure})."
+            f"{name} and {other} cannot be told apart {where}: {metric} {first:.3f} and "
+            f"{second:.3f}, difference {difference.value:+.3f} ({sure})."
         )
-    winner, loser = (name, other) if found.verdict > 0 else (other, name)
-    values = (value.value, second) if found.verdict > 0 else (second, value.value)
-    by = found.difference if found.verdict > 0 else _negated(found.difference)
-    sure = f"{_span(by)}, {p_words(found.p)}, {found.method}"
     return (
-        f"{winner} beats {loser} by {abs(by.value):.3f} {metric} ({sure}) {where}: "
-        f"{values[0]:.3f} and {values[1]:.3f}."
+        f"{name} beats {other} by {abs(difference.value):.3f} {metric} ({sure}) {where}: "
+        f"{first:.3f} and {second:.3f}."
     )
 
 
@@ -93,69 +100,7 @@ def markdown(
     return "\n\n".join(parts) + "\n"
 
 
-def metric_header(summary: Summary) -> tuple[str, ...]:
-    """Columns of the table of metrics."""
-    folds = ("fold_mean", "fold_sd") if summary.by_fold else ()
-    return ("metric", "value", "low", "high", *folds)
-
-
-def metric_rows(summary: Summary, *, digits: int | None = None) -> list[Row]:
-    """The table of metrics; words and rounded numbers with `digits`, else names and all digits."""
-    rows: list[Row] = []
-    for name, interval in summary.metrics.intervals().items():
-        numbers = [interval.value, interval.low, interval.high]
-        if summary.by_fold:
-            numbers += summary.fold_spread(name)
-        words = name if digits is None else metric_words(name, summary.predictions.task.class_names)
-        rows.append((words, *(_number(n, digits) for n in numbers)))
-    return rows
-
-
-def comparison_rows(summary: Summary, comparison: Comparison) -> list[Row]:
-    """Every metric of both models, their difference with its interval, and p (all bootstrap)."""
-    differences = comparison.differences
-    return [
-        (
-            name,
-            _number(summary.metrics.values[name]),
-            _number(comparison.second.values[name]),
-            *(_number(n) for n in (interval.value, interval.low, interval.high)),
-            _number(differences.p_value(name)),
-        )
-        for name, interval in differences.intervals().items()
-    ]
-
-
-def conformal_rows(summary: Summary, sets: ConformalSets) -> tuple[Row, list[Row]]:
-    """Header and rows of `conformal.csv`: each judged bag with its set."""
-    predictions, names = summary.predictions, summary.predictions.task.class_names
-    header = ("bag_id", "patient_id", *predictions.task.label_columns, "set_size", "covered")
-    rows: list[Row] = []
-    for row, inside in zip(sets.rows.tolist(), sets.sets, strict=True):
-        truth = int(predictions.labels[row])
-        rows.append(
-            (
-                predictions.bag_ids[row],
-                predictions.patient_ids[row] or "",
-                names[truth],
-                int(inside.sum()),
-                int(inside[truth]),
-                *(int(i) for i in inside),
-            )
-        )
-    return (*header, *(f"in_set_{name}" for name in names)), rows
-
-
-def csv_text(header: Row, rows: Iterable[Row]) -> str:
-    """A table as CSV."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def p_words(p: float) -> str:
+def format_p(p: float) -> str:
     """`p = 0.012`, or `p < 0.001`."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
@@ -204,12 +149,8 @@ def _reading(summary: Summary) -> str:
 
 
 def _comparison(summary: Summary, found: Comparison, name: str, other: str) -> str:
-    task = summary.predictions.task
     header = ("metric", name, other, "difference", "low", "high", "p")
-    rows = []
-    for metric, *numbers in comparison_rows(summary, found):
-        cells = [_number(float(n), 3) for n in numbers]
-        rows.append((metric_words(metric, task.class_names), *cells))
+    rows = comparison_rows(summary, found, digits=3)
     return (
         f"Differences are {name} minus {other}, by paired bootstrap of patients; p is for "
         "no difference, two-sided, not corrected for looking at several metrics, and "
@@ -282,7 +223,7 @@ def _survival(found: SurvivalGroups) -> str:
     test = found.test
     return (
         f"Patients are cut at {found.cut}. Log-rank test: chi-squared {test.statistic:.2f}, "
-        f"{test.degrees} degree of freedom, {p_words(test.p)}.\n\n"
+        f"{test.degrees} degree of freedom, {format_p(test.p)}.\n\n"
         + _table(("group", "patients", "events", "median survival"), rows)
     )
 
@@ -292,37 +233,10 @@ def _table(header: Row, rows: Iterable[Row]) -> str:
     return "\n".join("| " + " | ".join(str(c).replace("|", "\\|") for c in r) + " |" for r in lines)
 
 
-def _number(value: float, digits: int | None = None) -> str:
-    if np.isnan(value):
-        return "" if digits is None else "not defined"
-    return repr(float(value)) if digits is None else f"{value:.{digits}f}"
-
-
 def _counts(predictions: Predictions) -> str:
     bags, patients = predictions.num_bags, predictions.num_patients
     return (
-        f"{bags:,} bag{'s' * (bags != 1)} of {patients:,} patient{'s' * (patients != 1)}"
+        f"{bags:,} {plural('bag', bags)} of {patients:,} {plural('patient', patients)}"
         if any(predictions.patient_ids)
         else f"{bags:,} bags"
     )
-
-
-def _absent_classes(predictions: Predictions) -> str:
-    """Which classes have no bag, for metrics that need all of them."""
-    task = predictions.task
-    if not task.exclusive_classes:
-        return ""
-    absent = [n for k, n in enumerate(task.class_names) if k not in predictions.labels]
-    return f": no bag of class {', '.join(absent)}" if absent else ""
-
-
-def _span(interval: Interval) -> str:
-    return f"95 % interval {interval.low:.3f} to {interval.high:.3f}"
-
-
-def _negated(interval: Interval) -> Interval:
-    return Interval(-interval.value, -interval.high, -interval.low)
-
-
-def _an(metric: str) -> str:
-    return f"{'an' if metric[0] in 'AaeRi' else 'a'} {metric} of"

@@ -1,0 +1,105 @@
+"""The tables of a report: as rows for texts, and as CSV files."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from slidenet.evaluation.report.summary import Summary
+from slidenet.evaluation.statistics.comparison import Comparison
+from slidenet.metrics import metric_words
+
+Row = Sequence[Any]
+
+
+def csv_files(summary: Summary) -> dict[str, str]:
+    """Name and text of every CSV file that goes with a report, in order."""
+    files = {"metrics.csv": csv_text(metric_header(summary), metric_rows(summary))}
+    if summary.comparison is not None:
+        header = ("metric", "first", "second", "difference", "low", "high", "p")
+        files["comparison.csv"] = csv_text(header, comparison_rows(summary, summary.comparison))
+    if summary.conformal is not None:
+        files["conformal.csv"] = csv_text(conformal_header(summary), conformal_rows(summary))
+    return files
+
+
+def metric_header(summary: Summary) -> tuple[str, ...]:
+    """Columns of the table of metrics."""
+    folds = ("fold_mean", "fold_sd") if summary.by_fold else ()
+    return ("metric", "value", "low", "high", *folds)
+
+
+def metric_rows(summary: Summary, *, digits: int | None = None) -> list[Row]:
+    """The table of metrics; words and rounded numbers with `digits`, else names and all digits."""
+    rows: list[Row] = []
+    for name, interval in summary.metrics.intervals().items():
+        numbers = [interval.value, interval.low, interval.high]
+        if summary.by_fold:
+            numbers += summary.fold_spread(name)
+        words = name if digits is None else metric_words(name, summary.predictions.task.class_names)
+        rows.append((words, *(format_number(number, digits) for number in numbers)))
+    return rows
+
+
+def comparison_rows(
+    summary: Summary, comparison: Comparison, *, digits: int | None = None
+) -> list[Row]:
+    """Every metric of both models, their difference with its interval, and p (all bootstrap)."""
+    rows: list[Row] = []
+    for name, interval in comparison.differences.intervals().items():
+        words = name if digits is None else metric_words(name, summary.predictions.task.class_names)
+        numbers = (
+            summary.metrics.values[name],
+            comparison.second.values[name],
+            interval.value,
+            interval.low,
+            interval.high,
+            comparison.differences.p_value(name),
+        )
+        rows.append((words, *(format_number(number, digits) for number in numbers)))
+    return rows
+
+
+def conformal_header(summary: Summary) -> Row:
+    """Columns of `conformal.csv`."""
+    task = summary.predictions.task
+    sets = (f"in_set_{name}" for name in task.class_names)
+    return ("bag_id", "patient_id", *task.label_columns, "set_size", "covered", *sets)
+
+
+def conformal_rows(summary: Summary) -> list[Row]:
+    """Each judged bag with its set of classes."""
+    predictions, sets = summary.predictions, summary.conformal
+    assert sets is not None
+    rows: list[Row] = []
+    for row, inside in zip(sets.rows.tolist(), sets.sets, strict=True):
+        truth = int(predictions.labels[row])
+        rows.append(
+            (
+                predictions.bag_ids[row],
+                predictions.patient_ids[row] or "",
+                predictions.task.class_names[truth],
+                int(inside.sum()),
+                int(inside[truth]),
+                *(int(i) for i in inside),
+            )
+        )
+    return rows
+
+
+def csv_text(header: Row, rows: Iterable[Row]) -> str:
+    """A table as CSV."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def format_number(value: float, digits: int | None = None) -> str:
+    """With all digits and empty where not defined (for files), or rounded (for readers)."""
+    if np.isnan(value):
+        return "" if digits is None else "not defined"
+    return repr(float(value)) if digits is None else f"{value:.{digits}f}"
