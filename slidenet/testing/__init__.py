@@ -1,13 +1,10 @@
 """Floor 2: generated slides and cohorts whose every property is known, and ways to break them."""
 
-from slidenet.testing.faults import corrupt_tile, truncate_file
 from slidenet.testing.feature_cohort import FeatureCohort
 from slidenet.testing.feature_faults import FEATURE_FAULTS, FILE_FAULTS, write_feature_cohort
-from slidenet.testing.lesion_cohort import write_lesion_cohort
-from slidenet.testing.lesion_rules import LesionRule, place_lesions
-from slidenet.testing.lesions import Lesion, Stain
-from slidenet.testing.painting import Overlay, Painter, plain, with_overlays
-from slidenet.testing.pyramid import write_pyramid
+from slidenet.testing.lesion_cohort import LesionRule, place_lesions, write_lesion_cohort
+from slidenet.testing.painting import Lesion, Overlay, Painter, Stain, plain, with_overlays
+from slidenet.testing.pyramid import corrupt_tile, truncate_file, write_pyramid
 from slidenet.testing.synthetic import Blob, SyntheticSlide, synthetic_slide, write_synthetic_slide
 
 __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks

@@ -14,8 +14,14 @@ from slidenet.core.provenance import JsonValue
 from slidenet.core.records import SlideMpp, TileGeometry, TileSet
 from slidenet.core.units import Mpp
 from slidenet.stores import FeatureWriter
-from slidenet.testing.lesion_cohort import CohortRow, cohort_rows, write_rows
-from slidenet.testing.lesion_rules import LESION_CELLS, LesionRule, place_lesions
+from slidenet.testing.lesion_cohort import (
+    LESION_CELLS,
+    CohortRow,
+    LesionRule,
+    cohort_rows,
+    place_lesions,
+    write_rows,
+)
 
 CELL_PX = 256
 NUM_FOLDS = 4
@@ -62,7 +68,7 @@ class GeneratedCohort:
 
     Attributes:
         slides: In order of the table.
-        split_rows: Further rows of `splits.csv`: a slide_id and its part in each fold.
+        split_rows: Further rows of `splits.csv`: a slide_id and its split in each fold.
     """
 
     slides: list[GeneratedSlide]

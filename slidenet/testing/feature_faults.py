@@ -8,7 +8,6 @@ import h5py
 import numpy as np
 
 from slidenet.core.registry import Registry
-from slidenet.testing.faults import truncate_file
 from slidenet.testing.feature_cohort import (
     FeatureCohort,
     GeneratedCohort,
@@ -16,7 +15,8 @@ from slidenet.testing.feature_cohort import (
     generate_features,
     write_generated,
 )
-from slidenet.testing.lesion_rules import LesionRule
+from slidenet.testing.lesion_cohort import LesionRule
+from slidenet.testing.pyramid import truncate_file
 
 Plant = Callable[[GeneratedCohort, np.random.Generator], None]
 FEATURE_FAULTS: Registry[Plant] = Registry("planted fault")

@@ -1,4 +1,4 @@
-"""A cohort of slides on disk whose labels and lesions are known."""
+"""A cohort of slides on disk whose labels and lesions are known, and where lesions may lie."""
 
 import csv
 import os
@@ -8,17 +8,25 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
-from slidenet.core.checks import check_whole
-from slidenet.testing.lesion_rules import LESION_CELLS, LesionRule, place_lesions
-from slidenet.testing.lesions import Lesion, Stain
-from slidenet.testing.painting import with_overlays
+from slidenet.core.arrays import BoolArray, IntArray
+from slidenet.core.checks import check_choice, check_whole
+from slidenet.core.errors import ConfigError
+from slidenet.testing.painting import Lesion, Stain, with_overlays
 from slidenet.testing.pyramid import write_pyramid
 from slidenet.testing.synthetic import Blob, SyntheticSlide
 
+LesionRule = Literal["near_vs_far", "present_vs_absent"]
+
 CELL_PX = 256
+LESION_CELLS = 2
+"""Side of a lesion in cells: it covers two by two tiles and touches no other."""
+
+_NEAR_CELLS = 3.0
+_FAR_CELLS = 4.5
 LESION_RADIUS_PX = 216
 MANIFEST_NAME = "slides.csv"
 LESIONS_NAME = "lesions.csv"
@@ -132,6 +140,42 @@ def write_lesion_cohort(
     return write_rows(folder / MANIFEST_NAME, slides)
 
 
+def place_lesions(
+    rule: LesionRule, label: int, tissue: BoolArray, rng: np.random.Generator
+) -> IntArray:
+    """Chooses where the lesions of one slide lie.
+
+    "near_vs_far": two lesions on every slide, at most 3 cells apart from centre to centre (label 1)
+    or at least 4.5 cells and half the slide (label 0). Each fills four tiles of its own, so tiles
+    without their places are the same for both labels. The first lesion is drawn alike for both, so
+    no single place tells either.
+    "present_vs_absent": two lesions anywhere (label 1) or none (label 0).
+
+    Args:
+        rule: What the label means.
+        label: 0 or 1.
+        tissue: Bool (rows, columns), cells of a lattice that are wholly tissue.
+        rng: Decides.
+
+    Returns:
+        int64 (L, 2), (column, row) of the first cell of each lesion's two by two cells.
+
+    Raises:
+        ConfigError: An unknown rule, or tissue too small for two lesions far apart.
+    """
+    check_choice(get_args(LesionRule), rule=rule)
+    whole = tissue[:-1, :-1] & tissue[1:, :-1] & tissue[:-1, 1:] & tissue[1:, 1:]
+    blocks = np.argwhere(whole)[:, ::-1].astype(np.int64)
+    if rule == "present_vs_absent":
+        return _apart(blocks, rng, 0, np.inf) if label else np.empty((0, 2), np.int64)
+    pair = _apart(blocks, rng, max(max(tissue.shape) / 2, _FAR_CELLS), np.inf)
+    if not label:
+        return pair
+    fitting = _fitting(blocks, pair[0], 0, _NEAR_CELLS)
+    assert len(fitting), "whole tissue has room beside a lesion"
+    return np.stack([pair[0], rng.choice(fitting)])
+
+
 def write_rows(path: Path, rows: Sequence[Sequence[object]]) -> Path:
     """Writes a CSV."""
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -178,3 +222,23 @@ def _site_stain(site: str, seed: int) -> tuple[float, float, float]:
     number = int(site.rpartition("_")[2])
     red, green, blue = np.random.default_rng((seed, 1000 + number)).uniform(0.85, 1.2, 3)
     return float(red), float(green), float(blue)
+
+
+def _apart(blocks: IntArray, rng: np.random.Generator, least: float, most: float) -> IntArray:
+    """Two blocks whose distance is within bounds, without a cell in common."""
+    for first in rng.permutation(len(blocks)):
+        fitting = _fitting(blocks, blocks[first], least, most)
+        if len(fitting):
+            return np.stack([blocks[first], rng.choice(fitting)])
+    raise ConfigError(
+        f"no two places for lesions at least {least:g} cells apart in the tissue",
+        expected="a larger slide",
+        remedy="raise slide_px",
+    )
+
+
+def _fitting(blocks: IntArray, first: IntArray, least: float, most: float) -> IntArray:
+    distance = np.hypot(*(blocks - first).T)
+    disjoint = np.abs(blocks - first).max(1) >= LESION_CELLS
+    fitting: IntArray = blocks[disjoint & (distance >= least) & (distance <= most)]
+    return fitting

@@ -1,5 +1,6 @@
-"""Writes real pyramidal TIFFs, tile by tile, in bounded memory."""
+"""Writes real pyramidal TIFFs, tile by tile, in bounded memory; and breaks them as slides break."""
 
+import os
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -10,8 +11,9 @@ from typing import IO
 import cv2
 import numpy as np
 
+from slidenet.core.arrays import UInt8Array
 from slidenet.core.extras import require_extra
-from slidenet.testing.painting import Painter, Pixels
+from slidenet.testing.painting import Painter
 
 TILE_PX = 256
 DOWNSAMPLE = 4
@@ -83,6 +85,32 @@ def write_pyramid(
     return path
 
 
+def truncate_file(path: str | Path, fraction: float = 0.5) -> None:
+    """Cuts a file off after a fraction of its bytes, as an interrupted copy does."""
+    assert 0 <= fraction < 1, f"fraction {fraction} is not in [0, 1)"
+    os.truncate(path, int(Path(path).stat().st_size * fraction))
+
+
+def corrupt_tile(path: str | Path, location: tuple[int, int], *, level: int = 0) -> None:
+    """Overwrites one compressed tile of a TIFF, so that reading it fails and its neighbours do not.
+
+    Args:
+        path: A tiled TIFF.
+        location: (x, y) of any pixel of the tile, in pixels of `level`.
+        level: The level, counted as the pages of the file.
+    """
+    tifffile = require_extra("tifffile", extra="testing", purpose="breaking generated slides")
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages[level]
+        across = -(-page.imagewidth // page.tilewidth)
+        index = location[1] // page.tilelength * across + location[0] // page.tilewidth
+        offset, length = page.dataoffsets[index], page.databytecounts[index]
+    assert length > 0, f"the tile at {location} is not stored"
+    with Path(path).open("r+b") as file:
+        file.seek(offset)
+        file.write(b"\xff" * length)
+
+
 def _level_sizes(
     width: int, height: int, downsample: int, num_levels: int | None
 ) -> list[tuple[int, int]]:
@@ -115,10 +143,10 @@ class _SmallerLevel:
         self._tile_px = tile_px
         self._downsample = downsample
         self._spool = spool
-        self._waiting: list[Pixels] = []
+        self._waiting: list[UInt8Array] = []
         self._stored: list[tuple[int, int]] = []
 
-    def add(self, strip: Pixels) -> None:
+    def add(self, strip: UInt8Array) -> None:
         """Takes the next rows, uint8 (rows, width, 3); `tile_px` is a multiple of their number."""
         if len(strip):
             self._waiting.append(strip)
@@ -175,7 +203,7 @@ def _painted(
         yield from row_of_tiles
 
 
-def _shrink(strip: Pixels, factor: int) -> Pixels:
+def _shrink(strip: UInt8Array, factor: int) -> UInt8Array:
     """Area average by a whole factor; rows and columns left over are dropped."""
     rows, width = len(strip) // factor, strip.shape[1] // factor
     if rows == 0:
@@ -184,7 +212,7 @@ def _shrink(strip: Pixels, factor: int) -> Pixels:
     return np.asarray(cv2.resize(whole, (width, rows), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _compress(pixels: Pixels, tile_px: int) -> bytes:
+def _compress(pixels: UInt8Array, tile_px: int) -> bytes:
     """A tile of the file: padded with white, then deflated at the fastest setting."""
     rows, columns = pixels.shape[:2]
     if (rows, columns) != (tile_px, tile_px):

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from slidenet.testing.painting import Overlay, Painter, Pixels, with_overlays
+from slidenet.core.arrays import UInt8Array
+from slidenet.testing.painting import GLASS_RGB, Overlay, Painter, with_overlays
 from slidenet.testing.pyramid import write_pyramid
 
-GLASS_RGB = (244, 243, 246)
 _TEXTURE_PX = 1024
 _EOSIN_RGB = (226, 158, 196)
 _HAEMATOXYLIN_RGB = (98, 66, 140)
@@ -69,8 +69,8 @@ class SyntheticSlide:
     blobs: tuple[Blob, ...]
     seed: int = 0
 
-    def __call__(self, x: int, y: int, width: int, height: int) -> Pixels:
-        """Pixels of a rectangle of level 0; see `Painter`."""
+    def __call__(self, x: int, y: int, width: int, height: int) -> UInt8Array:
+        """UInt8Array of a rectangle of level 0; see `Painter`."""
         pixels = np.full((height, width, 3), GLASS_RGB, np.uint8)
         mask = self.tissue_mask(x, y, width, height)
         if mask.any():
@@ -86,7 +86,7 @@ class SyntheticSlide:
                 mask |= covered
         return mask
 
-    def _tissue(self, x: int, y: int, width: int, height: int) -> Pixels:
+    def _tissue(self, x: int, y: int, width: int, height: int) -> UInt8Array:
         """The repeating texture, as if tissue were everywhere."""
         left, top = x % _TEXTURE_PX, y % _TEXTURE_PX
         if max(width, height) <= _TEXTURE_PX:  # ten times faster than indexing
@@ -96,7 +96,7 @@ class SyntheticSlide:
         return self._texture_2x2[rows[:, None], columns]
 
     @cached_property
-    def _texture_2x2(self) -> Pixels:
+    def _texture_2x2(self) -> UInt8Array:
         return np.tile(_tissue_texture(self.seed), (2, 2, 1))
 
 
@@ -146,7 +146,7 @@ def write_synthetic_slide(
     return slide
 
 
-def _tissue_texture(seed: int) -> Pixels:
+def _tissue_texture(seed: int) -> UInt8Array:
     """A square of stroma with nuclei that repeats without seams, uint8 (1024, 1024, 3).
 
     Grey levels are coarse, so that large slides compress.

@@ -3,7 +3,7 @@ import openslide
 import pytest
 import tifffile
 
-from slidenet.testing import plain, with_overlays, write_pyramid
+from slidenet.testing import corrupt_tile, plain, truncate_file, with_overlays, write_pyramid
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +104,31 @@ def test_a_large_slide_is_bigtiff_and_is_never_held_in_memory(tmp_path, monkeypa
     assert path.read_bytes()[:4] == b"II+\x00"
     assert largest == 256 * 256
     assert openslide.OpenSlide(path).level_dimensions == ((2000, 2000), (500, 500))
+
+
+@pytest.fixture
+def plain_slide(tmp_path):
+    return write_pyramid(tmp_path / "x.tif", 1500, 1500, 0.5, plain((9, 9, 9)))
+
+
+@pytest.mark.parametrize(("level", "place"), [(0, (700, 300)), (1, (300, 10))])
+def test_one_tile_fails_and_its_neighbours_do_not(plain_slide, level, place):
+    corrupt_tile(plain_slide, place, level=level)
+    downsample = 4**level
+    hurt = (place[0] // 256, place[1] // 256)
+    width, height = openslide.OpenSlide(plain_slide).level_dimensions[level]
+    for row in range(-(-height // 256)):
+        for column in range(-(-width // 256)):
+            slide = openslide.OpenSlide(plain_slide)
+            corner = (column * 256 * downsample, row * 256 * downsample)
+            if (column, row) == hurt:
+                with pytest.raises(openslide.OpenSlideError):
+                    slide.read_region(corner, level, (20, 20))
+            else:
+                assert slide.read_region(corner, level, (20, 20)).getpixel((0, 0))[0] == 9
+
+
+def test_truncation(plain_slide):
+    before = plain_slide.stat().st_size
+    truncate_file(plain_slide, 0.25)
+    assert plain_slide.stat().st_size == before // 4

@@ -5,7 +5,7 @@ import pytest
 
 from slidenet.slides import open_slide
 from slidenet.testing import Blob, SyntheticSlide, synthetic_slide, write_synthetic_slide
-from slidenet.testing.synthetic import GLASS_RGB
+from slidenet.testing.painting import GLASS_RGB
 
 
 def test_blobs_are_seeded_and_lie_on_the_slide():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from slidenet.testing import Blob, Lesion, Stain, SyntheticSlide, with_overlays
-from slidenet.testing.synthetic import GLASS_RGB
+from slidenet.testing.painting import GLASS_RGB
 
 
 @pytest.fixture(scope="module")
