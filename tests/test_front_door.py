@@ -135,4 +135,4 @@ def test_a_notebook_from_features_to_predictions(tmp_path):
         tmp_path / "new",
         features=cohort.features,
     )
-    assert len(predicted.predictions) == 40
+    assert len(predicted.to_pandas()) == 40

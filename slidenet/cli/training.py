@@ -7,6 +7,7 @@ Built like LightningCLI: `--data.*` are the fields of `DataSettings`, `--model.*
 YAML, whose content is what the functions take in Python.
 """
 
+import inspect
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -81,9 +82,9 @@ def crossval_command(arguments: Sequence[str]) -> int:
 
 def audit_command(arguments: Sequence[str]) -> int:
     """`slidenet audit ...`; the exit code. It takes the YAML of a training as well."""
-    data = parameters(DataSettings)
-    groups = dict.fromkeys(parameters(audit) & data, "data")
-    run = {f.name for f in fields(TrainSettings)} - parameters(audit)
+    data, known = parameters(DataSettings), set(inspect.signature(audit).parameters)
+    groups = dict.fromkeys(known & data, "data")
+    run = {f.name for f in fields(TrainSettings)} - known
     parser = build_parser(
         "audit",
         audit,

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from slidenet.core.errors import IdentityMismatchError, ManifestError, StoreError
+from slidenet.core.extras import data_frame
 from slidenet.core.provenance import Identity
 from slidenet.core.records import SlideRow
 from slidenet.data import BagDataset, BagSource, collate_bags, find_bag_files, read_label_table
@@ -27,6 +28,9 @@ from slidenet.stores import FeatureFile, check_output_folder, open_features
 from slidenet.stores.h5.identity import describe_difference
 from slidenet.training import Bundle, load_bundle
 from slidenet.weights.device import resolve_device
+
+if TYPE_CHECKING:
+    import pandas
 
 PREDICTIONS_NAME = "predictions.csv"
 
@@ -59,6 +63,14 @@ class PredictReport:
         if self.predictions is not None:
             done = f"{len(self.predictions)} predicted; wrote {self.path}"
         return "\n\n".join([*shown, self.stages[-1].table(), *self.notes, done])
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One row per bag (or patient): the columns of the CSV, but for what is called.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        return data_frame([]) if self.predictions is None else self.predictions.to_pandas()
 
 
 def predict(
