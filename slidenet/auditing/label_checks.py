@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from slidenet.auditing.cohort import Cohort
 from slidenet.auditing.finding import Finding
 from slidenet.core.words import count_of, name_some
-from slidenet.data.labels.values import is_missing
+from slidenet.data.labels.cells import has_no_label
 from slidenet.data.splits.strata import strata_of
 
 _LEAST_PATIENTS = 3
@@ -19,7 +19,9 @@ def missing_labels(cohort: Cohort) -> Iterator[Finding]:
     gone = [i for i, slide in enumerate(cohort.table.slide_ids) if slide not in _labelled(cohort)]
     for column in cohort.task.label_columns:
         cells = cohort.table.column(column)
-        here = [i for i in gone if is_missing(cells[i], cohort.task.class_names)]
+        here = [
+            i for i in gone if has_no_label(cells[i], cohort.task.kind, cohort.task.class_names)
+        ]
         if here:
             yield Finding(
                 "missing-label",
@@ -45,7 +47,7 @@ def contradicting_labels(cohort: Cohort) -> Iterator[Finding]:
         differing = {
             patient: rows
             for patient, rows in by_patient.items()
-            if len({cells[i] for i in rows if not is_missing(cells[i])}) > 1
+            if len({cells[i] for i in rows if not has_no_label(cells[i], cohort.task.kind)}) > 1
         }
         if differing:
             rows = [i for found in differing.values() for i in found]

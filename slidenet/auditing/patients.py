@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from slidenet.data.labels.encoding import encode_targets
 from slidenet.data.labels.table import LabelTable
-from slidenet.data.labels.values import as_number, is_missing
+from slidenet.stores.csv_table import as_number, is_missing
 from slidenet.tasks import Task
 from slidenet.tasks.targets import quarters
 

@@ -8,10 +8,10 @@ from slidenet.data.bags.dataset import Bag, BagDataset, BagSource
 from slidenet.data.bags.files import BagFiles, check_same_identity, find_bag_files, open_bag_files
 from slidenet.data.batches.collate import collate_bags
 from slidenet.data.batches.sampler import BagBatchSampler, bag_loader
+from slidenet.data.labels.cells import labelled_rows
 from slidenet.data.labels.encoding import encode_bag_targets, encode_targets
 from slidenet.data.labels.table import LabelTable, read_label_table
 from slidenet.data.labels.task import make_task
-from slidenet.data.labels.values import labelled_rows
 from slidenet.data.splits.make import (
     hold_out_validation,
     make_folds,

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from slidenet.core.provenance import Identity
 from slidenet.data.bags.files import open_bag_files
+from slidenet.data.labels.cells import labelled_rows
 from slidenet.data.labels.encoding import encode_targets
 from slidenet.data.labels.table import LabelTable, read_label_table
 from slidenet.data.labels.task import make_task
-from slidenet.data.labels.values import labelled_rows
 from slidenet.data.settings import DataSettings
 from slidenet.stores import SMALL_COHORT_BYTES, FeatureFile, FeatureMemory
 from slidenet.tasks import Task

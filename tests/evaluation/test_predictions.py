@@ -60,6 +60,31 @@ def test_the_file_is_plain_text(tmp_path):
     )
 
 
+def test_predictions_as_a_table_of_pandas(simulate):
+    frame = simulate("cox", 6, folds=2).to_pandas()
+    assert list(frame.columns[:5]) == ["bag_id", "patient_id", "fold", "time", "event"]
+    assert frame.columns[5] == "risk"
+    assert all(name.startswith("survival_") for name in frame.columns[6:])
+    assert len(frame) == 6
+    assert set(simulate("binary", 6).to_pandas()["status"]) <= {"no", "yes"}
+
+
+def test_groups_of_bags_are_put_together(simulate):
+    whole = simulate("multilabel", 9, folds=3)
+    parts = [whole.take(np.arange(3)), whole.take(np.arange(3, 9))]
+    same(Predictions.concatenate(parts), whole)
+    with pytest.raises(PredictionsError, match="has 2 predictions"):
+        Predictions.concatenate([parts[0], parts[0]])
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    task = RegressionTask(("predicted",))
+    arrays = PredictionArrays(value=np.arange(2.0))
+    predictions = Predictions(task, ("a", "b"), (None, None), np.arange(2.0), arrays)
+    with pytest.raises(PredictionsError, match="two columns of the predictions are named 'pred"):
+        write_predictions(tmp_path / "p.csv", predictions)
+
+
 def test_unlabelled_predictions_are_written_and_read(simulate, tmp_path):
     full = simulate("multiclass", 5)
     bare = Predictions(full.task, full.bag_ids, full.patient_ids, None, full.predicted)
@@ -115,6 +140,15 @@ def test_survival_of_others_is_understood(tmp_path):
     assert read.targets.tolist() == [[3, 1], [9, 0]]
     assert read.risk.tolist() == [0.5, -1]
     assert read.patient_ids == ("x", "y")
+
+
+def test_missing_labels_are_written_as_in_tables_of_labels(tmp_path):
+    (tmp_path / "p.csv").write_text(
+        "bag_id,a,b,prob_a,prob_b\nx,1,n/a,.5,.9\ny,no,1,.5,.9\nz,null,0.0,.5,.9\n"
+    )
+    read = read_predictions(tmp_path / "p.csv")
+    nan = float("nan")
+    np.testing.assert_array_equal(read.targets, [[1, nan], [0, 1], [nan, 0]])
 
 
 HEAD = "bag_id,patient_id,status,prob_no,prob_yes\n"

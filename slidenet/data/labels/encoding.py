@@ -1,15 +1,13 @@
 """Labels as the numbers a model learns from, in the shapes that `slidenet.tasks.task` lists."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.errors import LabelError
 from slidenet.core.words import name_some
+from slidenet.data.labels.cells import TableCells
 from slidenet.data.labels.table import LabelTable
-from slidenet.data.labels.values import class_indices, label_matrix, number_column
 from slidenet.tasks import Targets, Task
 
 
@@ -29,47 +27,6 @@ def encode_targets(task: Task, table: LabelTable, slide_ids: Sequence[str]) -> T
             column and rows.
     """
     return task.encode(TableCells(table.select(slide_ids)))
-
-
-@dataclass(frozen=True)
-class TableCells:
-    """The rows of a table of labels as `LabelCells`.
-
-    Attributes:
-        table: The rows.
-    """
-
-    table: LabelTable
-
-    def classes(self, column: str, class_names: Sequence[str]) -> IntArray:
-        """int64 (N,), index into `class_names`."""
-        return class_indices(self.table, column, class_names)
-
-    def flags(self, columns: Sequence[str]) -> FloatArray:
-        """float32 (N, len(columns)) of 0, 1 and NaN where missing."""
-        return label_matrix(self.table, columns)
-
-    def values(self, column: str) -> FloatArray:
-        """float32 (N,), finite."""
-        return number_column(self.table, column, expected="a number", good=lambda value: True)
-
-    def times(self, column: str) -> FloatArray:
-        """float32 (N,), above 0."""
-        return number_column(
-            self.table,
-            column,
-            expected="a time above 0 (half a day, say, for an event on the first day)",
-            good=lambda value: value > 0,
-        )
-
-    def events(self, column: str) -> FloatArray:
-        """float32 (N,) of 1 (happened) and 0 (censored)."""
-        return number_column(
-            self.table,
-            column,
-            expected="1 (happened) or 0 (censored)",
-            good=lambda value: value in (0, 1),
-        )
 
 
 def encode_bag_targets(task: Task, table: LabelTable, bags: Sequence[Sequence[str]]) -> Targets:

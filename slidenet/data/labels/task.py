@@ -6,9 +6,10 @@ import numpy as np
 
 from slidenet.core.errors import LabelError
 from slidenet.core.words import name_some
+from slidenet.data.labels.cells import labelled_rows
 from slidenet.data.labels.encoding import encode_targets
 from slidenet.data.labels.table import LabelTable
-from slidenet.data.labels.values import as_number, is_missing, labelled_rows
+from slidenet.stores.csv_table import as_number, is_missing
 from slidenet.tasks import TASKS, CoxTask, Task, TaskKind
 from slidenet.tasks.calibration import event_time_quantiles
 

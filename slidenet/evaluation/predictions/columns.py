@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from slidenet.core.errors import PredictionsError
-from slidenet.evaluation.predictions.csv_columns import CsvColumns, as_number
 from slidenet.evaluation.predictions.record import (
     BAG_COLUMN,
     CALLED_COLUMN,
     FOLD_COLUMN,
     PATIENT_COLUMN,
 )
+from slidenet.stores.csv_table import CsvTable, as_number
 from slidenet.tasks import TASKS, Task, TaskKind
 from slidenet.tasks.predictions import (
     PROBABILITY_PREFIX,
@@ -94,7 +94,7 @@ class Roles:
 
 
 def recognise(
-    table: CsvColumns, kind: TaskKind | None, named: PredictionColumns, *, labelled: bool
+    table: CsvTable, kind: TaskKind | None, named: PredictionColumns, *, labelled: bool
 ) -> Roles:
     """Finds the columns.
 
@@ -107,11 +107,11 @@ def recognise(
     patient = _one(table, named.patient_column, PATIENT_NAMES)
     fold = _one(table, named.fold_column, (FOLD_COLUMN,))
     probabilities = _probability_columns(table, named)
-    survival = tuple(n for n in table.names if _time(n) > 0)
+    survival = tuple(n for n in table.columns if _time(n) > 0)
     of_kind = TASKS[kind or _kind(table, named, probabilities)]
     used = {bag, patient, fold, *probabilities, *survival, RISK_COLUMN, VALUE_COLUMN}
     used |= {named.score_column, *named.probabilities, CALLED_COLUMN}
-    free = [n for n in table.names if n not in used]
+    free = [n for n in table.columns if n not in used]
     if of_kind.output == "probabilities":
         if of_kind.has_positive_class and named.score_column and not named.probabilities:
             probabilities = (table.require(named.score_column),)
@@ -159,17 +159,17 @@ def _split(names: Sequence[str] | str) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
-def _one(table: CsvColumns, named: str | None, names: Iterable[str]) -> str | None:
+def _one(table: CsvTable, named: str | None, names: Iterable[str]) -> str | None:
     if named is not None:
         return table.require(named)
-    return next((name for name in names if name in table.names), None)
+    return next((name for name in names if name in table.columns), None)
 
 
-def _probability_columns(table: CsvColumns, named: PredictionColumns) -> tuple[str, ...]:
+def _probability_columns(table: CsvTable, named: PredictionColumns) -> tuple[str, ...]:
     if named.probabilities:
         return tuple(table.require(name) for name in named.probabilities)
     for pattern in (f"{PROBABILITY_PREFIX}.+", r"p_\d+"):
-        found = tuple(name for name in table.names if re.fullmatch(pattern, name))
+        found = tuple(name for name in table.columns if re.fullmatch(pattern, name))
         if found:
             return found
     return ()
@@ -181,19 +181,19 @@ def _time(name: str) -> float:
     return as_number(name.removeprefix(SURVIVAL_PREFIX)) if starts else math.nan
 
 
-def _kind(table: CsvColumns, named: PredictionColumns, probabilities: Sequence[str]) -> TaskKind:
+def _kind(table: CsvTable, named: PredictionColumns, probabilities: Sequence[str]) -> TaskKind:
     if probabilities:
         names = [_class_of(column) for column in probabilities]
-        if set(names) <= set(table.names) - set(probabilities) or len(named.labels) > 1:
+        if set(names) <= set(table.columns) - set(probabilities) or len(named.labels) > 1:
             return "multilabel"
         return "multiclass" if len(probabilities) > 2 else "binary"
-    if RISK_COLUMN in table.names or len(named.labels) == 2:
+    if RISK_COLUMN in table.columns or len(named.labels) == 2:
         return "cox"
-    if VALUE_COLUMN in table.names:
+    if VALUE_COLUMN in table.columns:
         return "regression"
     if named.score_column:
         raise PredictionsError(
-            f"{table.table.path}: column {named.score_column!r} could be a probability, a value "
+            f"{table.path}: column {named.score_column!r} could be a probability, a value "
             "or a risk",
             remedy="say which with --task binary, regression or cox",
         )
@@ -210,7 +210,7 @@ def _class_of(column: str) -> str:
 
 
 def _label_columns(
-    table: CsvColumns,
+    table: CsvTable,
     kind: type[Task],
     named: PredictionColumns,
     probabilities: Sequence[str],
@@ -222,7 +222,7 @@ def _label_columns(
         return tuple(table.require(name) for name in named.labels)
     if kind.partial_labels:
         names = named.classes or tuple(map(_class_of, probabilities))
-        if not labelled and not set(names) & set(table.names):
+        if not labelled and not set(names) & set(table.columns):
             return ()
         return tuple(table.require(name, remedy="name them with --label-columns") for name in names)
     survival = kind.output == "risk"
@@ -242,7 +242,7 @@ def _label_columns(
 
 
 def _class_names(
-    table: CsvColumns,
+    table: CsvTable,
     kind: type[Task],
     named: PredictionColumns,
     probabilities: Sequence[str],
@@ -257,7 +257,7 @@ def _class_names(
         if len(named.classes) != wanted:
             raise PredictionsError(
                 f"--class-names holds {len(named.classes)} names for the columns "
-                f"{', '.join(map(repr, probabilities))} of {table.table.path}",
+                f"{', '.join(map(repr, probabilities))} of {table.path}",
                 expected=f"{wanted} names",
             )
         return named.classes
@@ -274,7 +274,7 @@ def _class_names(
     return tuple(name.removeprefix("p_") for name in names)
 
 
-def _two_classes(table: CsvColumns, column: str, values: Sequence[str]) -> tuple[str, ...]:
+def _two_classes(table: CsvTable, column: str, values: Sequence[str]) -> tuple[str, ...]:
     for pair in NEGATIVE_POSITIVE:
         if values and all(class_index(value.lower(), pair) is not None for value in values):
             return tuple(next((v for v in values if v.lower() == n), n) for n in pair)
@@ -282,7 +282,7 @@ def _two_classes(table: CsvColumns, column: str, values: Sequence[str]) -> tuple
     if len(values) == 2 and positive in values:
         return (next(v for v in values if v != positive), positive)
     raise PredictionsError(
-        f"{table.table.path}: which of the labels {', '.join(map(repr, values)) or '(none)'} is "
+        f"{table.path}: which of the labels {', '.join(map(repr, values)) or '(none)'} is "
         f"the positive class of column {column!r} cannot be told",
         remedy="say --class-names NEGATIVE,POSITIVE",
     )
@@ -295,18 +295,16 @@ def _usual_labels(kind: type[Task], names: Sequence[str]) -> tuple[str, ...]:
     return (TIME_NAMES[0], EVENT_NAMES[0]) if kind.output == "risk" else ("label",)
 
 
-def _unrecognised(
-    table: CsvColumns, what: str, flag: str, names: Sequence[str]
-) -> PredictionsError:
+def _unrecognised(table: CsvTable, what: str, flag: str, names: Sequence[str]) -> PredictionsError:
     for sign, name in ((";", "semicolons"), ("\t", "tabs")):
-        if any(sign in column for column in table.names):
+        if any(sign in column for column in table.columns):
             return PredictionsError(
-                f"the columns of {table.table.path} look separated by {name}",
+                f"the columns of {table.path} look separated by {name}",
                 remedy="separate them with commas",
             )
     return PredictionsError(
-        f"which column of {table.table.path} {what} cannot be told from "
-        f"{', '.join(map(repr, table.names))}",
+        f"which column of {table.path} {what} cannot be told from "
+        f"{', '.join(map(repr, table.columns))}",
         expected=f"a column named {' or '.join(names)}" if names else "",
         remedy=f"name it with {flag}",
     )

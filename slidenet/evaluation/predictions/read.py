@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,8 @@ import numpy as np
 from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.errors import PredictionsError
 from slidenet.evaluation.predictions.columns import PredictionColumns, Roles, class_index, recognise
-from slidenet.evaluation.predictions.csv_columns import CsvColumns
 from slidenet.evaluation.predictions.record import SUM_TOLERANCE, Predictions, find_fault
+from slidenet.stores.csv_table import CsvTable, read_csv_table
 from slidenet.tasks import PredictionArrays, Task, TaskKind
 from slidenet.tasks.predictions import PROBABILITIES
 
@@ -41,7 +40,8 @@ def read_predictions(
             or not finite, probabilities outside [0, 1] or not adding up to 1, an unknown class, one
             class only, a bag twice.
     """
-    table = CsvColumns.read(Path(path))
+    # A table that pandas wrote has an index without a name in its first column.
+    table = read_csv_table(path, error=PredictionsError, unnamed_first=True)
     roles = recognise(table, task, columns or PredictionColumns(), labelled=labelled)
     arrays: dict[str, Any] = {
         name: _array(table, roles.task, name, names) for name, names in roles.arrays.items()
@@ -87,16 +87,16 @@ def check_evaluable(predictions: Predictions, *, where: str = "") -> None:
         )
 
 
-def _bag_ids(table: CsvColumns, roles: Roles) -> tuple[str, ...]:
+def _bag_ids(table: CsvTable, roles: Roles) -> tuple[str, ...]:
     bags = table.cells(roles.bag)
     seen: dict[tuple[str, str], int] = {}
     folds = table.cells(roles.fold) if roles.fold else [""] * len(table)
     for row, key in enumerate(zip(bags, folds, strict=True)):
         if not key[0]:
-            raise table.error(row, roles.bag, found="is empty", expected="an id for each bag")
+            raise table.cell_error(row, roles.bag, found="is empty", expected="an id for each bag")
         if key in seen:
-            first = table.table.rows[seen[key]].line
-            raise table.error(
+            first = table.rows[seen[key]].line
+            raise table.cell_error(
                 row,
                 roles.bag,
                 found=f"is {key[0]!r}, as in row {first}" + (", same fold" if roles.fold else ""),
@@ -107,14 +107,14 @@ def _bag_ids(table: CsvColumns, roles: Roles) -> tuple[str, ...]:
     return tuple(bags)
 
 
-def _folds(table: CsvColumns, column: str) -> IntArray:
+def _folds(table: CsvTable, column: str) -> IntArray:
     values = table.numbers(column)
     for row in np.flatnonzero(values != np.rint(values)):
-        raise table.error(int(row), column, expected="a whole number")
+        raise table.cell_error(int(row), column, expected="a whole number")
     return values.astype(np.int64)
 
 
-def _array(table: CsvColumns, task: Task, name: str, columns: Sequence[str]) -> FloatArray:
+def _array(table: CsvTable, task: Task, name: str, columns: Sequence[str]) -> FloatArray:
     """An array of `PredictionArrays` from its columns, (N,) or (N, number of columns)."""
     if name not in PROBABILITIES:
         return table.numbers(*columns)
@@ -124,7 +124,9 @@ def _array(table: CsvColumns, task: Task, name: str, columns: Sequence[str]) -> 
         fault = find_fault(array[:, position], probability=True)
         if fault:
             row, expected = fault
-            raise table.error(row, column, expected=expected, remedy="apply a sigmoid or softmax")
+            raise table.cell_error(
+                row, column, expected=expected, remedy="apply a sigmoid or softmax"
+            )
     if name != "probabilities" or not task.exclusive_classes:
         return array
     if len(columns) == 1:  # of the second class
@@ -132,15 +134,12 @@ def _array(table: CsvColumns, task: Task, name: str, columns: Sequence[str]) -> 
     sums = array.sum(axis=1)
     for row in np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE).tolist():
         raise PredictionsError(
-            f"{table.table.path}, row {table.table.rows[row].line}, columns "
+            f"{table.path}, row {table.rows[row].line}, columns "
             f"{', '.join(map(repr, columns))} add up to {sums[row]:.4g}",
             expected="probabilities that add up to 1",
             remedy="apply a softmax to logits, or say --task multilabel",
         )
     return array
-
-
-_TRUTH = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ class PredictionCells:
         table: The rows.
     """
 
-    table: CsvColumns
+    table: CsvTable
 
     def classes(self, column: str, class_names: Sequence[str]) -> IntArray:
         """int64 (N,), index into `class_names`."""
@@ -159,7 +158,7 @@ class PredictionCells:
         for row, cell in enumerate(self.table.cells(column)):
             found = class_index(cell, class_names)
             if found is None:
-                raise self.table.error(
+                raise self.table.cell_error(
                     row,
                     column,
                     expected=f"one of the classes {', '.join(class_names)}",
@@ -172,7 +171,7 @@ class PredictionCells:
 
     def flags(self, columns: Sequence[str]) -> FloatArray:
         """float32 (N, len(columns)) of 0, 1 and NaN where missing."""
-        labels = [self._yes_or_no(column, may_be_missing=True) for column in columns]
+        labels = [self.table.truths(column, may_be_missing=True) for column in columns]
         return np.stack(labels, axis=1).astype(np.float32)
 
     def values(self, column: str) -> FloatArray:
@@ -183,24 +182,12 @@ class PredictionCells:
         """float64 (N,), above 0."""
         times = self.table.numbers(column)
         for row in np.flatnonzero(times <= 0):
-            raise self.table.error(int(row), column, expected="a positive time")
+            raise self.table.cell_error(int(row), column, expected="a positive time")
         return times
 
     def events(self, column: str) -> FloatArray:
         """float64 (N,) of 1 (happened) and 0 (censored)."""
-        return self._yes_or_no(column)
-
-    def _yes_or_no(self, column: str, *, may_be_missing: bool = False) -> FloatArray:
-        values = np.empty(len(self.table))
-        for row, cell in enumerate(self.table.cells(column)):
-            key = cell.lower().removesuffix(".0")
-            missing = may_be_missing and key in ("", "na", "nan", "none")
-            if not missing and key not in _TRUTH:
-                raise self.table.error(
-                    row, column, expected="0 or 1" + (" or nothing" if may_be_missing else "")
-                )
-            values[row] = np.nan if missing else _TRUTH[key]
-        return values
+        return self.table.truths(column)
 
 
 def align(first: Predictions, second: Predictions) -> Predictions:

@@ -74,6 +74,17 @@ def test_multilabel_leaves_missing_labels_as_nan(table_of):
     np.testing.assert_array_equal(targets, [[1, np.nan], [0, 0], [np.nan, 1]])
 
 
+def test_words_for_0_and_1_and_for_nothing_are_those_of_every_table(table_of):
+    table = table_of(a=["yes", "no", "none"], b=["n/a", "0.0", "TRUE"])
+    task = make_task(table, "multilabel", ["a", "b"])
+    np.testing.assert_array_equal(targets_of(task, table), [[1, np.nan], [0, 0], [np.nan, 1]])
+    table = table_of(t=[3, 4, 5], e=["yes", "no", "true"])
+    assert targets_of(make_task(table, "cox", ["t", "e"]), table)[:, 1].tolist() == [1, 0, 1]
+    table = table_of(a=["none", "1", "0"])
+    assert labelled_rows(table, "multilabel", ["a"]).slide_ids == ("s1", "s2")
+    assert labelled_rows(table, "binary", ["a"]).slide_ids == ("s0", "s1", "s2")
+
+
 def test_regression_and_survival(table_of):
     table = table_of(age=["61.5", "-2", "1e2"], t=["3", "0.5", "7.25"], e=["1", "0", "1.0"])
     regression = targets_of(make_task(table, "regression", ["age"]), table)
