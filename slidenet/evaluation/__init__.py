@@ -1,4 +1,4 @@
-"""Floor 5: how far a classifier can be believed: intervals, comparisons, calibration, probes."""
+"""Floor 6: how far a classifier can be believed: intervals, comparisons, calibration, probes."""
 
 from slidenet.evaluation.calibration import (
     ReliabilityCurve,
@@ -24,7 +24,8 @@ from slidenet.evaluation.predictions.read import align, check_evaluable, read_pr
 from slidenet.evaluation.predictions.record import Predictions
 from slidenet.evaluation.predictions.write import write_predictions
 from slidenet.evaluation.probes.cox_regression import CoxRegression
-from slidenet.evaluation.probes.probes import Probe, ProbeKind, cross_validate_probe, fit_probe
+from slidenet.evaluation.probes.probe import Probe, cross_validate_probe, fit_probe
+from slidenet.evaluation.probes.search import ProbeKind
 from slidenet.evaluation.report.summary import Calibrated, Summary, SummarySettings, summarise
 from slidenet.evaluation.statistics.bootstrap import (
     Bootstrap,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
-from slidenet.core.arrays import FloatArray, IntArray
+from slidenet.core.arrays import Float64Array, FloatArray, IntArray
 from slidenet.core.errors import PredictionsError
 from slidenet.evaluation.predictions.record import Predictions
 from slidenet.evaluation.statistics.proportions import proportion_interval
@@ -37,13 +37,13 @@ class ReliabilityCurve:
         low: (B,) lower end of the interval of `frequency`.
         high: (B,) upper end.
         count: int64 (B,) bags.
-        what: What the confidence is of, in words.
+        what: What the confidence is of, for the axis.
     """
 
-    confidence: npt.NDArray[np.float64]
-    frequency: npt.NDArray[np.float64]
-    low: npt.NDArray[np.float64]
-    high: npt.NDArray[np.float64]
+    confidence: Float64Array
+    frequency: Float64Array
+    low: Float64Array
+    high: Float64Array
     count: IntArray
     what: str
 
@@ -55,7 +55,7 @@ class TemperatureScaling:
     Attributes:
         predictions: With the scaled probabilities.
         temperatures: One, or one per group of bags; above 1 the model was too sure.
-        fitted_on: Which bags, in words.
+        fitted_on: Which bags, for a report.
     """
 
     predictions: Predictions
@@ -196,7 +196,7 @@ def cross_fitted_temperature(predictions: Predictions, *, seed: int = 0) -> Temp
         PredictionsError: Fewer than two patients.
     """
     task, targets = predictions.task, predictions.labels
-    groups, words = held_out_groups(predictions, seed=seed)
+    groups, group_name = held_out_groups(predictions, seed=seed)
     probabilities = predictions.probabilities
     scaled = np.empty_like(probabilities)
     temperatures = []
@@ -206,7 +206,7 @@ def cross_fitted_temperature(predictions: Predictions, *, seed: int = 0) -> Temp
         scaled[inside] = apply_temperature(task, probabilities[inside], temperature)
         temperatures.append(temperature)
     return TemperatureScaling(
-        _with_probabilities(predictions, scaled), tuple(temperatures), f"the other {words}"
+        _with_probabilities(predictions, scaled), tuple(temperatures), f"the other {group_name}"
     )
 
 
@@ -217,8 +217,11 @@ def temperature_of_validation(
     task = predictions.task
     temperature = fit_temperature(task, validation.probabilities, validation.labels)
     scaled = apply_temperature(task, predictions.probabilities, temperature)
-    words = f"{len(validation)} validation bags"
-    return TemperatureScaling(_with_probabilities(predictions, scaled), (temperature,), words)
+    return TemperatureScaling(
+        _with_probabilities(predictions, scaled),
+        (temperature,),
+        f"{len(validation)} validation bags",
+    )
 
 
 def _with_probabilities(predictions: Predictions, probabilities: FloatArray) -> Predictions:

@@ -55,7 +55,7 @@ class ConformalSets:
     """Prediction sets of the bags that did not calibrate them.
 
     Attributes:
-        predictor: What made them.
+        predictor: The thresholds they follow from.
         rows: int64 (M,), which rows of the predictions.
         sets: bool (M, K).
         coverage: Share of sets that hold the true class, with its interval.

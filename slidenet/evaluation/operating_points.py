@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from slidenet.core.arrays import BoolArray, Float64Array, FloatArray, IntArray
+from slidenet.core.arrays import BoolArray, FloatArray
 from slidenet.core.errors import ConfigError, PredictionsError
 from slidenet.evaluation.calibration import held_out_groups
 from slidenet.evaluation.predictions.record import Predictions
@@ -25,9 +25,9 @@ class OperatingPoint:
     """What a cut-off does.
 
     Attributes:
-        rule: How it was chosen, in words.
+        rule: How it was chosen, for a report.
         threshold: The cut-off; where folds have their own, their mean.
-        chosen_on: Which bags it was chosen on, in words.
+        chosen_on: Which bags it was chosen on, for a report.
         sensitivity: Share of positive bags called positive.
         specificity: Share of negative bags called negative.
         ppv: Share of bags called positive that are.
@@ -74,7 +74,12 @@ def choose_threshold(
             "negative bags",
             expected="at least one of each",
         )
-    cuts = _cuts(score)
+    # Below all scores, between neighbours, above all, in the precision of the scores.
+    distinct = np.unique(score)
+    between = distinct[:-1] + np.diff(distinct) / 2
+    between = np.where(between > distinct[:-1], between, distinct[1:])
+    beyond = np.nextafter(distinct[-1:], distinct.dtype.type(np.inf))
+    cuts = np.concatenate([distinct[:1], between, beyond])
     sensitivity = 1 - np.searchsorted(np.sort(score[positive]), cuts) / positive.sum()
     specificity = np.searchsorted(np.sort(score[~positive]), cuts) / (~positive).sum()
     if rule == "youden":
@@ -108,52 +113,29 @@ def operating_point(
     assert predictions.task.has_positive_class, "operating points need a binary task"
     score, positive = predictions.probabilities[:, 1], predictions.labels == 1
     if rule == "half":
-        cut, where = np.full(len(score), 0.5), "nothing; fixed beforehand"
+        cut, chosen_on = np.full(len(score), 0.5), "nothing; fixed beforehand"
     elif validation is not None:
         check_disjoint(predictions, validation)
-        threshold = choose_threshold(
-            validation.probabilities[:, 1], validation.labels == 1, rule, at
-        )
-        cut, where = np.full(len(score), threshold), f"{len(validation)} validation bags"
+        other, truth = validation.probabilities[:, 1], validation.labels == 1
+        cut = np.full(len(score), choose_threshold(other, truth, rule, at))
+        chosen_on = f"{len(validation)} validation bags"
     else:
-        groups, words = held_out_groups(predictions, seed=seed)
-        cut, where = _cross_fitted(score, positive, groups, rule, at), f"the other {words}"
-    called = score >= cut
-    words = {"half": "0.5", "youden": "Youden's index"}.get(rule, f"{rule} of {at:g}")
+        groups, group_name = held_out_groups(predictions, seed=seed)
+        cut, chosen_on = np.empty(len(score)), f"the other {group_name}"
+        for group in np.unique(groups):
+            inside = groups == group
+            cut[inside] = choose_threshold(score[~inside], positive[~inside], rule, at)
+    called, patients = score >= cut, predictions.patients
     return OperatingPoint(
-        words, float(np.mean(cut)), where, *_shares(called, positive, predictions.patients), called
+        {"half": "0.5", "youden": "Youden's index"}.get(rule, f"{rule} of {at:g}"),
+        float(np.mean(cut)),
+        chosen_on,
+        sensitivity=proportion_interval(called[positive], patients[positive]),
+        specificity=proportion_interval(~called[~positive], patients[~positive]),
+        ppv=proportion_interval(positive[called], patients[called]),
+        npv=proportion_interval(~positive[~called], patients[~called]),
+        called=called,
     )
-
-
-def _cross_fitted(
-    score: FloatArray, positive: BoolArray, groups: IntArray, rule: ThresholdRule, at: float
-) -> Float64Array:
-    cut = np.empty(len(score))
-    for group in np.unique(groups):
-        inside = groups == group
-        cut[inside] = choose_threshold(score[~inside], positive[~inside], rule, at)
-    return cut
-
-
-def _shares(
-    called: BoolArray, positive: BoolArray, patients: IntArray
-) -> tuple[Interval, Interval, Interval, Interval]:
-    """Sensitivity, specificity, PPV and NPV."""
-    return (
-        proportion_interval(called[positive], patients[positive]),
-        proportion_interval(~called[~positive], patients[~positive]),
-        proportion_interval(positive[called], patients[called]),
-        proportion_interval(~positive[~called], patients[~called]),
-    )
-
-
-def _cuts(score: FloatArray) -> FloatArray:
-    """Below all scores, between neighbours, above all, in the precision of the scores."""
-    distinct = np.unique(score)
-    between = distinct[:-1] + np.diff(distinct) / 2
-    between = np.where(between > distinct[:-1], between, distinct[1:])
-    beyond = np.nextafter(distinct[-1:], distinct.dtype.type(np.inf))
-    return np.concatenate([distinct[:1], between, beyond])
 
 
 def check_disjoint(predictions: Predictions, validation: Predictions) -> None:
@@ -167,7 +149,11 @@ def check_disjoint(predictions: Predictions, validation: Predictions) -> None:
             f"validation predictions of {validation.task.describe()}",
             expected=predictions.task.describe(),
         )
-    shared = _owners(predictions) & _owners(validation)
+    judged, others = (
+        {patient or bag for bag, patient in zip(p.bag_ids, p.patient_ids, strict=True)}
+        for p in (predictions, validation)
+    )
+    shared = judged & others
     if shared:
         raise PredictionsError(
             f"{len(shared)} patients are in the validation predictions and in those to judge, "
@@ -175,8 +161,3 @@ def check_disjoint(predictions: Predictions, validation: Predictions) -> None:
             expected="different patients",
             remedy="give predictions on bags kept apart for validation",
         )
-
-
-def _owners(predictions: Predictions) -> set[str]:
-    pairs = zip(predictions.bag_ids, predictions.patient_ids, strict=True)
-    return {patient or bag for bag, patient in pairs}

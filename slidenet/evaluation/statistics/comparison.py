@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from slidenet.evaluation.predictions.read import align
 from slidenet.evaluation.predictions.record import Predictions
@@ -22,7 +21,7 @@ class Comparison:
         metric: The headline metric of the task.
         difference: Of the headline metric, first minus second.
         p: Two-sided p of "no difference" in the headline metric.
-        method: How interval and p were found, in words.
+        method: How interval and p were found, for a report.
         second: Every metric of the second model, resampled by patient.
         differences: Every metric, first minus second, by paired bootstrap.
     """
@@ -36,7 +35,7 @@ class Comparison:
 
     @property
     def verdict(self) -> int:
-        """1 where the first is better, -1 where the second is, 0 where it cannot be told."""
+        """1 where the first is better, -1 where the second is, 0 where neither is for sure."""
         if not self.p < SIGNIFICANT:
             return 0
         sign = int(np.sign(self.difference.value))
@@ -64,7 +63,8 @@ def compare(
     task, metric = first.task, first.task.headline
     paired = paired_bootstrap(first, second, num_resamples=num_resamples, seed=seed)
     positive = first.labels == 1
-    if task.has_positive_class and first.one_row_per_patient and _two_of_each(positive):
+    two_of_each = 2 <= int(positive.sum()) <= len(positive) - 2
+    if task.has_positive_class and first.one_row_per_patient and two_of_each:
         test = delong_test(positive, first.probabilities[:, 1], second.probabilities[:, 1])
         return Comparison(
             metric, test.difference, test.p, "DeLong's test", paired.second, paired.differences
@@ -77,7 +77,3 @@ def compare(
         paired.second,
         paired.differences,
     )
-
-
-def _two_of_each(positive: npt.NDArray[np.bool_]) -> bool:
-    return 2 <= int(positive.sum()) <= len(positive) - 2

@@ -150,3 +150,15 @@ def test_a_patient_on_both_sides_of_a_fold_is_refused():
             bag_ids=[f"b{i}" for i in range(120)], patient_ids=["p9"] * 2 + [None] * 118,
             folds=[(np.arange(1, 120), np.array([0]))],
         )  # fmt: skip
+
+
+def test_survival_is_reported_at_quartiles_as_times_are_written():
+    task, embeddings, targets = embedded("cox")
+    thirds = np.searchsorted(np.quantile(targets[:, 0], (1 / 3, 2 / 3)), targets[:, 0])
+    targets[:, 0] = np.array([2.43, 4.87, 9.11])[thirds]
+    found = cross_validate_probe(
+        task, embeddings, targets,
+        bag_ids=[f"b{i}" for i in range(120)], patient_ids=[None] * 120,
+        folds=folds_of(np.arange(120), 2),
+    )  # fmt: skip
+    assert found.predicted.survival_times == (2.43, 4.87, 9.11)
