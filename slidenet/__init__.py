@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from slidenet.pipelines.embed_slides import embed_slides as embed_slides
     from slidenet.pipelines.embed_tiles import embed_tiles as embed_tiles
     from slidenet.pipelines.evaluate import evaluate as evaluate
-    from slidenet.pipelines.plan import plan as plan
+    from slidenet.pipelines.inspection.plan import plan as plan
     from slidenet.pipelines.predict import predict as predict
     from slidenet.pipelines.preprocess import preprocess as preprocess
     from slidenet.pipelines.run import run as run
@@ -42,7 +42,7 @@ _HOMES = {
     "load_slide_encoder": "slidenet.slide_encoders",
     "load_tile_encoder": "slidenet.tile_encoders",
     "open_slide": "slidenet.slides",
-    "plan": "slidenet.pipelines.plan",
+    "plan": "slidenet.pipelines.inspection.plan",
     "predict": "slidenet.pipelines.predict",
     "preprocess": "slidenet.pipelines.preprocess",
     "read_features": "slidenet.stores",

@@ -12,7 +12,7 @@ class Verb:
     """A command: the function behind it and the line that describes it.
 
     Attributes:
-        function: `module:name`, imported only when the verb is called.
+        function: `module:name` inside slidenet, imported only when the verb is called.
         summary: One line for the overview.
         positional: The parameter given without a flag, if any.
         renamed: Former names of flags and what they are called now.
@@ -29,7 +29,7 @@ class Verb:
     def call(self, name: str, arguments: Sequence[str]) -> int:
         """Runs the verb; the exit code."""
         module, _, function_name = self.function.partition(":")
-        function: Callable[..., Any] = getattr(import_module(module), function_name)
+        function: Callable[..., Any] = getattr(import_module(f"slidenet.{module}"), function_name)
         if self.own_flags:
             exit_code: int = function(arguments)
             return exit_code
@@ -43,50 +43,44 @@ class Verb:
 
 VERBS = {
     "run": Verb(
-        "slidenet.pipelines.run:run",
+        "pipelines.run:run",
         "slides to slide embeddings: the three steps below",
         renamed={"slide_device": "device"},
     ),
-    "preprocess": Verb(
-        "slidenet.pipelines.preprocess:preprocess", "find tissue, cut it into tiles"
-    ),
-    "embed-tiles": Verb("slidenet.pipelines.embed_tiles:embed_tiles", "tiles to features"),
+    "preprocess": Verb("pipelines.preprocess:preprocess", "find tissue, cut it into tiles"),
+    "embed-tiles": Verb("pipelines.embed_tiles:embed_tiles", "tiles to features"),
     "embed-slides": Verb(
-        "slidenet.pipelines.embed_slides:embed_slides",
+        "pipelines.embed_slides:embed_slides",
         "features to one vector",
         renamed={"slide_device": "device"},
     ),
     "audit": Verb(
-        "slidenet.cli.training:audit_command",
-        "look for leaks and shortcuts before training",
-        own_flags=True,
+        "cli.training:audit_command", "look for leaks and shortcuts before training", own_flags=True
     ),
-    "train": Verb(
-        "slidenet.cli.training:train_command", "features to a slide classifier", own_flags=True
-    ),
+    "train": Verb("cli.training:train_command", "features to a slide classifier", own_flags=True),
     "crossval": Verb(
-        "slidenet.cli.training:crossval_command",
-        "train and test a model on each fold",
-        own_flags=True,
+        "cli.training:crossval_command", "train and test a model on each fold", own_flags=True
     ),
     "evaluate": Verb(
-        "slidenet.pipelines.evaluate:evaluate", "predictions to tables and curves", "predictions"
+        "pipelines.evaluate:evaluate", "predictions to tables and curves", "predictions"
     ),
-    "predict": Verb("slidenet.pipelines.predict:predict", "apply a trained model to new slides"),
+    "predict": Verb("pipelines.predict:predict", "apply a trained model to new slides"),
     "plan": Verb(
-        "slidenet.pipelines.plan:plan",
+        "pipelines.inspection.plan:plan",
         "what a slide of N tiles costs, and how many GPUs it needs",
         renamed={"ranks": "sequence_ranks"},
     ),
     "info": Verb(
-        "slidenet.pipelines.info:info",
+        "pipelines.inspection.info:info",
         "what a slide is, and what it would cost",
         "slide",
         renamed={"mpp": "slide_mpp"},
     ),
-    "validate": Verb("slidenet.pipelines.validate:validate", "check files slidenet wrote", "paths"),
-    "encoders": Verb("slidenet.pipelines.encoders:encoders", "list the tile encoders"),
-    "doctor": Verb("slidenet.pipelines.doctor:doctor", "check this machine's installation"),
+    "validate": Verb(
+        "pipelines.inspection.validate:validate", "check files slidenet wrote", "paths"
+    ),
+    "encoders": Verb("pipelines.inspection.encoders:encoders", "list the tile encoders"),
+    "doctor": Verb("pipelines.inspection.doctor:doctor", "check this machine's installation"),
 }
 
 

@@ -42,7 +42,7 @@ def test_every_verb_explains_itself(verb, capsys):
 
 @pytest.mark.parametrize("verb", ["info", "preprocess", "validate", "encoders"])
 def test_verbs_that_compute_no_features_start_without_torch(verb):
-    module = VERBS[verb].function.split(":")[0]
+    module = "slidenet." + VERBS[verb].function.split(":")[0]
     code = f"import sys, {module}; print([m for m in ('torch', 'timm') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.splitlines()[-1] == "[]"

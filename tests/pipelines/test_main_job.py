@@ -15,7 +15,8 @@ from slidenet.core.records import SlideRow
 from slidenet.pipelines.cohort.runner import LocalRunner, Runner
 from slidenet.pipelines.embed_slides import check_recipe, embed_slides
 from slidenet.pipelines.embed_tiles import embed_tiles
-from slidenet.pipelines.info import info
+from slidenet.pipelines.inspection.info import info
+from slidenet.pipelines.inspection.validate import validate
 from slidenet.pipelines.preprocess import preprocess
 from slidenet.pipelines.run import run
 from slidenet.pipelines.settings import (
@@ -24,7 +25,6 @@ from slidenet.pipelines.settings import (
     PreprocessSettings,
     RunSettings,
 )
-from slidenet.pipelines.validate import validate
 from slidenet.slides import open_slide, read_tile
 from slidenet.stores import (
     read_features,

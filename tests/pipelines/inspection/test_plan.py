@@ -5,7 +5,7 @@ import pytest
 
 from slidenet.core.errors import ConfigError, StoreError, UnknownNameError
 from slidenet.core.records import SlideMpp, TileGeometry, TileSet
-from slidenet.pipelines.plan import plan
+from slidenet.pipelines.inspection.plan import plan
 from slidenet.stores import write_tile_set
 
 GEOMETRY = TileGeometry(

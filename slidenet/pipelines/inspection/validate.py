@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from slidenet.core.errors import StoreError
-from slidenet.pipelines.checks import Check, CheckList
+from slidenet.pipelines.inspection.checks import Check, CheckList
 from slidenet.stores import validate_file
 
 

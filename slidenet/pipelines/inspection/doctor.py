@@ -7,7 +7,7 @@ from pathlib import Path
 from slidenet.core.errors import SlidenetError
 from slidenet.core.plugins import list_plugins
 from slidenet.core.provenance import software_version
-from slidenet.pipelines.checks import Check, CheckList
+from slidenet.pipelines.inspection.checks import Check, CheckList
 from slidenet.tile_encoders import check_access
 
 PACKAGES = (

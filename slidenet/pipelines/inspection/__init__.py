@@ -1,0 +1,1 @@
+"""Verbs that look and change nothing: at a slide, its costs, files, encoders, this machine."""
