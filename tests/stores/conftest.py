@@ -30,7 +30,7 @@ BATCH_SIZE = 32
 DIM = 8
 
 
-def choose_tiles(num_tiles: int = 600, *, slide_id: str = "slide_1") -> TileSet:
+def make_tile_set(num_tiles: int = 600, *, slide_id: str = "slide_1") -> TileSet:
     step = GEOMETRY.stride_level0
     cells = [(x, y) for y in range(60) for x in range(40)][:num_tiles]
     coords = np.array([(round(x * step), round(y * step)) for x, y in cells], dtype=np.int64)
@@ -231,7 +231,7 @@ def toy() -> SimpleNamespace:
 
 @pytest.fixture
 def tile_set() -> TileSet:
-    return choose_tiles()[0]
+    return make_tile_set()
 
 
 @pytest.fixture

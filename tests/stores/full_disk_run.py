@@ -8,7 +8,7 @@ import resource
 import signal
 import sys
 
-from conftest import choose_tiles, write_features
+from conftest import make_tile_set, write_features
 
 from slidenet.core.errors import OutputError
 
@@ -17,7 +17,7 @@ def main(path, limit):
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
     try:
-        write_features(path, choose_tiles()[0])
+        write_features(path, make_tile_set())
     except OutputError as error:
         print(error)
 

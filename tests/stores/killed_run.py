@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-from conftest import choose_tiles, open_writer, write_features
+from conftest import make_tile_set, open_writer, write_features
 
 from slidenet.stores.features import spool
 
@@ -36,7 +36,7 @@ def main(path, pause):
             time.sleep(0.02)
 
         open_writer.__globals__["FeatureWriter"].append = append
-    write_features(path, choose_tiles()[0], unreadable=(5, 300))
+    write_features(path, make_tile_set(), unreadable=(5, 300))
 
 
 def say_and_wait():

@@ -36,7 +36,7 @@ def test_numbers_that_no_decimal_holds_come_back(tmp_path, tile_set):
 
 
 def test_no_tiles(tmp_path, toy):
-    found = read_tile_set(write_tile_set(tmp_path / "none.h5", toy.choose_tiles(0)))
+    found = read_tile_set(write_tile_set(tmp_path / "none.h5", toy.make_tile_set(0)))
     assert found.coords.shape == (0, 2)
 
 

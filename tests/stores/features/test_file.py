@@ -21,8 +21,8 @@ def test_what_describes_the_file(features_file, toy):
 
 def test_arrays(features_file, toy):
     with read_features(features_file) as file:
-        np.testing.assert_array_equal(file.coords, toy.choose_tiles().coords)
-        np.testing.assert_array_equal(file.tissue_fraction, toy.choose_tiles().tissue_fraction)
+        np.testing.assert_array_equal(file.coords, toy.make_tile_set().coords)
+        np.testing.assert_array_equal(file.tissue_fraction, toy.make_tile_set().tissue_fraction)
         assert np.flatnonzero(~file.mask).tolist() == [5, 300]
         assert file.status.dtype == np.uint8
         wanted = toy.features_of(250, 260).astype(np.float16)

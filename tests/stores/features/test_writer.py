@@ -28,7 +28,7 @@ def spool_of(path):
 def whole(toy, tmp_path):
     """The file of a run that nobody interrupted."""
     return toy.write_features(
-        tmp_path / "whole" / "slide_1.h5", toy.choose_tiles(), unreadable=(5, 300)
+        tmp_path / "whole" / "slide_1.h5", toy.make_tile_set(), unreadable=(5, 300)
     )
 
 
@@ -48,7 +48,7 @@ def test_rows_are_stored_as_given(features_file, toy):
 
 
 def test_float32_is_stored_bit_for_bit(toy, path):
-    toy.write_features(path, toy.choose_tiles(70), dtype="float32")
+    toy.write_features(path, toy.make_tile_set(70), dtype="float32")
     with read_features(path) as file:
         np.testing.assert_array_equal(file.features[:], toy.features_of(0, 70))
         assert file.features.dtype == np.float32
@@ -56,13 +56,13 @@ def test_float32_is_stored_bit_for_bit(toy, path):
 
 @pytest.mark.parametrize("num_tiles", [0, 1, 31, 32, 33, 256, 257])
 def test_any_number_of_tiles(toy, path, num_tiles):
-    toy.write_features(path, toy.choose_tiles(num_tiles), dtype="float32")
+    toy.write_features(path, toy.make_tile_set(num_tiles), dtype="float32")
     with read_features(path) as file:
         np.testing.assert_array_equal(file.features[:], toy.features_of(0, num_tiles))
 
 
 def test_same_input_same_bytes(toy, whole, path):
-    toy.write_features(path, toy.choose_tiles(), unreadable=(5, 300))
+    toy.write_features(path, toy.make_tile_set(), unreadable=(5, 300))
     assert sha256(path) == sha256(whole)
 
 
@@ -71,7 +71,7 @@ def test_a_finished_file_leaves_nothing_beside_it(whole):
 
 
 def test_resume_goes_on_at_the_last_whole_batch(toy, path, whole):
-    tiles = toy.choose_tiles()
+    tiles = toy.make_tile_set()
     with toy.open_writer(path, tiles) as writer:
         writer.append(toy.features_of(0, 64))
         writer.append(toy.features_of(64, 90))  # less than a batch: done again
@@ -81,7 +81,7 @@ def test_resume_goes_on_at_the_last_whole_batch(toy, path, whole):
 
 
 def test_resume_after_all_rows_only_finishes(toy, path, whole):
-    tiles = toy.choose_tiles()
+    tiles = toy.make_tile_set()
     with toy.open_writer(path, tiles) as writer:
         status = np.isin(np.arange(600), (5, 300)).astype(np.uint8)
         writer.append(toy.features_of(0, 600), status)
@@ -95,9 +95,9 @@ def test_resume_after_all_rows_only_finishes(toy, path, whole):
 def test_killed_between_batches_and_run_again(toy, path, whole, batches):
     for count in batches:
         kill_when(path, "batches", lines=count)
-    with toy.open_writer(path, toy.choose_tiles()) as writer:
+    with toy.open_writer(path, toy.make_tile_set()) as writer:
         assert sum(batches) * toy.BATCH_SIZE <= writer.num_done <= 600
-    toy.write_features(path, toy.choose_tiles(), unreadable=(5, 300))
+    toy.write_features(path, toy.make_tile_set(), unreadable=(5, 300))
     assert sha256(path) == sha256(whole)
     assert [p.name for p in path.parent.iterdir()] == ["slide_1.h5"]
 
@@ -106,7 +106,7 @@ def test_killed_before_the_rename(toy, path, whole):
     kill_when(path, "rename", lines=1)
     assert not path.exists()
     assert not existing_output(path, toy.RECIPE, "sha256:feed")
-    toy.write_features(path, toy.choose_tiles(), unreadable=(5, 300))
+    toy.write_features(path, toy.make_tile_set(), unreadable=(5, 300))
     assert sha256(path) == sha256(whole)
     assert [p.name for p in path.parent.iterdir()] == ["slide_1.h5"]
 
@@ -131,31 +131,31 @@ def kill_when(path, pause, *, lines):
 
 @pytest.mark.parametrize("cut", [1, 20, 29 * 3 + 5])
 def test_torn_rows_are_done_again(toy, path, whole, cut):
-    toy.write_features(path, toy.choose_tiles(), unreadable=(5, 300), stop_at=320)
+    toy.write_features(path, toy.make_tile_set(), unreadable=(5, 300), stop_at=320)
     spool = spool_of(path)
     os.truncate(spool, spool.stat().st_size - cut)
-    with toy.open_writer(path, toy.choose_tiles()) as writer:
+    with toy.open_writer(path, toy.make_tile_set()) as writer:
         assert writer.num_done == 288
-    toy.write_features(path, toy.choose_tiles(), unreadable=(5, 300))
+    toy.write_features(path, toy.make_tile_set(), unreadable=(5, 300))
     assert sha256(path) == sha256(whole)
 
 
 @pytest.mark.parametrize("fill", [b"\x00", b"\xff"])
 def test_rows_that_never_reached_the_disk_are_done_again(toy, path, whole, fill):
     # After a power cut a file may have its length but not its contents.
-    toy.write_features(path, toy.choose_tiles(), unreadable=(5, 300), stop_at=320)
+    toy.write_features(path, toy.make_tile_set(), unreadable=(5, 300), stop_at=320)
     with spool_of(path).open("rb+") as file:
         file.seek(4096 + 100 * 29)
         file.write(fill * 29 * 220)
-    with toy.open_writer(path, toy.choose_tiles()) as writer:
+    with toy.open_writer(path, toy.make_tile_set()) as writer:
         assert writer.num_done == 96
-    toy.write_features(path, toy.choose_tiles(), unreadable=(5, 300))
+    toy.write_features(path, toy.make_tile_set(), unreadable=(5, 300))
     assert sha256(path) == sha256(whole)
 
 
 @pytest.mark.parametrize("change", ["identity", "batch_size", "dtype", "tiles"])
 def test_rows_of_other_work_are_not_taken(toy, path, change):
-    tiles = toy.choose_tiles()
+    tiles = toy.make_tile_set()
     toy.write_features(path, tiles, stop_at=320)
     settings = {
         "identity": {"identity": {**toy.RECIPE, "seed": 1}},
@@ -163,7 +163,7 @@ def test_rows_of_other_work_are_not_taken(toy, path, change):
         "dtype": {"dtype": "float32"},
         "tiles": {},
     }[change]
-    other = toy.choose_tiles(599) if change == "tiles" else tiles
+    other = toy.make_tile_set(599) if change == "tiles" else tiles
     with toy.open_writer(path, other, **settings) as writer:
         assert writer.num_done == 0
 
@@ -173,12 +173,12 @@ def test_two_processes_cannot_write_the_same_file(toy, path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
         run.stdout.readline()
         with pytest.raises(StoreError, match="written by another process"):
-            toy.open_writer(path, toy.choose_tiles())
+            toy.open_writer(path, toy.make_tile_set())
         run.kill()
 
 
 def test_finish_wants_every_tile(toy, path):
-    with toy.open_writer(path, toy.choose_tiles()) as writer:
+    with toy.open_writer(path, toy.make_tile_set()) as writer:
         writer.append(toy.features_of(0, 32))
         with pytest.raises(StoreError, match="32 of 600 tiles"):
             writer.finish()
@@ -190,11 +190,11 @@ def test_an_interruption_keeps_the_rows_and_an_error_removes_them(toy, path):
         writer.append(toy.features_of(0, 32))
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), toy.open_writer(path, toy.choose_tiles()) as writer:
+    with pytest.raises(KeyboardInterrupt), toy.open_writer(path, toy.make_tile_set()) as writer:
         interrupt(writer)
     assert spool_of(path).exists()
     bad = np.full((32, toy.FEATURE_DIM), np.nan)
-    with pytest.raises(EncoderError), toy.open_writer(path, toy.choose_tiles()) as writer:
+    with pytest.raises(EncoderError), toy.open_writer(path, toy.make_tile_set()) as writer:
         writer.append(bad)
     assert list(path.parent.iterdir()) == []
 
@@ -203,7 +203,7 @@ def test_an_interruption_keeps_the_rows_and_an_error_removes_them(toy, path):
 def test_not_finite_names_slide_and_tile(toy, path, bad):
     rows = toy.features_of(0, 32)
     rows[7, 3] = bad
-    with toy.open_writer(path, toy.choose_tiles()) as writer:
+    with toy.open_writer(path, toy.make_tile_set()) as writer:
         with pytest.raises(EncoderError, match=r"'slide_1': NaN or infinite .* tile 7 at"):
             writer.append(rows)
         rows[7, 3] = 0
@@ -213,7 +213,7 @@ def test_not_finite_names_slide_and_tile(toy, path, bad):
 def test_an_unreadable_tile_may_hold_anything(toy, path):
     rows = toy.features_of(0, 4)
     rows[2] = np.nan
-    with toy.open_writer(path, toy.choose_tiles(4)) as writer:
+    with toy.open_writer(path, toy.make_tile_set(4)) as writer:
         writer.append(rows, np.array([0, 0, 1, 0], np.uint8))
         writer.finish()
     with read_features(path) as file:
@@ -225,11 +225,11 @@ def test_an_unreadable_tile_may_hold_anything(toy, path):
 def test_float16_overflow_says_float32(toy, path):
     rows = toy.features_of(0, 32)
     rows[1, 1] = 70000.0
-    writer = toy.open_writer(path, toy.choose_tiles())
+    writer = toy.open_writer(path, toy.make_tile_set())
     with pytest.raises(EncoderError, match=r"too large for float16 .*dtype float32"):
         writer.append(rows)
     writer.discard()
-    with toy.open_writer(path, toy.choose_tiles(), dtype="float32") as writer:
+    with toy.open_writer(path, toy.make_tile_set(), dtype="float32") as writer:
         writer.append(rows)
 
 
@@ -244,7 +244,7 @@ def test_float16_overflow_says_float32(toy, path):
     ],
 )
 def test_wrong_shapes(toy, path, shape, status, message):
-    writer = toy.open_writer(path, toy.choose_tiles())
+    writer = toy.open_writer(path, toy.make_tile_set())
     with pytest.raises(EncoderError, match=message):
         writer.append(np.zeros(shape, np.float32), status)
     writer.discard()
@@ -256,13 +256,13 @@ def test_wrong_shapes(toy, path, shape, status, message):
 def test_wrong_settings(toy, path, settings):
     dim, dtype, batch_size = settings
     with pytest.raises(ConfigError):
-        FeatureWriter(path, toy.choose_tiles(), dim, dtype, toy.RECIPE, toy.ENCODER, batch_size)
+        FeatureWriter(path, toy.make_tile_set(), dim, dtype, toy.RECIPE, toy.ENCODER, batch_size)
 
 
 def test_memory_does_not_grow_with_the_number_of_tiles(toy, tmp_path):
     def peak(num_tiles):
         cells = np.arange(num_tiles, dtype=np.int64)
-        small = toy.choose_tiles(1)
+        small = toy.make_tile_set(1)
         tiles = type(small)(
             slide_id="big",
             slide_path="big.svs",
@@ -304,11 +304,11 @@ def test_too_little_room_is_said_before_the_work(toy, path, monkeypatch):
     usage = type("Usage", (), {"free": free})
     monkeypatch.setattr("slidenet.stores.atomic.shutil.disk_usage", lambda _: usage)
     with pytest.raises(OutputError, match=r"MB free; expected .* MB for slide_1.h5"):
-        toy.open_writer(path, toy.choose_tiles())
+        toy.open_writer(path, toy.make_tile_set())
     assert list(path.parent.iterdir()) == []
 
 
 def test_the_room_asked_for_is_enough_and_not_absurd(toy, whole, path):
-    toy.write_features(path, toy.choose_tiles(), stop_at=600)
+    toy.write_features(path, toy.make_tile_set(), stop_at=600)
     used = spool_of(path).stat().st_size + whole.stat().st_size
     assert used <= disk_needed(600, toy.FEATURE_DIM, "float16") <= used + 100_000

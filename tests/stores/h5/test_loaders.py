@@ -13,7 +13,7 @@ def test_clam_reads_features_and_coords(features_file, toy):
     assert features.dtype == np.float16
     assert np.isfinite(features).all()
     assert coords.dtype == np.int64
-    np.testing.assert_array_equal(coords, toy.choose_tiles().coords)
+    np.testing.assert_array_equal(coords, toy.make_tile_set().coords)
 
 
 def test_trident_reads_the_attributes_of_coords(features_file):
