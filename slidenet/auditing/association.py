@@ -4,12 +4,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import chi2, random_table
 from sklearn.metrics import roc_auc_score
 
-Codes = npt.NDArray[np.int64]
-Table = npt.NDArray[np.float64]
+from slidenet.core.arrays import Float64Array, IntArray
 
 _UNLIKELY = 0.05
 _CERTAIN = 1e-3
@@ -37,7 +35,7 @@ class Association:
     num_patients: int
 
 
-def association(known: Codes, label: Codes, *, level: float, seed: int = 0) -> Association:
+def association(known: IntArray, label: IntArray, *, level: float, seed: int = 0) -> Association:
     """Tests whether a column tells the label.
 
     Args:
@@ -61,7 +59,7 @@ def association(known: Codes, label: Codes, *, level: float, seed: int = 0) -> A
     return Association(effect, p, _auroc(table, known, label), len(known))
 
 
-def _permutation_p(table: Table, found: float, level: float, seed: int) -> float:
+def _permutation_p(table: Float64Array, found: float, level: float, seed: int) -> float:
     """Stops early once chance has done as well so often that p is known to be above `level`.
 
     Permuting the labels keeps both margins, so tables are drawn with these margins instead. The
@@ -82,17 +80,17 @@ def _permutation_p(table: Table, found: float, level: float, seed: int) -> float
     return (1 + reached) / (1 + drawn)
 
 
-def _contingency(known: Codes, label: Codes, rows: int, columns: int) -> Table:
+def _contingency(known: IntArray, label: IntArray, rows: int, columns: int) -> Float64Array:
     counts = np.bincount(known * columns + label, minlength=rows * columns)
     return counts.reshape(rows, columns).astype(np.float64)
 
 
-def _chi_square(table: Table) -> float:
+def _chi_square(table: Float64Array) -> float:
     expected = np.outer(table.sum(1), table.sum(0)) / table.sum()
     return float(((table - expected) ** 2 / expected).sum())
 
 
-def _auroc(table: Table, known: Codes, label: Codes) -> float:
+def _auroc(table: Float64Array, known: IntArray, label: IntArray) -> float:
     """Each patient is scored by the share of each class among the others of its value."""
     classes = np.eye(table.shape[1])[label]
     share = table.sum(0) / table.sum()

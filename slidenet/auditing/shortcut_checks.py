@@ -5,16 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from slidenet.auditing.association import Association, association
 from slidenet.auditing.cohort import Cohort
 from slidenet.auditing.finding import Finding, Severity
-from slidenet.auditing.patients import column_codes, first_slides, label_codes
+from slidenet.core.arrays import IntArray
+from slidenet.data.labels.encoding import encode_targets
 from slidenet.stores import SLIDE_COLUMNS
+from slidenet.stores.csv_table import as_number, is_missing
 from slidenet.tasks.targets import quarters
-
-Codes = npt.NDArray[np.int64]
 
 _ACQUISITION = re.compile(
     r"site|scann|cent(er|re)|hospital|instit|batch|lab(?!el)|stain|cohort|source|vendor|device"
@@ -22,6 +21,7 @@ _ACQUISITION = re.compile(
     re.IGNORECASE,
 )
 _LEAST_PATIENTS = 10
+_LEAST_NUMBERS = 7
 
 
 def shortcuts(cohort: Cohort) -> Iterator[Finding]:
@@ -32,11 +32,13 @@ def shortcuts(cohort: Cohort) -> Iterator[Finding]:
     """
     if cohort.task is None or cohort.labelled is None:
         return
-    table = cohort.labelled
-    slides = first_slides(table)
+    table, first = cohort.labelled, dict[str, str]()
+    for slide_id in table.slide_ids:
+        first.setdefault(table.patient_of(slide_id), slide_id)
+    slides = list(first.values())
     if len(slides) < _LEAST_PATIENTS:
         return
-    labels = label_codes(cohort.task, table, slides)
+    labels = cohort.task.codes(encode_targets(cohort.task, table, slides))
     columns = _columns(cohort, slides)
     sizes = _sizes(cohort, slides)
     level = cohort.settings.significance / max(len(labels) * (len(columns) + len(sizes)), 1)
@@ -57,7 +59,25 @@ def shortcuts(cohort: Cohort) -> Iterator[Finding]:
                 )
 
 
-def _columns(cohort: Cohort, slides: Sequence[str]) -> Mapping[str, Codes]:
+def column_codes(cells: Sequence[str]) -> IntArray | None:
+    """A column as classes, -1 where missing; numbers of many values are cut into quarters.
+
+    Returns:
+        None for a column that names rather than describes: more than a third of its values differ.
+    """
+    missing = np.array([is_missing(cell) for cell in cells])
+    values = np.array([as_number(cell) for cell in cells])
+    known = [cell for cell, gone in zip(cells, missing, strict=True) if not gone]
+    different = len(set(known))
+    if different >= _LEAST_NUMBERS and not np.isnan(values[~missing]).any():
+        return quarters(np.where(missing, np.nan, values))
+    if different < 2 or different > max(len(known) / 3, 2):
+        return None
+    codes = np.unique(list(cells), return_inverse=True)[1]
+    return np.where(missing, -1, codes).astype(np.int64)
+
+
+def _columns(cohort: Cohort, slides: Sequence[str]) -> Mapping[str, IntArray]:
     assert cohort.task is not None
     left_out = {*SLIDE_COLUMNS, *cohort.task.label_columns, *cohort.settings.ignore_columns}
     table = cohort.table.select(slides)
@@ -65,16 +85,13 @@ def _columns(cohort: Cohort, slides: Sequence[str]) -> Mapping[str, Codes]:
     return {column: codes for column, codes in found.items() if codes is not None}
 
 
-def _sizes(cohort: Cohort, slides: Sequence[str]) -> Mapping[str, Codes]:
+def _sizes(cohort: Cohort, slides: Sequence[str]) -> Mapping[str, IntArray]:
     bags = cohort.opened[0]
     tiles = np.array([bags[s].num_tiles if s in bags else np.nan for s in slides])
-    sizes = {"number of tiles": tiles, "size of the slide file": _file_sizes(cohort, slides)}
-    return {name: quarters(values) for name, values in sizes.items() if not np.isnan(values).all()}
-
-
-def _file_sizes(cohort: Cohort, slides: Sequence[str]) -> npt.NDArray[np.float64]:
     paths = [Path(cohort.table.row(s).slide_path or "\x00") for s in slides]
-    return np.array([_size(path) for path in paths])
+    bytes_ = np.array([_size(path) for path in paths])
+    sizes = {"number of tiles": tiles, "size of the slide file": bytes_}
+    return {name: quarters(values) for name, values in sizes.items() if not np.isnan(values).all()}
 
 
 def _size(path: Path) -> float:

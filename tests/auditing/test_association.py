@@ -6,8 +6,10 @@ from scipy.stats import hypergeom
 from scipy.stats.contingency import association as cramer
 
 from slidenet.auditing.association import association
-from slidenet.auditing.patients import column_codes, label_codes, quarters
+from slidenet.auditing.shortcut_checks import column_codes
+from slidenet.data.labels.encoding import encode_targets
 from slidenet.tasks import CoxTask
+from slidenet.tasks.targets import quarters
 
 
 def test_p_is_that_of_the_exact_test():
@@ -65,7 +67,8 @@ def test_survival_codes_are_quarters_of_martingale_residuals(tmp_path):
     path = tmp_path / "labels.csv"
     path.write_text("slide_id,time,event\na,1,1\nb,2,0\nc,3,1\nd,4,1\n")
     table = read_label_table(path)
-    codes = label_codes(CoxTask(("time", "event")), table, table.slide_ids)
+    task = CoxTask(("time", "event"))
+    codes = task.codes(encode_targets(task, table, table.slide_ids))
     # Hazards 1/4, then 1/2, then 1: residuals 3/4, -1/4, 1/4, -3/4.
     assert codes["time and event"].tolist() == [3, 1, 2, 0]
 
