@@ -1,25 +1,26 @@
-"""The LongNet slide encoder with a head: `longnet` from scratch, `gigapath` from released weights.
+"""The LongNet slide encoder with a head: `longnet`, from scratch in the shape "longnet-small".
 
-Source: Xu et al. 2024 (Prov-GigaPath), Methods; "gigapath" follows the published fine-tuning for
-PANDA: the class token of chosen states, each through the last norm, concatenated, and one linear
-layer. Attention and mean pooling over the output tokens are ours and the paper's.
+Source: Xu et al. 2024 (Prov-GigaPath), Methods, and the published fine-tuning for PANDA: the class
+token of chosen states, each through the last norm, concatenated, and one linear layer. Attention
+and mean pooling over the output tokens are ours and the paper's.
 
 Shapes: B bags, L tiles, S states, D width of the encoder.
 """
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from slidenet.attention import AttentionPattern
 from slidenet.core.checks import check_choice, check_share, check_whole
 from slidenet.core.errors import ConfigError
 from slidenet.layers import weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import GatedAttention, Head
 from slidenet.mil.pooling import uniform_attention
-from slidenet.slide_encoders import LongNetViT
+from slidenet.slide_encoders import LONGNET_CONFIGS, LongNetViT
 
 TokenPooling = Literal["attention", "mean", "class_token"]
 EmbeddingLevel = Literal["lowest", "released"]
@@ -112,13 +113,65 @@ class LongNetMIL(BagModel):
         Source: the layer-wise decay of the published fine-tuning, over depth + 1 levels.
         """
         top = self.encoder.config.depth + 1
-        return {name: self._level(name, top) for name, _ in self.named_parameters()}
+        levels = {}
+        for name, _ in self.named_parameters():
+            if name == "encoder.class_token":
+                levels[name] = 0
+            elif name.startswith("encoder.tile_embed."):
+                levels[name] = top if self.embedding_level == "released" else 0
+            elif name.startswith("encoder.blocks."):
+                levels[name] = 1 + int(name.split(".")[2])
+            else:
+                levels[name] = top
+        return levels
 
-    def _level(self, name: str, top: int) -> int:
-        if name == "encoder.class_token":
-            return 0
-        if name.startswith("encoder.tile_embed."):
-            return top if self.embedding_level == "released" else 0
-        if name.startswith("encoder.blocks."):
-            return 1 + int(name.split(".")[2])
-        return top
+
+def make_longnet(
+    *,
+    feature_dim: int,
+    num_outputs: int,
+    shape: str = "longnet-small",
+    pooling: TokenPooling = "attention",
+    layers: Sequence[int] | None = None,
+    attention_dim: int = 128,
+    head_dropout: float = 0.0,
+    attention: str | AttentionPattern | None = None,
+    chunk_tokens: int = 4096,
+    checkpoint_activations: bool = False,
+    **overrides: Any,
+) -> LongNetMIL:
+    """A LongNet model with fresh weights.
+
+    Args:
+        feature_dim: Length of a feature vector.
+        num_outputs: Length of the logits.
+        shape: Name in `LONGNET_CONFIGS`.
+        pooling: See `LongNetMIL`.
+        layers: See `LongNetMIL`.
+        attention_dim: See `LongNetMIL`.
+        head_dropout: See `LongNetMIL`.
+        attention: Attention pattern, by name or as an object; None: the shape's.
+        chunk_tokens: See `LongNetViT`.
+        checkpoint_activations: See `LongNetViT`.
+        **overrides: Fields of `LongNetConfig` (embed_dim, depth, segment_lengths, dropout ...).
+
+    Raises:
+        ConfigError: For settings out of range.
+        UnknownNameError: For an unknown shape or attention pattern.
+    """
+    encoder = LongNetViT(
+        LONGNET_CONFIGS[shape],
+        attention=attention,
+        chunk_tokens=chunk_tokens,
+        checkpoint_activations=checkpoint_activations,
+        feature_dim=feature_dim,
+        **overrides,
+    )
+    return LongNetMIL(
+        encoder,
+        num_outputs=num_outputs,
+        pooling=pooling,
+        layers=layers,
+        attention_dim=attention_dim,
+        head_dropout=head_dropout,
+    )

@@ -14,7 +14,8 @@ from slidenet.mil.abmil import AttentionMIL
 from slidenet.mil.clam import ClusteringMIL
 from slidenet.mil.contract import BagModel
 from slidenet.mil.dsmil import DualStreamMIL
-from slidenet.mil.longnet_models import GigaPathMIL, make_longnet
+from slidenet.mil.gigapath import GigaPathMIL
+from slidenet.mil.longnet import make_longnet
 from slidenet.mil.pooling import MaxPooling, MeanPooling
 from slidenet.mil.transmil import TransMIL
 from slidenet.slide_encoders import LongNetConfig

@@ -1,5 +1,6 @@
 """What ranks run in the tests of models: two optimisation steps, embeddings, chances."""
 
+import copy
 from typing import Any
 
 import torch
@@ -8,7 +9,13 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from slidenet.core.errors import SlidenetError
-from slidenet.parallel import apply_sequence_parallel, make_mesh, sync_gradients, tile_span
+from slidenet.parallel import (
+    apply_sequence_parallel,
+    make_mesh,
+    release_sequence_parallel,
+    sync_gradients,
+    tile_span,
+)
 from slidenet.parallel.chunks import chunks_of
 from slidenet.slide_encoders import LongNetViT
 
@@ -143,6 +150,20 @@ def chances(rank, num_ranks):
     model(features, grid_xy).sum().backward()
     found["depth"] = [None if d is None else d[0][0, 0].item() for d in decisions]
     found["default generator"] = torch.rand(())
+    return found
+
+
+def given_back(rank, num_ranks):
+    """A model that was shared, a copy of it made meanwhile, and the same given back."""
+    mesh = make_mesh()
+    features, grid_xy, mask, _ = slides()
+    model = apply_sequence_parallel(Classifier(), mesh)
+    found = {"types": [type(module) for module in model.modules()]}
+    found["keys"] = list(model.state_dict())
+    with torch.no_grad():
+        found["shared"] = model(features, grid_xy, mask)
+        found["copied"] = copy.deepcopy(model)(features, grid_xy, mask)
+        found["released"] = release_sequence_parallel(model)(features, grid_xy, mask)
     return found
 
 

@@ -127,6 +127,6 @@ def test_every_command_is_known():
 
 
 def test_the_figures_are_those_of_the_formula():
-    """Their values are tested in test_parallel_traffic.py; here, that the page states them."""
+    """Their values are tested in test_communication.py; here, that the page states them."""
     for figure in ("240.9", "272.5", "528.5", "704.6", "2,818.6"):
         assert figure in DOCS.read_text()

@@ -126,6 +126,17 @@ def test_after_the_loss_of_a_rank_nothing_is_waited_for(monkeypatch):
         ranks.on_all(lambda: pytest.fail("work is done that nobody shares"))
 
 
+class NoModule:
+    name = "foreign"
+
+
+def test_a_slide_encoder_that_cannot_be_shared_is_refused():
+    SlideRanks().share(NoModule())  # one process shares with nobody
+    ranks = SlideRanks(torch.device("cpu"), mesh=object(), rank=0, size=2)
+    with pytest.raises(ParallelError, match=r"'foreign' cannot share.*drop --sequence-ranks"):
+        ranks.share(NoModule())
+
+
 def test_refusals(monkeypatch, tmp_path):
     assert join_ranks(1, "auto") == SlideRanks()
     with pytest.raises(ConfigError, match="sequence_ranks=0"):

@@ -4,17 +4,15 @@ import pytest
 import torch
 from rank_launch import run_ranks
 from rank_models import (
-    SHAPE,
     Classifier,
     chances,
+    given_back,
     outputs,
     refusals,
     slides,
     train,
     two_steps,
 )
-
-from slidenet.slide_encoders import LongNetViT
 
 RUNS = [
     ({"pooling": "class_token"}, "plain"),
@@ -106,6 +104,14 @@ def test_refused_on_all_ranks_together():
         assert "sequence rank 2 refused its chunk" in found["NaN"][1]
 
 
-def test_one_rank_needs_no_ranks():
-    model = LongNetViT(**SHAPE)
-    assert type(model) is LongNetViT
+def test_a_model_stays_what_it_is_and_comes_back():
+    features, grid_xy, mask, _ = slides()
+    model = Classifier()
+    with torch.no_grad():
+        wanted = model(features, grid_xy, mask)
+    for found in run_ranks(given_back, 2):
+        assert found["types"] == [type(module) for module in model.modules()]
+        assert found["keys"] == list(model.state_dict())
+        torch.testing.assert_close(found["shared"], wanted, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(found["copied"], found["shared"], atol=0, rtol=0)
+        assert torch.equal(found["released"], wanted)

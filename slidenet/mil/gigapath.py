@@ -1,8 +1,8 @@
-"""`longnet` and `gigapath` by name: a shape or released weights, with overrides, made into a model.
+"""`gigapath`: the released Prov-GigaPath slide encoder with a head, for fine-tuning.
 
-"longnet" starts from scratch in the shape "longnet-small". "gigapath" starts from the released
-weights of Prov-GigaPath, with the settings of its published PANDA fine-tuning as defaults (state
-11, class token, dropout 0.1, no drop path, the tile embedding at the top learning rate).
+It starts from the released weights, with the settings of the published PANDA fine-tuning as
+defaults (state 11, class token, dropout 0.1, no drop path, the tile embedding at the top learning
+rate).
 
 Differs from the published fine-tuning: tiles keep the order of the file (there they are shuffled,
 although dilated attention depends on order), and padding is never attended to.
@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from slidenet.attention import AttentionPattern
 from slidenet.core.errors import MissingWeightsError
 from slidenet.mil.contract import BagOutput
 from slidenet.mil.longnet import EmbeddingLevel, LongNetMIL, TokenPooling
@@ -24,57 +23,6 @@ from slidenet.slide_encoders.load import load_longnet
 
 FROM_CHECKPOINT = "from_checkpoint"
 """`weights` of a model whose state dict is loaded right after, so no released file is needed."""
-
-
-def make_longnet(
-    *,
-    feature_dim: int,
-    num_outputs: int,
-    shape: str = "longnet-small",
-    pooling: TokenPooling = "attention",
-    layers: Sequence[int] | None = None,
-    attention_dim: int = 128,
-    head_dropout: float = 0.0,
-    attention: str | AttentionPattern | None = None,
-    chunk_tokens: int = 4096,
-    checkpoint_activations: bool = False,
-    **overrides: Any,
-) -> LongNetMIL:
-    """A LongNet model with fresh weights.
-
-    Args:
-        feature_dim: Length of a feature vector.
-        num_outputs: Length of the logits.
-        shape: Name in `LONGNET_CONFIGS`.
-        pooling: See `LongNetMIL`.
-        layers: See `LongNetMIL`.
-        attention_dim: See `LongNetMIL`.
-        head_dropout: See `LongNetMIL`.
-        attention: Attention pattern, by name or as an object; None: the shape's.
-        chunk_tokens: See `LongNetViT`.
-        checkpoint_activations: See `LongNetViT`.
-        **overrides: Fields of `LongNetConfig` (embed_dim, depth, segment_lengths, dropout ...).
-
-    Raises:
-        ConfigError: For settings out of range.
-        UnknownNameError: For an unknown shape or attention pattern.
-    """
-    encoder = LongNetViT(
-        LONGNET_CONFIGS[shape],
-        attention=attention,
-        chunk_tokens=chunk_tokens,
-        checkpoint_activations=checkpoint_activations,
-        feature_dim=feature_dim,
-        **overrides,
-    )
-    return LongNetMIL(
-        encoder,
-        num_outputs=num_outputs,
-        pooling=pooling,
-        layers=layers,
-        attention_dim=attention_dim,
-        head_dropout=head_dropout,
-    )
 
 
 class GigaPathMIL(LongNetMIL):
@@ -120,7 +68,7 @@ class GigaPathMIL(LongNetMIL):
         checkpoint_activations: bool = False,
         **overrides: Any,
     ) -> None:
-        settings = dict(
+        settings: dict[str, Any] = dict(
             feature_dim=feature_dim,
             dropout=dropout,
             drop_path=drop_path,
@@ -128,8 +76,12 @@ class GigaPathMIL(LongNetMIL):
             checkpoint_activations=checkpoint_activations,
             **overrides,
         )
+        if weights == FROM_CHECKPOINT:
+            encoder = LongNetViT(LONGNET_CONFIGS["gigapath"], **settings)
+        else:
+            encoder = load_longnet("gigapath", weights=weights, **settings).net.train()
         super().__init__(
-            gigapath_encoder(weights, settings),
+            encoder,
             num_outputs=num_outputs,
             pooling=pooling,
             layers=layers,
@@ -154,13 +106,6 @@ class GigaPathMIL(LongNetMIL):
                 remedy="load a state dict, or give weights=PATH of a slide_encoder.pth",
             )
         return super().forward(features, grid_xy, mask)
-
-
-def gigapath_encoder(weights: str | Path | None, settings: dict[str, Any]) -> LongNetViT:
-    """The encoder with its weights, or with fresh ones where a checkpoint is promised."""
-    if weights == FROM_CHECKPOINT:
-        return LongNetViT(LONGNET_CONFIGS["gigapath"], **settings)
-    return load_longnet("gigapath", weights=weights, **settings).net.train()
 
 
 def _weights_have_come(module: torch.nn.Module, missing_and_unexpected: Any) -> None:
