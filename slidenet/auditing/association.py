@@ -24,7 +24,7 @@ class Association:
         effect: Cramer's V: 0 for nothing, 1 for everything.
         p: Of a permutation test of Pearson's chi-square. Where the chi-square distribution says
             more than 0.05, or less than a thousandth of the level asked about, that value is taken.
-        auroc: Of the classes told from the column alone, each patient by the others that share
+        auroc: Of the classes predicted from the column alone, each patient by the others that share
             its value; one class against the rest, averaged.
         num_patients: Patients with both values.
     """

@@ -74,7 +74,7 @@ class Cohort:
             features are not looked at.
         splits: Train, val and test of each fold.
         settings: What is tolerated.
-        given: What `open_features` is told: slide_mpp, tile_size_px, target_mpp.
+        given: Arguments of `open_features`: slide_mpp, tile_size_px, target_mpp.
         memory: Keeps the features that are read, as far as it has room.
     """
 

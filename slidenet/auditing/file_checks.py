@@ -76,7 +76,7 @@ def constant_features(cohort: Cohort) -> Iterator[Finding]:
 
 
 def mixed_features(cohort: Cohort) -> Iterator[Finding]:
-    """Files that do not belong together; the kind most files are of counts as the right one."""
+    """Files of different kinds; the kind most files are of counts as the right one."""
     bags = cohort.opened[0]
     yield from _odd_ones_out(
         "mixed-dims",
@@ -145,7 +145,7 @@ def _fault(cohort: Cohort, slide_id: str, error: StoreError) -> Hashable:
 
 
 def _text(slides: Sequence[str], error: StoreError) -> str:
-    """The fault of some slides, told of the first."""
+    """The fault of some slides, with that of the first as the example."""
     text = f"slide {slides[0]!r}: {error.found}"
     if len(slides) > 1:
         text = f"slides {name_some(slides)}; the first: {error.found}"

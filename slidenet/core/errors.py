@@ -129,7 +129,7 @@ class PredictionsError(SlidenetError):
 
 
 class AuditError(SlidenetError):
-    """The audit before training found a fault, and was told to be strict."""
+    """The audit before training found a fault, and strict was asked for."""
 
 
 class ParallelError(SlidenetError):

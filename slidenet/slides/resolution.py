@@ -14,7 +14,7 @@ TIFF_TAGS = "TIFF resolution tags"
 MIN_MPP = 0.05
 """Below this no light microscope resolves anything."""
 MAX_MPP = 50.0
-"""Above this tissue cannot be told; 72 dpi, the usual default of image programs, is 352.8."""
+"""Above this tissue cannot be recognised; 72 dpi, the usual default of image programs, is 352.8."""
 MAX_ASPECT_DIFFERENCE = 0.05
 
 MICRONS_PER_UNIT = {"inch": 25400.0, "centimeter": 10000.0}

@@ -12,7 +12,7 @@ def clean_mask(
 ) -> BoolArray:
     """Fills holes up to `max_hole_um2`, then drops pieces under `min_area_um2`.
 
-    Pieces hang together over edges and corners, holes over edges only, so that a closed diagonal
+    Pieces are connected over edges and corners, holes over edges only, so that a closed diagonal
     line separates inside from outside. Background that reaches the picture's border is no hole.
 
     Args:

@@ -36,7 +36,7 @@ def tissue_from_geojson(
     classification: str | None = None,
     mask_mpp: float = 4.0,
 ) -> Tissue:
-    """Tissue drawn or edited by hand in QuPath.
+    """Tissue drawn or edited in QuPath.
 
     Args:
         slide: The slide the annotations belong to.

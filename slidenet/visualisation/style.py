@@ -1,6 +1,6 @@
 """How every picture looks: one palette, plain axes, legends below; and how figures are saved.
 
-Colours of curves are those of Okabe and Ito (2008), told apart by colour-blind readers too, and
+Colours of curves are those of Okabe and Ito (2008), different for colour-blind readers too, and
 every line has its own dash pattern as well. Legends lie below the axes, where no curve can run into
 them. Figures are bound to no global state of matplotlib.
 """

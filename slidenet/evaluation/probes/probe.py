@@ -170,7 +170,7 @@ def cross_validate_probe(
     patients = [p or f"bag {b}" for b, p in zip(bag_ids, patient_ids, strict=True)]
     times = None
     if task.needs_baseline and targets[:, 1].any():
-        # One grid for all folds, so that their curves can be judged together.
+        # One grid for all folds, so that their curves can be pooled.
         times = survival_report_times(targets)
     rows, numbers, predicted = [], [], []
     for number, (train, test) in enumerate(folds):

@@ -94,7 +94,7 @@ def _model(kind: ProbeKind, regression: bool, num_rows: int) -> tuple[Any, dict[
 
 
 def _minus_brier(model: Pipeline, embeddings: FloatArray, targets: IntArray) -> float:
-    """A score of probabilities that, unlike log loss, bears a neighbour's certain error."""
+    """A score of probabilities that, unlike log loss, stays finite for certain errors."""
     count = int(max(targets.max(), model.classes_.max())) + 1
     truth = np.eye(count)[targets]
     return -float(

@@ -99,7 +99,7 @@ def _precision_recall(compared: Compared) -> tuple[Figure, str]:
 
 
 def _lines(compared: Compared, kind: CurveKind, metric: str) -> list[Line]:
-    """One line per class; for a binary task one per model. Bands only where they can be told."""
+    """One line per class; for a binary task one per model. Bands only where few enough to see."""
     summary, words = compared.summary, METRICS[metric].words
     binary = summary.predictions.task.has_positive_class
     curves = one_against_rest(summary.predictions)

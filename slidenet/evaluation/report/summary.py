@@ -1,4 +1,4 @@
-"""Everything that can be said about one file of predictions, computed once."""
+"""Everything a report holds about one file of predictions, computed once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

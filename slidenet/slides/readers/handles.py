@@ -63,7 +63,10 @@ class SharedHandle:
         try:
             return handle.read_region(location, level, size)
         except openslide.OpenSlideError:
-            self._retire(handle)
+            # Not closed here: another thread may be inside it. The last reference closes it.
+            with self._lock:
+                if self._handle is handle:
+                    self._handle = None
         fresh = self._open()
         try:
             image = fresh.read_region(location, level, size)
@@ -75,7 +78,9 @@ class SharedHandle:
                 "can still be read",
                 slide=self._name,
             ) from error
-        self._employ(fresh)
+        with self._lock:
+            if self._handle is None and not self._closed:
+                self._handle = fresh
         return image
 
     def close(self) -> None:
@@ -87,17 +92,6 @@ class SharedHandle:
     @property
     def _name(self) -> str:
         return self._path.name
-
-    def _retire(self, handle: OpenSlide) -> None:
-        # Not closed here: another thread may be inside it. The last reference closes it.
-        with self._lock:
-            if self._handle is handle:
-                self._handle = None
-
-    def _employ(self, fresh: OpenSlide) -> None:
-        with self._lock:
-            if self._handle is None and not self._closed:
-                self._handle = fresh
 
     def _open(self) -> OpenSlide:
         try:
