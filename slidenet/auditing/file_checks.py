@@ -7,9 +7,9 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from slidenet.auditing.cohort import Cohort
 from slidenet.auditing.finding import Finding
 from slidenet.core.errors import StoreError
-from slidenet.core.provenance import Identity, JsonValue, canonical_json
+from slidenet.core.provenance import Identity, JsonValue, canonical_json, describe_difference
 from slidenet.core.words import count_of, name_some
-from slidenet.stores import FeatureFile, describe_difference
+from slidenet.stores import FeatureFile
 
 _Describe = Callable[[FeatureFile, FeatureFile], str]
 _ENCODER_KEYS = ("tile_encoder", "encoder")

@@ -40,11 +40,32 @@ def cohort_identity(identity: Identity) -> Identity:
     }
 
 
-def identity_difference(found: Identity, wanted: Identity) -> str:
-    """The settings that differ, as `key: found -> wanted`, for an error a user can act on."""
-    keys = sorted(set(found) | set(wanted))
-    differing = [k for k in keys if found.get(k) != wanted.get(k)]
-    return ", ".join(f"{k}: {found.get(k)!r} -> {wanted.get(k)!r}" for k in differing)
+def describe_difference(found: Identity, wanted: Identity) -> str:
+    """The settings that differ, for an error a user can act on.
+
+    Returns:
+        `key: found -> wanted, ...` down to the innermost key (`tiles.target_mpp`); empty where
+        none differs. Tuples and lists are the same, as they are in a file.
+    """
+    before, after = _flat(_plain(found)), _flat(_plain(wanted))
+    keys = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+    return ", ".join(f"{k}: {before.get(k)!r} -> {after.get(k)!r}" for k in keys)
+
+
+def _plain(identity: Identity) -> dict[str, JsonValue]:
+    """As it comes back from a file: tuples as lists, keys sorted."""
+    plain: dict[str, JsonValue] = json.loads(canonical_json(identity))
+    return plain
+
+
+def _flat(identity: Identity, prefix: str = "") -> dict[str, JsonValue]:
+    flat: dict[str, JsonValue] = {}
+    for key, value in identity.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def software_version(package: str = "slidenet") -> str:

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,7 +51,13 @@ def read_bags(
         settings.refuse_split()
         split = Split(train=cohort.table.slide_ids)
     elif settings.splits is not None:
-        split = _split_of_file(settings.splits, settings.fold, cohort.rows)
+        splits, fold = read_splits(settings.splits, cohort.rows), settings.fold
+        if not 0 <= fold < len(splits):
+            raise SplitError(
+                f"fold {fold} of {settings.splits}, which holds {len(splits)}",
+                expected=f"0 to {len(splits) - 1}",
+            )
+        split = splits[fold]
     else:
         split = make_split(
             cohort.table,
@@ -236,13 +241,3 @@ class BagDataModule(LightningDataModule):
             **(processes or {}),
         )
         return bag_loader(dataset, sampler, num_workers=self.settings.num_workers)
-
-
-def _split_of_file(path: Path, fold: int, table: LabelTable) -> Split:
-    splits = read_splits(path, table)
-    if not 0 <= fold < len(splits):
-        raise SplitError(
-            f"fold {fold} of {path}, which holds {len(splits)}",
-            expected=f"0 to {len(splits) - 1}",
-        )
-    return splits[fold]

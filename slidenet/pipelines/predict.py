@@ -9,7 +9,7 @@ import numpy as np
 
 from slidenet.core.errors import IdentityMismatchError, ManifestError, StoreError
 from slidenet.core.extras import data_frame
-from slidenet.core.provenance import Identity
+from slidenet.core.provenance import Identity, describe_difference
 from slidenet.core.records import SlideRow
 from slidenet.data import BagDataset, BagSource, collate_bags, find_bag_files, read_label_table
 from slidenet.evaluation import Predictions, average_by_patient, write_predictions
@@ -25,7 +25,6 @@ from slidenet.pipelines.fitting.predictions import predict_bags
 from slidenet.pipelines.preprocess import preprocess
 from slidenet.pipelines.settings_from_identity import settings_from_identity
 from slidenet.stores import FeatureFile, check_output_folder, open_features
-from slidenet.stores.h5.identity import describe_difference
 from slidenet.training import Bundle, load_bundle
 from slidenet.weights.device import resolve_device
 

@@ -9,11 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 from slidenet.core.errors import IdentityMismatchError
-from slidenet.core.provenance import Identity, JsonValue
+from slidenet.core.provenance import Identity, JsonValue, describe_difference
 from slidenet.pipelines.preprocess import Tiler
 from slidenet.pipelines.settings import EmbedTilesSettings, PreprocessSettings
 from slidenet.slides import READERS
-from slidenet.stores.h5.identity import describe_difference
 from slidenet.tile_encoders.catalogue import TILE_ENCODERS
 from slidenet.tissue import segmenter_identity
 from slidenet.tissue.segmenters import SEGMENTERS

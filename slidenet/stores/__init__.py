@@ -12,7 +12,7 @@ from slidenet.stores.features.file import FeatureArrays, FeatureFile
 from slidenet.stores.features.memory import SMALL_COHORT_BYTES, FeatureMemory
 from slidenet.stores.features.opening import FEATURE_SUFFIXES, open_features, read_features
 from slidenet.stores.features.writer import FeatureWriter, disk_needed
-from slidenet.stores.h5.identity import describe_difference, existing_output, identity_of
+from slidenet.stores.h5.identity import existing_output, identity_of
 from slidenet.stores.h5.validate import validate_file
 from slidenet.stores.manifest import read_manifest
 from slidenet.stores.slide_rows import SLIDE_COLUMNS, slide_rows
@@ -32,7 +32,6 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "atomic_path",
     "check_output_folder",
     "csv_lines",
-    "describe_difference",
     "disk_needed",
     "existing_output",
     "identity_of",

@@ -104,10 +104,12 @@ def atomic_path(path: Path, *, slide: str = "") -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            _sync(temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
-            _remove(temporary)
+            if os.path.lexists(temporary):
+                temporary.unlink()
             raise
         _sync_folder(path.parent)
 
@@ -121,16 +123,6 @@ def write_json(path: Path, content: Any, *, sort_keys: bool = False) -> None:
     text = json.dumps(content, indent=2, sort_keys=sort_keys) + "\n"
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def _remove(path: Path) -> None:
-    if os.path.lexists(path):
-        path.unlink()
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -8,7 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from slidenet.core.errors import EncoderError, IdentityMismatchError, StoreError
-from slidenet.core.provenance import Identity, JsonValue, canonical_json, cohort_identity
+from slidenet.core.provenance import (
+    Identity,
+    JsonValue,
+    canonical_json,
+    cohort_identity,
+    describe_difference,
+)
 from slidenet.stores.h5 import schema
 from slidenet.stores.h5.attributes import (
     identity_attributes,
@@ -17,8 +23,7 @@ from slidenet.stores.h5.attributes import (
     write_attributes,
 )
 from slidenet.stores.h5.file import create_h5, open_h5
-from slidenet.stores.h5.identity import describe_difference
-from slidenet.stores.h5.layout import check_layout
+from slidenet.stores.h5.validate import check_format
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +106,7 @@ def read_slide_embedding(path: str | os.PathLike[str]) -> SlideEmbedding:
     """
     path = Path(path)
     with open_h5(path) as h5:
-        check_layout(h5, path, expected=schema.SLIDE_EMBEDDING_FORMAT)
+        check_format(h5, path, expected=schema.SLIDE_EMBEDDING_FORMAT)
         group = h5[schema.GROUP]
         return SlideEmbedding(
             slide_id=read_attribute(group, "slide_id", str, path),

@@ -53,7 +53,12 @@ def read_manifest(
         return [SlideRow(slide_id=path.stem, slide_path=str(path))]
     if not path.exists():
         raise ManifestError(f"{path} does not exist", expected="a slides.csv or a folder of slides")
-    return _read_csv(path)
+    table = read_csv_table(path, error=ManifestError, one_of=("slide_path",), known=SLIDE_COLUMNS)
+    rows = slide_rows(table)
+    for row, line in zip(rows, table.rows, strict=True):
+        if not row.slide_path:
+            raise path_error("", table.place(line), ManifestError)
+    return rows
 
 
 def _read_folder(folder: Path, suffixes: Collection[str]) -> list[SlideRow]:
@@ -91,12 +96,3 @@ def _without_parts(paths: list[Path], folder: Path) -> list[Path]:
     if {".vms", ".vmu"} & set(endings):  # Hamamatsu's index files point to JPEGs beside them
         return [p for p in paths if p.suffix.lower() not in (".jpg", ".jpeg")]
     return paths
-
-
-def _read_csv(path: Path) -> list[SlideRow]:
-    table = read_csv_table(path, error=ManifestError, one_of=("slide_path",), known=SLIDE_COLUMNS)
-    rows = slide_rows(table)
-    for row, line in zip(rows, table.rows, strict=True):
-        if not row.slide_path:
-            raise path_error("", table.place(line), ManifestError)
-    return rows

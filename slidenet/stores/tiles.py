@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from slidenet.core.errors import CoordinateError, StoreError
-from slidenet.core.provenance import canonical_json
 from slidenet.core.records import TileSet
 from slidenet.stores.h5 import schema
 from slidenet.stores.h5.attributes import (
@@ -18,7 +17,7 @@ from slidenet.stores.h5.attributes import (
     write_attributes,
 )
 from slidenet.stores.h5.file import create_h5, open_h5
-from slidenet.stores.h5.layout import check_layout
+from slidenet.stores.h5.validate import check_format
 
 
 def write_tile_set(path: str | os.PathLike[str], tile_set: TileSet) -> Path:
@@ -67,7 +66,7 @@ def read_tile_set(path: str | os.PathLike[str]) -> TileSet:
     """
     path = Path(path)
     with open_h5(path) as h5:
-        check_layout(h5, path, expected=schema.TILES_FORMAT)
+        check_format(h5, path, expected=schema.TILES_FORMAT)
         group = h5[schema.GROUP]
         try:
             return TileSet(
@@ -81,12 +80,3 @@ def read_tile_set(path: str | os.PathLike[str]) -> TileSet:
             )
         except CoordinateError as error:
             raise StoreError(f"{path}: {error.found}", remedy="make the file again") from error
-
-
-def tiles_provenance(tile_set: TileSet) -> dict[str, str]:
-    """What a features file says about the tiles it was made from."""
-    return {
-        "tiles_recipe": canonical_json(tile_set.identity),
-        "tiles_recipe_hash": tile_set.identity_hash,
-        "slide_name": Path(tile_set.slide_path).name,
-    }

@@ -124,7 +124,8 @@ def generate_features(
             "age": ages[row.patient_id],
         }
         fingerprint = hashlib.sha256(f"{seed} {row.slide_id}".encode()).hexdigest()
-        splits = [_split_name(folds[row.patient_id], fold) for fold in range(NUM_FOLDS)]
+        places = [(folds[row.patient_id] - fold) % NUM_FOLDS for fold in range(NUM_FOLDS)]
+        splits = [{0: "test", 1: "val"}.get(place, "train") for place in places]
         stored = (features / TISSUE_MEAN).astype(np.float32)
         slides.append(GeneratedSlide(cells, coords, stored, fingerprint, _identity(), splits))
     return GeneratedCohort(slides)
@@ -172,10 +173,6 @@ def _folds(rows: Sequence[CohortRow]) -> dict[str, int]:
             folds[row.patient_id] = (seen[stratum] + offset) % NUM_FOLDS
             seen[stratum] += 1
     return folds
-
-
-def _split_name(tested: int, fold: int) -> str:
-    return {0: "test", 1: "val"}.get((tested - fold) % NUM_FOLDS, "train")
 
 
 def _identity() -> dict[str, dict[str, JsonValue]]:

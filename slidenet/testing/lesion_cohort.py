@@ -189,7 +189,9 @@ def _write_slide(
     rng = np.random.default_rng(seed)
     texture_seed, stain_seed = (int(s) for s in rng.integers(0, 2**31, 2))
     slide = SyntheticSlide(slide_px, slide_px, _blobs(slide_px, rng), texture_seed)
-    stain = Stain(_site_stain(row.site, seed[0]), slide_px, 0.12, stain_seed)
+    site = np.random.default_rng((seed[0], 1000 + int(row.site.rpartition("_")[2])))
+    red, green, blue = (float(density) for density in site.uniform(0.85, 1.2, 3))
+    stain = Stain((red, green, blue), slide_px, 0.12, stain_seed)
     cells = slide_px // CELL_PX
     tissue = slide.tissue_mask(0, 0, cells * CELL_PX, cells * CELL_PX)
     whole = np.asarray(tissue.reshape(cells, CELL_PX, cells, CELL_PX).all((1, 3)))
@@ -216,12 +218,6 @@ def _blobs(side: int, rng: np.random.Generator) -> tuple[Blob, ...]:
         at = (x + 0.8 * radius_x * np.cos(angle), y + 0.8 * radius_y * np.sin(angle))
         pieces.append(Blob(float(at[0]), float(at[1]), 0.14 * side, 0.14 * side))
     return tuple(pieces)
-
-
-def _site_stain(site: str, seed: int) -> tuple[float, float, float]:
-    number = int(site.rpartition("_")[2])
-    red, green, blue = np.random.default_rng((seed, 1000 + number)).uniform(0.85, 1.2, 3)
-    return float(red), float(green), float(blue)
 
 
 def _apart(blocks: IntArray, rng: np.random.Generator, least: float, most: float) -> IntArray:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from slidenet.core.errors import ConfigError
-from slidenet.core.provenance import canonical_json, identity_difference
+from slidenet.core.provenance import canonical_json, describe_difference
 from slidenet.mil import FROM_CHECKPOINT, bag_model_settings
 from slidenet.tasks import task_from_identity
 
@@ -60,7 +60,7 @@ def check_same_model(source: str, found: Mapping[str, Any], wanted: Mapping[str,
     ours, theirs = wanted.get("task"), found["task"]
     if ours is not None and ours != theirs:
         raise ConfigError(
-            f"{source} was trained for another task ({identity_difference(theirs, ours)})",
+            f"{source} was trained for another task ({describe_difference(theirs, ours)})",
             expected=task_from_identity(ours).describe(),
             remedy="use a checkpoint of that task, or the labels of "
             f"{task_from_identity(theirs).describe()}",

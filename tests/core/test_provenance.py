@@ -1,7 +1,7 @@
 from slidenet.core.provenance import (
     canonical_json,
     cohort_identity,
-    identity_difference,
+    describe_difference,
     identity_hash,
 )
 
@@ -18,7 +18,7 @@ def test_canonical_json_has_one_spelling():
 
 def test_difference_names_found_and_wanted():
     found, wanted = {"mpp": 0.5, "same": 1}, {"mpp": 1.0, "same": 1, "icc": True}
-    assert identity_difference(found, wanted) == "icc: None -> True, mpp: 0.5 -> 1.0"
+    assert describe_difference(found, wanted) == "icc: None -> True, mpp: 0.5 -> 1.0"
 
 
 def test_cohort_recipe_leaves_out_what_belongs_to_one_slide():

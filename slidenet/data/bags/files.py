@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slidenet.core.errors import IdentityMismatchError, StoreError
+from slidenet.core.provenance import describe_difference
 from slidenet.core.words import name_some
 from slidenet.data.labels.table import LabelTable
-from slidenet.stores import FEATURE_SUFFIXES, FeatureFile, describe_difference, open_features
+from slidenet.stores import FEATURE_SUFFIXES, FeatureFile, open_features
 
 _SUBFOLDERS = ("h5_files", "tile_embeddings", "tile_features/*")
 """Where CLAM, slide2vec and slidenet put features inside their output folder."""
@@ -97,11 +98,22 @@ def open_bag_files(
         raise _missing_error(table, Path(folder), missing, paths)
     files: dict[str, FeatureFile] = {}
     for row in table.rows:
-        if row.slide_id in paths:
-            mpp = slide_mpp if row.mpp is None else row.mpp
-            files[row.slide_id] = _open(
-                paths[row.slide_id], row.slide_id, mpp, tile_size_px, target_mpp
+        if row.slide_id not in paths:
+            continue
+        file = open_features(
+            paths[row.slide_id],
+            slide_mpp=slide_mpp if row.mpp is None else row.mpp,
+            tile_size_px=tile_size_px,
+            target_mpp=target_mpp,
+        )
+        file.check_any_tile()
+        if file.slide_id != row.slide_id:
+            raise StoreError(
+                f"{paths[row.slide_id]} says that it is about slide {file.slide_id!r}",
+                expected=f"slide {row.slide_id!r}, by its name",
+                remedy="give the file its old name back, or make it again",
             )
+        files[row.slide_id] = file
     check_same_identity(files)
     unused = tuple(path for slide_id, path in paths.items() if slide_id not in table.index)
     return BagFiles(Path(folder), files, missing, unused)
@@ -115,6 +127,7 @@ def check_same_identity(files: Mapping[str, FeatureFile]) -> None:
         IdentityMismatchError: Features made in another way than those of the first file.
     """
     first = next(iter(files.values()))
+    identity = first.cohort_identity
     for file in files.values():
         if file.feature_dim != first.feature_dim:
             raise StoreError(
@@ -123,8 +136,8 @@ def check_same_identity(files: Mapping[str, FeatureFile]) -> None:
                 expected="one tile encoder for all slides",
                 remedy="make the features of one of them again",
             )
-        if file.cohort_identity != first.cohort_identity:
-            difference = describe_difference(first.cohort_identity, file.cohort_identity)
+        if file.cohort_identity != identity:
+            difference = describe_difference(identity, file.cohort_identity)
             raise IdentityMismatchError(
                 f"{first.path} and {file.path} were made in different ways ({difference})",
                 expected="one tile encoder, tile size and resolution for all slides",
@@ -138,26 +151,6 @@ def _files_in(folder: Path) -> dict[str, Path]:
         paths = folder.glob(f"*{suffix}")
         found |= {p.stem: p for p in paths if p.is_file() and not p.name.startswith(".")}
     return dict(sorted(found.items()))
-
-
-def _open(
-    path: Path,
-    slide_id: str,
-    slide_mpp: float | None,
-    tile_size_px: int | None,
-    target_mpp: float | None,
-) -> FeatureFile:
-    file = open_features(
-        path, slide_mpp=slide_mpp, tile_size_px=tile_size_px, target_mpp=target_mpp
-    )
-    file.check_any_tile()
-    if file.slide_id != slide_id:
-        raise StoreError(
-            f"{path} says that it is about slide {file.slide_id!r}",
-            expected=f"slide {slide_id!r}, by its name",
-            remedy="give the file its old name back, or make it again",
-        )
-    return file
 
 
 def _missing_error(

@@ -44,7 +44,13 @@ def plan_batches(
     Raises:
         ConfigError: Fewer bags than processes, or a size below one.
     """
-    _check(lengths, batch_size, token_budget, num_processes)
+    check_whole(or_none=True, batch_size=batch_size, token_budget=token_budget)
+    if len(lengths) < num_processes:
+        raise ConfigError(
+            f"{len(lengths)} bags for {num_processes} processes",
+            expected="at least one bag for each process",
+            remedy="use fewer devices, or a larger share of the slides",
+        )
     if token_budget is None:
         order = np.arange(len(lengths)) if rng is None else rng.permutation(len(lengths))
         wanted = _whole_rounds(-(-len(order) // batch_size), len(order), num_processes)
@@ -101,15 +107,3 @@ def _resize(batches: list[Batch], costs: npt.NDArray[np.int64], wanted: int) -> 
         cheapest = min(range(len(batches) - 1), key=lambda i: tokens(batches[i] + batches[i + 1]))
         batches[cheapest : cheapest + 2] = [batches[cheapest] + batches[cheapest + 1]]
     return batches
-
-
-def _check(
-    lengths: Sequence[int], batch_size: int, token_budget: int | None, num_processes: int
-) -> None:
-    check_whole(or_none=True, batch_size=batch_size, token_budget=token_budget)
-    if len(lengths) < num_processes:
-        raise ConfigError(
-            f"{len(lengths)} bags for {num_processes} processes",
-            expected="at least one bag for each process",
-            remedy="use fewer devices, or a larger share of the slides",
-        )

@@ -88,7 +88,10 @@ class LabelTable:
             LabelError: There is no such column.
         """
         self.check_column(name)
-        return [_cell(row, name) for row in self.rows]
+        if name not in SLIDE_COLUMNS:
+            return [row.labels[name].strip() for row in self.rows]
+        values = [getattr(row, name) for row in self.rows]
+        return ["" if value is None else str(value) for value in values]
 
     def patient_of(self, slide_id: str) -> str:
         """The patient of a slide; a slide without patient_id is a patient of its own.
@@ -132,25 +135,14 @@ def read_label_table(path: str | os.PathLike[str]) -> LabelTable:
     )
     rows = tuple(slide_rows(table))
     labels = LabelTable(table.path, table.columns, rows, tuple(r.line for r in table.rows))
-    _check_patients(labels)
-    return labels
-
-
-def _check_patients(table: LabelTable) -> None:
-    """Refuses a slide without patient whose name, which then names its patient, is taken."""
-    patients = {row.patient_id for row in table.rows}
-    for position, row in enumerate(table.rows):
+    patients = {row.patient_id for row in rows}
+    for position, row in enumerate(rows):
+        # A slide without patient is one of its own, by its name; that name must be free.
         if row.patient_id is None and row.slide_id in patients:
             raise LabelError(
-                f"{table.place([position], 'patient_id')} is empty, and {row.slide_id!r} is the "
+                f"{labels.place([position], 'patient_id')} is empty, and {row.slide_id!r} is the "
                 "patient_id of other slides",
                 expected="a patient_id, or a slide_id that is no patient_id",
                 remedy="fill the cell",
             )
-
-
-def _cell(row: SlideRow, name: str) -> str:
-    if name not in SLIDE_COLUMNS:
-        return row.labels[name].strip()
-    value = getattr(row, name)
-    return "" if value is None else str(value)
+    return labels

@@ -1,6 +1,5 @@
 """What a split keeps in proportion: the classes of slides, and the patients they belong to."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,11 +81,11 @@ def strata_of(
         SplitError: A slide without a site.
     """
     strata = task.strata(encode_targets(task, table, table.slide_ids))
-    owners = [group_of(table, slide_id, group_column) for slide_id in table.slide_ids]
-    groups = np.unique(owners, return_inverse=True)[1].astype(np.int64)
+    names = [group_of(table, slide_id, group_column) for slide_id in table.slide_ids]
+    groups = np.unique(names, return_inverse=True)[1].astype(np.int64)
     word = "patient" if group_column == "patient_id" else group_column
     if site_column is not None:
-        groups, word = _joined(groups, _sites(table, site_column)), site_column
+        groups, word = _groups_by_site(table, site_column, groups), site_column
     return Strata(
         table.slide_ids,
         groups,
@@ -97,7 +96,10 @@ def strata_of(
     )
 
 
-def _sites(table: LabelTable, site_column: str) -> Sequence[str]:
+def _groups_by_site(
+    table: LabelTable, site_column: str, groups: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """One group per site; sites that share a patient become one, or the patient would leak."""
     sites = table.column(site_column)
     missing = [i for i, site in enumerate(sites) if not site]
     if missing:
@@ -106,11 +108,6 @@ def _sites(table: LabelTable, site_column: str) -> Sequence[str]:
             expected="a site for every slide, for folds that keep sites apart",
             remedy="fill the cells, or make the folds without the site column",
         )
-    return sites
-
-
-def _joined(groups: npt.NDArray[np.int64], sites: Sequence[str]) -> npt.NDArray[np.int64]:
-    """One group per site; sites that share a patient become one, or the patient would leak."""
     site = np.unique(sites, return_inverse=True)[1]
     num_groups, num_sites = int(groups.max()) + 1, int(site.max()) + 1
     edges = (np.ones(len(groups)), (groups, num_groups + site))

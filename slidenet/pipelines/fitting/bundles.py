@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from slidenet.core.errors import ConfigError, IdentityMismatchError
+from slidenet.core.provenance import describe_difference
 from slidenet.data.datamodule import BagDataModule
 from slidenet.pipelines.fitting.fit import TrainedModel
 from slidenet.pipelines.fitting.plan import TrainingPlan
 from slidenet.stores import FeatureFile
-from slidenet.stores.h5.identity import describe_difference
 from slidenet.tasks import Calibration
 from slidenet.training import Bundle, save_bundle
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from lightning.pytorch import Trainer
 
 from slidenet.core.errors import IdentityMismatchError
-from slidenet.core.provenance import Identity, canonical_json
+from slidenet.core.provenance import Identity, canonical_json, describe_difference
 from slidenet.data.datamodule import BagDataModule
 from slidenet.data.settings import DataSettings
 from slidenet.evaluation.operating_points import ThresholdRule
@@ -18,7 +18,6 @@ from slidenet.pipelines.fitting.arguments import parameters, typed_arguments
 from slidenet.pipelines.fitting.trainer import FIXED_TRAINER, TrainerFactory
 from slidenet.pipelines.settings import divide_keywords, settings_with
 from slidenet.stores import atomic_path
-from slidenet.stores.h5.identity import describe_difference
 from slidenet.training import SlideClassifier
 
 Keep = Literal["best", "last"]

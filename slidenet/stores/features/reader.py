@@ -10,7 +10,7 @@ from slidenet.stores.features.given import GivenGeometry
 from slidenet.stores.features.h5_source import H5Source
 from slidenet.stores.h5 import schema
 from slidenet.stores.h5.attributes import read_attribute, read_geometry, read_identity
-from slidenet.stores.h5.layout import check_layout
+from slidenet.stores.h5.validate import check_format
 
 
 def is_slidenet(h5: Any) -> bool:
@@ -29,7 +29,7 @@ def read_slidenet(h5: Any, given: GivenGeometry) -> FeatureFile:
         StoreError: It is broken, of another kind, too new, or contradicts what is given.
     """
     path = given.path
-    check_layout(h5, path, expected=schema.FEATURES_FORMAT)
+    check_format(h5, path, expected=schema.FEATURES_FORMAT)
     group = h5[schema.GROUP]
     geometry = read_geometry(group, path)
     return FeatureFile(

@@ -35,23 +35,7 @@ def storable_rows(
     """
     values = np.asarray(features)
     codes = np.zeros(len(values), np.uint8) if status is None else np.asarray(status)
-    _check_shapes(values, codes, feature_dim, tile_set.num_tiles - start, tile_set.slide_id)
-    rows = np.where((codes == schema.STATUS_OK)[:, None], values, 0).astype(np.float32)
-    _check_finite(rows, start, tile_set, "NaN or infinite", "check the encoder and its precision")
-    with np.errstate(over="ignore"):
-        stored: npt.NDArray[np.floating] = rows.astype(dtype)
-    large = f"too large for {dtype} (up to {np.abs(rows).max(initial=0):.3g}):"
-    _check_finite(stored, start, tile_set, large, "store them with dtype float32")
-    return stored, codes.astype(np.uint8)
-
-
-def _check_shapes(
-    values: npt.NDArray[np.generic],
-    codes: npt.NDArray[np.generic],
-    feature_dim: int,
-    num_left: int,
-    slide: str,
-) -> None:
+    slide, num_left = tile_set.slide_id, tile_set.num_tiles - start
     if values.ndim != 2 or values.shape[1] != feature_dim:
         raise EncoderError(
             f"features have shape {values.shape}",
@@ -71,6 +55,13 @@ def _check_shapes(
             expected=f"{len(values)} codes, 0 = ok, 1 = unreadable",
             slide=slide,
         )
+    rows = np.where((codes == schema.STATUS_OK)[:, None], values, 0).astype(np.float32)
+    _check_finite(rows, start, tile_set, "NaN or infinite", "check the encoder and its precision")
+    with np.errstate(over="ignore"):
+        stored: npt.NDArray[np.floating] = rows.astype(dtype)
+    large = f"too large for {dtype} (up to {np.abs(rows).max(initial=0):.3g}):"
+    _check_finite(stored, start, tile_set, large, "store them with dtype float32")
+    return stored, codes.astype(np.uint8)
 
 
 def _check_finite(

@@ -109,28 +109,23 @@ class Spool:
         return HEADER_BYTES + row * self.record.itemsize
 
     def _recover(self, num_rows: int, batch_size: int) -> int:
+        """Keeps the sound rows of the same work, up to a whole batch; returns how many."""
         self._file.seek(0)
-        kept = 0
-        if self._file.read(HEADER_BYTES) == self._header:
-            kept = self._count_sound_rows(num_rows)
-            if kept < num_rows:
-                kept -= kept % batch_size
-        else:
+        sound = 0
+        if self._file.read(HEADER_BYTES) != self._header:
             self._file.truncate(0)
             self._file.seek(0)
             self._file.write(self._header)
             self._file.flush()
-        self._file.truncate(self._offset(kept))
-        return kept
-
-    def _count_sound_rows(self, num_rows: int) -> int:
-        sound = 0
+            num_rows = 0
         while sound < num_rows:
             rows = self.read(sound, min(sound + _READ_ROWS, num_rows))
             wrong = np.flatnonzero(rows["crc"] != _checksums(rows))
             sound += int(wrong[0]) if len(wrong) else len(rows)
             if len(wrong) or not len(rows):
+                sound -= sound % batch_size
                 break
+        self._file.truncate(self._offset(sound))
         return sound
 
 

@@ -19,7 +19,7 @@ from slidenet.stores.features.spool import HEADER_BYTES, Spool
 from slidenet.stores.h5 import schema
 from slidenet.stores.h5.attributes import identity_attributes, write_attributes
 from slidenet.stores.h5.file import NewFile, create_h5
-from slidenet.stores.tiles import tiles_provenance, write_tile_datasets
+from slidenet.stores.tiles import write_tile_datasets
 
 _FILE_OVERHEAD_BYTES = 64 * 1024
 
@@ -67,7 +67,8 @@ class FeatureWriter:
         encoder_identity: Identity,
         batch_size: int,
     ) -> None:
-        _check_settings(feature_dim, dtype, batch_size)
+        check_choice(("float16", "float32"), dtype=dtype)
+        check_whole(feature_dim=feature_dim, batch_size=batch_size)
         self.path = Path(path)
         self.tile_set = tile_set
         self.feature_dim = feature_dim
@@ -150,7 +151,22 @@ class FeatureWriter:
         with create_h5(self.path, slide=self.tile_set.slide_id) as new:
             write_tile_datasets(new.h5, self.tile_set)
             num_unreadable = self._copy_rows(new)
-            self._write_attributes(new, num_unreadable)
+            attributes = identity_attributes(
+                schema.FEATURES_FORMAT,
+                slide_id=self.tile_set.slide_id,
+                fingerprint=self.tile_set.fingerprint,
+                identity=self.identity,
+            )
+            attributes |= {
+                "tiles_recipe": canonical_json(self.tile_set.identity),
+                "tiles_recipe_hash": self.tile_set.identity_hash,
+                "slide_name": Path(self.tile_set.slide_path).name,
+                "feature_dim": self.feature_dim,
+                "dtype": self.dtype,
+                "num_unreadable": num_unreadable,
+                "encoder": canonical_json(self.encoder_identity),
+            }
+            write_attributes(new.h5[schema.GROUP], attributes)
         self.discard()
         return self.path
 
@@ -212,28 +228,3 @@ class FeatureWriter:
             num_unreadable += int(np.count_nonzero(rows["status"]))
             new.check()
         return num_unreadable
-
-    def _write_attributes(self, new: NewFile, num_unreadable: int) -> None:
-        group = new.h5[schema.GROUP]
-        attributes = identity_attributes(
-            schema.FEATURES_FORMAT,
-            slide_id=self.tile_set.slide_id,
-            fingerprint=self.tile_set.fingerprint,
-            identity=self.identity,
-        )
-        write_attributes(group, attributes)
-        write_attributes(group, tiles_provenance(self.tile_set))
-        write_attributes(
-            group,
-            {
-                "feature_dim": self.feature_dim,
-                "dtype": self.dtype,
-                "num_unreadable": num_unreadable,
-                "encoder": canonical_json(self.encoder_identity),
-            },
-        )
-
-
-def _check_settings(feature_dim: int, dtype: str, batch_size: int) -> None:
-    check_choice(("float16", "float32"), dtype=dtype)
-    check_whole(feature_dim=feature_dim, batch_size=batch_size)

@@ -19,12 +19,6 @@ AttributeValue = str | int | float
 T = TypeVar("T", str, int, float)
 
 
-def plain_identity(identity: Identity) -> dict[str, JsonValue]:
-    """`identity` as it comes back from a file: tuples as lists, keys sorted."""
-    plain: dict[str, JsonValue] = json.loads(canonical_json(identity))
-    return plain
-
-
 def write_attributes(
     target: Any, attributes: Mapping[str, AttributeValue], *, loaders_text: bool = False
 ) -> None:

@@ -4,13 +4,13 @@ import os
 from pathlib import Path
 
 from slidenet.core.errors import IdentityMismatchError
-from slidenet.core.provenance import Identity, JsonValue, identity_difference, identity_hash
+from slidenet.core.provenance import Identity, JsonValue, describe_difference, identity_hash
 from slidenet.stores.atomic import output_errors, temporary_path
 from slidenet.stores.features.spool import spool_path
 from slidenet.stores.h5 import schema
-from slidenet.stores.h5.attributes import plain_identity, read_attribute, read_identity
+from slidenet.stores.h5.attributes import read_attribute, read_identity
 from slidenet.stores.h5.file import open_h5
-from slidenet.stores.h5.layout import check_layout
+from slidenet.stores.h5.validate import check_format
 
 
 def identity_of(path: str | os.PathLike[str]) -> dict[str, JsonValue]:
@@ -21,7 +21,7 @@ def identity_of(path: str | os.PathLike[str]) -> dict[str, JsonValue]:
     """
     path = Path(path)
     with open_h5(path) as h5:
-        check_layout(h5, path)
+        check_format(h5, path)
         return read_identity(h5[schema.GROUP], path)
 
 
@@ -47,7 +47,7 @@ def existing_output(path: str | os.PathLike[str], identity: Identity, fingerprin
     if not os.path.lexists(path):
         return False
     with open_h5(path) as h5:
-        check_layout(h5, path)
+        check_format(h5, path)
         group = h5[schema.GROUP]
         found = read_identity(group, path)
         found_hash = read_attribute(group, "recipe_hash", str, path)
@@ -66,27 +66,8 @@ def existing_output(path: str | os.PathLike[str], identity: Identity, fingerprin
             remedy=remedy,
             slide=slide_id,
         )
-    _remove_leftovers(path)
-    return True
-
-
-def describe_difference(found: Identity, wanted: Identity) -> str:
-    """The settings that differ, down to the innermost key; empty where none does."""
-    return identity_difference(_flat(plain_identity(found)), _flat(plain_identity(wanted)))
-
-
-def _flat(identity: Identity, prefix: str = "") -> dict[str, JsonValue]:
-    flat: dict[str, JsonValue] = {}
-    for key, value in identity.items():
-        if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _remove_leftovers(path: Path) -> None:
     for leftover in (spool_path(path), temporary_path(path)):
         if leftover.exists():
             with output_errors(leftover):
                 leftover.unlink(missing_ok=True)
+    return True
