@@ -1,0 +1,95 @@
+"""What version 0.1.0 wrote before the rooms were moved (format 1): read, resumed, predicted from.
+
+`fixtures/version_1.tar.xz` holds an output folder of one generated slide, a cohort of features, a
+finished run and a cross-validation. They stay as they are: later versions must read them.
+"""
+
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import slidenet
+from slidenet.pipelines.validate import validate
+
+ARCHIVE = Path(__file__).parent / "fixtures" / "version_1.tar.xz"
+SETTINGS = {
+    "labels": "cohort/labels.csv",
+    "features": "cohort/features",
+    "accelerator": "cpu",
+    "network_settings": {"hidden_dim": 16, "attention_dim": 8},
+}
+
+
+@pytest.fixture
+def old(tmp_path, monkeypatch):
+    """The folder as it was, which is also the working directory, since it holds relative paths."""
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_its_files_are_sound(old):
+    files = sorted((old / "out").rglob("*.h5"))
+    assert len(files) == 3
+    assert validate(files).exit_code == 0
+
+
+def test_its_features_and_embeddings_are_read(old):
+    file = slidenet.read_features("out/tile_features/efficientnet_lite0/slide1.h5")
+    ids, matrix = slidenet.read_slide_embeddings("out/slide_embeddings/efficientnet_lite0/mean")
+    assert ids == ["slide1"]
+    assert np.allclose(matrix[0], file.features[:].astype(np.float64).mean(axis=0), atol=1e-3)
+
+
+def test_its_output_folder_is_already_done(old):
+    before = contents(old / "out")
+    report = slidenet.run("slide1.tiff", "out", tile_size_px=128)
+    statuses = {outcome.status for stage in report.stages for outcome in stage.outcomes}
+    assert statuses == {"already done"}
+    after = contents(old / "out")
+    assert {n: b for n, b in after.items() if n != "run.json"} == {
+        n: b for n, b in before.items() if n != "run.json"
+    }
+
+
+@pytest.mark.parametrize("bundle", ["run", "cv/fold_00", "cv/fold_02"])
+def test_its_bundles_predict_what_they_predicted(old, bundle):
+    known = "predictions_test.csv" if bundle == "run" else "predictions.csv"
+    wanted = (old / bundle / known).read_text().splitlines()
+    slidenet.predict(
+        f"{bundle}/model.slidenet", "cohort/labels.csv", "new", features="cohort/features"
+    )
+    found = dict(rows((old / "new" / "predictions.csv").read_text().splitlines()))
+    for bag_id, probability in rows(wanted):
+        assert found[bag_id] == pytest.approx(probability, abs=1e-6)
+
+
+def rows(lines):
+    """bag_id and the probability of the positive class of each line of a predictions file."""
+    header, *rest = (line.split(",") for line in lines)
+    for cells in rest:
+        yield cells[header.index("bag_id")], float(cells[header.index("prob_1")])
+
+
+def test_its_run_trained_again_gives_the_same_model(old):
+    slidenet.train("again", max_epochs=4, **SETTINGS)
+    for name in ("metrics.csv", "plan.json", "predictions_test.csv"):
+        assert (old / "again" / name).read_bytes() == (old / "run" / name).read_bytes(), name
+
+
+def test_its_cross_validation_is_recognised_as_done(old):
+    shutil.rmtree("cv/fold_01")  # as if it had been killed before the last fold
+    before = contents(old / "cv")
+    before.pop("predictions.csv")
+    slidenet.crossval("cv", max_epochs=3, num_folds=3, **SETTINGS)
+    after = contents(old / "cv")
+    assert {name: after[name] for name in before} == before
+    assert (old / "cv" / "predictions.csv").read_text().startswith("bag_id,patient_id,fold,label")
