@@ -137,6 +137,6 @@ def check_mesh(mesh: DeviceMesh) -> None:
     if mesh.size() != dist.get_world_size():
         raise ParallelError(
             f"a mesh of {mesh.size()} ranks where {dist.get_world_size()} were started",
-            expected="every rank in the mesh, or it would never be heard of again",
+            expected="every rank in the mesh, or it would wait for the others without end",
             remedy=f"make the mesh for {dist.get_world_size()} ranks, or start {mesh.size()}",
         )

@@ -1,7 +1,7 @@
 """Random numbers on several ranks: dropout differs from rank to rank, stochastic depth does not.
 
 Both are drawn from one seed per forward, which sequence rank 0 draws from PyTorch's default
-generator and tells the others. All ranks draw one, so default generators that are alike stay
+generator and sends to the others. All ranks draw one, so default generators that are alike stay
 alike: what is computed on every rank (a head, its dropout) needs nothing more.
 """
 

@@ -1,4 +1,4 @@
-"""What ranks run in the tests of models: two optimisation steps, embeddings, chances."""
+"""What ranks run in the tests of models: two optimisation steps, embeddings, random draws."""
 
 import copy
 from typing import Any
@@ -129,7 +129,7 @@ def outputs(rank, num_ranks):
     return found
 
 
-def chances(rank, num_ranks):
+def random_draws(rank, num_ranks):
     """Which tokens dropout hits, what stochastic depth decides, and the default generator after."""
     mesh = make_mesh()
     found = {}

@@ -1,13 +1,13 @@
-"""Models on several ranks: the same outputs, the same weights after training, fair chances."""
+"""Models on several ranks: the same outputs, the same weights after training, fair randomness."""
 
 import pytest
 import torch
 from rank_launch import run_ranks
 from rank_models import (
     Classifier,
-    chances,
     given_back,
     outputs,
+    random_draws,
     refusals,
     slides,
     train,
@@ -67,8 +67,8 @@ def test_outputs_are_those_of_one_rank():
         torch.testing.assert_close(found["chunk"], wanted_chunk, atol=1e-5, rtol=1e-5)
 
 
-def test_chances_differ_per_token_and_agree_per_slide():
-    first, second = run_ranks(chances, 2)
+def test_random_draws_differ_per_token_and_agree_per_slide():
+    first, second = run_ranks(random_draws, 2)
     assert first["dropped"].any()
     assert not torch.equal(first["dropped"], second["dropped"])
     assert not torch.equal(first["dropped"], first["dropped again"])

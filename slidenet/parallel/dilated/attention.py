@@ -240,7 +240,7 @@ class _ParallelDilated(torch.autograd.Function):
         ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         q, k, v, merged, lse, *kept = ctx.saved_tensors
-        # A rank whose chunk does not reach the loss still owes the others their gradients.
+        # A rank whose chunk does not reach the loss still has gradients of others' keys to send.
         if grad_out is None:
             grad_out = torch.zeros_like(q)
         return *ctx.call.backward(grad_out, grad_lse, q, k, v, merged, lse, kept), None, None

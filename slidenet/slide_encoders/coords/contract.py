@@ -138,10 +138,12 @@ def _extent(coords: IntArray, geometry: TileGeometry) -> Iterator[CoordinateProb
 
 
 def _step(coords: IntArray, geometry: TileGeometry) -> Iterator[CoordinateProblem]:
+    """The smallest distance between two columns or two rows of tiles."""
     expected = geometry.stride_level0
-    step = _smallest_step(coords)
-    if step is None:
+    gaps = np.concatenate([np.diff(np.unique(coords[:, axis])) for axis in (0, 1)])
+    if not len(gaps):
         return
+    step = int(gaps.min())
     steps = step / expected
     # Rounded lattice points are up to one pixel off their exact distance.
     tolerance = max(STEP_TOLERANCE * max(round(steps), 1), 1.0 / expected)
@@ -155,12 +157,6 @@ def _step(coords: IntArray, geometry: TileGeometry) -> Iterator[CoordinateProble
         f"{geometry.scale:.4g}), or correct the slide's mpp",
         fatal=True,
     )
-
-
-def _smallest_step(coords: IntArray) -> int | None:
-    """Smallest distance between two columns or two rows of tiles; None for a single tile."""
-    gaps = np.concatenate([np.diff(np.unique(coords[:, axis])) for axis in (0, 1)])
-    return int(gaps.min()) if len(gaps) else None
 
 
 def _beyond_grid(

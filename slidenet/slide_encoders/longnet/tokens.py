@@ -1,8 +1,8 @@
 """Where the tokens of slides lie: on this device, or spread over several from outside.
 
-Embedding, norms and feed-forward networks work token by token. Everything else (attention, chance,
-pooling) goes through the `TokenLayout` of the forward, which a `TokenSharding` makes. The defaults
-here keep whole slides on one device; `slidenet.parallel` brings those for several, and
+Embedding, norms and feed-forward networks work token by token. Everything else (attention, random
+draws, pooling) goes through the `TokenLayout` of the forward, which a `TokenSharding` makes. The
+defaults here keep whole slides on one device; `slidenet.parallel` brings those for several, and
 `LongNetViT.shard_tokens` takes them in.
 
 Shapes: B slides, L tiles, N tokens (class token first), D width, H heads.
