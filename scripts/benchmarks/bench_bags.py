@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Trainer
+from over_seeds import parse_options, t_interval
 from PIL import Image
-from seed_interval import t_interval
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -111,13 +111,7 @@ def main() -> None:
     parser.add_argument("--features", type=Path, help="keep the encoded tiles in this .npy file")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.05, 0.01])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--split", choices=("val", "test"), default="test", help="what is scored")
-    parser.add_argument("--part", help=argparse.SUPPRESS)
-    parser.add_argument("--processes", type=int, default=2)
-    options = parser.parse_args()
-    if options.part:
-        parser.error("--part is called --split now")
+    options = parse_options(parser)
     tiles = read_tiles(options.folder, options.features)
     print(
         f"{len(tiles.labels)} tiles in {len(set(tiles.groups))} groups; AUROC on {options.split} "

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from seed_interval import t_interval
+from over_seeds import parse_options, t_interval
 
 from slidenet.data.datamodule import read_bags
 from slidenet.testing.feature_cohort import FeatureCohort, generate_features, write_generated
@@ -51,16 +51,10 @@ MODELS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--slides", type=int, default=400, help="of all splits, one per patient")
     parser.add_argument("--signal", type=float, default=10.0, help="lesion over spread of tiles")
     parser.add_argument("--epochs", type=int, default=90)
-    parser.add_argument("--split", choices=("val", "test"), default="test", help="what is scored")
-    parser.add_argument("--part", help=argparse.SUPPRESS)
-    parser.add_argument("--processes", type=int, default=2)
-    options = parser.parse_args()
-    if options.part:
-        parser.error("--part is called --split now")
+    options = parse_options(parser)
     print(
         f"{options.slides} slides per seed ({1 - VAL_SHARE - TEST_SHARE:.0%} for training), AUROC "
         f"on {options.split} slides, {options.seeds} seeds\n\nCommand: "
