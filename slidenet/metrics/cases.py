@@ -157,11 +157,8 @@ class SurvivalCases(RiskCases):
     Attributes:
         survival: (N, T), P(time > times[t]).
         times: The T times, ascending.
-        censoring_target: (M, 2), the bags whose censoring weights the Brier score; `target` where
-            None.
     """
 
     target_type: ClassVar[TargetType] = "censored, with curves"
     survival: FloatArray
     times: tuple[float, ...]
-    censoring_target: FloatArray | None = None

@@ -142,7 +142,7 @@ SURVIVAL = (
         "integrated_brier",
         "integrated Brier score",
         integrated_brier,
-        ("survival", "times", "target", "censoring_target"),
+        ("survival", "times", "target"),
         ("censored, with curves",),
         lower_is_better=True,
     ),

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from slidenet.core.arrays import FloatArray
 from slidenet.metrics import DEFAULT_THRESHOLD, BinaryCases, Cases, TargetType
 from slidenet.tasks.classes import ClassTask, Forecasts, Question, class_probabilities
 from slidenet.tasks.predictions import PredictionArrays
@@ -49,13 +48,7 @@ class BinaryTask(ClassTask):
         """See `Task.target_type`."""
         return "binary"
 
-    def cases(
-        self,
-        prediction: PredictionArrays,
-        target: Targets,
-        threshold: float,
-        censoring_target: FloatArray | None,
-    ) -> Cases:
+    def cases(self, prediction: PredictionArrays, target: Targets, threshold: float) -> Cases:
         """See `Task.cases`."""
         return BinaryCases(class_probabilities(prediction)[:, 1], target == 1, threshold)
 

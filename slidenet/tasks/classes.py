@@ -15,7 +15,7 @@ from slidenet.metrics import Cases, ClassCases, TargetType
 from slidenet.tasks.calibration import Calibration
 from slidenet.tasks.predictions import PredictionArrays
 from slidenet.tasks.targets import LabelCells, Lack, Stratum, Targets
-from slidenet.tasks.task import Output, Task, to_array
+from slidenet.tasks.task import Output, Shapes, Task, to_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,9 +125,7 @@ class ClassTask(Task):
     def _predict(self, logits: Tensor, calibration: Calibration) -> PredictionArrays:
         return PredictionArrays(to_array(self.probabilities(logits / calibration.temperature)))
 
-    def prediction_shapes(
-        self, num_bags: int, prediction: PredictionArrays
-    ) -> Mapping[str, tuple[int, ...]]:
+    def prediction_shapes(self, num_bags: int, prediction: PredictionArrays) -> Shapes:
         """See `Task.prediction_shapes`."""
         return {"probabilities": (num_bags, self.num_classes)}
 
@@ -151,13 +149,7 @@ class ClassTask(Task):
         """See `Task.target_type`."""
         return "multiclass"
 
-    def cases(
-        self,
-        prediction: PredictionArrays,
-        target: Targets,
-        threshold: float,
-        censoring_target: FloatArray | None,
-    ) -> Cases:
+    def cases(self, prediction: PredictionArrays, target: Targets, threshold: float) -> Cases:
         """See `Task.cases`."""
         return ClassCases(class_probabilities(prediction), target)
 

@@ -114,13 +114,7 @@ class MultilabelTask(ClassTask):
         """See `Task.target_type`."""
         return "multilabel"
 
-    def cases(
-        self,
-        prediction: PredictionArrays,
-        target: Targets,
-        threshold: float,
-        censoring_target: FloatArray | None,
-    ) -> Cases:
+    def cases(self, prediction: PredictionArrays, target: Targets, threshold: float) -> Cases:
         """See `Task.cases`."""
         probabilities = class_probabilities(prediction)
         return LabelCases(

@@ -8,12 +8,12 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from slidenet.core.arrays import BoolArray, FloatArray, IntArray
+from slidenet.core.arrays import BoolArray, IntArray
 from slidenet.metrics import Cases, TargetType, ValueCases
 from slidenet.tasks.calibration import Calibration
 from slidenet.tasks.predictions import PredictionArrays
 from slidenet.tasks.targets import NUM_QUARTERS, LabelCells, Lack, Stratum, Targets, quarters
-from slidenet.tasks.task import Output, Task, to_array
+from slidenet.tasks.task import Output, Shapes, Task, to_array
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,7 @@ class RegressionTask(Task):
     def _predict(self, logits: Tensor, calibration: Calibration) -> PredictionArrays:
         return PredictionArrays(value=to_array(logits[:, 0]))
 
-    def prediction_shapes(
-        self, num_bags: int, prediction: PredictionArrays
-    ) -> Mapping[str, tuple[int, ...]]:
+    def prediction_shapes(self, num_bags: int, prediction: PredictionArrays) -> Shapes:
         """See `Task.prediction_shapes`."""
         return {"value": (num_bags,)}
 
@@ -73,13 +71,7 @@ class RegressionTask(Task):
         """See `Task.target_type`."""
         return "continuous"
 
-    def cases(
-        self,
-        prediction: PredictionArrays,
-        target: Targets,
-        threshold: float,
-        censoring_target: FloatArray | None,
-    ) -> Cases:
+    def cases(self, prediction: PredictionArrays, target: Targets, threshold: float) -> Cases:
         """See `Task.cases`."""
         assert prediction.value is not None
         return ValueCases(prediction.value.astype(np.float64), target.astype(np.float64))

@@ -7,11 +7,11 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from slidenet.core.arrays import BoolArray, FloatArray, IntArray
+from slidenet.core.arrays import BoolArray, IntArray
 from slidenet.metrics import Cases, RiskCases, SurvivalCases, TargetType
 from slidenet.tasks.predictions import PredictionArrays
 from slidenet.tasks.targets import LabelCells, Lack, Stratum, Targets, quarters
-from slidenet.tasks.task import Output, Task
+from slidenet.tasks.task import Output, Shapes, Task
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,8 @@ class SurvivalTask(Task):
     headline: ClassVar[str] = "c_index"
 
     def _wrong_columns(self) -> str:
-        return (
-            ""
-            if len(set(self.label_columns)) == len(self.label_columns) == 2
-            else ("two columns, time and event")
-        )
+        two = len(set(self.label_columns)) == len(self.label_columns) == 2
+        return "" if two else "two columns, time and event"
 
     def encode(self, cells: LabelCells) -> Targets:
         """(N, 2), time and event."""
@@ -62,9 +59,7 @@ class SurvivalTask(Task):
         residual = martingale_residual(targets[:, 0], targets[:, 1])
         return {" and ".join(self.label_columns): quarters(residual)}
 
-    def prediction_shapes(
-        self, num_bags: int, prediction: PredictionArrays
-    ) -> Mapping[str, tuple[int, ...]]:
+    def prediction_shapes(self, num_bags: int, prediction: PredictionArrays) -> Shapes:
         """See `Task.prediction_shapes`; curves are optional unless there are `time_edges`."""
         times = self.time_edges or prediction.survival_times
         curves = self.has_time_bins or prediction.survival is not None
@@ -75,19 +70,13 @@ class SurvivalTask(Task):
         with_curves = not self.needs_baseline if curves is None else curves
         return "censored, with curves" if with_curves else "censored"
 
-    def cases(
-        self,
-        prediction: PredictionArrays,
-        target: Targets,
-        threshold: float,
-        censoring_target: FloatArray | None,
-    ) -> Cases:
+    def cases(self, prediction: PredictionArrays, target: Targets, threshold: float) -> Cases:
         """See `Task.cases`."""
         risk, survival = prediction.risk, prediction.survival
         assert risk is not None
         if survival is None:
             return RiskCases(risk, target)
-        return SurvivalCases(risk, target, survival, prediction.survival_times, censoring_target)
+        return SurvivalCases(risk, target, survival, prediction.survival_times)
 
 
 def martingale_residual(

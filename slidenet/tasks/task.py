@@ -41,6 +41,7 @@ from slidenet.tasks.targets import LabelCells, Lack, Stratum, Targets
 if TYPE_CHECKING:
     from slidenet.tasks.registry import TaskKind
 
+Shapes = Mapping[str, tuple[int, ...]]
 Output = Literal["probabilities", "value", "risk"]
 
 
@@ -269,9 +270,7 @@ class Task(ABC):
     def _predict(self, logits: Tensor, calibration: Calibration) -> PredictionArrays: ...
 
     @abstractmethod
-    def prediction_shapes(
-        self, num_bags: int, prediction: PredictionArrays
-    ) -> Mapping[str, tuple[int, ...]]:
+    def prediction_shapes(self, num_bags: int, prediction: PredictionArrays) -> Shapes:
         """Shapes of the arrays that a prediction of so many bags has, by name."""
 
     def check_calibration(self, calibration: Calibration) -> None:
@@ -323,7 +322,6 @@ class Task(ABC):
         target: Targets,
         *,
         threshold: float = DEFAULT_THRESHOLD,
-        censoring_target: FloatArray | None = None,
     ) -> dict[str, float]:
         """Every metric of the task on N bags (`slidenet.metrics.METRICS`).
 
@@ -335,8 +333,6 @@ class Task(ABC):
             prediction: Of N bags.
             target: Of N bags.
             threshold: From which probability on a class of "binary" or a label is predicted.
-            censoring_target: (M, 2) bags whose censoring weights the Brier score; `target` by
-                default.
 
         Returns:
             Metric name -> value, always the same names for one task and kind of prediction.
@@ -344,9 +340,7 @@ class Task(ABC):
         if not prediction.is_finite:
             names = self.metric_names(curves=prediction.survival is not None)
             return dict.fromkeys(names, float("nan"))
-        return compute(
-            self.cases(prediction, target, threshold, censoring_target), self.class_names
-        )
+        return compute(self.cases(prediction, target, threshold), self.class_names)
 
     def metric_names(self, *, curves: bool | None = None) -> tuple[str, ...]:
         """Names that `compute_metrics` gives.
@@ -362,13 +356,7 @@ class Task(ABC):
         """Which metrics apply; `curves` as for `metric_names`."""
 
     @abstractmethod
-    def cases(
-        self,
-        prediction: PredictionArrays,
-        target: Targets,
-        threshold: float,
-        censoring_target: FloatArray | None,
-    ) -> Cases:
+    def cases(self, prediction: PredictionArrays, target: Targets, threshold: float) -> Cases:
         """The arrays that metrics take; arguments as for `compute_metrics`."""
 
     def lower_is_better(self, monitor: str) -> bool:

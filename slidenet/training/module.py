@@ -93,9 +93,7 @@ class SlideClassifier(LightningModule):
             **network_settings,
         )
         # Refused here rather than after the data is read.
-        parameter_groups(
-            self.network, self.network.layer_levels(), self.settings, self.settings.learning_rate
-        )
+        self._parameter_groups(self.settings.learning_rate)
         self.register_buffer(
             "class_weights",
             None if class_weights is None else torch.tensor(class_weights),
