@@ -28,7 +28,7 @@ def write_bundle(
         features_identity=data.cohort.features_identity,
         calibration=calibration,
         training={
-            "bag": data.identity()["bag"],
+            "bag": data.settings.bag,
             "given": data.settings.given,
             "seed": plan.settings.seed,
             "score": trained.score,

@@ -11,6 +11,8 @@ from slidenet.data.settings import DataSettings
 from slidenet.pipelines.crossval import crossval
 from slidenet.pipelines.fitting.plan import TrainSettings
 from slidenet.pipelines.train import train
+from slidenet.slide_encoders import LongNetConfig, LongNetViT
+from slidenet.slide_encoders.longnet.checkpoint import save_checkpoint
 from slidenet.testing import write_feature_cohort
 from slidenet.training import SlideClassifier, load_bundle, load_classifier
 
@@ -46,6 +48,32 @@ def test_train_makes_one_model_and_keeps_the_weights_of_the_best_epoch(cohort, t
     best, bundle = load_classifier(tmp_path / "best.ckpt"), load_bundle(tmp_path / "model.slidenet")
     for name, value in best.state_dict().items():
         assert torch.equal(bundle.module.state_dict()[name], value), name
+
+
+def test_gigapath_reads_its_weights_once_and_leaves_a_bundle_without_them(
+    cohort, tmp_path, monkeypatch
+):
+    shape = {
+        "embed_dim": 16, "depth": 2, "num_heads": 4, "ffn_dim": 32, "segment_lengths": (4, 8),
+        "dilation_rates": (1, 2),
+    }  # fmt: skip
+    weights = tmp_path / "slide_encoder.pth"
+    save_checkpoint(weights, LongNetViT(LongNetConfig(feature_dim=8, **shape)).state_dict())
+    read = []
+    load = torch.load
+
+    def counting(file, *args, **kwargs):
+        read.append(str(file))
+        return load(file, *args, **kwargs)
+
+    monkeypatch.setattr(torch, "load", counting)
+    settings = {"weights": str(weights), "layers": [2], **shape}
+    small = SMALL | {"network": "gigapath", "network_settings": settings}
+    train(tmp_path / "out", **cohort, **small)
+    assert read.count(str(weights)) == 1
+    weights.unlink()
+    bundle = load_bundle(tmp_path / "out" / "model.slidenet")
+    assert bundle.module.hparams["network"] == "gigapath"
 
 
 def test_crossval_makes_one_model_to_check_and_one_per_fold(cohort, tmp_path, built):
