@@ -2,9 +2,9 @@
 
 Built like LightningCLI: `--data.*` are the fields of `DataSettings`, `--model.*` the arguments of
 `SlideClassifier`, `--trainer.*` those of Lightning's Trainer, so everything Lightning can do
-(precision, devices, strategy, loggers, callbacks) is a flag or a YAML key. What the data settles
-(task, feature length, class weights) is handed to the model and is no flag. All three read the same
-YAML, whose content is what the functions take in Python.
+(precision, devices, strategy, loggers, callbacks) is a flag or a YAML key. What follows from the
+data (task, feature length, class weights) is no flag. All three read the same YAML, whose content
+is what the functions take in Python.
 """
 
 import inspect
@@ -24,7 +24,7 @@ from slidenet.pipelines.crossval import crossval
 from slidenet.pipelines.fitting.arguments import parameters
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME
 from slidenet.pipelines.fitting.folds import FoldSettings
-from slidenet.pipelines.fitting.plan import SETTLED_BY_DATA, TrainSettings
+from slidenet.pipelines.fitting.plan import DERIVED_FROM_DATA, TrainSettings
 from slidenet.pipelines.fitting.trainer import FIXED_TRAINER, TRAINER_DEFAULTS
 from slidenet.pipelines.train import Step, train
 from slidenet.training import SlideClassifier
@@ -111,7 +111,7 @@ def training_parser(prog: str, description: str) -> FlagParser:
     parser.add_class_arguments(TrainSettings, None, fail_untyped=True)
     parser.add_class_arguments(DataSettings, "data", fail_untyped=True, instantiate=False)
     parser.add_class_arguments(
-        SlideClassifier, "model", skip=SETTLED_BY_DATA, fail_untyped=True, instantiate=False
+        SlideClassifier, "model", skip=DERIVED_FROM_DATA, fail_untyped=True, instantiate=False
     )
     parser.add_class_arguments(
         Trainer, "trainer", skip=set(FIXED_TRAINER), fail_untyped=False, instantiate=False

@@ -145,7 +145,7 @@ def _check_folds(data: BagDataModule, settings: FoldSettings, count: int) -> lis
         edges = ", ".join(f"{edge:g}" for edge in data.task_record.time_edges)
         raise ConfigError(
             "every fold would choose time bins of its own",
-            expected="the same bins in all folds, so that their curves can be put together",
+            expected="the same bins in all folds, so that their curves can be joined",
             remedy=f"give --data.time-edges, such as [{edges}]",
         )
     if settings.search:

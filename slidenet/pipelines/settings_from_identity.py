@@ -6,10 +6,10 @@ slide with the very settings of its training features, and proves it before any 
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from slidenet.core.errors import IdentityMismatchError
-from slidenet.core.provenance import Identity, JsonValue, describe_difference
+from slidenet.core.provenance import Identity, describe_difference
 from slidenet.pipelines.preprocess import Tiler
 from slidenet.pipelines.settings import EmbedTilesSettings, PreprocessSettings
 from slidenet.slides import READERS
@@ -35,8 +35,8 @@ def settings_from_identity(
 
     Raises:
         PluginError: The features were made with code outside slidenet, and `allow_code` is False.
-        IdentityMismatchError: The features were not made by slidenet, tissue was drawn by hand, or
-            this version of slidenet finds tissue or filters tiles by other constants.
+        IdentityMismatchError: The features were not made by slidenet, tissue comes from
+            drawn annotations, or this version of slidenet would cut other tiles.
     """
     tiles, encoder = identity.get("tiles"), identity.get("tile_encoder")
     if (
@@ -71,8 +71,9 @@ def settings_from_identity(
     features = EmbedTilesSettings(
         encoder=encoder_name,
         reader=tiling.reader,
-        precision=_one_of(encoder["precision"]),
-        feature_dtype=_one_of(identity["feature_dtype"]),
+        # Of a Literal type, which is checked when the settings are used.
+        precision=cast(Any, encoder["precision"]),
+        feature_dtype=cast(Any, identity["feature_dtype"]),
     )
     return tiler.settings, features
 
@@ -90,7 +91,7 @@ def _preprocess_settings(tiles: Mapping[str, Any]) -> PreprocessSettings:
     tissue = tiles["tissue"]
     if "segmenter" not in tissue:
         raise IdentityMismatchError(
-            "the tissue of the training slides was drawn by hand",
+            "the tissue of the training slides comes from drawn annotations",
             expected="a segmenter that can be run on new slides",
             remedy="preprocess the new slides with --tissue-geojson and embed their tiles, then "
             "give the folder as --features",
@@ -115,8 +116,3 @@ def _preprocess_settings(tiles: Mapping[str, Any]) -> PreprocessSettings:
 def _name(identity: Mapping[str, Any], key: str) -> str:
     """What to ask for: slidenet's own by name, others by the import path, which is unmistakable."""
     return str(identity["plugin"]["code"] if "plugin" in identity else identity[key])
-
-
-def _one_of(value: JsonValue) -> Any:
-    """A value whose Literal type the settings check when they are used."""
-    return value

@@ -28,7 +28,7 @@ class SlideRanks:
         mesh: One row of sequence ranks, or None.
         rank: The place of this process.
         size: The number of ranks.
-        lost: Whether a rank no longer answers, so that nothing can be done together any more.
+        lost: Whether a rank no longer answers, so that no slide can be shared any more.
     """
 
     device: torch.device | None = None

@@ -49,7 +49,7 @@ def check_fit(trainer: Trainer, data: BagDataModule, *, by_validation: bool) -> 
 def _check_validation(trainer: Trainer, data: BagDataModule, batches: int) -> None:
     if _limited(trainer.limit_val_batches, len(data.val_dataloader())) == 0:
         raise _never_validated("--trainer.limit-val-batches leaves no bag to validate on")
-    # At the least: how many devices share the bags is settled when the fit begins.
+    # At the least: how many devices share the bags is known when the fit begins.
     shared = batches // (trainer.num_devices * trainer.num_nodes)
     steps = math.ceil(shared / trainer.accumulate_grad_batches)
     every_step = trainer.val_check_interval != 1.0 or trainer.check_val_every_n_epoch is None

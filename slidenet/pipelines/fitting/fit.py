@@ -23,7 +23,7 @@ from slidenet.data.datamodule import BagDataModule
 from slidenet.pipelines.audit import audit_or_raise
 from slidenet.pipelines.fitting.checks import check_fit
 from slidenet.pipelines.fitting.plan import (
-    SETTLED_BY_DATA,
+    DERIVED_FROM_DATA,
     Keep,
     TrainingPlan,
     claim_folder,
@@ -190,14 +190,14 @@ def make_classifier(data: BagDataModule, settings: Mapping[str, Any]) -> SlideCl
         data: The bags.
         settings: The other arguments of `SlideClassifier`.
     """
-    settled: dict[str, Any] = {"task": data.task_record, "feature_dim": data.feature_dim}
+    derived: dict[str, Any] = {"task": data.task_record, "feature_dim": data.feature_dim}
     if data.class_weights_tensor is not None:
-        settled["class_weights"] = data.class_weights_tensor.tolist()
+        derived["class_weights"] = data.class_weights_tensor.tolist()
     if data.task_record.scales_target:
         offset, scale = data.task_record.target_scale(data.targets("train"))
-        settled |= {"target_offset": offset, "target_scale": scale}
-    assert set(settled) <= SETTLED_BY_DATA
-    return SlideClassifier(**settled, **settings)
+        derived |= {"target_offset": offset, "target_scale": scale}
+    assert set(derived) <= DERIVED_FROM_DATA
+    return SlideClassifier(**derived, **settings)
 
 
 def fit_reduction(module: SlideClassifier, data: BagDataModule) -> None:

@@ -117,7 +117,7 @@ class FoldWork:
         plan = self.plan.with_seed(run.seed + number)
         overrides, scores = self._choose(data, split, plan, folder)
         trained = prepare_fit(data, plan, folder, overrides=overrides).run()
-        # The same times for all folds, so that their Cox curves can be put together.
+        # The same times for all folds, so that their Cox curves can be joined.
         of_cohort = self.data.task_record.needs_baseline
         calibration = fit_calibration(
             trained.module,

@@ -24,7 +24,7 @@ Keep = Literal["best", "last"]
 
 PLAN_NAME = "plan.json"
 
-SETTLED_BY_DATA = {"task", "feature_dim", "class_weights", "target_offset", "target_scale"}
+DERIVED_FROM_DATA = {"task", "feature_dim", "class_weights", "target_offset", "target_scale"}
 """Arguments of `SlideClassifier` that are no setting."""
 
 
@@ -56,7 +56,7 @@ class TrainingPlan:
     """How the models of a run are made and trained.
 
     Attributes:
-        model: Arguments of `SlideClassifier`, without those the data settles.
+        model: Arguments of `SlideClassifier`, without those that follow from the data.
         trainer: Makes the Trainer of each fit.
         settings: What belongs to the run as a whole.
     """
@@ -118,7 +118,7 @@ def read_arguments(
         {
             "settings": ({}, [f.name for f in fields(TrainSettings)]),
             "data": (data or {}, parameters(DataSettings)),
-            "model": (model or {}, parameters(SlideClassifier) - SETTLED_BY_DATA),
+            "model": (model or {}, parameters(SlideClassifier) - DERIVED_FROM_DATA),
             "trainer": (trainer or {}, parameters(Trainer) - FIXED_TRAINER),
             "folds": ({}, [] if folds is None else [f.name for f in fields(folds)]),
         },
@@ -127,7 +127,7 @@ def read_arguments(
     bags = DataSettings(**typed_arguments("data", DataSettings, parts["data"]))
     if bags.seed is None:
         bags = replace(bags, seed=settings.seed)
-    network = typed_arguments("model", SlideClassifier, parts["model"], skip=SETTLED_BY_DATA)
+    network = typed_arguments("model", SlideClassifier, parts["model"], skip=DERIVED_FROM_DATA)
     plan = TrainingPlan(network, TrainerFactory(parts["trainer"]), settings)
     return bags, plan, folds and settings_with(type(folds), folds, parts["folds"])
 

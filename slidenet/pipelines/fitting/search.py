@@ -10,7 +10,7 @@ from slidenet.core.registry import Registry
 from slidenet.data.datamodule import BagDataModule
 from slidenet.pipelines.fitting.arguments import parameters
 from slidenet.pipelines.fitting.fit import prepare_fit
-from slidenet.pipelines.fitting.plan import SETTLED_BY_DATA, TrainingPlan
+from slidenet.pipelines.fitting.plan import DERIVED_FROM_DATA, TrainingPlan
 from slidenet.training import SlideClassifier
 
 NESTED = "network_settings"
@@ -28,7 +28,7 @@ def candidates_of(search: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
         ConfigError: Values that are no list.
     """
     known: Registry[None] = Registry("setting of the model to search over")
-    for name in parameters(SlideClassifier) - SETTLED_BY_DATA:
+    for name in parameters(SlideClassifier) - DERIVED_FROM_DATA:
         known.add(name, None)
     for name, values in search.items():
         outer, _, inner = name.partition(".")

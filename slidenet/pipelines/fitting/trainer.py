@@ -1,4 +1,4 @@
-"""Lightning's Trainer from its settings, made anew for every fit."""
+"""Lightning's Trainer from its settings, a new one for every fit."""
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from slidenet.pipelines.fitting.arguments import argument_parser, typed_argument
 from slidenet.training import quiet_lightning
 
 FIXED_TRAINER = frozenset({"default_root_dir", "enable_checkpointing", "use_distributed_sampler"})
-"""What slidenet settles: the folder is --out, and the samplers of bags know about ranks."""
+"""No settings: the folder is --out, and the samplers of bags know about ranks."""
 
 TRAINER_DEFAULTS = {"max_epochs": 50, "enable_model_summary": False, "log_every_n_steps": 1}
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from slidenet.core.text_table import text_table
 from slidenet.tile_encoders import TileEncoderSpec, get_spec, list_tile_encoders
 
 
@@ -19,20 +20,20 @@ class EncoderTable:
 
     def table(self) -> str:
         """One line per encoder."""
-        header = ("name", "features", "target mpp", "input px", "gated", "licence")
-        rows = [header]
-        for s in self.specs:
-            gated = "yes" if s.gated else "no"
-            numbers = (str(s.output_dim), f"{s.target_mpp:g}", str(s.transform.input_px))
-            rows.append((s.name, *numbers, gated, s.licence))
-        widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-        lines = [
-            "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
+        rows = [
+            (
+                spec.name,
+                str(spec.output_dim),
+                f"{spec.target_mpp:g}",
+                str(spec.transform.input_px),
+                "yes" if spec.gated else "no",
+                spec.licence,
+            )
+            for spec in self.specs
         ]
-        lines.insert(1, "  ".join("-" * w for w in widths))
-        return "\n".join(
-            [*lines, "", "Any other timm model: timm/NAME. Own weights: --weights FILE."]
-        )
+        header = ("name", "features", "target mpp", "input px", "gated", "licence")
+        more = "Any other timm model: timm/NAME. Own weights: --weights FILE."
+        return f"{text_table(header, rows)}\n\n{more}"
 
 
 def encoders() -> EncoderTable:
