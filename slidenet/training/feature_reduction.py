@@ -18,7 +18,7 @@ from slidenet.core.errors import ConfigError
 
 
 class FeatureReduction(nn.Module):
-    """Whitened principal components, fitted once on tiles of the training part.
+    """Whitened principal components, fitted once on training tiles.
 
     Args:
         feature_dim: Length of a tile's feature vector, D.

@@ -38,7 +38,8 @@ class EpochSeeding(Callback):
         self._seed(trainer, trainer.current_epoch, 0)
         if self._first:
             # Lightning begins to iterate before it knows which epoch it resumes, and only begins
-            # again for later epochs. Workers would already hold the wrong epoch's bags.
+            # again for later epochs. Workers would already hold the wrong epoch's bags. No public
+            # call of Lightning begins anew without making the loaders anew.
             fetcher = trainer.fit_loop._data_fetcher
             assert fetcher is not None
             iter(fetcher)

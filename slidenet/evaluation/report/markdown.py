@@ -17,7 +17,7 @@ from slidenet.evaluation.report.tables import (
 from slidenet.evaluation.statistics.bootstrap import Interval
 from slidenet.evaluation.statistics.comparison import Comparison
 from slidenet.evaluation.statistics.survival import SurvivalGroups
-from slidenet.metrics import metric_words
+from slidenet.metrics import METRICS, metric_words
 
 
 def first_sentence(summary: Summary, name: str, other: str = "") -> str:
@@ -179,7 +179,7 @@ def _cut_offs(summary: Summary) -> str:
 
 
 def _calibration(found: Calibrated) -> str:
-    words = {"ece": "expected calibration error", "brier": "Brier score", "log_loss": "log loss"}
+    words = {name: METRICS[name].words for name in ("ece", "brier")} | {"log_loss": "log loss"}
     rows = [(w, f"{found.before[n]:.3f}", f"{found.after[n]:.3f}") for n, w in words.items()]
     each = ", ".join(f"{t:.2f}" for t in found.scaling.temperatures)
     return (
