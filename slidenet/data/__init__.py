@@ -12,6 +12,7 @@ from slidenet.data.labels.cells import labelled_rows
 from slidenet.data.labels.encoding import encode_bag_targets, encode_targets
 from slidenet.data.labels.table import LabelTable, read_label_table
 from slidenet.data.labels.task import make_task
+from slidenet.data.settings import DataSettings
 from slidenet.data.splits.make import (
     hold_out_validation,
     make_folds,
@@ -28,6 +29,7 @@ __all__ = [
     "BagDataset",
     "BagFiles",
     "BagSource",
+    "DataSettings",
     "LabelTable",
     "Split",
     "TileBatch",

@@ -10,7 +10,7 @@ import numpy as np
 from slidenet.stores.features.file import FeatureArrays, FeatureFile
 
 SMALL_COHORT_BYTES = 256 * 2**20
-"""What is kept unless something else is asked for: about 2,600 bags of 64 tiles, or 6 of 30,000
+"""What is kept unless something else is asked for: about 2,700 bags of 64 tiles, or 5 of 30,000
 tiles, with 768 numbers of 16 bits."""
 
 

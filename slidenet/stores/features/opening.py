@@ -1,4 +1,4 @@
-"""One door to features files of every layout."""
+"""Opening features files of every layout, whoever wrote them."""
 
 import os
 from collections.abc import Callable
@@ -38,8 +38,8 @@ def open_features(
 ) -> FeatureFile:
     """The features of a slide written by slidenet, CLAM, TRIDENT, STAMP or slide2vec.
 
-    The layout is told by what the file holds. Only headers are read, in one opening of the file,
-    and nothing stays open.
+    The layout is recognised by what the file holds. Only headers are read, in one opening of the
+    file, and nothing stays open.
 
     Args:
         path: An h5, `.pt` or `.npz` file.

@@ -19,8 +19,9 @@ _LIBVER = ("v110", "v110")
 class _CarefulFile(io.RawIOBase):
     """A file that remembers its first error and from then on pretends that writing works.
 
-    HDF5 told of a full disk cannot close its file any more and takes the whole process down with
-    a segmentation fault at exit. It is therefore never told; `error` is raised once it is closed.
+    HDF5 that sees an error of a full disk cannot close its file any more and takes the whole
+    process down with a segmentation fault at exit. So it never sees one; `error` is raised once the
+    file is closed.
     """
 
     def __init__(self, file: BinaryIO) -> None:

@@ -175,7 +175,7 @@ def _geometry_problems(geometry: TileGeometry) -> list[str]:
 
 
 def _loader_problems(coords: Any, geometry: TileGeometry) -> list[str]:
-    """Numbers told to public loaders that contradict the geometry; their text is not read."""
+    """Numbers for public loaders that contradict the geometry; their text is not read."""
     wanted = coords_attributes(geometry, slide_id="")
     return [
         f"/coords attribute {name!r} is {attribute_value(coords, name)!r}; "

@@ -1,7 +1,10 @@
 """One fit: the model is made once, whoever calls, and the weights kept are those of its files."""
 
 import functools
+from collections import Counter
+from pathlib import Path
 
+import h5py
 import pytest
 import torch
 
@@ -40,6 +43,34 @@ def built(monkeypatch):
 
     monkeypatch.setattr(SlideClassifier, "__init__", counting)
     return counted
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Which h5 files are opened, and how many of them at once."""
+    counted, most = Counter(), []
+    plain = h5py.File
+
+    class Counting(plain):
+        def __init__(self, name, *args, **kwargs):
+            super().__init__(name, *args, **kwargs)
+            counted[Path(name).name] += 1
+            most.append(h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE))
+
+    monkeypatch.setattr(h5py, "File", Counting)
+    return counted, most
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_whole_train_opens_a_features_file_twice_and_holds_none(
+    cohort, tmp_path, opened, num_workers
+):
+    counted, most = opened
+    train(tmp_path, **cohort, **SMALL, num_workers=num_workers)
+    assert len(counted) == len(list(cohort["features"].glob("*.h5")))
+    assert set(counted.values()) == {2}  # what it is, and its numbers
+    assert set(most) == {1}
+    assert h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE) == 0
 
 
 def test_train_makes_one_model_and_keeps_the_weights_of_the_best_epoch(cohort, tmp_path, built):
