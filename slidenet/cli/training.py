@@ -7,6 +7,7 @@ data (task, feature length, class weights) is no flag. All three read the same Y
 is what the functions take in Python.
 """
 
+import argparse
 import inspect
 import sys
 from collections.abc import Sequence
@@ -63,6 +64,7 @@ def train_command(arguments: Sequence[str]) -> int:
             default=False,
             help="let the model name classes outside slidenet; importing them runs their code",
         )
+    parser.add_argument("--folds", type=Any, help=argparse.SUPPRESS)  # of crossval's YAML
     config = parser.parse_args(rest)
     more = {"step": step, "bundle": config.get("bundle")}
     more["allow_code"] = config.get("allow_code", False)

@@ -152,3 +152,16 @@ def _kill_when(process: subprocess.Popen, path: Path) -> None:
     assert process.poll() is None, "the run ended before it could be killed"
     process.send_signal(signal.SIGKILL)
     process.wait()
+
+
+def test_one_yaml_serves_train_and_crossval(cohort, tmp_path):
+    config = tmp_path / "both.yaml"
+    config.write_text(
+        f"data: {{labels: {cohort.labels}, features: {cohort.features}, batch_size: 8}}\n"
+        "model: {network: mean}\ntrainer: {max_epochs: 1, accelerator: cpu}\n"
+        "folds: {num_folds: 2, only_folds: [0]}\n"
+    )
+    for verb in ("train", "crossval"):
+        assert main([verb, f"--config={config}", f"--out={tmp_path / verb}"]) == 0
+    assert (tmp_path / "train" / "model.slidenet").is_file()
+    assert (tmp_path / "crossval" / "fold_00" / "model.slidenet").is_file()
