@@ -27,7 +27,7 @@ from slidenet.auditing.split_checks import (
     unknown_slides,
 )
 from slidenet.data.labels.table import LabelTable
-from slidenet.data.splits.make import Split
+from slidenet.data.splits.record import Split
 from slidenet.stores import FeatureFile, FeatureMemory
 from slidenet.tasks import Task
 

@@ -15,7 +15,7 @@ from slidenet.core.arrays import BoolArray, FeatureRows, row_blocks
 from slidenet.core.errors import StoreError
 from slidenet.data.labels.cells import labelled_rows
 from slidenet.data.labels.table import LabelTable
-from slidenet.data.splits.make import Split
+from slidenet.data.splits.record import Split
 from slidenet.stores import FeatureFile, FeatureMemory, open_features
 from slidenet.tasks import Task
 

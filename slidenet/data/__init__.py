@@ -13,12 +13,11 @@ from slidenet.data.labels.encoding import encode_bag_targets, encode_targets
 from slidenet.data.labels.table import LabelTable, read_label_table
 from slidenet.data.labels.task import make_task
 from slidenet.data.settings import DataSettings
+from slidenet.data.splits.files import read_splits, write_splits
 from slidenet.data.splits.make import (
     hold_out_validation,
     make_folds,
     make_split,
-    read_splits,
-    write_splits,
 )
 from slidenet.data.splits.record import Split, check_split
 from slidenet.data.tile_batches import TileBatch, tile_batches

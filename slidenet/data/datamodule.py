@@ -19,7 +19,8 @@ from slidenet.data.labels.encoding import encode_bag_targets
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.labels.task import make_task
 from slidenet.data.settings import DataSettings
-from slidenet.data.splits.make import make_split, read_splits
+from slidenet.data.splits.files import read_splits
+from slidenet.data.splits.make import make_split
 from slidenet.data.splits.record import SPLIT_NAMES, Split, SplitName, check_split
 from slidenet.mil import BagBatch
 from slidenet.stores import FeatureFile

@@ -20,7 +20,8 @@ from slidenet.core.words import count_of
 from slidenet.data.bags.files import find_bag_files
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.labels.task import make_task
-from slidenet.data.splits.make import Split, read_splits
+from slidenet.data.splits.files import read_splits
+from slidenet.data.splits.record import Split
 from slidenet.pipelines.settings import settings_with
 from slidenet.stores import FeatureFile, FeatureMemory, check_output_folder
 from slidenet.stores.atomic import write_json

@@ -7,7 +7,7 @@ from slidenet.core.errors import AuditError, ConfigError, StoreError
 from slidenet.data.bags.files import find_bag_files
 from slidenet.data.labels.table import read_label_table
 from slidenet.data.labels.task import make_task
-from slidenet.data.splits.make import read_splits
+from slidenet.data.splits.files import read_splits
 from slidenet.pipelines.audit import audit, audit_or_raise
 from slidenet.testing import write_feature_cohort
 

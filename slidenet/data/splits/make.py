@@ -7,7 +7,6 @@ and bias", Nature Communications 12:4423), found greedily rather than by their q
 The same table, settings and seed give the same splits.
 """
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -16,21 +15,11 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from slidenet.core.checks import check_share, check_whole
 from slidenet.core.errors import ConfigError, SplitError
+from slidenet.core.words import plural
 from slidenet.data.labels.table import LabelTable
-from slidenet.data.splits.files import read_splits, write_splits
-from slidenet.data.splits.record import Split, check_split
+from slidenet.data.splits.record import Split
 from slidenet.data.splits.strata import Strata, strata_of
 from slidenet.tasks import Task
-
-__all__ = [
-    "Split",
-    "check_split",
-    "hold_out_validation",
-    "make_folds",
-    "make_split",
-    "read_splits",
-    "write_splits",
-]
 
 Chosen = npt.NDArray[np.bool_]
 
@@ -168,7 +157,7 @@ def hold_out_validation(
     _check_shares(val_fraction, 0)
     rest = strata_of(table.select(split.train), task, group_column=group_column)
     val = _hold_out(rest, val_fraction, np.random.default_rng(seed), "the split")
-    return Split(_ids(rest, ~val), _ids(rest, val), split.test)
+    return Split(rest.ids(~val), rest.ids(val), split.test)
 
 
 def _assign_folds(
@@ -231,7 +220,7 @@ def _check_enough(strata: Strata, num_folds: int) -> None:
         few = int(per_stratum[worst])
         choice = f"ask for at most {few} folds, or " if few > 1 else ""
         raise SplitError(
-            f"class {strata.names[worst]} has {few} {_groups(word, few)}, fewer than {num_folds} "
+            f"class {strata.names[worst]} has {few} {plural(word, few)}, fewer than {num_folds} "
             "folds",
             expected="every class in every fold",
             remedy=f"{choice}merge or leave out the class",
@@ -246,15 +235,11 @@ def _check_classes(strata: Strata, chosen: Chosen, name: str) -> None:
     count = int(strata.group_members()[:, first].sum())
     raise SplitError(
         f"{name}: no {strata.group_word} of class {strata.names[first]}, which has {count} "
-        f"{_groups(strata.group_word, count)} to draw from",
+        f"{plural(strata.group_word, count)} to draw from",
         expected="every class in every split",
         remedy="use fewer folds, a smaller val share, another seed, or merge or leave out the "
         "class",
     )
-
-
-def _groups(word: str, count: int) -> str:
-    return word if count == 1 else f"{word}s"
 
 
 def _check_shares(val_fraction: float, test_fraction: float) -> None:
@@ -268,9 +253,4 @@ def _check_shares(val_fraction: float, test_fraction: float) -> None:
 
 
 def _split(strata: Strata, test: Chosen, rest: Strata, val: Chosen) -> Split:
-    return Split(_ids(rest, ~val), _ids(rest, val), _ids(strata, test))
-
-
-def _ids(strata: Strata, chosen: Chosen) -> tuple[str, ...]:
-    ids: Sequence[str] = strata.slide_ids
-    return tuple(slide_id for slide_id, keep in zip(ids, chosen, strict=True) if keep)
+    return Split(rest.ids(~val), rest.ids(val), strata.ids(test))

@@ -51,11 +51,14 @@ class Strata:
         np.logical_or.at(found, self.groups, self.members)
         return found
 
+    def ids(self, slides: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+        """The slide_ids of some of the slides, bool (S,)."""
+        return tuple(s for s, keep in zip(self.slide_ids, slides, strict=True) if keep)
+
     def take(self, slides: npt.NDArray[np.bool_]) -> "Strata":
         """The same for some of the slides, bool (S,)."""
-        chosen = tuple(s for s, keep in zip(self.slide_ids, slides, strict=True) if keep)
         return Strata(
-            chosen,
+            self.ids(slides),
             np.unique(self.groups[slides], return_inverse=True)[1].astype(np.int64),
             self.members[slides],
             self.names,

@@ -4,7 +4,8 @@ import pytest
 
 from slidenet.core.errors import SplitError
 from slidenet.data.labels.table import read_label_table
-from slidenet.data.splits.make import Split, read_splits, write_splits
+from slidenet.data.splits.files import read_splits, write_splits
+from slidenet.data.splits.record import Split
 
 
 def write(path, text):

@@ -12,12 +12,11 @@ from slidenet.core.errors import ConfigError, LabelError, SplitError
 from slidenet.core.records import SlideRow
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.splits.make import (
-    Split,
-    check_split,
     hold_out_validation,
     make_folds,
     make_split,
 )
+from slidenet.data.splits.record import Split, check_split
 from slidenet.tasks import TASKS, BinaryTask, MulticlassTask, MultilabelTask, RegressionTask
 
 BINARY = BinaryTask(("label",), ("0", "1"))
