@@ -161,7 +161,7 @@ def test_wide_heads_in_half_precision():
 
 
 def check_heads_apart(shape, settings, first, count, tolerance=5e-5):
-    """Some heads of a layer, told where they belong, give what they give among all."""
+    """Some heads of a layer, given their place in it, give what they give among all."""
     q, k, v = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)).unbind(0)
     want, want_lse = reference_dilated_attention(q, k, v, settings)
     some = slice(first, first + count)

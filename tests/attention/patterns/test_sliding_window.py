@@ -1,4 +1,4 @@
-"""The window's mask, drawn by hand, and its blocks."""
+"""The window's mask, drawn out, and its blocks."""
 
 import pytest
 import torch
