@@ -8,7 +8,7 @@ from slidenet.auditing.cohort import Cohort
 from slidenet.auditing.finding import Finding
 from slidenet.core.errors import StoreError
 from slidenet.core.provenance import Identity, JsonValue, canonical_json, describe_difference
-from slidenet.core.words import count_of, name_some
+from slidenet.core.text import count_of, name_some
 from slidenet.stores import FeatureFile
 
 _Describe = Callable[[FeatureFile, FeatureFile], str]

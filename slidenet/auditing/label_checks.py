@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from slidenet.auditing.cohort import Cohort
 from slidenet.auditing.finding import Finding
-from slidenet.core.words import count_of, name_some
+from slidenet.core.text import count_of, name_some
 from slidenet.data.labels.cells import has_no_label
 from slidenet.data.splits.strata import strata_of
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from slidenet.auditing.finding import Finding
 from slidenet.core.errors import LabelError
-from slidenet.core.words import count_of, name_some
+from slidenet.core.text import count_of, name_some
 from slidenet.data.labels.table import LabelTable
 from slidenet.stores import SLIDE_COLUMNS, CsvRow, read_csv_table, slide_rows
 

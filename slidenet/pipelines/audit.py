@@ -15,8 +15,7 @@ from slidenet.auditing import (
 )
 from slidenet.core.errors import AuditError, ConfigError, LabelError, StoreError
 from slidenet.core.extras import data_frame
-from slidenet.core.text_table import text_table
-from slidenet.core.words import count_of
+from slidenet.core.text import count_of, text_table
 from slidenet.data.bags.files import find_bag_files
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.labels.task import make_task

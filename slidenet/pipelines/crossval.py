@@ -18,7 +18,7 @@ from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError
 from slidenet.core.extras import data_frame
 from slidenet.core.provenance import Identity
-from slidenet.core.text_table import text_table
+from slidenet.core.text import text_table
 from slidenet.data import write_splits
 from slidenet.data.datamodule import BagDataModule, read_bags
 from slidenet.data.settings import DataSettings

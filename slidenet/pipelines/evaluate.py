@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from slidenet.core.errors import ConfigError
 from slidenet.core.extras import data_frame
-from slidenet.core.text_table import text_table
+from slidenet.core.text import text_table
 from slidenet.evaluation import (
     PredictionColumns,
     Predictions,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from slidenet.core.checks import check_choice
 from slidenet.core.errors import SplitError
 from slidenet.core.extras import data_frame
-from slidenet.core.text_table import text_table
+from slidenet.core.text import text_table
 from slidenet.data.datamodule import BagDataModule, read_bags
 from slidenet.data.settings import DataSettings
 from slidenet.data.splits.record import SPLIT_NAMES

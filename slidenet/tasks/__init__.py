@@ -1,17 +1,12 @@
 """Floor 2: what a slide classifier predicts, and all that depends on the kind of task."""
 
-from slidenet.tasks.binary import BinaryTask
 from slidenet.tasks.calibration import BreslowBaseline, Calibration, fit_breslow
-from slidenet.tasks.classes import ClassTask
-from slidenet.tasks.cox import CoxTask
-from slidenet.tasks.discrete_time import DiscreteTimeTask
-from slidenet.tasks.multiclass import MulticlassTask
+from slidenet.tasks.classes import BinaryTask, ClassTask, MulticlassTask, OrdinalTask
 from slidenet.tasks.multilabel import MultilabelTask
-from slidenet.tasks.ordinal import OrdinalTask
 from slidenet.tasks.predictions import PredictionArrays
 from slidenet.tasks.registry import TASKS, TaskKind, task_from_identity
 from slidenet.tasks.regression import RegressionTask
-from slidenet.tasks.survival import SurvivalTask
+from slidenet.tasks.survival import CoxTask, DiscreteTimeTask, SurvivalTask
 from slidenet.tasks.targets import Targets
 from slidenet.tasks.task import Task
 

@@ -1,4 +1,4 @@
-"""Base of the tasks whose model gives probabilities of classes."""
+"""One class of two, of several, or of several in order; base of all tasks of classes."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from slidenet.core.arrays import BoolArray, FloatArray, IntArray
 from slidenet.core.errors import ConfigError
-from slidenet.metrics import Cases, ClassCases, TargetType
+from slidenet.metrics import DEFAULT_THRESHOLD, BinaryCases, Cases, ClassCases, TargetType
 from slidenet.tasks.calibration import Calibration
 from slidenet.tasks.predictions import PredictionArrays
 from slidenet.tasks.targets import LabelCells, Lack, Stratum, Targets
@@ -163,6 +164,122 @@ class ClassTask(Task):
         cases = ClassCases(class_probabilities(prediction), targets)
         words = "probability of the predicted class"
         return Forecasts(cases.confidence, cases.correct, np.arange(len(targets)), words)
+
+
+@dataclass(frozen=True)
+class BinaryTask(ClassTask):
+    """Yes or no: one logit, of the second class."""
+
+    kind = "binary"
+    has_positive_class: ClassVar[bool] = True
+    takes_threshold: ClassVar[bool] = True
+
+    def _wrong_classes(self) -> str:
+        return "" if len(set(self.class_names)) == self.num_classes == 2 else "different names, 2"
+
+    def _loss(self, logits: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
+        wanted = target.to(logits)
+        each = F.binary_cross_entropy_with_logits(logits[:, 0], wanted, reduction="none")
+        return (each if weights is None else each * weights[target.long()]).mean()
+
+    def output_targets(self, target: Tensor) -> Tensor:
+        """See `Task.output_targets`."""
+        return target[:, None].float()
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Of both classes; either is exact near 0."""
+        return torch.cat([(-logits).sigmoid(), logits.sigmoid()], dim=1)
+
+    def decide(self, prediction: PredictionArrays, threshold: float | None = None) -> list[str]:
+        """The positive class from `threshold` on."""
+        cut = DEFAULT_THRESHOLD if threshold is None else threshold
+        positive = class_probabilities(prediction)[:, 1] >= cut
+        return [self.class_names[int(yes)] for yes in positive]
+
+    def target_type(self, curves: bool | None = None) -> TargetType:
+        """See `Task.target_type`."""
+        return "binary"
+
+    def cases(self, prediction: PredictionArrays, target: Targets, threshold: float) -> Cases:
+        """See `Task.cases`."""
+        return BinaryCases(class_probabilities(prediction)[:, 1], target == 1, threshold)
+
+    def questions(self, targets: Targets) -> list[Question]:
+        """One: is it of the positive class?"""
+        return super().questions(targets)[1:]
+
+    def forecasts(self, prediction: PredictionArrays, targets: Targets) -> Forecasts:
+        """Of the positive class."""
+        score = class_probabilities(prediction)[:, 1]
+        words = f"predicted probability of {self.class_names[1]}"
+        return Forecasts(score, targets == 1, np.arange(len(targets)), words)
+
+
+@dataclass(frozen=True)
+class MulticlassTask(ClassTask):
+    """One logit per class, under a softmax."""
+
+    kind = "multiclass"
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of classes."""
+        return self.num_classes
+
+    def _loss(self, logits: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
+        return F.cross_entropy(logits, target.long(), weight=weights, reduction="none").mean()
+
+    def output_targets(self, target: Tensor) -> Tensor:
+        """See `Task.output_targets`."""
+        return F.one_hot(target, self.num_outputs).float()
+
+    def instance_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy of the classes."""
+        return F.cross_entropy(logits, target)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Softmax."""
+        return logits.softmax(1)
+
+
+@dataclass(frozen=True)
+class OrdinalTask(ClassTask):
+    """CORN: conditional ordinal regression (Shi, Cao and Raschka 2021, section 3.4).
+
+    K - 1 logits; logit k is that of P(y > k | y >= k).
+    """
+
+    kind = "ordinal"
+    headline: ClassVar[str] = "quadratic_kappa"
+    ordered_classes: ClassVar[bool] = True
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of steps between classes."""
+        return self.num_classes - 1
+
+    def _loss(self, logits: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
+        # Logit k learns from the bags with y >= k only. The sum over k is then the exact negative
+        # log-likelihood of the class; it is divided by the bags, where the paper divides by the
+        # summed sizes of its subsets.
+        steps = torch.arange(logits.shape[1], device=logits.device)
+        beyond = (target[:, None] > steps).to(logits)
+        asked = (target[:, None] >= steps).to(logits)
+        each = F.binary_cross_entropy_with_logits(logits, beyond, reduction="none")
+        per_bag = (each * asked).sum(1)
+        return (per_bag if weights is None else per_bag * weights[target.long()]).mean()
+
+    def output_targets(self, target: Tensor) -> Tensor:
+        """See `Task.output_targets`; output k is about bags of class k or above only."""
+        steps = target[:, None] - torch.arange(self.num_outputs, device=target.device)
+        return torch.where(steps < 0, torch.nan, (steps > 0).float())
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Of the classes, by the chain of conditional probabilities."""
+        ones = torch.ones_like(logits[:, :1])
+        beyond = torch.cat([ones, logits.sigmoid().cumprod(1)], dim=1)  # P(y > k - 1)
+        stop = torch.cat([(-logits).sigmoid(), ones], dim=1)  # P(y = k | y >= k)
+        return beyond * stop
 
 
 def class_probabilities(prediction: PredictionArrays) -> FloatArray:

@@ -4,13 +4,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from slidenet.core.registry import Registry
-from slidenet.tasks.binary import BinaryTask
-from slidenet.tasks.cox import CoxTask
-from slidenet.tasks.discrete_time import DiscreteTimeTask
-from slidenet.tasks.multiclass import MulticlassTask
+from slidenet.tasks.classes import BinaryTask, MulticlassTask, OrdinalTask
 from slidenet.tasks.multilabel import MultilabelTask
-from slidenet.tasks.ordinal import OrdinalTask
 from slidenet.tasks.regression import RegressionTask
+from slidenet.tasks.survival import CoxTask, DiscreteTimeTask
 from slidenet.tasks.task import Task
 
 TaskKind = Literal[

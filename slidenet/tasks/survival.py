@@ -1,17 +1,23 @@
-"""Base of the tasks about a time that may be censored."""
+"""A time that may be censored: by a proportional hazards model, or by the hazards of time bins."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from slidenet.core.arrays import BoolArray, IntArray
+from slidenet.core.errors import ConfigError
 from slidenet.metrics import Cases, RiskCases, SurvivalCases, TargetType
+from slidenet.tasks.calibration import Calibration
 from slidenet.tasks.predictions import PredictionArrays
 from slidenet.tasks.targets import LabelCells, Lack, Stratum, Targets, quarters
-from slidenet.tasks.task import Output, Shapes, Task
+from slidenet.tasks.task import Output, Shapes, Task, to_array
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,116 @@ class SurvivalTask(Task):
         if survival is None:
             return RiskCases(risk, target)
         return SurvivalCases(risk, target, survival, prediction.survival_times)
+
+
+@dataclass(frozen=True)
+class CoxTask(SurvivalTask):
+    """One logit, the log hazard ratio."""
+
+    kind = "cox"
+    needs_baseline: ClassVar[bool] = True
+    monitor: ClassVar[str] = "val_c_index"
+    """The partial likelihood has no meaning across sets of bags, the c-index has."""
+
+    def check_batch_size(self, batch_size: int) -> None:
+        """Refuses single bags, which would never learn anything."""
+        if batch_size < 2:
+            raise ConfigError(
+                f"a Cox model with batch_size {batch_size}",
+                expected="several bags a batch, whose risks the partial likelihood compares",
+                remedy="set batch_size to 16 or more, or take the task 'discrete_time'",
+            )
+
+    def _loss(self, logits: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
+        return partial_likelihood_loss(logits[:, 0], target)
+
+    def _predict(self, logits: Tensor, calibration: Calibration) -> PredictionArrays:
+        risk, baseline = logits[:, 0], calibration.baseline
+        if baseline is None:
+            return PredictionArrays(risk=to_array(risk))
+        times = baseline.report_times
+        survival = to_array(baseline.survival(risk, times))
+        return PredictionArrays(risk=to_array(risk), survival=survival, survival_times=times)
+
+
+@dataclass(frozen=True)
+class DiscreteTimeTask(SurvivalTask):
+    """One logit per bin, of the hazard in it (Gensheimer and Narasimhan 2019, eq. 1-3).
+
+    Bin t holds edges[t - 1] < time <= edges[t]. A bag with an event in bin t survived the bins
+    before and died in it. A censored bag survived exactly the bins whose upper edge it reached: a
+    bin it was lost in counts neither way (the paper counts it from its middle on, Zadeh and Schmid
+    2020 count it whole). Beyond the last edge every bag is censored there.
+    """
+
+    kind = "discrete_time"
+    has_time_bins: ClassVar[bool] = True
+
+    def _wrong_edges(self) -> str:
+        edges = self.time_edges
+        good = len(edges) >= 2 and edges[0] > 0 and all(a < b for a, b in pairwise(edges))
+        return "" if good else "at least two positive edges, ascending"
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of bins."""
+        return len(self.time_edges)
+
+    def _loss(self, logits: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
+        died, survived = hazard_indicators(target, self.time_edges)
+        log_hazard, log_safe = F.logsigmoid(logits), F.logsigmoid(-logits)
+        return -(died.to(logits) * log_hazard + survived.to(logits) * log_safe).sum(1).mean()
+
+    def _predict(self, logits: Tensor, calibration: Calibration) -> PredictionArrays:
+        survival = (1 - logits.sigmoid()).cumprod(1)
+        # Risk is minus the summed survival, as in Zadeh and Schmid 2020.
+        return PredictionArrays(
+            risk=to_array(-survival.sum(1)),
+            survival=to_array(survival),
+            survival_times=self.time_edges,
+        )
+
+
+def partial_likelihood_loss(risk: Tensor, target: Tensor) -> Tensor:
+    """Negative log partial likelihood (Cox 1972), ties after Breslow (1974), mean over events.
+
+    The risk set of an event at time t is every bag of the batch whose time is t or later.
+
+    Args:
+        risk: float32 (B,), log hazard ratio.
+        target: (B, 2), (time, event).
+
+    Returns:
+        Scalar. A batch without an event says nothing: zero, with zero gradients.
+    """
+    order = torch.argsort(target[:, 0], descending=True, stable=True)
+    risk, time, event = risk[order], target[order, 0], target[order, 1] > 0
+    # The risk set reaches to the last bag of the same time, in descending order.
+    ascending = time.flip(0).contiguous()
+    last = len(time) - 1 - torch.searchsorted(ascending, ascending, right=False).flip(0)
+    log_risk_set = torch.logcumsumexp(risk, dim=0)[last]
+    each = torch.where(event, log_risk_set - risk, torch.zeros_like(risk))
+    return each.sum() / event.sum().clamp(min=1)
+
+
+def hazard_indicators(target: Tensor, time_edges: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """In which bin each bag died, and which bins it is known to have survived.
+
+    Args:
+        target: (B, 2), (time, event).
+        time_edges: T upper edges, ascending.
+
+    Returns:
+        Bool (B, T) died, bool (B, T) survived.
+    """
+    # Edges in the precision of the times: a time written as 12.3 then lies on the edge 12.3.
+    edges = torch.tensor(time_edges, dtype=target.dtype, device=target.device)
+    time, event = target[:, :1].contiguous(), target[:, 1:] > 0
+    bins = torch.arange(len(edges), device=target.device)
+    bin_of_time = torch.searchsorted(edges, time, right=False)
+    died = event & (bins == bin_of_time)
+    survived = torch.where(event, bins < bin_of_time, edges <= time)
+    return died, survived
 
 
 def martingale_residual(

@@ -16,7 +16,8 @@ cox           float32 (B, 2), (time, event); event 1 = happened     log hazard r
 discrete_time float32 (B, 2), (time, event)                         one hazard logit per bin
 ============= ==================================================== ======================
 
-To add a kind, write its class in a file of its own and register it in `slidenet.tasks.registry`.
+To add a kind, write its class in the file of its family (or one of its own) and register it in
+`slidenet.tasks.registry`.
 """
 
 from abc import ABC, abstractmethod

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from slidenet.core.errors import WeightsMismatchError
-from slidenet.core.words import name_some
+from slidenet.core.text import name_some
 from slidenet.tile_encoders.layouts import State, to_timm_layout
 from slidenet.weights.files import read_tensor_file
 

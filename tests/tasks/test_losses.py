@@ -23,7 +23,7 @@ from slidenet.tasks import (
     OrdinalTask,
     RegressionTask,
 )
-from slidenet.tasks.discrete_time import hazard_indicators
+from slidenet.tasks.survival import hazard_indicators
 
 BINARY = BinaryTask(("tumour",), ("no", "yes"))
 GRADE = MulticlassTask(("grade",), ("g1", "g2", "g3"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from slidenet.core.errors import IdentityMismatchError, StoreError
 from slidenet.core.provenance import describe_difference
-from slidenet.core.words import name_some
+from slidenet.core.text import name_some
 from slidenet.data.labels.table import LabelTable
 from slidenet.stores import FEATURE_SUFFIXES, FeatureFile, open_features
 

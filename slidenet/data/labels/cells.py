@@ -8,7 +8,7 @@ import numpy as np
 
 from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.errors import LabelError
-from slidenet.core.words import name_some
+from slidenet.core.text import name_some
 from slidenet.data.labels.table import LabelTable
 from slidenet.stores.csv_table import as_number, as_truth, is_missing, is_missing_number
 from slidenet.tasks import TASKS, TaskKind

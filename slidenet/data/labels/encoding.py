@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from slidenet.core.errors import LabelError
-from slidenet.core.words import name_some
+from slidenet.core.text import name_some
 from slidenet.data.labels.cells import TableCells
 from slidenet.data.labels.table import LabelTable
 from slidenet.tasks import Targets, Task

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from slidenet.core.errors import LabelError
 from slidenet.core.records import SlideRow
-from slidenet.core.words import MOST_NAMED, name_some, plural
+from slidenet.core.text import MOST_NAMED, name_some, plural
 from slidenet.stores import SLIDE_COLUMNS, read_csv_table, slide_rows
 
 

@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from slidenet.core.checks import check_share, check_whole
 from slidenet.core.errors import ConfigError, SplitError
-from slidenet.core.words import plural
+from slidenet.core.text import plural
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.splits.record import Split
 from slidenet.data.splits.strata import Strata, strata_of

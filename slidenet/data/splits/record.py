@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from slidenet.core.errors import SplitError
-from slidenet.core.words import name_some, plural
+from slidenet.core.text import name_some, plural
 from slidenet.data.labels.table import LabelTable
 
 SplitName = Literal["train", "val", "test"]

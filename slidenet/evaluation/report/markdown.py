@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from slidenet.core.words import plural
+from slidenet.core.text import plural
 from slidenet.evaluation.conformal import ConformalSets
 from slidenet.evaluation.predictions.record import Predictions
 from slidenet.evaluation.report.summary import Calibrated, Summary

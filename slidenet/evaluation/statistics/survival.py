@@ -10,7 +10,7 @@ from scipy.stats import CensoredData, ecdf, logrank
 
 from slidenet.core.arrays import BoolArray, Float64Array, FloatArray, IntArray
 from slidenet.core.errors import PredictionsError
-from slidenet.core.words import count_of
+from slidenet.core.text import count_of
 from slidenet.evaluation.predictions.record import Predictions
 from slidenet.evaluation.statistics.bootstrap import LEVEL
 

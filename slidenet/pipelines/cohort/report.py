@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from slidenet.core.extras import data_frame
 from slidenet.core.provenance import software_version
 from slidenet.core.records import SlideRow
-from slidenet.core.text_table import text_table
+from slidenet.core.text import text_table
 from slidenet.stores.atomic import atomic_path
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from slidenet.core.text_table import text_table
+from slidenet.core.text import text_table
 
 Verdict = Literal["ok", "warning", "problem"]
 

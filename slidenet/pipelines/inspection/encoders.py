@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slidenet.core.text_table import text_table
+from slidenet.core.text import text_table
 from slidenet.tile_encoders import TileEncoderSpec, get_spec, list_tile_encoders
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from slidenet.core.errors import EmptyTissueError, MissingMppError, SlideError
-from slidenet.core.text_table import text_table
+from slidenet.core.text import text_table
 from slidenet.core.units import Mpp, magnification
 from slidenet.pipelines.preprocess import Tiler
 from slidenet.pipelines.settings import PreprocessSettings, settings_with

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 from slidenet.core.checks import check_choice, check_positive, check_whole
 from slidenet.core.errors import ConfigError, StoreError
 from slidenet.core.extras import data_frame
-from slidenet.core.text_table import text_table
+from slidenet.core.text import text_table
 from slidenet.parallel.sizing import (
     Precision,
     RankCost,

@@ -14,7 +14,7 @@ from slidenet.core.arrays import BoolArray, FloatArray, IntArray
 from slidenet.core.errors import CoordinateError, StoreError
 from slidenet.core.provenance import Identity, cohort_identity, identity_hash
 from slidenet.core.records import TileGeometry, check_coords
-from slidenet.core.words import name_some
+from slidenet.core.text import name_some
 from slidenet.stores.h5 import schema
 
 Layout = Literal["slidenet", "clam", "trident", "stamp", "slide2vec"]

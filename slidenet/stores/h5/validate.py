@@ -11,7 +11,7 @@ import numpy as np
 from slidenet.core.errors import StoreError
 from slidenet.core.provenance import canonical_json, identity_hash
 from slidenet.core.records import TileGeometry
-from slidenet.core.words import name_some, plural
+from slidenet.core.text import name_some, plural
 from slidenet.stores.h5 import schema
 from slidenet.stores.h5.attributes import (
     attribute_problem,
