@@ -37,31 +37,6 @@ class Result(Protocol):
         """The text printed at the end."""
 
 
-def call_verb(
-    name: str,
-    function: Callable[..., Any],
-    arguments: Sequence[str],
-    *,
-    positional: str | None = None,
-    renamed: Mapping[str, str] | None = None,
-) -> int:
-    """Parses `arguments`, calls the verb and prints its result.
-
-    Args:
-        name: Of the verb.
-        function: The verb.
-        arguments: As typed.
-        positional: The parameter given without a flag, if any.
-        renamed: Former names of flags and what they are called now.
-
-    Returns:
-        The exit code: the verb's own, or 2 when it was refused with an error for the user.
-    """
-    parser = build_parser(name, function, positional=positional, renamed=renamed)
-    call = parse_arguments(parser, function, arguments)
-    return report(name, lambda: function(**call))
-
-
 def report(name: str, work: Callable[[], Result]) -> int:
     """Does the work of a verb and prints its result, or the error for the user.
 

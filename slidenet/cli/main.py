@@ -34,11 +34,11 @@ class Verb:
             exit_code: int = function(arguments)
             return exit_code
         # Imported here so that the overview needs no jsonargparse.
-        from slidenet.cli.flags import call_verb
+        from slidenet.cli.flags import build_parser, parse_arguments, report
 
-        return call_verb(
-            name, function, arguments, positional=self.positional, renamed=self.renamed
-        )
+        parser = build_parser(name, function, positional=self.positional, renamed=self.renamed)
+        keywords = parse_arguments(parser, function, arguments)
+        return report(name, lambda: function(**keywords))
 
 
 VERBS = {
