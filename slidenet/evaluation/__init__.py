@@ -19,10 +19,13 @@ from slidenet.evaluation.conformal import (
 )
 from slidenet.evaluation.operating_points import OperatingPoint, choose_threshold, operating_point
 from slidenet.evaluation.predictions.columns import PredictionColumns
+from slidenet.evaluation.predictions.csv_file import (
+    check_evaluable,
+    read_predictions,
+    write_predictions,
+)
 from slidenet.evaluation.predictions.patient_average import average_by_patient
-from slidenet.evaluation.predictions.read import align, check_evaluable, read_predictions
 from slidenet.evaluation.predictions.record import Predictions
-from slidenet.evaluation.predictions.write import write_predictions
 from slidenet.evaluation.probes.cox_regression import CoxRegression
 from slidenet.evaluation.probes.probe import Probe, cross_validate_probe, fit_probe
 from slidenet.evaluation.probes.search import ProbeKind
@@ -34,7 +37,7 @@ from slidenet.evaluation.statistics.bootstrap import (
     bootstrap_metrics,
     paired_bootstrap,
 )
-from slidenet.evaluation.statistics.comparison import Comparison, compare
+from slidenet.evaluation.statistics.comparison import Comparison, align, compare
 from slidenet.evaluation.statistics.curves import (
     Curve,
     CurveKind,

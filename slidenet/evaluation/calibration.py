@@ -107,7 +107,12 @@ def apply_temperature(task: Task, probabilities: FloatArray, temperature: float)
         temperature: Above 0; above 1 makes the model less sure. The order of bags does not change
             for "binary" and "multilabel".
     """
-    return np.asarray(np.exp(_log_probabilities(task, probabilities, 1 / temperature)))
+    clipped = np.clip(probabilities, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    power = 1 / temperature
+    logits = power * np.log(clipped)
+    if task.exclusive_classes:
+        return np.asarray(np.exp(logits - logsumexp(logits, axis=1, keepdims=True)))
+    return np.asarray(np.exp(logits - np.logaddexp(logits, power * np.log1p(-clipped))))
 
 
 def log_loss(task: Task, probabilities: FloatArray, targets: npt.NDArray[Any]) -> float:
@@ -227,12 +232,3 @@ def temperature_of_validation(
 def _with_probabilities(predictions: Predictions, probabilities: FloatArray) -> Predictions:
     predicted = replace(predictions.predicted, probabilities=probabilities)
     return replace(predictions, predicted=predicted)
-
-
-def _log_probabilities(task: Task, probabilities: FloatArray, power: float) -> FloatArray:
-    clipped = np.clip(probabilities, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
-    if not task.exclusive_classes:
-        yes, no = power * np.log(clipped), power * np.log1p(-clipped)
-        return np.asarray(yes - np.logaddexp(yes, no))
-    logits = power * np.log(clipped)
-    return np.asarray(logits - logsumexp(logits, axis=1, keepdims=True))

@@ -16,9 +16,8 @@ from slidenet.evaluation import (
     read_predictions,
     summarise,
 )
-from slidenet.evaluation.report.cautions import cautions
 from slidenet.evaluation.report.figures import Compared, draw_pictures
-from slidenet.evaluation.report.markdown import first_sentence, markdown
+from slidenet.evaluation.report.markdown import cautions, first_sentence, markdown
 from slidenet.evaluation.report.tables import csv_files, metric_header, metric_rows
 from slidenet.pipelines.settings import divide_keywords, settings_with
 from slidenet.stores import atomic_path, check_output_folder

@@ -58,7 +58,13 @@ class Predictions:
         if self.folds is not None:
             object.__setattr__(self, "folds", np.asarray(self.folds, dtype=np.int64))
         self._check_shapes()
-        self._check_bags()
+        folds = [0] * len(self) if self.folds is None else self.folds.tolist()
+        for (bag, fold), times in Counter(zip(self.bag_ids, folds, strict=True)).items():
+            if times > 1:
+                where = "" if self.folds is None else f" in fold {fold}"
+                raise PredictionsError(
+                    f"bag {bag!r} has {times} predictions{where}", expected="one for each bag"
+                )
         self._check_numbers()
 
     def __len__(self) -> int:
@@ -223,15 +229,6 @@ class Predictions:
                     f"{name} of {count} bags: {'none' if found is None else f'shape {found}'}",
                     expected=f"{'none' if shape is None else f'shape {shape}'} "
                     f"for a {task.kind} task",
-                )
-
-    def _check_bags(self) -> None:
-        folds = [0] * len(self) if self.folds is None else self.folds.tolist()
-        for (bag, fold), times in Counter(zip(self.bag_ids, folds, strict=True)).items():
-            if times > 1:
-                where = "" if self.folds is None else f" in fold {fold}"
-                raise PredictionsError(
-                    f"bag {bag!r} has {times} predictions{where}", expected="one for each bag"
                 )
 
     def _check_numbers(self) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from slidenet.evaluation.calibration import forecasts_of, reliability_curve
-from slidenet.evaluation.predictions.read import align
 from slidenet.evaluation.predictions.record import Predictions
 from slidenet.evaluation.report.markdown import format_p
 from slidenet.evaluation.report.summary import Summary
+from slidenet.evaluation.statistics.comparison import align
 from slidenet.evaluation.statistics.curves import (
     CurveKind,
     discrimination_curve,

@@ -192,16 +192,13 @@ def _calibrated(predictions: Predictions, validation: Predictions | None, seed: 
         scaling = temperature_of_validation(predictions, validation)
     else:
         scaling = cross_fitted_temperature(predictions, seed=seed)
-    before, after = (_errors(p) for p in (predictions, scaling.predictions))
+    errors = []
+    for judged in (predictions, scaling.predictions):
+        metrics = task.compute_metrics(judged.predicted, targets)
+        loss = log_loss(task, judged.probabilities, targets)
+        errors.append({"ece": metrics["ece"], "brier": metrics["brier"], "log_loss": loss})
     temperature = fit_temperature(task, predictions.probabilities, targets)
-    return Calibrated(scaling, temperature, before, after)
-
-
-def _errors(predictions: Predictions) -> dict[str, float]:
-    task, targets = predictions.task, predictions.labels
-    metrics = task.compute_metrics(predictions.predicted, targets)
-    loss = log_loss(task, predictions.probabilities, targets)
-    return {"ece": metrics["ece"], "brier": metrics["brier"], "log_loss": loss}
+    return Calibrated(scaling, temperature, *errors)
 
 
 def _operating_points(

@@ -1,12 +1,11 @@
 """The tables of a report: as rows for texts, and as CSV files."""
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from slidenet.evaluation.predictions.csv_file import csv_text
 from slidenet.evaluation.report.summary import Summary
 from slidenet.evaluation.statistics.comparison import Comparison
 from slidenet.metrics import metric_words
@@ -18,10 +17,13 @@ def csv_files(summary: Summary) -> dict[str, str]:
     """Name and text of every CSV file that goes with a report, in order."""
     files = {"metrics.csv": csv_text(metric_header(summary), metric_rows(summary))}
     if summary.comparison is not None:
-        header = ("metric", "first", "second", "difference", "low", "high", "p")
+        header: Row = ("metric", "first", "second", "difference", "low", "high", "p")
         files["comparison.csv"] = csv_text(header, comparison_rows(summary, summary.comparison))
     if summary.conformal is not None:
-        files["conformal.csv"] = csv_text(conformal_header(summary), conformal_rows(summary))
+        task = summary.predictions.task
+        sets = (f"in_set_{name}" for name in task.class_names)
+        header = ("bag_id", "patient_id", *task.label_columns, "set_size", "covered", *sets)
+        files["conformal.csv"] = csv_text(header, conformal_rows(summary))
     return files
 
 
@@ -62,13 +64,6 @@ def comparison_rows(
     return rows
 
 
-def conformal_header(summary: Summary) -> Row:
-    """Columns of `conformal.csv`."""
-    task = summary.predictions.task
-    sets = (f"in_set_{name}" for name in task.class_names)
-    return ("bag_id", "patient_id", *task.label_columns, "set_size", "covered", *sets)
-
-
 def conformal_rows(summary: Summary) -> list[Row]:
     """Each judged bag with its set of classes."""
     predictions, sets = summary.predictions, summary.conformal
@@ -87,15 +82,6 @@ def conformal_rows(summary: Summary) -> list[Row]:
             )
         )
     return rows
-
-
-def csv_text(header: Row, rows: Iterable[Row]) -> str:
-    """A table as CSV."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def format_number(value: float, digits: int | None = None) -> str:

@@ -1,10 +1,10 @@
 """Two models on the same bags: which is better, by how much, and how sure that is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from slidenet.evaluation.predictions.read import align
+from slidenet.core.errors import PredictionsError
 from slidenet.evaluation.predictions.record import Predictions
 from slidenet.evaluation.statistics.bootstrap import Bootstrap, Interval, paired_bootstrap
 from slidenet.evaluation.statistics.delong import delong_test
@@ -77,3 +77,47 @@ def compare(
         paired.second,
         paired.differences,
     )
+
+
+def align(first: Predictions, second: Predictions) -> Predictions:
+    """The rows of `second` in the order of `first`, for comparing two models on the same bags.
+
+    Raises:
+        PredictionsError: Other bags, other labels, or another task.
+    """
+    if first.task != second.task:
+        raise PredictionsError(
+            f"the two models are of different tasks: {first.task.describe()} and "
+            f"{second.task.describe()}",
+            expected="the same task, label columns and classes",
+        )
+    keys, others = _keys(first), _keys(second)
+    missing = [k for k in keys if k not in set(others)] + [k for k in others if k not in set(keys)]
+    if missing:
+        raise PredictionsError(
+            f"{len(missing)} bags are predicted by one of the two models only, "
+            f"such as {missing[0][0]!r}",
+            expected="the same bags, for a paired comparison",
+            remedy="keep the bags both files have",
+        )
+    position = {key: row for row, key in enumerate(others)}
+    result = second.take(np.array([position[key] for key in keys]))
+    same = np.isclose(first.labels, result.labels, equal_nan=True)
+    if not same.all():
+        row = int(np.argwhere(~same)[0][0])
+        raise PredictionsError(
+            f"bag {first.bag_ids[row]!r} has the label {result.labels[row]} in one file and "
+            f"{first.labels[row]} in the other",
+            expected="the same labels",
+        )
+    return replace(result, patient_ids=first.patient_ids)
+
+
+def _keys(predictions: Predictions) -> list[tuple[str, int]]:
+    """What names a row in both models: the bag, and how often it came before (repeated folds)."""
+    seen: dict[str, int] = {}
+    keys = []
+    for bag in predictions.bag_ids:
+        seen[bag] = seen.get(bag, -1) + 1
+        keys.append((bag, seen[bag]))
+    return keys

@@ -1,8 +1,24 @@
-"""Reads predictions from our CSV or anybody's, and says exactly what it cannot make sense of."""
+"""The CSV of predictions: ours, which people and other programs can read, or anybody else's.
 
+Ours has one row per bag, in the order given, with these columns:
+
+- `bag_id`, `patient_id` (empty where unknown), and `fold` for out-of-fold predictions;
+- the label columns of the task, as written in the table of labels (absent for unlabelled bags);
+- what was predicted: `prob_<class>` for each class, or `predicted` (regression), or `risk`
+  (survival; higher is worse), with `survival_<time>`, the probability of lasting beyond that time,
+  where curves are predicted;
+- `called`, where `slidenet predict` wrote the file: what the model decides, by its cut-off.
+
+Numbers are written with the fewest digits that read back as the same number in their own precision,
+so the same predictions give the same bytes.
+"""
+
+import csv
+import io
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +27,10 @@ from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.errors import PredictionsError
 from slidenet.evaluation.predictions.columns import PredictionColumns, Roles, class_index, recognise
 from slidenet.evaluation.predictions.record import SUM_TOLERANCE, Predictions, find_fault
+from slidenet.stores import atomic_path
 from slidenet.stores.csv_table import CsvTable, read_csv_table
 from slidenet.tasks import PredictionArrays, Task, TaskKind
-from slidenet.tasks.predictions import PROBABILITIES
+from slidenet.tasks.predictions import PROBABILITIES, number_text
 
 
 def read_predictions(
@@ -61,6 +78,41 @@ def read_predictions(
     if labelled:
         check_evaluable(predictions, where=f"{path}: ")
     return predictions
+
+
+def write_predictions(
+    path: str | os.PathLike[str], predictions: Predictions, *, called: Sequence[str] | None = None
+) -> None:
+    """Writes the CSV described at the top of this file; whole or not at all.
+
+    Args:
+        path: The file.
+        predictions: Of N bags.
+        called: What is decided of each (`Task.decide`); written as a last column.
+
+    Raises:
+        PredictionsError: A label column has the name of another column.
+        OutputError: The file cannot be written.
+    """
+    columns = predictions.columns(called)
+
+    def cell(value: Any) -> str:
+        if isinstance(value, str):
+            return value
+        return "" if value is None or value != value else number_text(value)  # NaN: no label
+
+    rows = zip(*(map(cell, cells) for cells in columns.values()), strict=True)
+    with atomic_path(Path(path)) as temporary:
+        temporary.write_bytes(csv_text(list(columns), rows).encode())
+
+
+def csv_text(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
+    """A table as CSV."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def check_evaluable(predictions: Predictions, *, where: str = "") -> None:
@@ -188,47 +240,3 @@ class PredictionCells:
     def events(self, column: str) -> FloatArray:
         """float64 (N,) of 1 (happened) and 0 (censored)."""
         return self.table.truths(column)
-
-
-def align(first: Predictions, second: Predictions) -> Predictions:
-    """The rows of `second` in the order of `first`, for comparing two models on the same bags.
-
-    Raises:
-        PredictionsError: Other bags, other labels, or another task.
-    """
-    if first.task != second.task:
-        raise PredictionsError(
-            f"the two models are of different tasks: {first.task.describe()} and "
-            f"{second.task.describe()}",
-            expected="the same task, label columns and classes",
-        )
-    keys, others = _keys(first), _keys(second)
-    missing = [k for k in keys if k not in set(others)] + [k for k in others if k not in set(keys)]
-    if missing:
-        raise PredictionsError(
-            f"{len(missing)} bags are predicted by one of the two models only, "
-            f"such as {missing[0][0]!r}",
-            expected="the same bags, for a paired comparison",
-            remedy="keep the bags both files have",
-        )
-    position = {key: row for row, key in enumerate(others)}
-    result = second.take(np.array([position[key] for key in keys]))
-    same = np.isclose(first.labels, result.labels, equal_nan=True)
-    if not same.all():
-        row = int(np.argwhere(~same)[0][0])
-        raise PredictionsError(
-            f"bag {first.bag_ids[row]!r} has the label {result.labels[row]} in one file and "
-            f"{first.labels[row]} in the other",
-            expected="the same labels",
-        )
-    return replace(result, patient_ids=first.patient_ids)
-
-
-def _keys(predictions: Predictions) -> list[tuple[str, int]]:
-    """What names a row in both models: the bag, and how often it came before (repeated folds)."""
-    seen: dict[str, int] = {}
-    keys = []
-    for bag in predictions.bag_ids:
-        seen[bag] = seen.get(bag, -1) + 1
-        keys.append((bag, seen[bag]))
-    return keys
