@@ -3,7 +3,7 @@
 from slidenet.auditing.checklist import audit_cohort
 from slidenet.auditing.cohort import DEFAULT_SETTINGS, AuditSettings
 from slidenet.auditing.finding import CODES, Finding, Severity
-from slidenet.auditing.reading import read_table_leniently
+from slidenet.auditing.table_checks import read_table_leniently
 
 __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "AuditSettings",

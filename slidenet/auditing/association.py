@@ -50,13 +50,21 @@ def association(known: IntArray, label: IntArray, *, level: float, seed: int = 0
     rows, columns = (int(codes.max(initial=0)) + 1 for codes in (known, label))
     if min(rows, columns) < 2:
         return Association(0.0, 1.0, 0.5, len(known))
-    table = _contingency(known, label, rows, columns)
-    found = _chi_square(table)
+    counts = np.bincount(known * columns + label, minlength=rows * columns)
+    table = counts.reshape(rows, columns).astype(np.float64)
+    expected = np.outer(table.sum(1), table.sum(0)) / table.sum()
+    found = float(((table - expected) ** 2 / expected).sum())
     effect = float(np.sqrt(found / len(known) / (min(rows, columns) - 1)))
     p = float(chi2.sf(found, (rows - 1) * (columns - 1)))
     if level * _CERTAIN < p < _UNLIKELY:
         p = _permutation_p(table, found, level, seed)
-    return Association(effect, p, _auroc(table, known, label), len(known))
+    # Each patient is scored by the share of each class among the others of its value.
+    classes = np.eye(columns)[label]
+    share = table.sum(0) / table.sum()
+    others = table[known] - classes
+    scores = (others + share) / (others.sum(1, keepdims=True) + 1)
+    aurocs = [roc_auc_score(classes[:, k], scores[:, k]) for k in range(columns)]
+    return Association(effect, p, float(np.mean(aurocs)), len(known))
 
 
 def _permutation_p(table: Float64Array, found: float, level: float, seed: int) -> float:
@@ -78,22 +86,3 @@ def _permutation_p(table: Float64Array, found: float, level: float, seed: int) -
         reached += int((np.einsum("nij,nij,ij->n", cells, cells, weights) >= least).sum())
         drawn += count
     return (1 + reached) / (1 + drawn)
-
-
-def _contingency(known: IntArray, label: IntArray, rows: int, columns: int) -> Float64Array:
-    counts = np.bincount(known * columns + label, minlength=rows * columns)
-    return counts.reshape(rows, columns).astype(np.float64)
-
-
-def _chi_square(table: Float64Array) -> float:
-    expected = np.outer(table.sum(1), table.sum(0)) / table.sum()
-    return float(((table - expected) ** 2 / expected).sum())
-
-
-def _auroc(table: Float64Array, known: IntArray, label: IntArray) -> float:
-    """Each patient is scored by the share of each class among the others of its value."""
-    classes = np.eye(table.shape[1])[label]
-    share = table.sum(0) / table.sum()
-    others = table[known] - classes
-    scores = (others + share) / (others.sum(1, keepdims=True) + 1)
-    return float(np.mean([roc_auc_score(classes[:, k], scores[:, k]) for k in range(len(share))]))

@@ -13,18 +13,18 @@ from slidenet.auditing.file_checks import (
     rows_and_files,
 )
 from slidenet.auditing.finding import Finding
-from slidenet.auditing.label_checks import (
-    contradicting_labels,
-    few_patients,
-    missing_labels,
-    unnamed_patients,
-)
 from slidenet.auditing.shortcut_checks import shortcuts
 from slidenet.auditing.split_checks import (
     patients_in_two_splits,
     slides_in_two_splits,
     splits_without_class,
     unknown_slides,
+)
+from slidenet.auditing.table_checks import (
+    contradicting_labels,
+    few_patients,
+    missing_labels,
+    unnamed_patients,
 )
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.splits.record import Split

@@ -2,12 +2,11 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator
 
 from slidenet.auditing.cohort import Cohort
 from slidenet.auditing.finding import Finding
-from slidenet.core.errors import StoreError
-from slidenet.core.provenance import Identity, JsonValue, canonical_json, describe_difference
+from slidenet.core.provenance import canonical_json, describe_difference
 from slidenet.core.text import count_of, name_some
 from slidenet.stores import FeatureFile
 
@@ -41,16 +40,25 @@ def rows_and_files(cohort: Cohort) -> Iterator[Finding]:
 
 def refused_files(cohort: Cohort) -> Iterator[Finding]:
     """Files that cannot be opened, or not be read to the end, or are of another slide."""
+    if cohort.paths is None:
+        return
     for code, errors in (
         ("file-refused", cohort.opened[1]),
         ("features-refused", cohort.summaries[1]),
     ):
         alike: dict[Hashable, list[str]] = defaultdict(list)
         for slide_id, error in errors.items():
-            alike[_fault(cohort, slide_id, error)].append(slide_id)
+            # Errors that differ in the file and in numbers only are one finding.
+            path = cohort.paths[slide_id]
+            fault = error.found.replace(str(path), "").replace(path.name, "").replace(slide_id, "")
+            alike[re.sub(r"\d+", "", fault), error.remedy].append(slide_id)
         for slides in alike.values():
             first = errors[slides[0]]
-            yield Finding(code, "error", _text(slides, first), first.remedy)
+            which = f"slide {slides[0]!r}"
+            if len(slides) > 1:
+                which = f"slides {name_some(slides)}; the first"
+            expected = f"; expected {first.expected}" if first.expected else ""
+            yield Finding(code, "error", f"{which}: {first.found}{expected}", first.remedy)
     for slide_id, bag in cohort.opened[0].items():
         if bag.slide_id != slide_id:
             yield Finding(
@@ -78,75 +86,56 @@ def constant_features(cohort: Cohort) -> Iterator[Finding]:
 def mixed_features(cohort: Cohort) -> Iterator[Finding]:
     """Files of different kinds; the kind most files are of counts as the right one."""
     bags = cohort.opened[0]
-    yield from _odd_ones_out(
-        "mixed-dims",
-        bags,
-        {s: bag.feature_dim for s, bag in bags.items()},
-        lambda usual, odd: f"features of length {odd.feature_dim} instead of {usual.feature_dim}",
-    )
-    encoders = {
-        s: canonical_json({"encoder": _encoder(bag.cohort_identity)}) for s, bag in bags.items()
-    }
-    yield from _odd_ones_out(
-        "mixed-encoders",
-        bags,
-        encoders,
-        lambda usual, odd: f"another tile encoder ({_difference(usual, odd)})",
-    )
-    rest = {
-        s: canonical_json({k: v for k, v in bag.cohort_identity.items() if k not in _ENCODER_KEYS})
-        for s, bag in bags.items()
-    }
-    yield from _odd_ones_out(
-        "mixed-recipes",
-        bags,
-        rest,
-        lambda usual, odd: f"other settings ({_difference(usual, odd)})",
-    )
+    for code, kind_of, describe in _KINDS:
+        slides: dict[Hashable, list[str]] = defaultdict(list)
+        for slide_id, bag in bags.items():
+            slides[kind_of(bag)].append(slide_id)
+        if len(slides) < 2:
+            continue
+        usual = max(slides, key=lambda kind: len(slides[kind]))
+        reference = bags[slides[usual][0]]
+        for kind, found in slides.items():
+            if kind != usual:
+                names = name_some(bags[s].path.name for s in found)
+                yield Finding(
+                    code,
+                    "error",
+                    f"{count_of('file', len(found))} ({names}) of {len(bags)} in "
+                    f"{reference.path.parent} with {describe(reference, bags[found[0]])}, compared "
+                    f"to {reference.path.name}",
+                    "make all features with one encoder and the same settings",
+                )
 
 
-def _odd_ones_out(
-    code: str, bags: Mapping[str, FeatureFile], kinds: Mapping[str, Hashable], describe: _Describe
-) -> Iterator[Finding]:
-    slides: dict[Hashable, list[str]] = defaultdict(list)
-    for slide_id, kind in kinds.items():
-        slides[kind].append(slide_id)
-    if len(slides) < 2:
-        return
-    usual = max(slides, key=lambda kind: len(slides[kind]))
-    reference = bags[slides[usual][0]]
-    for kind, found in slides.items():
-        if kind != usual:
-            names = name_some(bags[s].path.name for s in found)
-            yield Finding(
-                code,
-                "error",
-                f"{count_of('file', len(found))} ({names}) of {len(bags)} in "
-                f"{reference.path.parent} with {describe(reference, bags[found[0]])}, compared to "
-                f"{reference.path.name}",
-                "make all features with one encoder and the same settings",
-            )
+def _encoder(bag: FeatureFile) -> str:
+    identity = bag.cohort_identity
+    encoder = next((identity[key] for key in _ENCODER_KEYS if key in identity), None)
+    return canonical_json({"encoder": encoder})
 
 
-def _encoder(identity: Identity) -> JsonValue:
-    return next((identity[key] for key in _ENCODER_KEYS if key in identity), None)
+def _other_settings(bag: FeatureFile) -> str:
+    return canonical_json({k: v for k, v in bag.cohort_identity.items() if k not in _ENCODER_KEYS})
 
 
 def _difference(usual: FeatureFile, odd: FeatureFile) -> str:
     return describe_difference(usual.cohort_identity, odd.cohort_identity)
 
 
-def _fault(cohort: Cohort, slide_id: str, error: StoreError) -> Hashable:
-    """The same for errors that differ in the file and in numbers only."""
-    assert cohort.paths is not None
-    path = cohort.paths[slide_id]
-    found = error.found.replace(str(path), "").replace(path.name, "").replace(slide_id, "")
-    return re.sub(r"\d+", "", found), error.remedy
-
-
-def _text(slides: Sequence[str], error: StoreError) -> str:
-    """The fault of some slides, with that of the first as the example."""
-    text = f"slide {slides[0]!r}: {error.found}"
-    if len(slides) > 1:
-        text = f"slides {name_some(slides)}; the first: {error.found}"
-    return f"{text}; expected {error.expected}" if error.expected else text
+_KINDS: tuple[tuple[str, Callable[[FeatureFile], Hashable], _Describe], ...] = (
+    (
+        "mixed-dims",
+        lambda bag: bag.feature_dim,
+        lambda usual, odd: f"features of length {odd.feature_dim} instead of {usual.feature_dim}",
+    ),
+    (
+        "mixed-encoders",
+        _encoder,
+        lambda usual, odd: f"another tile encoder ({_difference(usual, odd)})",
+    ),
+    (
+        "mixed-recipes",
+        _other_settings,
+        lambda usual, odd: f"other settings ({_difference(usual, odd)})",
+    ),
+)
+"""In what features must be alike: the code of a finding, the kind of a file, how two differ."""

@@ -1,5 +1,6 @@
 """Checks for shortcuts: what tells the label without any tissue being looked at."""
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 
 from slidenet.auditing.association import Association, association
 from slidenet.auditing.cohort import Cohort
-from slidenet.auditing.finding import Finding, Severity
+from slidenet.auditing.finding import Finding
 from slidenet.core.arrays import IntArray
 from slidenet.data.labels.encoding import encode_targets
 from slidenet.stores import SLIDE_COLUMNS
@@ -43,20 +44,11 @@ def shortcuts(cohort: Cohort) -> Iterator[Finding]:
     sizes = _sizes(cohort, slides)
     level = cohort.settings.significance / max(len(labels) * (len(columns) + len(sizes)), 1)
     for label, classes in labels.items():
-        for column, codes in columns.items():
-            found = association(codes, classes, level=level)
-            if _matters(cohort, found, level):
-                yield _column_finding(cohort, column, label, found)
-        for size, codes in sizes.items():
-            found = association(codes, classes, level=level)
-            if _matters(cohort, found, level):
-                yield Finding(
-                    "size-tells-label",
-                    "warning",
-                    f"the {size} alone tells {label!r} ({_strength(found)})",
-                    "look for another way of cutting or scanning in one class; if it is real, "
-                    "report this baseline beside the model",
-                )
+        for is_column, known in ((True, columns), (False, sizes)):
+            for name, codes in known.items():
+                found = association(codes, classes, level=level)
+                if found.p < level and found.effect >= cohort.settings.least_effect:
+                    yield _finding(cohort, name, is_column, label, found)
 
 
 def column_codes(cells: Sequence[str]) -> IntArray | None:
@@ -89,37 +81,35 @@ def _sizes(cohort: Cohort, slides: Sequence[str]) -> Mapping[str, IntArray]:
     bags = cohort.opened[0]
     tiles = np.array([bags[s].num_tiles if s in bags else np.nan for s in slides])
     paths = [Path(cohort.table.row(s).slide_path or "\x00") for s in slides]
-    bytes_ = np.array([_size(path) for path in paths])
-    sizes = {"number of tiles": tiles, "size of the slide file": bytes_}
+    num_bytes = np.full(len(slides), np.nan)
+    for i, path in enumerate(paths):
+        # The slides need not be at hand to train on their features.
+        with contextlib.suppress(OSError, ValueError):
+            num_bytes[i] = path.stat().st_size
+    sizes = {"number of tiles": tiles, "size of the slide file": num_bytes}
     return {name: quarters(values) for name, values in sizes.items() if not np.isnan(values).all()}
 
 
-def _size(path: Path) -> float:
-    try:
-        return float(path.stat().st_size)
-    except (OSError, ValueError):  # the slides need not be at hand to train on their features
-        return np.nan
-
-
-def _matters(cohort: Cohort, found: Association, level: float) -> bool:
-    return found.p < level and found.effect >= cohort.settings.least_effect
-
-
-def _column_finding(cohort: Cohort, column: str, label: str, found: Association) -> Finding:
-    acquired = _ACQUISITION.search(column) is not None
-    severity: Severity = "warning" if acquired else "note"
-    return Finding(
-        "metadata-tells-label",
-        severity,
-        f"{cohort.table.path}, column {column!r} alone tells {label!r} ({_strength(found)})",
-        f"balance it, or make folds that keep it apart: crossval --folds.site-column {column}"
-        if acquired
-        else f"if {column!r} is no result of the label, report it as a baseline beside the model",
-    )
-
-
-def _strength(found: Association) -> str:
-    return (
+def _finding(cohort: Cohort, name: str, is_column: bool, label: str, found: Association) -> Finding:
+    """What a column of the table, or a size of slides, tells of the label."""
+    strength = (
         f"AUROC {found.auroc:.2f}, Cramer's V {found.effect:.2f}, p = {found.p:.2g}, "
         f"n = {found.num_patients} patients"
+    )
+    if not is_column:
+        return Finding(
+            "size-tells-label",
+            "warning",
+            f"the {name} alone tells {label!r} ({strength})",
+            "look for another way of cutting or scanning in one class; if it is real, "
+            "report this baseline beside the model",
+        )
+    acquired = _ACQUISITION.search(name) is not None
+    return Finding(
+        "metadata-tells-label",
+        "warning" if acquired else "note",
+        f"{cohort.table.path}, column {name!r} alone tells {label!r} ({strength})",
+        f"balance it, or make folds that keep it apart: crossval --folds.site-column {name}"
+        if acquired
+        else f"if {name!r} is no result of the label, report it as a baseline beside the model",
     )

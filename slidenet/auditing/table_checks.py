@@ -1,22 +1,62 @@
-"""Checks of the table alone: labels that are missing, contradict each other, or are too few."""
+"""Checks of the table alone: rows that come twice; labels missing, contradicting, or too few."""
 
+import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 from slidenet.auditing.cohort import Cohort
 from slidenet.auditing.finding import Finding
+from slidenet.core.errors import LabelError
 from slidenet.core.text import count_of, name_some
 from slidenet.data.labels.cells import has_no_label
+from slidenet.data.labels.table import LabelTable
 from slidenet.data.splits.strata import strata_of
+from slidenet.stores import SLIDE_COLUMNS, CsvRow, read_csv_table, slide_rows
 
 _LEAST_PATIENTS = 3
+
+
+def read_table_leniently(path: str | os.PathLike[str]) -> tuple[LabelTable, list[Finding]]:
+    """The table of labels with the first row of every slide, and the rows that come again.
+
+    Raises:
+        LabelError: The table cannot be read for any other reason.
+    """
+    found = read_csv_table(
+        path, error=LabelError, one_of=("slide_path", "slide_id"), known=SLIDE_COLUMNS
+    )
+    first: dict[str, CsvRow] = {}
+    again: list[CsvRow] = []
+    for row in found.rows:
+        key = unicodedata.normalize("NFC", _slide_id(row)).casefold()
+        if key and key in first:
+            again.append(row)
+        else:
+            first[key or str(row.line)] = row
+    kept = replace(found, rows=tuple(first.values()))
+    rows = tuple(slide_rows(kept))
+    table = LabelTable(found.path, found.columns, rows, tuple(row.line for row in kept.rows))
+    if not again:
+        return table, []
+    where = name_some(f"row {row.line} ({_slide_id(row)})" for row in again)
+    finding = Finding(
+        "duplicate-row",
+        "error",
+        f"{found.path}: {count_of('row', len(again))} of slides that have one already: {where}",
+        "keep one row per slide",
+    )
+    return table, [finding]
 
 
 def missing_labels(cohort: Cohort) -> Iterator[Finding]:
     """Slides without a label, column by column; for "multilabel" slides without any."""
     if cohort.task is None or cohort.labelled is None:
         return
-    gone = [i for i, slide in enumerate(cohort.table.slide_ids) if slide not in _labelled(cohort)]
+    labelled = set(cohort.labelled.slide_ids)
+    gone = [i for i, slide in enumerate(cohort.table.slide_ids) if slide not in labelled]
     for column in cohort.task.label_columns:
         cells = cohort.table.column(column)
         here = [
@@ -111,6 +151,7 @@ def unnamed_patients(cohort: Cohort) -> Iterator[Finding]:
         )
 
 
-def _labelled(cohort: Cohort) -> set[str]:
-    assert cohort.labelled is not None
-    return set(cohort.labelled.slide_ids)
+def _slide_id(row: CsvRow) -> str:
+    if "slide_id" in row.cells:
+        return row.cells["slide_id"].strip()
+    return Path(row.cells["slide_path"].strip()).stem
