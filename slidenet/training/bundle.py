@@ -1,7 +1,8 @@
-"""A trained classifier as one file: weights, task, features identity, threshold, temperature.
+"""Trained classifiers out of files: bundles, which are applied, and checkpoints of a training.
 
-The file is what `torch.save` writes, of tensors and one JSON text, and is read without running
-code. The same model gives the same bytes: no dates and no paths are kept.
+A bundle is one file: weights, task, features identity, threshold, temperature. It is what
+`torch.save` writes, of tensors and one JSON text, and is read without running code. The same model
+gives the same bytes: no dates and no paths are kept.
 """
 
 import io
@@ -18,15 +19,17 @@ from torch import Tensor
 from slidenet.core.errors import ConfigError, StoreError
 from slidenet.core.provenance import Identity, canonical_json, software_version
 from slidenet.mil import BagBatch
+from slidenet.mil.registry import require_own
 from slidenet.stores.atomic import atomic_path
 from slidenet.tasks import BreslowBaseline, Calibration, PredictionArrays, Task
 from slidenet.tasks.calibration import UNCALIBRATED
-from slidenet.training.checkpoints import portable_settings
-from slidenet.training.loading import fill, make_classifier, read_torch_file
+from slidenet.training.checkpoints import check_same_model, portable_settings
 from slidenet.training.module import SlideClassifier
+from slidenet.weights.files import read_tensor_file
 
 FORMAT = "slidenet bundle"
 VERSION = 1
+CHECKPOINT = "checkpoint of a slide classifier"
 KEYS = (
     "settings",
     "features_recipe",
@@ -126,7 +129,7 @@ def load_bundle(path: str | os.PathLike[str], *, allow_code: bool = False) -> Bu
         PluginError: It names code outside slidenet, and `allow_code` is False.
         StoreError: If it is missing, no bundle, of a newer version, or incomplete.
     """
-    file = read_torch_file(path, what=FORMAT)
+    file = _read_torch_file(path, what=FORMAT)
     if file.get("format") != FORMAT:
         raise StoreError(
             f"{path} is no {FORMAT}",
@@ -139,11 +142,12 @@ def load_bundle(path: str | os.PathLike[str], *, allow_code: bool = False) -> Bu
             remedy="install the version of slidenet that made it, or a newer one",
         )
     content = _content(path, file)
-    module = make_classifier(content["settings"], source=str(path), allow_code=allow_code)
-    fill(module, file["weights"], source=str(path))
+    module = _classifier(
+        content["settings"], file["weights"], source=str(path), allow_code=allow_code
+    )
     baseline = content["baseline"]
     return Bundle(
-        module=module.eval(),
+        module=module,
         features_identity=content["features_recipe"],
         calibration=Calibration(
             content["temperature"],
@@ -157,6 +161,51 @@ def load_bundle(path: str | os.PathLike[str], *, allow_code: bool = False) -> Bu
     )
 
 
+def load_classifier(
+    path: str | os.PathLike[str],
+    *,
+    task: Task | None = None,
+    feature_dim: int | None = None,
+    allow_code: bool = False,
+) -> SlideClassifier:
+    """The classifier of a checkpoint, in eval mode on the CPU.
+
+    Args:
+        path: A `.ckpt` written during training.
+        task: What it must predict; not checked where None.
+        feature_dim: Length of the features it must take; not checked where None.
+        allow_code: Whether the file may name code outside slidenet.
+
+    Raises:
+        PluginError: If it names code outside slidenet, and `allow_code` is False.
+        StoreError: If there is no such file, or it is no checkpoint of a slide classifier.
+        ConfigError: If it was trained for another task or feature length, naming file and both.
+    """
+    content = _read_torch_file(path, what=CHECKPOINT)
+    settings = content.get("hyper_parameters")
+    if not isinstance(settings, dict) or not {"task", "feature_dim", "network"} <= set(settings):
+        raise StoreError(
+            f"{path} is no checkpoint of a slide classifier",
+            expected="a best.ckpt or last.ckpt of `slidenet train`",
+        )
+    wanted: dict[str, Any] = {} if task is None else {"task": task.identity()}
+    if feature_dim is not None:
+        wanted["feature_dim"] = feature_dim
+    check_same_model(str(path), settings, wanted)
+    return _classifier(settings, content["state_dict"], source=str(path), allow_code=allow_code)
+
+
+def load_weights(module: SlideClassifier, path: str | os.PathLike[str]) -> SlideClassifier:
+    """Loads the weights of a checkpoint of the same model; it ends in eval mode on the CPU.
+
+    Raises:
+        StoreError: If there is no such file, or it holds other weights.
+    """
+    module = module.cpu()
+    _fill(module, _read_torch_file(path, what=CHECKPOINT)["state_dict"], source=str(path))
+    return module.eval()
+
+
 def _content(path: str | os.PathLike[str], file: Mapping[str, Any]) -> dict[str, Any]:
     missing = [key for key in ("content", "weights") if key not in file]
     content: dict[str, Any] = {} if missing else json.loads(file["content"])
@@ -168,3 +217,57 @@ def _content(path: str | os.PathLike[str], file: Mapping[str, Any]) -> dict[str,
             remedy="copy or make the file again",
         )
     return content
+
+
+def _classifier(
+    settings: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    *,
+    source: str,
+    allow_code: bool,
+) -> SlideClassifier:
+    """The classifier that a file describes, with its weights, in eval mode.
+
+    Raises:
+        PluginError: If the file names code outside slidenet, and `allow_code` is False.
+        StoreError: If the weights are not those of the settings.
+    """
+    network = settings.get("network_settings") or {}
+    require_own(settings["network"], network, source=source, allow_code=allow_code)
+    module = SlideClassifier(**settings)
+    _fill(module, state, source=source)
+    return module.eval()
+
+
+def _read_torch_file(path: str | os.PathLike[str], *, what: str) -> dict[str, Any]:
+    """The dict in a file of `torch.save`, unpickled without running code.
+
+    Raises:
+        StoreError: If there is no such file, or something else is in it.
+    """
+    content = read_tensor_file(
+        path,
+        what=what,
+        error=StoreError,
+        missing=StoreError,
+        remedy="copy the file again, or make it again",
+    )
+    if not isinstance(content, dict):
+        raise StoreError(f"{path} holds a {type(content).__name__}", expected=f"a {what}")
+    return content
+
+
+def _fill(module: SlideClassifier, state: Mapping[str, Tensor], *, source: str) -> None:
+    """Loads the weights, all of them.
+
+    Raises:
+        StoreError: Naming the file, if a weight is missing, unknown or of another shape.
+    """
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        reason = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
+        raise StoreError(
+            f"{source} does not hold the weights its settings describe ({reason})",
+            remedy="train again, or use the version of slidenet that made it",
+        ) from error

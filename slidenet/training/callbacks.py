@@ -1,20 +1,66 @@
-"""The callbacks of a usual fit: best checkpoint, early stopping, one quiet bar, learning curve."""
+"""What surrounds a usual fit: seeds, best checkpoint, early stopping, one quiet bar.
 
+Same seed, same weights: on the CPU, and whether or not the fit was interrupted.
+"""
+
+import logging
 import math
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint, ProgressBar
 from tqdm import tqdm
 
 from slidenet.core.errors import ConfigError
 from slidenet.tasks import Task
 from slidenet.training.learning_curve import LearningCurve
-from slidenet.training.seeding import EpochSeeding
 
 BEST, LAST = "best", "last"
+
+_EPOCH, _BATCH = 1_000_003, 7_919
+"""Primes that keep the streams of epochs, batches and ranks apart."""
+
+NOT_FOR_BAGS = (
+    # A bag is one read of an h5 file; workers cost more than they bring until bags are large.
+    r"The '\w+' does not have many workers",
+    # A resumed fit writes into the folder it began in, which is what the user asked for.
+    r"Checkpoint directory .* exists and is not empty",
+    r"Experiment logs directory .* exists and is not empty",
+    # A fit without a validation set is a choice, and said once by the verb.
+    r"You defined a `validation_step` but have no `val_dataloader`",
+    r"Total length of `list` across ranks is zero",
+    # Of Lightning's own code, not of its user's.
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+)
+
+
+def seed_run(seed: int) -> None:
+    """Seeds Python, numpy, torch and the data workers; call it before the model is made."""
+    seed_everything(seed, workers=True, verbose=False)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Within it, Lightning says what is wrong and nothing else.
+
+    Hardware listings and tips are left out with the warnings above; other warnings are shown.
+    """
+    logger = logging.getLogger("lightning.pytorch")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in NOT_FOR_BAGS:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        logger.setLevel(before)
 
 
 def default_callbacks(
@@ -51,6 +97,50 @@ def default_callbacks(
     if patience is not None:
         callbacks.append(ResumableEarlyStopping(name, mode=mode, patience=patience))
     return [EpochProgress(name), *callbacks] if progress else callbacks
+
+
+class EpochSeeding(Callback):
+    """Seeds torch at each epoch and batch by their number, so that a resumed fit goes on alike.
+
+    A Lightning checkpoint does not hold the state of random number generators. With this callback
+    the order of an epoch's bags and a batch's dropout depend on the seed and their number only, not
+    on what ran before.
+
+    Args:
+        seed: Of the fit.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._first = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remembers that the next epoch is the first of this process."""
+        self._first = True
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Seeds the order of the epoch's bags."""
+        self._seed(trainer, 0)
+        if self._first:
+            # Lightning begins to iterate before it knows which epoch it resumes, and only begins
+            # again for later epochs. Workers would already hold the wrong epoch's bags. No public
+            # call of Lightning begins anew without making the loaders anew.
+            fetcher = trainer.fit_loop._data_fetcher
+            assert fetcher is not None
+            iter(fetcher)
+        self._first = False
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seeds dropout."""
+        self._seed(trainer, 1 + batch_idx)
+
+    def _seed(self, trainer: Trainer, step: int) -> None:
+        # By the bags a rank sees: ranks that share a slide draw alike what each of them computes.
+        rank = (trainer.distributed_sampler_kwargs or {}).get("rank", trainer.global_rank)
+        epoch = 1 + trainer.current_epoch
+        torch.manual_seed(self.seed + _EPOCH * epoch + _BATCH * step + rank)
 
 
 class LastCheckpoint(Checkpoint):

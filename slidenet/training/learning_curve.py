@@ -1,7 +1,6 @@
 """The values of every epoch: kept in the checkpoint, in `metrics.csv`, and drawn at the end."""
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,18 +68,16 @@ class LearningCurve(Callback):
         self.epochs = list(state_dict["epochs"])
 
     def _write(self, trainer: Trainer) -> None:
-        if trainer.is_global_zero and self.epochs:
-            with atomic_path(self.folder / METRICS_NAME) as temporary:
-                write_epochs(temporary, self.epochs)
-
-
-def write_epochs(path: Path, epochs: Sequence[dict[str, float]]) -> None:
-    """One row of CSV per epoch: epoch, step, then the other values by name."""
-    names = {name for values in epochs for name in values}
-    columns = [*WHOLE_NUMBERS, *sorted(names - set(WHOLE_NUMBERS))]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        for values in epochs:
-            whole = {name: int(values[name]) for name in WHOLE_NUMBERS if name in values}
-            writer.writerow({**values, **whole})
+        if not trainer.is_global_zero or not self.epochs:
+            return
+        names = {name for values in self.epochs for name in values}
+        columns = [*WHOLE_NUMBERS, *sorted(names - set(WHOLE_NUMBERS))]
+        with (
+            atomic_path(self.folder / METRICS_NAME) as temporary,
+            temporary.open("w", newline="") as file,
+        ):
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
+            writer.writeheader()
+            for values in self.epochs:
+                whole = {name: int(values[name]) for name in WHOLE_NUMBERS if name in values}
+                writer.writerow({**values, **whole})

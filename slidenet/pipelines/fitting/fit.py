@@ -30,10 +30,16 @@ from slidenet.pipelines.fitting.plan import (
     with_overrides,
 )
 from slidenet.training import SlideClassifier, default_callbacks, quiet_lightning
-from slidenet.training.callbacks import BEST, LAST, EpochProgress, LastCheckpoint
+from slidenet.training.bundle import load_classifier, load_weights
+from slidenet.training.callbacks import (
+    BEST,
+    LAST,
+    EpochProgress,
+    EpochSeeding,
+    LastCheckpoint,
+    seed_run,
+)
 from slidenet.training.learning_curve import LearningCurve
-from slidenet.training.loading import load_classifier, load_weights
-from slidenet.training.seeding import EpochSeeding, seed_run
 
 TILES_PER_BAG = 256
 """Tiles of each training bag that principal components are fitted on."""
