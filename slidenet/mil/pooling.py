@@ -1,15 +1,17 @@
-"""Mean and max pooling of tile features with a linear head: the baselines.
+"""Pooling of tiles with a linear head behind it: mean, maximum and attention (ABMIL).
 
-Source: Ilse et al. 2018, section 2.3, "MIL pooling": the mean and the maximum operator on embedded
-instances. The embeddings here are the features themselves, so that the only weights are the head's.
+Source: Ilse et al. 2018, "Attention-based Deep Multiple Instance Learning", sections 2.3 and 2.4.
+The mean and the maximum are the baselines: there the tile features themselves are pooled, so that
+the only weights are the head's.
 """
 
 import torch
 from torch import Tensor
 
+from slidenet.core.checks import check_share, check_whole
 from slidenet.layers import weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
-from slidenet.mil.gated_attention import Head
+from slidenet.mil.gated_attention import GatedAttention, Head, TileEmbedding
 
 
 class MeanPooling(BagModel):
@@ -54,6 +56,50 @@ class MaxPooling(BagModel):
         share = x.new_full(holder.shape, 1 / self.feature_dim)
         attention = x.new_zeros(mask.shape).scatter_add(1, holder, share)
         return BagOutput(self.head(highest), attention[:, None])
+
+
+class AttentionMIL(BagModel):
+    """Tiles -> embedding -> gated attention -> weighted sum -> linear head (ABMIL).
+
+    Bag embedding z = sum_k a_k h_k (equation 7) with gated attention (equation 9). Differs from the
+    authors' code: h_k is one linear layer with ReLU on given features instead of a small
+    convolutional network on pixels; the head gives K logits instead of one probability; weights
+    start xavier-uniform, and near zero in the head.
+
+    Args:
+        feature_dim: Length of a feature vector.
+        num_outputs: Length of the logits.
+        hidden_dim: Length of an embedded tile.
+        attention_dim: Hidden width of the attention.
+        gated: Equation 9; False is the plain attention of equation 8.
+        dropout: After the embedding and on the factors of the attention.
+
+    Raises:
+        ConfigError: For settings out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        feature_dim: int,
+        num_outputs: int,
+        hidden_dim: int = 512,
+        attention_dim: int = 128,
+        gated: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(feature_dim, num_outputs)
+        check_whole(hidden_dim=hidden_dim, attention_dim=attention_dim)
+        check_share(below_one=True, dropout=dropout)
+        self.embed = TileEmbedding(feature_dim, hidden_dim, dropout)
+        self.attention = GatedAttention(hidden_dim, attention_dim, gated=gated, dropout=dropout)
+        self.head = Head(hidden_dim, num_outputs)
+
+    def forward(self, features: Tensor, grid_xy: Tensor, mask: Tensor) -> BagOutput:
+        """See `BagModel.forward`."""
+        hidden = self.embed(self.real_features(features, mask))
+        attention = self.attention(hidden, mask)
+        return BagOutput(self.head(weighted_sum(attention, hidden)[:, 0]), attention)
 
 
 def uniform_attention(mask: Tensor, dtype: torch.dtype) -> Tensor:

@@ -10,13 +10,12 @@ from slidenet.attention import ATTENTION_PATTERNS
 from slidenet.core.errors import ConfigError, PluginError
 from slidenet.core.provenance import Identity
 from slidenet.core.registry import Registry
-from slidenet.mil.abmil import AttentionMIL
 from slidenet.mil.clam import ClusteringMIL
 from slidenet.mil.contract import BagModel
 from slidenet.mil.dsmil import DualStreamMIL
 from slidenet.mil.gigapath import GigaPathMIL
 from slidenet.mil.longnet import make_longnet
-from slidenet.mil.pooling import MaxPooling, MeanPooling
+from slidenet.mil.pooling import AttentionMIL, MaxPooling, MeanPooling
 from slidenet.mil.transmil import TransMIL
 from slidenet.slide_encoders import LongNetConfig
 

@@ -44,8 +44,12 @@ def load_weights(module: "nn.Module", path: Path, *, name: str) -> tuple[str, ..
     """
     state, steps = unwrap(read_tensor_file(path, what="weights file"), path)
     state, layout = to_timm_layout(state, module)
-    state = _without_classifier(state, module)
-    _check_match(state, module.state_dict(), path=path, name=name)
+    wanted = module.state_dict()
+    # timm's checkpoints carry a classifier; encoders are built without one.
+    named = (getattr(module, "pretrained_cfg", None) or {}).get("classifier") or ()
+    classifiers = tuple(f"{n}." for n in ((named,) if isinstance(named, str) else named))
+    state = {k: v for k, v in state.items() if k in wanted or not k.startswith(classifiers)}
+    _check_match(state, wanted, path=path, name=name)
     state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     module.load_state_dict(state, strict=True, assign=True)
     return (*steps, f"{layout} names")
@@ -85,17 +89,6 @@ def unwrap(content: object, path: Path) -> tuple[State, tuple[str, ...]]:
             if outside:
                 steps.append(f"dropped {len(outside)} tensors of training heads")
     return state, tuple(steps)
-
-
-def _without_classifier(state: State, module: "nn.Module") -> State:
-    """Drops the classifier a timm checkpoint carries; encoders are built without one."""
-    named = (getattr(module, "pretrained_cfg", None) or {}).get("classifier") or ()
-    names = (named,) if isinstance(named, str) else tuple(named)
-    prefixes = tuple(f"{n}." for n in names)
-    kept = module.state_dict().keys()
-    return {
-        k: v for k, v in state.items() if k in kept or not (prefixes and k.startswith(prefixes))
-    }
 
 
 def _check_match(found: State, wanted: Mapping[str, "Tensor"], *, path: Path, name: str) -> None:

@@ -16,7 +16,7 @@ from slidenet.tile_encoders.spec import (
     TileEncoderSpec,
 )
 from slidenet.weights.device import resolve_device
-from slidenet.weights.digest import digest_of_state
+from slidenet.weights.files import digest_of_state
 
 if TYPE_CHECKING:
     import torch

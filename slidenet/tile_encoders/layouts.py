@@ -56,14 +56,15 @@ def to_timm_layout(state: State, module: "nn.Module") -> tuple[State, str]:
     if "embeddings.cls_token" in state:
         return _from_transformers(state, module), "transformers"
     if {"mask_token", "register_tokens"} & state.keys():
-        return _from_dinov2(state, module), "dinov2"
+        state = _renamed(state, _DINOV2_NAMES)
+        return _with_fitting_positions(state, module, resample=False), "dinov2"
     if "_conv_stem.weight" in state:
         return _in_order(state, module), "efficientnet-pytorch"
     return state, "timm"
 
 
 def _from_transformers(state: State, module: "nn.Module") -> State:
-    state = _renamed(_without_training_only(state), _TRANSFORMERS_NAMES)
+    state = _renamed(state, _TRANSFORMERS_NAMES)
     for key in [k for k in state if ".attn.query." in k]:
         parts = [key.replace(".query.", f".{part}.") for part in ("query", "key", "value")]
         if all(part in state for part in parts):
@@ -72,19 +73,12 @@ def _from_transformers(state: State, module: "nn.Module") -> State:
     return _with_fitting_positions(state, module)
 
 
-def _from_dinov2(state: State, module: "nn.Module") -> State:
-    return _with_fitting_positions(
-        _renamed(_without_training_only(state), _DINOV2_NAMES), module, resample=False
-    )
-
-
-def _without_training_only(state: State) -> State:
-    return {k: v for k, v in state.items() if not k.startswith(_ONLY_FOR_TRAINING)}
-
-
 def _renamed(state: State, rules: tuple[tuple[str, str], ...]) -> State:
+    """Under timm's names, without what only training needs."""
     renamed: State = {}
     for name, tensor in state.items():
+        if name.startswith(_ONLY_FOR_TRAINING):
+            continue
         for pattern, replacement in rules:
             name = re.sub(pattern, replacement, name)
         renamed[name] = tensor
@@ -105,21 +99,17 @@ def _with_fitting_positions(state: State, module: "nn.Module", *, resample: bool
     class_row, patches = state["pos_embed"][:, :1], state["pos_embed"][:, 1:]
     if getattr(module, "no_embed_class", False):
         return state | {"cls_token": state["cls_token"] + class_row, "pos_embed": patches}
-    num_wanted = wanted.shape[1] - 1
-    if resample and patches.shape[1] != num_wanted:
-        return state | {"pos_embed": torch.cat([class_row, _resampled(patches, num_wanted)], dim=1)}
-    return state
-
-
-def _resampled(patches: "Tensor", num_wanted: int) -> "Tensor":
-    old, new = math.isqrt(patches.shape[1]), math.isqrt(num_wanted)
-    if old * old != patches.shape[1] or new * new != num_wanted:
-        return patches  # not a square grid: the strict comparison says so
+    num_rows, num_wanted = patches.shape[1], wanted.shape[1] - 1
+    old, new = math.isqrt(num_rows), math.isqrt(num_wanted)
+    squares = old * old == num_rows and new * new == num_wanted
+    if not resample or num_rows == num_wanted or not squares:
+        return state  # where the tables differ, the strict comparison says so
     grid = patches.reshape(1, old, old, -1).permute(0, 3, 1, 2)
     grid = functional.interpolate(
         grid.float(), size=(new, new), mode="bicubic", align_corners=False
     )
-    return grid.permute(0, 2, 3, 1).reshape(1, num_wanted, -1)
+    resampled = grid.permute(0, 2, 3, 1).reshape(1, num_wanted, -1)
+    return state | {"pos_embed": torch.cat([class_row, resampled], dim=1)}
 
 
 def _in_order(state: State, module: "nn.Module") -> State:

@@ -4,8 +4,7 @@ Importing this room loads neither torch nor the client of the hub; using it does
 """
 
 from slidenet.weights.device import resolve_device
-from slidenet.weights.digest import digest_of_state
-from slidenet.weights.files import read_tensor_file
+from slidenet.weights.files import digest_of_state, read_tensor_file
 from slidenet.weights.hub import HubWeights, cached_file, download, hub_errors, size_on_hub
 
 __all__ = [

@@ -1,11 +1,20 @@
-"""Files of tensors (torch's formats, safetensors), read without running code that they may hold."""
+"""Files of tensors, read without running code that they may hold, and digests of weights.
 
+A digest tells two sets of weights apart, whatever file they came in.
+"""
+
+import hashlib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from slidenet.core.checks import ErrorClass
 from slidenet.core.errors import MissingWeightsError, WeightsMismatchError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def read_tensor_file(
@@ -86,3 +95,24 @@ def _diagnosis(head: bytes, fault: Exception) -> tuple[str, str]:
     if isinstance(fault, OSError | RuntimeError | EOFError | SafetensorError):
         return (text.splitlines() or [type(fault).__name__])[0], ""
     return "it is no file of tensors, or a damaged one", ""
+
+
+def digest_of_state(state: Mapping[str, "Tensor"], *, separator: str = "\n") -> str:
+    """SHA-256 over name, dtype, shape and bytes of every tensor, in the order of sorted names.
+
+    Args:
+        state: A state dict, on any device.
+        separator: Between the description and the bytes of a tensor. Digests are kept in files, so
+            each kind of model stays with the one it began with.
+
+    Returns:
+        64 hex digits.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}{separator}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

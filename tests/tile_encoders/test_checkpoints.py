@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from slidenet.core.errors import MissingWeightsError, WeightsMismatchError
 from slidenet.tile_encoders.architecture import build_module
 from slidenet.tile_encoders.checkpoints import load_weights, unwrap
-from slidenet.weights.digest import digest_of_state
+from slidenet.weights.files import digest_of_state
 
 
 def load(path, spec):

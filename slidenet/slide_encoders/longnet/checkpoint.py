@@ -10,8 +10,7 @@ from torch import Tensor
 from slidenet.core.errors import WeightsMismatchError
 from slidenet.core.provenance import IDENTITY_HASH_LENGTH
 from slidenet.stores.atomic import atomic_path
-from slidenet.weights.digest import digest_of_state
-from slidenet.weights.files import read_tensor_file
+from slidenet.weights.files import digest_of_state, read_tensor_file
 
 TOP_KEY = "model"
 """Where the state dict lies in an official file."""
