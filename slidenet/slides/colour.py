@@ -65,11 +65,8 @@ def to_rgb(
         if transform is not None:
             ImageCms.applyTransform(stored, transform, inPlace=True)
         rgb = np.array(stored)
-    return _over(rgb, image, background) if image.mode == "RGBA" else rgb
-
-
-def _over(rgb: Pixels, image: Image.Image, background: RGB) -> Pixels:
-    """`rgb` laid over the background by the alpha channel of `image`."""
+    if image.mode != "RGBA":
+        return rgb
     alpha = np.asarray(image)[..., 3]
     if alpha.min() == 255:
         return rgb

@@ -46,22 +46,15 @@ def _companions(path: Path, dicom_series: str | None) -> Iterator[tuple[str, Pat
             if file.is_file():
                 yield file.relative_to(folder).as_posix(), file
     elif suffix in {".vms", ".vmu"}:
-        yield from _files_named_in(path)
+        # A Hamamatsu index file names its neighbours: `ImageFile(1,0)=slide-1-0.jpg`.
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            name = line.partition("=")[2].strip()
+            if name and (path.parent / name).is_file():
+                yield name, path.parent / name
     elif dicom_series is not None:
         for file in path.parent.iterdir():
-            if file != path and file.is_file() and _in_series(file, dicom_series):
-                yield file.name, file
-
-
-def _files_named_in(path: Path) -> Iterator[tuple[str, Path]]:
-    """Neighbours that a Hamamatsu index file names (`ImageFile(1,0)=slide-1-0.jpg`)."""
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        name = line.partition("=")[2].strip()
-        if name and (path.parent / name).is_file():
-            yield name, path.parent / name
-
-
-def _in_series(path: Path, series: str) -> bool:
-    with path.open("rb") as file:
-        head = file.read(_DICOM_HEAD_BYTES)
-    return head[128:132] == b"DICM" and series.encode() in head
+            if file != path and file.is_file():
+                with file.open("rb") as opened:
+                    head = opened.read(_DICOM_HEAD_BYTES)
+                if head[128:132] == b"DICM" and dicom_series.encode() in head:
+                    yield file.name, file

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 
 import cv2
 import numpy as np
@@ -37,24 +38,20 @@ def thumbnail_of(slide: Slide, max_side_px: int) -> Pixels:
 
 def _shrunk_level(slide: Slide, level: int, size: Size, *, patient: bool = False) -> Pixels:
     """A whole level at another size; a `patient` reading paints over what cannot be read."""
-    read = _readable_part if patient else _region
+    read = partial(_readable_part, slide) if patient else slide.read_region
     level_width, level_height = slide.level_dimensions[level]
     downsample = slide.level_downsamples[level]
     picture = np.empty((size[1], size[0], 3), np.uint8)
     for top, bottom, y, y_end in _blocks(size[1], level_height):
         for left, right, x, x_end in _blocks(size[0], level_width):
             location = (round(x * downsample), round(y * downsample))
-            block = read(slide, location, level, (x_end - x, y_end - y))
+            block = read(location, level, (x_end - x, y_end - y))
             target = (right - left, bottom - top)
             if target != (x_end - x, y_end - y):
                 resized = cv2.resize(block, target, interpolation=cv2.INTER_AREA)
                 block = np.asarray(resized, dtype=np.uint8)
             picture[top:bottom, left:right] = block
     return picture
-
-
-def _region(slide: Slide, location: Size, level: int, size: Size) -> Pixels:
-    return slide.read_region(location, level, size)
 
 
 def _readable_part(slide: Slide, location: Size, level: int, size: Size) -> Pixels:

@@ -127,7 +127,11 @@ def generate_features(
         places = [(folds[row.patient_id] - fold) % NUM_FOLDS for fold in range(NUM_FOLDS)]
         splits = [{0: "test", 1: "val"}.get(place, "train") for place in places]
         stored = (features / TISSUE_MEAN).astype(np.float32)
-        slides.append(GeneratedSlide(cells, coords, stored, fingerprint, _identity(), splits))
+        identity: dict[str, dict[str, JsonValue]] = {
+            "tiles": {"segmenter": "all", "target_mpp": 0.5, "min_tissue_fraction": 0.1},
+            "tile_encoder": {"id": "generated", "weights": "none", "precision": "fp32"},
+        }
+        slides.append(GeneratedSlide(cells, coords, stored, fingerprint, identity, splits))
     return GeneratedCohort(slides)
 
 
@@ -173,13 +177,6 @@ def _folds(rows: Sequence[CohortRow]) -> dict[str, int]:
             folds[row.patient_id] = (seen[stratum] + offset) % NUM_FOLDS
             seen[stratum] += 1
     return folds
-
-
-def _identity() -> dict[str, dict[str, JsonValue]]:
-    return {
-        "tiles": {"segmenter": "all", "target_mpp": 0.5, "min_tissue_fraction": 0.1},
-        "tile_encoder": {"id": "generated", "weights": "none", "precision": "fp32"},
-    }
 
 
 def _write_file(path: Path, slide: GeneratedSlide) -> None:

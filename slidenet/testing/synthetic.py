@@ -73,8 +73,16 @@ class SyntheticSlide:
         """UInt8Array of a rectangle of level 0; see `Painter`."""
         pixels = np.full((height, width, 3), GLASS_RGB, np.uint8)
         mask = self.tissue_mask(x, y, width, height)
-        if mask.any():
-            np.copyto(pixels, self._tissue(x, y, width, height), where=mask[..., None])
+        if not mask.any():
+            return pixels
+        left, top = x % _TEXTURE_PX, y % _TEXTURE_PX
+        if max(width, height) <= _TEXTURE_PX:  # ten times faster than indexing
+            texture = self._texture_2x2[top : top + height, left : left + width]
+        else:
+            rows = np.arange(top, top + height) % _TEXTURE_PX
+            columns = np.arange(left, left + width) % _TEXTURE_PX
+            texture = self._texture_2x2[rows[:, None], columns]
+        np.copyto(pixels, texture, where=mask[..., None])
         return pixels
 
     def tissue_mask(self, x: int, y: int, width: int, height: int) -> npt.NDArray[np.bool_]:
@@ -86,18 +94,30 @@ class SyntheticSlide:
                 mask |= covered
         return mask
 
-    def _tissue(self, x: int, y: int, width: int, height: int) -> UInt8Array:
-        """The repeating texture, as if tissue were everywhere."""
-        left, top = x % _TEXTURE_PX, y % _TEXTURE_PX
-        if max(width, height) <= _TEXTURE_PX:  # ten times faster than indexing
-            return self._texture_2x2[top : top + height, left : left + width]
-        rows = np.arange(top, top + height) % _TEXTURE_PX
-        columns = np.arange(left, left + width) % _TEXTURE_PX
-        return self._texture_2x2[rows[:, None], columns]
-
     @cached_property
     def _texture_2x2(self) -> UInt8Array:
-        return np.tile(_tissue_texture(self.seed), (2, 2, 1))
+        """Stroma with nuclei that repeats without seams, twice each way, uint8 (2048, 2048, 3).
+
+        Grey levels are coarse, so that large slides compress.
+        """
+        rng = np.random.default_rng(self.seed)
+        side = _TEXTURE_PX
+        coarse = rng.normal(0, 1, (side // 16, side // 16)).astype(np.float32)
+        wrapped = cv2.resize(np.tile(coarse, (3, 3)), (3 * side, 3 * side))
+        stroma = wrapped[side : 2 * side, side : 2 * side, None]
+        eosin = np.array(_EOSIN_RGB, np.float32) + stroma * np.array((5, 14, 9), np.float32)
+        nuclei = np.zeros((side, side), np.uint8)
+        for _ in range(_NUM_NUCLEI):
+            x, y = (int(v) for v in rng.integers(0, side, 2))
+            axes = tuple(2 * int(v) for v in rng.integers(*_NUCLEUS_RADIUS_PX, 2))
+            angle = float(rng.uniform(0, 180))
+            for dx in (-side, 0, side):
+                for dy in (-side, 0, side):
+                    cv2.ellipse(nuclei, ((x + dx, y + dy), axes, angle), 1, -1)
+        chromatin = np.array(_HAEMATOXYLIN_RGB, np.float32) + stroma * 8
+        mixed = np.where(nuclei[..., None] > 0, chromatin, eosin)
+        square = (np.clip(mixed, 0, 255) // _GREY_STEP * _GREY_STEP).astype(np.uint8)
+        return np.tile(square, (2, 2, 1))
 
 
 def synthetic_slide(
@@ -144,27 +164,3 @@ def write_synthetic_slide(
     painter: Painter = with_overlays(slide, *overlays)
     write_pyramid(path, width, height, mpp, painter, **pyramid)
     return slide
-
-
-def _tissue_texture(seed: int) -> UInt8Array:
-    """A square of stroma with nuclei that repeats without seams, uint8 (1024, 1024, 3).
-
-    Grey levels are coarse, so that large slides compress.
-    """
-    rng = np.random.default_rng(seed)
-    side = _TEXTURE_PX
-    coarse = rng.normal(0, 1, (side // 16, side // 16)).astype(np.float32)
-    wrapped = cv2.resize(np.tile(coarse, (3, 3)), (3 * side, 3 * side))
-    stroma = wrapped[side : 2 * side, side : 2 * side, None]
-    eosin = np.array(_EOSIN_RGB, np.float32) + stroma * np.array((5, 14, 9), np.float32)
-    nuclei = np.zeros((side, side), np.uint8)
-    for _ in range(_NUM_NUCLEI):
-        x, y = (int(v) for v in rng.integers(0, side, 2))
-        axes = tuple(int(v) for v in rng.integers(*_NUCLEUS_RADIUS_PX, 2))
-        angle = float(rng.uniform(0, 180))
-        for dx in (-side, 0, side):
-            for dy in (-side, 0, side):
-                cv2.ellipse(nuclei, ((x + dx, y + dy), (2 * axes[0], 2 * axes[1]), angle), 1, -1)
-    chromatin = np.array(_HAEMATOXYLIN_RGB, np.float32) + stroma * 8
-    mixed = np.where(nuclei[..., None] > 0, chromatin, eosin)
-    return (np.clip(mixed, 0, 255) // _GREY_STEP * _GREY_STEP).astype(np.uint8)

@@ -116,11 +116,15 @@ class PenFilter:
 
     def ink_fraction(self, tile: UInt8Array) -> float:
         """Share of one tile uint8 (H, W, 3) that has the colour of one of the inks."""
-        hsv = cv2.cvtColor(tile, cv2.COLOR_RGB2HSV)
+        hsv = np.asarray(cv2.cvtColor(tile, cv2.COLOR_RGB2HSV))
+        hue, others = hsv[:, :, 0], hsv[:, :, 1:]
         ink = np.zeros(tile.shape[:2], dtype=np.bool_)
         for name in self.inks:
             low, high = INK_RANGES[name]
-            ink |= _in_range(np.asarray(hsv), low, high)
+            above, below = hue >= low[0], hue <= high[0]
+            # A hue range whose low exceeds its high wraps around red.
+            in_hue = above & below if low[0] <= high[0] else above | below
+            ink |= in_hue & ((others >= low[1:]) & (others <= high[1:])).all(axis=2)
         return float(ink.mean())
 
 
@@ -155,15 +159,6 @@ def sharpness(tile: UInt8Array) -> float:
     """Variance of the Laplacian of one tile uint8 (H, W, 3), squared grey levels."""
     grey = cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY)
     return float(np.var(cv2.Laplacian(grey, cv2.CV_32F)))
-
-
-def _in_range(hsv: UInt8Array, low: tuple[int, int, int], high: tuple[int, int, int]) -> BoolArray:
-    """Pixels within all three bounds; a hue range whose low exceeds its high wraps around red."""
-    hue = hsv[:, :, 0]
-    above, below = hue >= low[0], hue <= high[0]
-    in_hue = above & below if low[0] <= high[0] else above | below
-    rest = (hsv[:, :, 1:] >= low[1:]) & (hsv[:, :, 1:] <= high[1:])
-    return np.asarray(in_hue & rest.all(axis=2))
 
 
 FILTERS: Registry[type[TileFilter]] = Registry("tile filter")

@@ -1,12 +1,11 @@
 """From tissue to the tiles of a slide."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from slidenet.core.arrays import BoolArray, IntArray, UInt8Array
+from slidenet.core.arrays import BoolArray, IntArray
 from slidenet.core.checks import check_share
 from slidenet.core.errors import EmptyTissueError
 from slidenet.core.provenance import INPUTS_KEY, Identity
@@ -155,7 +154,16 @@ def _filtered(
     for view in dict.fromkeys(view for view, _ in views):
         here = [tile_filter for its_view, tile_filter in views if its_view == view]
         counts = [0] * len(here)
-        for index, tiles in _batches(slide, view, coords, kept, unreadable):
+        waiting = np.flatnonzero(kept)
+        for start, pixels in read_tiles(
+            slide, view, coords[waiting], batch_size=BATCH_TILES, num_readers=NUM_READERS
+        ):
+            index = waiting[start : start + len(pixels)]
+            readable = np.array([tile is not None for tile in pixels])
+            unreadable[index[~readable]] = True
+            if not readable.any():
+                continue
+            index, tiles = index[readable], np.stack([t for t in pixels if t is not None])
             for number, tile_filter in enumerate(here):
                 passed = tile_filter.keep(tiles)
                 counts[number] += int((~passed).sum())
@@ -173,23 +181,3 @@ def _view(slide: Slide, geometry: TileGeometry, view_mpp: float | None) -> TileG
         return geometry
     view_px = round(side_um / mpp)
     return plan_tiles(slide, target_mpp=side_um / view_px, tile_size_px=view_px)
-
-
-def _batches(
-    slide: Slide,
-    view: TileGeometry,
-    coords: IntArray,
-    kept: BoolArray,
-    unreadable: BoolArray,
-) -> Iterator[tuple[npt.NDArray[np.intp], UInt8Array]]:
-    """Pixels of the tiles still kept, with their indices; marks those that cannot be read."""
-    waiting = np.flatnonzero(kept)
-    batches = read_tiles(
-        slide, view, coords[waiting], batch_size=BATCH_TILES, num_readers=NUM_READERS
-    )
-    for start, pixels in batches:
-        index = waiting[start : start + len(pixels)]
-        unreadable[index] |= [tile is None for tile in pixels]
-        tiles = [tile for tile in pixels if tile is not None]
-        if tiles:
-            yield index[[tile is not None for tile in pixels]], np.stack(tiles)

@@ -19,8 +19,8 @@ from slidenet.core.errors import SlideError
 from slidenet.core.provenance import INPUTS_KEY, Identity, canonical_json, identity_hash
 from slidenet.slides import Slide
 from slidenet.stores.atomic import atomic_path
+from slidenet.tissue.masks import MAX_SIDE_PX
 from slidenet.tissue.polygons import rasterize
-from slidenet.tissue.thresholds import MAX_SIDE_PX
 from slidenet.tissue.tissue import Tissue, tissue_on
 
 TISSUE_RGB = (24, 140, 130)
@@ -56,9 +56,11 @@ def tissue_from_geojson(
     size = (max(round(height / step), 1), max(round(width / step), 1))
     mask = rasterize(polygons, shape=size, downsample_xy=(width / size[1], height / size[0]))
     if not mask.any():
+        left, top, right, bottom = shapely.total_bounds(polygons)
         raise SlideError(
             f"the {len(polygons)} polygons of {Path(path).name} cover nothing of the slide, "
-            f"which is {width} x {height} level-0 pixels; they span {_extent(polygons)}",
+            f"which is {width} x {height} level-0 pixels; they span x {left:.0f} to "
+            f"{right:.0f}, y {top:.0f} to {bottom:.0f}",
             expected="level-0 pixels of this slide, as QuPath exports them",
             remedy="check that the file belongs to this slide and was drawn on the whole image",
             slide=slide.path.name,
@@ -88,8 +90,12 @@ def read_geojson(
     name = Path(path).name
     found: list[Polygon] = []
     seen: set[str] = set()
-    for label, feature in _features(_load(path), name):
-        its_class = _class_of(feature)
+    for label, feature in _features(path):
+        value = (feature.get("properties") or {}).get("classification")
+        if isinstance(value, dict):
+            names = value.get("names")
+            value = ": ".join(map(str, names)) if isinstance(names, list) else value.get("name")
+        its_class = None if value is None else str(value)
         seen.add(its_class or "(none)")
         if classification is None or classification == its_class:
             found += _polygons_of(feature, f"{label} of {name}")
@@ -144,17 +150,15 @@ def write_geojson(
         )
 
 
-def _load(path: str | os.PathLike[str]) -> object:
+def _features(path: str | os.PathLike[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every feature with the words that name it in a message."""
+    name = Path(path).name
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise SlideError(
             f"{path} cannot be read as GeoJSON ({error})", expected="a GeoJSON text file"
         ) from error
-
-
-def _features(document: object, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every feature with the words that name it in a message."""
     items = document
     if isinstance(document, dict) and document.get("type") == "FeatureCollection":
         items = document.get("features")
@@ -173,14 +177,6 @@ def _features(document: object, name: str) -> Iterator[tuple[str, dict[str, Any]
         if feature.get("id") is not None:
             label += f" (id {feature['id']})"
         yield label, feature
-
-
-def _class_of(feature: dict[str, Any]) -> str | None:
-    value = (feature.get("properties") or {}).get("classification")
-    if isinstance(value, dict):
-        names = value.get("names")
-        value = ": ".join(map(str, names)) if isinstance(names, list) else value.get("name")
-    return None if value is None else str(value)
 
 
 def _polygons_of(feature: dict[str, Any], label: str) -> list[Polygon]:
@@ -208,8 +204,3 @@ def _polygons_of(feature: dict[str, Any], label: str) -> list[Polygon]:
                 remedy="redraw it in QuPath, or run Objects > Annotations... > Simplify shape",
             )
     return parts
-
-
-def _extent(polygons: Sequence[Polygon]) -> str:
-    left, top, right, bottom = shapely.total_bounds(list(polygons))
-    return f"x {left:.0f} to {right:.0f}, y {top:.0f} to {bottom:.0f}"

@@ -4,7 +4,7 @@ A polygon runs along the *edges* of mask pixels, and a pixel belongs to a polygo
 lies inside, so mask -> polygons -> mask is the identity.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -51,11 +51,15 @@ def rasterize(
     """
     height, width = shape
     winding = np.zeros((height, width + 1), dtype=np.int32)
-    for ring in _rings(polygons):
-        points = ring / np.array(downsample_xy)
-        rows, crossings, directions = _row_crossings(points[:-1], points[1:], height)
-        columns = np.clip(np.ceil(crossings - 0.5), 0, width).astype(np.intp)
-        np.add.at(winding, (rows, columns), directions)
+    for polygon in polygons:
+        for number, ring in enumerate((polygon.exterior, *polygon.interiors)):
+            # Left edges of shells run towards larger y, those of holes the other way.
+            right_way = ring.is_ccw == (number > 0)
+            points = shapely.get_coordinates(ring)[:: 1 if right_way else -1]
+            points = points / np.array(downsample_xy)
+            rows, crossings, directions = _row_crossings(points[:-1], points[1:], height)
+            columns = np.clip(np.ceil(crossings - 0.5), 0, width).astype(np.intp)
+            np.add.at(winding, (rows, columns), directions)
     return np.cumsum(winding, axis=1, out=winding)[:, :width] > 0
 
 
@@ -70,29 +74,17 @@ def _outlines(mask: BoolArray) -> list[tuple[Float64Array, list[Float64Array]]]:
     contours, hierarchy = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
         return []
-    edges = [_without_repeats((np.asarray(c).reshape(-1, 2) + 1) // 2) for c in contours]
+    edges: list[Float64Array] = []
+    for contour in contours:
+        ring = ((np.asarray(contour).reshape(-1, 2) + 1) // 2).astype(np.float64)
+        edges.append(ring[(ring != np.roll(ring, 1, axis=0)).any(axis=1)])
     parents = np.asarray(hierarchy).reshape(-1, 4)[:, 3]
     pieces: dict[int, tuple[Float64Array, list[Float64Array]]] = {
-        index: (edges[index].astype(np.float64), [])
-        for index in np.flatnonzero(parents < 0).tolist()
+        index: (edges[index], []) for index in np.flatnonzero(parents < 0).tolist()
     }
     for hole in np.flatnonzero(parents >= 0):
         pieces[int(parents[hole])][1].append(edges[hole])
     return list(pieces.values())
-
-
-def _without_repeats(ring: npt.NDArray[np.generic]) -> Float64Array:
-    points = ring.astype(np.float64)
-    return np.asarray(points[(points != np.roll(points, 1, axis=0)).any(axis=1)])
-
-
-def _rings(polygons: Iterable[Polygon]) -> Iterator[Float64Array]:
-    """Closed rings, shells so that their left edges run towards larger y, holes the other way."""
-    for polygon in polygons:
-        for number, ring in enumerate((polygon.exterior, *polygon.interiors)):
-            right_way = ring.is_ccw == (number > 0)
-            points = shapely.get_coordinates(ring)
-            yield points if right_way else points[::-1]
 
 
 def _row_crossings(

@@ -17,9 +17,11 @@ from slidenet.core.plugins import code_identity
 from slidenet.core.provenance import Identity
 from slidenet.core.registry import Registry
 from slidenet.slides import Slide
-from slidenet.tissue.cleaning import clean_mask, closed, odd_kernel_px
-from slidenet.tissue.thresholds import (
+from slidenet.tissue.masks import (
+    clean_mask,
+    closed,
     luminance_of,
+    odd_kernel_px,
     otsu_threshold,
     overview,
     scanner_black,

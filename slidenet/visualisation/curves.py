@@ -84,10 +84,14 @@ def roc_figure(lines: Sequence[Line], title: str = "") -> Figure:
         lines: Curves, with their AUROC in the label.
         title: Above the plot.
     """
-    figure, axes = _square(title, len(lines))
+    figure, axes = _unit_square(
+        title,
+        len(lines),
+        x="False positive rate (1 - specificity)",
+        y="True positive rate (sensitivity)",
+    )
     axes.plot([0, 1], [0, 1], **GUIDE)
     _draw(axes, lines)
-    _share_axes(axes, "False positive rate (1 - specificity)", "True positive rate (sensitivity)")
     legend_below(figure, axes)
     return figure
 
@@ -102,12 +106,16 @@ def precision_recall_figure(
         prevalences: Share of positive bags of each curve.
         title: Above the plot.
     """
-    figure, axes = _square(title, len(lines))
+    figure, axes = _unit_square(
+        title,
+        len(lines),
+        x="Recall (sensitivity)",
+        y="Precision (positive predictive value)",
+    )
     for number, prevalence in enumerate(prevalences):
         colour = line_style(number)[0] if len(prevalences) > 1 else GREY
         axes.axhline(prevalence, **(GUIDE | {"color": colour}), alpha=0.7)
     _draw(axes, lines, drawstyle="steps-pre")
-    _share_axes(axes, "Recall (sensitivity)", "Precision (positive predictive value)")
     legend_below(figure, axes)
     return figure
 
@@ -269,15 +277,11 @@ def _draw(axes: Axes, lines: Sequence[Line], drawstyle: str = "default") -> None
         )  # fmt: skip
 
 
-def _square(title: str, num_lines: int) -> tuple[Figure, Axes]:
+def _unit_square(title: str, num_lines: int, *, x: str, y: str) -> tuple[Figure, Axes]:
+    """A plot of one share against another, with room for the legend of `num_lines`."""
     figure = blank_figure(5.2, 5.6 + 0.22 * num_lines)
     axes = figure.subplots()
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xlabel=x, ylabel=y)
     set_title(axes, title)
-    return figure, axes
-
-
-def _share_axes(axes: Axes, x_label: str, y_label: str) -> None:
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-    axes.set_xlabel(x_label, color=DARK)
-    axes.set_ylabel(y_label, color=DARK)
     style_axes(axes)
+    return figure, axes

@@ -56,7 +56,7 @@ def tissue_overlay(
     scale = picture.shape[1] / level0_width
     if tile_set is not None:
         boxes = cell_boxes(tile_set.coords, tile_set.geometry, scale, overlap=True)
-        picture = _with_grid(_veiled(picture, boxes), boxes)
+        picture = _with_tiles(picture, boxes)
     return _with_contours(picture, polygons, scale)
 
 
@@ -86,24 +86,21 @@ def cell_boxes(
     return np.concatenate([low, high], axis=1)
 
 
-def _veiled(image: UInt8Array, boxes: npt.NDArray[np.intp]) -> UInt8Array:
+def _with_tiles(image: UInt8Array, boxes: npt.NDArray[np.intp]) -> UInt8Array:
+    """The picture with a veil over what lies outside every box, and a line around each box."""
     inside = np.zeros(image.shape[:2], dtype=np.bool_)
     for left, top, right, bottom in boxes:
         inside[top:bottom, left:right] = True
     outside = image[~inside]
     veiled = image.copy()
     veiled[~inside] = np.rint(outside + (255 - outside.astype(np.float32)) * VEIL)
-    return veiled
-
-
-def _with_grid(image: UInt8Array, boxes: npt.NDArray[np.intp]) -> UInt8Array:
     if not len(boxes) or (boxes[:, 2] - boxes[:, 0]).min() < MIN_GRID_CELL_PX:
-        return image
+        return veiled
     lines = np.zeros(image.shape[:2], dtype=np.uint8)
     for left, top, right, bottom in boxes.tolist():
         # A neighbour's left edge is this tile's right edge: one line between two tiles.
         cv2.rectangle(lines, (left, top), (right, bottom), 255, 1)
-    return _blend(image, lines, GRID_RGB, GRID_OPACITY)
+    return _blend(veiled, lines, GRID_RGB, GRID_OPACITY)
 
 
 def _with_contours(image: UInt8Array, polygons: Sequence[Polygon], scale: float) -> UInt8Array:

@@ -76,7 +76,7 @@ class TestPen:
 
 class TestBlur:
     def test_smoothing_a_sharp_tile_gets_it_dropped(self):
-        sharp = synthetic_slide(512, 512, num_blobs=1)._tissue(0, 0, 256, 256)
+        sharp = synthetic_slide(512, 512, num_blobs=1)._texture_2x2[:256, :256]
         blurred = cv2.GaussianBlur(sharp, (0, 0), 4)
         assert kept(BlurFilter(), sharp, blurred) == [True, False]
 

@@ -17,8 +17,8 @@ from slidenet.tissue import (
     find_tissue,
     make_segmenter,
 )
+from slidenet.tissue.masks import overview
 from slidenet.tissue.segmenters import SEGMENTERS
-from slidenet.tissue.thresholds import overview
 
 GLASS = (240, 239, 241)
 PINK = (214, 150, 190)

@@ -100,21 +100,18 @@ class FlatReader(SlideReader):
                     "the slide is closed", remedy="open it again", slide=self.path.name
                 )
             if self._pixels is None:
-                self._pixels = self._decode()
+                try:
+                    with _opened(self.path) as image:
+                        layered = image.convert("RGBA") if image.has_transparency_data else image
+                        self._pixels = to_rgb(layered, self.background_rgb, self._transform)
+                except (OSError, SyntaxError, ValueError) as error:  # of Pillow's decoders
+                    raise UnreadableSlideError(
+                        f"its {self.vendor.upper()} data cannot be decoded ({error})",
+                        expected="a complete image",
+                        remedy="copy or export it again",
+                        slide=self.path.name,
+                    ) from error
             return self._pixels
-
-    def _decode(self) -> Pixels:
-        try:
-            with _opened(self.path) as image:
-                layered = image.convert("RGBA") if image.has_transparency_data else image
-                return to_rgb(layered, self.background_rgb, self._transform)
-        except (OSError, SyntaxError, ValueError) as error:  # what Pillow's decoders raise
-            raise UnreadableSlideError(
-                f"its {self.vendor.upper()} data cannot be decoded ({error})",
-                expected="a complete image",
-                remedy="copy or export it again",
-                slide=self.path.name,
-            ) from error
 
 
 @contextmanager

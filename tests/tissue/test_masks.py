@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from slidenet.tissue.cleaning import clean_mask, odd_kernel_px
+from slidenet.tissue.masks import clean_mask, odd_kernel_px
 
 
 def mask_of(*rows):
