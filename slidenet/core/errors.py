@@ -4,6 +4,8 @@ Every message says what was found, what was expected, what to do about it and, w
 which slide it is about, on one line. `raise` is for users; `assert` is for our own mistakes.
 """
 
+from functools import partial
+
 
 class SlidenetError(Exception):
     """Base of every error a user can cause or repair.
@@ -26,7 +28,8 @@ class SlidenetError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments would otherwise be lost between worker processes.
-        return (_rebuild, (type(self), self.found, self.expected, self.remedy, self.slide))
+        further = {"expected": self.expected, "remedy": self.remedy, "slide": self.slide}
+        return (partial(type(self), **further), (self.found,))
 
     def with_slide(self, slide: str) -> "SlidenetError":
         """The same error, about `slide`; a cohort knows its slides by `slide_id`."""
@@ -40,12 +43,6 @@ class SlidenetError(Exception):
         if self.remedy:
             text += f". To fix: {self.remedy}"
         return " ".join(text.split())
-
-
-def _rebuild(
-    kind: type[SlidenetError], found: str, expected: str, remedy: str, slide: str
-) -> SlidenetError:
-    return kind(found, expected=expected, remedy=remedy, slide=slide)
 
 
 class SlideError(SlidenetError):

@@ -62,9 +62,9 @@ class Plugin:
                 found = getattr(found, part)
         # Foreign code may fail in any way while it is imported; each of them is this one error.
         except Exception as error:
+            package = f" of {self.distribution} {self.version}" if self.distribution else ""
             raise PluginError(
-                f"{self.target} {self._brought_by()}cannot be loaded "
-                f"({type(error).__name__}: {error})",
+                f"{self.target}{package} cannot be loaded ({type(error).__name__}: {error})",
                 expected="a class that can be imported",
                 remedy="mend, update or uninstall that package"
                 if self.distribution
@@ -85,9 +85,6 @@ class Plugin:
         except (OSError, TypeError):  # typed into a session: there is no source to look at
             return known
         return known | {"source_sha256": hashlib.sha256(source.encode()).hexdigest()}
-
-    def _brought_by(self) -> str:
-        return f"of {self.distribution} {self.version} " if self.distribution else ""
 
 
 def list_plugins(group: str = "") -> list[Plugin]:

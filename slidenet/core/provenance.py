@@ -47,15 +47,10 @@ def describe_difference(found: Identity, wanted: Identity) -> str:
         `key: found -> wanted, ...` down to the innermost key (`tiles.target_mpp`); empty where
         none differs. Tuples and lists are the same, as they are in a file.
     """
-    before, after = _flat(_plain(found)), _flat(_plain(wanted))
+    # By way of a file's text, from which tuples come back as lists.
+    before, after = (_flat(json.loads(canonical_json(identity))) for identity in (found, wanted))
     keys = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
     return ", ".join(f"{k}: {before.get(k)!r} -> {after.get(k)!r}" for k in keys)
-
-
-def _plain(identity: Identity) -> dict[str, JsonValue]:
-    """As it comes back from a file: tuples as lists, keys sorted."""
-    plain: dict[str, JsonValue] = json.loads(canonical_json(identity))
-    return plain
 
 
 def _flat(identity: Identity, prefix: str = "") -> dict[str, JsonValue]:

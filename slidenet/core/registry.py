@@ -59,7 +59,14 @@ class Registry(Mapping[str, T], Generic[T]):
             plugin = self.plugin(name)
             if plugin is None:
                 raise self.unknown(name)
-            self._loaded[name] = self._load(plugin)
+            entry: T = plugin.load()
+            if not self._accepts(entry):
+                raise PluginError(
+                    f"{plugin.target} is no {self.kind}",
+                    expected=self._expected,
+                    remedy="name another class, or see CONTRIBUTING.md for what one must be",
+                )
+            self._loaded[name] = entry
         return self._loaded[name]
 
     def plugin(self, name: str) -> Plugin | None:
@@ -103,16 +110,6 @@ class Registry(Mapping[str, T], Generic[T]):
             expected=f"one of {', '.join(names)}" if not near else "",
             remedy=f"did you mean {' or '.join(near)}?" if near else "",
         )
-
-    def _load(self, plugin: Plugin) -> T:
-        entry: T = plugin.load()
-        if not self._accepts(entry):
-            raise PluginError(
-                f"{plugin.target} is no {self.kind}",
-                expected=self._expected,
-                remedy="name another class, or see CONTRIBUTING.md for what one must be",
-            )
-        return entry
 
     def __contains__(self, name: object) -> bool:
         # Mapping's own version catches KeyError, and ours raises a teaching error instead.

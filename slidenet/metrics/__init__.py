@@ -1,27 +1,28 @@
 """Floor 1: metrics as records and plain functions of arrays, and what is computed for a target."""
 
-from slidenet.metrics.cases import (
-    DEFAULT_THRESHOLD,
-    BinaryCases,
-    Cases,
-    ClassCases,
-    LabelCases,
-    RiskCases,
-    SurvivalCases,
-    ValueCases,
-)
 from slidenet.metrics.classification import (
     auroc,
     average_precision,
     balanced_accuracy,
     brier_score,
-    confusion_matrix,
     expected_calibration_error,
     f1_macro,
     f1_positive,
     quadratic_kappa,
 )
-from slidenet.metrics.metric import Metric, TargetType
+from slidenet.metrics.metric import (
+    DEFAULT_THRESHOLD,
+    BinaryCases,
+    Cases,
+    ClassCases,
+    LabelCases,
+    Metric,
+    RiskCases,
+    SurvivalCases,
+    TargetType,
+    ValueCases,
+    confusion_matrix,
+)
 from slidenet.metrics.registry import (
     METRICS,
     compute_metrics,

@@ -45,14 +45,6 @@ def average_precision(score: FloatArray, positive: BoolArray) -> float:
     return float(np.sum(np.diff(hits, prepend=0) * hits / called) / hits[-1])
 
 
-def confusion_matrix(
-    target: npt.NDArray[Any], predicted: npt.NDArray[Any], num_classes: int
-) -> IntArray:
-    """Counts (K, K): rows the true class, columns the predicted one."""
-    flat = target.astype(np.int64) * num_classes + predicted.astype(np.int64)
-    return np.bincount(flat, minlength=num_classes**2).reshape(num_classes, num_classes)
-
-
 def balanced_accuracy(confusion: IntArray) -> float:
     """Mean recall of the classes that occur (`balanced_accuracy_score`)."""
     count = confusion.sum(1)

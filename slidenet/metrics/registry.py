@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 from slidenet.core.registry import Registry
-from slidenet.metrics.cases import Cases
 from slidenet.metrics.classification import CLASSIFICATION
-from slidenet.metrics.metric import Metric, TargetType
+from slidenet.metrics.metric import Cases, Metric, TargetType
 from slidenet.metrics.regression import REGRESSION
 from slidenet.metrics.survival import SURVIVAL
 
