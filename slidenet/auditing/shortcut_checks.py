@@ -40,7 +40,10 @@ def shortcuts(cohort: Cohort) -> Iterator[Finding]:
     if len(slides) < _LEAST_PATIENTS:
         return
     labels = cohort.task.codes(encode_targets(cohort.task, table, slides))
-    columns = _columns(cohort, slides)
+    left_out = {*SLIDE_COLUMNS, *cohort.task.label_columns, *cohort.settings.ignore_columns}
+    chosen = cohort.table.select(slides)
+    coded = {c: column_codes(chosen.column(c)) for c in chosen.columns if c not in left_out}
+    columns = {column: codes for column, codes in coded.items() if codes is not None}
     sizes = _sizes(cohort, slides)
     level = cohort.settings.significance / max(len(labels) * (len(columns) + len(sizes)), 1)
     for label, classes in labels.items():
@@ -67,14 +70,6 @@ def column_codes(cells: Sequence[str]) -> IntArray | None:
         return None
     codes = np.unique(list(cells), return_inverse=True)[1]
     return np.where(missing, -1, codes).astype(np.int64)
-
-
-def _columns(cohort: Cohort, slides: Sequence[str]) -> Mapping[str, IntArray]:
-    assert cohort.task is not None
-    left_out = {*SLIDE_COLUMNS, *cohort.task.label_columns, *cohort.settings.ignore_columns}
-    table = cohort.table.select(slides)
-    found = {c: column_codes(table.column(c)) for c in table.columns if c not in left_out}
-    return {column: codes for column, codes in found.items() if codes is not None}
 
 
 def _sizes(cohort: Cohort, slides: Sequence[str]) -> Mapping[str, IntArray]:

@@ -21,17 +21,6 @@ def overview(slide: Slide, target_mpp: float) -> tuple[UInt8Array, float]:
     return image, slide_mpp * longest / max(image.shape[:2])
 
 
-def luminance_of(image: UInt8Array) -> UInt8Array:
-    """Mean of R, G and B, rounded; uint8 (h, w)."""
-    return np.asarray((image.sum(axis=2, dtype=np.uint16) + 1) // 3, dtype=np.uint8)
-
-
-def scanner_black(image: UInt8Array, black_level: int) -> BoolArray:
-    """Pixels darker than `black_level`, and their one-pixel rim, where resampling mixed them."""
-    black = (image.max(axis=2) < black_level).astype(np.uint8)
-    return np.asarray(cv2.dilate(black, np.ones((3, 3), np.uint8))) > 0
-
-
 def otsu_threshold(
     values: UInt8Array, min_contrast: float, what: str, segmenter: str, slide: str
 ) -> int:
@@ -88,12 +77,6 @@ def clean_mask(
 def odd_kernel_px(diameter_um: float, mpp: float) -> int:
     """The odd kernel side nearest to a physical diameter; 1 (no effect) below 2 pixels."""
     return 2 * round((diameter_um / mpp - 1) / 2) + 1 if diameter_um >= 2 * mpp else 1
-
-
-def closed(mask: BoolArray, kernel_px: int) -> BoolArray:
-    """The mask after a morphological closing with a disc of `kernel_px`."""
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (kernel_px, kernel_px))
-    return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, kernel)) > 0
 
 
 def _pieces(

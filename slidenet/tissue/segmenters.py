@@ -19,12 +19,9 @@ from slidenet.core.registry import Registry
 from slidenet.slides import Slide
 from slidenet.tissue.masks import (
     clean_mask,
-    closed,
-    luminance_of,
     odd_kernel_px,
     otsu_threshold,
     overview,
-    scanner_black,
 )
 
 
@@ -91,7 +88,9 @@ class PictureSegmenter(ABC):
 
     def mask(self, image: UInt8Array, mpp: float, *, slide: str = "") -> BoolArray:
         """Tissue mask (h, w) of an RGB picture uint8 (h, w, 3) at `mpp`."""
-        lit = ~scanner_black(image, self.black_level)
+        black = (image.max(axis=2) < self.black_level).astype(np.uint8)
+        # With a rim of one pixel, where resampling mixed black with its surroundings.
+        lit = np.asarray(cv2.dilate(black, np.ones((3, 3), np.uint8))) == 0
         return clean_mask(
             lit & self.tissue(image, lit, mpp, slide),
             pixel_area_um2=mpp * mpp,
@@ -136,8 +135,9 @@ class OtsuSegmenter(PictureSegmenter):
 
     def tissue(self, image: UInt8Array, lit: BoolArray, mpp: float, slide: str) -> BoolArray:
         """See `PictureSegmenter.tissue`."""
+        rounded_mean = (image.sum(axis=2, dtype=np.uint16) + 1) // 3
         # Black must not darken its surroundings through the smoothing.
-        luminance = np.where(lit, luminance_of(image), 255).astype(np.uint8)
+        luminance = np.where(lit, rounded_mean, 255).astype(np.uint8)
         if self.smooth_um > 0:
             luminance = np.asarray(
                 cv2.GaussianBlur(luminance, (0, 0), self.smooth_um / mpp), dtype=np.uint8
@@ -187,7 +187,10 @@ class SaturationSegmenter(PictureSegmenter):
             threshold = 1 + otsu_threshold(
                 smooth[lit], self.min_contrast, "saturation", self.name, slide
             )
-        return closed(smooth >= threshold, odd_kernel_px(self.closing_um, mpp))
+        side = odd_kernel_px(self.closing_um, mpp)
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+        coloured = (smooth >= threshold).astype(np.uint8)
+        return np.asarray(cv2.morphologyEx(coloured, cv2.MORPH_CLOSE, disc)) > 0
 
 
 @dataclass(frozen=True)
