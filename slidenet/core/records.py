@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from slidenet.core.arrays import IntArray
 from slidenet.core.errors import CoordinateError
 from slidenet.core.provenance import Identity, identity_hash
 from slidenet.core.units import Mpp
@@ -114,7 +115,7 @@ class TileSet:
     slide_path: str
     fingerprint: str
     geometry: TileGeometry
-    coords: npt.NDArray[np.int64]
+    coords: IntArray
     tissue_fraction: npt.NDArray[np.float32]
     identity: Identity
 
@@ -142,7 +143,7 @@ class TileSet:
         return identity_hash(self.identity)
 
 
-def check_coords(coords: npt.NDArray[np.int64], *, slide: str = "") -> None:
+def check_coords(coords: IntArray, *, slide: str = "") -> None:
     """Refuses anything but int64 (N, 2) non-negative level-0 coordinates."""
     if coords.dtype != np.int64 or coords.ndim != 2 or coords.shape[1] != 2:
         raise CoordinateError(

@@ -12,9 +12,6 @@ Mpp = NewType("Mpp", float)
 Microns = NewType("Microns", float)
 """A physical length on the slide, in microns."""
 
-LevelZeroPx = NewType("LevelZeroPx", int)
-"""A length or position in pixels of the slide's level 0, x to the right, y downwards."""
-
 NATIVE_MAGNIFICATION_MPP = 10.0
 """Objective power times microns per pixel, by convention: 20x is 0.5 mpp, 40x is 0.25 mpp."""
 

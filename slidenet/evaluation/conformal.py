@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from slidenet.core.arrays import BoolArray, Float64Array, FloatArray, IntArray
+from slidenet.core.checks import check_share
 from slidenet.core.errors import ConfigError, PredictionsError
 from slidenet.evaluation.predictions.record import Predictions
 from slidenet.evaluation.statistics.bootstrap import Interval
@@ -128,8 +129,7 @@ def fit_conformal(
     Raises:
         ConfigError: `alpha` is not between 0 and 1.
     """
-    if not 0 < alpha < 1:
-        raise ConfigError(f"alpha is {alpha:g}", expected="a share between 0 and 1, such as 0.1")
+    check_share(above_zero=True, below_one=True, alpha=alpha)
     num_classes = probabilities.shape[1]
     scores = class_scores(probabilities, uniform, method)[np.arange(len(targets)), targets]
     if class_conditional:
@@ -169,10 +169,7 @@ def split_conformal(
             f"prediction sets for a {task.kind} task",
             expected="a task whose classes exclude each other",
         )
-    if not 0 < calibration_fraction < 1:
-        raise ConfigError(
-            f"calibration_fraction is {calibration_fraction:g}", expected="between 0 and 1"
-        )
+    check_share(above_zero=True, below_one=True, calibration_fraction=calibration_fraction)
     rng = np.random.default_rng(seed)
     numbers = np.unique(predictions.patients, return_inverse=True)[1]
     count = int(numbers.max()) + 1

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 
+from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError, ParallelError
 from slidenet.parallel import apply_sequence_parallel, make_mesh, start_ranks
 from slidenet.parallel.agreement import fail_on_all_ranks
@@ -105,8 +106,7 @@ def join_ranks(size: int, device: str) -> SlideRanks:
         ParallelError: If torchrun did not start so many processes, or a device is missing.
     """
     started = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
-    if size < 1:
-        raise ConfigError(f"sequence_ranks={size}", expected="at least 1")
+    check_whole(sequence_ranks=size)
     if size == 1:
         if started > 1:
             raise ConfigError(

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from tqdm import tqdm
 
 from slidenet.core.arrays import FloatArray
+from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError
 from slidenet.data import Split
 from slidenet.data.datamodule import BagDataModule
@@ -140,11 +141,7 @@ def prepare_fit(
         ConfigError, UnknownNameError: Settings of the model or the Trainer that do not fit.
     """
     settings, overrides = plan.settings, overrides or {}
-    if settings.patience is not None and settings.patience < 1:
-        raise ConfigError(
-            f"patience is {settings.patience}",
-            expected="at least 1 epoch without improvement, or null to never stop early",
-        )
+    check_whole(or_none=True, patience=settings.patience)
     seed_run(settings.seed)
     module = make_classifier(data, with_overrides(plan.model, overrides))
     keep: Keep = settings.keep if data.split.val else "last"

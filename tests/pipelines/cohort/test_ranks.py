@@ -139,7 +139,7 @@ def test_a_slide_encoder_that_cannot_be_shared_is_refused():
 
 def test_refusals(monkeypatch, tmp_path):
     assert join_ranks(1, "auto") == SlideRanks()
-    with pytest.raises(ConfigError, match="sequence_ranks=0"):
+    with pytest.raises(ConfigError, match="sequence_ranks is 0"):
         join_ranks(0, "auto")
     with pytest.raises(ConfigError, match="'cuda:1' for 2 ranks"):
         join_ranks(2, "cuda:1")

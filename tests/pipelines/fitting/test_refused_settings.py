@@ -64,7 +64,7 @@ def test_a_refused_setting_does_not_claim_the_folder(cohort, tmp_path, capsys, v
     ("flag", "words"),
     [
         ("--trainer.max-epochs=0", "--trainer.max-epochs leaves nothing to train"),
-        ("--patience=0", "patience is 0; expected at least 1"),
+        ("--patience=0", "patience is 0; expected a whole number of at least 1, or none"),
         ("--trainer.limit-train-batches=0", "--trainer.limit-train-batches leaves nothing"),
         ("--trainer.limit-train-batches=0.01", "--trainer.limit-train-batches leaves nothing"),
         ("--trainer.limit-val-batches=0", "--trainer.limit-val-batches leaves no bag"),
