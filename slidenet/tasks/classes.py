@@ -61,9 +61,9 @@ class ClassTask(Task):
     headline: ClassVar[str] = "auroc"
     exclusive_classes: ClassVar[bool] = True
 
-    def _wrong_classes(self) -> str:
-        different = len(set(self.class_names)) == self.num_classes
-        return "" if self.num_classes >= 2 and different else "different names, at least 2"
+    def _rules(self) -> dict[str, tuple[bool, str]]:
+        fits = len(set(self.class_names)) == self.num_classes >= 2
+        return super()._rules() | {"class_names": (fits, "different names, at least 2")}
 
     def encode(self, cells: LabelCells) -> Targets:
         """int64 (N,), index into `class_names`."""
@@ -174,8 +174,9 @@ class BinaryTask(ClassTask):
     has_positive_class: ClassVar[bool] = True
     takes_threshold: ClassVar[bool] = True
 
-    def _wrong_classes(self) -> str:
-        return "" if len(set(self.class_names)) == self.num_classes == 2 else "different names, 2"
+    def _rules(self) -> dict[str, tuple[bool, str]]:
+        fits = len(set(self.class_names)) == self.num_classes == 2
+        return super()._rules() | {"class_names": (fits, "different names, 2")}
 
     def _loss(self, logits: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
         wanted = target.to(logits)

@@ -29,12 +29,12 @@ class MultilabelTask(ClassTask):
         object.__setattr__(self, "class_names", tuple(self.label_columns))
         super().__post_init__()
 
-    def _wrong_columns(self) -> str:
-        different = len(set(self.label_columns)) == len(self.label_columns)
-        return "" if self.label_columns and different else "one column per label"
-
-    def _wrong_classes(self) -> str:
-        return ""
+    def _rules(self) -> dict[str, tuple[bool, str]]:
+        fits = len(set(self.label_columns)) == len(self.label_columns) >= 1
+        return super()._rules() | {
+            "label_columns": (fits, "one column per label"),
+            "class_names": (True, ""),  # they are the columns
+        }
 
     @property
     def num_outputs(self) -> int:

@@ -27,9 +27,9 @@ class SurvivalTask(Task):
     output: ClassVar[Output] = "risk"
     headline: ClassVar[str] = "c_index"
 
-    def _wrong_columns(self) -> str:
-        two = len(set(self.label_columns)) == len(self.label_columns) == 2
-        return "" if two else "two columns, time and event"
+    def _rules(self) -> dict[str, tuple[bool, str]]:
+        fits = len(set(self.label_columns)) == len(self.label_columns) == 2
+        return super()._rules() | {"label_columns": (fits, "two columns, time and event")}
 
     def encode(self, cells: LabelCells) -> Targets:
         """(N, 2), time and event."""
@@ -128,10 +128,10 @@ class DiscreteTimeTask(SurvivalTask):
     kind = "discrete_time"
     has_time_bins: ClassVar[bool] = True
 
-    def _wrong_edges(self) -> str:
+    def _rules(self) -> dict[str, tuple[bool, str]]:
         edges = self.time_edges
-        good = len(edges) >= 2 and edges[0] > 0 and all(a < b for a, b in pairwise(edges))
-        return "" if good else "at least two positive edges, ascending"
+        fits = len(edges) >= 2 and edges[0] > 0 and all(a < b for a, b in pairwise(edges))
+        return super()._rules() | {"time_edges": (fits, "at least two positive edges, ascending")}
 
     @property
     def num_outputs(self) -> int:

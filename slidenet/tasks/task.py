@@ -100,26 +100,22 @@ class Task(ABC):
         object.__setattr__(self, "label_columns", tuple(self.label_columns))
         object.__setattr__(self, "class_names", tuple(self.class_names))
         object.__setattr__(self, "time_edges", tuple(float(t) for t in self.time_edges))
-        columns, classes = self.label_columns, self.class_names
-        for expected, found in (
-            (self._wrong_columns(), f"label columns {', '.join(columns) or 'none'}"),
-            (self._wrong_classes(), f"classes {', '.join(classes) or 'none'}"),
-            (self._wrong_edges(), f"time edges {self.time_edges}"),
-        ):
-            if expected:
-                raise ConfigError(f"{found} for a {self.kind} task", expected=expected)
+        found = {
+            "label_columns": f"label columns {', '.join(self.label_columns) or 'none'}",
+            "class_names": f"classes {', '.join(self.class_names) or 'none'}",
+            "time_edges": f"time edges {self.time_edges}",
+        }
+        for name, (fits, expected) in self._rules().items():
+            if not fits:
+                raise ConfigError(f"{found[name]} for a {self.kind} task", expected=expected)
 
-    def _wrong_columns(self) -> str:
-        """What was expected of `label_columns`; empty where they are right."""
-        return "" if len(self.label_columns) == 1 else "one column"
-
-    def _wrong_classes(self) -> str:
-        """What was expected of `class_names`; empty where they are right."""
-        return "no classes" if self.class_names else ""
-
-    def _wrong_edges(self) -> str:
-        """What was expected of `time_edges`; empty where they are right."""
-        return "no time edges" if self.time_edges else ""
+    def _rules(self) -> dict[str, tuple[bool, str]]:
+        """By attribute: whether it fits the kind, and what is expected; kinds replace theirs."""
+        return {
+            "label_columns": (len(self.label_columns) == 1, "one column"),
+            "class_names": (not self.class_names, "no classes"),
+            "time_edges": (not self.time_edges, "no time edges"),
+        }
 
     @property
     def has_classes(self) -> bool:
