@@ -2,7 +2,10 @@
 
 import importlib
 import pkgutil
+from collections.abc import Callable
+from typing import Any
 
+from slidenet.core.errors import PluginError
 from slidenet.core.registry import Registry
 from slidenet.tile_encoders import families
 from slidenet.tile_encoders.spec import TileEncoderSpec
@@ -11,9 +14,9 @@ DEFAULT_TILE_ENCODER = "efficientnet_lite0"
 TIMM_PREFIX = "timm/"
 
 
-def collect_specs() -> Registry[TileEncoderSpec]:
-    """The specs of every module in `families/`, by name."""
-    registry: Registry[TileEncoderSpec] = Registry(
+def collect_specs() -> Registry[TileEncoderSpec | Callable[..., Any]]:
+    """Specs of every module in `families/`, by name; plug-ins may also be classes or functions."""
+    registry: Registry[TileEncoderSpec | Callable[..., Any]] = Registry(
         "tile encoder",
         group="slidenet.tile_encoders",
         accepts=lambda entry: isinstance(entry, TileEncoderSpec) or callable(entry),
@@ -39,10 +42,17 @@ def get_spec(name: str) -> TileEncoderSpec:
 
     Raises:
         UnknownNameError: Nobody carries this name; the nearest ones are proposed.
+        PluginError: The name stands for code of another package, which has no spec.
     """
     if name.startswith(TIMM_PREFIX):
         # Imported here: timm brings torch, which listing the specs must not.
         from slidenet.tile_encoders.timm_models import timm_spec
 
         return timm_spec(name.removeprefix(TIMM_PREFIX))
-    return TILE_ENCODERS[name]
+    entry = TILE_ENCODERS[name]
+    if not isinstance(entry, TileEncoderSpec):
+        raise PluginError(
+            f"the tile encoder {name!r} is code of another package, without a spec",
+            remedy="load it with load_tile_encoder, whose result has one",
+        )
+    return entry

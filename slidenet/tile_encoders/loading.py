@@ -171,7 +171,11 @@ def check_access(name: str) -> str:
     Raises:
         MissingWeightsError: They cannot; the message says what to do.
         UnknownNameError: There is no such encoder.
+        PluginError: It is code of another package that cannot be loaded.
     """
+    plugin = TILE_ENCODERS.plugin(name)
+    if plugin is not None and not isinstance(TILE_ENCODERS[name], TileEncoderSpec):
+        return f"{name}: {plugin.target} can be loaded, and knows itself where its weights are"
     spec = get_spec(name)
     source = spec.weights
     if isinstance(source, WheelWeights):

@@ -10,12 +10,13 @@ import timm
 import torch
 from huggingface_hub import errors
 
-from slidenet.core.errors import MissingWeightsError, UnknownNameError
+from slidenet.core.errors import MissingWeightsError, PluginError, UnknownNameError
 from slidenet.tile_encoders import (
     HubWeights,
     WheelWeights,
     catalogue,
     check_access,
+    get_spec,
     load_tile_encoder,
 )
 from slidenet.tile_encoders.loading import find_weights
@@ -211,3 +212,13 @@ def test_timm_architectures_without_weights_ask_for_a_file():
     for use in (load_tile_encoder, check_access):
         with pytest.raises(MissingWeightsError, match=r"'timm/test_vit4' has no published weights"):
             use("timm/test_vit4")
+
+
+def test_an_encoder_of_another_package_has_no_spec_and_finds_its_own_weights(monkeypatch, tmp_path):
+    (tmp_path / "other_lab.py").write_text("def encoder(*, weights, device, precision): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "other_lab:encoder can be loaded" in check_access("other_lab.encoder")
+    with pytest.raises(PluginError, match="load_tile_encoder"):
+        get_spec("other_lab.encoder")
+    with pytest.raises(PluginError, match="cannot be loaded"):
+        check_access("other_lab.nothing")
