@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from slidenet.pipelines.validate import validate
 
 import slidenet
+from slidenet.pipelines.inspection.validate import validate
 
 ARCHIVE = Path(__file__).parent / "fixtures" / "version_1.tar.xz"
 SETTINGS = {
