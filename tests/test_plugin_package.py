@@ -22,7 +22,9 @@ from slidenet.pipelines.preprocess import preprocess
 from slidenet.pipelines.train import train
 from slidenet.slides import open_slide
 from slidenet.stores import open_features, read_slide_embeddings, read_tile_set
+from slidenet.tasks import BinaryTask
 from slidenet.testing import write_feature_cohort
+from slidenet.training import SlideClassifier, save_bundle
 
 SOURCE = Path(__file__).parent / "plugin_package"
 BY_NAME = {
@@ -130,6 +132,25 @@ def test_a_classifier_trains_and_predicts_with_a_network_from_outside(installed,
     assert "--allow-code" in capsys.readouterr().err
     assert main([*command, "--allow-code"]) == 0
     assert (tmp_path / "new" / "predictions.csv").is_file()
+
+
+@pytest.mark.parametrize("names", [BY_NAME, BY_PATH], ids=["by name", "by path"])
+def test_predict_makes_the_features_of_new_slides_with_the_same_plugins(
+    installed, slides, tmp_path, names
+):
+    out = tmp_path / "out"
+    preprocess(slides, out, tile_size_px=64, segmenter=names["segmenter"], reader=names["reader"])
+    embed_tiles(slides, out, encoder=names["encoder"], reader=names["reader"])
+    features = open_features(out / "tile_features" / names["encoder"] / "square.h5")
+    task = BinaryTask(("label",), ("no", "yes"))
+    model = SlideClassifier(task.identity(), feature_dim=12, network="mean")
+    save_bundle(tmp_path / "a.slidenet", model, features_identity=features.cohort_identity)
+    new = [slides / "square.ppm"]
+    with pytest.raises(PluginError, match="--allow-code"):
+        predict(tmp_path / "a.slidenet", new, tmp_path / "new")
+    report = predict(tmp_path / "a.slidenet", new, tmp_path / "new", allow_code=True)
+    assert report.exit_code == 0
+    assert report.predictions.bag_ids == ("square",)
 
 
 def test_longnet_attends_by_a_pattern_from_outside(installed):

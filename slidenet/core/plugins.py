@@ -5,10 +5,11 @@ from the user (the command line, a config file, Python). A file that names code 
 user's word, see `Registry.require_own`.
 """
 
+import functools
 import hashlib
 import importlib
+import importlib.util
 import inspect
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -26,8 +27,6 @@ PLUGIN_GROUPS = (
     "slidenet.tile_encoders",
 )
 """The entry-point groups that packages may fill."""
-
-_CLASS_PATH = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)[.:]([A-Za-z_]\w*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +74,15 @@ class Plugin:
     def identity(self) -> Identity:
         """What enters the identity of files made with it: target, distribution and version.
 
-        Code that belongs to no distribution is identified by the digest of its source.
+        Code that belongs to no distribution is identified by the digest of its source: that of its
+        module, or of the class alone where that is the script or notebook being run.
         """
         known: dict[str, str] = {"code": self.target}
         if self.distribution:
             return known | {"distribution": self.distribution, "version": self.version}
+        module = importlib.import_module(self.target.partition(":")[0])
         try:
-            source = inspect.getsource(importlib.import_module(self.target.partition(":")[0]))
+            source = inspect.getsource(self.load() if module.__name__ == "__main__" else module)
         except (OSError, TypeError):  # typed into a session: there is no source to look at
             return known
         return known | {"source_sha256": hashlib.sha256(source.encode()).hexdigest()}
@@ -113,10 +114,18 @@ def find_plugin(name: str, group: str) -> Plugin | None:
         )
     if found:
         return found[0]
-    match = _CLASS_PATH.fullmatch(name)
-    return None if match is None else _by_path(name, match[1], match[2])
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        module, _, attribute = name.rpartition(".")
+    if not all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
+        return None
+    # A name with a dot in it whose package nobody has is a misspelt name, not an import path.
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        return None
+    return _by_path(name, module, attribute)
 
 
+@functools.cache
 def code_identity(kind: type[Any]) -> Identity:
     """What a class adds to the identity of files made with it: nothing for slidenet's own.
 
@@ -130,10 +139,15 @@ def code_identity(kind: type[Any]) -> Identity:
 
 
 def _by_path(name: str, module: str, attribute: str) -> Plugin:
+    """The plug-in at an import path; the same code is the same plug-in, however it is named."""
+    target = f"{module}:{attribute}"
+    for plugin in list_plugins():
+        if plugin.target == target:
+            return Plugin(name, target, "", plugin.distribution, plugin.version)
     distributions = metadata.packages_distributions().get(module.partition(".")[0], [])
     distribution = distributions[0] if distributions else ""
     version = metadata.version(distribution) if distribution else ""
-    return Plugin(name, f"{module}:{attribute}", "", distribution, version)
+    return Plugin(name, target, "", distribution, version)
 
 
 def _entry_points(group: str) -> Iterator[Plugin]:

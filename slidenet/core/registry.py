@@ -39,6 +39,7 @@ class Registry(Mapping[str, T], Generic[T]):
         self._expected = expected
         self._entries: dict[str, T] = {}
         self._loaded: dict[str, T] = {}
+        self._identities: dict[str, Identity] = {}
 
     def add(self, name: str, entry: T) -> T:
         """Adds `entry` under `name` and returns it; a name is given once."""
@@ -77,8 +78,10 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def plugin_identity(self, name: str) -> Identity:
         """What a plug-in adds to the identity of files made with it; empty for slidenet's own."""
-        plugin = self.plugin(name)
-        return {} if plugin is None else {"plugin": plugin.identity()}
+        if name not in self._identities:
+            plugin = self.plugin(name)
+            self._identities[name] = {} if plugin is None else {"plugin": plugin.identity()}
+        return self._identities[name]
 
     def require_own(self, name: str, *, source: str, allow_code: bool) -> None:
         """Refuses a name that a file gives where it stands for code outside slidenet.
@@ -96,7 +99,7 @@ class Registry(Mapping[str, T], Generic[T]):
             raise PluginError(
                 f"{source} names the {self.kind} {name!r}, which is code outside slidenet "
                 f"({plugin.target})",
-                expected=f"a {self.kind} of slidenet",
+                expected="one of slidenet's own",
                 remedy="look at that code and, if you trust it, give --allow-code",
             )
 
@@ -105,10 +108,13 @@ class Registry(Mapping[str, T], Generic[T]):
         plugins = [plugin.name for plugin in list_plugins(self.group)] if self.group else []
         names = sorted({*self._entries, *plugins})
         near = difflib.get_close_matches(name, names, n=4, cutoff=0.4)
+        remedy = f"did you mean {' or '.join(near)}?" if near else ""
+        if not near and self.group and "." in name:
+            remedy = "for an import path, install its package, or put its folder on PYTHONPATH"
         return UnknownNameError(
             f"unknown {self.kind} {name!r}",
             expected=f"one of {', '.join(names)}" if not near else "",
-            remedy=f"did you mean {' or '.join(near)}?" if near else "",
+            remedy=remedy,
         )
 
     def __contains__(self, name: object) -> bool:

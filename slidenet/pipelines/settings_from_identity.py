@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from slidenet.core.errors import IdentityMismatchError
 from slidenet.core.provenance import Identity, describe_difference
+from slidenet.core.registry import Registry
 from slidenet.pipelines.preprocess import Tiler
 from slidenet.pipelines.settings import EmbedTilesSettings, PreprocessSettings
 from slidenet.slides import READERS
@@ -51,7 +52,7 @@ def settings_from_identity(
             "their folder as --features",
         )
     tiling = _preprocess_settings(tiles)
-    encoder_name = _name(encoder, "encoder")
+    encoder_name = _name(encoder, "encoder", TILE_ENCODERS)
     TILE_ENCODERS.require_own(encoder_name, source=source, allow_code=allow_code)
     SEGMENTERS.require_own(tiling.segmenter, source=source, allow_code=allow_code)
     if tiling.reader is not None:
@@ -100,8 +101,8 @@ def _preprocess_settings(tiles: Mapping[str, Any]) -> PreprocessSettings:
         target_mpp=tiles["target_mpp"],
         tile_size_px=tiles["tile_size_px"],
         stride_px=tiles["stride_px"],
-        segmenter=_name(tissue, "segmenter"),
-        reader=_name(tiles["reader"], "name") if "reader" in tiles else None,
+        segmenter=_name(tissue, "segmenter", SEGMENTERS),
+        reader=_name(tiles["reader"], "name", READERS) if "reader" in tiles else None,
         min_tissue_fraction=tiles["min_tissue_fraction"],
         icc=tiles["icc"],
         drop_blank=False,
@@ -113,6 +114,13 @@ def _preprocess_settings(tiles: Mapping[str, Any]) -> PreprocessSettings:
     return replace(settings, **used)
 
 
-def _name(identity: Mapping[str, Any], key: str) -> str:
-    """What to ask for: slidenet's own by name, others by the import path, which is unmistakable."""
-    return str(identity["plugin"]["code"] if "plugin" in identity else identity[key])
+def _name(identity: Mapping[str, Any], key: str, registry: Registry[Any]) -> str:
+    """What to ask for: the recorded name, which enters the new identity too.
+
+    Code of another package that goes by another name here is asked for by its import path.
+    """
+    name = str(identity[key])
+    if "plugin" not in identity:
+        return name
+    plugin, code = registry.plugin(name), str(identity["plugin"]["code"])
+    return name if plugin is not None and plugin.target == code else code

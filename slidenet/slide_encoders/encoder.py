@@ -5,6 +5,7 @@ import contextlib
 import torch
 from torch import Tensor, nn
 
+from slidenet.attention import ATTENTION_PATTERNS
 from slidenet.core.arrays import BoolArray, FeatureRows, IntArray
 from slidenet.core.provenance import Identity
 from slidenet.core.records import TileGeometry
@@ -133,6 +134,7 @@ class LongNetEncoder(nn.Module):
             "recipe": self.recipe.identity(),
             "precision": self.precision,
             "attention": config.attention,
+            **ATTENTION_PATTERNS.plugin_identity(config.attention),
             "attention_settings": {k: _plain(v) for k, v in config.pattern_settings().items()},
         }
 

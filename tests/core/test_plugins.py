@@ -9,7 +9,7 @@ from slidenet.core.plugins import code_identity, find_plugin, list_plugins
 from slidenet.core.registry import Registry
 
 GROUP = "slidenet.segmenters"
-SOURCE = "class Fern:\n    leaves = 7\n\nMOSS = 3\n"
+SOURCE = "class Fern:\n    leaves = 7\n    class Spore:\n        leaves = 0\n\nMOSS = 3\n"
 
 
 @pytest.fixture
@@ -32,7 +32,6 @@ def install(tmp_path, monkeypatch):
         info.mkdir()
         (info / "METADATA").write_text(f"Name: {distribution}\nVersion: {version}\n")
         (info / "entry_points.txt").write_text(entry_points)
-        (info / "top_level.txt").write_text("greenhouse\n")
 
     monkeypatch.syspath_prepend(tmp_path)
     return installed
@@ -71,6 +70,7 @@ def test_names_of_slidenet_win(on_path, install, plants):
 def test_an_import_path_needs_no_entry_point(on_path, plants):
     assert plants["greenhouse.Fern"].leaves == 7
     assert plants["greenhouse:Fern"].leaves == 7
+    assert plants["greenhouse:Fern.Spore"].leaves == 0
 
 
 def test_distribution_and_version_enter_the_identity(on_path, install, plants):
@@ -86,13 +86,15 @@ def test_code_without_a_distribution_is_known_by_its_source(on_path, plants):
     assert first["code"] == "greenhouse:Fern"
     (on_path / "greenhouse.py").write_text(SOURCE.replace("7", "8"))
     sys.modules.pop("greenhouse")
-    second = plants.plugin_identity("greenhouse.Fern")["plugin"]
+    again = Registry("plant", group=GROUP)
+    second = again.plugin_identity("greenhouse.Fern")["plugin"]
     assert first["source_sha256"] != second["source_sha256"]
 
 
 def test_a_class_says_where_it_comes_from(on_path, install, plants):
     install("botany", f"[{GROUP}]\nfern = greenhouse:Fern\n")
     assert code_identity(plants["fern"]) == plants.plugin_identity("fern")
+    assert plants.plugin_identity("greenhouse.Fern") == plants.plugin_identity("fern")
     assert code_identity(Registry) == {}
 
 
@@ -102,8 +104,10 @@ def test_a_broken_plugin_is_an_error_of_its_own(on_path, install, plants):
         plants["ivy"]
     with pytest.raises(PluginError, match=r"greenhouse:Rose of botany.*no attribute 'Rose'"):
         plants["rose"]
-    with pytest.raises(PluginError, match=r"nowhere:Thing cannot be loaded.*PYTHONPATH"):
+    with pytest.raises(UnknownNameError, match=r"unknown plant 'nowhere.Thing'.*PYTHONPATH"):
         plants["nowhere.Thing"]
+    with pytest.raises(UnknownNameError, match="did you mean oak"):
+        plants["oak.1"]
 
 
 def test_an_object_of_another_kind_is_refused(on_path, plants):
