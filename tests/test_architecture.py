@@ -80,6 +80,12 @@ def test_init_only_reexports(path):
             assert names == sorted(names), f"{path}: __all__ is not sorted"
 
 
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
+def test_a_room_says_its_floor(room):
+    docstring = ast.get_docstring(ast.parse((room / "__init__.py").read_text()))
+    assert docstring.startswith(f"Floor {FLOORS[room.name]}: ")
+
+
 def test_core_needs_no_torch_and_no_files():
     banned = {"torch", "torchvision", "timm", "openslide", "h5py", "os", "pathlib", "io"}
     for path in sorted((PACKAGE / "core").rglob("*.py")):

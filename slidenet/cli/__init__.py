@@ -1,1 +1,1 @@
-"""Floor 7: the commands. Typed signatures of `pipelines` become flags and YAML."""
+"""Floor 8: the commands. Typed signatures of `pipelines` become flags and YAML."""

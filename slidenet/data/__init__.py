@@ -1,4 +1,4 @@
-"""Floor 4: what models are fed with: tiles straight from the slide, and bags with their labels.
+"""Floor 5: what models are fed with: tiles straight from the slide, and bags with their labels.
 
 `BagDataModule` lives in `slidenet.data.datamodule`: whoever only needs tiles starts without
 Lightning.

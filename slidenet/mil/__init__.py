@@ -1,4 +1,4 @@
-"""Floor 3: models on bags, all with one contract."""
+"""Floor 4: models on bags, all with one contract."""
 
 from slidenet.mil.contract import BagBatch, BagModel, BagOutput
 from slidenet.mil.gigapath import FROM_CHECKPOINT

@@ -1,4 +1,4 @@
-"""Floor 3: one slide across many ranks, with the numbers of one."""
+"""Floor 4: one slide across many ranks, with the numbers of one."""
 
 from slidenet.parallel.chunks import (
     Chunks,

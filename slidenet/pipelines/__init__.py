@@ -1,4 +1,4 @@
-"""Floor 6: one verb per file, as plain resumable functions.
+"""Floor 7: one verb per file, as plain resumable functions.
 
 `from slidenet.pipelines.run import run`, and so on: a verb is imported from its own file, so that
 those which need no torch (info, preprocess, validate) start without it.

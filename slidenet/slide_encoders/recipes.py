@@ -89,8 +89,9 @@ def _add(
     why: str,
     *,
     strict: bool = False,
+    version: int = 1,
 ) -> None:
-    RECIPES.add(name, EmbeddingRecipe(name, 1, pooling, state, frame, precision, strict, why))
+    RECIPES.add(name, EmbeddingRecipe(name, version, pooling, state, frame, precision, strict, why))
 
 
 _add(

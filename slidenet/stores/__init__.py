@@ -1,4 +1,4 @@
-"""Floor 1: the files slidenet reads and writes, and the manifest of a cohort."""
+"""Floor 2: the files slidenet reads and writes, and the manifest of a cohort."""
 
 from slidenet.stores.atomic import atomic_path, check_output_folder
 from slidenet.stores.csv_table import CsvRow, CsvTable, csv_lines, read_csv_table

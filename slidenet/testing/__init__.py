@@ -1,4 +1,4 @@
-"""Floor 2: generated slides and cohorts whose every property is known, and ways to break them."""
+"""Floor 3: generated slides and cohorts whose every property is known, and ways to break them."""
 
 from slidenet.testing.feature_cohort import FeatureCohort
 from slidenet.testing.feature_faults import FEATURE_FAULTS, FILE_FAULTS, write_feature_cohort

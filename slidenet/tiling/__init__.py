@@ -1,4 +1,4 @@
-"""Floor 3: the lattice of tiles, tissue under each, filters, and the tile set."""
+"""Floor 4: the lattice of tiles, tissue under each, filters, and the tile set."""
 
 from slidenet.tiling.filters import FILTERS, BlankFilter, BlurFilter, PenFilter, TileFilter
 from slidenet.tiling.grid import grid, tissue_fractions

@@ -1,4 +1,4 @@
-"""Floor 2: where the tissue of a slide is, as mask and as polygons."""
+"""Floor 3: where the tissue of a slide is, as mask and as polygons."""
 
 from slidenet.tissue.geojson import read_geojson, tissue_from_geojson, write_geojson
 from slidenet.tissue.polygons import rasterize, tissue_polygons

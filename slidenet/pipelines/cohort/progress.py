@@ -15,6 +15,13 @@ class Progress(Protocol):
         """Counts `count` more units; `done_before` keeps them out of the rate."""
 
 
+class SilentProgress(Progress):
+    """Tells nobody; for work in another process, where a bar cannot go."""
+
+    def advance(self, count: int, *, done_before: bool = False) -> None:
+        """Counts nothing."""
+
+
 class ProgressBar(Progress):
     """A bar over the cohort, in tiles or slides, with rate and time left.
 

@@ -8,6 +8,7 @@ import pytest
 from slidenet.core.errors import ManifestError, MissingMppError
 from slidenet.core.records import SlideRow
 from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.progress import SilentProgress
 from slidenet.pipelines.cohort.run import run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork, work_on
 from slidenet.pipelines.cohort.slides import rows_of
@@ -72,7 +73,9 @@ class ProcessRunner(Runner):
 
     def run(self, work, rows, progress):
         with ProcessPoolExecutor(1, get_context("fork")) as pool:
-            for task in [pool.submit(work_on, row, work, None) for row in reversed(rows)]:
+            for task in [
+                pool.submit(work_on, row, work, SilentProgress()) for row in reversed(rows)
+            ]:
                 yield task.result()
 
 
