@@ -1,6 +1,7 @@
 """`slidenet embed-slides`: one vector per slide from the features of its tiles."""
 
 import warnings
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -171,7 +172,8 @@ class EmbedSlidesWork(SlideWork):
         """Embeds one slide, unless it is done with the same identity."""
         ranks = self.ranks
         path = self.layout.slide_embedding(row.slide_id, self.tile_encoder, self.recipe)
-        with ranks.on_all(lambda: self._open_features(row.slide_id)) as file:
+        with ExitStack() as stack:
+            file = ranks.on_all(lambda: stack.enter_context(self._open_features(row.slide_id)))
             fingerprint = file.fingerprint
             assert fingerprint is not None, "a file of ours knows its slide"
             encoder_identity: Identity = {

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from slidenet.core.errors import ConfigError, ParallelError
+from slidenet.core.errors import ConfigError, ParallelError, StoreError
 from slidenet.core.records import SlideRow
 from slidenet.parallel import make_mesh
 from slidenet.pipelines.cohort.layout import OutputLayout
@@ -18,7 +18,7 @@ from slidenet.pipelines.embed_slides import embed_slides
 from slidenet.pipelines.settings import EmbedSlidesSettings
 from slidenet.slide_encoders import LongNetEncoder, LongNetViT
 from slidenet.slide_encoders.recipes import RECIPES
-from slidenet.stores import read_slide_embedding
+from slidenet.stores import FeatureFile, read_slide_embedding
 from slidenet.stores.h5 import schema
 from slidenet.testing import write_feature_cohort
 
@@ -151,3 +151,23 @@ def test_refusals(monkeypatch, tmp_path):
     manifest.write_text("slide_id,slide_path\na,a.svs\n")
     with pytest.raises(ConfigError, match="2 ranks for the recipe 'mean'"):
         embed_slides(manifest, tmp_path, sequence_ranks=2)
+
+
+def test_a_file_is_opened_in_step_with_the_other_ranks(folders, monkeypatch):
+    (layout, rows), _ = folders
+    inside = []
+
+    class Watching(SlideRanks):
+        def on_all(self, work):
+            inside.append(work)
+            try:
+                return work()
+            finally:
+                inside.pop()
+
+    def refusing(file):
+        raise StoreError("no handle left" if inside else "opened out of step")
+
+    monkeypatch.setattr(FeatureFile, "__enter__", refusing)
+    (outcome,) = embed(layout, rows[:1], Watching()).outcomes
+    assert outcome.detail.endswith("no handle left")
