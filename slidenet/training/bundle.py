@@ -8,7 +8,8 @@ gives the same bytes: no dates and no paths are kept.
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -146,19 +147,20 @@ def load_bundle(path: str | os.PathLike[str], *, allow_code: bool = False) -> Bu
         content["settings"], file["weights"], source=str(path), allow_code=allow_code
     )
     baseline = content["baseline"]
-    return Bundle(
-        module=module,
-        features_identity=content["features_recipe"],
-        calibration=Calibration(
-            content["temperature"],
-            content["threshold"],
-            None
-            if baseline is None
-            else BreslowBaseline(**{name: tuple(values) for name, values in baseline.items()}),
-        ),
-        training=content["training"],
-        versions=content["versions"],
-    )
+    with _malformed_explained(str(path)):
+        return Bundle(
+            module=module,
+            features_identity=content["features_recipe"],
+            calibration=Calibration(
+                content["temperature"],
+                content["threshold"],
+                None
+                if baseline is None
+                else BreslowBaseline(**{name: tuple(values) for name, values in baseline.items()}),
+            ),
+            training=content["training"],
+            versions=content["versions"],
+        )
 
 
 def load_classifier(
@@ -192,7 +194,8 @@ def load_classifier(
     if feature_dim is not None:
         wanted["feature_dim"] = feature_dim
     check_same_model(str(path), settings, wanted)
-    return _classifier(settings, content["state_dict"], source=str(path), allow_code=allow_code)
+    state = content.get("state_dict")
+    return _classifier(settings, state, source=str(path), allow_code=allow_code)
 
 
 def load_weights(module: SlideClassifier, path: str | os.PathLike[str]) -> SlideClassifier:
@@ -202,13 +205,14 @@ def load_weights(module: SlideClassifier, path: str | os.PathLike[str]) -> Slide
         StoreError: If there is no such file, or it holds other weights.
     """
     module = module.cpu()
-    _fill(module, _read_torch_file(path, what=CHECKPOINT)["state_dict"], source=str(path))
+    _fill(module, _read_torch_file(path, what=CHECKPOINT).get("state_dict"), source=str(path))
     return module.eval()
 
 
 def _content(path: str | os.PathLike[str], file: Mapping[str, Any]) -> dict[str, Any]:
     missing = [key for key in ("content", "weights") if key not in file]
-    content: dict[str, Any] = {} if missing else json.loads(file["content"])
+    with _malformed_explained(str(path)):
+        content: dict[str, Any] = {} if missing else dict(json.loads(file["content"]))
     missing += [] if missing else [key for key in KEYS if key not in content]
     if missing:
         raise StoreError(
@@ -221,7 +225,7 @@ def _content(path: str | os.PathLike[str], file: Mapping[str, Any]) -> dict[str,
 
 def _classifier(
     settings: Mapping[str, Any],
-    state: Mapping[str, Tensor],
+    state: object,
     *,
     source: str,
     allow_code: bool,
@@ -230,11 +234,12 @@ def _classifier(
 
     Raises:
         PluginError: If the file names code outside slidenet, and `allow_code` is False.
-        StoreError: If the weights are not those of the settings.
+        StoreError: If the settings describe no model, or the weights are not those of the settings.
     """
-    network = settings.get("network_settings") or {}
-    require_own(settings["network"], network, source=source, allow_code=allow_code)
-    module = SlideClassifier(**settings)
+    with _malformed_explained(source):
+        network = settings.get("network_settings") or {}
+        require_own(settings["network"], network, source=source, allow_code=allow_code)
+        module = SlideClassifier(**settings)
     _fill(module, state, source=source)
     return module.eval()
 
@@ -257,12 +262,31 @@ def _read_torch_file(path: str | os.PathLike[str], *, what: str) -> dict[str, An
     return content
 
 
-def _fill(module: SlideClassifier, state: Mapping[str, Tensor], *, source: str) -> None:
+@contextmanager
+def _malformed_explained(source: str) -> Iterator[None]:
+    """Values of another shape than slidenet writes, in whatever way they fail, as one error."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise StoreError(
+            f"{source} does not describe a model ({type(error).__name__}: {error})",
+            expected="the settings that slidenet writes there",
+            remedy="copy or make the file again, or use the version of slidenet that made it",
+        ) from error
+
+
+def _fill(module: SlideClassifier, state: object, *, source: str) -> None:
     """Loads the weights, all of them.
 
     Raises:
         StoreError: Naming the file, if a weight is missing, unknown or of another shape.
     """
+    if not isinstance(state, Mapping):
+        raise StoreError(
+            f"{source} holds weights of the type {type(state).__name__}",
+            expected="tensors by name",
+            remedy="copy or make the file again",
+        )
     try:
         module.load_state_dict(state, strict=True)
     except RuntimeError as error:

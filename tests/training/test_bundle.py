@@ -1,5 +1,7 @@
 """Bundles: one file in, the same classifier out, and clear refusals."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -176,3 +178,41 @@ def test_a_folder_in_the_way_is_an_output_error(module, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
         save_bundle(tmp_path / "file" / "model.bundle", module, features_identity=RECIPE)
+
+
+def settings_changed(path, **changes):
+    content = json.loads(torch.load(path, weights_only=True)["content"])
+    content["settings"].update(changes)
+    kept = {name: v for name, v in content["settings"].items() if v is not None}
+    return json.dumps({**content, "settings": kept})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"network": None}, {"network": ["abmil"]}, {"unheard_of": 1}, {"task": {}}, {"task": "x"}],
+)
+def test_settings_that_describe_no_model_are_refused(module, tmp_path, settings):
+    path = tmp_path / "model.bundle"
+    save_bundle(path, module, features_identity=RECIPE)
+    change(path, content=settings_changed(path, **settings))
+    with pytest.raises(StoreError, match=r"model\.bundle does not describe a model"):
+        load_bundle(path)
+
+
+def test_malformed_values_of_a_bundle_are_refused(module, tmp_path):
+    path = tmp_path / "model.bundle"
+    for content in ("{no JSON", "[1]", 3):
+        save_bundle(path, module, features_identity=RECIPE)
+        change(path, content=content)
+        with pytest.raises(StoreError, match=r"model\.bundle does not describe a model"):
+            load_bundle(path)
+    save_bundle(path, module, features_identity=RECIPE)
+    whole = json.loads(torch.load(path, weights_only=True)["content"])
+    for changed in ({"baseline": {"what": [1]}}, {"baseline": 3}, {"settings": [1]}):
+        change(path, content=json.dumps({**whole, **changed}))
+        with pytest.raises(StoreError, match=r"model\.bundle does not describe a model"):
+            load_bundle(path)
+    save_bundle(path, module, features_identity=RECIPE)
+    change(path, weights=[1])
+    with pytest.raises(StoreError, match="weights of the type list"):
+        load_bundle(path)
