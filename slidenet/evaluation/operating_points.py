@@ -6,11 +6,12 @@ are.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from slidenet.core.arrays import BoolArray, FloatArray
+from slidenet.core.checks import check_choice
 from slidenet.core.errors import ConfigError, PredictionsError
 from slidenet.evaluation.calibration import held_out_groups
 from slidenet.evaluation.predictions.record import Predictions
@@ -61,9 +62,10 @@ def choose_threshold(
         at: The sensitivity or specificity asked for.
 
     Raises:
-        ConfigError: `at` is not in (0, 1].
+        ConfigError: There is no such rule, or `at` is not in (0, 1].
         PredictionsError: A class has no bag to choose on.
     """
+    check_choice(get_args(ThresholdRule), rule=rule)
     if rule == "half":
         return 0.5
     if not 0 < at <= 1:

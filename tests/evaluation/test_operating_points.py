@@ -89,3 +89,8 @@ def test_shares_by_hand(simulate):
     assert point.specificity.value == (~called & ~positive).sum() / (~positive).sum()
     assert point.ppv.value == (called & positive).sum() / called.sum()
     assert point.npv.value == (~called & ~positive).sum() / (~called).sum()
+
+
+def test_an_unknown_rule_is_refused():
+    with pytest.raises(ConfigError, match=r"rule is 'yuden'; expected one of half, youden"):
+        choose_threshold(SCORE, POSITIVE, "yuden")

@@ -105,3 +105,8 @@ def test_the_command_reads_the_yaml_of_a_training(clean, tmp_path, capsys):
 def test_out_is_a_folder(clean, tmp_path):
     with pytest.raises(ConfigError, match=r"expected a folder, which gets audit.json"):
         audit(clean.labels, out=tmp_path / "findings.json")
+
+
+def test_one_text_is_no_list_of_columns(clean):
+    with pytest.raises(ConfigError, match=r"label_columns is 'label'; expected a list"):
+        audit(clean.labels, label_columns="label")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from slidenet.core.checks import refused
 from slidenet.core.errors import LabelError
 from slidenet.core.text import name_some
 from slidenet.data.labels.cells import labelled_rows
@@ -45,6 +46,8 @@ def make_task(
             one value only, no events.
         ConfigError: Classes, columns or edges that do not fit the kind.
     """
+    if isinstance(label_columns, str):  # its letters would be taken for columns
+        raise refused("label_columns", label_columns, f"a list, such as [{label_columns!r}]")
     for column in label_columns:
         table.check_column(column)
     columns, of_kind = tuple(label_columns), TASKS[kind]
