@@ -82,7 +82,7 @@ class CrossvalReport:
 def crossval(
     out: str | Path,
     settings: TrainSettings | None = None,
-    folds: FoldSettings | None = None,
+    folds: FoldSettings | Mapping[str, Any] | None = None,
     *,
     data: DataSettings | Mapping[str, Any] | None = None,
     model: Mapping[str, Any] | None = None,
@@ -94,7 +94,8 @@ def crossval(
     Args:
         out: Folder of the cross-validation.
         settings: What belongs to the run as a whole; fold i trains with its seed plus i.
-        folds: How the cohort is cut, and what is chosen inside each fold.
+        folds: How the cohort is cut, and what is chosen inside each fold; or fields of
+            `FoldSettings`.
         data: The bags; or fields of `DataSettings`. `splits` are the folds, where given.
         model: Arguments of `SlideClassifier`: network, network_settings, learning_rate, ...
         trainer: Arguments of Lightning's Trainer: max_epochs, accelerator, precision, ...
@@ -106,14 +107,21 @@ def crossval(
         AuditError: When strict, and the audit found an error or a warning.
         IdentityMismatchError: The folder holds a cross-validation of other settings or data.
     """
-    wanted, plan, folds = read_arguments(
-        settings, keywords, data=data, model=model, trainer=trainer, folds=folds or FoldSettings()
+    wanted, plan, cut = read_arguments(
+        settings,
+        keywords,
+        data=data,
+        model=model,
+        trainer=trainer,
+        folds=folds,
+        folds_type=FoldSettings,
     )
+    assert cut is not None, "a cross-validation has folds"
     settings = plan.settings
     bags = read_bags(replace(wanted, splits=None), unsplit=True)
-    splits = make_splits(bags, folds, wanted.splits, seed=settings.seed)
-    chosen = _check_folds(bags, folds, len(splits))
-    candidates = candidates_of(folds.search)
+    splits = make_splits(bags, cut, wanted.splits, seed=settings.seed)
+    chosen = _check_folds(bags, cut, len(splits))
+    candidates = candidates_of(cut.search)
     whole = bags.with_split(splits[0])
     check_candidates(whole, plan, Path(out), candidates)
     out = check_output_folder(out)
@@ -121,14 +129,14 @@ def crossval(
         "plan": plan.identity(whole, {}),
         "folds": [[list(split.slides(name)) for name in SPLIT_NAMES] for split in splits],
         "search": candidates,
-        "num_inner_folds": folds.num_inner_folds if len(candidates) > 1 else None,
+        "num_inner_folds": cut.num_inner_folds if len(candidates) > 1 else None,
         "threshold_rule": settings.threshold_rule,
         "calibrate": settings.calibrate,
     }
     claim_folder(out, identity, IDENTITY_NAME)
     audit_data(whole, splits, strict=settings.strict)
     write_splits(out / "splits.csv", splits)
-    work = FoldWork(bags, plan, folds, candidates)
+    work = FoldWork(bags, plan, cut, candidates)
     folders = [out / f"fold_{number:02d}" for number in range(len(splits))]
     for number in tqdm(chosen, desc="crossval", unit=" folds", disable=None):
         work.run(number, splits[number], folders[number])

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from lightning.pytorch import Trainer
 
@@ -19,6 +19,8 @@ from slidenet.pipelines.fitting.trainer import FIXED_TRAINER, TrainerFactory
 from slidenet.pipelines.settings import divide_keywords, settings_with
 from slidenet.stores import atomic_path
 from slidenet.training import SlideClassifier
+
+S = TypeVar("S")
 
 Keep = Literal["best", "last"]
 
@@ -92,8 +94,9 @@ def read_arguments(
     data: DataSettings | Mapping[str, Any] | None,
     model: Mapping[str, Any] | None,
     trainer: Mapping[str, Any] | None,
-    folds: Any = None,
-) -> tuple[DataSettings, TrainingPlan, Any]:
+    folds: S | Mapping[str, Any] | None = None,
+    folds_type: type[S] | None = None,
+) -> tuple[DataSettings, TrainingPlan, S | None]:
     """The data, the plan and the folds that `train` or `crossval` was called with.
 
     Args:
@@ -102,17 +105,21 @@ def read_arguments(
         data: The bags; or fields of `DataSettings`.
         model: Arguments of `SlideClassifier`.
         trainer: Arguments of the Trainer.
-        folds: Settings of the folds, where there are any.
+        folds: Settings of the folds; or fields of them. None: the defaults.
+        folds_type: Class of the settings of the folds; None: there are no folds.
 
     Returns:
-        The settings of the data, the plan, and the settings of the folds.
+        The settings of the data, the plan, and the settings of the folds, where there are any.
 
     Raises:
         UnknownNameError: A setting nobody knows.
         ConfigError: A value that does not fit its setting, or a setting given twice.
     """
     if isinstance(data, DataSettings):
-        data = {f.name: getattr(data, f.name) for f in fields(data) if f.name not in keywords}
+        # A keyword replaces a field, but for `seed`, which is the run's: the data keep their own.
+        kept = [f.name for f in fields(data) if f.name not in keywords or f.name == "seed"]
+        data = {name: getattr(data, name) for name in kept}
+    given_folds, folds = (folds, None) if isinstance(folds, Mapping) else ({}, folds)
     parts = divide_keywords(
         keywords,
         {
@@ -120,16 +127,32 @@ def read_arguments(
             "data": (data or {}, parameters(DataSettings)),
             "model": (model or {}, parameters(SlideClassifier) - DERIVED_FROM_DATA),
             "trainer": (trainer or {}, parameters(Trainer) - FIXED_TRAINER),
-            "folds": ({}, [] if folds is None else [f.name for f in fields(folds)]),
+            "folds": (given_folds, parameters(folds_type) if folds_type else []),
         },
     )
-    settings = settings_with(TrainSettings, settings, parts["settings"])
+    settings = _checked("run", TrainSettings, settings, parts["settings"])
     bags = DataSettings(**typed_arguments("data", DataSettings, parts["data"]))
     if bags.seed is None:
         bags = replace(bags, seed=settings.seed)
     network = typed_arguments("model", SlideClassifier, parts["model"], skip=DERIVED_FROM_DATA)
     plan = TrainingPlan(network, TrainerFactory(parts["trainer"]), settings)
-    return bags, plan, folds and settings_with(type(folds), folds, parts["folds"])
+    if folds_type is None:
+        return bags, plan, None
+    return bags, plan, _checked("folds", folds_type, folds, parts["folds"])
+
+
+def _checked(what: str, kind: type[S], settings: S | None, keywords: Mapping[str, Any]) -> S:
+    """The settings with keywords in place, each value of the type of its field.
+
+    Raises:
+        UnknownNameError: There is no such field.
+        ConfigError: A value does not fit its field.
+    """
+    found: Any = settings_with(kind, settings, keywords)
+    values = {f.name: getattr(found, f.name) for f in fields(found)}
+    typed = typed_arguments(what, kind, values)
+    # Typing would read the texts inside a mapping, such as `search`, as YAML: "off" is no False.
+    return kind(**{n: v if isinstance(v, Mapping) else typed[n] for n, v in values.items()})
 
 
 def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

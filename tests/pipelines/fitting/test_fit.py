@@ -12,7 +12,8 @@ from slidenet.cli.main import main
 from slidenet.core.errors import ConfigError, UnknownNameError
 from slidenet.data.settings import DataSettings
 from slidenet.pipelines.crossval import crossval
-from slidenet.pipelines.fitting.plan import TrainSettings
+from slidenet.pipelines.fitting.folds import FoldSettings
+from slidenet.pipelines.fitting.plan import TrainSettings, read_arguments
 from slidenet.pipelines.train import train
 from slidenet.slide_encoders import LongNetConfig, LongNetViT
 from slidenet.slide_encoders.longnet.checkpoint import save_checkpoint
@@ -161,3 +162,43 @@ def test_settings_are_refused_before_anything_is_written(cohort, tmp_path, setti
     with pytest.raises(error, match=words):
         train(tmp_path / "out", **{**cohort, **settings})
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"keep": "bst"}, "keep"),
+        ({"threshold_rule": "yuden"}, "threshold_rule"),
+        ({"seed": "seven"}, "seed"),
+        ({"settings": TrainSettings(keep="bst")}, "keep"),
+        ({"label_columns": "label"}, "label_columns"),
+    ],
+)
+def test_values_of_another_type_are_refused(cohort, tmp_path, settings, words):
+    for verb in (train, crossval):
+        with pytest.raises(ConfigError, match=words):
+            verb(tmp_path / "out", **cohort, **SMALL, **settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_settings_of_folds_are_a_mapping_too(cohort, tmp_path):
+    folds = {"num_folds": "2", "only_folds": [0], "search": {"learning_rate": [1e-3]}}
+    report = crossval(tmp_path / "out", folds=folds, **cohort, **{**SMALL, "max_epochs": 1})
+    assert report.exit_code == 0
+    assert (tmp_path / "out" / "fold_00" / "fold.json").is_file()
+    assert not (tmp_path / "out" / "fold_02").exists()
+    for given, error, words in (
+        ({"num_folds": "many"}, ConfigError, "num_folds"),
+        ({"num_fold": 2}, UnknownNameError, "num_folds"),
+        ({"fold_seed": 1}, ConfigError, "fold_seed is given twice"),
+    ):
+        with pytest.raises(error, match=words):
+            crossval(tmp_path / "other", folds=given, fold_seed=2, **cohort, **SMALL)
+
+
+def test_texts_to_search_among_stay_texts(cohort):
+    search = {"network_settings.pooling": ["off", "1", 1]}
+    call = {"data": cohort, "model": None, "trainer": None, "folds_type": FoldSettings}
+    for folds, keywords in (({"search": search}, {}), (None, {"search": search})):
+        _, _, cut = read_arguments(None, keywords, folds=folds, **call)
+        assert cut.search == search

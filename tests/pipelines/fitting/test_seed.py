@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from slidenet.data.datamodule import read_bags
+from slidenet.data.settings import DataSettings
 from slidenet.pipelines.fitting.fit import prepare_fit
 from slidenet.pipelines.fitting.folds import FoldSettings, make_splits
 from slidenet.pipelines.fitting.plan import TrainSettings, read_arguments
@@ -81,3 +82,10 @@ def test_the_default_is_what_it_was_before_the_seeds_were_one(cohort, tmp_path):
     first = weights["network.embed.0.weight"].flatten()[:2].tolist()
     assert first == pytest.approx([-0.000804213516, 0.057623285800], abs=1e-9)
     assert folds(cohort, 0) == ["92df92b0e790a582", "067f14da9e25ef4a", "0a25a7f79950ec77"]
+
+
+@pytest.mark.parametrize(("own", "wanted"), [(3, 3), (None, 5)])
+def test_the_seed_of_the_data_wins_however_they_are_given(cohort, own, wanted):
+    for data in ({**cohort, "seed": own}, DataSettings(**cohort, seed=own)):
+        found, plan, _ = read_arguments(None, {"seed": 5}, data=data, model=None, trainer=None)
+        assert (found.seed, plan.settings.seed) == (wanted, 5)
