@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from slidenet.core.arrays import FloatArray
 from slidenet.core.checks import check_whole
-from slidenet.core.errors import ConfigError
+from slidenet.core.errors import ConfigError, StoreError
 from slidenet.data import Split
 from slidenet.data.datamodule import BagDataModule
 from slidenet.pipelines.audit import audit_or_raise
@@ -91,6 +92,7 @@ class Fit:
         Raises:
             IdentityMismatchError: The folder holds a run of other settings or data.
             ConfigError: The fit ended without an epoch to keep.
+            StoreError: The checkpoint to go on from holds more than plain values.
         """
         # Only now: a refused setting must not decide what the folder is for.
         claim_folder(self.folder, self.identity)
@@ -98,9 +100,20 @@ class Fit:
         shapes = _shapes(self.module)
         last = self.folder / LAST_NAME
         with quiet_lightning():
-            self.trainer.fit(
-                self.module, datamodule=self.data, ckpt_path=str(last) if last.is_file() else None
-            )
+            try:
+                self.trainer.fit(
+                    self.module,
+                    datamodule=self.data,
+                    ckpt_path=str(last) if last.is_file() else None,
+                    weights_only=True,
+                )
+            except UnpicklingError as error:
+                raise StoreError(
+                    f"{last} is damaged, or holds objects that only run code could make",
+                    expected="tensors, numbers and texts, as slidenet leaves them there",
+                    remedy="delete it to train anew; a callback of your own must keep plain "
+                    "values in its state",
+                ) from error
         kept = self.folder / (BEST_NAME if self.keep == "best" else LAST_NAME)
         if not kept.is_file():
             epoch = "a validated epoch" if self.keep == "best" else "an epoch"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from slidenet.cli.main import main
-from slidenet.core.errors import ConfigError, UnknownNameError
+from slidenet.core.errors import ConfigError, StoreError, UnknownNameError
 from slidenet.data.settings import DataSettings
 from slidenet.pipelines.crossval import crossval
 from slidenet.pipelines.fitting.folds import FoldSettings
@@ -202,3 +202,13 @@ def test_texts_to_search_among_stay_texts(cohort):
     for folds, keywords in (({"search": search}, {}), (None, {"search": search})):
         _, _, cut = read_arguments(None, keywords, folds=folds, **call)
         assert cut.search == search
+
+
+def test_a_checkpoint_that_holds_objects_is_refused_by_name(cohort, tmp_path):
+    train(tmp_path, **cohort, **SMALL)
+    content = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    content["callbacks"]["of another"] = {"where": Path("here")}
+    torch.save(content, tmp_path / "last.ckpt")
+    with pytest.raises(StoreError, match=r"last\.ckpt .*holds objects") as refused:
+        train(tmp_path, **cohort, **SMALL)
+    assert "weights_only" not in str(refused.value)
