@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -120,7 +121,8 @@ def find_plugin(name: str, group: str) -> Plugin | None:
     if not all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
         return None
     # A name with a dot in it whose package nobody has is a misspelt name, not an import path.
-    if importlib.util.find_spec(module.partition(".")[0]) is None:
+    package = module.partition(".")[0]
+    if package not in sys.modules and importlib.util.find_spec(package) is None:
         return None
     return _by_path(name, module, attribute)
 

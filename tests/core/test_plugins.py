@@ -98,6 +98,17 @@ def test_a_class_says_where_it_comes_from(on_path, install, plants):
     assert code_identity(Registry) == {}
 
 
+def test_a_class_of_the_script_being_run_can_be_named(plants):
+    class Moss:
+        leaves = 0
+
+    sys.modules["__main__"].Moss = Moss  # whose module has no spec in a script
+    try:
+        assert plants["__main__.Moss"] is Moss
+    finally:
+        del sys.modules["__main__"].Moss
+
+
 def test_a_broken_plugin_is_an_error_of_its_own(on_path, install, plants):
     install("botany", f"[{GROUP}]\nivy = wilted:Ivy\nrose = greenhouse:Rose\n")
     with pytest.raises(PluginError, match=r"wilted:Ivy of botany 2.1 cannot be loaded.*a_library"):
