@@ -7,9 +7,11 @@ them. Figures are bound to no global state of matplotlib.
 
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
@@ -29,7 +31,7 @@ GUIDE: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (3, 3
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", COLOURS[0]])
 BAND_OPACITY = 0.16
 MAX_NAME = 22
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".svg")
 
 
 def line_style(number: int) -> tuple[str, Any]:
@@ -91,21 +93,30 @@ def save_figure(
     dpi: float = 200,
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes a figure as PNG or JPEG; whole or not at all.
+    """Writes a figure as PNG, JPEG or SVG; whole or not at all.
+
+    An SVG bears no date and no random names: the same figure gives the same bytes.
 
     Args:
         figure: What to write.
-        path: A name ending in .png or .jpg.
-        dpi: Pixels per inch.
+        path: A name ending in .png, .jpg or .svg.
+        dpi: Pixels per inch; in an SVG, of pictures within it.
         metadata: Entries of the file; `{"Software": None}` leaves out matplotlib's own.
 
     Raises:
-        ConfigError: Neither .png nor .jpg.
+        ConfigError: None of .png, .jpg and .svg.
         OutputError: The file cannot be written.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in PICTURE_SUFFIXES:
-        raise ConfigError(f"picture file {path.name!r}", expected="a name ending in .png or .jpg")
-    with atomic_path(path) as temporary:
+        raise ConfigError(
+            f"picture file {path.name!r}", expected="a name ending in .png, .jpg or .svg"
+        )
+    with atomic_path(path) as temporary, ExitStack() as stack:
+        if suffix == ".svg":
+            metadata = {"Date": None, "Creator": None, **(metadata or {})}
+            # Names of shapes are not random, and letters are shapes: text is as wide on a machine
+            # without our font. matplotlib takes both from nowhere but its global settings.
+            stack.enter_context(rc_context({"svg.hashsalt": "slidenet", "svg.fonttype": "path"}))
         figure.savefig(temporary, format=suffix[1:], dpi=dpi, metadata=metadata)

@@ -72,7 +72,7 @@ def test_saved_whole_and_the_same_every_time(figure, tmp_path, name, kind):
 
 
 def test_other_formats_and_bad_places_are_errors(figure, tmp_path):
-    with pytest.raises(ConfigError, match=r"ending in \.png or \.jpg"):
+    with pytest.raises(ConfigError, match=r"ending in \.png, \.jpg or \.svg"):
         save_figure(figure, tmp_path / "a.gif")
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):

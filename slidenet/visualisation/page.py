@@ -1,0 +1,173 @@
+"""A page laid out in inches: a title, panels and squares where they are put, a caption below.
+
+Documentation shows a picture about 800 pixels wide. A page is 8 inches wide, so that a text of
+9 points is as large as the text around it. Positions run from the top left corner; the height is
+that of what was put on the page.
+"""
+
+import textwrap
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from slidenet.visualisation.style import COLOURS, DARK, FRAME, GREY, SHADES, blank_figure
+
+Array = npt.NDArray[Any]
+
+PAGE_WIDTH = 8.0
+MARGIN = 0.15
+LINE_SPACING = 1.35
+FAINTEST = 0.18
+"""How strong the colour of the smallest share above none is: nothing attended is invisible."""
+
+_LETTER, _BOLD_LETTER = 0.58, 0.66  # width of a letter in prose, in units of the font size
+_POINTS = 72  # per inch
+
+
+class Page:
+    """A figure that is filled from top to bottom.
+
+    Attributes:
+        figure: The figure; its height is right after `finish`.
+        ground: Axes under everything, in inches from the top left corner.
+        top: Where the next thing goes, inches from the top.
+    """
+
+    def __init__(self, title: str = "") -> None:
+        self.figure: Figure = blank_figure(PAGE_WIDTH, 1)
+        self.figure.set_layout_engine("none")
+        self.ground: Axes = self.figure.add_axes((0, 0, 1, 1), label="ground")
+        self.ground.set_axis_off()
+        self.ground.set_xlim(0, PAGE_WIDTH)
+        self.top = MARGIN
+        self._boxes: list[tuple[Axes, tuple[float, float, float, float]]] = []
+        if title:
+            self.paragraph(title, size=12.5, bold=True, colour=DARK)
+            self.top += 0.08
+
+    def paragraph(
+        self,
+        text: str,
+        *,
+        left: float = MARGIN,
+        width: float = PAGE_WIDTH - 2 * MARGIN,
+        size: float = 9.5,
+        bold: bool = False,
+        colour: Any = GREY,
+    ) -> None:
+        """Lines of text at the top, broken at `width` inches; moves the top below them."""
+        for line in wrapped(text, width, size=size, bold=bold):
+            self.write(
+                left, self.top, line, size=size, bold=bold, colour=colour, ha="left", va="top"
+            )
+            self.top += line_height(size)
+
+    def write(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        *,
+        size: float = 9,
+        bold: bool = False,
+        colour: Any = DARK,
+        ha: str = "center",
+        va: str = "center",
+    ) -> None:
+        """One text at a place, inches; centred there unless said otherwise."""
+        self.ground.text(
+            x, y, text, fontsize=size, color=colour, weight="bold" if bold else "normal",
+            horizontalalignment=ha, verticalalignment=va, linespacing=LINE_SPACING,
+        )  # fmt: skip
+
+    def box(self, x: float, y: float, width: float, height: float, **style: Any) -> None:
+        """A rectangle with its top left corner at a place, inches; framed thinly unless said."""
+        drawn: dict[str, Any] = {"facecolor": "none", "edgecolor": FRAME, "linewidth": 0.6} | style
+        self.ground.add_patch(Rectangle((x, y), width, height, **drawn))
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Axes at a place, inches."""
+        axes = self.figure.add_axes((0, 0, 1, 1), label=f"panel {len(self._boxes)}")
+        self._boxes.append((axes, (left, top, width, height)))
+        return axes
+
+    def key(self, entries: list[tuple[Any, str]], *, left: float = MARGIN) -> None:
+        """Squares with what their colours mean, in one line, or in several where it is too long."""
+        x, size = left, 9.0
+        for colour, meaning in entries:
+            width = 0.24 + text_width(meaning, size) + 0.2
+            if x > left and x + width > PAGE_WIDTH - MARGIN:
+                x, self.top = left, self.top + 0.2
+            self.box(x, self.top, 0.14, 0.14, facecolor=colour)
+            self.write(x + 0.22, self.top + 0.07, meaning, size=size, ha="left")
+            x += width
+        self.top += 0.24
+
+    def finish(self, note: str = "") -> Figure:
+        """The figure, with the caption below and everything in place."""
+        if note:
+            self.top += 0.06
+            self.paragraph(note, size=9)
+        height = self.top + MARGIN
+        self.figure.set_size_inches(PAGE_WIDTH, height)
+        self.ground.set_ylim(height, 0)
+        for axes, (left, top, wide, high) in self._boxes:
+            bottom = 1 - (top + high) / height
+            axes.set_position((left / PAGE_WIDTH, bottom, wide / PAGE_WIDTH, high / height))
+        return self.figure
+
+
+def line_height(size: float) -> float:
+    """From one line of text to the next, inches, for a font size in points."""
+    return LINE_SPACING * size / _POINTS
+
+
+def text_width(text: str, size: float, *, bold: bool = False) -> float:
+    """About how wide a line of prose is, inches."""
+    return len(text) * size * (_BOLD_LETTER if bold else _LETTER) / _POINTS
+
+
+def wrapped(text: str, width: float, *, size: float, bold: bool = False) -> list[str]:
+    """The text in lines of at most `width` inches; line ends of the text are kept."""
+    letters = max(int(width / text_width("x", size, bold=bold)), 4)
+    return [line for part in text.split("\n") for line in textwrap.wrap(part, letters) or [""]]
+
+
+def shaded(share: Array) -> Array:
+    """Shares from 0 to 1 as RGB: white for none, and from pale to full blue above.
+
+    Args:
+        share: (rows, columns).
+
+    Returns:
+        float (rows, columns, 3).
+    """
+    return np.asarray(SHADES(strength(share)))[..., :3]
+
+
+def strength(share: Array) -> Array:
+    """How strong a colour shows each share: 0 for none, from `FAINTEST` to 1 above."""
+    share = np.clip(np.asarray(share, dtype=np.float64), 0, 1)
+    return np.where(share > 0, FAINTEST + (1 - FAINTEST) * share, 0.0)
+
+
+def two_colours(first: Array, second: Array) -> Array:
+    """Two shares of the same squares as RGB: blue for the first, vermilion for the second.
+
+    Args:
+        first: (rows, columns) from 0 to 1.
+        second: (rows, columns) from 0 to 1; with `first` at most 1 together.
+
+    Returns:
+        float (rows, columns, 3); a square that has both is of a colour between.
+    """
+    total = np.asarray(first, dtype=np.float64) + second
+    part = np.divide(second, total, out=np.zeros(total.shape), where=total > 0)[..., None]
+    full = (1 - part) * np.array(to_rgb(COLOURS[0])) + part * np.array(to_rgb(COLOURS[1]))
+    weight = strength(total)[..., None]
+    return np.asarray(1 - weight + weight * full)
