@@ -25,7 +25,8 @@ LINE_SPACING = 1.35
 FAINTEST = 0.18
 """How strong the colour of the smallest share above none is: nothing attended is invisible."""
 
-_LETTER, _BOLD_LETTER = 0.58, 0.66  # width of a letter in prose, in units of the font size
+_LETTER, _BOLD_LETTER = 0.545, 0.62  # width of a letter in prose, in units of the font size
+_DIGIT, _POINT = 0.64, 0.36  # of a digit, and of a point or minus
 _POINTS = 72  # per inch
 
 
@@ -81,7 +82,7 @@ class Page:
     ) -> None:
         """One text at a place, inches; centred there unless said otherwise."""
         self.ground.text(
-            x, y, text, fontsize=size, color=colour, weight="bold" if bold else "normal",
+            x, y, text, fontsize=size, color=colour, weight="bold" if bold else "normal", zorder=6,
             horizontalalignment=ha, verticalalignment=va, linespacing=LINE_SPACING,
         )  # fmt: skip
 
@@ -89,6 +90,25 @@ class Page:
         """A rectangle with its top left corner at a place, inches; framed thinly unless said."""
         drawn: dict[str, Any] = {"facecolor": "none", "edgecolor": FRAME, "linewidth": 0.6} | style
         self.ground.add_patch(Rectangle((x, y), width, height, **drawn))
+
+    def square(self, x: float, y: float, side: float, text: str = "", **style: Any) -> None:
+        """A square with a text in it, as large as fits.
+
+        Args:
+            x: Left edge, inches.
+            y: Upper edge, inches.
+            side: Inches.
+            text: A number.
+            **style: As of `box`; `colour` and `size` of the text; `zero=True` hatches it, as a slot
+                that was filled up and holds no token.
+        """
+        if style.pop("zero", False):
+            style = {"hatch": "////", "hatch_linewidth": 0.5, "facecolor": "white"} | style
+        colour, most = style.pop("colour", DARK), style.pop("size", 9.0)
+        self.box(x, y, side, side, **style)
+        if text:
+            size = min(most, number_size(text, side))
+            self.write(x + side / 2, y + side / 2, text, size=size, colour=colour)
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
         """Axes at a place, inches."""
@@ -111,7 +131,7 @@ class Page:
     def finish(self, note: str = "") -> Figure:
         """The figure, with the caption below and everything in place."""
         if note:
-            self.top += 0.06
+            self.top += 0.1
             self.paragraph(note, size=9)
         height = self.top + MARGIN
         self.figure.set_size_inches(PAGE_WIDTH, height)
@@ -125,6 +145,12 @@ class Page:
 def line_height(size: float) -> float:
     """From one line of text to the next, inches, for a font size in points."""
     return LINE_SPACING * size / _POINTS
+
+
+def number_size(text: str, side: float) -> float:
+    """The font size, points, at which a number fits into a square of `side` inches."""
+    width = sum(_POINT if letter in ".-" else _DIGIT for letter in text)
+    return 0.9 * side * _POINTS / max(width, 2 * _DIGIT)
 
 
 def text_width(text: str, size: float, *, bold: bool = False) -> float:

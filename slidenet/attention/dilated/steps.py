@@ -1,11 +1,11 @@
 """Dilated attention one step after the other, with every number in between, for short sequences.
 
 The steps are those of the paper (Ding et al. 2023, *LongNet*, sections 2.2 and 2.3). For every
-branch (w, r) the sequence is split into segments of w tokens, each head keeps one token in r, attends
-densely to what it keeps within a segment, and its results are scattered back to their tokens; then
-the branches are mixed by the softmax of their log-sum-exps. This is for looking at, keeps every
-number, and agrees with `dilated_attention` to rounding. `naive` has the same steps as operations on
-whole batches, to be timed.
+branch (w, r) the sequence is split into segments of w tokens, each head keeps one token in r,
+attends densely to what it keeps within a segment, and its results are scattered back to their
+tokens; then the branches are mixed by the softmax of their log-sum-exps. This is for looking at,
+keeps every number, and agrees with `dilated_attention` to rounding. `naive` has the same steps as
+operations on whole batches, to be timed.
 
 Shapes: L tokens, H heads, D features per head, S segments, m = ceil(w / r) slots.
 """
@@ -33,7 +33,9 @@ class BranchSteps:
         segment_length: w, at most L.
         dilation_rate: r.
         segments: First token of each segment, and the one after its last.
-        kept: int64 (S, H, m), the token in each slot, or `ZERO_SLOT`.
+        offsets: The place in its segment of the first token that each head keeps.
+        kept: int64 (S, H, m), the token in each slot, or `ZERO_SLOT`; slot j of head h is place
+            offsets[h] + j r of its segment.
         scores: float64 (S, H, m, m), q k / sqrt(D) of the slots of a segment, rows are queries;
             -inf where a query does not see the key.
         weights: float64 (S, H, m, m), the softmax of each row of scores.
@@ -47,6 +49,7 @@ class BranchSteps:
     segment_length: int
     dilation_rate: int
     segments: tuple[tuple[int, int], ...]
+    offsets: tuple[int, ...]
     kept: IntArray
     scores: Float64Array
     weights: Float64Array
@@ -187,8 +190,8 @@ def _branch(
 
     # Sparsify: head h keeps its offset and every r-th token after it. Of the last segment, and of
     # those whose length is no multiple of r, some slots lie behind the last token.
-    offset = np.array(head_offsets(num_heads, r, config.head_order))[:, None]
-    token = start + offset + r * np.arange(slots)
+    offsets = head_offsets(num_heads, r, config.head_order)
+    token = start + np.array(offsets)[:, None] + r * np.arange(slots)
     kept = np.where(token < stop, token, ZERO_SLOT)
     q_sparse, k_sparse, v_sparse = (
         np.concatenate([x, np.zeros((1, num_heads, dim))])[kept, heads] for x in (q, k, v)
@@ -214,5 +217,16 @@ def _branch(
     out[kept[real], head_of[real]] = results[real]
     lse[kept[real], head_of[real]] = result_lse[real]
     return BranchSteps(
-        w, r, segments, kept, scores, weights, results, result_lse, out, lse, np.zeros_like(lse)
+        segment_length=w,
+        dilation_rate=r,
+        segments=segments,
+        offsets=offsets,
+        kept=kept,
+        scores=scores,
+        weights=weights,
+        results=results,
+        result_lse=result_lse,
+        out=out,
+        lse=lse,
+        mixing=np.zeros_like(lse),
     )
