@@ -1,94 +1,170 @@
 """Do all ranks mean the same slide, and did all of them succeed? Gathered, judged alike on each.
 
-Every rank sees what all of them said, so an error is raised on all of them and nobody hangs.
+Every rank sees what all of them said, so an error is raised on all of them and nobody hangs. One
+row of integers per rank travels; what a message quotes is sent only once rows differ.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
 from slidenet.core.errors import ParallelError, SlidenetError
-from slidenet.parallel.collectives import gather_rows
+from slidenet.core.text import name_some
+from slidenet.parallel.collectives import gather_objects, gather_rows, group_device
 
 T = TypeVar("T")
 
-DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-MOST_VALUES = 64
-"""Values of a rank that the table has room for; longer lists are sent after it."""
+ROW_SIZE = 96
+"""Integers of a row; values beyond it are sent after it."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something that must be the same on all ranks.
+
+    Attributes:
+        value: Compared as it is where it is an int, else by a checksum of how it prints. Of a
+            mapping, a message quotes only what differs.
+        remedy: What to do where it differs.
+        text: What a message quotes instead of the value; "" for a checksum, which says nothing.
+    """
+
+    value: object
+    remedy: str
+    text: str | None = None
+
+    @property
+    def code(self) -> int:
+        """The value as a number that a row can hold."""
+        return int(self.value) if isinstance(self.value, int) else checksum(repr(self.value))
+
+    @property
+    def shown(self) -> "str | dict[str, str]":
+        """The value as a message quotes it."""
+        if self.text is not None:
+            return self.text
+        if isinstance(self.value, Mapping):
+            return {str(key): repr(value) for key, value in self.value.items()}
+        return repr(self.value)
+
+
+def checksum(text: str) -> int:
+    """A number from 0 to 2^56 that hardly any other text has."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=7).digest())
 
 
 def agree(
-    facts: Mapping[str, int],
-    dtype: torch.dtype,
+    call: str,
+    facts: Mapping[str, Fact],
     values: Sequence[int],
-    device: torch.device,
     group: dist.ProcessGroup,
     *,
-    refusal: SlidenetError | None = None,
+    refusal: Exception | None = None,
+    who: str = "sequence rank",
 ) -> list[list[int]]:
-    """Checks that facts and dtype are the same on all ranks; a collective call.
+    """Checks that facts are the same on all ranks; a collective call.
 
     Args:
-        facts: Named numbers that must be equal.
-        dtype: Must be equal.
-        values: Numbers that may differ, equally many on every rank.
-        device: Where the backend of `group` expects tensors.
+        call: What the ranks are about to do; must be the same, too.
+        facts: By the name of the argument, as the user types it.
+        values: Numbers that may differ, equally many on every rank whose facts agree.
         group: The ranks.
         refusal: Why this rank cannot take its own input. It is raised here, and every other rank
             ends with an error that names this one.
+        who: What a rank of the group is called.
 
     Returns:
         The values of every rank.
 
     Raises:
-        ParallelError: On all ranks, naming the first that differs from rank 0 or refused.
+        ParallelError: On all ranks alike, naming a rank, what it has and what the others have.
     """
-    code = DTYPES.index(dtype) if dtype in DTYPES else -1
-    header = [int(refusal is not None), code, len(values), *facts.values()]
-    some = [*header, *values[:MOST_VALUES]]
-    some += [0] * (len(header) + MOST_VALUES - len(some))
-    row = torch.tensor(some, dtype=torch.int64, device=device)
-    table: list[list[int]] = gather_rows(row, group, "the comparison of inputs").tolist()
-    if refusal is not None:
-        raise refusal
-    _check_table(table, ("number of slides", *facts))
-    if len(values) <= MOST_VALUES:
-        return [found[len(header) : len(header) + len(values)] for found in table]
-    row = torch.tensor(list(values), dtype=torch.int64, device=device)
-    whole: list[list[int]] = gather_rows(row, group, "the comparison of inputs").tolist()
+    codes = [fact.code for fact in facts.values()]
+    header = [int(refusal is not None), checksum(call), len(codes), len(values), *codes]
+    assert len(header) <= ROW_SIZE, call
+    row = [*header, *values][:ROW_SIZE]
+    row += [0] * (ROW_SIZE - len(row))
+    device = group_device(group)
+    table: list[list[int]] = gather_rows(
+        torch.tensor(row, dtype=torch.int64, device=device), group, "the comparison of inputs"
+    ).tolist()
+    if any(found[0] for found in table):
+        reasons = gather_objects(None if refusal is None else _reason(refusal), group)
+        if refusal is not None:
+            raise refusal
+        rank, reason = next((p, text) for p, text in enumerate(reasons) if text is not None)
+        raise ParallelError(
+            f"{who} {rank} refused what it was given: {reason}",
+            expected="an input that every rank can take",
+        )
+    size = len(header)
+    if any(found[:size] != table[0][:size] for found in table):
+        raise _disagreement(call, facts, table, group, who)
+    if size + len(values) <= ROW_SIZE:
+        return [found[size : size + len(values)] for found in table]
+    rest = torch.tensor(list(values), dtype=torch.int64, device=device)
+    whole: list[list[int]] = gather_rows(rest, group, "the comparison of inputs").tolist()
     return whole
 
 
-def _check_table(table: Sequence[Sequence[int]], names: Sequence[str]) -> None:
-    for rank, row in enumerate(table):
-        if row[0]:
-            raise ParallelError(
-                f"sequence rank {rank} refused its chunk of the slide",
-                expected="a chunk that every rank can take",
-                remedy=f"see the error of sequence rank {rank} in its log",
-            )
-    for rank, row in enumerate(table):
-        if row[1] != table[0][1]:
-            raise _disagreement(rank, "dtype", _dtype(row[1]), _dtype(table[0][1]))
-        for name, found, wanted in zip(names, row[2:], table[0][2:], strict=False):
-            if found != wanted:
-                raise _disagreement(rank, name, found, wanted)
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, SlidenetError) else f"{type(error).__name__}: {error}"
 
 
-def _dtype(code: int) -> object:
-    return DTYPES[code] if code >= 0 else "of another kind"
-
-
-def _disagreement(rank: int, name: str, found: object, wanted: object) -> ParallelError:
+def _disagreement(
+    call: str,
+    facts: Mapping[str, Fact],
+    table: Sequence[Sequence[int]],
+    group: dist.ProcessGroup,
+    who: str,
+) -> ParallelError:
+    """The error for rows that differ: what the first rank has that is not as most have it."""
+    shown = gather_objects((call, {name: fact.shown for name, fact in facts.items()}), group)
+    rows = [tuple(row[1 : 4 + row[2]]) for row in table]  # of another call: of another length
+    usual = rows.index(Counter(rows).most_common(1)[0][0])
+    rank = next(p for p, row in enumerate(rows) if row != rows[usual])
+    who, others = f"{who} {rank}", f"rank {usual}"
+    if shown[rank][0] != shown[usual][0]:
+        return ParallelError(
+            f"{who} is at {shown[rank][0]}, {others} at {shown[usual][0]}",
+            expected="the same call on all ranks that share a slide",
+            remedy="let every rank run the same program on the same slides",
+        )
+    differing = [name for i, name in enumerate(facts) if rows[rank][3 + i] != rows[usual][3 + i]]
+    quoted, unquoted = [], []
+    for name in differing:
+        found, wanted = shown[rank][1][name], shown[usual][1][name]
+        if found == wanted:
+            unquoted.append(name)
+        else:
+            quoted.append(_quoted(name, found, wanted, others))
+    if unquoted:
+        quoted.append(f"other {' and other '.join(unquoted)} than {others}")
     return ParallelError(
-        f"sequence rank {rank} has {name} {found}, rank 0 has {wanted}",
+        f"{who} has {name_some(quoted, most=4)}",
         expected="the same on all ranks that share a slide",
-        remedy="give every rank of a sequence group the same slide, model and precision, and its "
-        "own chunk of it",
+        remedy=facts[differing[0]].remedy,
     )
+
+
+def _quoted(name: str, found: object, usual: object, others: str) -> str:
+    """One difference, as a clause after "has"."""
+    if not (isinstance(found, dict) and isinstance(usual, dict)):
+        return f"{name} {found} where {others} has {usual}"
+    clauses = []
+    for key in usual | found:
+        if key not in usual:
+            clauses.append(f"{name} {key}, which {others} has not")
+        elif key not in found:
+            clauses.append(f"no {name} {key}, which {others} has")
+        elif found[key] != usual[key]:
+            clauses.append(f"{name} {key} {found[key]} where {others} has {usual[key]}")
+    return name_some(clauses, most=2)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from slidenet.core.errors import ParallelError
-from slidenet.parallel.collectives import gather_rows, join_chunks
+from slidenet.parallel.agreement import Fact, agree
+from slidenet.parallel.collectives import join_chunks
 
 
 @dataclass(frozen=True)
@@ -144,17 +144,10 @@ def gather_chunks(x: Tensor, group: dist.ProcessGroup) -> Tensor:
     Raises:
         ParallelError: On all ranks, if the chunks do not fit together.
     """
-    shape = torch.tensor([*x.shape, *[-1] * (8 - x.ndim)], device=x.device)
-    shapes = gather_rows(shape, group, "the gathering of chunks").tolist()
-    for rank, found in enumerate(shapes):
-        if found[1:] != shapes[0][1:]:
-            raise ParallelError(
-                f"sequence rank {rank} has chunks of {_shape(found[1:])}, "
-                f"rank 0 of {_shape(shapes[0][1:])}",
-                expected="the same but for the first dimension",
-            )
-    return join_chunks(x, [found[0] for found in shapes], group)
-
-
-def _shape(numbers: list[int]) -> tuple[int, ...]:
-    return tuple(n for n in numbers if n >= 0)
+    remedy = "gather tensors that are alike but for their first dimension"
+    facts = {
+        "shape beyond the first dimension": Fact(tuple(x.shape[1:]), remedy),
+        "dtype": Fact(x.dtype, remedy),
+    }
+    sizes = agree("the gathering of chunks", facts, [len(x)], group)
+    return join_chunks(x, [size for (size,) in sizes], group)

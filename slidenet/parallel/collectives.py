@@ -87,6 +87,13 @@ def start_all_to_all(
     return Pending(work, received, what)
 
 
+def group_device(group: dist.ProcessGroup) -> torch.device:
+    """Where the transport of a group wants tensors that come from no device of their own."""
+    if "nccl" in dist.get_backend(group):
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
 def gather_rows(row: Tensor, group: dist.ProcessGroup, what: str) -> Tensor:
     """(n, ...) of every rank as (ranks, n, ...), without gradient."""
     ranks = dist.get_world_size(group)

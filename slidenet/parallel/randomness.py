@@ -22,6 +22,17 @@ def draw_seed() -> int:
     return int(torch.randint(SEEDS, ()))
 
 
+@contextmanager
+def unchanged_on_error() -> Iterator[None]:
+    """Draws within the block are taken back where it fails: ranks that refuse stay in step."""
+    state = torch.get_rng_state()
+    try:
+        yield
+    except Exception:
+        torch.set_rng_state(state)
+        raise
+
+
 def derived_seed(seed: int, number: int) -> int:
     """Another seed for each number."""
     return (seed + (number + 1) * STEP) % SEEDS

@@ -8,15 +8,17 @@ from typing import get_args
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 
 from slidenet.attention import DilatedAttention
 from slidenet.core.checks import check_choice
 from slidenet.core.errors import ParallelError
+from slidenet.parallel.agreement import Fact, agree
 from slidenet.parallel.collectives import lost_rank_explained
+from slidenet.parallel.forward_facts import SAME_MODEL, Inputs, model_settings
 from slidenet.parallel.mesh import check_mesh, data_rank, sequence_group
-from slidenet.parallel.token_sharding import Inputs, SequenceSharding
+from slidenet.parallel.token_sharding import SequenceSharding
 from slidenet.slide_encoders import LongNetViT
 
 
@@ -39,26 +41,38 @@ def apply_sequence_parallel(
         The same model.
 
     Raises:
-        ParallelError: If the model holds no slide encoder, or one that is not dilated; if the mesh
-            does not fit the ranks.
+        ParallelError: On all ranks, if the model of one holds no slide encoder, or one that is not
+            dilated; if models, `inputs` or meshes differ; if the mesh does not fit the ranks.
     """
     check_mesh(mesh)
     group = sequence_group(mesh)
-    check_choice(get_args(Inputs), error=ParallelError, inputs=inputs)
-    encoders = [module for module in model.modules() if isinstance(module, LongNetViT)]
-    if not encoders:
-        raise ParallelError(
-            f"a {type(model).__name__} has no LongNet slide encoder",
-            expected="a model whose slides can be shared among ranks",
-            remedy="use the bag model 'longnet' or 'gigapath', or ranks for data only",
-        )
-    for encoder in encoders:  # all of them before any is changed
-        if not isinstance(encoder.pattern, DilatedAttention):
-            raise ParallelError(
-                f"a slide encoder with {encoder.pattern.name!r} attention",
-                expected="dilated attention, the pattern that runs across ranks",
-                remedy="build it with attention='dilated', or use one sequence rank",
-            )
+    encoders: list[LongNetViT] = []
+    refusal: ParallelError | None = None
+    try:
+        check_choice(get_args(Inputs), error=ParallelError, inputs=inputs)
+        encoders = _encoders(model)
+    except ParallelError as error:
+        refusal = error
+    settings = {
+        f"{'' if len(encoders) == 1 else f'of encoder {i}, '}{name}": value
+        for i, encoder in enumerate(encoders)
+        for name, value in model_settings(encoder).items()
+    }
+    facts = {
+        "mesh": Fact((mesh.mesh_dim_names, tuple(mesh.shape)), "make the mesh alike on every rank"),
+        "inputs": Fact(inputs, "pass the same inputs=... on every rank"),
+        "config": Fact(settings, SAME_MODEL),
+        "model": Fact(
+            {
+                name: _described(x)
+                for name, x in (*model.named_parameters(), *model.named_buffers())
+            },
+            SAME_MODEL,
+        ),
+    }
+    world = dist.group.WORLD
+    assert world is not None, "a mesh comes after the process group"
+    agree("apply_sequence_parallel", facts, [], world, refusal=refusal, who="rank")
     sharding = SequenceSharding(group, dist.get_rank(group), data_rank(mesh), inputs)
     for encoder in encoders:
         encoder.shard_tokens(sharding)
@@ -66,6 +80,30 @@ def apply_sequence_parallel(
         for tensor in (*model.parameters(), *model.buffers()):
             dist.broadcast(tensor, src=0)
     return model
+
+
+def _encoders(model: nn.Module) -> list[LongNetViT]:
+    """Those within the model, once all of them are known to run across ranks."""
+    encoders = [module for module in model.modules() if isinstance(module, LongNetViT)]
+    if not encoders:
+        raise ParallelError(
+            f"a {type(model).__name__} has no LongNet slide encoder",
+            expected="a model whose slides can be shared among ranks",
+            remedy="use the bag model 'longnet' or 'gigapath', or ranks for data only",
+        )
+    for encoder in encoders:
+        if not isinstance(encoder.pattern, DilatedAttention):
+            raise ParallelError(
+                f"a slide encoder with {encoder.pattern.name!r} attention",
+                expected="dilated attention, the pattern that runs across ranks",
+                remedy="build it with attention='dilated', or use one sequence rank",
+            )
+    return encoders
+
+
+def _described(x: Tensor) -> str:
+    """What must be alike for a broadcast."""
+    return f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')} {x.device.type}"
 
 
 def release_sequence_parallel(model: nn.Module) -> nn.Module:

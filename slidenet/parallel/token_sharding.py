@@ -7,30 +7,32 @@ ranks, so that all of them have it.
 Shapes: B slides, L tiles, N tokens of this rank, D width, H heads.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 from zlib import crc32
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from slidenet.attention import AttentionPattern, DilatedAttention
+from slidenet.attention.graph_break import outside_compiled_graphs
 from slidenet.core.arrays import BoolArray
-from slidenet.core.errors import SlidenetError
-from slidenet.parallel.agreement import agree, fail_on_all_ranks
+from slidenet.core.errors import ParallelError
+from slidenet.parallel.agreement import Fact, agree, fail_on_all_ranks
 from slidenet.parallel.chunks import Chunks, chunks_of, even_chunks, shard_slides, tile_span
 from slidenet.parallel.collectives import gather_objects, join_chunks, sum_over_ranks
 from slidenet.parallel.dilated import parallel_dilated_attention
-from slidenet.parallel.randomness import derived_seed, draw_seed, seeded
-from slidenet.slide_encoders.longnet.config import LongNetConfig, Pooling
+from slidenet.parallel.forward_facts import SAME_SLIDES, Inputs, forward_facts
+from slidenet.parallel.randomness import derived_seed, draw_seed, seeded, unchanged_on_error
+from slidenet.slide_encoders import LongNetViT
+from slidenet.slide_encoders.longnet.config import Pooling
+from slidenet.slide_encoders.longnet.request import ForwardRequest
 from slidenet.slide_encoders.longnet.tokens import CheckInputs, Stage, at_real_tiles, spans
-
-Inputs = Literal["whole", "chunk"]
 
 T = TypeVar("T")
 
@@ -54,47 +56,57 @@ class SequenceSharding:
     def __deepcopy__(self, memo: dict[int, Any]) -> "SequenceSharding":
         return self  # a process group cannot be copied, and a copied model stays among its ranks
 
+    @outside_compiled_graphs
     def place(
         self,
         features: Tensor,
         grid_xy: Tensor,
         mask: Tensor | None,
         *,
-        config: LongNetConfig,
-        training: bool,
+        encoder: nn.Module,
+        request: ForwardRequest,
         check: CheckInputs,
     ) -> tuple[Tensor, Tensor, "ChunkLayout"]:
         """See `TokenSharding.place`: packed chunks of this rank; a collective call.
 
         Raises:
-            ParallelError: On all ranks, if they do not hold chunks of the same slides, if one of
-                them holds no token or refuses its chunk, or if a rank is lost.
+            ParallelError: On all ranks, if they do not hold chunks of the same slides or are asked
+                for different things, if one of them holds no token or refuses its input, or if a
+                rank is lost.
         """
-        whole = self.inputs == "whole"
-        length = features.shape[1] if whole and features.ndim == 3 else 0
-        given, refusal = mask, None
+        assert isinstance(encoder, LongNetViT)
+        whole, given = self.inputs == "whole", mask
+        facts: dict[str, Fact] = {}
         counts: list[int] = []
+        refusal: Exception | None = None
         try:
+            request.check()
             if whole:
                 check(features, grid_xy, mask)
-                ranks = dist.get_world_size(self.group)
-                features, grid_xy, mask = shard_slides(features, grid_xy, mask, self.rank, ranks)
             else:
                 _check_chunk(features, grid_xy, mask, check)
+            facts = forward_facts(encoder, request, self.inputs, features, grid_xy, mask)
+            if whole:
+                ranks = dist.get_world_size(self.group)
+                features, grid_xy, mask = shard_slides(features, grid_xy, mask, self.rank, ranks)
             full = features.new_ones(features.shape[:2], dtype=torch.bool)
             counts = [int(n) for n in (full if mask is None else mask).sum(dim=1)]
-        except SlidenetError as error:
+        except Exception as error:  # whatever it is, the others must hear of it; `agree` raises it
             refusal = error
-        facts = {
-            "tiles per slide, padding included,": length,
-            "model settings (a checksum)": crc32(repr(config).encode()),
-            "training mode": int(training),
-        }
-        random = training and bool(config.dropout or config.drop_path)
-        seed = draw_seed() if random else 0
+        config = encoder.config
+        random = encoder.training and bool(config.dropout or config.drop_path)
         first = int(self.rank == 0)  # holds the class token of each slide
-        values = [seed, *(count + first for count in counts)] if refusal is None else []
-        table = agree(facts, features.dtype, values, features.device, self.group, refusal=refusal)
+        with unchanged_on_error():
+            seed = draw_seed() if random else 0
+            values = [seed, *(count + first for count in counts)]
+            call = f"a forward of a slide encoder (inputs={self.inputs!r})"
+            table = agree(call, facts, values, self.group, refusal=refusal)
+        if not whole and request.slide_id is None:
+            raise ParallelError(
+                "sequence ranks were given chunks of slides and no slide_id",
+                expected="the same slide_id on every rank, as chunks cannot be compared",
+                remedy="pass slide_id=..., one name for each slide of the batch",
+            )
         layout = ChunkLayout(
             self,
             tuple(chunks_of([row[1 + i] for row in table]) for i in range(len(counts))),
@@ -106,15 +118,20 @@ class SequenceSharding:
             return features.flatten(0, 1), grid_xy.flatten(0, 1), layout
         return features[mask], grid_xy[mask], layout
 
-    def read_tiles(self, real: BoolArray, read: Callable[[int, int], T]) -> T:
+    def read_tiles(
+        self, real: BoolArray, read: Callable[[int, int], T], *, known: Mapping[str, object]
+    ) -> T:
         """See `TokenSharding.read_tiles`; where it fails on one rank, it fails on all of them.
 
         Ranks share the tiles that are real, as one that is not is as good as absent.
 
         Raises:
-            ParallelError: If there are fewer tokens than ranks, if reading failed on another rank,
-                or if a rank is lost.
+            ParallelError: On all ranks, if they know different things of the slide, if there are
+                fewer tokens than ranks, if reading failed on another rank, or if a rank is lost.
         """
+        facts = {name: Fact(value, SAME_SLIDES) for name, value in known.items()}
+        facts["mask"] = Fact(crc32(real.tobytes()), SAME_SLIDES, "")
+        agree("the reading of a slide", facts, [], self.group)
 
         def read_own() -> T:
             if self.inputs == "whole":

@@ -1,6 +1,8 @@
 """LongNet with its weights and its recipe: what users and pipelines hold."""
 
 import contextlib
+from dataclasses import asdict
+from zlib import crc32
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from slidenet.core.records import TileGeometry
 from slidenet.slide_encoders.coords.contract import checked_grid_xy
 from slidenet.slide_encoders.longnet.checkpoint import weights_digest
 from slidenet.slide_encoders.longnet.model import LongNetViT
+from slidenet.slide_encoders.longnet.request import SlideIds
 from slidenet.slide_encoders.recipes import EmbeddingRecipe, Precision
 
 _AUTOCAST = {"autocast-float16": torch.float16, "autocast-bfloat16": torch.bfloat16}
@@ -56,13 +59,21 @@ class LongNetEncoder(nn.Module):
         """Length of an embedding."""
         return self.net.config.embed_dim
 
-    def forward(self, features: Tensor, grid_xy: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        features: Tensor,
+        grid_xy: Tensor,
+        mask: Tensor | None = None,
+        *,
+        slide_id: SlideIds | None = None,
+    ) -> Tensor:
         """One embedding per slide, by the recipe.
 
         Args:
             features: Tile features (B, L, F).
             grid_xy: int64 (B, L, 2), cells of `recipe.grid_cells`.
             mask: Bool (B, L), True = real tile; a masked tile is as good as absent.
+            slide_id: Names of the slides; ranks that are given chunks of them must pass it.
 
         Returns:
             float32 (B, D).
@@ -73,7 +84,13 @@ class LongNetEncoder(nn.Module):
         """
         with self._casting(features):
             embedding: Tensor = self.net(
-                features, grid_xy, mask, pooling=self.recipe.pooling, state=self.recipe.state
+                features,
+                grid_xy,
+                mask,
+                pooling=self.recipe.pooling,
+                state=self.recipe.state,
+                slide_id=slide_id,
+                recipe=self.recipe.label,
             )
         return embedding.float()
 
@@ -107,18 +124,32 @@ class LongNetEncoder(nn.Module):
                 torch.from_numpy(mask[start:stop]).to(device)[None],
             )
 
-        inputs = self.net.token_sharding.read_tiles(mask, read)
+        known = {
+            "slide_id": slide_id,
+            "recipe": self.recipe.label,
+            "shape of the features": tuple(features.shape),
+            "coords (a checksum)": crc32(coords.tobytes()),
+            "geometry": asdict(geometry),
+        }
+        inputs = self.net.token_sharding.read_tiles(mask, read, known=known)
         with torch.inference_mode():
-            embedding: Tensor = self(*inputs)
+            embedding: Tensor = self(*inputs, slide_id=slide_id or None)
         return embedding[0].cpu()
 
-    def states(self, features: Tensor, grid_xy: Tensor, mask: Tensor | None = None) -> list[Tensor]:
+    def states(
+        self,
+        features: Tensor,
+        grid_xy: Tensor,
+        mask: Tensor | None = None,
+        *,
+        slide_id: SlideIds | None = None,
+    ) -> list[Tensor]:
         """All states before any norm: (B, 1 + L, D) each, 0 = embeddings, i = after block i.
 
         Args and errors as `forward`; masked tiles are zero.
         """
         with self._casting(features):
-            return self.net.states(features, grid_xy, mask)
+            return self.net.states(features, grid_xy, mask, slide_id=slide_id)
 
     def identity(self) -> Identity:
         """What made an embedding, as JSON: name, weights, recipe, precision, attention.

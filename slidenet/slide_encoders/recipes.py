@@ -46,6 +46,11 @@ class EmbeddingRecipe:
     strict: bool
     why: str
 
+    @property
+    def label(self) -> str:
+        """Its name, version and frame: what pooling and state, which are seen, do not say."""
+        return f"{self.name}, version {self.version}, cells of frame {self.frame}"
+
     def identity(self) -> Identity:
         """Every setting that changes the numbers, as JSON."""
         return {

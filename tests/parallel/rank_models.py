@@ -4,11 +4,9 @@ import copy
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from slidenet.core.errors import SlidenetError
 from slidenet.parallel import (
     apply_sequence_parallel,
     make_mesh,
@@ -18,6 +16,7 @@ from slidenet.parallel import (
 )
 from slidenet.parallel.chunks import chunks_of
 from slidenet.slide_encoders import LongNetViT
+from slidenet.slide_encoders.longnet.request import ForwardRequest
 
 SHAPE = {
     "feature_dim": 12,
@@ -125,7 +124,9 @@ def outputs(rank, num_ranks):
     low, high = tile_span(chunks_of(sizes), rank)
     model = apply_sequence_parallel(Classifier(), mesh, inputs="chunk").encoder.eval()
     with torch.no_grad():
-        found["chunk"] = model(features[:, low:high], grid_xy[:, low:high])
+        found["chunk"] = model(
+            features[:, low:high], grid_xy[:, low:high], slide_id=("one", "other")
+        )
     return found
 
 
@@ -137,9 +138,10 @@ def random_draws(rank, num_ranks):
     features, grid_xy = features[:, :31], grid_xy[:, :31]  # 32 tokens: even chunks
     model = apply_sequence_parallel(Classifier(dropout=0.5), mesh).encoder.train()
     torch.manual_seed(1)
-    x, _ = model._embed(features, grid_xy, None)
+    request = ForwardRequest("states", 3)
+    x, _ = model._embed(features, grid_xy, None, request)
     found["dropped"] = x == 0
-    x, _ = model._embed(features, grid_xy, None)
+    x, _ = model._embed(features, grid_xy, None, request)
     found["dropped again"] = x == 0
     model = apply_sequence_parallel(Classifier(drop_path=0.5), mesh).encoder.train()
     decisions = []
@@ -164,43 +166,4 @@ def given_back(rank, num_ranks):
         found["shared"] = model(features, grid_xy, mask)
         found["copied"] = copy.deepcopy(model)(features, grid_xy, mask)
         found["released"] = release_sequence_parallel(model)(features, grid_xy, mask)
-    return found
-
-
-def refusals(rank, num_ranks):
-    """Every kind of input that ranks must refuse together; error type and text of each."""
-    features, grid_xy, _, _ = slides(equal=True)
-    mesh = make_mesh()
-    found = {}
-
-    def attempt(name, function):
-        try:
-            function()
-        except SlidenetError as error:
-            found[name] = (type(error).__name__, str(error))
-        else:
-            found[name] = None
-
-    whole = apply_sequence_parallel(Classifier(), mesh).encoder.eval()
-    chunk = apply_sequence_parallel(Classifier(), mesh, inputs="chunk").encoder.eval()
-    last = rank == num_ranks - 1
-    attempt("mesh", lambda: make_mesh(data=2, sequence=2))
-    attempt("mesh of none", lambda: make_mesh(sequence=0))
-    attempt("too short", lambda: whole(features[:, :1], grid_xy[:, :1]))
-    length = 9 - 2 * last
-    attempt("lengths", lambda: whole(features[:, :length], grid_xy[:, :length]))
-    wide = features.double() if last else features
-    attempt("dtypes", lambda: whole(wide, grid_xy))
-    attempt("batch", lambda: chunk(features[: 2 - last], grid_xy[: 2 - last]))
-    tiles = slice(0, 0 if last else 5)
-    attempt("empty rank", lambda: chunk(features[:, tiles], grid_xy[:, tiles]))
-    broken = features.clone()
-    if last:
-        broken[0, 3] = torch.nan
-    attempt("NaN", lambda: chunk(broken, grid_xy))
-    attempt("no encoder", lambda: apply_sequence_parallel(nn.Linear(2, 2), mesh))
-    dense = LongNetViT(**SHAPE, attention="dense")
-    attempt("dense", lambda: apply_sequence_parallel(dense, mesh))
-    attempt("afterwards", lambda: whole(features, grid_xy))
-    dist.barrier()
     return found

@@ -8,7 +8,6 @@ from rank_models import (
     given_back,
     outputs,
     random_draws,
-    refusals,
     slides,
     train,
     two_steps,
@@ -77,31 +76,6 @@ def test_random_draws_differ_per_token_and_agree_per_slide():
     forward, recomputed = decided[: len(decided) // 2], decided[len(decided) // 2 :]
     assert forward == recomputed[::-1]
     assert torch.equal(first["default generator"], second["default generator"])
-
-
-def test_refused_on_all_ranks_together():
-    parts = run_ranks(refusals, 3)
-    last = "sequence rank 2"
-    wanted = {
-        "mesh": ("mesh of 2 data x 2 sequence ranks for 3 ranks", "start 4 ranks"),
-        "mesh of none": ("sequence is 0", "at least 1"),
-        "too short": ("3 sequence ranks for 2 tokens", "at most 2 sequence ranks"),
-        "lengths": (last, "7", "9", "the same slide"),
-        "dtypes": (last, "float64", "float32", "precision"),
-        "batch": (last, "number of slides"),
-        "empty rank": (last, "holds no token", "fewer sequence ranks"),
-        "no encoder": ("Linear has no LongNet slide encoder", "'longnet' or 'gigapath'"),
-        "dense": ("'dense' attention", "dilated"),
-    }
-    for found in parts:
-        for name, words in wanted.items():
-            kind, text = found[name]
-            assert kind == "ParallelError", (name, text)
-            assert all(word in text for word in words), (name, text)
-        assert found["afterwards"] is None, "the ranks are out of step"
-    assert parts[2]["NaN"][0] == "EncoderError"
-    for found in parts[:2]:
-        assert "sequence rank 2 refused its chunk" in found["NaN"][1]
 
 
 def test_a_model_stays_what_it_is_and_comes_back():

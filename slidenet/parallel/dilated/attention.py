@@ -8,7 +8,6 @@ splits swapped. Results equal `slidenet.attention.dilated_attention` on one devi
 
 from dataclasses import dataclass
 from typing import Any
-from zlib import crc32
 
 import torch
 import torch.distributed as dist
@@ -18,14 +17,16 @@ from torch.autograd.function import once_differentiable
 from slidenet.attention import DilatedConfig, check_inputs
 from slidenet.attention.graph_break import outside_compiled_graphs
 from slidenet.attention.protocol import lse_dtype, real_lengths
-from slidenet.core.errors import ParallelError
-from slidenet.parallel.agreement import agree
+from slidenet.core.errors import AttentionError, ParallelError
+from slidenet.parallel.agreement import Fact, agree
 from slidenet.parallel.chunks import Chunks, chunks_of
 from slidenet.parallel.collectives import gather_rows
 from slidenet.parallel.dilated.backward import PartBackward
 from slidenet.parallel.dilated.forward import PartForward
 from slidenet.parallel.dilated.plan import SharedLayer, plan_on_device
 from slidenet.parallel.dilated.views import Part, Setting
+
+SAME_SHAPE = "give every rank its chunk of the same tensors"
 
 
 @outside_compiled_graphs
@@ -59,12 +60,18 @@ def parallel_dilated_attention(
 
     Raises:
         AttentionError: For tensors that do not fit each other, on this rank.
-        ParallelError: If ranks disagree on shapes, dtypes or settings, on all of them; if this
-            chunk is not as `chunks` says; if a rank is lost.
+        ParallelError: Where `chunks` is None, on all ranks: if they disagree on shapes, dtypes,
+            settings or gradients, or one of them refuses its tensors. Where it is given, nothing is
+            compared, and a rank whose chunk is not as it says raises alone. If a rank is lost.
     """
-    check_inputs(q, k, v, mask)
+    refusal = _refusal(q, k, v, mask)
     if chunks is None:
-        chunks = agree_on_chunks(q, config, group, masked=mask is not None, causal=causal)
+        masked, gradients = mask is not None, any(x.requires_grad for x in (q, k, v))
+        chunks = agree_on_chunks(
+            q, config, group, masked=masked, causal=causal, gradients=gradients, refusal=refusal
+        )
+    elif refusal is not None:
+        raise refusal
     rank = dist.get_rank(group)
     if chunks.num_ranks != dist.get_world_size(group) or chunks.size(rank) != q.shape[1]:
         raise ParallelError(
@@ -96,6 +103,8 @@ def agree_on_chunks(
     *,
     masked: bool = False,
     causal: bool = False,
+    gradients: bool | None = None,
+    refusal: Exception | None = None,
 ) -> Chunks:
     """Gathers what every rank holds and checks that it is one sequence; a collective call.
 
@@ -105,20 +114,46 @@ def agree_on_chunks(
         group: The ranks, in the order of the chunks.
         masked: Whether a mask will be given.
         causal: Whether attention will be causal.
+        gradients: Whether queries, keys or values have gradients; as `q` has by default.
+        refusal: Why this rank cannot go on: it is raised here, and every other rank ends with an
+            error that names this one.
 
     Raises:
-        ParallelError: On all ranks, naming the first that differs from rank 0 or holds nothing.
+        ParallelError: On all ranks, naming one that differs from the others or holds nothing.
     """
-    facts = {
-        "batch size": q.shape[0],
-        "number of heads": q.shape[2],
-        "features per head": q.shape[3],
-        "attention settings (a checksum)": crc32(repr(config).encode()),
-        "use of a mask": int(masked),
-        "causal attention": int(causal),
-    }
-    sizes = agree(facts, q.dtype, [q.shape[1]], q.device, group)
+    facts: dict[str, Fact] = {}
+    if refusal is None:
+        recorded = torch.is_grad_enabled() and (q.requires_grad if gradients is None else gradients)
+        facts = {
+            "batch size": Fact(q.shape[0], SAME_SHAPE),
+            "number of heads": Fact(q.shape[2], SAME_SHAPE),
+            "features per head": Fact(q.shape[3], SAME_SHAPE),
+            "dtype": Fact(q.dtype, SAME_SHAPE),
+            "config": Fact(vars(config), "give every rank the same DilatedConfig"),
+            "mask": Fact(
+                masked, "give every rank the mask of its chunk, or none of them", _given(masked)
+            ),
+            "causal": Fact(causal, "set causal alike on every rank"),
+            "gradients": Fact(
+                recorded,
+                "let queries, keys or values have gradients on every rank or on none",
+                "recorded" if recorded else "off",
+            ),
+        }
+    sizes = agree("dilated attention", facts, [q.shape[1]], group, refusal=refusal)
     return chunks_of([row[0] for row in sizes])
+
+
+def _given(masked: bool) -> str:
+    return "given" if masked else "not given"
+
+
+def _refusal(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> AttentionError | None:
+    try:
+        check_inputs(q, k, v, mask)
+    except AttentionError as error:
+        return error
+    return None
 
 
 def _batch_parts(

@@ -5,20 +5,21 @@ Source: Xu et al. 2024 (Prov-GigaPath), Methods; Ding et al. 2023 (LongNet), sec
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from slidenet.attention import AttentionPattern, make_attention
-from slidenet.core.checks import check_choice, check_whole
-from slidenet.core.errors import ConfigError, CoordinateError
+from slidenet.core.checks import check_whole
+from slidenet.core.errors import CoordinateError
 from slidenet.layers import Linear, check_bags
 from slidenet.slide_encoders.longnet.block import LongNetBlock
 from slidenet.slide_encoders.longnet.config import LongNetConfig, Pooling
 from slidenet.slide_encoders.longnet.positions import GridPositions, check_grid_xy
 from slidenet.slide_encoders.longnet.pruning import class_token_output
+from slidenet.slide_encoders.longnet.request import ForwardRequest, SlideIds
 from slidenet.slide_encoders.longnet.tokens import OneDevice, TokenLayout, TokenSharding
 from slidenet.slide_encoders.recipes import State
 
@@ -95,6 +96,8 @@ class LongNetViT(nn.Module):
         *,
         pooling: Pooling | None = None,
         state: State = "final",
+        slide_id: SlideIds | None = None,
+        recipe: str | None = None,
     ) -> Tensor:
         """One embedding per slide.
 
@@ -104,6 +107,9 @@ class LongNetViT(nn.Module):
             mask: Bool (B, L), True = real tile.
             pooling: "class_token" or "mean" over tiles; the configuration's by default.
             state: i in 0..depth (through `norm`), "last", or "final" (through both norms).
+            slide_id: Names of the slides of the batch (a text for a single one). Ranks that are
+                given chunks must pass it, as their features cannot be compared; else it is free.
+            recipe: What pooling, state and cells follow; ranks that share a slide compare it.
 
         Returns:
             (B, D).
@@ -113,9 +119,17 @@ class LongNetViT(nn.Module):
             CoordinateError: For cells beyond the lattice.
             ConfigError: For a state or pooling that does not exist.
         """
-        pooling, final = self._pooling(pooling), state == "final"
-        num_blocks = self._num_blocks(state)
-        x, tokens = self._embed(features, grid_xy, mask)
+        pooling, final = pooling or self.config.pooling, state == "final"
+        request = ForwardRequest(
+            "forward",
+            self.config.depth,
+            pooling=pooling,
+            state=state,
+            slide_id=slide_id,
+            recipe=recipe,
+        )
+        x, tokens = self._embed(features, grid_xy, mask, request)
+        num_blocks = request.num_blocks()
         # Where all tokens are here, the class token needs a single query of the last block.
         alone = pooling == "class_token" and num_blocks > 0 and tokens.is_whole
         with tokens.own_draws("blocks", x.device):
@@ -138,6 +152,7 @@ class LongNetViT(nn.Module):
         mask: Tensor | None = None,
         *,
         layers: Sequence[int] | None = None,
+        slide_id: SlideIds | None = None,
     ) -> list[Tensor]:
         """States of all tokens before any norm; 0 = embeddings, i = after block i.
 
@@ -146,6 +161,7 @@ class LongNetViT(nn.Module):
             grid_xy: int64 (B, L, 2), (column, row) cells.
             mask: Bool (B, L), True = real tile.
             layers: Which states, ascending; all by default. Others are not kept alive.
+            slide_id: As `forward`.
 
         Returns:
             List of (B, 1 + L, D), zeros at masked tiles.
@@ -153,7 +169,8 @@ class LongNetViT(nn.Module):
         Raises:
             EncoderError, CoordinateError, ConfigError: As `forward`.
         """
-        return self._at_layers(features, grid_xy, mask, layers, lambda x, tokens: tokens.unpack(x))
+        request = ForwardRequest("states", self.config.depth, layers=layers, slide_id=slide_id)
+        return self._at_layers(features, grid_xy, mask, request, lambda x, tokens: tokens.unpack(x))
 
     def pooled_states(
         self,
@@ -163,6 +180,7 @@ class LongNetViT(nn.Module):
         *,
         layers: Sequence[int] | None = None,
         pooling: Pooling | None = None,
+        slide_id: SlideIds | None = None,
     ) -> Tensor:
         """Embeddings from several states in one pass, through `norm`.
 
@@ -172,6 +190,7 @@ class LongNetViT(nn.Module):
             mask: Bool (B, L), True = real tile.
             layers: Which states, ascending; all by default.
             pooling: As `forward`.
+            slide_id: As `forward`.
 
         Returns:
             (S, B, D), one row per state asked for.
@@ -179,9 +198,12 @@ class LongNetViT(nn.Module):
         Raises:
             EncoderError, CoordinateError, ConfigError: As `forward`.
         """
-        how = self._pooling(pooling)
+        how = pooling or self.config.pooling
+        request = ForwardRequest(
+            "pooled_states", self.config.depth, pooling=how, layers=layers, slide_id=slide_id
+        )
         pooled = self._at_layers(
-            features, grid_xy, mask, layers, lambda x, tokens: self.norm(tokens.pool(x, how))
+            features, grid_xy, mask, request, lambda x, tokens: self.norm(tokens.pool(x, how))
         )
         return torch.stack(pooled)
 
@@ -190,17 +212,12 @@ class LongNetViT(nn.Module):
         features: Tensor,
         grid_xy: Tensor,
         mask: Tensor | None,
-        layers: Sequence[int] | None,
+        request: ForwardRequest,
         take: Callable[[Tensor, TokenLayout], Tensor],
     ) -> list[Tensor]:
         """What `take` makes of each state asked for, in one pass."""
-        wanted = tuple(range(self.config.depth + 1)) if layers is None else tuple(layers)
-        for layer in wanted:
-            self._num_blocks(layer)
-        if list(wanted) != sorted(set(wanted)):
-            raise ConfigError(f"layers {wanted}", expected="ascending, each once")
-        x, tokens = self._embed(features, grid_xy, mask)
-        taken = []
+        x, tokens = self._embed(features, grid_xy, mask, request)
+        wanted, taken = request.wanted_layers(), []
         with tokens.own_draws("blocks", x.device):
             for i in range(max(wanted, default=-1) + 1):
                 if i > 0:
@@ -211,16 +228,11 @@ class LongNetViT(nn.Module):
         return taken if tokens.is_whole else [take(x, tokens) for x in taken]
 
     def _embed(
-        self, features: Tensor, grid_xy: Tensor, mask: Tensor | None
+        self, features: Tensor, grid_xy: Tensor, mask: Tensor | None, request: ForwardRequest
     ) -> tuple[Tensor, TokenLayout]:
         """Tokens before the first block, and how they lie."""
         features, grid_xy, tokens = self.token_sharding.place(
-            features,
-            grid_xy,
-            mask,
-            config=self.config,
-            training=self.training,
-            check=self._check,
+            features, grid_xy, mask, encoder=self, request=request, check=self._check
         )
         x = self.tile_embed(features.to(self.tile_embed.weight.dtype))
         x = x + self.positions(grid_xy)
@@ -249,19 +261,3 @@ class LongNetViT(nn.Module):
         block = self.blocks[index]
         assert isinstance(block, LongNetBlock)
         return block
-
-    def _pooling(self, pooling: Pooling | None) -> Pooling:
-        how = pooling or self.config.pooling
-        check_choice(get_args(Pooling), pooling=how)
-        return how
-
-    def _num_blocks(self, state: State) -> int:
-        depth = self.config.depth
-        if state in ("last", "final"):
-            return depth
-        if isinstance(state, int) and 0 <= state <= depth:
-            return state
-        raise ConfigError(
-            f"state {state!r} of a slide encoder of {depth} blocks",
-            expected=f"0 (embeddings) to {depth}, 'last' or 'final'",
-        )

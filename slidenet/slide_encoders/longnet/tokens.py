@@ -8,18 +8,19 @@ defaults here keep whole slides on one device; `slidenet.parallel` brings those 
 Shapes: B slides, L tiles, N tokens (class token first), D width, H heads.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from slidenet.attention import AttentionPattern
 from slidenet.attention.graph_break import outside_compiled_graphs
 from slidenet.core.arrays import BoolArray
-from slidenet.slide_encoders.longnet.config import LongNetConfig, Pooling
+from slidenet.slide_encoders.longnet.config import Pooling
+from slidenet.slide_encoders.longnet.request import ForwardRequest
 
 T = TypeVar("T")
 CheckInputs = Callable[[Tensor, Tensor, Tensor | None], None]
@@ -86,8 +87,8 @@ class TokenSharding(Protocol):
         grid_xy: Tensor,
         mask: Tensor | None,
         *,
-        config: LongNetConfig,
-        training: bool,
+        encoder: nn.Module,
+        request: ForwardRequest,
         check: CheckInputs,
     ) -> tuple[Tensor, Tensor, TokenLayout]:
         """Features and cells of the tiles that this device embeds, and the layout of the forward.
@@ -96,21 +97,25 @@ class TokenSharding(Protocol):
             features: Tile features (B, L, F).
             grid_xy: int64 (B, L, 2), (column, row) cells.
             mask: Bool (B, L), True = real tile; masked tiles are left out.
-            config: Of the model.
-            training: Whether the model is training.
-            check: Called with the inputs before they are used.
+            encoder: The slide encoder.
+            request: What else it is asked for, unchecked.
+            check: Called with the tensors before they are used.
 
         Returns:
             Features (B, L, F) and cells (B, L, 2), or packed (all tiles, F) and (all tiles, 2).
         """
         ...
 
-    def read_tiles(self, real: BoolArray, read: Callable[[int, int], T]) -> T:
+    def read_tiles(
+        self, real: BoolArray, read: Callable[[int, int], T], *, known: Mapping[str, object]
+    ) -> T:
         """What `read` gives for the tiles of one slide that this device embeds.
 
         Args:
             real: bool (N,), True = real tile.
             read: Takes the first tile and the one after the last.
+            known: What every device knows of the slide without reading its features, by name;
+                devices that share it must know the same.
         """
         ...
 
@@ -178,11 +183,12 @@ class OneDevice:
         grid_xy: Tensor,
         mask: Tensor | None,
         *,
-        config: LongNetConfig,
-        training: bool,
+        encoder: nn.Module,
+        request: ForwardRequest,
         check: CheckInputs,
     ) -> tuple[Tensor, Tensor, TokenLayout]:
         """See `TokenSharding.place`: packed where the slides differ in length."""
+        request.check()
         if not torch.compiler.is_compiling():
             check(features, grid_xy, mask)
         if mask is None or bool(mask.all()):
@@ -194,7 +200,9 @@ class OneDevice:
         shape = (len(counts), counts[0])
         return features.reshape(*shape, -1), grid_xy.reshape(*shape, 2), WholeSlides(mask=mask)
 
-    def read_tiles(self, real: BoolArray, read: Callable[[int, int], T]) -> T:
+    def read_tiles(
+        self, real: BoolArray, read: Callable[[int, int], T], *, known: Mapping[str, object]
+    ) -> T:
         """All of them."""
         return read(0, len(real))
 

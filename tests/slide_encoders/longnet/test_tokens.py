@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from slidenet.slide_encoders.longnet.request import ForwardRequest
 from slidenet.slide_encoders.longnet.tokens import OneDevice, WholeSlides, at_real_tiles, spans
 
 
@@ -14,9 +15,9 @@ class Watching(OneDevice):
     def __init__(self):
         object.__setattr__(self, "placed", [])
 
-    def place(self, features, grid_xy, mask, *, config, training, check):
-        self.placed.append((config, training))
-        return super().place(features, grid_xy, mask, config=config, training=training, check=check)
+    def place(self, features, grid_xy, mask, *, encoder, request, check):
+        self.placed.append((encoder, request))
+        return super().place(features, grid_xy, mask, encoder=encoder, request=request, check=check)
 
 
 def test_a_model_takes_a_sharding_in_and_gives_it_back(tiny, make_inputs):
@@ -25,12 +26,17 @@ def test_a_model_takes_a_sharding_in_and_gives_it_back(tiny, make_inputs):
     watching = Watching()
     tiny.shard_tokens(watching)
     assert torch.equal(tiny(*inputs), wanted)
-    tiny.states(*inputs)
-    tiny.train().pooled_states(*inputs)
-    assert watching.placed == [(tiny.config, False)] * 2 + [(tiny.config, True)]
+    tiny.states(*inputs, layers=(1,), slide_id=("a", "b"))
+    tiny.pooled_states(*inputs, pooling="mean")
+    assert all(encoder is tiny for encoder, _ in watching.placed)
+    assert [request for _, request in watching.placed] == [
+        ForwardRequest("forward", 2, pooling="class_token"),
+        ForwardRequest("states", 2, layers=(1,), slide_id=("a", "b")),
+        ForwardRequest("pooled_states", 2, pooling="mean"),
+    ]
     assert list(tiny.state_dict()) == keys
     assert isinstance(copy.deepcopy(tiny).token_sharding, Watching)
-    tiny.eval().shard_tokens(None)
+    tiny.shard_tokens(None)
     assert torch.equal(tiny(*inputs), wanted)
     assert len(watching.placed) == 3
 
@@ -66,7 +72,12 @@ def test_spans_and_places_of_packed_tokens():
 def test_prepending_pooling_and_unpacking_agree(tiny, make_inputs, lengths):
     features, grid_xy, mask = make_inputs(lengths)
     x, grid_xy, tokens = OneDevice().place(
-        features, grid_xy, mask, config=tiny.config, training=False, check=lambda *inputs: None
+        features,
+        grid_xy,
+        mask,
+        encoder=tiny,
+        request=ForwardRequest("states", 2),
+        check=lambda *inputs: None,
     )
     with_class = tokens.prepend(x, torch.full((1, 1, 32), 7.0))
     whole = tokens.unpack(with_class)
