@@ -23,7 +23,7 @@ DRAWN = [
     ("dense", "dense", {}),
     ("sliding_window\nwindow 9", "sliding_window", {"window": 9}),
     ("sliding_window\nwindow 9, dilation 3", "sliding_window", {"window": 9, "dilation": 3}),
-    ("strided, fixed\nstride 8, window 5", "strided", {"stride": 8, "window": 5}),
+    ("strided\nstride 8, window 5", "strided", {"stride": 8, "window": 5}),
     ("strided, random\nstride 8, window 5", "strided",
      {"stride": 8, "window": 5, "sampling": "random"}),
     ("longformer\nwindow 9, global tokens 0 and 40", "longformer",

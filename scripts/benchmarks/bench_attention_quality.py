@@ -51,7 +51,7 @@ PATTERNS: dict[str, tuple[str, dict[str, Any]]] = {
     "dense": ("dense", {}),
     "sliding window": ("sliding_window", {"window": 33}),
     "dilated window": ("sliding_window", {"window": 33, "dilation": 3}),
-    "strided, fixed": ("strided", {"stride": 8, "window": 17}),
+    "strided": ("strided", {"stride": 8, "window": 17}),
     "strided, random": ("strided", {"stride": 8, "window": 17, "sampling": "random"}),
     "longformer": ("longformer", {"window": 31, "global_tokens": (0,)}),
     "bigbird": ("bigbird", {"block_size": 4, "random_blocks": 4}),

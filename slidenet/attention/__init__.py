@@ -17,6 +17,7 @@ from slidenet.attention.patterns.block_sparse import (
     FixedBlockPattern,
 )
 from slidenet.attention.patterns.dense import DenseAttention
+from slidenet.attention.patterns.fixed import FixedAttention
 from slidenet.attention.patterns.longformer import LongformerAttention
 from slidenet.attention.patterns.sliding_window import SlidingWindowAttention
 from slidenet.attention.patterns.strided import StridedAttention
@@ -34,6 +35,7 @@ __all__ = [
     "DenseAttention",
     "DilatedAttention",
     "DilatedConfig",
+    "FixedAttention",
     "FixedBlockPattern",
     "LongformerAttention",
     "SlidingWindowAttention",

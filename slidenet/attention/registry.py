@@ -7,6 +7,7 @@ from typing import Any
 from slidenet.attention.dilated.attention import DilatedAttention
 from slidenet.attention.patterns.bigbird import BigBirdAttention
 from slidenet.attention.patterns.dense import DenseAttention
+from slidenet.attention.patterns.fixed import FixedAttention
 from slidenet.attention.patterns.longformer import LongformerAttention
 from slidenet.attention.patterns.sliding_window import SlidingWindowAttention
 from slidenet.attention.patterns.strided import StridedAttention
@@ -24,6 +25,7 @@ for _pattern in (
     BigBirdAttention,
     DenseAttention,
     DilatedAttention,
+    FixedAttention,
     LongformerAttention,
     SlidingWindowAttention,
     StridedAttention,

@@ -10,6 +10,7 @@ from slidenet.attention import ATTENTION_PATTERNS
 from slidenet.core.errors import ConfigError, PluginError
 from slidenet.core.provenance import Identity
 from slidenet.core.registry import Registry
+from slidenet.core.window_rule import WindowRule, network_with_rule
 from slidenet.mil.clam import ClusteringMIL
 from slidenet.mil.contract import BagModel
 from slidenet.mil.dsmil import DualStreamMIL
@@ -81,6 +82,19 @@ def bag_model_settings(name: str) -> tuple[str, ...]:
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         known |= {field.name for field in fields(LongNetConfig)}
     return tuple(sorted(known - FIXED))
+
+
+def settings_with_rule(name: str, settings: Mapping[str, Any], rule: WindowRule) -> dict[str, Any]:
+    """Settings of a model that say what the window of their attention pattern counts, if any.
+
+    Args:
+        name: Of the bag model.
+        settings: Its settings.
+        rule: Of settings that do not say: "keys" today, "half" in files of older versions.
+    """
+    if "attention_settings" not in bag_model_settings(name):
+        return dict(settings)
+    return network_with_rule(settings, rule)
 
 
 def plugin_identity(name: str, settings: Mapping[str, Any]) -> Identity:

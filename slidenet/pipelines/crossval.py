@@ -17,8 +17,9 @@ from tqdm import tqdm
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError
 from slidenet.core.extras import data_frame
-from slidenet.core.provenance import Identity
+from slidenet.core.provenance import Identity, canonical_json
 from slidenet.core.text import text_table
+from slidenet.core.window_rule import RULE
 from slidenet.data import write_splits
 from slidenet.data.datamodule import BagDataModule, read_bags
 from slidenet.data.settings import DataSettings
@@ -32,7 +33,12 @@ from slidenet.pipelines.fitting.folds import (
     FoldWork,
     make_splits,
 )
-from slidenet.pipelines.fitting.plan import TrainSettings, claim_folder, read_arguments
+from slidenet.pipelines.fitting.plan import (
+    TrainingPlan,
+    TrainSettings,
+    claim_folder,
+    read_arguments,
+)
 from slidenet.pipelines.fitting.search import candidates_of, check_candidates
 from slidenet.stores import atomic_path, check_output_folder
 
@@ -117,7 +123,7 @@ def crossval(
         folds_type=FoldSettings,
     )
     assert cut is not None, "a cross-validation has folds"
-    settings = plan.settings
+    plan, settings = plan.as_begun(Path(out) / IDENTITY_NAME), plan.settings
     bags = read_bags(replace(wanted, splits=None), unsplit=True)
     splits = make_splits(bags, cut, wanted.splits, seed=settings.seed)
     chosen = _check_folds(bags, cut, len(splits))
@@ -132,6 +138,7 @@ def crossval(
         "num_inner_folds": cut.num_inner_folds if len(candidates) > 1 else None,
         "threshold_rule": settings.threshold_rule,
         "calibrate": settings.calibrate,
+        **_rule_of_candidates(plan, candidates),
     }
     claim_folder(out, identity, IDENTITY_NAME)
     audit_data(whole, splits, strict=settings.strict)
@@ -141,6 +148,13 @@ def crossval(
     for number in tqdm(chosen, desc="crossval", unit=" folds", disable=None):
         work.run(number, splits[number], folders[number])
     return _report(bags, plan.model["network"], out, folders)
+
+
+def _rule_of_candidates(plan: TrainingPlan, candidates: Sequence[Mapping[str, Any]]) -> Identity:
+    """What windows count, where only a candidate of the search has an attention with windows."""
+    models = [canonical_json(plan.model_settings(candidate)) for candidate in ({}, *candidates)]
+    concerned = RULE not in models[0] and any(RULE in model for model in models[1:])
+    return {RULE: plan.window_rule} if concerned and plan.window_rule == "keys" else {}
 
 
 def _check_folds(data: BagDataModule, settings: FoldSettings, count: int) -> list[int]:

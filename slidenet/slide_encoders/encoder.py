@@ -11,6 +11,7 @@ from slidenet.attention import ATTENTION_PATTERNS
 from slidenet.core.arrays import BoolArray, FeatureRows, IntArray
 from slidenet.core.provenance import Identity
 from slidenet.core.records import TileGeometry
+from slidenet.core.window_rule import with_rule
 from slidenet.slide_encoders.coords.contract import checked_grid_xy
 from slidenet.slide_encoders.longnet.checkpoint import weights_digest
 from slidenet.slide_encoders.longnet.model import LongNetViT
@@ -157,6 +158,7 @@ class LongNetEncoder(nn.Module):
         The digest of the weights is taken at the first call and kept: wrap trained weights anew.
         """
         config = self.net.config
+        settings = with_rule(config.attention, config.pattern_settings(), "keys")
         if self._digest is None:
             self._digest = weights_digest(self.net.state_dict())
         return {
@@ -166,7 +168,7 @@ class LongNetEncoder(nn.Module):
             "precision": self.precision,
             "attention": config.attention,
             **ATTENTION_PATTERNS.plugin_identity(config.attention),
-            "attention_settings": {k: _plain(v) for k, v in config.pattern_settings().items()},
+            "attention_settings": {k: _plain(v) for k, v in settings.items()},
         }
 
     def _casting(self, features: Tensor) -> contextlib.AbstractContextManager[object]:

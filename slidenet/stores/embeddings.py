@@ -15,6 +15,7 @@ from slidenet.core.provenance import (
     cohort_identity,
     describe_difference,
 )
+from slidenet.core.window_rule import without_idle_rule
 from slidenet.stores.h5 import schema
 from slidenet.stores.h5.attributes import (
     identity_attributes,
@@ -143,7 +144,7 @@ def read_slide_embeddings(
     seen: dict[str, Path] = {}
     for path, one in zip(paths, found, strict=True):
         difference = describe_difference(
-            cohort_identity(found[0].identity), cohort_identity(one.identity)
+            *(without_idle_rule(cohort_identity(x.identity)) for x in (found[0], one))
         )
         if difference:
             raise IdentityMismatchError(

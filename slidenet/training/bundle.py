@@ -20,7 +20,7 @@ from torch import Tensor
 from slidenet.core.errors import ConfigError, StoreError
 from slidenet.core.provenance import Identity, canonical_json, software_version
 from slidenet.mil import BagBatch
-from slidenet.mil.registry import require_own
+from slidenet.mil.registry import require_own, settings_with_rule
 from slidenet.stores.atomic import atomic_path
 from slidenet.tasks import BreslowBaseline, Calibration, PredictionArrays, Task
 from slidenet.tasks.calibration import UNCALIBRATED
@@ -239,7 +239,8 @@ def _classifier(
     with _malformed_explained(source):
         network = settings.get("network_settings") or {}
         require_own(settings["network"], network, source=source, allow_code=allow_code)
-        module = SlideClassifier(**settings)
+        network = settings_with_rule(settings["network"], network, "half")
+        module = SlideClassifier(**{**settings, "network_settings": network})
     _fill(module, state, source=source)
     return module.eval()
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from slidenet.core.errors import ConfigError
 from slidenet.core.provenance import canonical_json, describe_difference
+from slidenet.core.window_rule import RULE, without_idle_rule
 from slidenet.mil import FROM_CHECKPOINT, bag_model_settings
 from slidenet.tasks import task_from_identity
 
@@ -55,7 +56,7 @@ def check_same_model(source: str, found: Mapping[str, Any], wanted: Mapping[str,
         wanted: Hyper-parameters of the model to fill; keys that are absent are not compared.
 
     Raises:
-        ConfigError: Naming the file and both tasks, feature lengths or networks.
+        ConfigError: Naming the file and both tasks, feature lengths, networks or rules of windows.
     """
     ours, theirs = wanted.get("task"), found["task"]
     if ours is not None and ours != theirs:
@@ -73,4 +74,18 @@ def check_same_model(source: str, found: Mapping[str, Any], wanted: Mapping[str,
                 remedy="use a checkpoint made from such features"
                 if key == "feature_dim"
                 else f"set model.network to {found[key]}",
+            )
+    if "network_settings" in wanted:
+        rules = [
+            str(without_idle_rule(one["network_settings"]).get("attention_settings", {}).get(RULE))
+            for one in (found, wanted)
+        ]
+        if rules[0] != rules[1]:
+            ours, theirs = ("half" if rule == "None" else rule for rule in reversed(rules))
+            raise ConfigError(
+                f"{source} was trained with {RULE} {theirs!r}, the meaning of settings without it "
+                "in older files",
+                expected=f"{RULE} {ours!r}",
+                remedy="read it with slidenet.training.load_classifier, or give "
+                f"attention_settings {RULE}={theirs!r}",
             )

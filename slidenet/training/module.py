@@ -14,6 +14,7 @@ from torch import Tensor
 
 from slidenet.core.errors import ConfigError, LabelError
 from slidenet.mil import BagBatch, BagOutput, make_bag_model
+from slidenet.mil.registry import settings_with_rule
 from slidenet.tasks import PredictionArrays, Task, task_from_identity
 from slidenet.training.checkpoints import check_same_model, plain_settings, portable_settings
 from slidenet.training.epoch_metrics import EpochMetrics
@@ -85,7 +86,9 @@ class SlideClassifier(LightningModule):
         class_weights = None if class_weights is None else [float(w) for w in class_weights]
         self.task.check_class_weights(None if class_weights is None else len(class_weights))
         _check_target_scale(self.task, target_offset, target_scale)
-        network_settings = plain_settings(network_settings or {})
+        network_settings = settings_with_rule(
+            network, plain_settings(network_settings or {}), "keys"
+        )
         self.network = make_bag_model(
             network,
             feature_dim=feature_components or feature_dim,

@@ -114,6 +114,10 @@ def test_identity(file, tiny_config):
     half = load_slide_encoder("gigapath", weights=file, config=tiny_config, precision="float16")
     assert half.identity()["weights"] == identity["weights"]
     assert half.identity()["precision"] == "float16"
+    window = load_slide_encoder(
+        "gigapath", weights=file, config=tiny_config, attention="sliding_window"
+    )
+    assert window.identity()["attention_settings"] == {"window_rule": "keys"}
 
 
 def test_loading_allocates_the_weights_once(file, tiny_config):

@@ -4,6 +4,7 @@ import pytest
 
 from slidenet.core.errors import EncoderError, IdentityMismatchError, StoreError
 from slidenet.stores import (
+    existing_output,
     read_slide_embedding,
     read_slide_embeddings,
     validate_file,
@@ -118,3 +119,20 @@ def test_validate_sees_nan_and_length(tmp_path):
     assert validate_file(path) == [
         "/slide_embedding has shape (4,); expected (5,) by the attributes of the file"
     ]
+
+
+def test_files_before_and_after_windows_were_marked_are_one_cohort(tmp_path):
+    def made_with(pattern, **settings):
+        return {"slide_encoder": {"attention": pattern, "attention_settings": settings}}
+
+    old = made_with("longformer", window=9)
+    new = made_with("longformer", window=9, window_rule="keys")
+    path = write(tmp_path / "same", "a", identity=old)
+    write(tmp_path / "same", "b", identity=new)
+    assert read_slide_embeddings(tmp_path / "same")[0] == ["a", "b"]
+    assert existing_output(path, new, "sha256:a") is True
+    # Without a window the strides of the two ages are not the same.
+    path = write(tmp_path / "other", "a", identity=made_with("strided"))
+    assert existing_output(path, made_with("strided", window_rule="half"), "sha256:a") is True
+    with pytest.raises(IdentityMismatchError, match="window_rule: None -> 'keys'"):
+        existing_output(path, made_with("strided", window_rule="keys"), "sha256:a")

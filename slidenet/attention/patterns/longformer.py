@@ -7,9 +7,15 @@ import torch
 from torch import Tensor
 
 from slidenet.attention.patterns.block_sparse import Blocks, FixedBlockPattern
-from slidenet.attention.patterns.sliding_window import window_layout
+from slidenet.attention.patterns.sliding_window import (
+    check_rule,
+    window_layout,
+    window_reach,
+    within,
+)
 from slidenet.core.checks import check_whole, refused
 from slidenet.core.errors import AttentionError
+from slidenet.core.window_rule import WindowRule
 
 
 @dataclass(frozen=True)
@@ -21,20 +27,25 @@ class LongformerAttention(FixedBlockPattern):
     global tokens are causal too: they see only what came before them.
 
     Args:
-        window: Width of the window, as in `SlidingWindowAttention`.
+        window: Width of the window, as in `SlidingWindowAttention`: around the query, or all of it
+            before the query when causal.
         global_tokens: Positions of the global tokens; the default is the class token. Positions
             past the end of a sequence are ignored.
+        window_rule: As in `SlidingWindowAttention`.
 
     Raises:
-        AttentionError: If window is below 1, or positions are negative or repeated.
+        AttentionError: If window is below 1, positions are negative or repeated, or the rule is
+            unknown.
     """
 
     window: int = 512
     global_tokens: tuple[int, ...] = (0,)
+    window_rule: WindowRule = "keys"
     name: ClassVar[str] = "longformer"
 
     def __post_init__(self) -> None:
         check_whole(error=AttentionError, window=self.window)
+        check_rule(self.window_rule)
         tokens = tuple(self.global_tokens)
         object.__setattr__(self, "global_tokens", tokens)
         whole = all(isinstance(x, int) and not isinstance(x, bool) and x >= 0 for x in tokens)
@@ -46,14 +57,15 @@ class LongformerAttention(FixedBlockPattern):
         """Near pairs, and every pair with a global token in it; (1, L, L)."""
         position = torch.arange(length)
         distance = position[:, None] - position
-        near = distance.abs() <= self.window // 2
+        near = within(distance, *window_reach(self.window, self.window_rule, causal=causal))
         is_global = torch.isin(position, self._globals(length))
         allowed = near | is_global[:, None] | is_global
         return (allowed & (distance >= 0) if causal else allowed)[None]
 
     def layout(self, length: int, num_heads: int, *, causal: bool = False) -> list[Blocks]:
         """Others see others nearby; others see globals; globals see everyone."""
-        window = window_layout(length, self.window, causal=causal)
+        reach = window_reach(self.window, self.window_rule, causal=causal)
+        window = window_layout(length, *reach)
         globals_ = self._globals(length)
         if len(globals_) == 0:
             return [window]

@@ -1,71 +1,105 @@
-"""Sliding-window attention, plain and dilated: every query sees the keys around it."""
+"""Sliding-window attention, plain and dilated: every query sees the keys around or before it."""
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor
 
 from slidenet.attention.patterns.block_sparse import Blocks, FixedBlockPattern
-from slidenet.core.checks import check_whole
+from slidenet.core.checks import check_choice, check_whole
 from slidenet.core.errors import AttentionError
+from slidenet.core.window_rule import WindowRule
 
 
 @dataclass(frozen=True)
 class SlidingWindowAttention(FixedBlockPattern):
-    """Each query sees window // 2 keys on each side of it and itself, `dilation` apart.
+    """Each query sees `window` keys, `dilation` apart, its own among them.
 
-    Longformer (Beltagy et al. 2020, section 3.1, "sliding window" and "dilated sliding window").
-    Linear: at most 2 (window // 2) + 1 keys per query. Position 0 gets no special treatment, so a
-    class token there knows its own neighbourhood only; see `LongformerAttention` for one that sees
-    everything.
+    Both ways they lie around it, window // 2 on each side (Longformer, Beltagy et al. 2020, section
+    3.1, "sliding window" and "dilated sliding window"); an even width counts as the next odd one.
+    When causal all of them lie before it: query i sees i, i - d, .. i - (window - 1) d (Mistral,
+    Jiang et al. 2023, section 2), so that n layers reach n (window - 1) d + 1 positions. Linear: at
+    most window (+ 1) keys per query. Position 0 gets no special treatment, so a class token there
+    knows its own neighbourhood only; see `LongformerAttention` for one that sees everything.
 
     Args:
-        window: Width of the window in attended keys, the query's own among them; an even width
-            counts as the next odd one.
+        window: Width of the window in attended keys, the query's own among them.
         dilation: Distance between neighbouring keys of the window; 1 = no gaps.
+        window_rule: What a causal window counts: "keys", or "half" for window // 2 keys and the
+            query's own, as older files mean it.
 
     Raises:
-        AttentionError: If window or dilation is below 1.
+        AttentionError: If window or dilation is below 1, or the rule unknown.
     """
 
     window: int = 512
     dilation: int = 1
+    window_rule: WindowRule = "keys"
     name: ClassVar[str] = "sliding_window"
 
     def __post_init__(self) -> None:
         check_whole(error=AttentionError, window=self.window, dilation=self.dilation)
+        check_rule(self.window_rule)
 
     def mask(self, length: int, num_heads: int, *, causal: bool = False) -> Tensor:
-        """Pairs at most (window // 2) steps of `dilation` apart; (1, L, L)."""
+        """Pairs within the window, a multiple of `dilation` apart; (1, L, L)."""
         position = torch.arange(length)
         distance = position[:, None] - position
-        near = (distance.abs() <= self.window // 2 * self.dilation) & (
-            distance % self.dilation == 0
-        )
-        return (near & (distance >= 0) if causal else near)[None]
+        back, ahead = self.reach(causal=causal)
+        near = within(distance, back * self.dilation, ahead * self.dilation)
+        return (near & (distance % self.dilation == 0))[None]
+
+    def reach(self, *, causal: bool = False) -> tuple[int, int]:
+        """How many keys each query sees before and after itself."""
+        return window_reach(self.window, self.window_rule, causal=causal)
 
     def num_pairs(self, length: int, num_heads: int, *, causal: bool = False) -> int:
-        """Pairs per distance 0, d, 2 d ..: L - distance, each distance both ways."""
-        steps = min(self.window // 2, max(length - 1, 0) // self.dilation)
-        one_side = steps * length - self.dilation * steps * (steps + 1) // 2
-        return num_heads * (length + one_side * (1 if causal else 2))
+        """Pairs per distance 0, d, 2 d ..: L - distance, for each of the two sides."""
+        pairs = length
+        for steps in self.reach(causal=causal):
+            steps = min(steps, max(length - 1, 0) // self.dilation)
+            pairs += steps * length - self.dilation * steps * (steps + 1) // 2
+        return num_heads * pairs
 
     def layout(self, length: int, num_heads: int, *, causal: bool = False) -> list[Blocks]:
         """See `window_layout`."""
-        return [window_layout(length, self.window, self.dilation, causal=causal)]
+        return [window_layout(length, *self.reach(causal=causal), self.dilation)]
 
 
-def window_layout(length: int, window: int, dilation: int = 1, *, causal: bool = False) -> Blocks:
-    """A window as groups of queries and the keys from one half window before to one after.
+def check_rule(rule: str) -> None:
+    """Refuses an unknown rule of windows.
+
+    Raises:
+        AttentionError: With those there are.
+    """
+    check_choice(get_args(WindowRule), error=AttentionError, window_rule=rule)
+
+
+def window_reach(window: int, rule: WindowRule, *, causal: bool) -> tuple[int, int]:
+    """How far a window of that width reaches before and after a query, in keys."""
+    half = window // 2
+    if not causal:
+        return half, half
+    return (half if rule == "half" else window - 1), 0
+
+
+def within(distance: Tensor, back: int, ahead: int) -> Tensor:
+    """Which distances query - key lie in a window that reaches `back` and `ahead`."""
+    return (distance <= back) & (distance >= -ahead)
+
+
+def window_layout(length: int, back: int, ahead: int, dilation: int = 1) -> Blocks:
+    """A window as groups of queries and the keys from `back` steps before to `ahead` after.
 
     A dilated window is a plain one within each residue class of positions modulo the dilation, so
     groups run over classes and blocks of each.
     """
     per_class = math.ceil(length / dilation)
-    reach = min(window // 2, max(per_class - 1, 0))
-    # A group of `side` queries computes side (side + 2 reach) pairs for side (2 reach + 1).
+    back, ahead = (min(steps, max(per_class - 1, 0)) for steps in (back, ahead))
+    # A group of `side` queries computes side (side + back + ahead) pairs for side (back + ahead).
+    reach = max(back, ahead)
     side = min(128 if reach >= 128 else 64 if reach >= 32 else 32, max(per_class, 1))
     block_start = torch.arange(0, per_class, side)[None, :, None]
     residue = torch.arange(min(dilation, length))[:, None, None]
@@ -77,7 +111,7 @@ def window_layout(length: int, window: int, dilation: int = 1, *, causal: bool =
         return position.masked_fill(outside, -1).flatten(0, 1)[None]
 
     def near(query: Tensor, key: Tensor) -> Tensor:
-        return (query - key).abs() <= reach * dilation
+        return within(query - key, back * dilation, ahead * dilation)
 
-    last = side + (0 if causal else reach)
-    return Blocks(positions(torch.arange(side)), positions(torch.arange(-reach, last)), near)
+    keys = positions(torch.arange(-back, side + ahead))
+    return Blocks(positions(torch.arange(side)), keys, near)

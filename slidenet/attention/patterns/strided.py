@@ -8,51 +8,70 @@ import torch
 from torch import Tensor
 
 from slidenet.attention.patterns.block_sparse import Blocks, FixedBlockPattern, split_into_groups
-from slidenet.attention.patterns.sliding_window import window_layout
+from slidenet.attention.patterns.sliding_window import (
+    check_rule,
+    window_layout,
+    window_reach,
+    within,
+)
 from slidenet.core.checks import check_choice, check_whole
 from slidenet.core.errors import AttentionError
+from slidenet.core.window_rule import WindowRule
+
+OLD_WINDOW = 128
+"""The window by the rule "half" where none is given, whatever the stride."""
 
 
 @dataclass(frozen=True)
 class StridedAttention(FixedBlockPattern):
     """A local window, and one key in every `stride` from the whole sequence.
 
-    "fixed" is strided attention of the Sparse Transformer (Child et al. 2019, section 4.2, both
-    sets of keys merged into one head): the keys a multiple of `stride` away. "random" draws one
-    key from each period of `stride` positions, seeded, per head and shared by all queries.
+    "periodic" is the *strided* attention of the Sparse Transformer (Child et al. 2019, section 4.2,
+    both sets of keys merged into one head): the keys a multiple of `stride` away. "random" draws
+    one key from each period of `stride` positions, seeded, per head and shared by all queries. For
+    Child's *fixed* attention see `FixedAttention`.
 
-    Cost is L (window + L / stride). With the default stride of sqrt(L) that is L sqrt(L), as in
-    the paper; a given stride makes it quadratic with a constant of 1 / stride.
+    Without a given window every token reaches every other (when causal, every earlier one) in two
+    layers, at any length: one layer goes to the right period, the other to the right place in it.
+    Cost is L (window + L / stride). With the default stride of sqrt(L) and its window that is about
+    3 L sqrt(L), or 2 L sqrt(L) when causal; a given stride makes it quadratic with a constant of
+    1 / stride.
 
     Args:
         stride: The period; None = sqrt(L) rounded up.
         window: Width of the local window, as in `SlidingWindowAttention`; 1 = the query itself.
-        sampling: "fixed" or "random".
+            None = as wide as two layers need: stride - 1 keys on each side; when causal `stride`
+            keys before the query (Child's l = stride), and 2 stride - 2 for "random".
+        sampling: "periodic" or "random". "fixed" is the older name of "periodic".
         seed: Chooses the random keys.
+        window_rule: As in `SlidingWindowAttention`; with "half" no window means 128.
 
     Raises:
-        AttentionError: If stride or window is below 1, seed negative or sampling unknown.
+        AttentionError: If stride or window is below 1, seed negative, or sampling or the rule
+            unknown.
     """
 
     stride: int | None = None
-    window: int = 128
-    sampling: Literal["fixed", "random"] = "fixed"
+    window: int | None = None
+    sampling: Literal["periodic", "random"] = "periodic"
     seed: int = 0
+    window_rule: WindowRule = "keys"
     name: ClassVar[str] = "strided"
 
     def __post_init__(self) -> None:
-        if self.stride is not None:
-            check_whole(error=AttentionError, stride=self.stride)
-        check_whole(error=AttentionError, window=self.window)
+        check_whole(or_none=True, error=AttentionError, stride=self.stride, window=self.window)
         check_whole(least=0, error=AttentionError, seed=self.seed)
-        check_choice(("fixed", "random"), error=AttentionError, sampling=self.sampling)
+        if str(self.sampling) == "fixed":
+            object.__setattr__(self, "sampling", "periodic")
+        check_choice(("periodic", "random"), error=AttentionError, sampling=self.sampling)
+        check_rule(self.window_rule)
 
     def mask(self, length: int, num_heads: int, *, causal: bool = False) -> Tensor:
-        """Near pairs, and periodic keys; (1, L, L) when fixed, (H, L, L) when random."""
+        """Near pairs, and periodic keys; (1, L, L) when periodic, (H, L, L) when random."""
         position = torch.arange(length)
         distance = position[:, None] - position
-        near = distance.abs() <= self.window // 2
-        if self.sampling == "fixed":
+        near = within(distance, *self.reach(length, causal=causal))
+        if self.sampling == "periodic":
             periodic = (distance % self.stride_for(length) == 0)[None]
         else:
             periodic = torch.zeros(num_heads, 1, length, dtype=torch.bool)
@@ -63,6 +82,20 @@ class StridedAttention(FixedBlockPattern):
     def stride_for(self, length: int) -> int:
         """The period used for a sequence of `length` positions."""
         return self.stride or math.isqrt(max(length - 1, 0)) + 1
+
+    def reach(self, length: int, *, causal: bool = False) -> tuple[int, int]:
+        """How many keys of the window lie before and after each query."""
+        window = self.window
+        if window is None and self.window_rule == "half":
+            window = OLD_WINDOW
+        if window is not None:
+            return window_reach(window, self.window_rule, causal=causal)
+        stride = self.stride_for(length)
+        if not causal:
+            return stride - 1, stride - 1
+        # A key drawn from the next period is the first one surely after a given token, and up to
+        # 2 stride - 2 away from it.
+        return (stride if self.sampling == "periodic" else 2 * stride - 2), 0
 
     def sampled_keys(self, length: int, num_heads: int) -> Tensor:
         """Positions drawn by "random", one per period; int64 (H, periods)."""
@@ -76,19 +109,19 @@ class StridedAttention(FixedBlockPattern):
     def layout(self, length: int, num_heads: int, *, causal: bool = False) -> list[Blocks]:
         """The window; then the periodic keys outside it.
 
-        Fixed periods fold the sequence: positions of one residue class modulo the stride are the
-        group that attends to itself.
+        Periods fold the sequence: positions of one residue class modulo the stride are the group
+        that attends to itself.
         """
-        reach = self.window // 2
+        back, ahead = self.reach(length, causal=causal)
 
         def far(query: Tensor, key: Tensor) -> Tensor:
-            return (query - key).abs() > reach
+            return ~within(query - key, back, ahead)
 
-        if self.sampling == "fixed":
+        if self.sampling == "periodic":
             stride = self.stride_for(length)
             fold = split_into_groups(length, stride).transpose(1, 2)
             periodic = Blocks(fold, fold, far)
         else:
             everyone = torch.arange(length).view(1, 1, -1)
             periodic = Blocks(everyone, self.sampled_keys(length, num_heads)[:, None], far)
-        return [window_layout(length, self.window, causal=causal), periodic]
+        return [window_layout(length, back, ahead), periodic]

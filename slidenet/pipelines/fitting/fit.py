@@ -26,10 +26,10 @@ from slidenet.pipelines.audit import audit_or_raise
 from slidenet.pipelines.fitting.checks import check_fit
 from slidenet.pipelines.fitting.plan import (
     DERIVED_FROM_DATA,
+    PLAN_NAME,
     Keep,
     TrainingPlan,
     claim_folder,
-    with_overrides,
 )
 from slidenet.training import SlideClassifier, default_callbacks, quiet_lightning
 from slidenet.training.bundle import load_classifier, load_weights
@@ -155,8 +155,9 @@ def prepare_fit(
     """
     settings, overrides = plan.settings, overrides or {}
     check_whole(or_none=True, patience=settings.patience)
+    plan = plan.as_begun(folder / PLAN_NAME)
     seed_run(settings.seed)
-    module = make_classifier(data, with_overrides(plan.model, overrides))
+    module = make_classifier(data, plan.model_settings(overrides))
     keep: Keep = settings.keep if data.split.val else "last"
     if keep == "best":
         callbacks = default_callbacks(

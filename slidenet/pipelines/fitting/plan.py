@@ -10,10 +10,11 @@ from lightning.pytorch import Trainer
 
 from slidenet.core.errors import IdentityMismatchError
 from slidenet.core.provenance import Identity, canonical_json, describe_difference
+from slidenet.core.window_rule import WindowRule, rule_of_text, without_idle_rule
 from slidenet.data.datamodule import BagDataModule
 from slidenet.data.settings import DataSettings
 from slidenet.evaluation.operating_points import ThresholdRule
-from slidenet.mil.registry import plugin_identity
+from slidenet.mil.registry import plugin_identity, settings_with_rule
 from slidenet.pipelines.fitting.arguments import parameters, typed_arguments
 from slidenet.pipelines.fitting.trainer import FIXED_TRAINER, TrainerFactory
 from slidenet.pipelines.settings import divide_keywords, settings_with
@@ -61,19 +62,39 @@ class TrainingPlan:
         model: Arguments of `SlideClassifier`, without those that follow from the data.
         trainer: Makes the Trainer of each fit.
         settings: What belongs to the run as a whole.
+        window_rule: What windows of attention count where the model's settings do not say.
     """
 
     model: Mapping[str, Any]
     trainer: TrainerFactory
     settings: TrainSettings = TrainSettings()
+    window_rule: WindowRule = "keys"
 
     def with_seed(self, seed: int) -> "TrainingPlan":
         """The same plan with another seed."""
         return replace(self, settings=replace(self.settings, seed=seed))
 
+    def as_begun(self, path: Path) -> "TrainingPlan":
+        """The same plan, meant as it was when an older version began what it goes on with.
+
+        Args:
+            path: The file that says what the folder holds, if there is one.
+        """
+        if not path.is_file() or rule_of_text(path.read_text()) == "keys":
+            return self
+        return replace(self, window_rule="half")
+
+    def model_settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of `SlideClassifier`, some replaced, that say what windows count."""
+        model = with_overrides(self.model, overrides)
+        network, settings = str(model.get("network", "abmil")), model.get("network_settings")
+        if isinstance(settings, Mapping):
+            model["network_settings"] = settings_with_rule(network, settings, self.window_rule)
+        return model
+
     def identity(self, data: BagDataModule, overrides: Mapping[str, Any]) -> Identity:
         """Everything that decides the weights a run ends with, as JSON."""
-        model = with_overrides(self.model, overrides)
+        model = self.model_settings(overrides)
         network, settings = model.get("network", "abmil"), model.get("network_settings")
         return {
             "data": data.identity(),
@@ -179,7 +200,7 @@ def claim_folder(folder: Path, identity: Identity, name: str = PLAN_NAME) -> Non
             temporary.write_text(text + "\n")
         return
     found = json.loads(path.read_text())
-    difference = describe_difference(found, json.loads(text))
+    difference = describe_difference(without_idle_rule(found), without_idle_rule(identity))
     if difference:
         raise IdentityMismatchError(
             f"{folder} holds a run with other settings or data ({difference})",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from slidenet.core.errors import IdentityMismatchError
 from slidenet.core.provenance import Identity, JsonValue, describe_difference, identity_hash
+from slidenet.core.window_rule import without_idle_rule
 from slidenet.stores.atomic import output_errors, temporary_path
 from slidenet.stores.features.spool import spool_path
 from slidenet.stores.h5 import schema
@@ -60,7 +61,9 @@ def existing_output(path: str | os.PathLike[str], identity: Identity, fingerprin
             remedy=remedy,
             slide=slide_id,
         )
-    if found_hash != identity_hash(identity):
+    # Files of older versions lack a mark that changes no number.
+    alike = identity_hash(without_idle_rule(found)) == identity_hash(without_idle_rule(identity))
+    if found_hash != identity_hash(found if alike else identity):
         raise IdentityMismatchError(
             f"{path} was made with other settings ({describe_difference(found, identity)})",
             remedy=remedy,

@@ -45,3 +45,14 @@ def test_pairs_by_hand():
     # window of 3 has 9 + 8 + 8 pairs of blocks, and each draws 2 more.
     pattern = BigBirdAttention(block_size=4, random_blocks=2)
     assert pattern.num_pairs(40, 3) == 3 * 16 * (19 + 25 + 18)
+
+
+def test_a_causal_window_lies_before_the_query_and_is_not_drawn_again():
+    pattern = BigBirdAttention(block_size=1, window_blocks=3, global_blocks=0, random_blocks=2)
+    quiet = BigBirdAttention(block_size=1, window_blocks=3, global_blocks=0, random_blocks=0)
+    mask = quiet.mask(9, 1, causal=True)[0]
+    assert mask[6].nonzero().flatten().tolist() == [4, 5, 6]
+    for block, chosen in enumerate(pattern.drawn_blocks(9, 4, causal=True)[3].tolist()):
+        assert not set(chosen) & set(range(block - 2, block + 1))
+    old = BigBirdAttention(block_size=1, random_blocks=0, global_blocks=0, window_rule="half")
+    assert old.mask(9, 1, causal=True)[0, 6].nonzero().flatten().tolist() == [5, 6]

@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from slidenet.attention import (
     BigBirdAttention,
+    FixedAttention,
     LongformerAttention,
     SlidingWindowAttention,
     StridedAttention,
@@ -23,10 +24,11 @@ PATTERNS = [
     SlidingWindowAttention(window=5),
     SlidingWindowAttention(window=1000),
     SlidingWindowAttention(window=4, dilation=3),
-    StridedAttention(window=3),
-    StridedAttention(stride=4, window=1),
+    StridedAttention(),
+    StridedAttention(stride=4, window=3),
     StridedAttention(window=4, sampling="random", seed=3),
-    LongformerAttention(window=4),
+    FixedAttention(stride=5, summary_tokens=2),
+    LongformerAttention(window=4, window_rule="half"),
     LongformerAttention(window=3, global_tokens=(6, 0, 900)),
     LongformerAttention(window=3, global_tokens=()),
     BigBirdAttention(block_size=4, random_blocks=2),
@@ -88,6 +90,7 @@ def assert_same(found, wanted, **tolerance):
 
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
+either_rule = st.sampled_from(["keys", "half"])
 
 
 @each_pattern
@@ -149,18 +152,30 @@ def test_right_padding_changes_nothing(pattern, causal):
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     pattern=st.one_of(
-        st.builds(SlidingWindowAttention, window=st.integers(1, 90), dilation=st.integers(1, 9)),
+        st.builds(
+            SlidingWindowAttention,
+            window=st.integers(1, 90),
+            dilation=st.integers(1, 9),
+            window_rule=either_rule,
+        ),
         st.builds(
             StridedAttention,
             stride=st.one_of(st.none(), st.integers(1, 60)),
-            window=st.integers(1, 40),
-            sampling=st.sampled_from(["fixed", "random"]),
+            window=st.one_of(st.none(), st.integers(1, 40)),
+            sampling=st.sampled_from(["periodic", "random"]),
             seed=st.integers(0, 3),
+            window_rule=either_rule,
+        ),
+        st.builds(
+            FixedAttention,
+            stride=st.one_of(st.none(), st.integers(1, 60)),
+            summary_tokens=st.integers(1, 9),
         ),
         st.builds(
             LongformerAttention,
             window=st.integers(1, 40),
             global_tokens=st.sets(st.integers(0, 60), max_size=4).map(tuple),
+            window_rule=either_rule,
         ),
         st.builds(
             BigBirdAttention,
@@ -169,6 +184,7 @@ def test_right_padding_changes_nothing(pattern, causal):
             global_blocks=st.integers(0, 3),
             random_blocks=st.integers(0, 5),
             seed=st.integers(0, 3),
+            window_rule=either_rule,
         ),
         st.builds(TopKBlocksAttention, block_size=st.integers(1, 12), top_k=st.integers(1, 6)),
     ),
@@ -261,14 +277,13 @@ def test_causal_looks_at_nothing_later(pattern, causal):
 
 
 @pytest.mark.parametrize(
-    "name", ["bigbird", "longformer", "sliding_window", "strided", "topk_blocks"]
+    "name", ["bigbird", "fixed", "longformer", "sliding_window", "strided", "topk_blocks"]
 )
 def test_chosen_by_name(name):
     pattern = make_attention(name)
     assert pattern.name == name
     q, k, v = random_qkv(1, 9, 2, 4)
-    dense = reference_attention(q, k, v, torch.ones(1, 9, 9, dtype=torch.bool))
-    assert_same(pattern(q, k, v), dense, **EXACT)
+    assert_same(pattern(q, k, v), expected(pattern, q, k, v), **EXACT)
 
 
 class LargestTensor(TorchDispatchMode):
@@ -302,6 +317,7 @@ def largest_tensor(pattern, length):
         SlidingWindowAttention(window=9, dilation=4),
         StridedAttention(stride=64, window=17),
         StridedAttention(stride=64, window=17, sampling="random"),
+        FixedAttention(stride=64),
         LongformerAttention(window=33),
         BigBirdAttention(block_size=16),
         TopKBlocksAttention(block_size=32, top_k=3),
@@ -336,6 +352,11 @@ def test_the_backward_keeps_only_q_k_v_out_and_lse():
         ("sliding_window", {"window": True}),
         ("strided", {"stride": 0}),
         ("strided", {"sampling": "sometimes"}),
+        ("strided", {"window": 0}),
+        ("fixed", {"summary_tokens": 0}),
+        ("fixed", {"stride": 0}),
+        ("sliding_window", {"window_rule": "whole"}),
+        ("bigbird", {"window_rule": None}),
         ("strided", {"seed": -1}),
         ("longformer", {"global_tokens": (-1,)}),
         ("longformer", {"global_tokens": (2, 2)}),

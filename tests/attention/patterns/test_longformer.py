@@ -18,6 +18,13 @@ def test_global_tokens_are_causal_when_the_rest_is():
     assert mask[:, 3].tolist() == [False] * 3 + [True] * 3
 
 
+def test_a_causal_window_lies_before_the_query():
+    mask = LongformerAttention(window=3).mask(7, 1, causal=True)[0]
+    assert mask[6].nonzero().flatten().tolist() == [0, 4, 5, 6]
+    old = LongformerAttention(window=3, window_rule="half").mask(7, 1, causal=True)[0]
+    assert old[6].nonzero().flatten().tolist() == [0, 5, 6]
+
+
 def test_settings_from_a_list_make_an_equal_pattern():
     assert LongformerAttention(global_tokens=[4, 1]) == LongformerAttention(global_tokens=(4, 1))
 

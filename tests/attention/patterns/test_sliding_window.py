@@ -21,8 +21,23 @@ def test_mask_of_a_window():
 def test_mask_of_a_dilated_causal_window():
     assert torch.equal(
         SlidingWindowAttention(window=3, dilation=2).mask(5, 1, causal=True),
-        drawn("x....", ".x...", "x.x..", ".x.x.", "..x.x"),
+        drawn("x....", ".x...", "x.x..", ".x.x.", "x.x.x"),
     )
+
+
+def test_a_causal_window_holds_as_many_keys_as_it_is_wide():
+    mask = SlidingWindowAttention(window=4).mask(6, 1, causal=True)
+    assert torch.equal(mask, drawn("x.....", "xx....", "xxx...", "xxxx..", ".xxxx.", "..xxxx"))
+    old = SlidingWindowAttention(window=4, window_rule="half").mask(6, 1, causal=True)
+    assert torch.equal(old, drawn("x.....", "xx....", "xxx...", ".xxx..", "..xxx.", "...xxx"))
+
+
+@pytest.mark.parametrize(("rule", "reach"), [("keys", [64, 127, 190]), ("half", [33, 65, 97])])
+def test_layers_of_a_causal_window_reach_as_mistral(rule, reach):
+    pattern = SlidingWindowAttention(window=64, window_rule=rule)
+    one = pattern.mask(256, 1, causal=True)[0].float()
+    seen = [one[-1], one[-1] @ one, one[-1] @ one @ one]
+    assert [int((row > 0).sum()) for row in seen] == reach
 
 
 def test_an_even_window_is_the_next_odd_one():
@@ -34,7 +49,8 @@ def test_an_even_window_is_the_next_odd_one():
     ("window", "dilation", "length", "causal", "pairs"),
     [
         (3, 1, 5, False, 13),
-        (3, 1, 5, True, 9),
+        (3, 1, 5, True, 12),
+        (4, 2, 7, True, 16),
         (3, 2, 5, False, 11),
         (100, 1, 5, False, 25),
         (513, 1, 1_000_000, False, 513 * 1_000_000 - 256 * 257),
@@ -47,7 +63,7 @@ def test_pairs(window, dilation, length, causal, pairs):
 
 
 def test_blocks_cover_every_query_once_and_no_key_twice():
-    blocks = window_layout(1001, 65, dilation=3)
+    blocks = window_layout(1001, 32, 32, dilation=3)
     queries = blocks.queries[blocks.queries >= 0]
     assert torch.equal(queries.sort().values, torch.arange(1001))
     for keys in blocks.keys[0]:
@@ -56,5 +72,5 @@ def test_blocks_cover_every_query_once_and_no_key_twice():
 
 
 def test_a_causal_window_lays_out_no_later_keys():
-    assert window_layout(1000, 65, causal=True).keys.shape[-1] == 64 + 32
-    assert window_layout(1000, 65).keys.shape[-1] == 64 + 2 * 32
+    assert window_layout(1000, 32, 0).keys.shape[-1] == 64 + 32
+    assert window_layout(1000, 32, 32).keys.shape[-1] == 64 + 2 * 32

@@ -8,7 +8,7 @@ import torch
 from slidenet.attention import StridedAttention
 
 
-def test_fixed_periods_count_from_the_query():
+def test_periods_count_from_the_query():
     mask = StridedAttention(stride=3, window=1).mask(7, 4)
     assert mask.shape == (1, 7, 7)
     assert mask[0, 0].nonzero().flatten().tolist() == [0, 3, 6]
@@ -38,7 +38,47 @@ def test_the_default_period_is_the_root_of_the_length(length, stride):
     assert StridedAttention().stride_for(length) == stride
 
 
-@pytest.mark.parametrize("sampling", ["fixed", "random"])
+@pytest.mark.parametrize("sampling", ["periodic", "random"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_two_layers_reach_every_token(sampling, causal):
+    for length in (1, 2, 4, 11, 16, 17, 30, 36, 48):
+        for stride in (None, 2, 7):
+            pattern = StridedAttention(stride=stride, sampling=sampling, seed=length)
+            one = pattern.mask(length, 2, causal=causal).float()
+            every = torch.ones(length, length, dtype=torch.bool)
+            assert torch.equal((one @ one > 0).all(dim=0), every.tril() if causal else every)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_narrower_window_does_not_reach_every_token(causal):
+    # Two layers of the default window of older versions, 64 keys on each side, at 20,000 tokens.
+    one = StridedAttention(stride=142, window=129).reach(20_000, causal=causal)
+    assert one == ((128, 0) if causal else (64, 64))
+    narrow = StridedAttention(stride=7, window=11 if not causal else 6)
+    wide = StridedAttention(stride=7, window=13 if not causal else 7)
+    found = [p.mask(49, 1, causal=causal)[0].float() for p in (narrow, wide)]
+    reached = [int((one @ one > 0).sum()) for one in found]
+    assert reached[0] < reached[1] == (49 * 50 // 2 if causal else 49 * 49)
+
+
+def test_child_s_own_window_when_causal():
+    # A1 of section 4.2: the stride positions before i; A2: those a multiple of the stride before.
+    mask = StridedAttention(stride=4).mask(20, 1, causal=True)[0]
+    assert mask[13].nonzero().flatten().tolist() == [1, 5, 9, 10, 11, 12, 13]
+    assert StridedAttention(stride=4).reach(20, causal=True) == (4, 0)
+
+
+def test_the_old_name_and_the_old_window():
+    old = StridedAttention(sampling="fixed", window_rule="half")
+    assert old.sampling == "periodic"
+    assert old.reach(20_000) == (64, 64)
+    assert old.reach(20_000, causal=True) == (64, 0)
+    assert torch.equal(
+        old.mask(300, 1), StridedAttention(window=128, window_rule="half").mask(300, 1)
+    )
+
+
+@pytest.mark.parametrize("sampling", ["periodic", "random"])
 def test_cost_grows_like_length_to_the_three_halves(sampling):
     pattern = StridedAttention(window=1, sampling=sampling)
     pairs = [pattern.num_pairs(length, 1) for length in (4096, 16384)]
