@@ -27,6 +27,8 @@ Array = npt.NDArray[Any]
 RANK_COLOURS = (*COLOURS, "#8c510a")
 """Eight; those of further ranks repeat, and their place tells them apart."""
 
+MOST_STRIPS = 16
+
 _SIDE, _LEFT = 5.2, 1.1
 
 
@@ -90,6 +92,7 @@ def exchange_figure(
 
     One strip per rank spans the whole sequence, with a row per head. The rank's own chunk is grey:
     its queries stay there. Keys and values that come from another rank have that rank's colour.
+    Of many ranks the first `MOST_STRIPS` are drawn, and the caption says so.
 
     Args:
         fetched: float (ranks, heads, columns) from 0 to 1: of the positions that a column stands
@@ -103,13 +106,13 @@ def exchange_figure(
     """
     ranks, heads, columns = fetched.shape
     page = Page(title)
-    left = MARGIN + 0.75
+    left = MARGIN + 0.85
     wide = PAGE_WIDTH - MARGIN - left
     _draw_chunks(page, bounds, length, left=left, wide=wide)
     high = min(max(heads * min(wide / columns, 0.2), 0.24), 1.1)
     owner = np.searchsorted(bounds[1:], (np.arange(columns) + 0.5) * length / columns, "right")
     palette = np.array([to_rgb(rank_colour(rank)) for rank in range(ranks)])
-    for rank in range(ranks):
+    for rank in range(min(ranks, MOST_STRIPS)):
         if labels:
             page.write(left, page.top, labels[rank], size=8.5, colour=GREY, ha="left", va="top")
             page.top += line_height(8.5) + 0.02
@@ -135,8 +138,14 @@ def exchange_figure(
             spine.set_color(FRAME)
         page.write(MARGIN, page.top + high / 2, f"to rank {rank}", size=9, bold=True, ha="left")
         page.top += high + 0.14
-    heads_note = f"Each strip is the whole sequence, one row per head ({heads})."
-    return page.finish(f"{heads_note} {note}".rstrip())
+    caption = (
+        f"Each strip is the whole sequence as one rank sees it, with one row per head ({heads}). "
+        "Grey: the rank's own chunk, whose queries never travel. "
+        "Coloured: keys and values that travel to it, in the colour of the rank they come from."
+    )
+    if ranks > MOST_STRIPS:
+        caption += f" Drawn: ranks 0 to {MOST_STRIPS - 1} of {ranks}."
+    return page.finish(f"{caption}\n{note}".rstrip())
 
 
 def rank_colour(rank: int) -> str:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from slidenet.visualisation.page import MARGIN, PAGE_WIDTH, Page
+from slidenet.visualisation.page import MARGIN, PAGE_WIDTH, Page, wrapped
 from slidenet.visualisation.style import (
     BAND_OPACITY,
     COLOURS,
@@ -22,7 +22,7 @@ DENSE = "dense"
 WIDE_SPAN = 30
 """From this ratio of largest to smallest on, the axis is logarithmic."""
 
-_LEFT, _HEIGHT = 0.95, 3.3
+_LEFT, _LEGEND, _HEIGHT = 0.95, 1.75, 3.3
 
 
 def reach_figure(
@@ -54,7 +54,8 @@ def reach_figure(
         colour, dash = line_style(number)
         axes.plot(
             layers, values, color=colour, linestyle=dash, linewidth=1.8, label=name,
-            marker="^os"[number], markersize=5, clip_on=False, zorder=3,
+            marker="^os"[number] if len(layers) <= 30 else None, markersize=5, clip_on=False,
+            zorder=3,
         )  # fmt: skip
     _token_axis(axes, min(least), max(possible, *greatest))
     axes.set_xlim(0.8, len(least) + 0.2)
@@ -107,15 +108,16 @@ def growth_figure(
 
 def _plot(page: Page) -> Axes:
     """Axes over the whole page with room for labels; moves the top below them."""
-    wide = PAGE_WIDTH - 2 * MARGIN - _LEFT - 1.75
+    wide = PAGE_WIDTH - 2 * MARGIN - _LEFT - _LEGEND
     axes = page.axes(MARGIN + _LEFT, page.top + 0.1, wide, _HEIGHT)
     page.top += _HEIGHT + 0.65
     return axes
 
 
 def _legend(axes: Axes) -> None:
-    """Names of the curves right of the plot, in the order of their last values."""
-    handles, labels = axes.get_legend_handles_labels()
+    """Names of the curves right of the plot."""
+    handles, names = axes.get_legend_handles_labels()
+    labels = ["\n".join(wrapped(name, _LEGEND - 0.55, size=9.5)) for name in names]
     axes.legend(
         handles, labels, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=9.5,
         labelcolor=DARK, handlelength=2.6, borderaxespad=0,

@@ -98,16 +98,15 @@ def _draw_block(
         page.write(x - 0.06, y + side / 2, str(kept[query]), size=7, colour=GREY, ha="right")
         for column, key in enumerate(slots):
             place = (x + column * side, y, side)
-            if branch.scores[segment, head, query, key] == -np.inf:
-                page.square(*place)
-                continue
             weight = branch.weights[segment, head, query, key]
-            colour = "white" if weight > 0.55 else DARK
-            fill = shaded(np.array([[weight]]))[0, 0]
-            zero = kept[key] == ZERO_SLOT
-            if zero:
-                page.square(*place, percent(weight), zero=True, size=8)
+            seen = branch.scores[segment, head, query, key] > -np.inf
+            if kept[key] == ZERO_SLOT:
+                page.square(*place, percent(weight) if seen else "", zero=True, size=8)
+            elif not seen:
+                page.square(*place)
             else:
+                colour = "white" if weight > 0.55 else DARK
+                fill = shaded(np.array([[weight]]))[0, 0]
                 page.square(*place, percent(weight), facecolor=fill, colour=colour, size=8)
         values = (branch.results[segment, head, query, 0], branch.result_lse[segment, head, query])
         for number, value in enumerate(values):

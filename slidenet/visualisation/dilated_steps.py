@@ -296,7 +296,8 @@ def zero_note(steps: DilatedSteps) -> str:
     """What hatched squares are, where there are any."""
     if not steps.zero_slots or not any((b.kept == ZERO_SLOT).any() for b in steps.branches):
         return ""
-    return " Hatched: zero slots, which fill a segment up and are kept like tokens."
+    unseen = "; no query sees them, as they come last" if steps.causal else ""
+    return f" Hatched: zero slots, which fill a segment up and are kept like tokens{unseen}."
 
 
 def one_decimal(value: float) -> str:
