@@ -3,6 +3,7 @@
 from slidenet.attention.dilated.attention import DilatedAttention, attend_dilated, dilated_attention
 from slidenet.attention.dilated.config import DilatedConfig
 from slidenet.attention.dilated.reference import reference_dilated_attention
+from slidenet.attention.dilated.unseen import unseen_offsets, unseen_positions, warn_of_unseen
 from slidenet.attention.kernels.backends import (
     attend,
     choose_kernel,
@@ -22,13 +23,14 @@ from slidenet.attention.patterns.longformer import LongformerAttention
 from slidenet.attention.patterns.sliding_window import SlidingWindowAttention
 from slidenet.attention.patterns.strided import StridedAttention
 from slidenet.attention.patterns.topk_blocks import TopKBlocksAttention
-from slidenet.attention.protocol import AttentionPattern, check_inputs
+from slidenet.attention.protocol import AttentionPattern, AttentionWarning, check_inputs
 from slidenet.attention.reference import reference_attention
 from slidenet.attention.registry import ATTENTION_PATTERNS, make_attention
 
 __all__ = [
     "ATTENTION_PATTERNS",
     "AttentionPattern",
+    "AttentionWarning",
     "BigBirdAttention",
     "BlockSparsePattern",
     "Blocks",
@@ -52,4 +54,7 @@ __all__ = [
     "merge_attention",
     "reference_attention",
     "reference_dilated_attention",
+    "unseen_offsets",
+    "unseen_positions",
+    "warn_of_unseen",
 ]

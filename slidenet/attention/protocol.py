@@ -16,6 +16,10 @@ from torch import Tensor
 from slidenet.core.errors import AttentionError
 
 
+class AttentionWarning(UserWarning):
+    """Attention that can be computed, though not as its settings suggest."""
+
+
 @runtime_checkable
 class AttentionPattern(Protocol):
     """Which keys each query may see, and how to compute it fast.

@@ -23,6 +23,7 @@ from slidenet.attention.dilated.config import (
 )
 from slidenet.attention.dilated.passes import AttendDilated
 from slidenet.attention.dilated.rectangles import plan_rectangles
+from slidenet.attention.dilated.unseen import warn_of_unseen
 from slidenet.attention.graph_break import outside_compiled_graphs
 from slidenet.attention.kernels.backends import uses_triton
 from slidenet.attention.protocol import AttentionPattern, check_inputs
@@ -139,6 +140,9 @@ def attend_dilated(
 
     Raises:
         AttentionError: For tensors or heads that do not fit.
+
+    Warns:
+        AttentionWarning: Once, where the heads leave tokens out (`warn_of_unseen`).
     """
     check_inputs(q, k, v, mask)
     total = q.shape[2] if num_heads is None else num_heads
@@ -146,6 +150,7 @@ def attend_dilated(
         raise AttentionError(
             f"{q.shape[2]} heads from head {first_head} on", expected=f"heads below {total}"
         )
+    warn_of_unseen(config, total)
     call = DilatedCall(config, mask, causal, first_head, num_heads)
     if uses_triton(q):
         from slidenet.attention.experimental.dilated_triton import attend_dilated_triton

@@ -11,7 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from slidenet.attention import AttentionPattern, make_attention
+from slidenet.attention import (
+    AttentionPattern,
+    DilatedAttention,
+    make_attention,
+    warn_of_unseen,
+)
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import CoordinateError
 from slidenet.layers import Linear, check_bags
@@ -40,6 +45,9 @@ class LongNetViT(nn.Module):
     Raises:
         ConfigError: For settings out of range.
         UnknownNameError: For an unknown attention pattern.
+
+    Warns:
+        AttentionWarning: Where the heads of dilated attention leave tokens out.
     """
 
     def __init__(
@@ -61,6 +69,8 @@ class LongNetViT(nn.Module):
         self.checkpoint_activations = checkpoint_activations
         if attention is None or isinstance(attention, str):
             attention = make_attention(self.config.attention, **self.config.pattern_settings())
+        if isinstance(attention, DilatedAttention):
+            warn_of_unseen(attention, self.config.num_heads)
         self.token_sharding: TokenSharding = OneDevice()
         width, depth = self.config.embed_dim, self.config.depth
         self.tile_embed = Linear(self.config.feature_dim, width)
