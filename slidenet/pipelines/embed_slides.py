@@ -1,8 +1,10 @@
 """`slidenet embed-slides`: one vector per slide from the features of its tiles."""
 
 import warnings
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ from slidenet.core.plugins import code_identity
 from slidenet.core.provenance import Identity
 from slidenet.core.records import SlideRow, TileGeometry
 from slidenet.core.registry import Registry
+from slidenet.parallel.agreement import Fact
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.progress import Progress
-from slidenet.pipelines.cohort.ranks import SlideRanks, join_ranks
+from slidenet.pipelines.cohort.ranks import SlideRanks, join_ranks, others_wait
 from slidenet.pipelines.cohort.report import RunReport
 from slidenet.pipelines.cohort.run import LOCAL, run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
@@ -68,31 +71,54 @@ def embed_slides(
         **keywords: Fields of `EmbedSlidesSettings`.
     """
     settings = settings_with(EmbedSlidesSettings, settings, keywords)
-    check_recipe(settings)
-    rows = rows_of(slides)
+
+    def checked_rows() -> Sequence[SlideRow]:
+        check_recipe(settings)
+        if isinstance(sequence_ranks, int) and sequence_ranks > 1 and settings.recipe in POOLINGS:
+            raise ConfigError(
+                f"{sequence_ranks} ranks for the recipe {settings.recipe!r}",
+                expected="a recipe of the LongNet slide encoder",
+                remedy="drop --sequence-ranks; a pooling reads its features in blocks and needs no "
+                "GPU",
+            )
+        return rows_of(slides)
+
+    # Where others wait they are met first, as they must hear of what is wrong here.
     if isinstance(sequence_ranks, SlideRanks):
-        ranks = sequence_ranks
-    elif sequence_ranks > 1 and settings.recipe in POOLINGS:
-        raise ConfigError(
-            f"{sequence_ranks} ranks for the recipe {settings.recipe!r}",
-            expected="a recipe of the LongNet slide encoder",
-            remedy="drop --sequence-ranks; a pooling reads its features in blocks and needs no GPU",
-        )
+        rows, ranks = None, sequence_ranks
     else:
+        rows = None if others_wait() else checked_rows()
         ranks = join_ranks(sequence_ranks, settings.device)
     try:
-        layout = OutputLayout(check_output_folder(out))
+        rows = ranks.on_all(checked_rows) if rows is None else rows
+        layout = ranks.on_all(lambda: OutputLayout(check_output_folder(out)))
         if slide_encoder is None:
             device = settings.device if ranks.device is None else str(ranks.device)
-            slide_encoder = load_recipe(replace(settings, device=device))
-        ranks.share(slide_encoder)
+            placed = replace(settings, device=device)
+            slide_encoder = ranks.on_all(lambda: load_recipe(placed))
         work = EmbedSlidesWork(layout, encoder, settings.recipe, slide_encoder, overwrite, ranks)
+        ranks.compare("embed-slides", partial(_command, work, rows, out))
+        ranks.share(slide_encoder)
         return run_cohort(
             "embed-slides", rows, work, settings=[settings], runner=runner, rank=ranks.rank
         )
     finally:
         if ranks is not sequence_ranks:
             ranks.leave()
+
+
+def _command(work: "EmbedSlidesWork", rows: Sequence[SlideRow], out: str | Path) -> dict[str, Fact]:
+    """What ranks that share slides must have been started with alike."""
+    given = {
+        "--slides": {f"slide {i}": row.slide_id for i, row in enumerate(rows, 1)},
+        "--out": str(out),
+        "--encoder": work.tile_encoder,
+        "--recipe": work.recipe,
+        "--overwrite": work.overwrite,
+        "slide encoder": work.slide_encoder.identity(),  # the digest of --slide-weights
+    }
+    remedy = "start every rank with the same command, on the same files"
+    return {name: Fact(value, remedy) for name, value in given.items()}
 
 
 def check_recipe(settings: EmbedSlidesSettings) -> None:
@@ -174,6 +200,7 @@ class EmbedSlidesWork(SlideWork):
         path = self.layout.slide_embedding(row.slide_id, self.tile_encoder, self.recipe)
         with ExitStack() as stack:
             file = ranks.on_all(lambda: stack.enter_context(self._open_features(row.slide_id)))
+            ranks.compare("the features of a slide", partial(_features_read, file))
             fingerprint = file.fingerprint
             assert fingerprint is not None, "a file of ours knows its slide"
             encoder_identity: Identity = {
@@ -243,3 +270,12 @@ class EmbedSlidesWork(SlideWork):
         check_feature_dim(self.slide_encoder, file.feature_dim, tile_encoder)
         assert file.geometry is not None, "a file of ours says how its tiles lie"
         return coords, file.geometry, mask
+
+
+def _features_read(file: FeatureFile) -> dict[str, Fact]:
+    """What the file of one slide must say on every rank, which may be on another machine."""
+    remedy = "let every rank read the same files: an output folder that all machines share"
+    return {
+        "slide_id": Fact(file.slide_id, remedy),
+        "features file": Fact({**file.identity, "fingerprint": file.fingerprint}, remedy),
+    }

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+import torch.distributed as dist
 from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import DDPStrategy
 from torch.distributed.device_mesh import DeviceMesh
@@ -11,8 +12,16 @@ from torchmetrics import Metric
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError, ParallelError
 from slidenet.parallel import apply_sequence_parallel, make_mesh, release_sequence_parallel
+from slidenet.parallel.agreement import Fact, agree
 from slidenet.parallel.mesh import DATA, TIMEOUT_S
 from slidenet.slide_encoders import LongNetViT
+
+TRAINER_SETTINGS = (
+    "max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val",
+    "gradient_clip_algorithm", "check_val_every_n_epoch", "val_check_interval",
+    "limit_train_batches", "limit_val_batches", "num_sanity_val_steps",
+)  # fmt: skip
+"""Those that decide which steps a rank takes, and so which others wait for."""
 
 
 class SequenceParallelStrategy(DDPStrategy):
@@ -73,7 +82,11 @@ class SequenceParallelStrategy(DDPStrategy):
         module = self.lightning_module
         assert module is not None
         assert self._mesh is not None
-        _check_network(module)
+        refusal = _network_refusal(module)
+        facts = {} if refusal is not None else _run_facts(module)
+        world = dist.group.WORLD
+        assert world is not None
+        agree("training", facts, [], world, refusal=refusal, who="rank")
         apply_sequence_parallel(module, self._mesh)
         for metric in _metrics(module):
             metric.process_group = self._mesh.get_group(DATA)
@@ -92,12 +105,27 @@ def _metrics(module: LightningModule) -> list[Metric]:
     return [part for part in module.modules() if isinstance(part, Metric)]
 
 
-def _check_network(module: LightningModule) -> None:
+def _network_refusal(module: LightningModule) -> ConfigError | None:
     if any(isinstance(part, LongNetViT) for part in module.modules()):
-        return
+        return None
     network = module.hparams.get("network", type(module).__name__)
-    raise ConfigError(
+    return ConfigError(
         f"the network {network!r} cannot share a slide among ranks",
         expected="a LongNet slide encoder: the network 'longnet' or 'gigapath'",
         remedy="set model.network to one of them, or trainer.strategy to ddp",
     )
+
+
+def _run_facts(module: LightningModule) -> dict[str, Fact]:
+    """What the ranks of one run must have been started with alike, as steps do not show it all."""
+    trainer = module.trainer
+    data = getattr(trainer, "datamodule", None)
+    identity = getattr(data, "identity", None)
+    given = {
+        "model": dict(module.hparams),
+        "data": identity() if callable(identity) else type(data).__name__,
+        "trainer": {name: str(getattr(trainer, name)) for name in TRAINER_SETTINGS},
+        "--out": str(trainer.default_root_dir),
+    }
+    remedy = "start every rank with the same command, on the same files"
+    return {name: Fact(value, remedy) for name, value in given.items()}

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.multiprocessing import ProcessRaisedException
 from torchmetrics.utilities import dim_zero_cat
 
 from slidenet.cli.training import call_of, training_parser
@@ -94,6 +95,16 @@ def test_weights_and_metrics_are_those_of_one_process(bags, quiet_trainer, accum
     alone, wanted = fitted(data_of(bags, 8 // accumulate), quiet_trainer, **common)
     assert logged == pytest.approx(wanted, abs=1e-5)
     assert_same_weights(module, alone)
+
+
+@pytest.mark.slow
+def test_ranks_started_on_other_data_are_refused(bags, quiet_trainer):
+    data = data_of(bags, 4)
+    data.identity = lambda: {"labels of": f"machine {data.trainer.global_rank}"}
+    with pytest.raises(
+        ProcessRaisedException, match="rank 1 has data labels of 'machine 1' where rank 0 has"
+    ):
+        fitted(data, quiet_trainer, strategy=on_ranks(), devices=2)
 
 
 def test_a_checkpoint_of_four_ranks_goes_on_and_predicts_on_one(bags, quiet_trainer, tmp_path):

@@ -1,7 +1,7 @@
 """Processes that share each slide: they do every step alike, or all fail at it."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -11,9 +11,9 @@ from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 
 from slidenet.core.checks import check_whole
-from slidenet.core.errors import ConfigError, ParallelError
-from slidenet.parallel import apply_sequence_parallel, make_mesh, start_ranks
-from slidenet.parallel.agreement import fail_on_all_ranks
+from slidenet.core.errors import ConfigError, ParallelError, SlidenetError
+from slidenet.parallel import apply_sequence_parallel, make_mesh, sequence_group, start_ranks
+from slidenet.parallel.agreement import Fact, agree, fail_on_all_ranks
 from slidenet.parallel.collectives import lost_rank_explained
 from slidenet.slide_encoders import SlideEncoder
 
@@ -67,12 +67,35 @@ class SlideRanks:
         """
         if self.mesh is None:
             return work()
-        if self.lost:
-            raise ParallelError(
-                "a rank was lost at an earlier slide",
-                remedy="run the same command again; slides that are done stay done",
-            )
+        self._refuse_if_lost()
         return fail_on_all_ranks(work, self._gathered)
+
+    def compare(self, call: str, facts: Callable[[], Mapping[str, Fact]]) -> None:
+        """Refuses, on all ranks, what is not the same on all of them.
+
+        Args:
+            call: What the ranks are about to do.
+            facts: Gives what must be the same, by name; called where ranks share slides.
+
+        Raises:
+            ParallelError: Naming a rank, what it has and what the others have; or if `facts` fails
+                on another rank, or a rank is lost.
+        """
+        if self.mesh is None:
+            return
+        self._refuse_if_lost()
+        found, refusal = dict[str, Fact](), None
+        try:
+            found = dict(facts())
+        except SlidenetError as error:
+            refusal = error
+        self.lost = True  # until the others have answered
+        try:
+            agree(call, found, [], sequence_group(self.mesh), refusal=refusal)
+        except SlidenetError as error:
+            self.lost = error.__cause__ is not None  # an error of the transport
+            raise
+        self.lost = False
 
     def broadcast(self, value: T) -> T:
         """The value of rank 0, on every rank."""
@@ -83,6 +106,13 @@ class SlideRanks:
         if self.mesh is not None:
             dist.destroy_process_group()
 
+    def _refuse_if_lost(self) -> None:
+        if self.lost:
+            raise ParallelError(
+                "a rank was lost at an earlier slide",
+                remedy="run the same command again; slides that are done stay done",
+            )
+
     def _gathered(self, value: T) -> list[T]:
         found: list[T] = [value] * self.size
         if self.mesh is not None:
@@ -91,6 +121,11 @@ class SlideRanks:
                 dist.all_gather_object(found, value)
             self.lost = False
         return found
+
+
+def others_wait() -> bool:
+    """Whether torchrun started this process, so that others wait for it to join them."""
+    return "LOCAL_RANK" in os.environ
 
 
 def join_ranks(size: int, device: str) -> SlideRanks:
@@ -105,7 +140,7 @@ def join_ranks(size: int, device: str) -> SlideRanks:
             asked to share slides.
         ParallelError: If torchrun did not start so many processes, or a device is missing.
     """
-    started = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
+    started = int(os.environ.get("WORLD_SIZE", "1")) if others_wait() else 1
     check_whole(sequence_ranks=size)
     if size == 1:
         if started > 1:

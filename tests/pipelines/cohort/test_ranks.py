@@ -1,6 +1,8 @@
 """`slidenet embed-slides` on two ranks: the embeddings of one process, and failures together."""
 
 import multiprocessing
+import os
+import time
 from pathlib import Path
 
 import h5py
@@ -9,7 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from slidenet.core.errors import ConfigError, ParallelError, StoreError
+from slidenet.core.errors import ConfigError, ParallelError, SlidenetError, StoreError
 from slidenet.core.records import SlideRow
 from slidenet.parallel import make_mesh
 from slidenet.pipelines.cohort.layout import OutputLayout
@@ -85,12 +87,77 @@ def test_two_ranks_write_what_one_process_writes(folders):
         assert found.identity == one.identity  # so either goes on where the other stopped
 
 
-def on_ranks(layout, rows):
+def test_ranks_started_with_other_commands_are_refused(folders):
+    (layout, rows), (other, _) = folders
+    with h5py.File(other.features(rows[0].slide_id, "tiny"), "r+") as h5:
+        h5[schema.STATUS][50] = 1
+    wanted = {
+        "--slides": "has --slides slide 1 'slide_003' where rank 0 has 'slide_000'",
+        "--out": f"has --out '{other.root}' where rank 0 has '{layout.root}'",
+        "--encoder": "has --encoder 'other' where rank 0 has 'tiny'",
+        "--overwrite": "has --overwrite True where rank 0 has False",
+        "--recipe": "has --recipe 'trident' where rank 0 has 'gigapath'",
+        "unknown recipe": "'gigapth'",
+        "weights": "has slide encoder weights",
+        "no manifest": "nowhere.csv",
+        "files": "sequence rank 1 has other mask than rank 0",
+        "afterwards": "32-d",
+    }
+    for rank, results in enumerate(on_ranks(layout, rows, _attempts, other)):
+        assert list(results) == list(wanted)
+        for name, (text, seconds) in results.items():
+            assert wanted[name] in text, (rank, name, text)
+            assert seconds < 5
+            if "rank 0 has" in wanted[name]:
+                assert text.partition(" has ")[0].endswith("sequence rank 1"), text
+
+
+def _attempts(rank, ranks, layout, rows, other):
+    odd = rank == 1
+    found = {}
+
+    def attempt(name, change, out=layout):
+        given = {
+            "slides": rows,
+            "out": out.root,
+            "settings": SETTINGS,
+            "encoder": "tiny",
+            "slide_encoder": small_encoder(),
+        }
+        start = time.monotonic()
+        try:
+            report = embed_slides(**given | (change if odd else {}), sequence_ranks=ranks)
+            text = report.outcomes[0].detail
+        except SlidenetError as error:
+            text = str(error)
+        found[name] = (text, time.monotonic() - start)
+
+    heavier = small_encoder()
+    heavier.net.norm.weight.data += 1
+    attempt("--slides", {"slides": rows[::-1]})
+    attempt("--out", {"out": other.root})
+    attempt("--encoder", {"encoder": "other"})
+    attempt("--overwrite", {"overwrite": True})
+    attempt("--recipe", {"settings": EmbedSlidesSettings(recipe="trident")})
+    attempt("unknown recipe", {"settings": EmbedSlidesSettings(recipe="gigapth")})
+    attempt("weights", {"slide_encoder": heavier})
+    attempt("no manifest", {"slides": layout.root / "nowhere.csv"})
+    # An output folder of this name on each machine: the folder of this rank holds other files.
+    here, mine = Path.cwd(), (other if odd else layout).root
+    os.chdir(mine)
+    attempt("files", {}, OutputLayout(Path()))
+    os.chdir(here)
+    attempt("afterwards", {})
+    return found
+
+
+def on_ranks(layout, rows, function=None, *args):
     # Forked, not spawned: importing torch again takes longer than the test.
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     processes = [
-        context.Process(target=_rank, args=(rank, layout, rows, queue)) for rank in range(RANKS)
+        context.Process(target=_rank, args=(rank, layout, rows, queue, function or _twice, *args))
+        for rank in range(RANKS)
     ]
     for process in processes:
         process.start()
@@ -100,14 +167,17 @@ def on_ranks(layout, rows):
     return [found[rank] for rank in range(RANKS)]
 
 
-def _rank(rank, layout, rows, queue):
+def _rank(rank, layout, rows, queue, function, *args):
     meet = Path(layout.root, "meet")
     dist.init_process_group("gloo", f"file://{meet}", rank=rank, world_size=RANKS)
     ranks = SlideRanks(torch.device("cpu"), make_mesh(data=1), rank, RANKS)
-    first, again = (embed(layout, rows, ranks) for _ in range(2))
-    details = [outcome.detail for outcome in first.outcomes]
-    queue.put((rank, ([o.status for o in first.outcomes], details, _statuses(again))))
+    queue.put((rank, function(rank, ranks, layout, rows, *args)))
     ranks.leave()
+
+
+def _twice(rank, ranks, layout, rows):
+    first, again = (embed(layout, rows, ranks) for _ in range(2))
+    return _statuses(first), [outcome.detail for outcome in first.outcomes], _statuses(again)
 
 
 def _statuses(report):
@@ -147,6 +217,7 @@ def test_refusals(monkeypatch, tmp_path):
     monkeypatch.setenv("LOCAL_RANK", "0")
     with pytest.raises(ConfigError, match="give --sequence-ranks 3"):
         join_ranks(1, "auto")
+    monkeypatch.delenv("LOCAL_RANK")  # nobody waits to hear of it
     manifest = tmp_path / "slides.csv"
     manifest.write_text("slide_id,slide_path\na,a.svs\n")
     with pytest.raises(ConfigError, match="2 ranks for the recipe 'mean'"):
