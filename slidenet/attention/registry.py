@@ -33,6 +33,60 @@ for _pattern in (
 ):
     ATTENTION_PATTERNS.add(_pattern.name, _pattern)
 
+ATTENTION_PATTERNS.add_other_names(
+    dict.fromkeys(("longnet", "long_net", "dilated_attention", "gigapath"), "'dilated'")
+    | dict.fromkeys(("mistral", "swat"), "'sliding_window' (causal=True)")
+    | dict.fromkeys(
+        (
+            "local",
+            "local_attention",
+            "neighbourhood",
+            "sliding",
+            "sliding_window_attention",
+            "swa",
+            "window",
+            "windowed",
+        ),
+        "'sliding_window'",
+    )
+    | dict.fromkeys(
+        ("dilated_sliding_window", "dilated_window"), "'sliding_window' (dilation above 1)"
+    )
+    | dict.fromkeys(
+        (
+            "all",
+            "eager",
+            "flash",
+            "flash_attention",
+            "flash_attn",
+            "full",
+            "full_attention",
+            "math",
+            "scaled_dot_product",
+            "sdpa",
+            "self_attention",
+            "softmax",
+            "standard",
+            "transformer",
+            "vanilla",
+        ),
+        "'dense' (with flash kernels where the device has them)",
+    )
+    | dict.fromkeys(
+        ("child", "sparse", "sparse_attention", "sparse_transformer"),
+        "'strided' or 'fixed' (Sparse Transformer)",
+    )
+    | dict.fromkeys(("periodic", "strided_attention"), "'strided'")
+    | dict.fromkeys(("random", "random_attention"), "'strided' (sampling='random')")
+    | dict.fromkeys(("fixed_attention", "strided_fixed", "summary"), "'fixed'")
+    | dict.fromkeys(
+        ("learned", "learned_sparse", "mixture_of_block_attention", "moba", "top_k", "topk"),
+        "'topk_blocks'",
+    )
+    | dict.fromkeys(("global", "global_local", "led", "long_former"), "'longformer'")
+    | dict.fromkeys(("big_bird", "bigbird_attention"), "'bigbird'")
+)
+
 
 def make_attention(name: str, **settings: Any) -> AttentionPattern:
     """The pattern registered under `name`, with its settings.

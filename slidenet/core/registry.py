@@ -37,6 +37,7 @@ class Registry(Mapping[str, T], Generic[T]):
         self.group = group
         self._accepts = accepts
         self._expected = expected
+        self.other_names: dict[str, str] = {}
         self._entries: dict[str, T] = {}
         self._loaded: dict[str, T] = {}
         self._identities: dict[str, Identity] = {}
@@ -46,6 +47,15 @@ class Registry(Mapping[str, T], Generic[T]):
         assert name not in self._entries, f"{self.kind} {name!r} registered twice"
         self._entries[name] = entry
         return entry
+
+    def add_other_names(self, names: Mapping[str, str]) -> None:
+        """Names that people use for entries, each with what it is called here, for the error.
+
+        Args:
+            names: Lower case with underscores, to an answer that begins with the entry's name
+                ("'sliding_window' (causal=True)").
+        """
+        self.other_names |= names
 
     def __getitem__(self, name: str) -> T:
         """The entry of that name; slidenet's own names win over plug-ins.
@@ -104,7 +114,12 @@ class Registry(Mapping[str, T], Generic[T]):
             )
 
     def unknown(self, name: str) -> UnknownNameError:
-        """The error for a name nobody carries, listing the nearest ones."""
+        """The error for a name nobody carries: what it is called here, or the nearest names."""
+        answer = self.other_names.get("_".join(name.lower().replace("-", " ").split()))
+        if answer is not None:
+            return UnknownNameError(
+                f"unknown {self.kind} {name!r}", remedy=f"{name!r} is called {answer} here"
+            )
         plugins = [plugin.name for plugin in list_plugins(self.group)] if self.group else []
         names = sorted({*self._entries, *plugins})
         near = difflib.get_close_matches(name, names, n=4, cutoff=0.4)

@@ -34,6 +34,16 @@ BAG_MODELS.add("longnet", make_longnet)
 BAG_MODELS.add("max", MaxPooling)
 BAG_MODELS.add("mean", MeanPooling)
 BAG_MODELS.add("transmil", TransMIL)
+BAG_MODELS.add_other_names(
+    dict.fromkeys(
+        ("attention", "attention_mil", "attmil", "deepattnmil", "gated_attention", "ilse"),
+        "'abmil'",
+    )
+    | dict.fromkeys(("average", "avg", "mean_pool", "mean_pooling"), "'mean'")
+    | dict.fromkeys(("max_pool", "max_pooling"), "'max'")
+    | dict.fromkeys(("nystrom", "nystromformer"), "'transmil'")
+    | {"clam": "'clam_sb' (one branch) or 'clam_mb' (one per class)"}
+)
 
 FIXED = {"feature_dim", "num_outputs", "multi_branch"}
 """What the data, the task and the name settle."""

@@ -130,6 +130,7 @@ def check_recipe(settings: EmbedSlidesSettings) -> None:
     known: Registry[str] = Registry("slide embedding recipe")
     for name in (*POOLINGS, *RECIPES):
         known.add(name, name)
+    known.add_other_names(RECIPES.other_names)
     if settings.recipe not in known and SLIDE_ENCODERS.plugin(settings.recipe) is None:
         raise known.unknown(settings.recipe)
 

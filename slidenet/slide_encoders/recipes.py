@@ -150,3 +150,6 @@ _add(
     "float32",
     "LazySlide: class token of the final state, level-0 px / 256.",
 )
+RECIPES.add_other_names(
+    dict.fromkeys(("notebook", "official", "paper", "released"), "'gigapath-official'")
+)

@@ -29,6 +29,15 @@ def test_unknown_names_far_from_all_list_all(animals):
         animals["x"]
 
 
+def test_names_that_others_use_are_answered_with_ours(animals):
+    animals.add_other_names({"house_cat": "'cat' (a small one)"})
+    with pytest.raises(UnknownNameError) as error:
+        animals["House cat"]
+    assert str(error.value) == (
+        "unknown animal 'House cat'. To fix: 'House cat' is called 'cat' (a small one) here"
+    )
+
+
 def test_a_name_is_given_once(animals):
     with pytest.raises(AssertionError, match="twice"):
         animals.add("cat", "again")
