@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from slidenet.attention.dilated.attention import DilatedAttention
+from slidenet.attention.operators import CARRIED
 from slidenet.attention.patterns.bigbird import BigBirdAttention
 from slidenet.attention.patterns.dense import DenseAttention
 from slidenet.attention.patterns.fixed import FixedAttention
@@ -32,6 +33,7 @@ for _pattern in (
     TopKBlocksAttention,
 ):
     ATTENTION_PATTERNS.add(_pattern.name, _pattern)
+    CARRIED[_pattern.name] = _pattern
 
 ATTENTION_PATTERNS.add_other_names(
     dict.fromkeys(("longnet", "long_net", "dilated_attention", "gigapath"), "'dilated'")

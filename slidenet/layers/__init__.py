@@ -4,6 +4,7 @@ The room is small because little is shared: patterns of attention have a room of
 (`slidenet.attention`), and gated attention and heads belong to the models on bags alone.
 """
 
+from slidenet.layers.checks import checked_mask
 from slidenet.layers.linear import Linear
 from slidenet.layers.masking import (
     check_bags,
@@ -16,6 +17,7 @@ from slidenet.layers.masking import (
 __all__ = [
     "Linear",
     "check_bags",
+    "checked_mask",
     "full_precision",
     "masked_softmax",
     "weighted_sum",

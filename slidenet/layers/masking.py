@@ -18,6 +18,8 @@ def check_bags(
 ) -> None:
     """Refuses bags a model cannot take; what padding holds does not matter.
 
+    It looks at numbers, which no compiler can follow: models call `checked_mask`.
+
     Args:
         features: (B, L, D).
         mask: Bool (B, L), True = real tile; all are real by default.
@@ -27,27 +29,9 @@ def check_bags(
     Raises:
         EncoderError: Naming what was found, and which bag of the batch.
     """
-    wrong_length = features.ndim == 3 and feature_dim not in (None, features.shape[2])
-    if features.ndim != 3 or not features.is_floating_point() or wrong_length:
-        remedy = "add the batch axis with features[None]" if features.ndim == 2 else ""
-        if wrong_length:
-            remedy = (
-                "use features of the tile encoder the model was trained with, or build the model "
-                f"with feature_dim={features.shape[2]}"
-            )
-        length = "D" if feature_dim is None else feature_dim
-        raise EncoderError(
-            f"features are {features.dtype} of shape {tuple(features.shape)}",
-            expected=f"floats of shape (B, L, {length}): {unit}s, tiles, feature length",
-            remedy=remedy,
-        )
+    check_bag_shapes(features, mask, feature_dim, unit=unit)
     if mask is None:
         mask = features.new_ones(features.shape[:2], dtype=torch.bool)
-    if mask.dtype != torch.bool or mask.shape != features.shape[:2]:
-        raise EncoderError(
-            f"the mask is {mask.dtype} of shape {tuple(mask.shape)}",
-            expected=f"bool of shape {tuple(features.shape[:2])}, True = real tile",
-        )
     empty = ~mask.any(dim=1)
     if empty.any():
         raise EncoderError(
@@ -63,6 +47,35 @@ def check_bags(
             f"{index} of the batch)",
             expected="finite features",
             remedy="re-encode those tiles, or mask them out",
+        )
+
+
+def check_bag_shapes(
+    features: Tensor, mask: Tensor | None, feature_dim: int | None, *, unit: str
+) -> None:
+    """The part of `check_bags` that needs no number: shapes and dtypes.
+
+    Raises:
+        EncoderError: As `check_bags`.
+    """
+    wrong_length = features.ndim == 3 and feature_dim not in (None, features.shape[2])
+    if features.ndim != 3 or not features.is_floating_point() or wrong_length:
+        remedy = "add the batch axis with features[None]" if features.ndim == 2 else ""
+        if wrong_length:
+            remedy = (
+                "use features of the tile encoder the model was trained with, or build the model "
+                f"with feature_dim={features.shape[2]}"
+            )
+        length = "D" if feature_dim is None else feature_dim
+        raise EncoderError(
+            f"features are {features.dtype} of shape {tuple(features.shape)}",
+            expected=f"floats of shape (B, L, {length}): {unit}s, tiles, feature length",
+            remedy=remedy,
+        )
+    if mask is not None and (mask.dtype != torch.bool or mask.shape != features.shape[:2]):
+        raise EncoderError(
+            f"the mask is {mask.dtype} of shape {tuple(mask.shape)}",
+            expected=f"bool of shape {tuple(features.shape[:2])}, True = real tile",
         )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from slidenet.core.checks import check_whole
-from slidenet.layers import check_bags, zero_masked
+from slidenet.layers import checked_mask, zero_masked
 from slidenet.tasks import Task
 
 
@@ -134,7 +134,7 @@ class BagModel(nn.Module):
 
     def real_features(self, features: Tensor, mask: Tensor) -> Tensor:
         """Checked features in the dtype of the weights, zero where masked; see `check_bags`."""
-        if not torch.compiler.is_compiling():
-            check_bags(features, mask, self.feature_dim)
+        real = checked_mask(features, mask, self.feature_dim)
+        assert real is not None
         dtype = next(self.parameters()).dtype
-        return zero_masked(features, mask).to(dtype)
+        return zero_masked(features, real).to(dtype)

@@ -11,7 +11,7 @@ from slidenet.core.errors import EncoderError
 from slidenet.core.provenance import Identity
 from slidenet.core.records import TileGeometry
 from slidenet.core.registry import Registry
-from slidenet.layers import check_bags
+from slidenet.layers import checked_mask
 
 
 def mean(features: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -55,7 +55,7 @@ def mean_std(features: Tensor, mask: Tensor | None = None) -> Tensor:
 
 def _real_values(features: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Features in float64 with zeros in the padding, and the number of tiles (B, 1)."""
-    check_bags(features, mask, unit="slide")
+    mask = checked_mask(features, mask, unit="slide")
     values = features.double()
     if mask is None:
         return values, values.new_full((len(values), 1), values.shape[1])

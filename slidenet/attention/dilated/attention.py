@@ -21,11 +21,12 @@ from slidenet.attention.dilated.config import (
     Padding,
     branch_mask,
 )
-from slidenet.attention.dilated.passes import AttendDilated
-from slidenet.attention.dilated.rectangles import plan_rectangles
+from slidenet.attention.dilated.passes import AttendDilated, backward_from, forward_keeping
+from slidenet.attention.dilated.rectangles import most_slots, plan_rectangles
 from slidenet.attention.dilated.unseen import warn_of_unseen
 from slidenet.attention.graph_break import outside_compiled_graphs
 from slidenet.attention.kernels.backends import uses_triton
+from slidenet.attention.operators import one_operator
 from slidenet.attention.protocol import AttentionPattern, check_inputs
 from slidenet.core.errors import AttentionError
 
@@ -68,10 +69,10 @@ def dilated_attention(
     Raises:
         AttentionError: For tensors or settings that do not fit.
     """
-    config = DilatedConfig(
+    pattern = DilatedAttention(
         tuple(segment_lengths), tuple(dilation_rates), head_order, padding, mixing_gradient
     )
-    out, lse = attend_dilated(q, k, v, config, mask=mask, causal=causal)
+    out, lse = pattern(q, k, v, mask=mask, causal=causal)
     return (out, lse) if return_lse else out
 
 
@@ -101,11 +102,45 @@ class DilatedAttention(DilatedConfig, AttentionPattern):
             for r in rectangles
         )
 
+    @one_operator
     def __call__(
         self, q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, causal: bool = False
     ) -> tuple[Tensor, Tensor]:
         """See `AttentionPattern.__call__`."""
         return attend_dilated(q, k, v, self, mask=mask, causal=causal)
+
+    def kept_size(self, batch: int, length: int, num_heads: int, head_dim: int) -> int:
+        """See `OperatorPattern.kept_size`: each branch's own output."""
+        if not self.keeps_own_outputs:
+            return 0
+        slots = sum(most_slots(length, w, r) for w, r in self.branches)
+        return batch * num_heads * head_dim * slots
+
+    def forward_keeping(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, keep: bool
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """See `OperatorPattern.forward_keeping`."""
+        check_inputs(q, k, v, mask)
+        if uses_triton(q):
+            return *attend_dilated(q, k, v, self, mask=mask, causal=causal), []
+        return forward_keeping(q, k, v, DilatedCall(self, mask, causal), keep)
+
+    def backward_from(
+        self,
+        grad_out: Tensor | None,
+        grad_lse: Tensor | None,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        mask: Tensor | None,
+        out: Tensor,
+        lse: Tensor,
+        kept: Tensor | None,
+        causal: bool,
+    ) -> tuple[Tensor, ...]:
+        """See `OperatorPattern.backward_from`."""
+        call = DilatedCall(self, mask, causal)
+        return backward_from(grad_out, grad_lse, q, k, v, out, lse, kept, call)
 
 
 @outside_compiled_graphs

@@ -82,6 +82,11 @@ class DilatedConfig:
         """
         return self.mixing_gradient == "released" and len(self.branches) > 1
 
+    @property
+    def keeps_own_outputs(self) -> bool:
+        """Whether those are kept for the backward; above 2 N D numbers they are recomputed."""
+        return self.needs_own_outputs and sum(1 / rate for rate in self.dilation_rates) <= 2
+
 
 class DilatedCall(NamedTuple):
     """What one call of dilated attention has beside q, k and v, already checked.

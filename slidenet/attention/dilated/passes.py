@@ -12,6 +12,7 @@ from slidenet.attention.dilated.rectangles import plan_rectangles
 from slidenet.attention.kernels.backends import choose_kernel
 from slidenet.attention.kernels.base import Operands
 from slidenet.attention.merge import add_zero_keys_, merge_into_
+from slidenet.attention.operators import SavedForBackward
 from slidenet.attention.protocol import lse_dtype, real_lengths, zero_masked
 
 
@@ -28,8 +29,7 @@ class AttendDilated(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """Output and log-sum-exp; `keep` where a backward will follow."""
         own: list[Tensor] = []
-        keep_own = keep and call.config.needs_own_outputs
-        keep_own = keep_own and sum(1 / rate for rate in call.config.dilation_rates) <= 2
+        keep_own = keep and call.config.keeps_own_outputs
         out = _accumulator(q, call)
         lse_BLH = torch.full(q.shape[:3], -torch.inf, dtype=out.dtype, device=q.device)
         for entries in _split_by_length(call.mask, *q.shape[:2]):
@@ -101,6 +101,46 @@ class AttendDilated(torch.autograd.Function):
                         else:
                             total.add_(part)
         return *(grad.to(q.dtype) for grad in grads), None, None
+
+
+def forward_keeping(
+    q: Tensor, k: Tensor, v: Tensor, call: DilatedCall, keep: bool
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """The forward without autograd: output, log-sum-exp, and the branches' own outputs if kept."""
+    ctx = SavedForBackward()
+    out, lse = AttendDilated.forward(ctx, q, k, v, call, keep)
+    own = [x for x in ctx.saved_tensors[5:] if x is not None]
+    return out, lse, own
+
+
+def backward_from(
+    grad_out: Tensor | None,
+    grad_lse: Tensor | None,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    kept: Tensor | None,
+    call: DilatedCall,
+) -> tuple[Tensor, ...]:
+    """The backward without autograd; `kept` is what `forward_keeping` gave, flat."""
+    merged = None if call.config.needs_own_outputs else out
+    own = [] if kept is None else _parts_of(kept, q, call)
+    ctx = SavedForBackward(q, k, v, merged, lse, *own, call=call)
+    grad_q, grad_k, grad_v, *_ = AttendDilated.backward(ctx, grad_out, grad_lse)
+    return grad_q, grad_k, grad_v
+
+
+def _parts_of(kept: Tensor, q: Tensor, call: DilatedCall) -> list[Tensor]:
+    """Numbers one after another as the outputs of the rectangles, in the order of the forward."""
+    parts, start = [], 0
+    for entries in _split_by_length(call.mask, *q.shape[:2]):
+        for rectangle in plan_rectangles(call, entries.length, q.shape[2]):
+            for _, (q_t,) in rectangle.walk(None, entries.cut(q)):
+                parts.append(kept[start : start + q_t.numel()].view(q_t.shape))
+                start += q_t.numel()
+    return parts
 
 
 def _accumulator(q: Tensor, call: DilatedCall) -> Tensor:

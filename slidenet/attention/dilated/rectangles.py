@@ -113,6 +113,12 @@ def plan_rectangles(call: DilatedCall, length: int, num_heads: int) -> list[Rect
     return plan
 
 
+def most_slots(length: int, segment_length: int, rate: int) -> int:
+    """At least as many slots as any head keeps in one branch; a formula, for a symbolic length."""
+    segments = (length + segment_length - 1) // segment_length
+    return (length + segments * (rate - 1)) // rate
+
+
 def plan_branch(
     length: int, offsets: Sequence[int], segment_length: int, rate: int, *, zero_slots: bool
 ) -> list[Rectangle]:

@@ -25,6 +25,7 @@ from torch.nn.functional import pad
 
 from slidenet.attention.kernels.backends import choose_kernel
 from slidenet.attention.kernels.base import LSE_FEATURES, Operands
+from slidenet.attention.operators import SavedForBackward, one_operator
 from slidenet.attention.protocol import (
     AttentionPattern,
     check_inputs,
@@ -128,6 +129,7 @@ class BlockSparsePattern(AttentionPattern):
                 which are dropped.
         """
 
+    @one_operator
     def __call__(
         self, q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, causal: bool = False
     ) -> tuple[Tensor, Tensor]:
@@ -149,6 +151,71 @@ class BlockSparsePattern(AttentionPattern):
             outs.append(pad(out, (0, 0, 0, 0, 0, q.shape[1] - length)))
             lses.append(pad(lse, (0, q.shape[1] - length), value=-torch.inf))
         return torch.cat(outs), torch.cat(lses)
+
+    def kept_size(self, batch: int, length: int, num_heads: int, head_dim: int) -> int:
+        """Nothing: the backward lays out its blocks anew."""
+        return 0
+
+    def forward_keeping(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, keep: bool
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """See `OperatorPattern.forward_keeping`."""
+        return *self(q, k, v, mask=mask, causal=causal), []
+
+    def backward_from(
+        self,
+        grad_out: Tensor | None,
+        grad_lse: Tensor | None,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        mask: Tensor | None,
+        out: Tensor,
+        lse: Tensor,
+        kept: Tensor | None,
+        causal: bool,
+    ) -> tuple[Tensor, ...]:
+        """See `OperatorPattern.backward_from`."""
+        grads = tuple(torch.zeros_like(x) for x in (q, k, v))
+        if q.numel() == 0:
+            return grads
+        if mask is None or bool(mask.all()):
+            samples, lengths = [slice(None)], [q.shape[1]]
+        else:
+            q, k, v = (zero_masked(x, mask) for x in (q, k, v))
+            samples = [slice(b, b + 1) for b in range(len(mask))]
+            lengths = real_lengths(mask).tolist()
+        for sample, length in zip(samples, lengths, strict=True):
+            if not length:
+                continue
+            real = (
+                None
+                if mask is None or bool(mask[sample, :length].all())
+                else mask[sample, :length][0]
+            )
+            some_q, some_k, some_v, some_out = (
+                x[sample, :length].transpose(1, 2) for x in (q, k, v, out)
+            )
+            batch, heads, _, _ = some_q.shape
+            layout = self.layout_for(some_q, some_k, real, causal=causal)
+            rows = [x.flatten(0, 1) for x in (some_q, some_k, some_v, some_out)]
+            ctx = SavedForBackward(
+                *rows,
+                lse[sample, :, :length].flatten(0, 1),
+                layout=[blocks.for_rows(batch * heads, q.device) for blocks in layout],
+                real=real,
+                causal=causal,
+            )
+            found = _AttendBlocks.backward(
+                ctx,
+                None
+                if grad_out is None
+                else grad_out[sample, :length].transpose(1, 2).flatten(0, 1),
+                None if grad_lse is None else grad_lse[sample, :, :length].flatten(0, 1),
+            )
+            for grad, rows_grad in zip(grads, found[:3], strict=True):
+                grad[sample, :length] = rows_grad.view(batch, heads, length, -1).transpose(1, 2)
+        return grads
 
     def _attend_alike(
         self, q: Tensor, k: Tensor, v: Tensor, real: Tensor | None, causal: bool

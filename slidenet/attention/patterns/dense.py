@@ -6,7 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from slidenet.attention.kernels.backends import attend
+from slidenet.attention.kernels.backends import attend, choose_kernel
+from slidenet.attention.kernels.base import Operands
+from slidenet.attention.operators import one_operator
 from slidenet.attention.protocol import AttentionPattern, check_inputs, zero_masked
 
 
@@ -25,6 +27,7 @@ class DenseAttention(AttentionPattern):
         """H L^2, or H L (L + 1) / 2 when causal."""
         return num_heads * (length * (length + 1) // 2 if causal else length * length)
 
+    @one_operator
     def __call__(
         self, q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, causal: bool = False
     ) -> tuple[Tensor, Tensor]:
@@ -36,3 +39,39 @@ class DenseAttention(AttentionPattern):
         if mask is not None:
             lse = lse.masked_fill(~mask[:, None, :], -torch.inf)
         return zero_masked(out.transpose(1, 2), mask), lse
+
+    def kept_size(self, batch: int, length: int, num_heads: int, head_dim: int) -> int:
+        """Nothing: inputs and results are enough."""
+        return 0
+
+    def forward_keeping(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, keep: bool
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """See `OperatorPattern.forward_keeping`."""
+        return *self(q, k, v, mask=mask, causal=causal), []
+
+    def backward_from(
+        self,
+        grad_out: Tensor | None,
+        grad_lse: Tensor | None,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        mask: Tensor | None,
+        out: Tensor,
+        lse: Tensor,
+        kept: Tensor | None,
+        causal: bool,
+    ) -> tuple[Tensor, ...]:
+        """See `OperatorPattern.backward_from`."""
+        grad_out = torch.zeros_like(out) if grad_out is None else grad_out
+        q, k, v, out, grad_out = (
+            zero_masked(x, mask).transpose(1, 2) for x in (q, k, v, out, grad_out)
+        )
+        if mask is not None and grad_lse is not None:
+            grad_lse = grad_lse.masked_fill(~mask[:, None, :], 0.0)
+        allowed = None if mask is None else mask[:, None, None, :]
+        kernel = choose_kernel(q, masked=mask is not None)
+        x = Operands(q, k, v, allowed, causal)
+        grads = kernel.backward(x, out, lse, grad_out, grad_lse)
+        return tuple(zero_masked(grad.transpose(1, 2), mask) for grad in grads)

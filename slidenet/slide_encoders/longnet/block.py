@@ -83,10 +83,13 @@ class LongNetBlock(nn.Module):
         self.number = number
 
     def forward(self, x: Tensor, tokens: TokenLayout, chunk_tokens: int) -> Tensor:
-        """(B, N, D) -> (B, N, D), the token-wise part in chunks of `chunk_tokens`."""
+        """(B, N, D) -> (B, N, D), the token-wise part in chunks of `chunk_tokens`.
+
+        In one piece where compiled: a graph of chunks would serve one length only.
+        """
         mixed = self.attention.attend(self.attention_norm(x), tokens)
         keep = self.keep_factors(x, tokens)
-        if x.shape[1] <= chunk_tokens:
+        if torch.compiler.is_compiling() or x.shape[1] <= chunk_tokens:
             return self.tail(x, mixed, keep)
         if torch.is_grad_enabled():
             return torch.cat([self.tail(*part) for part in chunks(x, mixed, keep, chunk_tokens)], 1)
@@ -113,7 +116,7 @@ class LongNetBlock(nn.Module):
         if not self.training or self.drop_path == 0:
             return None
         share, lengths = 1 - self.drop_path, tokens.lengths
-        slides = len(x) if lengths is None else len(lengths)
+        slides = x.shape[0] if lengths is None else len(lengths)
         with tokens.slide_draws(self.number, x.device):
             drawn = x.new_empty(2, slides).bernoulli_(share) / share
         if lengths is None:

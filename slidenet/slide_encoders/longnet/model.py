@@ -19,10 +19,10 @@ from slidenet.attention import (
 )
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import CoordinateError
-from slidenet.layers import Linear, check_bags
+from slidenet.layers import Linear, checked_mask
 from slidenet.slide_encoders.longnet.block import LongNetBlock
 from slidenet.slide_encoders.longnet.config import LongNetConfig, Pooling
-from slidenet.slide_encoders.longnet.positions import GridPositions, check_grid_xy
+from slidenet.slide_encoders.longnet.positions import GridPositions, checked_cells
 from slidenet.slide_encoders.longnet.pruning import class_token_output
 from slidenet.slide_encoders.longnet.request import ForwardRequest, SlideIds
 from slidenet.slide_encoders.longnet.tokens import OneDevice, TokenLayout, TokenSharding
@@ -251,14 +251,15 @@ class LongNetViT(nn.Module):
         with tokens.own_draws("embedding", x.device):
             return self.dropout(x), tokens
 
-    def _check(self, features: Tensor, grid_xy: Tensor, mask: Tensor | None) -> None:
-        check_bags(features, mask, self.config.feature_dim, unit="slide")
+    def _check(self, features: Tensor, grid_xy: Tensor, mask: Tensor | None) -> Tensor:
+        """The cells to go on with."""
+        real = checked_mask(features, mask, self.config.feature_dim, unit="slide")
         if grid_xy.shape != (*features.shape[:2], 2):
             raise CoordinateError(
                 f"grid_xy has shape {tuple(grid_xy.shape)}",
                 expected=f"{(*features.shape[:2], 2)}, one (column, row) cell per tile",
             )
-        check_grid_xy(grid_xy if mask is None else grid_xy[mask], self.config.grid_size)
+        return checked_cells(grid_xy, real, self.config.grid_size)
 
     def _run(self, block: nn.Module, x: Tensor, tokens: TokenLayout) -> Tensor:
         run: Callable[..., Tensor] = block

@@ -54,6 +54,45 @@ class GridPositions(nn.Module):
         return torch.cat([rows, columns], dim=-1)
 
 
+def checked_cells(grid_xy: Tensor, mask: Tensor | None, grid_size: int) -> Tensor:
+    """The cells of slides that `check_grid_xy` takes, compiled or not; those of real tiles count.
+
+    Args:
+        grid_xy: Cells (B, L, 2), (column, row).
+        mask: Bool (B, L), True = real tile.
+        grid_size: Cells along each side.
+
+    Returns:
+        The cells themselves; in a compiled graph others alike, zero where masked, so that no
+        compiler takes the check for work that nobody reads.
+
+    Raises:
+        CoordinateError: As `check_grid_xy`.
+    """
+    if not torch.compiler.is_compiling():
+        check_grid_xy(grid_xy if mask is None else grid_xy[mask], grid_size)
+        return grid_xy
+    _check_cell_type(grid_xy)
+    checked: Tensor = torch.ops.slidenet.checked_cells(grid_xy, mask, grid_size)
+    return checked
+
+
+@torch.library.custom_op(
+    "slidenet::checked_cells",
+    mutates_args=(),
+    schema="(Tensor grid_xy, Tensor? mask, int grid_size) -> Tensor",
+)
+def _checked_cells(grid_xy: Tensor, mask: Tensor | None, grid_size: int) -> Tensor:
+    check_grid_xy(grid_xy if mask is None else grid_xy[mask], grid_size)
+    cells = grid_xy.clone(memory_format=torch.contiguous_format)
+    return cells if mask is None else cells.masked_fill_(~mask[..., None], 0)
+
+
+@_checked_cells.register_fake
+def _fake_checked_cells(grid_xy: Tensor, mask: Tensor | None, grid_size: int) -> Tensor:
+    return grid_xy.new_empty(grid_xy.shape)
+
+
 def check_grid_xy(grid_xy: Tensor, grid_size: int, *, slide: str = "") -> None:
     """Refuses cells that are not int64 (..., 2) within the lattice.
 
@@ -65,13 +104,7 @@ def check_grid_xy(grid_xy: Tensor, grid_size: int, *, slide: str = "") -> None:
     Raises:
         CoordinateError: With the extent found and the reason the lattice ends where it does.
     """
-    if grid_xy.dtype != torch.int64 or grid_xy.ndim < 1 or grid_xy.shape[-1] != 2:
-        raise CoordinateError(
-            f"grid_xy is {grid_xy.dtype} of shape {tuple(grid_xy.shape)}",
-            expected="int64 of shape (B, L, 2), (column, row) cells",
-            remedy="compute it with slidenet.slide_encoders.grid_cells from level-0 coords",
-            slide=slide,
-        )
+    _check_cell_type(grid_xy, slide)
     if not grid_xy.numel():
         return
     low, high = int(grid_xy.min()), int(grid_xy.max())
@@ -82,5 +115,16 @@ def check_grid_xy(grid_xy: Tensor, grid_size: int, *, slide: str = "") -> None:
             "positions, and a cell beyond them would silently take the position of another",
             remedy="check that grid_xy holds lattice cells, not pixels; a slide this large must "
             "be split into parts, each encoded from its own origin",
+            slide=slide,
+        )
+
+
+def _check_cell_type(grid_xy: Tensor, slide: str = "") -> None:
+    """The part of `check_grid_xy` that needs no number."""
+    if grid_xy.dtype != torch.int64 or grid_xy.ndim < 1 or grid_xy.shape[-1] != 2:
+        raise CoordinateError(
+            f"grid_xy is {grid_xy.dtype} of shape {tuple(grid_xy.shape)}",
+            expected="int64 of shape (B, L, 2), (column, row) cells",
+            remedy="compute it with slidenet.slide_encoders.grid_cells from level-0 coords",
             slide=slide,
         )

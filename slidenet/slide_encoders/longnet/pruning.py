@@ -11,15 +11,16 @@ from torch import Tensor
 
 from slidenet.attention import DilatedAttention, DilatedConfig
 from slidenet.attention.dilated.config import head_offsets
-from slidenet.attention.graph_break import outside_compiled_graphs
 from slidenet.attention.merge import mixing_weights, safe_logsumexp
 from slidenet.slide_encoders.longnet.block import LongNetBlock, SelfAttention
 from slidenet.slide_encoders.longnet.tokens import TokenLayout, WholeSlides, spans
 
 
-@outside_compiled_graphs
 def class_token_output(block: LongNetBlock, x: Tensor, tokens: TokenLayout) -> Tensor:
     """What `block` makes of the class token of each slide, and nothing else.
+
+    In a compiled graph attention runs for all tokens: which rows are read depends on the length,
+    and a graph of rows would serve that length only.
 
     Args:
         block: The last block to run.
@@ -29,6 +30,9 @@ def class_token_output(block: LongNetBlock, x: Tensor, tokens: TokenLayout) -> T
     Returns:
         (B, 1, D), one class token per slide.
     """
+    if torch.compiler.is_compiling():
+        mixed = block.attention.attend(block.attention_norm(x), tokens)[:, :1]
+        return block.tail(x[:, :1], mixed, block.keep_factors(x[:, :1], tokens))
     slides = [x] if tokens.lengths is None else [x[:, s] for s in spans(tokens.lengths)]
     first = torch.cat([one[:, :1] for one in slides])
     mixed = torch.cat([_class_token_attention(block, one) for one in slides])

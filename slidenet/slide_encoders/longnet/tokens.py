@@ -17,14 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from slidenet.attention import AttentionPattern
-from slidenet.attention.graph_break import outside_compiled_graphs
+from slidenet.attention.operators import call_pattern
 from slidenet.core.arrays import BoolArray
 from slidenet.slide_encoders.longnet.config import Pooling
+from slidenet.slide_encoders.longnet.padded import real_tiles_first
 from slidenet.slide_encoders.longnet.request import ForwardRequest
 
 T = TypeVar("T")
-CheckInputs = Callable[[Tensor, Tensor, Tensor | None], None]
-"""Raises for features, cells or a mask that the model does not take."""
+CheckInputs = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""Raises for features, cells or a mask that the model does not take; gives the cells to use."""
 
 Stage = Literal["embedding", "blocks"]
 
@@ -140,16 +141,16 @@ class WholeSlides:
     def prepend(self, x: Tensor, class_token: Tensor) -> Tensor:
         """See `TokenLayout.prepend`."""
         if self.lengths is None:
-            return torch.cat([class_token.expand(len(x), -1, -1), x], dim=1)
+            return torch.cat([class_token.expand(x.shape[0], -1, -1), x], dim=1)
         tiles = torch.split(x, [n - 1 for n in self.lengths])
         return torch.cat([part for t in tiles for part in (class_token[0], t)])[None]
 
     def attend(self, pattern: AttentionPattern, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """See `TokenLayout.attend`."""
         if self.lengths is None:
-            return _call_pattern(pattern, q, k, v)
+            return call_pattern(pattern, q, k, v)[0]
         slides = spans(self.lengths)
-        return torch.cat([_call_pattern(pattern, q[:, s], k[:, s], v[:, s]) for s in slides], dim=1)
+        return torch.cat([pattern(q[:, s], k[:, s], v[:, s])[0] for s in slides], dim=1)
 
     def own_draws(self, stage: Stage, device: torch.device) -> AbstractContextManager[None]:
         """PyTorch's default generator, whatever it is at."""
@@ -187,10 +188,11 @@ class OneDevice:
         request: ForwardRequest,
         check: CheckInputs,
     ) -> tuple[Tensor, Tensor, TokenLayout]:
-        """See `TokenSharding.place`: packed where the slides differ in length."""
+        """See `TokenSharding.place`: packed where slides differ in length, padded if compiled."""
         request.check()
-        if not torch.compiler.is_compiling():
-            check(features, grid_xy, mask)
+        grid_xy = check(features, grid_xy, mask)
+        if mask is not None and torch.compiler.is_compiling():
+            return real_tiles_first(features, grid_xy, mask)
         if mask is None or bool(mask.all()):
             return features, grid_xy, WholeSlides()
         counts = [int(n) for n in mask.sum(dim=1)]
@@ -205,12 +207,6 @@ class OneDevice:
     ) -> T:
         """All of them."""
         return read(0, len(real))
-
-
-@outside_compiled_graphs
-def _call_pattern(pattern: AttentionPattern, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """The pattern's output. The kernels it chooses are a boundary to the compiler, not input."""
-    return pattern(q, k, v)[0]
 
 
 def spans(lengths: tuple[int, ...]) -> Iterator[slice]:
