@@ -14,7 +14,7 @@ Shapes: B batch, L positions, H heads, D features per head.
 import ast
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ PatternCall = Callable[..., tuple[Tensor, Tensor]]
 class OperatorPattern(Protocol):
     """What an `AttentionPattern` has beside, to be an operator: its two passes without autograd."""
 
-    name: str
+    name: ClassVar[str]
 
     def kept_size(self, batch: int, length: int, num_heads: int, head_dim: int) -> int:
         """Most numbers that `forward_keeping` keeps for the backward beside inputs and results."""
@@ -125,7 +125,8 @@ def _call_apart(
 
 def is_carried(pattern: AttentionPattern) -> bool:
     """Whether a pattern is one of ours, not of a class derived from ours."""
-    return CARRIED.get(pattern.name) is type(pattern)
+    carried: type | None = CARRIED.get(pattern.name)
+    return carried is type(pattern)
 
 
 def text_of(pattern: Any) -> str:

@@ -49,9 +49,9 @@ def _checked_mask(
     features: Tensor, mask: Tensor | None, feature_dim: int | None, unit: str
 ) -> Tensor:
     check_bags(features, mask, feature_dim, unit=unit)
-    return _fake_checked_mask(features, mask, feature_dim, unit).copy_(
-        torch.ones((), dtype=torch.bool) if mask is None else mask
-    )
+    if mask is None:
+        return features.new_ones(features.shape[:2], dtype=torch.bool)
+    return mask.clone(memory_format=torch.contiguous_format)
 
 
 @_checked_mask.register_fake

@@ -128,8 +128,7 @@ def backward_from(
     merged = None if call.config.needs_own_outputs else out
     own = [] if kept is None else _parts_of(kept, q, call)
     ctx = SavedForBackward(q, k, v, merged, lse, *own, call=call)
-    grad_q, grad_k, grad_v, *_ = AttendDilated.backward(ctx, grad_out, grad_lse)
-    return grad_q, grad_k, grad_v
+    return tuple(x for x in AttendDilated.backward(ctx, grad_out, grad_lse) if x is not None)
 
 
 def _parts_of(kept: Tensor, q: Tensor, call: DilatedCall) -> list[Tensor]:

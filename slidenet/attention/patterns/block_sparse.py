@@ -188,11 +188,8 @@ class BlockSparsePattern(AttentionPattern):
         for sample, length in zip(samples, lengths, strict=True):
             if not length:
                 continue
-            real = (
-                None
-                if mask is None or bool(mask[sample, :length].all())
-                else mask[sample, :length][0]
-            )
+            real = None if mask is None else mask[sample, :length][0]
+            real = None if real is None or bool(real.all()) else real
             some_q, some_k, some_v, some_out = (
                 x[sample, :length].transpose(1, 2) for x in (q, k, v, out)
             )
@@ -206,15 +203,14 @@ class BlockSparsePattern(AttentionPattern):
                 real=real,
                 causal=causal,
             )
-            found = _AttendBlocks.backward(
-                ctx,
-                None
-                if grad_out is None
-                else grad_out[sample, :length].transpose(1, 2).flatten(0, 1),
-                None if grad_lse is None else grad_lse[sample, :, :length].flatten(0, 1),
+            given = (
+                grad_out if grad_out is None else grad_out[sample, :length].transpose(1, 2),
+                grad_lse if grad_lse is None else grad_lse[sample, :, :length],
             )
-            for grad, rows_grad in zip(grads, found[:3], strict=True):
-                grad[sample, :length] = rows_grad.view(batch, heads, length, -1).transpose(1, 2)
+            of_rows = [x if x is None else x.flatten(0, 1) for x in given]
+            found = [x for x in _AttendBlocks.backward(ctx, *of_rows) if x is not None]
+            for grad, one in zip(grads, found, strict=True):
+                grad[sample, :length] = one.view(batch, heads, length, -1).transpose(1, 2)
         return grads
 
     def _attend_alike(
