@@ -121,6 +121,7 @@ class DilatedAttention(DilatedConfig, AttentionPattern):
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """See `OperatorPattern.forward_keeping`."""
         check_inputs(q, k, v, mask)
+        warn_of_unseen(self, q.shape[2])
         if uses_triton(q):
             return *attend_dilated(q, k, v, self, mask=mask, causal=causal), []
         return forward_keeping(q, k, v, DilatedCall(self, mask, causal), keep)
