@@ -28,6 +28,9 @@ LARGEST_PANEL = 4.6
 SQUARE_WITH_GRID = 0.06
 """From this size on, inches, squares are told apart by thin lines."""
 
+THINNEST_CHUNK = 0.3
+"""Inches; where chunks are smaller, thick lines between them would hide what they hold."""
+
 _LEFT, _GAP, _TICKS = 0.62, 0.24, 0.26
 
 
@@ -118,9 +121,10 @@ def draw_squares(
         lines: dict[str, Any] = {"color": PALE, "linewidth": 0.5, "zorder": 2}
         axes.vlines(np.arange(1, columns) * length / columns - 0.5, *ends, **lines)
         axes.hlines(np.arange(1, rows) * length / rows - 0.5, *ends, **lines)
+    width = 0.9 if side > (len(borders) + 1) * THINNEST_CHUNK else 0.4
     for border in borders:
-        axes.axvline(border - 0.5, color=DARK, linewidth=0.9, zorder=3)
-        axes.axhline(border - 0.5, color=DARK, linewidth=0.9, zorder=3)
+        axes.axvline(border - 0.5, color=DARK, linewidth=width, zorder=3)
+        axes.axhline(border - 0.5, color=DARK, linewidth=width, zorder=3)
     axes.set(xlim=ends, ylim=ends[::-1])
     wanted = 2 if side < 1.8 and length >= 10_000 else 4
     for axis in (axes.xaxis, axes.yaxis):

@@ -158,6 +158,12 @@ def _draw_chunks(
 ) -> None:
     """The sequence cut into the chunks of the ranks, each in its colour."""
     page.write(MARGIN, page.top + 0.15, "sequence", size=9, bold=True, ha="left")
+    spans = [
+        f"{low:,} to {high - 1:,}" if high - low > 1 else f"{low:,}"
+        for low, high in pairwise(bounds)
+    ]
+    narrowest = min(high - low for low, high in pairwise(bounds)) / length * wide
+    size = next((s for s in (8, 7) if text_width(max(spans, key=len), s) < narrowest), None)
     for rank, (low, high) in enumerate(pairwise(bounds)):
         x, width = left + low / length * wide, (high - low) / length * wide
         page.box(
@@ -167,10 +173,8 @@ def _draw_chunks(
             x + width / 2, page.top + 0.15, _name_that_fits(rank, width), size=9, bold=True,
             colour="white",
         )  # fmt: skip
-        last = f"{high - 1:,}"
-        span = f"{low:,} to {last}" if high - low > 1 else last
-        if text_width(span, 8) <= width:
-            page.write(x + width / 2, page.top + 0.4, span, size=8, colour=GREY)
+        if size:
+            page.write(x + width / 2, page.top + 0.4, spans[rank], size=size, colour=GREY)
     page.top += 0.58
 
 

@@ -63,7 +63,7 @@ def reach_figure(
     axes.set(xlabel="Layers", ylabel="Tokens reached")
     axes.annotate(
         f"all {possible:,}", (0.995, possible), xycoords=("axes fraction", "data"),
-        xytext=(0, 4), textcoords="offset points", ha="right", fontsize=9, color=GREY,
+        xytext=(0, 7), textcoords="offset points", ha="right", fontsize=9, color=GREY,
     )  # fmt: skip
     style_axes(axes)
     _legend(axes)
@@ -128,9 +128,9 @@ def _token_axis(axes: Axes, smallest: int, largest: int) -> None:
     """A logarithmic axis of tokens where they differ much; else one from 0."""
     if smallest > 0 and largest > WIDE_SPAN * smallest:
         axes.set_yscale("log")
-        axes.set_ylim(smallest / 1.4, largest * 1.6)
+        axes.set_ylim(smallest / 1.4, largest * 1.8)
     else:
-        axes.set_ylim(0, largest * 1.1)
+        axes.set_ylim(0, largest * 1.12)
     axes.yaxis.set_major_formatter(FuncFormatter(_short_number))
 
 
