@@ -6,7 +6,7 @@
     slidenet.train("runs/abmil", labels="slides.csv", features="out/tile_features/uni")
 
 The names below are loaded on first use, so that `import slidenet` stays instant and needs no torch.
-Each is the function behind the command of the same name.
+Each is the function behind the command of the same name (`describe_attention` behind `attention`).
 """
 
 import importlib
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from slidenet.pipelines.embed_slides import embed_slides as embed_slides
     from slidenet.pipelines.embed_tiles import embed_tiles as embed_tiles
     from slidenet.pipelines.evaluate import evaluate as evaluate
+    from slidenet.pipelines.inspection.attention import describe_attention as describe_attention
     from slidenet.pipelines.inspection.plan import plan as plan
     from slidenet.pipelines.predict import predict as predict
     from slidenet.pipelines.preprocess import preprocess as preprocess
@@ -36,6 +37,7 @@ _HOMES = {
     "SlidenetError": "slidenet.core.errors",
     "audit": "slidenet.pipelines.audit",
     "crossval": "slidenet.pipelines.crossval",
+    "describe_attention": "slidenet.pipelines.inspection.attention",
     "embed_slides": "slidenet.pipelines.embed_slides",
     "embed_tiles": "slidenet.pipelines.embed_tiles",
     "evaluate": "slidenet.pipelines.evaluate",

@@ -15,9 +15,9 @@ import slidenet
 from slidenet.testing import write_feature_cohort, write_synthetic_slide
 
 NAMES = [
-    "SlidenetError", "__version__", "audit", "crossval", "embed_slides", "embed_tiles", "evaluate",
-    "load_slide_encoder", "load_tile_encoder", "open_slide", "plan", "predict", "preprocess",
-    "read_features", "read_slide_embeddings", "run", "train",
+    "SlidenetError", "__version__", "audit", "crossval", "describe_attention", "embed_slides",
+    "embed_tiles", "evaluate", "load_slide_encoder", "load_tile_encoder", "open_slide", "plan",
+    "predict", "preprocess", "read_features", "read_slide_embeddings", "run", "train",
 ]  # fmt: skip
 
 
@@ -112,6 +112,7 @@ def test_a_notebook_from_slides_to_slide_embeddings(slides, tmp_path):
     assert pooling.identity()["name"] == "mean"
     assert slidenet.plan(slides, out, shape="longnet-small").to_pandas().shape[0] >= 2
     assert slidenet.plan(num_tiles=100_000).exit_code == 0
+    assert len(slidenet.describe_attention("dense", layers=2).to_pandas()) == 2
 
     with pytest.raises(slidenet.SlidenetError, match="did you mean efficientnet_lite0"):
         slidenet.embed_tiles(slides, out, encoder="efficientnet_lite")

@@ -70,6 +70,11 @@ VERBS = {
         "what a slide of N tiles costs, and how many GPUs it needs",
         renamed={"ranks": "sequence_ranks"},
     ),
+    "attention": Verb(
+        "pipelines.inspection.attention:describe_attention",
+        "what an attention pattern sees, reaches and costs, drawn",
+        "pattern",
+    ),
     "info": Verb(
         "pipelines.inspection.info:info",
         "what a slide is, and what it would cost",

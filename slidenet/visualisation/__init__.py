@@ -1,15 +1,12 @@
-"""Floor 4: drawing only. Takes arrays and records, returns pictures and figures."""
+"""Floor 4: drawing only. Takes arrays and records, returns pictures and figures.
+
+The steps of dilated attention (`dilated_steps`, `dilated_attend`) are imported from their own
+files: their records come with torch, which `slidenet preprocess` does without.
+"""
 
 from slidenet.visualisation.attention_matrix import Panel, matrices_figure
 from slidenet.visualisation.attention_ranks import exchange_figure, ranks_figure
 from slidenet.visualisation.attention_reach import growth_figure, reach_figure
-from slidenet.visualisation.dilated_attend import attend_figure
-from slidenet.visualisation.dilated_steps import (
-    mix_figure,
-    scatter_figure,
-    sparsify_figure,
-    split_figure,
-)
 from slidenet.visualisation.maps import feature_map, principal_colors
 from slidenet.visualisation.overlay import tissue_overlay
 from slidenet.visualisation.side_by_side import demo_figure, scale_bar, side_by_side
@@ -17,21 +14,16 @@ from slidenet.visualisation.style import save_figure
 
 __all__ = [
     "Panel",
-    "attend_figure",
     "demo_figure",
     "exchange_figure",
     "feature_map",
     "growth_figure",
     "matrices_figure",
-    "mix_figure",
     "principal_colors",
     "ranks_figure",
     "reach_figure",
     "save_figure",
     "scale_bar",
-    "scatter_figure",
     "side_by_side",
-    "sparsify_figure",
-    "split_figure",
     "tissue_overlay",
 ]

@@ -10,14 +10,14 @@ from matplotlib.patches import Rectangle
 from slidenet.attention import DilatedConfig
 from slidenet.attention.dilated.steps import ZERO_SLOT, dilated_steps, example_steps
 from slidenet.core.errors import ConfigError
-from slidenet.visualisation import (
-    attend_figure,
+from slidenet.visualisation.dilated_attend import attend_figure
+from slidenet.visualisation.dilated_steps import (
+    followed,
     mix_figure,
     scatter_figure,
     sparsify_figure,
     split_figure,
 )
-from slidenet.visualisation.dilated_steps import followed
 
 FIGURES = [split_figure, sparsify_figure, attend_figure, scatter_figure, mix_figure]
 RAGGED = DilatedConfig((3, 7), (2, 3))
