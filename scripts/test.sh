@@ -13,6 +13,8 @@ if [ "${1:-}" = "--fast" ]; then
 fi
 [ "${1:-}" = "--" ] && shift
 
+unset PYTHONDONTWRITEBYTECODE  # or every process of the tests compiles slidenet anew
+
 echo "== ruff format";  "$VENV/bin/ruff" format --check .
 echo "== ruff check";   "$VENV/bin/ruff" check .
 echo "== mypy";         "$VENV/bin/mypy"

@@ -64,7 +64,7 @@ def cohort(tmp_path_factory):
     rng = np.random.default_rng(0)
     for encoder, feature_dim in (("efficientnet_lite0", 8), ("gigapath", 1536)):
         made = write_feature_cohort(
-            folder / encoder, num_patients=48, num_tiles=2, feature_dim=feature_dim
+            folder / encoder, num_patients=24, num_tiles=2, feature_dim=feature_dim
         )
         target = folder / "out" / "tile_features" / encoder
         target.parent.mkdir(parents=True, exist_ok=True)

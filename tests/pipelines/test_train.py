@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -148,7 +149,7 @@ class _nothing:
 
 def _kill_when(process: subprocess.Popen, path: Path) -> None:
     while process.poll() is None and not path.exists():
-        pass
+        time.sleep(0.001)
     assert process.poll() is None, "the run ended before it could be killed"
     process.send_signal(signal.SIGKILL)
     process.wait()

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
-import torch
 
 from slidenet.core.records import SlideMpp, TileGeometry, TileSet
 from slidenet.stores import FeatureWriter
@@ -174,6 +173,8 @@ def write_slide2vec(
     rows = features(num_tiles).astype(dtype)
     path = embeddings / f"{name}.{ending}"
     if ending == "pt":
+        import torch  # not above: scripts that are killed import this file, and need no torch
+
         torch.save(torch.from_numpy(rows), path)
     else:
         index = {} if tile_index is None else {"tile_index": np.asarray(tile_index, np.int32)}

@@ -19,7 +19,7 @@ def read(path):
 def cohort(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     manifest = write_lesion_cohort(
-        folder, num_patients=4, num_sites=2, slide_px=2304, rule=request.param, seed=3
+        folder, num_patients=2, num_sites=2, slide_px=2304, rule=request.param, seed=3
     )
     return manifest, request.param
 
@@ -41,7 +41,7 @@ def test_the_truth_follows_the_rule(cohort):
 
 
 def test_processes_decide_nothing(tmp_path):
-    settings = {"num_patients": 2, "seed": 3}
+    settings = {"num_patients": 2, "slide_px": 2304, "seed": 3}
     write_lesion_cohort(tmp_path / "one", **settings)
     write_lesion_cohort(tmp_path / "two", **settings, num_processes=2)
     names = sorted(p.relative_to(tmp_path / "one") for p in (tmp_path / "one").rglob("*.*"))

@@ -145,10 +145,6 @@ def test_channel_means_are_the_authors(name, mean):
 def test_architecture_gives_the_dimension_of_the_spec(name):
     spec = get_spec(name)
     module = build_module(spec, device="meta")
-    side = spec.transform.input_px
-    with torch.inference_mode():
-        features = features_of(module, torch.zeros(2, 3, side, side, device="meta"), spec.pooling)
-    assert features.shape == (2, spec.output_dim)
     # All state is in the checkpoint, so assigning one fills a module on the meta device.
     state = module.state_dict()
     assert {k for k, _ in module.named_buffers()} <= set(state)
@@ -156,6 +152,12 @@ def test_architecture_gives_the_dimension_of_the_spec(name):
     num_parameters = sum(p.numel() for p in module.parameters())
     published = PUBLISHED_PARAMETERS.get(name, num_parameters)
     assert abs(num_parameters - published) < 20_000  # a file also holds its header
+    if hasattr(module, "blocks") and spec.name != DEFAULT_TILE_ENCODER:
+        module.blocks = module.blocks[:1]  # they are all of one shape
+    side = spec.transform.input_px
+    with torch.inference_mode():
+        features = features_of(module, torch.zeros(2, 3, side, side, device="meta"), spec.pooling)
+    assert features.shape == (2, spec.output_dim)
 
 
 def test_the_default_needs_no_network_and_no_permission():

@@ -65,8 +65,8 @@ class TestGrid:
 
     @settings(deadline=None, max_examples=60)
     @given(
-        width=st.integers(40, 3000),
-        height=st.integers(40, 3000),
+        width=st.integers(40, 1000),
+        height=st.integers(40, 1000),
         mpp=st.floats(0.1, 1.0),
         tile=st.integers(8, 64),
         stride=st.integers(5, 90),

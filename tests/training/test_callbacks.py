@@ -83,8 +83,15 @@ def test_same_seed_same_weights_on_the_cpu(cohort, quiet_trainer, tmp_path):
     assert curves[0] == curves[1]
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("killed_in", [1, 3])
+@pytest.mark.parametrize(
+    ("killed_in", "workers"),
+    [
+        (1, 1),
+        (3, 0),
+        pytest.param(1, 0, marks=pytest.mark.slow),
+        pytest.param(3, 1, marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_fit_resumes_to_the_same_weights(
     cohort, quiet_trainer, tmp_path, killed_in, workers
 ):
