@@ -124,9 +124,12 @@ def _call_apart(
 
 
 def is_carried(pattern: AttentionPattern) -> bool:
-    """Whether a pattern is one of ours, not of a class derived from ours."""
+    """Whether a pattern is one of ours, not of a class derived from ours, nor one that opts out.
+
+    `cuts_graphs` opts out: a backward that needs autograd has none inside an operator.
+    """
     carried: type | None = CARRIED.get(pattern.name)
-    return carried is type(pattern)
+    return carried is type(pattern) and not getattr(pattern, "cuts_graphs", False)
 
 
 def text_of(pattern: Any) -> str:

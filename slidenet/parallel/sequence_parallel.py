@@ -98,6 +98,12 @@ def _encoders(model: nn.Module) -> list[LongNetViT]:
                 expected="dilated attention, the pattern that runs across ranks",
                 remedy="build it with attention='dilated', or use one sequence rank",
             )
+        if encoder.pattern.legacy_readback:
+            raise ParallelError(
+                "a slide encoder with legacy_readback",
+                expected="attention as in the paper, whose outputs belong to their own tokens",
+                remedy="leave legacy_readback out, or use one sequence rank",
+            )
     return encoders
 
 

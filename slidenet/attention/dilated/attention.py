@@ -43,6 +43,7 @@ def dilated_attention(
     head_order: HeadOrder = "released",
     padding: Padding = "released",
     mixing_gradient: MixingGradient = "released",
+    legacy_readback: bool = False,
     return_lse: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """LongNet's dilated attention (Ding et al. 2023, section 2), as GigaPath released it.
@@ -60,6 +61,7 @@ def dilated_attention(
         head_order: Offset of head h: "released" h // ceil(H / r), "paper" h mod r.
         padding: "released" attends to the zero slots that fill segments up, "masked" does not.
         mixing_gradient: "released" sends no gradient through the weights mixing the branches.
+        legacy_readback: See `DilatedConfig`.
         return_lse: Also return the log-sum-exp.
 
     Returns:
@@ -70,7 +72,12 @@ def dilated_attention(
         AttentionError: For tensors or settings that do not fit.
     """
     pattern = DilatedAttention(
-        tuple(segment_lengths), tuple(dilation_rates), head_order, padding, mixing_gradient
+        tuple(segment_lengths),
+        tuple(dilation_rates),
+        head_order,
+        padding,
+        mixing_gradient,
+        legacy_readback,
     )
     out, lse = pattern(q, k, v, mask=mask, causal=causal)
     return (out, lse) if return_lse else out
@@ -78,7 +85,10 @@ def dilated_attention(
 
 @dataclass(frozen=True)
 class DilatedAttention(DilatedConfig, AttentionPattern):
-    """The pattern object of `dilated_attention`, made from the settings of `DilatedConfig`."""
+    """The pattern object of `dilated_attention`, made from the settings of `DilatedConfig`.
+
+    Mask and cost are those of the paper, with `legacy_readback` too.
+    """
 
     name: ClassVar[str] = "dilated"
 
@@ -86,6 +96,11 @@ class DilatedAttention(DilatedConfig, AttentionPattern):
     def config(self) -> DilatedConfig:
         """The checked settings."""
         return self
+
+    @property
+    def cuts_graphs(self) -> bool:
+        """Whether a compiler leaves calls alone: the legacy path gets its gradients by autograd."""
+        return self.legacy_readback
 
     def mask(self, length: int, num_heads: int, *, causal: bool = False) -> Tensor:
         """Pairs attended in at least one branch, (H, L, L); real positions only."""
@@ -185,6 +200,13 @@ def attend_dilated(
     if not 0 <= first_head <= total - q.shape[2]:
         raise AttentionError(
             f"{q.shape[2]} heads from head {first_head} on", expected=f"heads below {total}"
+        )
+    if config.legacy_readback and (total != q.shape[2] or uses_triton(q)):
+        raise AttentionError(
+            "legacy_readback "
+            + ("on the Triton kernels" if total == q.shape[2] else "for some heads of a layer"),
+            expected="all heads of a layer, on PyTorch's own kernels",
+            remedy="leave legacy_readback out, or compute on one device without force_backend",
         )
     warn_of_unseen(config, total)
     call = DilatedCall(config, mask, causal, first_head, num_heads)

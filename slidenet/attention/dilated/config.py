@@ -27,6 +27,13 @@ MixingGradient = Literal["released", "true"]
 class DilatedConfig:
     """Settings of dilated attention, checked.
 
+    With the defaults every number is that of the released GigaPath code, with one exception: the
+    released code reads the outputs of a branch back shifted where w is no multiple of r and the
+    sequence is longer than w, so that tokens from number w on get those of others. We follow the
+    paper there. `official_limit` is the longest sequence without such a branch: 185,363 tokens with
+    the published segments, 23,170 with those of the PANDA fine-tuning. `legacy_readback` gives the
+    released numbers beyond it.
+
     Attributes:
         segment_lengths: Positions per segment, w, one per branch.
         dilation_rates: One position in r is kept, one r per branch.
@@ -35,6 +42,8 @@ class DilatedConfig:
         padding: "released" attends to the zero slots that fill segments up, "masked" does not.
         mixing_gradient: "released" sends no gradient through the weights that mix branches,
             "true" does.
+        legacy_readback: Whether to read back as the released code does, for comparisons with its
+            numbers. Needs "released" head order and padding, no causal call and no gaps in masks.
     """
 
     segment_lengths: tuple[int, ...]
@@ -42,6 +51,7 @@ class DilatedConfig:
     head_order: HeadOrder = "released"
     padding: Padding = "released"
     mixing_gradient: MixingGradient = "released"
+    legacy_readback: bool = False
 
     def __post_init__(self) -> None:
         for name in ("segment_lengths", "dilation_rates"):
@@ -68,11 +78,30 @@ class DilatedConfig:
         check_choice(
             get_args(MixingGradient), error=AttentionError, mixing_gradient=self.mixing_gradient
         )
+        if not isinstance(self.legacy_readback, bool):
+            raise refused("legacy_readback", self.legacy_readback, "true or false", AttentionError)
+        if self.legacy_readback and (self.head_order, self.padding) != ("released", "released"):
+            raise AttentionError(
+                f"legacy_readback with head_order {self.head_order!r} and padding {self.padding!r}",
+                expected="'released' for both: it is how the released code reads its outputs back",
+                remedy="leave legacy_readback out, or set both to 'released'",
+            )
 
     @property
     def branches(self) -> tuple[tuple[int, int], ...]:
         """(segment length, dilation rate) of each branch."""
         return tuple(zip(self.segment_lengths, self.dilation_rates, strict=True))
+
+    @property
+    def official_limit(self) -> int | None:
+        """Most tokens with which the released code agrees with the paper; None = any number."""
+        ragged = [w for w, r in self.branches if w % r]
+        return min(ragged, default=None)
+
+    def reads_back_shifted(self, length: int) -> bool:
+        """Whether the legacy read-back is asked for and differs from the paper at that length."""
+        limit = self.official_limit
+        return self.legacy_readback and limit is not None and length > limit
 
     @property
     def needs_own_outputs(self) -> bool:
@@ -85,7 +114,8 @@ class DilatedConfig:
     @property
     def keeps_own_outputs(self) -> bool:
         """Whether those are kept for the backward; above 2 N D numbers they are recomputed."""
-        return self.needs_own_outputs and sum(1 / rate for rate in self.dilation_rates) <= 2
+        few = sum(1 / rate for rate in self.dilation_rates) <= 2
+        return self.needs_own_outputs and few and not self.legacy_readback
 
 
 class DilatedCall(NamedTuple):

@@ -1,9 +1,14 @@
-"""Dilated attention step by step as published, the baseline of the benchmarks.
+"""Dilated attention step by step as published: the baseline of the benchmarks, and the legacy path.
 
 Pad to whole segments, reshape, pick each head's diagonal of (position mod r, head group), attend
 per branch with scaled dot-product attention, scatter back, mix by the softmax of the log-sum-exps
 (Ding et al. 2023, section 2.3; in the released code the zero slots take part). Every step is the
 plain tensor operation a reader of the paper would write; the attention kernel is the fast path's.
+
+Reading back: a segment of w tokens is filled up to w2 = ceil(w / r) r slots. The paper's output of
+token p is that of segment p // w, slot p mod w. The released code joins the filled segments and
+takes the first L slots: segment p // w2, slot p mod w2. With w2 > w that is another token's output,
+or that of a zero query, from the first token after the first segment on (`legacy_readback`).
 """
 
 import torch
@@ -27,7 +32,8 @@ def naive_dilated_attention(
         q: Queries (B, L, H, D).
         k: Keys (B, L, H, D).
         v: Values (B, L, H, D).
-        config: The branches; padding and head order must be "released".
+        config: The branches; padding and head order must be "released". With `legacy_readback` the
+            outputs are read back as in the released code.
 
     Returns:
         Output (B, L, H, D) and log-sum-exp (B, H, L), -1e8 where no branch keeps the position.
@@ -41,7 +47,8 @@ def naive_dilated_attention(
             f"padding is {config.padding!r} and head_order is {config.head_order!r}",
             expected="'released' for both in the naive version",
         )
-    branches = [_branch(q, k, v, w, r) for w, r in config.branches if q.shape[1]]
+    legacy = config.legacy_readback
+    branches = [_branch(q, k, v, w, r, legacy) for w, r in config.branches if q.shape[1]]
     if not branches:
         return q, q.new_full((q.shape[0], q.shape[2], 0), UNCOVERED_LSE)
     lses = torch.stack([lse for _, lse in branches])
@@ -53,7 +60,7 @@ def naive_dilated_attention(
     return out, torch.logsumexp(lses, dim=0).transpose(1, 2)
 
 
-def _branch(q: Tensor, k: Tensor, v: Tensor, w: int, r: int) -> tuple[Tensor, Tensor]:
+def _branch(q: Tensor, k: Tensor, v: Tensor, w: int, r: int, legacy: bool) -> tuple[Tensor, Tensor]:
     """One branch: output (B, L, H, D) and log-sum-exp (B, L, H)."""
     batch, length, heads, _ = q.shape
     w = min(w, length)
@@ -61,9 +68,11 @@ def _branch(q: Tensor, k: Tensor, v: Tensor, w: int, r: int) -> tuple[Tensor, Te
     out, lse = attend(*(x.transpose(1, 2) for x in sparse))
     dense_out = _scatter(out.transpose(1, 2), r, heads, 0.0)
     dense_lse = _scatter(lse.transpose(1, 2)[..., None], r, heads, UNCOVERED_LSE)
+    if not legacy:
+        dense_out, dense_lse = dense_out[:, :w], dense_lse[:, :w]
     return (
-        dense_out[:, :w].reshape(batch, -1, heads, q.shape[-1])[:, :length],
-        dense_lse[:, :w].reshape(batch, -1, heads)[:, :length],
+        dense_out.reshape(batch, -1, heads, q.shape[-1])[:, :length],
+        dense_lse.reshape(batch, -1, heads)[:, :length],
     )
 
 

@@ -8,6 +8,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from slidenet.attention.dilated.config import DilatedCall
+from slidenet.attention.dilated.legacy import (
+    check_legacy,
+    legacy_backward,
+    legacy_forward,
+)
 from slidenet.attention.dilated.rectangles import plan_rectangles
 from slidenet.attention.kernels.backends import choose_kernel
 from slidenet.attention.kernels.base import Operands
@@ -35,6 +40,11 @@ class AttendDilated(torch.autograd.Function):
         for entries in _split_by_length(call.mask, *q.shape[:2]):
             operands = [zero_masked(entries.cut(x), entries.real) for x in (q, k, v)]
             totals = [entries.cut(out), entries.cut(lse_BLH)]
+            check_legacy(call, gaps=entries.real is not None)
+            if call.config.reads_back_shifted(entries.length):
+                for total, part in zip(totals, legacy_forward(operands, call.config), strict=True):
+                    total.copy_(part)
+                continue
             kernel = choose_kernel(q.transpose(1, 2), masked=entries.real is not None)
             for rectangle in plan_rectangles(call, entries.length, q.shape[2]):
                 for allowed, views in rectangle.walk(entries.real, *operands, *totals):
@@ -80,6 +90,12 @@ class AttendDilated(torch.autograd.Function):
                 for x in (q, k, v, grad_out, out)
                 if x is not None
             ]
+            if call.config.reads_back_shifted(entries.length):
+                known = [entries.cut(x) for x in (grad_out, *optional)]
+                parts = legacy_backward([entries.cut(x) for x in (q, k, v)], known, call.config)
+                for total, part in zip(tensors[:3], parts, strict=True):
+                    total.copy_(part)
+                continue
             kernel = choose_kernel(q.transpose(1, 2), masked=entries.real is not None)
             for rectangle in plan_rectangles(call, entries.length, q.shape[2]):
                 for allowed, views in rectangle.walk(entries.real, *tensors):

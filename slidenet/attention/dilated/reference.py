@@ -55,6 +55,11 @@ def _one_length(
     length, heads = q.shape[1:3]
     outs, lses = [], []
     for w, r in config.branches:
+        if config.legacy_readback and w % r and length > w:
+            out, lse = _legacy_branch(q, k, v, w, r)
+            outs.append(out)
+            lses.append(lse)
+            continue
         allowed = branch_mask(length, heads, w, r, config.head_order, causal=causal)
         zeros = None
         if config.padding == "released" and not causal:
@@ -70,3 +75,21 @@ def _one_length(
     if config.mixing_gradient == "released":
         weights = weights.detach()
     return (weights * torch.stack(outs)).sum(dim=0), total
+
+
+def _legacy_branch(q: Tensor, k: Tensor, v: Tensor, w: int, r: int) -> tuple[Tensor, Tensor]:
+    """One branch with every segment filled up with zero tokens to w2 positions that all attend.
+
+    The released read-back takes the first L positions of that longer sequence.
+    """
+    length, heads = q.shape[1:3]
+    w2 = -(-w // r) * r
+    token = torch.arange(length, device=q.device)
+    place = token // w * w2 + token % w
+    filled = -(-length // w) * w2
+    longer = [
+        x.new_zeros(x.shape[0], filled, *x.shape[2:]).index_copy(1, place, x) for x in (q, k, v)
+    ]
+    allowed = branch_mask(filled, heads, w2, r).to(q.device)
+    out, lse = reference_attention(longer[0], longer[1], longer[2], allowed)
+    return out[:, :length], lse[..., :length]

@@ -152,12 +152,19 @@ def dilated_steps(
         causal: Keep only keys at or before the query.
 
     Raises:
-        AttentionError: For shapes that differ or hold nothing.
+        AttentionError: For shapes that differ or hold nothing, or a length at which
+            `legacy_readback` departs from the steps of the paper.
     """
     if q.ndim != 3 or not q.size or not q.shape == k.shape == v.shape:
         raise AttentionError(
             f"q, k, v have shapes {q.shape}, {k.shape}, {v.shape}",
             expected="three equal shapes (length, heads, features per head), none of them 0",
+        )
+    if config.reads_back_shifted(len(q)):
+        raise AttentionError(
+            f"legacy_readback with {len(q)} tokens, more than {config.official_limit}",
+            expected="the steps of the paper, where every output belongs to its own token",
+            remedy="leave legacy_readback out",
         )
     q, k, v = (np.asarray(x, dtype=np.float64) for x in (q, k, v))
     branches = [_branch(q, k, v, config, w, r, causal) for w, r in config.branches]

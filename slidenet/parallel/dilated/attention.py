@@ -59,12 +59,12 @@ def parallel_dilated_attention(
         Output of the chunk (B, L_rank, H, D), and log-sum-exp (B, H, L_rank).
 
     Raises:
-        AttentionError: For tensors that do not fit each other, on this rank.
+        AttentionError: For tensors that do not fit each other, or `legacy_readback`, on this rank.
         ParallelError: Where `chunks` is None, on all ranks: if they disagree on shapes, dtypes,
             settings or gradients, or one of them refuses its tensors. Where it is given, nothing is
             compared, and a rank whose chunk is not as it says raises alone. If a rank is lost.
     """
-    refusal = _refusal(q, k, v, mask)
+    refusal = _refusal(q, k, v, mask, config)
     if chunks is None:
         masked, gradients = mask is not None, any(x.requires_grad for x in (q, k, v))
         chunks = agree_on_chunks(
@@ -148,9 +148,17 @@ def _given(masked: bool) -> str:
     return "given" if masked else "not given"
 
 
-def _refusal(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> AttentionError | None:
+def _refusal(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, config: DilatedConfig
+) -> AttentionError | None:
     try:
         check_inputs(q, k, v, mask)
+        if config.legacy_readback:
+            raise AttentionError(
+                "legacy_readback on several ranks",
+                expected="attention as in the paper, whose outputs belong to their own tokens",
+                remedy="leave legacy_readback out, or use one sequence rank",
+            )
     except AttentionError as error:
         return error
     return None

@@ -125,14 +125,18 @@ class LongNetConfig:
         return replace(self, **overrides)
 
     def pattern_settings(self) -> dict[str, Any]:
-        """Settings for `make_attention(self.attention, ...)`."""
+        """Settings for `make_attention(self.attention, ...)`, as embeddings keep them.
+
+        `legacy_readback` is only there where it is on, as embeddings made before it have none.
+        """
         if self.attention != "dilated":
             return dict(self.attention_settings)
         segments = {
             "segment_lengths": self.segment_lengths,
             "dilation_rates": self.dilation_rates,
         }
-        return segments | dict(self.attention_settings)
+        settings = segments | dict(self.attention_settings)
+        return {k: v for k, v in settings.items() if k != "legacy_readback" or v is not False}
 
 
 LONGNET_CONFIGS: Registry[LongNetConfig] = Registry("slide encoder shape")
