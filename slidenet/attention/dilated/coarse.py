@@ -40,19 +40,20 @@ def coarse_pairs(
     run = torch.bucketize(position, edges[1:], right=True)
     inner = torch.tensor(bounds[1:-1], dtype=torch.long)
     rank = torch.bucketize(position, inner, right=True)
+    places = [(position // w, position % w % r) for w, r in config.branches]
     offsets = [head_offsets(num_heads, r, config.head_order) for _, r in config.branches]
     counted: dict[tuple[int, ...], Tensor] = {}
     for key in zip(*offsets, strict=True):
         if key not in counted:
             total = torch.zeros(len(edges) - 1, len(edges) - 1, dtype=torch.float64)
-            for sign, kept, part in _sets(config, key, position, rank):
-                total += sign * _pairs(run[kept], part, len(total), causal)
+            for sign, kept, part in _sets(places, key, position, rank):
+                total += sign * _pairs(run.index_select(0, kept), part, len(total), causal)
             counted[key] = total
     return torch.stack([counted[key] for key in zip(*offsets, strict=True)])
 
 
 def _sets(
-    config: DilatedConfig,
+    places: Sequence[tuple[Tensor, Tensor]],
     offsets: Sequence[int],
     kept: Tensor,
     part: Tensor,
@@ -62,7 +63,7 @@ def _sets(
     """Every set of branches that keep a token together, without the empty one.
 
     Args:
-        config: The branches.
+        places: Segment of each position, and its place in the segment modulo the rate, by branch.
         offsets: Of one head, by branch.
         kept: Positions kept by the branches so far.
         part: For each of them, a number that ascends where a segment of one of these begins.
@@ -72,18 +73,18 @@ def _sets(
     Yields:
         Sign, positions and parts of the set.
     """
-    for index in range(first, len(config.branches)):
-        w, r = config.branches[index]
-        stays = kept % w % r == offsets[index]
-        both = kept[stays]
+    for index in range(first, len(places)):
+        segments, residues = places[index]
+        stays = (residues.index_select(0, kept) == offsets[index]).nonzero()[:, 0]
+        both = kept.index_select(0, stays)
         if not len(both):
             continue
         # Parts and segments both ascend: a new one begins where either does.
-        segment, before = both // w, part[stays]
+        segment, before = segments.index_select(0, both), part.index_select(0, stays)
         begins = (segment.diff() != 0) | (before.diff() != 0)
         finer = torch.cat([segment.new_zeros(1), begins.cumsum(0)])
         yield sign, both, finer
-        yield from _sets(config, offsets, both, finer, index + 1, -sign)
+        yield from _sets(places, offsets, both, finer, index + 1, -sign)
 
 
 def _pairs(run: Tensor, part: Tensor, number: int, causal: bool) -> Tensor:
