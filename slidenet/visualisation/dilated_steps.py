@@ -48,8 +48,10 @@ def followed(steps: DilatedSteps) -> Followed:
     branches_and_keys = np.zeros((*steps.lse.T.shape, 2))
     for branch in steps.branches:
         for segment, head, slot in np.argwhere(branch.kept != ZERO_SLOT):
-            seen = np.isfinite(branch.scores[segment, head, slot]).sum()
-            branches_and_keys[head, branch.kept[segment, head, slot]] += (1, seen)
+            token = branch.kept[segment, head, slot]
+            if branch.readers[segment, head, slot] == token:
+                seen = np.isfinite(branch.scores[segment, head, slot]).sum()
+                branches_and_keys[head, token] += (1, seen)
     order = np.lexsort(
         (np.abs(steps.q[..., 0].T).ravel(), *branches_and_keys.reshape(-1, 2).T[::-1])
     )
@@ -143,8 +145,8 @@ def scatter_figure(steps: DilatedSteps) -> Figure:
     _row(page, "token", [str(n) for n in range(length)], side, edgecolor="white", colour=GREY)
     for branch in steps.branches:
         branch_title(page, steps, branch)
-        colours = _token_colours(branch, length)
         for h in range(heads):
+            colours = _result_colours(branch, h, length)
             full = branch.lse[:, h] > -np.inf
             texts = [
                 two_decimals(x) if f else "" for x, f in zip(branch.out[:, h, 0], full, strict=True)
@@ -155,10 +157,19 @@ def scatter_figure(steps: DilatedSteps) -> Figure:
     shares = [
         two_decimals(b.out[token, head, 0]) for b in steps.branches if b.lse[token, head] > -np.inf
     ]
-    return page.finish(
+    note = (
         f"Empty squares are tokens that the head left out in this branch. "
         f"Token {token} of head {head} has {_and(shares)} from the branches that keep it."
     )
+    shifted = [b for b in steps.branches if (b.readers != b.kept).any()]
+    if shifted:
+        first = min(branch.segment_length for branch in shifted)
+        note += (
+            f" Legacy read-back of the released code: from token {first} on, results stand at "
+            "tokens they do not belong to, in the colour of the segment they come from; grey ones "
+            "are those of zero slots."
+        )
+    return page.finish(note)
 
 
 def mix_figure(steps: DilatedSteps) -> Figure:
@@ -177,7 +188,7 @@ def mix_figure(steps: DilatedSteps) -> Figure:
         _title(page, f"head {head}: {title}")
         for branch, values in zip(steps.branches, rows, strict=True):
             full = branch.lse[:, head] > -np.inf
-            colours = _token_colours(branch, length)
+            colours = _result_colours(branch, head, length)
             if as_text is percent:
                 colours = list(shaded(0.6 * values[None])[0])
             texts = [as_text(x) if f else "" for x, f in zip(values, full, strict=True)]
@@ -266,6 +277,16 @@ def _side(columns: float) -> float:
 
 def _token_colours(branch: BranchSteps, length: int) -> list[Any]:
     return [segment_colour(token // branch.segment_length) for token in range(length)]
+
+
+def _result_colours(branch: BranchSteps, head: int, length: int) -> list[Any]:
+    """The colour of the segment that each token's result comes from; grey for a zero slot's."""
+    colours: list[Any] = ["white"] * length
+    for segment, slot in np.argwhere(branch.readers[:, head] != ZERO_SLOT):
+        of_zero = branch.kept[segment, head, slot] == ZERO_SLOT
+        colour = FRAME if of_zero else segment_colour(segment)
+        colours[branch.readers[segment, head, slot]] = colour
+    return colours
 
 
 def _missing(branch: BranchSteps, length: int) -> int:

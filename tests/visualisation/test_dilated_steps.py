@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from slidenet.visualisation.dilated_steps import (
     followed,
     mix_figure,
     scatter_figure,
+    segment_colour,
     sparsify_figure,
     split_figure,
 )
@@ -100,6 +102,15 @@ def test_results_stand_at_their_tokens_and_the_rest_is_empty():
     tokens = {x: int(text) for text, (x, y) in texts if text in "01234567" and y < 1}
     results = [(text, tokens[x]) for text, (x, y) in texts if y > 1 and "." in text and x in tokens]
     assert results == [(f"{out[t, h]:.2f}", t) for h in range(2) for t in range(h, 8, 2)]
+
+
+def test_the_legacy_read_back_shows_results_at_other_tokens(words):
+    config = DilatedConfig((3,), (2,), legacy_readback=True)
+    figure = scatter_figure(example_steps(config, length=6, num_heads=1))
+    assert "from token 3 on" in words(figure).replace("\n", " ")
+    # Segments of 3 are read as if they were 4: token 4 has the result of the second segment.
+    second = squares(figure, facecolor=(*segment_colour(1), 1.0))
+    assert [(p.get_x(), p.get_y()) for p in second] == [(pytest.approx(1.2 + 4 * 0.4), ANY)]
 
 
 def test_mix_has_weights_and_outputs_and_0_where_no_branch_keeps_the_token(words):

@@ -41,6 +41,8 @@ class BranchSteps:
         weights: float64 (S, H, m, m), the softmax of each row of scores.
         results: float64 (S, H, m, D), the mean of the values by these weights.
         result_lse: float64 (S, H, m), log of the sum of exp(scores) of each row.
+        readers: int64 (S, H, m), the token that each result goes to: the one in the slot, or with
+            `legacy_readback` also another; `ZERO_SLOT` for none.
         out: float64 (L, H, D), the results at their tokens; 0 where the head keeps nothing.
         lse: float64 (L, H), the same of result_lse; -inf where the head keeps nothing.
         mixing: float64 (L, H), the share of this branch in the output.
@@ -55,6 +57,7 @@ class BranchSteps:
     weights: Float64Array
     results: Float64Array
     result_lse: Float64Array
+    readers: IntArray
     out: Float64Array
     lse: Float64Array
     mixing: Float64Array
@@ -152,19 +155,18 @@ def dilated_steps(
         causal: Keep only keys at or before the query.
 
     Raises:
-        AttentionError: For shapes that differ or hold nothing, or a length at which
-            `legacy_readback` departs from the steps of the paper.
+        AttentionError: For shapes that differ or hold nothing, or a causal `legacy_readback`.
     """
     if q.ndim != 3 or not q.size or not q.shape == k.shape == v.shape:
         raise AttentionError(
             f"q, k, v have shapes {q.shape}, {k.shape}, {v.shape}",
             expected="three equal shapes (length, heads, features per head), none of them 0",
         )
-    if config.reads_back_shifted(len(q)):
+    if causal and config.reads_back_shifted(len(q)):
         raise AttentionError(
-            f"legacy_readback with {len(q)} tokens, more than {config.official_limit}",
-            expected="the steps of the paper, where every output belongs to its own token",
-            remedy="leave legacy_readback out",
+            "legacy_readback with a causal call",
+            expected="both directions, as in the released code",
+            remedy="leave one of the two out",
         )
     q, k, v = (np.asarray(x, dtype=np.float64) for x in (q, k, v))
     branches = [_branch(q, k, v, config, w, r, causal) for w, r in config.branches]
@@ -217,12 +219,19 @@ def _branch(
     weights = np.exp(scores - np.where(result_lse == -np.inf, 0, result_lse)[..., None])
     results = np.einsum("shij,shjd->shid", weights, v_sparse)
 
-    # Scatter: results go to the tokens they belong to, those of zero slots nowhere.
+    # Scatter: results go to the tokens they belong to, those of zero slots nowhere. The released
+    # code takes a filled segment of m r slots for one of w tokens.
+    readers = kept
+    if config.legacy_readback:
+        filled = np.arange(len(segments))[:, None, None] * slots * r
+        place = filled + np.array(offsets)[:, None] + r * np.arange(slots)
+        readers = np.where(place < length, place, ZERO_SLOT)
+    read = readers != ZERO_SLOT
     out = np.zeros_like(q)
     lse = np.full((length, num_heads), -np.inf)
     head_of = np.broadcast_to(heads, kept.shape)
-    out[kept[real], head_of[real]] = results[real]
-    lse[kept[real], head_of[real]] = result_lse[real]
+    out[readers[read], head_of[read]] = results[read]
+    lse[readers[read], head_of[read]] = result_lse[read]
     return BranchSteps(
         segment_length=w,
         dilation_rate=r,
@@ -233,6 +242,7 @@ def _branch(
         weights=weights,
         results=results,
         result_lse=result_lse,
+        readers=readers,
         out=out,
         lse=lse,
         mixing=np.zeros_like(lse),

@@ -144,8 +144,8 @@ def test_what_it_is_not_defined_for_is_refused():
             DilatedConfig((7,), (2,), legacy_readback=True, **settings)
     with pytest.raises(AttentionError, match="legacy_readback is 'no'"):
         DilatedConfig((7,), (2,), legacy_readback="no")
-    with pytest.raises(AttentionError, match="legacy_readback with 20 tokens, more than 7"):
-        dilated_steps(*(x[0].numpy() for x in (q, k, v)), config)
+    with pytest.raises(AttentionError, match="legacy_readback with a causal call"):
+        dilated_steps(*(x[0].numpy() for x in (q, k, v)), config, causal=True)
     assert "several ranks" in str(_refusal(q, k, v, None, config))
 
 

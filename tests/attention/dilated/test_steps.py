@@ -23,6 +23,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:dilated attention with .* leaves offsets")
 @pytest.mark.parametrize(
     ("order", "padding", "causal"),
     list(product(["released", "paper"], ["released", "masked"], [False, True])),
@@ -40,6 +41,17 @@ def test_the_end_is_dilated_attention(order, padding, causal):
         ):
             np.testing.assert_allclose(steps.out, out[0].numpy(), atol=1e-12, rtol=0)
             np.testing.assert_allclose(steps.lse.T, lse[0].numpy(), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(("w", "r", "length"), [((5, 7), (1, 3), 17), ((5, 9), (2, 4), 12)])
+def test_the_legacy_read_back_is_that_of_the_call(w, r, length):
+    config = DilatedConfig(w, r, legacy_readback=True)
+    q, k, v = np.random.default_rng(1).normal(size=(3, length, 4, 2))
+    steps = dilated_steps(q, k, v, config)
+    assert any((branch.readers != branch.kept).any() for branch in steps.branches)
+    out, lse = reference_dilated_attention(*(torch.from_numpy(x)[None] for x in (q, k, v)), config)
+    np.testing.assert_allclose(steps.out, out[0].numpy(), atol=1e-12, rtol=0)
+    np.testing.assert_allclose(steps.lse.T, lse[0].numpy(), atol=1e-12, rtol=0)
 
 
 def test_what_is_split_and_kept():
