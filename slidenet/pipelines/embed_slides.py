@@ -146,7 +146,10 @@ def check_feature_dim(slide_encoder: SlideEncoder, feature_dim: int, tile_encode
         raise EncoderError(
             f"features of {tile_encoder} have length {feature_dim}",
             expected=f"{expected}, what this slide encoder was trained on",
-            remedy="use the features of the matching tile encoder (gigapath), or --recipe mean",
+            remedy=(
+                "" if tile_encoder == "gigapath" else "embed tiles with --encoder gigapath; or "
+            )
+            + "use a slide encoder for such features, or --recipe mean",
         )
 
 

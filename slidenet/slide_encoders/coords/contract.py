@@ -13,12 +13,18 @@ import numpy as np
 from slidenet.core.arrays import IntArray
 from slidenet.core.errors import CoordinateError
 from slidenet.core.records import TileGeometry, check_coords
-from slidenet.slide_encoders.coords.grid import FRAME_MPP, FRAMES, TileScale
+from slidenet.slide_encoders.coords.grid import FRAME_MPP
+from slidenet.slide_encoders.coords.remedies import (
+    STEP_TOLERANCE,
+    USE_OURS,
+    cell_level0,
+    remedy_of_cells,
+    remedy_of_reach,
+    remedy_of_shared_cells,
+    remedy_of_step,
+)
 from slidenet.slide_encoders.longnet.config import CELL_PX, GRID_SIZE
 from slidenet.slide_encoders.recipes import EmbeddingRecipe
-
-STEP_TOLERANCE = 0.02
-"""A step may differ from what it should be by this share (mpp values are rounded by vendors)."""
 
 
 class CoordinateWarning(UserWarning):
@@ -107,8 +113,9 @@ def coordinate_problems(
     found = [
         *_extent(coords, geometry),
         *_step(coords, geometry),
-        *_beyond_grid(grid_xy, geometry, grid_size),
-        *_duplicates(coords, grid_xy, recipe),
+        *_beyond_grid(coords, grid_xy, geometry, recipe, grid_size),
+        *_repeated(coords, recipe),
+        *_shared_cells(coords, grid_xy, geometry, recipe),
         *_cell_per_tile(geometry, recipe),
         *_frame(geometry, recipe),
     ]
@@ -153,51 +160,74 @@ def _step(coords: IntArray, geometry: TileGeometry) -> Iterator[CoordinateProble
         f"neighbouring tiles are {step} px apart",
         f"a multiple of {expected:.1f} level-0 px (stride {geometry.stride_px} px at "
         f"{geometry.target_mpp} mpp on a slide of {geometry.slide_mpp.value} mpp)",
-        "give coords in level-0 pixels (coords at the tile resolution must be multiplied by "
-        f"{geometry.scale:.4g}), or correct the slide's mpp",
+        remedy_of_step(step, geometry),
         fatal=True,
     )
 
 
 def _beyond_grid(
-    grid_xy: IntArray, geometry: TileGeometry, grid_size: int
+    coords: IntArray,
+    grid_xy: IntArray,
+    geometry: TileGeometry,
+    recipe: EmbeddingRecipe,
+    grid_size: int,
 ) -> Iterator[CoordinateProblem]:
     column, row = (int(v) for v in grid_xy.max(axis=0))
     if max(column, row) < grid_size and grid_xy.min() >= 0:
         return
     outside = int(((grid_xy < 0) | (grid_xy >= grid_size)).any(axis=1).sum())
     reach_mm = geometry.slide_mpp.value * max(geometry.level0_width, geometry.level0_height) / 1000
+    cell_um = cell_level0(geometry, recipe) * geometry.slide_mpp.value
     yield CoordinateProblem(
         f"{outside} of {len(grid_xy)} tiles lie beyond the position lattice "
         f"(last column {column}, last row {row}; the slide is {reach_mm:.0f} mm long)",
-        f"cells 0 to {grid_size - 1}, {grid_size * CELL_PX * FRAME_MPP / 1000:.0f} mm at "
-        f"{CELL_PX} px of {FRAME_MPP} mpp",
-        "check the slide's mpp; encode a larger slide in parts, or use --recipe gigapath",
+        f"cells 0 to {grid_size - 1}, {grid_size * cell_um / 1000:.3g} mm at {CELL_PX} px of "
+        f"{cell_um / CELL_PX:.3g} mpp, as recipe {recipe.name!r} counts",
+        remedy_of_reach(coords, geometry, recipe, grid_size),
         fatal=True,
     )
 
 
-def _duplicates(
-    coords: IntArray, grid_xy: IntArray, recipe: EmbeddingRecipe
+def _repeated(coords: IntArray, recipe: EmbeddingRecipe) -> Iterator[CoordinateProblem]:
+    """Tiles that are there more than once."""
+    rows, first, counts = np.unique(coords, axis=0, return_index=True, return_counts=True)
+    repeated = len(coords) - len(rows)
+    if not repeated:
+        return
+    most = int(counts.argmax())
+    x, y = (int(v) for v in rows[most])
+    yield CoordinateProblem(
+        f"{repeated} of {len(coords)} rows of coords repeat another row (x={x}, y={y} is there "
+        f"{int(counts[most])} times, first in row {int(first[most])})",
+        "every tile once",
+        "remove the repeated rows of coords, and the rows of features that belong to them",
+        fatal=recipe.strict,
+    )
+
+
+def _shared_cells(
+    coords: IntArray, grid_xy: IntArray, geometry: TileGeometry, recipe: EmbeddingRecipe
 ) -> Iterator[CoordinateProblem]:
-    cells, first, counts = np.unique(grid_xy, axis=0, return_index=True, return_counts=True)
-    shared = len(grid_xy) - len(cells)
+    """Different tiles in one cell."""
+    tiles, rows = np.unique(coords, axis=0, return_index=True)
+    cells, first, counts = np.unique(grid_xy[rows], axis=0, return_index=True, return_counts=True)
+    shared = len(tiles) - len(cells)
     if not shared:
         return
     most = int(counts.argmax())
     column, row = (int(v) for v in cells[most])
-    x, y = (int(v) for v in coords[first[most]])
+    x, y = (int(v) for v in tiles[first[most]])
     yield CoordinateProblem(
-        f"{shared} of {len(grid_xy)} tiles share a cell with another tile (cell ({column}, {row}) "
+        f"{shared} of {len(tiles)} tiles share a cell with another tile (cell ({column}, {row}) "
         f"holds {int(counts[most])}, the first at x={x}, y={y})",
         "one tile per cell",
-        f"tile with {CELL_PX} px at {FRAME_MPP} mpp without overlap",
+        remedy_of_shared_cells(tiles, geometry, recipe),
         fatal=recipe.strict,
     )
 
 
 def _cell_per_tile(geometry: TileGeometry, recipe: EmbeddingRecipe) -> Iterator[CoordinateProblem]:
-    cells = geometry.stride_level0 / _cell_level0(geometry, recipe)
+    cells = geometry.stride_level0 / cell_level0(geometry, recipe)
     if abs(cells - 1) <= STEP_TOLERANCE:
         return
     yield CoordinateProblem(
@@ -205,25 +235,19 @@ def _cell_per_tile(geometry: TileGeometry, recipe: EmbeddingRecipe) -> Iterator[
         f"{geometry.target_mpp} mpp, slide of {geometry.slide_mpp.value} mpp, "
         f"recipe {recipe.name!r})",
         "1 cell, the spacing the encoder was trained on",
-        f"tile with {CELL_PX} px at {FRAME_MPP} mpp, and use --recipe gigapath",
+        remedy_of_cells(geometry, recipe) or f"tile with {CELL_PX} px at {FRAME_MPP} mpp exactly",
         fatal=False,
     )
 
 
 def _frame(geometry: TileGeometry, recipe: EmbeddingRecipe) -> Iterator[CoordinateProblem]:
-    cell_mpp = _cell_level0(geometry, recipe) * geometry.slide_mpp.value / CELL_PX
+    cell_mpp = cell_level0(geometry, recipe) * geometry.slide_mpp.value / CELL_PX
     if abs(cell_mpp / FRAME_MPP - 1) <= STEP_TOLERANCE:
         return
     yield CoordinateProblem(
         f"recipe {recipe.name!r} counts cells of {CELL_PX} px at {cell_mpp:.3f} mpp on this slide "
         f"of {geometry.slide_mpp.value} mpp",
         f"{FRAME_MPP} mpp, the frame the encoder was trained in",
-        "use --recipe gigapath unless you reproduce that tool's numbers",
+        f"{remedy_of_cells(geometry, recipe) or USE_OURS} unless you reproduce that tool's numbers",
         fatal=False,
     )
-
-
-def _cell_level0(geometry: TileGeometry, recipe: EmbeddingRecipe) -> float:
-    """Side of a cell of the recipe's frame in level-0 pixels."""
-    scale = TileScale(geometry.slide_mpp.value, geometry.tile_size_px, geometry.target_mpp)
-    return FRAMES[recipe.frame].side(scale)
