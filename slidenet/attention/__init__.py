@@ -11,6 +11,7 @@ from slidenet.attention.kernels.backends import (
     force_backend,
 )
 from slidenet.attention.merge import merge_attention
+from slidenet.attention.packed import attend_packed
 from slidenet.attention.patterns.bigbird import BigBirdAttention
 from slidenet.attention.patterns.block_sparse import (
     Blocks,
@@ -45,6 +46,7 @@ __all__ = [
     "TopKBlocksAttention",
     "attend",
     "attend_dilated",
+    "attend_packed",
     "check_inputs",
     "choose_kernel",
     "dilated_attention",

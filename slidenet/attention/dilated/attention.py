@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from slidenet.attention.dilated.config import (
     DilatedCall,
@@ -21,6 +22,8 @@ from slidenet.attention.dilated.config import (
     Padding,
     branch_mask,
 )
+from slidenet.attention.dilated.packed_passes import AttendPacked
+from slidenet.attention.dilated.packed_plan import PackedCall, kept_plan
 from slidenet.attention.dilated.passes import AttendDilated, backward_from, forward_keeping
 from slidenet.attention.dilated.rectangles import most_slots, plan_rectangles
 from slidenet.attention.dilated.unseen import warn_of_unseen
@@ -157,6 +160,24 @@ class DilatedAttention(DilatedConfig, AttentionPattern):
         """See `OperatorPattern.backward_from`."""
         call = DilatedCall(self, mask, causal)
         return backward_from(grad_out, grad_lse, q, k, v, out, lse, kept, call)
+
+    def attend_packed(
+        self, q: Tensor, k: Tensor, v: Tensor, lengths: tuple[int, ...], *, causal: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """See `attend_packed`."""
+        warn_of_unseen(self, q.shape[1])
+        if uses_triton(q[None]):  # its kernels leave the padding of a batch alone
+            padded = [pad_sequence(x.split(lengths), batch_first=True) for x in (q, k, v)]
+            sizes = torch.tensor(lengths, device=q.device)
+            mask = torch.arange(padded[0].shape[1], device=q.device) < sizes[:, None]
+            out, lse = attend_dilated(*padded, self, mask=mask, causal=causal)
+            return out[mask], lse.transpose(1, 2)[mask]
+        heads = q.shape[1]
+        plan = kept_plan(PackedCall(self.config, lengths, heads, causal, 0, heads), q.device)
+        keep = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
+        keep = keep and self.keeps_own_outputs
+        out, lse = AttendPacked.apply(q, k, v, plan, causal, self.needs_own_outputs, keep)
+        return out, lse
 
 
 @outside_compiled_graphs

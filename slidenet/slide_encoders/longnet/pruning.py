@@ -12,7 +12,7 @@ from torch import Tensor
 from slidenet.attention import DilatedAttention, DilatedConfig
 from slidenet.attention.dilated.config import head_offsets
 from slidenet.attention.merge import mixing_weights, safe_logsumexp
-from slidenet.slide_encoders.longnet.block import LongNetBlock, SelfAttention
+from slidenet.slide_encoders.longnet.block import LongNetBlock
 from slidenet.slide_encoders.longnet.tokens import TokenLayout, WholeSlides, spans
 
 
@@ -33,9 +33,12 @@ def class_token_output(block: LongNetBlock, x: Tensor, tokens: TokenLayout) -> T
     if torch.compiler.is_compiling():
         mixed = block.attention.attend(block.attention_norm(x), tokens)[:, :1]
         return block.tail(x[:, :1], mixed, block.keep_factors(x[:, :1], tokens))
-    slides = [x] if tokens.lengths is None else [x[:, s] for s in spans(tokens.lengths)]
-    first = torch.cat([one[:, :1] for one in slides])
-    mixed = torch.cat([_class_token_attention(block, one) for one in slides])
+    if tokens.lengths is None:
+        first, mixed = x[:, :1], _class_token_attention(block, x)
+    else:
+        starts = torch.tensor([s.start for s in spans(tokens.lengths)], device=x.device)
+        first = x[0].index_select(0, starts)[:, None]
+        mixed = _packed_class_token_attention(block, x, tokens, starts)
     return block.tail(first, mixed, block.keep_factors(first, WholeSlides()))
 
 
@@ -46,7 +49,37 @@ def _class_token_attention(block: LongNetBlock, x: Tensor) -> Tensor:
         return attention.attend(block.attention_norm(x), WholeSlides())[:, :1]
     config = attention.pattern.config
     rows = rows_read(config, x.shape[1]).to(x.device)
-    return first_query(attention, block.attention_norm(x[:, rows]), rows, config).flatten(-2)
+    normed = block.attention_norm(x[:, rows])
+    q = attention.heads(attention.q_proj(normed[:, :1]))
+    k = attention.heads(attention.k_proj(normed))
+    v = attention.heads(attention.v_proj(normed))
+    return first_query(q, k, v, rows, config).flatten(-2)
+
+
+def _packed_class_token_attention(
+    block: LongNetBlock, x: Tensor, tokens: TokenLayout, starts: Tensor
+) -> Tensor:
+    """The same of packed slides (1, N, D) of these starts.
+
+    A shorter slide reads the first of the rows that the longest one reads. Norm and projections run
+    on those that are read; only their keys and values are padded.
+    """
+    attention, lengths = block.attention, tokens.lengths
+    assert lengths is not None
+    if not isinstance(attention.pattern, DilatedAttention):
+        mixed = attention.attend(block.attention_norm(x), tokens)
+        return mixed[0].index_select(0, starts)[:, None]
+    config = attention.pattern.config
+    rows = rows_read(config, max(lengths)).to(x.device)
+    real = rows < torch.tensor(lengths, device=x.device)[:, None]
+    normed = block.attention_norm(x[0].index_select(0, (starts[:, None] + rows)[real]))
+    place = real.flatten().cumsum(0).view(real.shape) - 1  # filling repeats the row before it
+    q = attention.heads(attention.q_proj(normed.index_select(0, place[:, 0])[:, None]))
+    k, v = (
+        attention.heads(project(normed)).index_select(0, place.flatten()).unflatten(0, place.shape)
+        for project in (attention.k_proj, attention.v_proj)
+    )
+    return first_query(q, k, v, rows, config, real).flatten(-2)
 
 
 def rows_read(config: DilatedConfig, length: int) -> Tensor:
@@ -59,22 +92,26 @@ def rows_read(config: DilatedConfig, length: int) -> Tensor:
 
 
 def first_query(
-    attention: SelfAttention, normed: Tensor, rows: Tensor, config: DilatedConfig
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rows: Tensor,
+    config: DilatedConfig,
+    real: Tensor | None = None,
 ) -> Tensor:
     """Dilated attention of position 0 over the rows it reads.
 
     Args:
-        attention: Projections.
-        normed: Tokens at `rows`, normed (B, R, D).
+        q: Its query (B, 1, H, D / H).
+        k: Keys at `rows` (B, R, H, D / H).
+        v: Values at `rows` (B, R, H, D / H).
         rows: Their positions, ascending from 0.
         config: Branches and conventions.
+        real: Bool (B, R), which rows a slide has; None where each has all.
 
     Returns:
         (B, 1, H, D / H). A head no branch covers gives zeros.
     """
-    q = attention.heads(attention.q_proj(normed[:, :1]))
-    k = attention.heads(attention.k_proj(normed))
-    v = attention.heads(attention.v_proj(normed))
     exact = torch.float64 if q.dtype == torch.float64 else torch.float32
     batch, _, num_heads, head_dim = q.shape
     outs, lses = [], []
@@ -85,6 +122,8 @@ def first_query(
         scores = torch.einsum(
             "bqhd,bnhd->bhqn", q[:, :, heads].to(exact), k[:, kept][:, :, heads].to(exact)
         ) * (head_dim**-0.5)
+        if real is not None:
+            scores = scores.masked_fill(~real[:, None, None, kept], -torch.inf)
         values = v[:, kept][:, :, heads].to(exact)
         out = torch.einsum("bhqn,bnhd->bqhd", scores.softmax(dim=-1), values)
         outs.append(out.new_zeros(batch, 1, num_heads, head_dim).index_copy(2, heads, out))

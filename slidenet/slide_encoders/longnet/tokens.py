@@ -16,7 +16,7 @@ from typing import Literal, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from slidenet.attention import AttentionPattern
+from slidenet.attention import AttentionPattern, attend_packed
 from slidenet.attention.operators import call_pattern
 from slidenet.core.arrays import BoolArray
 from slidenet.slide_encoders.longnet.config import Pooling
@@ -149,8 +149,7 @@ class WholeSlides:
         """See `TokenLayout.attend`."""
         if self.lengths is None:
             return call_pattern(pattern, q, k, v)[0]
-        slides = spans(self.lengths)
-        return torch.cat([pattern(q[:, s], k[:, s], v[:, s])[0] for s in slides], dim=1)
+        return attend_packed(pattern, q[0], k[0], v[0], self.lengths)[0][None]
 
     def own_draws(self, stage: Stage, device: torch.device) -> AbstractContextManager[None]:
         """PyTorch's default generator, whatever it is at."""
@@ -164,10 +163,11 @@ class WholeSlides:
         """See `TokenLayout.pool`."""
         if self.lengths is None:
             return x[:, 0] if pooling == "class_token" else x[:, 1:].mean(dim=1)
-        slides = [x[0, s] for s in spans(self.lengths)]
-        return torch.stack(
-            [t[0] if pooling == "class_token" else t[1:].mean(dim=0) for t in slides]
-        )
+        if pooling == "class_token":
+            starts = torch.tensor([s.start for s in spans(self.lengths)], device=x.device)
+            return x[0].index_select(0, starts)
+        # The parts of a split share one gradient; slices would each have one of the whole batch.
+        return torch.stack([t[1:].mean(dim=0) for t in x[0].split(self.lengths)])
 
     def unpack(self, x: Tensor) -> Tensor:
         """See `TokenLayout.unpack`."""
@@ -195,8 +195,9 @@ class OneDevice:
             return real_tiles_first(features, grid_xy, mask)
         if mask is None or bool(mask.all()):
             return features, grid_xy, WholeSlides()
-        counts = [int(n) for n in mask.sum(dim=1)]
-        features, grid_xy = features[mask], grid_xy[mask]
+        counts: list[int] = mask.sum(dim=1).tolist()
+        real = mask.flatten().nonzero()[:, 0]
+        features, grid_xy = (x.flatten(0, 1).index_select(0, real) for x in (features, grid_xy))
         if len(set(counts)) > 1:
             return features, grid_xy, WholeSlides(tuple(1 + n for n in counts), mask)
         shape = (len(counts), counts[0])
