@@ -167,10 +167,10 @@ class DilatedAttention(DilatedConfig, AttentionPattern):
         """See `attend_packed`."""
         warn_of_unseen(self, q.shape[1])
         if uses_triton(q[None]):  # its kernels leave the padding of a batch alone
-            padded = [pad_sequence(x.split(lengths), batch_first=True) for x in (q, k, v)]
+            q, k, v = (pad_sequence(torch.split(x, lengths), batch_first=True) for x in (q, k, v))
             sizes = torch.tensor(lengths, device=q.device)
-            mask = torch.arange(padded[0].shape[1], device=q.device) < sizes[:, None]
-            out, lse = attend_dilated(*padded, self, mask=mask, causal=causal)
+            mask = torch.arange(q.shape[1], device=q.device) < sizes[:, None]
+            out, lse = attend_dilated(q, k, v, self, mask=mask, causal=causal)
             return out[mask], lse.transpose(1, 2)[mask]
         heads = q.shape[1]
         plan = kept_plan(PackedCall(self.config, lengths, heads, causal, 0, heads), q.device)

@@ -94,8 +94,8 @@ class AttendPacked(torch.autograd.Function):
 def _operands(group: Group, rows: Sequence[Tensor], causal: bool) -> Operands:
     q, k, v = (group.gathered(x) for x in rows)
     # Filling comes last, where no causal query sees it.
-    hidden = group.filling is not None and not causal
-    return Operands(q, k, v, ~group.filling[:, :, None] if hidden else None, causal)
+    filling = None if causal else group.filling
+    return Operands(q, k, v, None if filling is None else ~filling[:, :, None], causal)
 
 
 def _own_output(

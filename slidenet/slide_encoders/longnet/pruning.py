@@ -76,7 +76,7 @@ def _packed_class_token_attention(
     place = real.flatten().cumsum(0).view(real.shape) - 1  # filling repeats the row before it
     q = attention.heads(attention.q_proj(normed.index_select(0, place[:, 0])[:, None]))
     k, v = (
-        attention.heads(project(normed)).index_select(0, place.flatten()).unflatten(0, place.shape)
+        attention.heads(project(normed).index_select(0, place.flatten()).view(*place.shape, -1))
         for project in (attention.k_proj, attention.v_proj)
     )
     return first_query(q, k, v, rows, config, real).flatten(-2)
