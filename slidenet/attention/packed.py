@@ -60,6 +60,6 @@ def attend_packed(
     if isinstance(pattern, PackedPattern):
         return pattern.attend_packed(q, k, v, sizes, causal=causal)
     # Slices would each have a gradient as large as the batch; parts of a split share one.
-    slides = zip(*(torch.split(x, sizes) for x in (q, k, v)), strict=True)
+    slides = zip(*(torch.split(x, list(sizes)) for x in (q, k, v)), strict=True)
     parts = [pattern(*(x[None] for x in slide), causal=causal) for slide in slides]
     return torch.cat([out[0] for out, _ in parts]), torch.cat([lse[0].T for _, lse in parts])

@@ -167,7 +167,10 @@ class DilatedAttention(DilatedConfig, AttentionPattern):
         """See `attend_packed`."""
         warn_of_unseen(self, q.shape[1])
         if uses_triton(q[None]):  # its kernels leave the padding of a batch alone
-            q, k, v = (pad_sequence(torch.split(x, lengths), batch_first=True) for x in (q, k, v))
+            q, k, v = (
+                pad_sequence(list(torch.split(x, list(lengths))), batch_first=True)
+                for x in (q, k, v)
+            )
             sizes = torch.tensor(lengths, device=q.device)
             mask = torch.arange(q.shape[1], device=q.device) < sizes[:, None]
             out, lse = attend_dilated(q, k, v, self, mask=mask, causal=causal)

@@ -167,7 +167,7 @@ class WholeSlides:
             starts = torch.tensor([s.start for s in spans(self.lengths)], device=x.device)
             return x[0].index_select(0, starts)
         # The parts of a split share one gradient; slices would each have one of the whole batch.
-        return torch.stack([t[1:].mean(dim=0) for t in torch.split(x[0], self.lengths)])
+        return torch.stack([t[1:].mean(dim=0) for t in torch.split(x[0], list(self.lengths))])
 
     def unpack(self, x: Tensor) -> Tensor:
         """See `TokenLayout.unpack`."""
