@@ -68,10 +68,11 @@ def matrices_figure(
         note: Below all.
         borders: Positions at which another rank's chunk begins; drawn as lines.
     """
-    page = Page(title)
     columns = _columns(len(panels))
     free = PAGE_WIDTH - 2 * MARGIN - _LEFT
     side = min((free - (columns - 1) * _GAP) / columns, LARGEST_PANEL)
+    taken = 2 * MARGIN + _LEFT + columns * side + (columns - 1) * _GAP
+    page = Page(title, width=taken + MARGIN if columns == 1 else PAGE_WIDTH)
     for first in range(0, len(panels), columns):
         row = panels[first : first + columns]
         titles = [wrapped(panel.title, side, size=9.5, bold=True) for panel in row]
@@ -164,9 +165,10 @@ def _scale(page: Page, coarse: bool, shades: bool) -> None:
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set_color(FRAME)
-    middle = page.top + 0.07
-    page.write(left + 1.45 + bar + 0.08, middle, f"darker for more heads, up to {full}", ha="left")
-    page.top += 0.24
+    text = left + 1.45 + bar + 0.08
+    lines = wrapped(f"darker for more heads, up to {full}", page.width - MARGIN - text, size=9)
+    page.write(text, page.top - 0.02, "\n".join(lines), ha="left", va="top")
+    page.top += 0.24 + (len(lines) - 1) * line_height(9)
 
 
 def _with_coarseness(note: str, rows: int, length: int) -> str:

@@ -35,16 +35,18 @@ class Page:
 
     Attributes:
         figure: The figure; its height is right after `finish`.
+        width: Of the page, inches.
         ground: Axes under everything, in inches from the top left corner.
         top: Where the next thing goes, inches from the top.
     """
 
-    def __init__(self, title: str = "") -> None:
-        self.figure: Figure = blank_figure(PAGE_WIDTH, 1)
+    def __init__(self, title: str = "", *, width: float = PAGE_WIDTH) -> None:
+        self.width = width
+        self.figure: Figure = blank_figure(width, 1)
         self.figure.set_layout_engine("none")
         self.ground: Axes = self.figure.add_axes((0, 0, 1, 1), label="ground")
         self.ground.set_axis_off()
-        self.ground.set_xlim(0, PAGE_WIDTH)
+        self.ground.set_xlim(0, width)
         self.top = MARGIN
         self._boxes: list[tuple[Axes, tuple[float, float, float, float]]] = []
         if title:
@@ -56,12 +58,16 @@ class Page:
         text: str,
         *,
         left: float = MARGIN,
-        width: float = PAGE_WIDTH - 2 * MARGIN,
+        width: float | None = None,
         size: float = 9.5,
         bold: bool = False,
         colour: Any = GREY,
     ) -> None:
-        """Lines of text at the top, broken at `width` inches; moves the top below them."""
+        """Lines of text at the top, broken at `width` inches; moves the top below them.
+
+        Without a width they are as long as the page allows.
+        """
+        width = self.width - 2 * MARGIN if width is None else width
         for line in wrapped(text, width, size=size, bold=bold):
             self.write(
                 left, self.top, line, size=size, bold=bold, colour=colour, ha="left", va="top"
@@ -121,7 +127,7 @@ class Page:
         x, size = left, 9.0
         for colour, meaning in entries:
             width = 0.24 + text_width(meaning, size) + 0.2
-            if x > left and x + width > PAGE_WIDTH - MARGIN:
+            if x > left and x + width > self.width - MARGIN:
                 x, self.top = left, self.top + 0.2
             self.box(x, self.top, 0.14, 0.14, facecolor=colour)
             self.write(x + 0.22, self.top + 0.07, meaning, size=size, ha="left")
@@ -134,11 +140,11 @@ class Page:
             self.top += 0.1
             self.paragraph(note, size=9)
         height = self.top + MARGIN
-        self.figure.set_size_inches(PAGE_WIDTH, height)
+        self.figure.set_size_inches(self.width, height)
         self.ground.set_ylim(height, 0)
         for axes, (left, top, wide, high) in self._boxes:
             bottom = 1 - (top + high) / height
-            axes.set_position((left / PAGE_WIDTH, bottom, wide / PAGE_WIDTH, high / height))
+            axes.set_position((left / self.width, bottom, wide / self.width, high / height))
         return self.figure
 
 

@@ -38,7 +38,7 @@ STEPS = {
     "step-4-scatter": scatter_figure,
     "step-5-mix": mix_figure,
 }
-FIGURES = ("heads", "branches", "ranks", "exchange", "reach", "growth", *STEPS)
+FIGURES = ("matrix", "heads", "branches", "ranks", "exchange", "reach", "growth", *STEPS)
 SUFFIXES = (".svg", ".png")
 PIXELS_PER_INCH = 150
 
@@ -116,18 +116,15 @@ def _figures(
     if found.by_content:
         note = f"The mask of one random content; another chooses others. {note}".rstrip()
     borders = bounds[1:-1]
-    yield (
-        "heads",
-        matrices_figure(
-            _head_panels(found, drawn), length=found.length, title=title, note=note, borders=borders
-        ),
-    )
+    panels = _head_panels(found, drawn)
+    pictures = {"matrix": panels[:1]}
+    if len(panels) > 1:
+        pictures["heads"] = panels
     if isinstance(pattern, DilatedAttention):
-        panels = list(_branch_panels(found, pattern))
-        yield (
-            "branches",
-            matrices_figure(panels, length=found.length, title=title, note=note, borders=borders),
-        )
+        pictures["branches"] = list(_branch_panels(found, pattern))
+    for name, some in pictures.items():
+        figure = matrices_figure(some, length=found.length, title=title, note=note, borders=borders)
+        yield name, figure
     if ranks is not None:
         yield from _rank_figures(found, pattern, links, ranks, drawn, title, note)
     if found.reach is not None:

@@ -137,7 +137,7 @@ def test_numbers_are_written_and_no_figure_of_before_is_left_over(tmp_path):
     (tmp_path / "attention.json").write_text('{"format": "slidenet.attention"}')
     found = describe_attention("dense", tmp_path, length=16, layers=0)
     assert {path.name for path in tmp_path.iterdir()} == {
-        "attention.json", "growth.png", "growth.svg", "heads.png", "heads.svg", "notes.png"
+        "attention.json", "growth.png", "growth.svg", "matrix.png", "matrix.svg", "notes.png"
     }  # fmt: skip
     content = json.loads((tmp_path / "attention.json").read_text())
     assert (content["format"], content["version"]) == ("slidenet.attention", 1)
