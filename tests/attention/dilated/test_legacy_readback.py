@@ -170,6 +170,11 @@ def test_in_the_slide_encoder():
         # The class token computed alone is that of the whole block.
         alone = nets[0](features, cells, pooling="class_token", state="last")
         torch.testing.assert_close(alone, nets[0].norm(legacy[:, 0]), atol=1e-12, rtol=0)
+        # Each slide of a batch at its own length.
+        mask = torch.arange(30) < torch.tensor([[30], [17]])
+        batch = nets[0](features.expand(2, -1, -1), cells.expand(2, -1, -1), mask, pooling="mean")
+        single = nets[0](features[:, :17], cells[:, :17], pooling="mean")
+        torch.testing.assert_close(batch[1], single[0], atol=1e-12, rtol=0)
     with pytest.raises(ParallelError, match="slide encoder with legacy_readback"):
         _encoders(nets[0])
 
