@@ -4,9 +4,10 @@
     python scripts/benchmarks/bench_agreement.py --tiles 20000 --ranks 4
 
 "facts" is the work of a rank before the gather: digests of features, cells and mask of the whole
-slide, settings, modes. "gather" is the all-gather of one row, between ranks that come to it
-together. Both are medians, and shares of the median forward (inference) of one rank. Ranks are
-processes of this machine with one thread each, gloo between them.
+slide, settings, modes; that of the weights is kept from the forward before. "gather" is the
+all-gather of one row, between ranks that come to it together. Both are medians, and shares of the
+median forward (inference) of one rank. Ranks are processes of this machine with one thread each,
+gloo between them.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import torch.multiprocessing as mp
 
 from slidenet.parallel import apply_sequence_parallel, even_chunks, make_mesh, tile_span
 from slidenet.parallel.agreement import agree
+from slidenet.parallel.digests import WeightDigests
 from slidenet.parallel.forward_facts import forward_facts
 from slidenet.slide_encoders import LONGNET_CONFIGS, LongNetViT
 from slidenet.slide_encoders.longnet.request import ForwardRequest
@@ -74,10 +76,10 @@ def run_rank(rank: int, meet: str, args: argparse.Namespace) -> None:
 def measure(model, inputs, features, grid_xy, repeats) -> list[float]:
     """Median seconds of a forward, of its facts and of their gather; a rank's own."""
     request = ForwardRequest("forward", model.config.depth, pooling="mean", slide_id="a")
-    group, found = dist.group.WORLD, {}
+    group, found, kept = dist.group.WORLD, {}, WeightDigests()
 
     def facts() -> None:
-        found.update(forward_facts(model, request, inputs, features, grid_xy, None))
+        found.update(forward_facts(model, request, inputs, features, grid_xy, None, kept))
 
     def gather() -> None:
         agree("a forward", found, [0, 1], group)

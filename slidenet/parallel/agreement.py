@@ -32,11 +32,13 @@ class Fact:
             mapping, a message quotes only what differs.
         remedy: What to do where it differs.
         text: What a message quotes instead of the value; "" for a checksum, which says nothing.
+        given: Facts without which this one says nothing: where they differ, it is not named.
     """
 
     value: object
     remedy: str
     text: str | None = None
+    given: tuple[str, ...] = ()
 
     @property
     def code(self) -> int:
@@ -135,9 +137,12 @@ def _disagreement(
             expected="the same call on all ranks that share a slide",
             remedy="let every rank run the same program on the same slides",
         )
-    differing = [name for i, name in enumerate(facts) if rows[rank][3 + i] != rows[usual][3 + i]]
+    differing = {name for i, name in enumerate(facts) if rows[rank][3 + i] != rows[usual][3 + i]}
+    named = [
+        name for name in facts if name in differing and differing.isdisjoint(facts[name].given)
+    ]
     quoted, unquoted = [], []
-    for name in differing:
+    for name in named:
         found, wanted = shown[rank][1][name], shown[usual][1][name]
         if found == wanted:
             unquoted.append(name)
@@ -148,7 +153,7 @@ def _disagreement(
     return ParallelError(
         f"{who} has {name_some(quoted, most=4)}",
         expected="the same on all ranks that share a slide",
-        remedy=facts[differing[0]].remedy,
+        remedy=facts[named[0]].remedy,
     )
 
 

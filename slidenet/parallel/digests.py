@@ -7,9 +7,11 @@ against somebody who wants them to.
 """
 
 from math import prod
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 BLOCK_ROWS = 4096
 """Rows at a time, where products or other words need memory of their own."""
@@ -43,6 +45,30 @@ def digest(x: Tensor, mask: Tensor | None = None) -> Tensor:
     if mask is not None:
         sums *= mask.reshape(-1)
     return (sums * _weights(len(sums), 1 << 40, x.device)).sum()
+
+
+class WeightDigests:
+    """Digests of the parameters of models, worked out anew where they may have changed.
+
+    A change that PyTorch does not count, through `parameter.data`, goes unseen after the first.
+    """
+
+    def __init__(self) -> None:
+        self._kept: WeakKeyDictionary[nn.Module, tuple[object, int]] = WeakKeyDictionary()
+
+    def of(self, model: nn.Module) -> int:
+        """A checksum of all parameters; 0 where they are spread over devices (FSDP)."""
+        parameters = list(model.parameters())
+        if any(isinstance(x, DTensor) for x in parameters):
+            return 0
+        state = [(x.data_ptr(), None if x.is_inference() else x._version) for x in parameters]
+        kept = self._kept.get(model)
+        if kept is None or kept[0] != state or any(x.is_inference() for x in parameters):
+            found = [digest(x.reshape(1, -1, x.shape[-1] if x.ndim else 1)) for x in parameters]
+            weights = _weights(len(found), 1, torch.device("cpu"))
+            total = int((torch.stack([x.cpu() for x in found]) * weights).sum())
+            kept = self._kept[model] = (state, total)
+        return kept[1]
 
 
 def _as_integers(rows: Tensor) -> Tensor:

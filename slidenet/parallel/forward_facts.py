@@ -12,12 +12,13 @@ from torch import Tensor
 
 from slidenet.core.errors import ParallelError
 from slidenet.parallel.agreement import Fact
-from slidenet.parallel.digests import digest
+from slidenet.parallel.digests import WeightDigests, digest
 from slidenet.slide_encoders import LongNetViT
 from slidenet.slide_encoders.longnet.request import ForwardRequest
 
 Inputs = Literal["whole", "chunk"]
 
+SHAPE = ("number of slides", "tiles per slide (padding included)")
 SAME_SLIDES = (
     "give every rank of a sequence group the same slides in the same order; a sampler goes by the "
     "data rank, not by the rank"
@@ -25,6 +26,9 @@ SAME_SLIDES = (
 SAME_CELLS = "work out the cells on every rank from the same coordinates, in the same way"
 SAME_NAMES = f"{SAME_SLIDES}; pass their slide_id on every rank"
 SAME_MODEL = "build the model from the same settings on every rank"
+SAME_WEIGHTS = (
+    "load weights on every rank, or before apply_sequence_parallel, which makes them equal"
+)
 SAME_CALL = "call the encoder with the same arguments on every rank"
 SAME_PRECISION = "use the same precision on every rank"
 
@@ -36,6 +40,7 @@ def forward_facts(
     features: Tensor,
     grid_xy: Tensor,
     mask: Tensor | None,
+    weights: WeightDigests,
 ) -> dict[str, Fact]:
     """All of them, for inputs that have been checked.
 
@@ -46,6 +51,7 @@ def forward_facts(
         features: (B, L, F).
         grid_xy: (B, L, 2).
         mask: Bool (B, L), or None.
+        weights: Those of earlier forwards.
 
     Raises:
         ParallelError: If there is not one `slide_id` for each slide.
@@ -57,11 +63,17 @@ def forward_facts(
         "state": Fact(request.state, SAME_CALL),
         "layers": Fact(request.wanted_layers(), SAME_CALL),
         "slide_id": Fact(slide_ids(request, len(features)), SAME_NAMES),
-        "number of slides": Fact(len(features), SAME_SLIDES),
+        SHAPE[0]: Fact(len(features), SAME_SLIDES),
     }
     if inputs == "whole":
         facts |= _content(features, grid_xy, mask)
-    return facts | _precision(encoder, features) | _mode(encoder, features)
+    facts |= _precision(encoder, features) | _mode(encoder, features)
+    # In training they change with every step, alike on all ranks.
+    found = 0 if torch.is_grad_enabled() else weights.of(encoder)
+    facts["weights"] = Fact(
+        found, SAME_WEIGHTS, "", ("config", "gradients", "dtype of the weights")
+    )
+    return facts
 
 
 def slide_ids(request: ForwardRequest, num_slides: int) -> tuple[str, ...] | None:
@@ -90,11 +102,10 @@ def _content(features: Tensor, grid_xy: Tensor, mask: Tensor | None) -> dict[str
         digests.append(digest(gaps))
     found = torch.stack(digests).tolist()
     return {
-        "tiles per slide (padding included)": Fact(features.shape[1], SAME_SLIDES),
-        # The mask first: where it differs, other tiles count.
-        "mask": Fact(found[2] if gaps is not None else 0, SAME_SLIDES, ""),
-        "features": Fact(found[0], SAME_SLIDES, ""),
-        "grid_xy": Fact(found[1], SAME_CELLS, ""),
+        SHAPE[1]: Fact(features.shape[1], SAME_SLIDES),
+        "mask": Fact(found[2] if gaps is not None else 0, SAME_SLIDES, "", SHAPE),
+        "features": Fact(found[0], SAME_SLIDES, "", (*SHAPE, "mask", "features.dtype")),
+        "grid_xy": Fact(found[1], SAME_CELLS, "", (*SHAPE, "mask")),
     }
 
 

@@ -9,7 +9,7 @@ Shapes: B slides, L tiles, N tokens of this rank, D width, H heads.
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from zlib import crc32
 
@@ -26,6 +26,7 @@ from slidenet.core.errors import ParallelError
 from slidenet.parallel.agreement import Fact, agree, fail_on_all_ranks
 from slidenet.parallel.chunks import Chunks, chunks_of, even_chunks, shard_slides, tile_span
 from slidenet.parallel.collectives import gather_objects, join_chunks, sum_over_ranks
+from slidenet.parallel.digests import WeightDigests
 from slidenet.parallel.dilated import parallel_dilated_attention
 from slidenet.parallel.forward_facts import SAME_SLIDES, Inputs, forward_facts
 from slidenet.parallel.randomness import derived_seed, draw_seed, seeded, unchanged_on_error
@@ -46,12 +47,14 @@ class SequenceSharding:
         rank: The place of this one among them.
         data_rank: Its place among the groups.
         inputs: Whether the model is given whole slides or its chunks of them.
+        weights: Digests of the parameters of earlier forwards.
     """
 
     group: dist.ProcessGroup
     rank: int
     data_rank: int
     inputs: Inputs
+    weights: WeightDigests = field(default_factory=WeightDigests, repr=False, compare=False)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "SequenceSharding":
         return self  # a process group cannot be copied, and a copied model stays among its ranks
@@ -85,7 +88,9 @@ class SequenceSharding:
                 check(features, grid_xy, mask)
             else:
                 _check_chunk(features, grid_xy, mask, check)
-            facts = forward_facts(encoder, request, self.inputs, features, grid_xy, mask)
+            facts = forward_facts(
+                encoder, request, self.inputs, features, grid_xy, mask, self.weights
+            )
             if whole:
                 ranks = dist.get_world_size(self.group)
                 features, grid_xy, mask = shard_slides(features, grid_xy, mask, self.rank, ranks)

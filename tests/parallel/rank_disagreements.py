@@ -164,6 +164,13 @@ def _modes(attempt: Attempts, odd: bool) -> None:
     attempt("train mode", lambda: model(*inputs))
     model.train().blocks[1].train(not odd)
     attempt("train mode of a block", lambda: model(*inputs))
+    model.eval()
+    with torch.no_grad():
+        attempt("same weights", lambda: model(*inputs))
+        state = model.state_dict()
+        if odd:
+            model.load_state_dict(state | {"norm.bias": state["norm.bias"] + 1e-6})
+        attempt("weights loaded later", lambda: model(*inputs))
     attempt.found["draws"] = torch.rand(()).item()
     if odd:
         model.half()

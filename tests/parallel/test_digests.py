@@ -4,9 +4,10 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch import nn
 
 from slidenet.parallel import digests
-from slidenet.parallel.digests import digest
+from slidenet.parallel.digests import WeightDigests, digest
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
@@ -69,6 +70,22 @@ def test_another_device_gives_the_same(monkeypatch):
     wanted = [of(x), of(x.double())]
     monkeypatch.setattr(torch, "mv", lambda a, b: (a * b).sum(dim=1, dtype=a.dtype))
     assert [of(x), of(x.double())] == wanted
+
+
+def test_digests_of_weights_are_kept_until_they_change(monkeypatch):
+    model, kept = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4)), WeightDigests()
+    wanted = kept.of(model)
+    with torch.no_grad():
+        model[0].weight[1, 2] += 1
+    changed = kept.of(model)
+    assert changed != wanted
+    with monkeypatch.context() as patch:
+        patch.setattr(digests, "digest", None)
+        assert kept.of(model) == changed
+    with torch.no_grad():
+        model[0].weight[1, 2] -= 1
+    model[1].weight = nn.Parameter(model[1].weight.detach().flip(0))
+    assert kept.of(model) == WeightDigests().of(model)
 
 
 def test_weights_are_odd_and_differ():
