@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from slidenet.attention.dilated.attention import DilatedAttention
@@ -122,3 +123,15 @@ def make_attention(name: str, **settings: Any) -> AttentionPattern:
             "slidenet.attention.AttentionPattern says",
         )
     return pattern
+
+
+def settings_of(pattern: object) -> dict[str, Any]:
+    """What `make_attention(pattern.name, ...)` needs to make such a pattern, without defaults.
+
+    Args:
+        pattern: Of slidenet, or any other dataclass; of others nothing is known.
+    """
+    if not is_dataclass(pattern):
+        return {}
+    values = ((f, getattr(pattern, f.name)) for f in fields(pattern))
+    return {f.name: value for f, value in values if f.default is MISSING or value != f.default}

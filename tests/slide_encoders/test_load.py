@@ -7,6 +7,7 @@ import pytest
 import torch
 from huggingface_hub import errors
 
+from slidenet.attention import DilatedAttention, SlidingWindowAttention, StridedAttention
 from slidenet.core.errors import ConfigError, EncoderError, MissingWeightsError, UnknownNameError
 from slidenet.slide_encoders import LONGNET_CONFIGS, list_slide_encoders, load_slide_encoder
 
@@ -118,6 +119,20 @@ def test_identity(file, tiny_config):
         "gigapath", weights=file, config=tiny_config, attention="sliding_window"
     )
     assert window.identity()["attention_settings"] == {"window_rule": "keys"}
+    # A pattern given as an object is recorded as what it is.
+    for pattern, settings in (
+        (SlidingWindowAttention(), {"window_rule": "keys"}),
+        (StridedAttention(stride=5), {"stride": 5, "window_rule": "keys"}),
+        (
+            DilatedAttention((8, 16), (1, 2)),
+            {"segment_lengths": [8, 16], "dilation_rates": [1, 2]},
+        ),
+    ):
+        encoder = load_slide_encoder(
+            "gigapath", weights=file, config=tiny_config, attention=pattern
+        )
+        assert encoder.identity()["attention"] == pattern.name
+        assert encoder.identity()["attention_settings"] == settings
 
 
 def test_loading_allocates_the_weights_once(file, tiny_config):

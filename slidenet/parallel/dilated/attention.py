@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from slidenet.attention import DilatedConfig, check_inputs
+from slidenet.attention import DilatedConfig, check_inputs, warn_of_unseen
 from slidenet.attention.graph_break import outside_compiled_graphs
 from slidenet.attention.protocol import lse_dtype, real_lengths
 from slidenet.core.errors import AttentionError, ParallelError
@@ -72,6 +72,7 @@ def parallel_dilated_attention(
         )
     elif refusal is not None:
         raise refusal
+    warn_of_unseen(config, q.shape[2])
     rank = dist.get_rank(group)
     if chunks.num_ranks != dist.get_world_size(group) or chunks.size(rank) != q.shape[1]:
         raise ParallelError(

@@ -17,6 +17,7 @@ from slidenet.attention import (
     make_attention,
     warn_of_unseen,
 )
+from slidenet.attention.registry import settings_of
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import CoordinateError
 from slidenet.layers import Linear, checked_mask
@@ -69,6 +70,10 @@ class LongNetViT(nn.Module):
         self.checkpoint_activations = checkpoint_activations
         if attention is None or isinstance(attention, str):
             attention = make_attention(self.config.attention, **self.config.pattern_settings())
+        else:  # what is recorded of embeddings is the pattern that made them
+            self.config = self.config.with_overrides(
+                attention=attention.name, attention_settings=settings_of(attention)
+            )
         if isinstance(attention, DilatedAttention):
             warn_of_unseen(attention, self.config.num_heads)
         self.token_sharding: TokenSharding = OneDevice()
