@@ -5,7 +5,7 @@ from pathlib import Path
 
 from slidenet.core.errors import IdentityMismatchError
 from slidenet.core.provenance import Identity, JsonValue, describe_difference, identity_hash
-from slidenet.core.window_rule import without_idle_rule
+from slidenet.core.window_rule import RULE, without_idle_rule
 from slidenet.stores.atomic import output_errors, temporary_path
 from slidenet.stores.features.spool import spool_path
 from slidenet.stores.h5 import schema
@@ -62,10 +62,14 @@ def existing_output(path: str | os.PathLike[str], identity: Identity, fingerprin
             slide=slide_id,
         )
     # Files of older versions lack a mark that changes no number.
-    alike = identity_hash(without_idle_rule(found)) == identity_hash(without_idle_rule(identity))
+    bare = without_idle_rule(found), without_idle_rule(identity)
+    alike = identity_hash(bare[0]) == identity_hash(bare[1])
     if found_hash != identity_hash(found if alike else identity):
+        difference = describe_difference(*bare)
+        if RULE in difference:
+            remedy += f", or give the attention {RULE}='half', the meaning of older files"
         raise IdentityMismatchError(
-            f"{path} was made with other settings ({describe_difference(found, identity)})",
+            f"{path} was made with other settings ({difference})",
             remedy=remedy,
             slide=slide_id,
         )
