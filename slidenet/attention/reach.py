@@ -20,7 +20,7 @@ EVERY_TOKEN = 4096
 SAMPLED_TOKENS = 64
 """Tokens that are followed in longer ones."""
 
-SEARCH_WORK = 1 << 29
+SEARCH_WORK = 1 << 28
 """Sets x positions looked at when searching for the layer from which every token is reached."""
 
 

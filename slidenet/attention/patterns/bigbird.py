@@ -111,6 +111,26 @@ class BigBirdAttention(FixedBlockPattern):
         nobody = (drawn < 0) | (block < self.global_blocks)[:, None]
         return chosen.masked_fill(nobody, -1)
 
+    def num_pairs(self, length: int, num_heads: int, *, causal: bool = False) -> int:
+        """By pairs of blocks: their sizes multiplied, half of it for a causal block with itself."""
+        starts = torch.arange(0, length, self.block_size)
+        size = (length - starts).clamp(max=self.block_size)
+        block, others = torch.arange(len(size)), torch.arange(len(size)) >= self.global_blocks
+        before = torch.cat([size.new_zeros(1), size.cumsum(0)])  # tokens before each block
+        back, ahead = self._near(causal)
+        first = (block - back).clamp(min=min(self.global_blocks, len(size)))
+        end = (block + (0 if causal else ahead + 1)).clamp(max=len(size))
+        near = (before[end] - before[first.minimum(end)]) * size
+        if causal:
+            near += size * (size + 1) // 2
+        chosen = self.drawn_blocks(length, num_heads, causal=causal)
+        seen = (chosen >= 0) & ((chosen < block[:, None]) if causal else True)
+        drawn = (torch.where(seen, size[chosen], 0).sum(dim=2) * size)[:, others]
+        number = min(self.global_blocks * self.block_size, length)
+        with_global = (length - number) * number
+        with_global += number * (number + 1) // 2 if causal else length * number
+        return num_heads * (int(near[others].sum()) + with_global) + int(drawn.sum())
+
     def layout(self, length: int, num_heads: int, *, causal: bool = False) -> list[Blocks]:
         """Other blocks see near and drawn ones; others see globals; globals see everyone."""
         blocks = split_into_groups(length, self.block_size)[0]

@@ -60,6 +60,16 @@ class FixedAttention(FixedBlockPattern):
         allowed[:, self.summaries(length)] = True
         return (allowed.tril() if causal else allowed)[None]
 
+    def num_pairs(self, length: int, num_heads: int, *, causal: bool = False) -> int:
+        """Blocks with themselves, and summaries with queries of other (causal: later) blocks."""
+        stride = self.stride_for(length)
+        start = torch.arange(0, length, stride)
+        end = (start + stride).clamp(max=length)
+        size = end - start
+        own = size * (size + 1) // 2 if causal else size.square()
+        seeing = length - end if causal else length - size
+        return num_heads * int((own + size.clamp(max=self.summary_tokens) * seeing).sum())
+
     def layout(self, length: int, num_heads: int, *, causal: bool = False) -> list[Blocks]:
         """Blocks see themselves; everyone sees the summaries of other blocks."""
         stride = self.stride_for(length)

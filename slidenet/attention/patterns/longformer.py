@@ -9,6 +9,7 @@ from torch import Tensor
 from slidenet.attention.patterns.block_sparse import Blocks, FixedBlockPattern
 from slidenet.attention.patterns.sliding_window import (
     check_rule,
+    pairs_apart,
     window_layout,
     window_reach,
     within,
@@ -61,6 +62,26 @@ class LongformerAttention(FixedBlockPattern):
         is_global = torch.isin(position, self._globals(length))
         allowed = near | is_global[:, None] | is_global
         return (allowed & (distance >= 0) if causal else allowed)[None]
+
+    def num_pairs(self, length: int, num_heads: int, *, causal: bool = False) -> int:
+        """The window between other tokens, and every pair with a global token in it."""
+        back, ahead = window_reach(self.window, self.window_rule, causal=causal)
+        pairs = length + sum(pairs_apart(length, 1, 1, x) for x in (back, ahead))
+        globals_ = self._globals(length).sort().values
+        number = len(globals_)
+
+        def span(before: int, after: int) -> tuple[Tensor, Tensor]:
+            """Around each global token, first position and the one after the last."""
+            first = (globals_ - before).clamp(min=0)
+            return first, (globals_ + after + 1).clamp(max=length)
+
+        first, end = span(back, ahead)
+        as_key = span(ahead, back)
+        both = torch.searchsorted(globals_, end) - torch.searchsorted(globals_, first)
+        pairs -= int((end - first + as_key[1] - as_key[0] - both).sum())
+        if causal:  # those after and those before each global token
+            return num_heads * (pairs + number * (length + 1) - number * (number + 1) // 2)
+        return num_heads * (pairs + 2 * number * length - number**2)
 
     def layout(self, length: int, num_heads: int, *, causal: bool = False) -> list[Blocks]:
         """Others see others nearby; others see globals; globals see everyone."""

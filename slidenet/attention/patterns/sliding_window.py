@@ -57,11 +57,8 @@ class SlidingWindowAttention(FixedBlockPattern):
 
     def num_pairs(self, length: int, num_heads: int, *, causal: bool = False) -> int:
         """Pairs per distance 0, d, 2 d ..: L - distance, for each of the two sides."""
-        pairs = length
-        for steps in self.reach(causal=causal):
-            steps = min(steps, max(length - 1, 0) // self.dilation)
-            pairs += steps * length - self.dilation * steps * (steps + 1) // 2
-        return num_heads * pairs
+        sides = (pairs_apart(length, self.dilation, 1, x) for x in self.reach(causal=causal))
+        return num_heads * (length + sum(sides))
 
     def layout(self, length: int, num_heads: int, *, causal: bool = False) -> list[Blocks]:
         """See `window_layout`."""
@@ -83,6 +80,13 @@ def window_reach(window: int, rule: WindowRule, *, causal: bool) -> tuple[int, i
     if not causal:
         return half, half
     return (half if rule == "half" else window - 1), 0
+
+
+def pairs_apart(length: int, step: int, first: int, last: int) -> int:
+    """Pairs of positions `first` to `last` steps apart, in one direction."""
+    last = min(last, max(length - 1, 0) // step)
+    number = max(last - first + 1, 0)
+    return number * length - step * number * (first + last) // 2
 
 
 def within(distance: Tensor, back: int, ahead: int) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from slidenet.attention.patterns.block_sparse import Blocks, FixedBlockPattern, split_into_groups
 from slidenet.attention.patterns.sliding_window import (
     check_rule,
+    pairs_apart,
     window_layout,
     window_reach,
     within,
@@ -105,6 +106,20 @@ class StridedAttention(FixedBlockPattern):
         generator = torch.Generator().manual_seed(self.seed)
         share = torch.rand(len(start), num_heads, generator=generator, dtype=torch.float64)
         return (start + (share * size).long()).T.contiguous()
+
+    def num_pairs(self, length: int, num_heads: int, *, causal: bool = False) -> int:
+        """The window by distances; beyond it the periods by distances, or key by key."""
+        back, ahead = self.reach(length, causal=causal)
+        near = length + sum(pairs_apart(length, 1, 1, x) for x in (back, ahead))
+        if self.sampling == "periodic":
+            stride, sides = self.stride_for(length), (back,) if causal else (back, ahead)
+            far = (pairs_apart(length, stride, x // stride + 1, length) for x in sides)
+            return num_heads * (near + sum(far))
+        key = self.sampled_keys(length, num_heads)
+        seeing = length - key if causal else torch.full_like(key, length)
+        first = key if causal else (key - ahead).clamp(min=0)
+        in_window = (key + back).clamp(max=length - 1) - first + 1
+        return num_heads * near + int((seeing - in_window).sum())
 
     def layout(self, length: int, num_heads: int, *, causal: bool = False) -> list[Blocks]:
         """The window; then the periodic keys outside it.

@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from slidenet.attention import AttentionPattern, DilatedAttention
-from slidenet.attention.coverage import Matrices, fetched_keys, matrices
+from slidenet.attention.coverage import fetched_keys
 from slidenet.attention.describe import Description
 from slidenet.attention.dilated.steps import MOST_HEADS, example_length, example_steps
 from slidenet.attention.links import Links, links_of
+from slidenet.attention.squares import Matrices, matrices
 from slidenet.pipelines.inspection.attention_ranks import RankShares
 from slidenet.pipelines.inspection.attention_table import settings_text, share_text
 from slidenet.stores.atomic import check_output_folder, write_json
@@ -45,7 +46,7 @@ PIXELS_PER_INCH = 150
 CELLS = 256
 """Most squares along each side of a matrix."""
 
-MOST_HEADS_DRAWN = 15
+MOST_HEADS_DRAWN = 16
 
 CONVENTIONS = {"head_order", "padding", "mixing_gradient", "legacy_readback", "window_rule"}
 """Settings that stand in a title only where they are not as usual."""
@@ -116,14 +117,16 @@ def _figures(
     if found.by_content:
         note = f"The mask of one random content; another chooses others. {note}".rstrip()
     borders = bounds[1:-1]
-    panels = _head_panels(found, drawn)
+    panels, left_out = _head_panels(found, drawn)
     pictures = {"matrix": panels[:1]}
     if len(panels) > 1:
         pictures["heads"] = panels
     if isinstance(pattern, DilatedAttention):
         pictures["branches"] = list(_branch_panels(found, pattern))
     for name, some in pictures.items():
-        figure = matrices_figure(some, length=found.length, title=title, note=note, borders=borders)
+        more = f"{left_out} more heads are not drawn. " if left_out and name == "heads" else ""
+        text = f"{more}{note}".rstrip()
+        figure = matrices_figure(some, length=found.length, title=title, note=text, borders=borders)
         yield name, figure
     if ranks is not None:
         yield from _rank_figures(found, pattern, links, ranks, drawn, title, note)
@@ -158,8 +161,8 @@ def _drawn_settings(found: Description, pattern: AttentionPattern) -> dict[str, 
     }
 
 
-def _head_panels(found: Description, drawn: Matrices) -> list[Panel]:
-    """All heads together, then each; heads that see the same in one panel."""
+def _head_panels(found: Description, drawn: Matrices) -> tuple[list[Panel], int]:
+    """All heads together, then each, those that see the same in one; and how many are left out."""
     panels = [Panel("all heads", _share_note(found, drawn.mean), drawn.mean.numpy())]
     alike: list[list[int]] = []
     for head, picture in enumerate(drawn.heads):
@@ -170,15 +173,11 @@ def _head_panels(found: Description, drawn: Matrices) -> list[Panel]:
         else:
             alike.append([head])
     if len(alike) == 1:
-        return [Panel("every head", panels[0].note, panels[0].share)]
+        return [Panel("every head", panels[0].note, panels[0].share)], 0
     for some in alike[:MOST_HEADS_DRAWN]:
         picture = drawn.heads[some[0]]
         panels.append(Panel(_heads_text(some), _share_note(found, picture), picture.numpy()))
-    if len(alike) > MOST_HEADS_DRAWN:
-        last = panels.pop()
-        more = f"{len(alike) - MOST_HEADS_DRAWN} more heads are not drawn"
-        panels.append(Panel(last.title, f"{last.note}; {more}", last.share))
-    return panels
+    return panels, sum(map(len, alike[MOST_HEADS_DRAWN:]))
 
 
 def _branch_panels(found: Description, pattern: DilatedAttention) -> Iterator[Panel]:

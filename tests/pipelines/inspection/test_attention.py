@@ -41,11 +41,6 @@ class Near:
         raise NotImplementedError
 
 
-@pytest.fixture(autouse=True)
-def _growth_to_a_few_thousand_tokens(monkeypatch):
-    monkeypatch.setattr("slidenet.attention.describe.GROWTH_ENTRIES", 10**6)
-
-
 def test_every_setting_of_every_pattern_has_its_flag():
     flags = {field.name for field in fields(PatternSettings)}
     for name in ATTENTION_PATTERNS:
@@ -98,11 +93,11 @@ def test_fetched_entries_of_dilated_attention_are_those_that_travel():
 
 
 def test_the_published_shape():
-    found = describe_attention("dilated", shape="gigapath", length=9_000, layers=2)
+    found = describe_attention("dilated", shape="gigapath", length=4_100, layers=2)
     assert found.description.num_heads == 16
     assert found.description.reach.num_tokens == 64
     assert found.description.reach.every_token_layer == 2
-    assert "of 64 queries" in found.table()
+    assert "64 tokens spread over the sequence" in found.table()
     with pytest.raises(ConfigError, match="a shape of another pattern"):
         describe_attention("dense", shape="gigapath")
     with pytest.raises(ConfigError, match="a shape with segments or rates"):
