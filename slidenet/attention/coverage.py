@@ -50,7 +50,9 @@ def coverage(links: Links) -> Coverage:
     attending = links.attending().expand(links.num_heads, -1)
     alone = (~attending.any(dim=0)).nonzero()[:, 0]
     pairs = pairs_in_squares(links, torch.tensor([0, links.length]))
-    by_head = () if pairs is None else pairs.flatten().long().expand(links.num_heads).tolist()
+    by_head: list[int] = (
+        [] if pairs is None else pairs.flatten().long().expand(links.num_heads).tolist()
+    )
     alike = links.num_parts == 1 and pairs is not None
     every = alike or links.length**2 <= COUNTED_ENTRIES
     queries = torch.arange(links.length) if every else spread_tokens(links.length)
