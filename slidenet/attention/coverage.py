@@ -49,11 +49,11 @@ def coverage(links: Links) -> Coverage:
     """Counts what one layer covers; see `Coverage`."""
     attending = links.attending().expand(links.num_heads, -1)
     alone = (~attending.any(dim=0)).nonzero()[:, 0]
-    pairs = pairs_in_squares(links, torch.tensor([0, links.length]))
-    by_head: list[int] = (
-        [] if pairs is None else pairs.flatten().long().expand(links.num_heads).tolist()
-    )
-    alike = links.num_parts == 1 and pairs is not None
+    counted = pairs_in_squares(links, torch.tensor([0, links.length]))
+    by_head: list[int] = []
+    if counted is not None:
+        by_head = counted[0].flatten().long().expand(links.num_heads).tolist()
+    alike = links.num_parts == 1 and counted is not None
     every = alike or links.length**2 <= COUNTED_ENTRIES
     queries = torch.arange(links.length) if every else spread_tokens(links.length)
     if alike:  # what one head attends to, all do
@@ -83,11 +83,9 @@ def local_share(links: Links, bounds: Sequence[int]) -> tuple[float, int]:
     Returns:
         The share, and the number of queries looked at: all, or a sample of long sequences.
     """
-    whole = torch.tensor([0, links.length])
-    every = pairs_in_squares(links, whole)
-    if every is not None:
-        own = pairs_in_squares(links, whole, bounds=bounds)
-        assert own is not None
+    counted = pairs_in_squares(links, torch.tensor([0, links.length]), bounds)
+    if counted is not None:
+        every, own = counted
         return float(own.sum() / every.sum().clamp(min=1)), links.length
     rank, queries = rank_of_position(links.length, bounds), spread_tokens(links.length)
     own_pairs = total = 0

@@ -171,7 +171,8 @@ def checked_links(
             f"{pattern.name} of {length:,} tokens has {entries:,} pairs to look at in {layers} "
             "layers",
             expected=f"at most {MOST_ENTRIES:,}",
-            remedy="take a shorter length or fewer heads, or --layers 0 for the cost alone",
+            remedy="take a shorter length or fewer heads, or --layers 0 without ranks and figures "
+            "for the cost alone",
         )
     return links
 

@@ -208,18 +208,23 @@ class BlockLinks(Links):
                 seen[part % len(seen)].index_add_(0, found, hits[part % len(hits)].flatten(0, 1))
         return seen[:, :spare] > 0
 
-    def pairs(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Attended pairs, each once: the heads (of P) that attend them, queries and keys (n,)."""
+    def pairs(self) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+        """Every attended pair once, some groups at a time.
+
+        Yields:
+            The heads (of P), queries (G, Q, 1), keys (G, 1, K), and which of their pairs are
+            attended, bool (G, Q, K); where not, positions may be -1.
+        """
         for piece in self._pieces(1):
             queries, keys = piece.queries[..., :, None], piece.keys[..., None, :]
-            found = queries >= 0
             allowed = piece.attended(None, self.causal)
+            found = queries >= 0
             found = found.expand(-1, -1, -1, keys.shape[-1]) if allowed is None else found & allowed
-            shape = (max(len(queries), len(keys), len(found)), *found.shape[1:])
-            found, queries, keys = (x.expand(shape) for x in (found, queries, keys))
-            for part, seen in enumerate(found):
-                heads = slice(None) if shape[0] == 1 else slice(part, part + 1)
-                yield heads, queries[part][seen], keys[part][seen]
+            layouts = max(len(queries), len(keys), len(found))
+            for part in range(layouts):
+                heads = slice(None) if layouts == 1 else slice(part, part + 1)
+                q, k, pairs = (x[part % len(x)] for x in (queries, keys, found))
+                yield heads, q, k, pairs
 
     def _pieces(self, num_sets: int) -> Iterator[Blocks]:
         for blocks in self.layout:

@@ -54,42 +54,47 @@ def matrices(links: Links, *, bounds: Sequence[int] = (), cells: int = 256) -> M
     sizes = edges.diff()
     number, side = len(sizes), int(sizes.max())
     per_row, area = side, sizes[:, None] * sizes
-    heads = local = pairs_in_squares(links, edges)
-    if bounds:
-        local = pairs_in_squares(links, edges, bounds=bounds)
-    if heads is None or local is None:
+    counted = pairs_in_squares(links, edges, bounds)
+    if counted is not None:
+        heads, local = counted
+    else:
         per_row = min(side, max(1, COUNTED_ENTRIES // (links.num_parts * length * number)))
         generator = torch.Generator().manual_seed(0)
         drawn = torch.rand(number, per_row, generator=generator, dtype=torch.float64)
         queries = (edges[:-1, None] + (drawn * sizes[:, None]).long()).flatten()
         area = torch.bincount(cell[queries], minlength=number)[:, None] * sizes
-        heads = _in_rows(links, queries, cell, None)
-        local = _in_rows(links, queries, cell, rank_of_position(length, bounds))
+        heads, local = _in_rows(links, queries, cell, rank_of_position(length, bounds))
     heads, local = (heads / area).float(), (local / area).float().mean(dim=0)
     mean = heads.mean(dim=0)
     return Matrices(heads, mean, local, (mean - local).clamp(min=0), per_row, side)
 
 
-def pairs_in_squares(links: Links, edges: Tensor, *, bounds: Sequence[int] = ()) -> Tensor | None:
+def pairs_in_squares(
+    links: Links, edges: Tensor, bounds: Sequence[int] = ()
+) -> tuple[Tensor, Tensor] | None:
     """Different pairs that each head attends to, in runs of queries and of keys.
 
     Args:
         links: Who sees whom.
         edges: int64 (b + 1,), where each run begins, and the end, L.
-        bounds: Only pairs within one rank are counted; all without.
+        bounds: Rank p holds positions bounds[p] to bounds[p + 1] - 1; none without ranks.
 
     Returns:
-        float64 (P, b, b), rows are queries; None where they take too long to count.
+        All pairs, and those within one rank, float64 (P, b, b), rows are queries; None where they
+        take too long to count.
     """
-    length = links.length
+    length, causal = links.length, links.causal
     if isinstance(links, DilatedLinks | DenseLinks):
-        of_all = DilatedConfig((length,), (1,))
-        config, heads = of_all, 1
+        config, heads = DilatedConfig((length,), (1,)), 1  # one segment of all: dense attention
         if isinstance(links, DilatedLinks):
             config, heads = links.pattern.config, links.num_heads
-        return coarse_pairs(config, length, heads, edges, causal=links.causal, bounds=bounds)
+        every = coarse_pairs(config, length, heads, edges, causal=causal)
+        if not bounds:
+            return every, every
+        own = coarse_pairs(config, length, heads, edges, causal=causal, bounds=bounds)
+        return every, own
     cell = torch.bucketize(torch.arange(length), edges[1:], right=True)
-    rank = rank_of_position(length, bounds) if bounds else None
+    rank = rank_of_position(length, bounds)
     if isinstance(links, BlockLinks):
         return _in_blocks(links, cell, rank) if links.entries <= COUNTED_ENTRIES else None
     if links.num_parts * length**2 > COUNTED_ENTRIES:
@@ -97,28 +102,36 @@ def pairs_in_squares(links: Links, edges: Tensor, *, bounds: Sequence[int] = ())
     return _in_rows(links, torch.arange(length), cell, rank)
 
 
-def _in_blocks(links: BlockLinks, cell: Tensor, rank: Tensor | None) -> Tensor:
+def _in_blocks(links: BlockLinks, cell: Tensor, rank: Tensor) -> tuple[Tensor, Tensor]:
     """Every pair of every block; each lies in exactly one."""
-    number = int(cell[-1]) + 1
-    total = torch.zeros(links.num_parts, number * number, dtype=torch.float64)
-    for part, queries, keys in links.pairs():
-        square = cell[queries] * number + cell[keys]
-        if rank is not None:
-            square = square[rank[queries] == rank[keys]]
-        total[part] += torch.bincount(square, minlength=number * number)
-    return total.view(-1, number, number)
+    number, several = int(cell[-1]) + 1, bool(rank[-1] > 0)
+    every = torch.zeros(links.num_parts, number * number, dtype=torch.float64)
+    own = torch.zeros_like(every)
+    for parts, queries, keys, pairs in links.pairs():
+        local = pairs & (rank[queries] == rank[keys]) if several else pairs
+        if number == 1:
+            every[parts, 0] += pairs.sum()
+            own[parts, 0] += local.sum()
+            continue
+        square = (cell[queries] * number + cell[keys])[pairs]
+        every[parts] += torch.bincount(square, minlength=number * number)
+        if several:
+            own[parts] += torch.bincount(square[local[pairs]], minlength=number * number)
+    shape = (-1, number, number)
+    return every.view(shape), own.view(shape) if several else every.view(shape)
 
 
-def _in_rows(links: Links, queries: Tensor, cell: Tensor, rank: Tensor | None) -> Tensor:
+def _in_rows(links: Links, queries: Tensor, cell: Tensor, rank: Tensor) -> tuple[Tensor, Tensor]:
     """The pairs of some queries, row by row of the mask."""
     number = int(cell[-1]) + 1
-    total = torch.zeros(links.num_parts, number, number, dtype=torch.float64)
+    every = torch.zeros(links.num_parts, number, number, dtype=torch.float64)
+    own = torch.zeros_like(every)
     for some, rows in rows_by_part(links, queries):
-        pairs = rows if rank is None else rows & (rank[:, None] == rank[some])
-        by_cell = torch.zeros(links.num_parts, number, len(some), dtype=torch.float64)
-        by_cell.index_add_(1, cell, pairs.double())
-        total.index_add_(1, cell[some], by_cell.transpose(1, 2))
-    return total
+        for total, pairs in ((every, rows), (own, rows & (rank[:, None] == rank[some]))):
+            by_cell = torch.zeros(links.num_parts, number, len(some), dtype=torch.float64)
+            by_cell.index_add_(1, cell, pairs.double())
+            total.index_add_(1, cell[some], by_cell.transpose(1, 2))
+    return every, own
 
 
 def rows_by_part(

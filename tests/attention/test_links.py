@@ -79,7 +79,7 @@ def test_links_are_those_of_the_mask(pattern, causal):
 @either_direction
 @pytest.mark.parametrize("kind", [MaskLinks, GradientLinks])
 def test_plug_ins_are_followed_by_mask_and_by_gradient(kind, causal):
-    for pattern in (EveryThird(), PATTERNS[1], PATTERNS[9]):
+    for pattern in (EveryThird(), PATTERNS[1], DilatedAttention((8, 16), (1, 2))):
         check(kind(pattern, 21, 2, causal), pattern.mask(21, 2, causal=causal))
     assert isinstance(links_of(EveryThird(), 21, 2), MaskLinks)
 

@@ -5,7 +5,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slidenet.attention import DilatedAttention
 from slidenet.attention.describe import Description, checked_links, describe
+from slidenet.attention.dilated.config import DilatedCall
+from slidenet.attention.dilated.legacy import check_legacy
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError
 from slidenet.core.extras import data_frame
@@ -124,6 +127,8 @@ def describe_attention(
         for value, default in zip((heads, head_dim, layers), usual, strict=True)
     )
     made = make_pattern(pattern, asked, settings)
+    if isinstance(made, DilatedAttention):
+        check_legacy(DilatedCall(made, causal=causal), gaps=False)
     links = None
     if layers or ranks is not None or out is not None:
         links = checked_links(made, length, heads, causal, layers)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +46,6 @@ CELLS = 256
 """Most squares along each side of a matrix."""
 
 MOST_HEADS_DRAWN = 16
-
-CONVENTIONS = {"head_order", "padding", "mixing_gradient", "legacy_readback", "window_rule"}
-"""Settings that stand in a title only where they are not as usual."""
 
 
 def write_report(
@@ -108,7 +104,7 @@ def _figures(
     found: Description, pattern: AttentionPattern, links: Links, ranks: RankShares | None
 ) -> Iterator[tuple[str, Figure]]:
     """Names and figures."""
-    title = f"{found.pattern}: {settings_text(_drawn_settings(found, pattern))}".removesuffix(": ")
+    title = f"{found.pattern}: {settings_text(found.settings)}".removesuffix(": ")
     if found.causal:
         title += "; causal"
     bounds = () if ranks is None else ranks.bounds
@@ -147,18 +143,6 @@ def _figures(
         )
         for name, draw in STEPS.items():
             yield name, draw(steps)
-
-
-def _drawn_settings(found: Description, pattern: AttentionPattern) -> dict[str, Any]:
-    """All settings but conventions that are as usual."""
-    usual: dict[str, Any] = (
-        {f.name: f.default for f in fields(pattern)} if is_dataclass(pattern) else {}
-    )
-    return {
-        name: value
-        for name, value in found.settings.items()
-        if name not in CONVENTIONS or value != usual[name]
-    }
 
 
 def _head_panels(found: Description, drawn: Matrices) -> tuple[list[Panel], int]:

@@ -5,12 +5,23 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from slidenet.attention.describe import Description
 from slidenet.core.text import count_of, name_some, text_table
 from slidenet.pipelines.inspection.attention_ranks import RankShares
 
 MOST_LAYERS_SHOWN = 8
 MOST_RANKS_SHOWN = 8
+
+USUAL = {
+    "head_order": "released",
+    "padding": "released",
+    "mixing_gradient": "released",
+    "legacy_readback": False,
+    "window_rule": "keys",
+}
+"""Conventions that are shown only where they are others."""
 
 
 def report_text(
@@ -26,9 +37,11 @@ def report_text(
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
-    """`window 9; global tokens 0, 40`: names and values without quotes and brackets."""
+    """`window 9; global tokens 0, 40`: names and values, without conventions that are as usual."""
     parts = []
     for name, value in settings.items():
+        if name in USUAL and value == USUAL[name]:
+            continue
         if value is None:
             value = "chosen by length"
         elif isinstance(value, bool):
@@ -41,7 +54,7 @@ def settings_text(settings: Mapping[str, Any]) -> str:
 
 def share_text(share: float) -> str:
     """A share in percent with three digits that count."""
-    return f"{100 * share:.3g} %"
+    return f"{np.format_float_positional(100 * share, 3, fractional=False, trim='-')} %"
 
 
 def large(number: float) -> str:
@@ -61,6 +74,10 @@ def _heading(found: Description) -> str:
         f"{count_of('token', found.length).replace(str(found.length), f'{found.length:,}')}, "
         f"{count_of('head', found.num_heads)} of {count_of('feature', found.head_dim)}, {order}",
     ]
+    if found.settings.get("legacy_readback"):
+        lines.append(
+            "What is seen and its cost are those of the paper, before results are read back."
+        )
     if found.by_content:
         lines.append(
             "The content decides who sees whom: coverage and reach are those of one random example."
@@ -166,9 +183,8 @@ def _reach(found: Description) -> Iterator[str]:
         f"{'has' if whose == 'every token' else 'have'} learned of after each layer\n"
     )
     text += text_table(header, cells, right=range(6))
-    asked = "every token knows of every earlier one" if found.causal else (
-        "every token knows of every other"
-    )  # fmt: skip
+    each = "every token" if reached.num_tokens == found.length else "each of them"
+    asked = f"{each} knows of every {'earlier one' if found.causal else 'other'}"
     if reached.every_token_layer is not None:
         text += f"\nfrom layer {reached.every_token_layer:,} on {asked}"
     elif reached.never_connected is not None:

@@ -161,6 +161,8 @@ def test_wrong_commands(arguments, words, capsys):
 def test_refusals_name_the_remedy():
     with pytest.raises(AttentionError, match="in --settings; expected one of them"):
         describe_attention("sliding_window", window=3, settings={"window": 3})
+    with pytest.raises(AttentionError, match="legacy_readback with a causal call"):
+        describe_attention("dilated", causal=True, legacy_readback=True, **BRANCHES)
     with pytest.raises(UnknownNameError, match="windows"):
         describe_attention("sliding_window", windows=3)
     with pytest.raises(ParallelError, match="5 sequence ranks"):
