@@ -166,7 +166,8 @@ class DilatedAttention(DilatedConfig, AttentionPattern):
     ) -> tuple[Tensor, Tensor]:
         """See `attend_packed`."""
         warn_of_unseen(self, q.shape[1])
-        if uses_triton(q[None]):  # its kernels leave the padding of a batch alone
+        # Triton's kernels leave the padding of a batch alone, and the legacy path goes by entries.
+        if uses_triton(q[None]) or self.legacy_readback:
             q, k, v = (
                 pad_sequence(list(torch.split(x, list(lengths))), batch_first=True)
                 for x in (q, k, v)
