@@ -174,6 +174,7 @@ def _attend(
     for part in parts:
         kept[start : start + part.numel()].view(part.shape).copy_(part)
         start += part.numel()
+    kept[start:].zero_()
     return out.contiguous(), lse.contiguous(), kept
 
 

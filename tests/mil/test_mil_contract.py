@@ -170,3 +170,22 @@ def test_only_longnet_has_levels(name, small):
         assert set(levels) == {key for key, _ in small(name).named_parameters()}
     else:
         assert levels is None
+
+
+@pytest.mark.slow
+def test_a_compiled_model_is_as_strict(name, small, bags):
+    model = small(name, 2).eval()
+    features, grid_xy, mask = bags((5, 1, 11))
+    compiled = torch.compile(model, backend="aot_eager")
+    want, found = model(features, grid_xy, mask), compiled(features, grid_xy, mask)
+    assert_close(found.logits, want.logits, rtol=1e-6, atol=1e-8)
+    nan = features.clone()
+    nan[0, 0] = torch.nan
+    for bad in ((nan, mask), (features, mask & False), (features[..., :1], mask)):
+        said = []
+        for call in (model, compiled):
+            with pytest.raises(EncoderError) as caught:
+                call(bad[0], grid_xy, bad[1])
+            said.append(str(caught.value))
+        assert said[0] == said[1]
+    torch._dynamo.reset()
