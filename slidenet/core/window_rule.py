@@ -57,7 +57,7 @@ def without_idle_rule(identity: Identity) -> dict[str, Any]:
     """An identity to compare with one of another age: without marks that change no number.
 
     "half" is what an identity without the mark means. "keys" means the same in a slide encoder,
-    unless its pattern is `strided` without a window.
+    unless its pattern is `strided` without a window. The sampling "fixed" is "periodic" by now.
 
     Args:
         identity: Of an embedding or a run, at any depth.
@@ -70,6 +70,8 @@ def without_idle_rule(identity: Identity) -> dict[str, Any]:
         needs_rule = identity.get("attention") == "strided" and settings.get("window") is None
         if settings.get(RULE) == "half" or not needs_rule:
             settings.pop(RULE, None)
+        if settings.get("sampling") == "fixed":
+            settings["sampling"] = "periodic"
         if not settings:
             del plain[_SETTINGS]
     return plain

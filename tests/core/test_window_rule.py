@@ -49,6 +49,7 @@ def test_a_run_goes_on_as_it_was_begun():
         ("strided", {}, {RULE: "keys"}, False),
         ("strided", {}, {RULE: "half"}, True),
         ("strided", {"window": 5}, {"window": 6, RULE: "keys"}, False),
+        ("strided", {"sampling": "fixed"}, {"sampling": "periodic", RULE: "half"}, True),
         ("dilated", {}, {}, True),
     ],
 )
