@@ -10,6 +10,8 @@ from slidenet.attention.dilated.attention import DilatedAttention
 from slidenet.attention.links import Links, links_of
 from slidenet.attention.patterns.block_sparse import BlockSparsePattern, FixedBlockPattern
 from slidenet.attention.patterns.dense import DenseAttention
+from slidenet.attention.patterns.fixed import FixedAttention
+from slidenet.attention.patterns.strided import StridedAttention
 from slidenet.attention.protocol import AttentionPattern
 from slidenet.attention.reach import Reach, reach
 from slidenet.core.checks import check_whole
@@ -66,6 +68,7 @@ class Description:
     Attributes:
         pattern: Its name.
         settings: Its settings, the defaults too.
+        chosen: Values of those that are None, which the pattern chooses by the length.
         length: Tokens, L.
         num_heads: Heads, H.
         head_dim: Features per head.
@@ -85,6 +88,7 @@ class Description:
 
     pattern: str
     settings: Mapping[str, Any]
+    chosen: Mapping[str, int]
     length: int
     num_heads: int
     head_dim: int
@@ -140,6 +144,7 @@ def describe(
     return Description(
         pattern=pattern.name,
         settings=settings_of(pattern),
+        chosen=chosen_settings(pattern, length, causal),
         length=length,
         num_heads=num_heads,
         head_dim=head_dim,
@@ -182,6 +187,16 @@ def settings_of(pattern: Any) -> dict[str, Any]:
     if not is_dataclass(pattern):
         return {}
     return {field.name: getattr(pattern, field.name) for field in fields(pattern)}
+
+
+def chosen_settings(pattern: AttentionPattern, length: int, causal: bool) -> dict[str, int]:
+    """Stride and window where the pattern chooses them by the length."""
+    chosen = {}
+    if isinstance(pattern, StridedAttention | FixedAttention) and pattern.stride is None:
+        chosen["stride"] = pattern.stride_for(length)
+    if isinstance(pattern, StridedAttention) and pattern.window is None:
+        chosen["window"] = sum(pattern.reach(length, causal=causal)) + 1
+    return chosen
 
 
 def dense_pairs(length: int, num_heads: int, causal: bool) -> int:

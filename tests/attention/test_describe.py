@@ -155,6 +155,12 @@ def test_heads_that_leave_tokens_unseen():
     assert found.reach.every_token_layer is None
 
 
+def test_stride_and_window_that_the_length_decides():
+    found = describe(StridedAttention(), 100, 1, 8)
+    assert found.chosen == {"stride": 10, "window": 19}
+    assert describe(StridedAttention(stride=7, window=3), 100, 1, 8).chosen == {}
+
+
 def test_cost_alone():
     found = describe(make_attention("dense"), 1_000_000, 16, 48, layers=0)
     assert (found.reach, found.coverage) == (None, None)
