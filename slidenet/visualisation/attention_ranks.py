@@ -29,7 +29,7 @@ RANK_COLOURS = (*COLOURS, "#8c510a")
 
 MOST_STRIPS = 16
 
-_SIDE, _LEFT = 5.2, 1.1
+_SIDE, _LEFT = 4.9, 1.5
 
 
 def ranks_figure(
@@ -131,7 +131,8 @@ def exchange_figure(
                 fontsize=8.5, color=DARK, zorder=3,
             )  # fmt: skip
         if wide / columns >= 0.06 and high / heads >= 0.06:
-            axes.vlines(np.arange(1, length) - 0.5, -0.5, heads - 0.5, color=PALE, linewidth=0.5)
+            between = np.arange(1, columns) * length / columns - 0.5
+            axes.vlines(between, -0.5, heads - 0.5, color=PALE, linewidth=0.5)
             axes.hlines(np.arange(1, heads) - 0.5, -0.5, length - 0.5, color=PALE, linewidth=0.5)
         axes.set(xticks=[], yticks=[], xlim=(-0.5, length - 0.5))
         for spine in axes.spines.values():
@@ -181,6 +182,6 @@ def _draw_chunks(
 def _name_that_fits(rank: int, width: float) -> str:
     """`rank 3`, or `3` where that is too wide, or nothing."""
     for name in (f"rank {rank}", str(rank)):
-        if text_width(name, 9, bold=True) <= width:
+        if text_width(name, 9, bold=True) + 0.05 <= width:
             return name
     return ""

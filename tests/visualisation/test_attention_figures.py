@@ -89,6 +89,14 @@ def test_each_rank_receives_in_the_colour_of_the_sender(ranks, no_overlap, words
     no_overlap(figure)
 
 
+def test_few_squares_stand_for_many_tokens_with_lines_between_squares_only(no_overlap):
+    length, bounds = 1_000_000, [200_000 * n for n in range(6)]
+    strips = exchange_figure(np.ones((5, 2, 8)), bounds, length=length, title="t")
+    lines = [len(c.get_segments()) for c in strips.axes[1].collections]
+    assert lines == [7, 1]
+    no_overlap(ranks_figure(np.eye(8), np.eye(8), bounds, length=length, title=LONG))
+
+
 def test_reach_by_layer_with_what_can_be_reached(no_overlap, words):
     figure = reach_figure([33, 65], [64, 127], [64, 127], possible=256, title=LONG, note=LONG)
     axes = figure.axes[1]
@@ -120,7 +128,7 @@ def test_growth_beside_dense(no_overlap):
 
 def test_an_svg_is_the_same_bytes_every_time(tmp_path):
     for name in ("a.svg", "b.svg"):
-        save_figure(matrices_figure(panels(2), length=8, title="t"), tmp_path / name)
+        save_figure(matrices_figure(panels(1, 2), length=2, title="t"), tmp_path / name)
     first, second = ((tmp_path / name).read_bytes() for name in ("a.svg", "b.svg"))
     assert first == second
     assert b"<dc:date>" not in first
