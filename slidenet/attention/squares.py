@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from slidenet.attention.dilated.coarse import coarse_pairs
+from slidenet.attention.dilated.coarse import MOST_BRANCHES, coarse_pairs
 from slidenet.attention.dilated.config import DilatedConfig
 from slidenet.attention.links import BlockLinks, DenseLinks, DilatedLinks, Links
 
@@ -84,7 +84,12 @@ def pairs_in_squares(
         take too long to count.
     """
     length, causal = links.length, links.causal
-    if isinstance(links, DilatedLinks | DenseLinks):
+    by_branches = (
+        len(links.pattern.branches) <= MOST_BRANCHES
+        if isinstance(links, DilatedLinks)
+        else isinstance(links, DenseLinks)
+    )
+    if by_branches:
         config, heads = DilatedConfig((length,), (1,)), 1  # one segment of all: dense attention
         if isinstance(links, DilatedLinks):
             config, heads = links.pattern.config, links.num_heads

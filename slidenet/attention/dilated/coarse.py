@@ -13,6 +13,9 @@ from torch import Tensor
 
 from slidenet.attention.dilated.config import DilatedConfig, head_offsets
 
+MOST_BRANCHES = 8
+"""Beyond, there are too many sets of branches to go through: one for each of 2^branches."""
+
 
 def coarse_pairs(
     config: DilatedConfig,
@@ -26,7 +29,7 @@ def coarse_pairs(
     """How many different pairs each head attends to, in runs of queries and of keys.
 
     Args:
-        config: The branches and conventions; zero slots are no pairs.
+        config: The branches and conventions, `MOST_BRANCHES` at most; zero slots are no pairs.
         length: Tokens, L.
         num_heads: Heads, H.
         edges: int64 (b + 1,), where each run of tokens begins, and the end, L.

@@ -7,6 +7,8 @@ import torch
 
 from slidenet.attention import DilatedAttention
 from slidenet.attention.dilated.coarse import coarse_pairs
+from slidenet.attention.links import links_of
+from slidenet.attention.squares import pairs_in_squares
 
 SETTINGS = [
     (64, 4, (8, 16, 64), (1, 2, 4)),
@@ -32,6 +34,15 @@ def test_equals_the_mask(order, causal, ranks):
         expected = member @ mask.double() @ member.T
         found = coarse_pairs(pattern, length, heads, edges, causal=causal, bounds=bounds)
         torch.testing.assert_close(found, expected, atol=0, rtol=0)
+
+
+def test_so_many_branches_that_pairs_are_counted_one_by_one():
+    """2^30 sets of branches would take days."""
+    pattern = DilatedAttention(range(4, 34), [3] * 30)
+    counted = pairs_in_squares(links_of(pattern, 40, 3), torch.tensor([0, 25, 40]))
+    mask = pattern.mask(40, 3).double()
+    expected = [mask[:, :25, :25], mask[:, :25, 25:], mask[:, 25:, :25], mask[:, 25:, 25:]]
+    assert torch.equal(counted[0].flatten(1), torch.stack([x.sum(dim=(1, 2)) for x in expected], 1))
 
 
 def test_many_tokens_are_counted_without_their_mask():
