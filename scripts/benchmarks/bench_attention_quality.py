@@ -53,6 +53,7 @@ PATTERNS: dict[str, tuple[str, dict[str, Any]]] = {
     "dilated window": ("sliding_window", {"window": 33, "dilation": 3}),
     "strided": ("strided", {"stride": 8, "window": 17}),
     "strided, random": ("strided", {"stride": 8, "window": 17, "sampling": "random"}),
+    "fixed": ("fixed", {"stride": 16, "summary_tokens": 2}),
     "longformer": ("longformer", {"window": 31, "global_tokens": (0,)}),
     "bigbird": ("bigbird", {"block_size": 4, "random_blocks": 4}),
     "topk_blocks": ("topk_blocks", {"block_size": 4, "top_k": 8}),
