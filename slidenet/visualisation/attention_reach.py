@@ -118,10 +118,12 @@ def _legend(axes: Axes) -> None:
     """Names of the curves right of the plot."""
     handles, names = axes.get_legend_handles_labels()
     labels = ["\n".join(wrapped(name, _LEGEND - 0.55, size=9.5)) for name in names]
-    axes.legend(
+    legend = axes.legend(
         handles, labels, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=9.5,
         labelcolor=DARK, handlelength=2.6, borderaxespad=0,
     )  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a name may hold dollar signs
 
 
 def _token_axis(axes: Axes, smallest: int, largest: int) -> None:

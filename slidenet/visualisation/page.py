@@ -86,10 +86,11 @@ class Page:
         ha: str = "center",
         va: str = "center",
     ) -> None:
-        """One text at a place, inches; centred there unless said otherwise."""
+        """One text at a place, inches, as it is; centred there unless said otherwise."""
         self.ground.text(
             x, y, text, fontsize=size, color=colour, weight="bold" if bold else "normal", zorder=6,
             horizontalalignment=ha, verticalalignment=va, linespacing=LINE_SPACING,
+            parse_math=False,
         )  # fmt: skip
 
     def box(self, x: float, y: float, width: float, height: float, **style: Any) -> None:

@@ -10,8 +10,9 @@ from slidenet.attention.describe import Description, checked_links, describe
 from slidenet.attention.dilated.config import DilatedCall
 from slidenet.attention.dilated.legacy import check_legacy
 from slidenet.core.checks import check_whole
-from slidenet.core.errors import ConfigError
+from slidenet.core.errors import AttentionError, ConfigError
 from slidenet.core.extras import data_frame
+from slidenet.core.text import count_of
 from slidenet.pipelines.inspection.attention_ranks import RankShares, share_among_ranks
 from slidenet.pipelines.inspection.attention_table import report_text
 from slidenet.pipelines.inspection.pattern_settings import PatternSettings, make_pattern
@@ -127,6 +128,13 @@ def describe_attention(
         for value, default in zip((heads, head_dim, layers), usual, strict=True)
     )
     made = make_pattern(pattern, asked, settings)
+    beyond = [token for token in asked.global_tokens or () if token >= length]
+    if beyond:
+        raise AttentionError(
+            f"global token {beyond[0]} of {count_of('token', length)}",
+            expected=f"positions from 0 to {length - 1}",
+            remedy="leave it out, or take a larger --length",
+        )
     if isinstance(made, DilatedAttention):
         check_legacy(DilatedCall(made, causal=causal), gaps=False)
     links = None

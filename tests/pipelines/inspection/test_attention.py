@@ -149,6 +149,7 @@ def test_numbers_are_written_and_no_figure_of_before_is_left_over(tmp_path):
         (["dilated"], "--segment-lengths 16,64 --dilation-rates 1,4"),
         (["dilated", "--segment-lengths", "2", "--dilation-rates", "4"], "shorter than its dila"),
         (["dense", "--length", "3", "--ranks", "4"], "4 sequence ranks for 3 tokens"),
+        (["longformer", "--global-tokens", "0,64"], "global token 64 of 64 tokens; expected pos"),
         (["dense", "--length", "0"], "length is 0"),
         (["dense", "--heads", "0"], "heads is 0"),
     ],
