@@ -7,6 +7,7 @@ from typing import Any
 from slidenet.attention.accounting import AttentionCost, attention_cost
 from slidenet.attention.coverage import Coverage, coverage
 from slidenet.attention.dilated.attention import DilatedAttention
+from slidenet.attention.dilated.unseen import unseen_offsets
 from slidenet.attention.links import Links, links_of
 from slidenet.attention.patterns.block_sparse import BlockSparsePattern, FixedBlockPattern
 from slidenet.attention.patterns.dense import DenseAttention
@@ -39,11 +40,13 @@ class Branch:
         segment_length: Tokens per segment, w.
         dilation_rate: One token in r is kept.
         pairs: Attended pairs over all heads.
+        unseen_offsets: Of its r offsets, how many no head keeps.
     """
 
     segment_length: int
     dilation_rate: int
     pairs: int
+    unseen_offsets: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +215,9 @@ def _branches(
     found = []
     for w, r in pattern.branches:
         alone = DilatedAttention((w,), (r,), pattern.head_order)
-        found.append(Branch(w, r, alone.num_pairs(length, num_heads, causal=causal)))
+        pairs = alone.num_pairs(length, num_heads, causal=causal)
+        unseen = len(unseen_offsets(num_heads, r, pattern.head_order))
+        found.append(Branch(w, r, pairs, unseen))
     return tuple(found)
 
 

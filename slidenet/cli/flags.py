@@ -86,7 +86,8 @@ class FlagParser(ArgumentParser):
         unknown = re.search(r"ption '([\w.]+)' ", message)
         if unknown:
             self._refuse_renamed(f"{group[1]}.{unknown[1]}" if group else unknown[1])
-        found = _plain_words(message)
+        positional = {action.dest for action in self._actions if not action.option_strings}
+        found = _plain_words(message, positional)
         self.exit(2, f"{self.prog}: error: {found}. To fix: see `{self.prog} --help`\n")
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
@@ -315,8 +316,13 @@ def _json_list(value: str, items: type[Any]) -> str:
     return json.dumps(found)
 
 
-def _plain_words(message: str) -> str:
-    """A message of jsonargparse on one line, in the words of the command line."""
+def _plain_words(message: str, positional: Collection[str] = ()) -> str:
+    """A message of jsonargparse on one line, in the words of the command line.
+
+    Args:
+        message: As jsonargparse says it.
+        positional: Names of arguments that are given without a flag.
+    """
     if message.startswith("Unexpected config"):  # goes on with the whole file
         return "the file given as --config is not YAML of the form `flag: value`"
     flag = re.match(r'Parser key "([\w.]+)":', message)
@@ -326,7 +332,8 @@ def _plain_words(message: str) -> str:
         text = re.sub(r'Parser key "([\w.]+)"', r"--\1", " ".join(message.split()))
         missing = re.fullmatch(r"(the following arguments are required: )(.*)", text)
         if missing:
-            text = missing[1] + re.sub(r"([\w.]+)", r"--\1", missing[2])
+            names = (name.strip() for name in missing[2].split(","))
+            text = missing[1] + ", ".join(n if n in positional else f"--{n}" for n in names)
         return _dash_flags(text).rstrip(".")
     expected = " or ".join(_KIND_WORDS.get(kind, kind) for kind in kinds)
     expected = re.sub(r"typing\.Literal\[(.*?)\]", lambda m: m[1].replace("'", ""), expected)
@@ -339,6 +346,7 @@ _KIND_WORDS = {
     "<class 'bool'>": "true or false",
     "<class 'str'>": "text (in YAML in quotes)",
     "<class 'NoneType'>": "null",
+    "<class 'dict'>": "a mapping such as '{name: 1}'",
     "<class 'list'>": "a list",
     "<class 'collections.abc.Sequence'>": "a list",
 }

@@ -150,6 +150,7 @@ def test_heads_that_leave_tokens_unseen():
     """One head keeps one token in four: the other three get nothing from attention, ever."""
     found = describe(DilatedAttention((16,), (4,)), 16, 1, 8)
     assert found.coverage.queries_left_out == found.coverage.keys_left_out == 12
+    assert [b.unseen_offsets for b in found.branches] == [3]
     assert found.coverage.first_left_out[:4] == (1, 2, 3, 5)
     assert found.reach.never_connected == 16 * 16 - 4 * 4 - 12
     assert found.reach.every_token_layer is None

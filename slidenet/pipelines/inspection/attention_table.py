@@ -137,6 +137,12 @@ def _coverage(found: Description) -> Iterator[str]:
         ]
     else:
         lines.append("every token is kept by some head, as query and as key")
+    lines += [
+        f"in the branch w = {branch.segment_length:,}, r = {branch.dilation_rate} "
+        f"{branch.unseen_offsets} of {branch.dilation_rate} offsets are kept by no head"
+        for branch in found.branches
+        if branch.unseen_offsets
+    ]
     yield "\n".join(lines)
 
 

@@ -159,6 +159,21 @@ def test_wrong_commands(arguments, words, capsys):
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "arguments are required: pattern."),
+        (["dense", "--settings", "{a:1}"], "--settings is '{a:1}'; expected a mapping such as"),
+        (["dense", "--length", "6.5"], "--length is '6.5'; expected a whole number"),
+    ],
+)
+def test_commands_that_cannot_be_read(arguments, words, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["attention", *arguments])
+    assert stopped.value.code == 2
+    assert words in capsys.readouterr().err
+
+
 def test_refusals_name_the_remedy():
     with pytest.raises(AttentionError, match="in --settings; expected one of them"):
         describe_attention("sliding_window", window=3, settings={"window": 3})
