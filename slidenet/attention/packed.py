@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from slidenet.attention.graph_break import outside_compiled_graphs
+from slidenet.attention.patterns.block_sparse import BlockSparsePattern
+from slidenet.attention.patterns.packed_blocks import attend_packed_blocks
 from slidenet.attention.protocol import AttentionPattern, check_inputs
 from slidenet.core.errors import AttentionError
 
@@ -59,6 +61,8 @@ def attend_packed(
         )
     if isinstance(pattern, PackedPattern):
         return pattern.attend_packed(q, k, v, sizes, causal=causal)
+    if isinstance(pattern, BlockSparsePattern):
+        return attend_packed_blocks(pattern, q, k, v, sizes, causal=causal)
     # Slices would each have a gradient as large as the batch; parts of a split share one.
     slides = zip(*(torch.split(x, list(sizes)) for x in (q, k, v)), strict=True)
     parts = [pattern(*(x[None] for x in slide), causal=causal) for slide in slides]

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from slidenet.attention.dilated.attention import DilatedAttention
 from slidenet.attention.kernels.backends import attend, choose_kernel
 from slidenet.attention.kernels.base import Operands
 from slidenet.attention.operators import one_operator
@@ -26,6 +27,13 @@ class DenseAttention(AttentionPattern):
     def num_pairs(self, length: int, num_heads: int, *, causal: bool = False) -> int:
         """H L^2, or H L (L + 1) / 2 when causal."""
         return num_heads * (length * (length + 1) // 2 if causal else length * length)
+
+    def attend_packed(
+        self, q: Tensor, k: Tensor, v: Tensor, lengths: tuple[int, ...], *, causal: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """See `attend_packed`: one segment per slide, nothing left out."""
+        whole = DilatedAttention((max(lengths, default=1) or 1,), (1,), padding="masked")
+        return whole.attend_packed(q, k, v, lengths, causal=causal)
 
     @one_operator
     def __call__(

@@ -73,12 +73,19 @@ class FixedAttention(FixedBlockPattern):
     def layout(self, length: int, num_heads: int, *, causal: bool = False) -> list[Blocks]:
         """Blocks see themselves; everyone sees the summaries of other blocks."""
         stride = self.stride_for(length)
-
-        def elsewhere(query: Tensor, key: Tensor) -> Tensor:
-            return query // stride != key // stride
-
         blocks, everyone = split_into_groups(length, stride), torch.arange(length).view(1, 1, -1)
         return [
             Blocks(blocks, blocks),
-            Blocks(everyone, self.summaries(length).view(1, 1, -1), elsewhere),
+            Blocks(everyone, self.summaries(length).view(1, 1, -1), Elsewhere(stride)),
         ]
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Keys of other blocks of `stride` positions than the query's."""
+
+    stride: int
+
+    def __call__(self, query: Tensor, key: Tensor) -> Tensor:
+        """See `Predicate`."""
+        return query // self.stride != key // self.stride

@@ -91,7 +91,28 @@ def pairs_apart(length: int, step: int, first: int, last: int) -> int:
 
 def within(distance: Tensor, back: int, ahead: int) -> Tensor:
     """Which distances query - key lie in a window that reaches `back` and `ahead`."""
-    return (distance <= back) & (distance >= -ahead)
+    return (distance <= back) & (-distance <= ahead)
+
+
+@dataclass(frozen=True)
+class Within:
+    """Keys at most `back` before and `ahead` after the query."""
+
+    back: int
+    ahead: int
+
+    def __call__(self, query: Tensor, key: Tensor) -> Tensor:
+        """See `Predicate`."""
+        return within(query - key, self.back, self.ahead)
+
+
+@dataclass(frozen=True)
+class Beyond(Within):
+    """All other keys."""
+
+    def __call__(self, query: Tensor, key: Tensor) -> Tensor:
+        """See `Predicate`."""
+        return ~within(query - key, self.back, self.ahead)
 
 
 def window_layout(length: int, back: int, ahead: int, dilation: int = 1) -> Blocks:
@@ -114,8 +135,6 @@ def window_layout(length: int, back: int, ahead: int, dilation: int = 1) -> Bloc
         outside = (step < 0) | (position >= length)
         return position.masked_fill(outside, -1).flatten(0, 1)[None]
 
-    def near(query: Tensor, key: Tensor) -> Tensor:
-        return within(query - key, back * dilation, ahead * dilation)
-
     keys = positions(torch.arange(-back, side + ahead))
+    near = Within(back * dilation, ahead * dilation)
     return Blocks(positions(torch.arange(side)), keys, near)

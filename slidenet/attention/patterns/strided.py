@@ -9,6 +9,7 @@ from torch import Tensor
 
 from slidenet.attention.patterns.block_sparse import Blocks, FixedBlockPattern, split_into_groups
 from slidenet.attention.patterns.sliding_window import (
+    Beyond,
     check_rule,
     pairs_apart,
     window_layout,
@@ -128,10 +129,7 @@ class StridedAttention(FixedBlockPattern):
         that attends to itself.
         """
         back, ahead = self.reach(length, causal=causal)
-
-        def far(query: Tensor, key: Tensor) -> Tensor:
-            return ~within(query - key, back, ahead)
-
+        far = Beyond(back, ahead)
         if self.sampling == "periodic":
             stride = self.stride_for(length)
             fold = split_into_groups(length, stride).transpose(1, 2)

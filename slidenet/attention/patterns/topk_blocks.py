@@ -1,11 +1,13 @@
 """Learned sparsity: every query chooses the blocks of keys it attends to by their content."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from slidenet.attention.patterns.block_sparse import Blocks, BlockSparsePattern, split_into_groups
 from slidenet.attention.protocol import check_inputs, lse_dtype, zero_masked
@@ -136,6 +138,26 @@ class TopKBlocksAttention(BlockSparsePattern):
             best = scores.masked_fill(~open_, -torch.inf).topk(others, dim=-1)
             chosen.append(best.indices.masked_fill(best.values == -torch.inf, -1))
         return torch.cat(chosen, dim=2)
+
+    def layout_packed(
+        self, q: Tensor, k: Tensor, lengths: Sequence[int], *, causal: bool
+    ) -> list[Blocks]:
+        """See `PackedLayout`: every slide chooses among its own blocks, all are routed at once."""
+        size, device = self.block_size, q.device
+        chosen, places, first, start = [], [], 0, 0
+        for length in lengths:
+            part = slice(start, start + length)
+            one = self.chosen_blocks(q[None, :, part], k[None, :, part], None, causal=causal)[0]
+            one = torch.where(one < 0, one, one + first)
+            # Slides begin with a block of their own, so that a number says which one is meant.
+            rest = -length % size
+            chosen.append(pad(one, (0, self.top_k - 1 - one.shape[2], 0, rest), value=-1))
+            places.append(pad(torch.arange(start, part.stop, device=device), (0, rest), value=-1))
+            first, start = first + (length + rest) // size, part.stop
+        place = torch.cat([*places, torch.full((1,), -1, device=device)])
+        own = place[:-1].view(1, -1, size)
+        routed = [route_queries(one, size) for one in torch.cat(chosen, dim=1).unbind(dim=-1)]
+        return [Blocks(own, own), *(Blocks(place[x.queries], place[x.keys]) for x in routed)]
 
     def layout_for(
         self, q: Tensor, k: Tensor, real: Tensor | None, *, causal: bool
