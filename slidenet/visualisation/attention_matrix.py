@@ -156,7 +156,7 @@ def _scale(page: Page, coarse: bool, shades: bool) -> None:
     if not shades:
         page.key([("white", "not attended"), (shaded(np.ones((1, 1)))[0, 0], "attended")])
         return
-    left, bar = MARGIN, 1.3
+    left, bar = MARGIN, 1.3 if page.width == PAGE_WIDTH else 0.9
     page.key([("white", "not attended")], left=left)
     page.top -= 0.24
     axes = page.axes(left + 1.45, page.top, bar, 0.14)

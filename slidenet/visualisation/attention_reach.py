@@ -57,7 +57,7 @@ def reach_figure(
             marker="^os"[number] if len(layers) <= 30 else None, markersize=5, clip_on=False,
             zorder=3,
         )  # fmt: skip
-    _token_axis(axes, min(least), max(possible, *greatest))
+    _token_axis(axes, min(least), min(median), max(possible, *greatest))
     axes.set_xlim(0.8, len(least) + 0.2)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set(xlabel="Layers", ylabel="Tokens reached")
@@ -126,9 +126,12 @@ def _legend(axes: Axes) -> None:
         text.set_parse_math(False)  # a name may hold dollar signs
 
 
-def _token_axis(axes: Axes, smallest: int, largest: int) -> None:
-    """A logarithmic axis of tokens where they differ much; else one from 0."""
-    if smallest > 0 and largest > WIDE_SPAN * smallest:
+def _token_axis(axes: Axes, smallest: int, middle: int, largest: int) -> None:
+    """A logarithmic axis of tokens where the middle one is far below the largest; else from 0.
+
+    The smallest alone says little: under a causal mask the first token reaches itself only.
+    """
+    if smallest > 0 and largest > WIDE_SPAN * middle:
         axes.set_yscale("log")
         axes.set_ylim(smallest / 1.4, largest * 1.8)
     else:
