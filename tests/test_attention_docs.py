@@ -249,6 +249,19 @@ def test_the_reach_of_dilated_attention():
     assert says(DILATED, "with (64, 4) each token meets its own 16 for ever")
 
 
+@pytest.mark.slow
+def test_the_reach_of_the_published_settings():
+    found = described(shlex.join(DRAWN["gigapath"][1:])).reach
+    assert says(DILATED, f"it is {found.least[0]:,} to {found.greatest[0]:,} after one layer")
+    assert found.every_token_layer == 2
+
+
+@pytest.mark.slow
+def test_the_reach_of_mistral():
+    found = described(shlex.join(DRAWN["mistral_reach"][1:])).reach
+    assert found.greatest[:3] == (4096, 8191, 12286)
+
+
 def test_the_limit_of_parity():
     panda = yaml.safe_load((ROOT / "configs/train/gigapath_panda.yaml").read_text())
     theirs = panda["model"]["network_settings"]
