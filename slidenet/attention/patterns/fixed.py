@@ -16,7 +16,7 @@ from slidenet.core.errors import AttentionError
 class FixedAttention(FixedBlockPattern):
     """Every query sees its own block, and the last positions of every block.
 
-    The *fixed* attention of the Sparse Transformer (Child et al. 2019, section 4.2), both sets of
+    The *fixed* attention of the Sparse Transformer (Child et al. 2019, section 4.3), both sets of
     keys merged into one head. What is in a block flows into its summary positions in one layer and
     from there to everyone in the next, so every token reaches every other (when causal, every
     earlier one) in two layers, at any length and any settings. A short last block has summary

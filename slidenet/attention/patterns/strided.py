@@ -28,7 +28,7 @@ OLD_WINDOW = 128
 class StridedAttention(FixedBlockPattern):
     """A local window, and one key in every `stride` from the whole sequence.
 
-    "periodic" is the *strided* attention of the Sparse Transformer (Child et al. 2019, section 4.2,
+    "periodic" is the *strided* attention of the Sparse Transformer (Child et al. 2019, section 4.3,
     both sets of keys merged into one head): the keys a multiple of `stride` away. "random" draws
     one key from each period of `stride` positions, seeded, per head and shared by all queries. For
     Child's *fixed* attention see `FixedAttention`.
