@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -268,3 +269,15 @@ def test_an_exported_file_in_another_process(make_inputs, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("EncoderError 33 tiles have NaN"), done.stdout
+
+
+@pytest.mark.slow
+def test_the_docs_export_a_program_for_any_slide(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[3] / "docs" / "performance.md").read_text()
+    section = page.split("## Compile and export")[1]
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(section.split("```python\n")[1].split("```")[0], names)
+    program = torch.export.load("encoder.pt2").module()
+    inputs = torch.randn(3, 77, 32), torch.randint(0, 1000, (3, 77, 2))
+    close(program(*inputs), names["net"](*inputs))
