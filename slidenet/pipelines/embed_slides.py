@@ -1,10 +1,9 @@
 """`slidenet embed-slides`: one vector per slide from the features of its tiles."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,13 +90,24 @@ def embed_slides(
         ranks = join_ranks(sequence_ranks, settings.device)
     try:
         rows = ranks.on_all(checked_rows) if rows is None else rows
+        flags = {
+            "--slides": {f"slide {i}": row.slide_id for i, row in enumerate(rows, 1)},
+            "--out": str(out),
+            "--encoder": encoder,
+            "--recipe": settings.recipe,
+            "--overwrite": overwrite,
+        }
+        ranks.compare("embed-slides", lambda: _alike(flags))
         layout = ranks.on_all(lambda: OutputLayout(check_output_folder(out)))
         if slide_encoder is None:
             device = settings.device if ranks.device is None else str(ranks.device)
             placed = replace(settings, device=device)
             slide_encoder = ranks.on_all(lambda: load_recipe(placed))
         work = EmbedSlidesWork(layout, encoder, settings.recipe, slide_encoder, overwrite, ranks)
-        ranks.compare("embed-slides", partial(_command, work, rows, out))
+        # Of --slide-weights what they hold is compared: each machine may keep them elsewhere.
+        ranks.compare(
+            "the slide encoder", lambda: _alike({"slide encoder": work.slide_encoder.identity()})
+        )
         ranks.share(slide_encoder)
         return run_cohort(
             "embed-slides", rows, work, settings=[settings], runner=runner, rank=ranks.rank
@@ -107,16 +117,8 @@ def embed_slides(
             ranks.leave()
 
 
-def _command(work: "EmbedSlidesWork", rows: Sequence[SlideRow], out: str | Path) -> dict[str, Fact]:
+def _alike(given: Mapping[str, object]) -> dict[str, Fact]:
     """What ranks that share slides must have been started with alike."""
-    given = {
-        "--slides": {f"slide {i}": row.slide_id for i, row in enumerate(rows, 1)},
-        "--out": str(out),
-        "--encoder": work.tile_encoder,
-        "--recipe": work.recipe,
-        "--overwrite": work.overwrite,
-        "slide encoder": work.slide_encoder.identity(),  # the digest of --slide-weights
-    }
     remedy = "start every rank with the same command, on the same files"
     return {name: Fact(value, remedy) for name, value in given.items()}
 
@@ -204,7 +206,11 @@ class EmbedSlidesWork(SlideWork):
         path = self.layout.slide_embedding(row.slide_id, self.tile_encoder, self.recipe)
         with ExitStack() as stack:
             file = ranks.on_all(lambda: stack.enter_context(self._open_features(row.slide_id)))
-            ranks.compare("the features of a slide", partial(_features_read, file))
+            features_file = {**file.identity, "fingerprint": file.fingerprint}
+            ranks.compare(
+                "the features of a slide",
+                lambda: _alike({"slide_id": file.slide_id, "features file": features_file}),
+            )
             fingerprint = file.fingerprint
             assert fingerprint is not None, "a file of ours knows its slide"
             encoder_identity: Identity = {
@@ -274,12 +280,3 @@ class EmbedSlidesWork(SlideWork):
         check_feature_dim(self.slide_encoder, file.feature_dim, tile_encoder)
         assert file.geometry is not None, "a file of ours says how its tiles lie"
         return coords, file.geometry, mask
-
-
-def _features_read(file: FeatureFile) -> dict[str, Fact]:
-    """What the file of one slide must say on every rank, which may be on another machine."""
-    remedy = "let every rank read the same files: an output folder that all machines share"
-    return {
-        "slide_id": Fact(file.slide_id, remedy),
-        "features file": Fact({**file.identity, "fingerprint": file.fingerprint}, remedy),
-    }
