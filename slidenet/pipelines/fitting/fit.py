@@ -42,6 +42,7 @@ from slidenet.training.callbacks import (
     seed_run,
 )
 from slidenet.training.learning_curve import LearningCurve
+from slidenet.training.sequence_parallel import claim_alike
 
 TILES_PER_BAG = 256
 """Tiles of each training bag that principal components are fitted on."""
@@ -90,12 +91,14 @@ class Fit:
         """Trains on train, going on where an earlier run of the same identity was killed.
 
         Raises:
+            ParallelError: On all ranks that share slides, if they were started with other commands.
             IdentityMismatchError: The folder holds a run of other settings or data.
             ConfigError: The fit ended without an epoch to keep.
             StoreError: The checkpoint to go on from holds more than plain values.
         """
+        given = {**self.identity, "--out": str(self.folder)}
         # Only now: a refused setting must not decide what the folder is for.
-        claim_folder(self.folder, self.identity)
+        claim_alike(self.trainer, given, lambda: claim_folder(self.folder, self.identity))
         fit_reduction(self.module, self.data)
         shapes = _shapes(self.module)
         last = self.folder / LAST_NAME
