@@ -52,7 +52,7 @@ WANTED = {
     "set-up: inputs": "has inputs 'chunk' where rank 0 has 'whole'",
     "set-up: no inputs of this kind": "inputs is 'part'",
     "set-up: no encoder": "a Linear has no LongNet slide encoder",
-    "set-up: pattern": "has config pattern DilatedAttention(segment_lengths=(4, 12)",
+    "set-up: pattern": "{'segment_lengths': (4, 12), 'dilation_rates': (1, 2)}",
     "attention: config": "has config segment_lengths (4, 9) where rank 0 has (4, 8)",
     "attention: causal": "has causal True where rank 0 has False",
     "attention: mask": "has mask given where rank 0 has not given",
