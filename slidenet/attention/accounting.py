@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from slidenet.attention.patterns.topk_blocks import TopKBlocksAttention
 from slidenet.attention.protocol import AttentionPattern
 
 FORWARD_PRODUCTS = 2
@@ -18,7 +19,8 @@ class AttentionCost:
     Attributes:
         num_pairs: Attended (query, key) pairs over all heads, once per branch that attends them.
         density: Those pairs over the H L^2 of dense attention; above 1 where branches overlap.
-        forward_flops: Floating-point operations of the forward's matrix products.
+        forward_flops: Floating-point operations of the forward's matrix products, those of a gate
+            that chooses keys included.
         backward_flops: Those of a backward that recomputes scores but no outputs.
     """
 
@@ -46,11 +48,14 @@ def attention_cost(
         causal: Whether only keys at or before the query are attended.
     """
     pairs = pattern.num_pairs(length, num_heads, causal=causal)
+    gate = 0
+    if isinstance(pattern, TopKBlocksAttention):  # scores of blocks; the choice has no gradient
+        gate = 2 * head_dim * pattern.num_gate_scores(length, num_heads)
     dense_pairs = num_heads * length * length
     product = 2 * head_dim * pairs
     return AttentionCost(
         num_pairs=pairs,
         density=pairs / dense_pairs if dense_pairs else 0.0,
-        forward_flops=FORWARD_PRODUCTS * product,
+        forward_flops=FORWARD_PRODUCTS * product + gate,
         backward_flops=BACKWARD_PRODUCTS * product,
     )

@@ -1,11 +1,20 @@
 """Estimates of `slidenet plan` against counted tensors, exact counts and plain sense."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from rank_launch import run_ranks
-from rank_memory import peak_bytes
+from rank_memory import LiveBytes, peak_bytes
 
+from slidenet.attention import (
+    DenseAttention,
+    LongformerAttention,
+    TopKBlocksAttention,
+    make_attention,
+)
 from slidenet.core.errors import ConfigError, ParallelError
+from slidenet.parallel.block_memory import layout_bytes
 from slidenet.parallel.sizing import Workload, parameter_count, rank_cost, smallest_ranks
 from slidenet.slide_encoders import LONGNET_CONFIGS, LongNetConfig, LongNetViT
 
@@ -69,6 +78,38 @@ def test_what_can_never_fit():
     assert smallest_ranks(GIGAPATH, whole, 5e9) is None  # 6 GB of features on every rank
 
 
+@pytest.mark.parametrize("name", ["strided", "topk_blocks"])
+def test_memory_of_block_sparse_attention_is_what_is_alive(name):
+    config = replace(MODEST, depth=2, attention=name)
+    features, grid_xy = torch.randn(1, 2000, 64), torch.randint(64, (1, 2000, 2))
+    for training in (False, True):
+        model = LongNetViT(config, chunk_tokens=256).train(training)
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        with torch.set_grad_enabled(training), LiveBytes() as live:
+            out = model(features, grid_xy, pooling="mean")
+            if training:
+                out.sum().backward()
+        work = Workload(
+            2000, "alone", make_attention(name), precision="float32", training=training,
+            chunk_tokens=256,
+        )  # fmt: skip
+        estimate = rank_cost(config, work).activations
+        assert 0.8 < estimate / live.peak < 1.25, (training, estimate, live.peak)
+
+
+def test_layouts_are_those_the_patterns_make():
+    window = 16 * (128 + 128 + 512)  # groups of queries, and keys 256 to both sides of them
+    assert layout_bytes(LongformerAttention(), 2001, 4) == 8 * (window + 2000 + 1 + 2001)
+    assert layout_bytes(DenseAttention(), 2001, 4) == 0
+    torch.manual_seed(0)
+    pattern = TopKBlocksAttention(block_size=16, top_k=3)
+    q, k = torch.randn(2, 1, 4, 1001, 8)
+    own, *routed = pattern.layout_for(q, k, None, causal=False)
+    found = own.queries.numel() + sum(x.queries.numel() + x.keys.numel() for x in routed)
+    assert layout_bytes(pattern, 1001, 4) == pytest.approx(8 * found, rel=0.1)
+
+
 def test_refusals():
     with pytest.raises(ConfigError, match="num_tiles is 0"):
         Workload(0)
@@ -76,3 +117,11 @@ def test_refusals():
         rank_cost(GIGAPATH, Workload(3), 5)
     with pytest.raises(ConfigError, match="'dense' attention"):
         rank_cost(LongNetConfig(attention="dense"), Workload(3))
+    with pytest.raises(ConfigError, match="'alone' with no attention"):
+        Workload(3, "alone")
+    with pytest.raises(ConfigError, match="'ring' with longformer attention"):
+        Workload(3, "ring", LongformerAttention())
+    alone = Workload(3, "alone", LongformerAttention())
+    with pytest.raises(ParallelError, match="longformer attention on 2 ranks; expected one rank"):
+        rank_cost(GIGAPATH, alone, 2)
+    assert smallest_ranks(GIGAPATH, replace(alone, training=True), 1e9) is None

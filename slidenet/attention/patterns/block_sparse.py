@@ -67,7 +67,9 @@ class Blocks:
         for positions in (self.queries, self.keys):
             layouts = positions.shape[0]
             assert rows % layouts == 0, f"{layouts} layouts for {rows} rows"
-            parts.append(positions.repeat(1 if layouts == 1 else rows // layouts, 1, 1).to(device))
+            if 1 < layouts < rows:
+                positions = positions.repeat(rows // layouts, 1, 1)
+            parts.append(positions.to(device))
         return Blocks(parts[0], parts[1], self.allowed)
 
     def pieces(self, *, features: int, rows: int) -> Iterator["Blocks"]:

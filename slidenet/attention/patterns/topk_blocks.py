@@ -106,6 +106,14 @@ class TopKBlocksAttention(BlockSparsePattern):
             pairs = own + torch.where(block == num_blocks - 1, others * size, full)
         return num_heads * int(pairs.sum())
 
+    def num_gate_scores(self, length: int, num_heads: int) -> int:
+        """Products of a query and the mean of a block, L^2 / block_size per head.
+
+        Causal attention computes as many and drops half; none where there is nothing to choose.
+        """
+        blocks = math.ceil(length / self.block_size)
+        return num_heads * length * blocks if min(self.top_k, blocks) > 1 else 0
+
     def chosen_blocks(self, q: Tensor, k: Tensor, real: Tensor | None, *, causal: bool) -> Tensor:
         """The blocks each query chooses beside its own.
 

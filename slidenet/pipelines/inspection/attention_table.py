@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from slidenet.attention.accounting import BACKWARD_PRODUCTS, FORWARD_PRODUCTS
 from slidenet.attention.describe import Description
 from slidenet.core.text import count_of, name_some, text_table
 from slidenet.pipelines.inspection.attention_ranks import RankShares
@@ -85,9 +86,10 @@ def _heading(found: Description) -> str:
 
 
 def _cost(found: Description) -> str:
-    dense_flops = found.cost.forward_flops // max(found.cost.num_pairs, 1) * found.dense_pairs
+    product = 2 * found.head_dim * found.dense_pairs
+    dense_flops = FORWARD_PRODUCTS * product
     both = found.cost.forward_flops + found.cost.backward_flops
-    dense_both = both // max(found.cost.num_pairs, 1) * found.dense_pairs
+    dense_both = (FORWARD_PRODUCTS + BACKWARD_PRODUCTS) * product
     pairs = "attended pairs, at most" if found.at_most else "attended pairs"
     rows: list[tuple[str, int, int | None]] = [(pairs, found.cost.num_pairs, found.dense_pairs)]
     rows += [

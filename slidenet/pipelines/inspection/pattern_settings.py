@@ -111,6 +111,40 @@ def make_pattern(
     return make_attention(name, **given, **further)
 
 
+def make_patterns(
+    names: Sequence[str], asked: PatternSettings, further: Mapping[str, Any] | None = None
+) -> list[AttentionPattern]:
+    """Several patterns, each with those of the settings that it has.
+
+    Args:
+        names: Of the patterns.
+        asked: Settings as flags; each is one of some of the patterns.
+        further: Those of plug-ins that have no flag.
+
+    Raises:
+        UnknownNameError: If there is no such pattern.
+        AttentionError: If no pattern has a setting, or as `make_pattern`.
+    """
+    if len(names) == 1:
+        return [make_pattern(names[0], asked, further)]
+    further = further or {}
+    known = [set(inspect.signature(ATTENTION_PATTERNS[name]).parameters) for name in names]
+    for key in (*asked.given(), *further):
+        if not any(key in some for some in known):
+            raise AttentionError(
+                f"none of the attention patterns {', '.join(names)} has a setting {_flag(key)}",
+                expected="settings of at least one of them",
+            )
+    return [
+        make_pattern(
+            name,
+            PatternSettings(**{k: v for k, v in asked.given().items() if k in some}),
+            {k: v for k, v in further.items() if k in some},
+        )
+        for name, some in zip(names, known, strict=True)
+    ]
+
+
 def _flag(name: str) -> str:
     known = {field.name for field in fields(PatternSettings)}
     return f"--{name.replace('_', '-')}" if name in known else f"{name} (in --settings)"

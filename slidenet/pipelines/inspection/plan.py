@@ -1,10 +1,13 @@
 """`slidenet plan`: what encoding or training on slides of this size takes, before anything runs."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
+from slidenet.attention import AttentionPattern, DenseAttention, DilatedAttention
+from slidenet.attention.describe import settings_of
+from slidenet.attention.patterns.block_sparse import BlockSparsePattern
 from slidenet.core.checks import check_choice, check_positive, check_whole
 from slidenet.core.errors import ConfigError, StoreError
 from slidenet.core.extras import data_frame
@@ -20,6 +23,9 @@ from slidenet.parallel.sizing import (
 )
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.slides import Slides, rows_of
+from slidenet.pipelines.inspection.attention_table import settings_text
+from slidenet.pipelines.inspection.pattern_settings import PatternSettings, make_patterns
+from slidenet.pipelines.settings import settings_with
 from slidenet.slide_encoders import LONGNET_CONFIGS, LongNetConfig
 from slidenet.stores import read_tile_set
 
@@ -32,23 +38,39 @@ USABLE = 0.9
 GIGABYTE, MEGABYTE, TERA = 1e9, 1e6, 1e12
 
 
+class Way(NamedTuple):
+    """A way of attention, as a column is named and as it is sized."""
+
+    name: str
+    scheme: Scheme
+    pattern: AttentionPattern | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it runs on several GPUs."""
+        return self.scheme != "alone"
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One way of attention: its costs on the ranks shown, and the fewest ranks that fit.
 
     Attributes:
-        scheme: The way of attention.
+        scheme: The way of attention: the name of a pattern, or "ring".
         encoding: Cost of a forward per rank.
-        training: Cost of a training step per rank.
+        training: Cost of a training step per rank. Both are of one rank (`num_ranks`) where the
+            attention does not run across ranks.
         encoding_ranks: Fewest ranks whose memory holds a forward, or None.
         training_ranks: Fewest ranks whose memory holds a training step, or None.
+        is_shared: Whether this attention runs across ranks.
     """
 
-    scheme: Scheme
+    scheme: str
     encoding: RankCost
     training: RankCost
     encoding_ranks: int | None
     training_ranks: int | None
+    is_shared: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +80,7 @@ class Plan:
     Attributes:
         heading: What was asked, line by line.
         ranks: The number of ranks that costs are shown for.
-        lines: One per way of attention, dilated first.
+        lines: One per way of attention: those asked for, dense attention, ring attention.
     """
 
     heading: Sequence[str]
@@ -74,10 +96,8 @@ class Plan:
         """The heading, then one column per way of attention."""
         rows = [
             ("", *(line.scheme for line in self.lines)),
-            *_rows(f"forward, {self.ranks} GPUs", [line.encoding for line in self.lines]),
-            ("  fewest GPUs that fit", *(_ranks(line.encoding_ranks) for line in self.lines)),
-            *_rows(f"training step, {self.ranks} GPUs", [line.training for line in self.lines]),
-            ("  fewest GPUs that fit", *(_ranks(line.training_ranks) for line in self.lines)),
+            *_rows("encoding", self.ranks, self.lines),
+            *_rows("training", self.ranks, self.lines),
         ]
         header, *cells = rows
         padded = [header[0], *(f"{name:>12}" for name in header[1:])]
@@ -109,28 +129,40 @@ class Plan:
 def plan(
     slides: Slides | None = None,
     out: str | Path | None = None,
+    asked: PatternSettings | None = None,
     *,
     num_tiles: int | None = None,
     shape: str = "gigapath",
+    attention: Sequence[str] | None = None,
     gpu_memory_gb: float = 80.0,
     sequence_ranks: int | None = None,
     precision: Precision = "bfloat16",
     checkpoint_activations: bool = False,
     whole_inputs: bool = False,
+    settings: dict[str, Any] | None = None,
+    **keywords: Any,
 ) -> Plan:
     """Say what a slide costs on one or several GPUs, before anything runs.
 
     Args:
         slides: Manifest slides.csv, or a folder of slides; the largest slide counts.
         out: Output folder of `slidenet preprocess`, where their tiles are counted.
+        asked: Settings of the attention patterns; of several patterns each takes those it has.
         num_tiles: Tiles of one slide, instead of slides and out.
         shape: Shape of the slide encoder: gigapath, longnet-24l1024d, longnet-12l1536d or
             longnet-small.
+        attention: Patterns to compare with dense and ring attention, such as
+            dilated,longformer,bigbird; default: the shape's own. Only dilated attention and the two
+            run on several GPUs.
         gpu_memory_gb: Memory of one GPU, in 10^9 bytes; a tenth is left to the driver.
-        sequence_ranks: GPUs that share the slide; by default the fewest that can train on it.
+        sequence_ranks: GPUs that share the slide; by default the fewest that can train on it with
+            the first pattern.
         precision: bfloat16 (mixed) or float32.
         checkpoint_activations: Whether training recomputes blocks instead of keeping activations.
         whole_inputs: Whether every GPU is given all tile features of the slide, as in training.
+        settings: Settings of a pattern of another package that have no flag, such as
+            '{"width": 3}'.
+        **keywords: Fields of `PatternSettings`.
     """
     config = LONGNET_CONFIGS[shape]
     check_positive(gpu_memory_gb=gpu_memory_gb)
@@ -138,38 +170,84 @@ def plan(
     check_whole(or_none=True, sequence_ranks=sequence_ranks)
     tiles, heading = _largest(slides, out, num_tiles)
     memory = gpu_memory_gb * GIGABYTE * USABLE
-    works = {
-        (scheme, training): Workload(
-            tiles,
-            scheme,
-            precision=precision,
-            training=training,
-            checkpoint_activations=checkpoint_activations and training,
-            whole_inputs=whole_inputs,
-        )
-        for scheme in get_args(Scheme)
-        for training in (False, True)
-    }
-    fewest = {key: smallest_ranks(config, work, memory) for key, work in works.items()}
-    shown = sequence_ranks or fewest["dilated", True] or fewest["dilated", False] or 1
-    lines = [
-        Line(
-            scheme,
-            rank_cost(config, works[scheme, False], shown),
-            rank_cost(config, works[scheme, True], shown),
-            fewest[scheme, False],
-            fewest[scheme, True],
-        )
-        for scheme in get_args(Scheme)
+    ways = _ways(config, attention, settings_with(PatternSettings, asked, keywords), settings)
+    works = [
+        [
+            Workload(
+                tiles,
+                way.scheme,
+                way.pattern,
+                precision=precision,
+                training=training,
+                checkpoint_activations=checkpoint_activations and training,
+                whole_inputs=whole_inputs,
+            )
+            for training in (False, True)
+        ]
+        for way in ways
     ]
+    fewest = [[smallest_ranks(config, work, memory) for work in pair] for pair in works]
+    shown = sequence_ranks or fewest[0][1] or fewest[0][0] or 1
+    lines = []
+    for way, pair, (encoding_ranks, training_ranks) in zip(ways, works, fewest, strict=True):
+        encoding, training = (
+            rank_cost(config, work, shown if way.is_shared else 1) for work in pair
+        )
+        lines.append(
+            Line(way.name, encoding, training, encoding_ranks, training_ranks, way.is_shared)
+        )
+    own = any(way.scheme == "dilated" and way.pattern is None for way in ways)
     heading = [
         *heading,
-        f"slide encoder {shape}: {parameter_count(config) / 1e6:,.1f} M parameters, "
-        f"{_attention(config)}; {precision}"
+        f"slide encoder {shape}: {parameter_count(config) / 1e6:,.1f} M parameters"
+        + (f", {_attention(config)}" if own else "")
+        + f"; {precision}"
         + (", blocks recomputed in training" if checkpoint_activations else ""),
+        *(line for way in ways for line in _settings(way)),
         f"GPUs of {gpu_memory_gb:g} GB, of which {gpu_memory_gb * USABLE:g} are counted on",
     ]
     return Plan(heading, shown, lines)
+
+
+def _ways(
+    config: LongNetConfig,
+    names: Sequence[str] | None,
+    asked: PatternSettings,
+    further: dict[str, Any] | None,
+) -> list[Way]:
+    """The patterns asked for, then dense attention and the ring."""
+    names = [config.attention] if names is None else list(names)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice or not names:
+        raise ConfigError(
+            f"attention {', '.join(twice)} twice" if twice else "no attention",
+            expected="one or several patterns, each once",
+        )
+    given = asked.given()
+    if "dilated" in names and not {"segment_lengths", "dilation_rates"} & set(given):
+        asked = replace(
+            asked, segment_lengths=config.segment_lengths, dilation_rates=config.dilation_rates
+        )
+    ways = []
+    for pattern in make_patterns(names, asked, further):
+        if isinstance(pattern, DilatedAttention):
+            is_own = pattern == DilatedAttention(**config.pattern_settings())
+            ways.append(Way("dilated", "dilated", None if is_own else pattern))
+        elif not isinstance(pattern, DenseAttention):
+            ways.append(Way(pattern.name, "alone", pattern))
+    return [*ways, Way("dense", "dense"), Way("ring", "ring")]
+
+
+def _settings(way: Way) -> list[str]:
+    """The settings of a pattern that is not the shape's own, and what is not known of it."""
+    if way.pattern is None:
+        return []
+    lines = [f"{way.name}: {settings_text(settings_of(way.pattern)) or 'no settings'}"]
+    if not way.is_shared and not isinstance(way.pattern, BlockSparsePattern):
+        lines.append(
+            f"{way.name} is of another package: its memory is counted as that of dense attention"
+        )
+    return lines
 
 
 def _largest(
@@ -219,13 +297,24 @@ def _attention(config: LongNetConfig) -> str:
     return "segments/dilations " + ", ".join(f"{w}/{r}" for w, r in pairs)
 
 
-def _rows(title: str, costs: Sequence[RankCost]) -> list[tuple[str, ...]]:
-    return [
-        (title, *("" for _ in costs)),
-        ("  TFLOP per GPU", *(f"{cost.step_flops / TERA:,.1f}" for cost in costs)),
-        ("  memory per GPU, GB", *(f"{cost.memory / GIGABYTE:,.1f}" for cost in costs)),
-        ("  MB received per GPU and layer", *(_megabytes(cost) for cost in costs)),
+def _rows(work: str, ranks: int, lines: Sequence[Line]) -> list[tuple[str, ...]]:
+    """One kind of work, "encoding" or "training", line by line of the table."""
+    costs: list[RankCost] = [getattr(line, work) for line in lines]
+    fewest: list[int | None] = [getattr(line, f"{work}_ranks") for line in lines]
+    table = [
+        ("  TFLOP per GPU", [f"{cost.step_flops / TERA:,.1f}" for cost in costs]),
+        ("  memory per GPU, GB", [f"{cost.memory / GIGABYTE:,.1f}" for cost in costs]),
+        ("  MB received per GPU and layer", [_megabytes(cost) for cost in costs]),
     ]
+    title = "forward" if work == "encoding" else "training step"
+    rows: list[tuple[str, ...]] = [(f"{title}, {ranks} GPUs", *("" for _ in lines))]
+    for name, cells in table:
+        for column, cost in enumerate(costs):
+            if cost.num_ranks != ranks:  # this attention does not run on so many
+                fits = fewest[column] is not None
+                cells[column] = f"{cells[column]} on 1" if fits else "one GPU only"
+        rows.append((name, *cells))
+    return [*rows, ("  fewest GPUs that fit", *map(_fewest, fewest, lines))]
 
 
 def _megabytes(cost: RankCost) -> str:
@@ -233,5 +322,7 @@ def _megabytes(cost: RankCost) -> str:
     return f"{times}{cost.exchanged / MEGABYTE:,.1f}"
 
 
-def _ranks(ranks: int | None) -> str:
-    return "none do" if ranks is None else f"{ranks:,}"
+def _fewest(ranks: int | None, line: Line) -> str:
+    if ranks is None:
+        return "none do" if line.is_shared else "none: one GPU only"
+    return f"{ranks:,}"

@@ -1,9 +1,13 @@
 """`slidenet plan`: costs of a slide before anything runs."""
 
+import re
+
 import numpy as np
 import pytest
 
-from slidenet.core.errors import ConfigError, StoreError, UnknownNameError
+from slidenet.attention import ATTENTION_PATTERNS, LongformerAttention, TopKBlocksAttention
+from slidenet.cli.main import main
+from slidenet.core.errors import AttentionError, ConfigError, StoreError, UnknownNameError
 from slidenet.core.records import SlideMpp, TileGeometry, TileSet
 from slidenet.pipelines.inspection.plan import plan
 from slidenet.stores import write_tile_set
@@ -95,3 +99,79 @@ def test_refusals(tmp_path):
         plan(manifest)
     with pytest.raises(StoreError, match="holds no tiles of the 1 slides"):
         plan(manifest, tmp_path)
+
+
+def cells(found, row):
+    """The columns of every row of the table that begins with these words."""
+    lines = [line for line in found.table().splitlines() if line.strip().startswith(row)]
+    return [re.split(r"  +", line.strip())[1:] for line in lines]
+
+
+@pytest.mark.parametrize("name", ATTENTION_PATTERNS)
+def test_every_pattern_has_a_column_beside_dense_and_ring(name):
+    found = plan(num_tiles=2000, attention=[name])
+    assert [line.scheme for line in found.lines] == list(dict.fromkeys([name, "dense", "ring"]))
+    first, dense = found.lines[0], found.lines[-2]
+    if name != "dense":
+        assert first.encoding.step_flops < dense.encoding.step_flops
+        assert first.training.memory > dense.training.memory  # layouts, or outputs of branches
+    assert cells(found, "fewest GPUs") == [["1"] * len(found.lines)] * 2
+    assert cells(found, "MB received") == [["0.0"] * len(found.lines)] * 2
+
+
+def test_operations_are_those_of_the_attended_pairs():
+    found = plan(num_tiles=3000, attention=["longformer", "topk_blocks"], window=64, top_k=2)
+    longformer, chosen, dense, _ = (line.encoding.step_flops for line in found.lines)
+    layers, product, tokens = 12, 2 * 48, 3001
+    less = 2 * product * layers * (16 * tokens**2 - LongformerAttention(64).num_pairs(tokens, 16))
+    assert dense - longformer == less
+    pairs = TopKBlocksAttention(top_k=2).num_pairs(tokens, 16)
+    gate = 16 * tokens * 47
+    assert dense - chosen == product * layers * (2 * (16 * tokens**2 - pairs) - gate)
+
+
+def test_what_does_not_run_across_gpus_says_so():
+    settings = {"attention": ["dilated", "longformer"], "window": 256, "sequence_ranks": 4}
+    found = plan(num_tiles=20_000, gpu_memory_gb=8, **settings)
+    dilated, longformer, *_ = found.lines
+    assert (dilated.encoding.num_ranks, longformer.encoding.num_ranks) == (4, 1)
+    assert (longformer.encoding_ranks, longformer.training_ranks) == (1, None)
+    forward, step = cells(found, "TFLOP")
+    assert forward[1] == f"{longformer.encoding.step_flops / 1e12:,.1f} on 1"
+    assert step[1] == "one GPU only"
+    assert cells(found, "fewest GPUs")[1][1] == "none: one GPU only"
+    assert "longformer: window 256; global tokens 0" in found.table()
+    rows = found.to_pandas()
+    assert list(rows.columns[:3]) == ["scheme", "work", "fewest_ranks"]
+    assert list(rows["scheme"][:4]) == ["dilated"] * 2 + ["longformer"] * 2
+
+
+def test_other_segments_than_those_of_the_shape():
+    settings = {"segment_lengths": (512, 4096), "dilation_rates": (1, 8)}
+    own, other = (plan(num_tiles=10_000, sequence_ranks=2, **x) for x in ({}, settings))
+    assert other.lines[0].encoding.step_flops < own.lines[0].encoding.step_flops
+    assert other.lines[0].encoding.exchanged < own.lines[0].encoding.exchanged
+    assert "dilated: segment lengths 512, 4096; dilation rates 1, 8" in other.table()
+    assert own.lines[1:] == other.lines[1:]
+    assert plan(num_tiles=9, attention=["dilated"]) == plan(num_tiles=9)
+
+
+def test_settings_that_do_not_fit_are_refused():
+    with pytest.raises(UnknownNameError, match="did you mean longformer"):
+        plan(num_tiles=9, attention=["longformr"])
+    with pytest.raises(AttentionError, match="dilated has no setting --window"):
+        plan(num_tiles=9, window=3)
+    with pytest.raises(AttentionError, match="none of the attention patterns dense, longformer"):
+        plan(num_tiles=9, attention=["dense", "longformer"], block_size=3)
+    with pytest.raises(AttentionError, match="window is 0"):
+        plan(num_tiles=9, attention=["longformer"], window=0)
+    with pytest.raises(ConfigError, match="longformer twice"):
+        plan(num_tiles=9, attention=["longformer", "longformer"])
+
+
+def test_patterns_from_the_command_line(capsys):
+    flags = "--num-tiles 500 --attention bigbird,strided --block-size 32 --stride 8"
+    assert main(["plan", *flags.split()]) == 0
+    text = capsys.readouterr().out
+    assert "bigbird: block size 32; window blocks 3" in text
+    assert "strided: stride 8; window chosen by length" in text
