@@ -104,7 +104,7 @@ def _figures(
     found: Description, pattern: AttentionPattern, links: Links, ranks: RankShares | None
 ) -> Iterator[tuple[str, Figure]]:
     """Names and figures."""
-    title = f"{found.pattern}: {settings_text(found)}".removesuffix(": ")
+    title = f"{found.pattern}: {settings_text(found.settings, found.chosen)}".removesuffix(": ")
     if found.causal:
         title += "; causal"
     bounds = () if ranks is None else ranks.bounds

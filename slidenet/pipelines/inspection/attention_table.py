@@ -1,8 +1,9 @@
 """The numbers of an attention pattern as the text that `slidenet attention` prints."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,14 +37,19 @@ def report_text(
     return "\n\n".join(sections)
 
 
-def settings_text(found: Description) -> str:
-    """`window 9; global tokens 0, 40`: names and values, without conventions that are as usual."""
+def settings_text(settings: Mapping[str, Any], chosen: Mapping[str, int]) -> str:
+    """`window 9; global tokens 0, 40`: names and values, without conventions that are as usual.
+
+    Args:
+        settings: Of a pattern.
+        chosen: What the length decides where a setting is None.
+    """
     parts = []
-    for name, value in found.settings.items():
+    for name, value in settings.items():
         if name in USUAL and value == USUAL[name]:
             continue
         if value is None:
-            value = found.chosen.get(name, "chosen by itself")
+            value = chosen.get(name, "chosen by itself")
         elif isinstance(value, bool):
             value = "yes" if value else "no"
         elif isinstance(value, tuple | list):
@@ -70,7 +76,7 @@ def _heading(found: Description) -> str:
         "each token sees itself and earlier ones (causal)" if found.causal else "both directions"
     )
     lines = [
-        f"{found.pattern}: {settings_text(found) or 'no settings'}",
+        f"{found.pattern}: {settings_text(found.settings, found.chosen) or 'no settings'}",
         f"{count_of('token', found.length).replace(str(found.length), f'{found.length:,}')}, "
         f"{count_of('head', found.num_heads)} of {count_of('feature', found.head_dim)}, {order}",
     ]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from slidenet.attention import AttentionPattern, DenseAttention, DilatedAttention
-from slidenet.attention.describe import settings_of
+from slidenet.attention.describe import chosen_settings, settings_of
 from slidenet.attention.patterns.block_sparse import BlockSparsePattern
 from slidenet.core.checks import check_choice, check_positive, check_whole
 from slidenet.core.errors import ConfigError, StoreError
@@ -203,7 +203,7 @@ def plan(
         + (f", {_attention(config)}" if own else "")
         + f"; {precision}"
         + (", blocks recomputed in training" if checkpoint_activations else ""),
-        *(line for way in ways for line in _settings(way)),
+        *(line for way in ways for line in _settings(way, tiles + 1)),
         f"GPUs of {gpu_memory_gb:g} GB, of which {gpu_memory_gb * USABLE:g} are counted on",
     ]
     return Plan(heading, shown, lines)
@@ -238,11 +238,13 @@ def _ways(
     return [*ways, Way("dense", "dense"), Way("ring", "ring")]
 
 
-def _settings(way: Way) -> list[str]:
+def _settings(way: Way, tokens: int) -> list[str]:
     """The settings of a pattern that is not the shape's own, and what is not known of it."""
     if way.pattern is None:
         return []
-    lines = [f"{way.name}: {settings_text(settings_of(way.pattern)) or 'no settings'}"]
+    chosen = chosen_settings(way.pattern, tokens, causal=False)
+    text = settings_text(settings_of(way.pattern), chosen) or "no settings"
+    lines = [f"{way.name}: {text}"]
     if not way.is_shared and not isinstance(way.pattern, BlockSparsePattern):
         lines.append(
             f"{way.name} is of another package: its memory is counted as that of dense attention"
