@@ -122,7 +122,7 @@ def same_as_alone(command: str, folder: Path) -> None:
 
 
 def test_every_command_is_known():
-    assert len(COMMANDS) == 5
+    assert len(COMMANDS) == 6
     assert {c.split()[0] for c in COMMANDS} == {"slidenet", "torchrun"}
 
 
