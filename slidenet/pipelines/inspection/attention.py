@@ -48,12 +48,13 @@ class AttentionReport:
 
     def content(self) -> dict[str, Any]:
         """All numbers, as `attention.json` holds them."""
-        ranks = None if self.ranks is None else asdict(self.ranks)
-        return {"format": FORMAT, "version": VERSION, **asdict(self.description), "ranks": ranks}
+        return dict(json.loads(self.to_json()))
 
     def to_json(self) -> str:
         """The text of `attention.json`."""
-        return json.dumps(self.content(), indent=2)
+        ranks = None if self.ranks is None else asdict(self.ranks)
+        found = {"format": FORMAT, "version": VERSION, **asdict(self.description), "ranks": ranks}
+        return json.dumps(found, indent=2, default=str)  # settings of plug-ins may be anything
 
     def to_pandas(self) -> "pandas.DataFrame":
         """One row per layer: how many keys a token knows of, and how many pairs are not connected.

@@ -126,6 +126,17 @@ def test_every_figure_is_the_same_each_time(tmp_path):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
 
+@pytest.mark.parametrize("name", ATTENTION_PATTERNS)
+def test_very_short_sequences_and_cost_alone(name):
+    further = BRANCHES if name == "dilated" else {}
+    one = describe_attention(name, length=1, heads=1, ranks=1, **further)
+    assert one.description.reach.every_token_layer == 1
+    assert one.ranks.local_share == 1
+    costs = describe_attention(name, length=5, layers=0, ranks=2, causal=True, **further)
+    assert "Reach" not in costs.table()
+    assert len(costs.to_pandas()) == 0
+
+
 def test_numbers_are_written_and_no_figure_of_before_is_left_over(tmp_path):
     for name in ("branches.png", "notes.png"):
         (tmp_path / name).write_bytes(b"of before")
