@@ -22,7 +22,7 @@ from slidenet.attention.dilated.config import (
     Padding,
     branch_mask,
 )
-from slidenet.attention.dilated.packed_passes import AttendPacked
+from slidenet.attention.dilated.packed_passes import attend_by_plan, attend_masked
 from slidenet.attention.dilated.packed_plan import PackedCall, kept_plan
 from slidenet.attention.dilated.passes import AttendDilated, backward_from, forward_keeping
 from slidenet.attention.dilated.rectangles import most_slots, plan_rectangles
@@ -178,10 +178,7 @@ class DilatedAttention(DilatedConfig, AttentionPattern):
             return out[mask], lse.transpose(1, 2)[mask]
         heads = q.shape[1]
         plan = kept_plan(PackedCall(self.config, lengths, heads, causal, 0, heads), q.device)
-        keep = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
-        keep = keep and self.keeps_own_outputs
-        out, lse = AttendPacked.apply(q, k, v, plan, causal, self.needs_own_outputs, keep)
-        return out, lse
+        return attend_by_plan(q, k, v, plan, self, causal=causal)
 
 
 @outside_compiled_graphs
@@ -239,6 +236,8 @@ def attend_dilated(
         from slidenet.attention.experimental.dilated_triton import attend_dilated_triton
 
         return attend_dilated_triton(q, k, v, call)
+    if mask is not None and not config.legacy_readback and not bool(mask.all()):
+        return attend_masked(q, k, v, call)
     keep = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
     out, lse = AttendDilated.apply(q, k, v, call, keep)
     return out, lse

@@ -14,13 +14,65 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from slidenet.attention.dilated.packed_plan import Group, PackedBranch
+from slidenet.attention.dilated.config import DilatedCall, DilatedConfig
+from slidenet.attention.dilated.packed_plan import (
+    Group,
+    PackedBranch,
+    PackedCall,
+    kept_plan,
+    plan_packed,
+)
 from slidenet.attention.kernels.backends import choose_kernel
 from slidenet.attention.kernels.base import Operands
 from slidenet.attention.merge import safe_logsumexp
-from slidenet.attention.protocol import lse_dtype
+from slidenet.attention.protocol import lse_dtype, real_lengths
 
 Plan = Sequence[PackedBranch]
+
+
+def attend_by_plan(
+    q: Tensor, k: Tensor, v: Tensor, plan: Plan, config: DilatedConfig, *, causal: bool
+) -> tuple[Tensor, Tensor]:
+    """Output (N, H, D) and log-sum-exp (N, H) of packed q, k, v (N, H, D)."""
+    keep = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
+    keep = keep and config.keeps_own_outputs
+    out, lse = AttendPacked.apply(q, k, v, plan, causal, config.needs_own_outputs, keep)
+    return out, lse
+
+
+def attend_masked(q: Tensor, k: Tensor, v: Tensor, call: DilatedCall) -> tuple[Tensor, Tensor]:
+    """`attend_dilated` where some positions are not real: entries without their padding, packed.
+
+    A gap before the last real position keeps its place, and no call reads it.
+
+    Args:
+        q: Queries (B, L, H, D).
+        k: Keys (B, L, H, D).
+        v: Values (B, L, H, D).
+        call: With a mask.
+
+    Returns:
+        Output (B, L, H, D) and log-sum-exp (B, H, L).
+    """
+    assert call.mask is not None
+    mask, heads = call.mask, q.shape[2]
+    ends = real_lengths(mask)
+    inside = torch.arange(mask.shape[1], device=mask.device) < ends[:, None]
+    rows = inside.flatten().nonzero()[:, 0]
+    real = mask.flatten().index_select(0, rows)
+    lengths = tuple(ends.tolist())
+    settings = PackedCall(
+        call.config, lengths, heads, call.causal, call.first_head, call.num_heads or heads
+    )
+    if bool(real.all()):
+        plan = kept_plan(settings, q.device)
+    else:
+        plan = plan_packed(settings, q.device, real.cpu().numpy())
+    q_NHD, k_NHD, v_NHD = (x.flatten(0, 1).index_select(0, rows) for x in (q, k, v))
+    out, lse = attend_by_plan(q_NHD, k_NHD, v_NHD, plan, call.config, causal=call.causal)
+    whole = out.new_zeros(mask.numel(), *out.shape[1:]).index_copy(0, rows, out)
+    whole_lse = lse.new_full((mask.numel(), heads), -torch.inf).index_copy(0, rows, lse)
+    return whole.view(q.shape), whole_lse.view(*mask.shape, heads).transpose(1, 2)
 
 
 class AttendPacked(torch.autograd.Function):
