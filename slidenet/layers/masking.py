@@ -58,7 +58,9 @@ def check_bag_shapes(
     Raises:
         EncoderError: As `check_bags`.
     """
-    wrong_length = features.ndim == 3 and feature_dim not in (None, features.shape[2])
+    wrong_length = (
+        features.ndim == 3 and feature_dim is not None and features.shape[2] != feature_dim
+    )
     if features.ndim != 3 or not features.is_floating_point() or wrong_length:
         remedy = "add the batch axis with features[None]" if features.ndim == 2 else ""
         if wrong_length:
