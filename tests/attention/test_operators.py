@@ -58,8 +58,9 @@ def test_an_operator_gives_what_its_pattern_gives(name, masked, keep):
     inputs, again = operands(), operands()
     want, want_lse = pattern(*inputs, mask=mask, causal=masked)
     out, lse, kept = torch.ops.slidenet.attend(*again, mask, text_of(pattern), masked, keep)
-    assert torch.equal(out, want)
-    assert torch.equal(lse, want_lse)
+    # Without an operator, dilated attention packs a padded batch: other sums, to rounding.
+    atol = 2e-6 if masked and name == "dilated" else 0
+    torch.testing.assert_close((out, lse), (want, want_lse), atol=atol, rtol=0)
     assert bool(kept.numel()) == (keep and name == "dilated")
     weights = torch.linspace(-1, 1, out.numel()).view(out.shape)
     finite = want_lse > -torch.inf
@@ -68,8 +69,7 @@ def test_an_operator_gives_what_its_pattern_gives(name, masked, keep):
         for x, y, some in ((want, want_lse, inputs), (out, lse, again)):
             loss = (x * weights).sum() + (y[finite].square().sum() if use_lse else 0)
             found.append(torch.autograd.grad(loss, some, retain_graph=True))
-        for a, b in zip(*found, strict=True):
-            assert torch.equal(a, b)
+        torch.testing.assert_close(*found, atol=5 * atol, rtol=0)
 
 
 @pytest.mark.slow
@@ -147,12 +147,12 @@ def test_compiled_functions_follow_the_call():
     inputs, again = operands(), operands()
     for mask in (None, key_mask()):
         want, found = run(*inputs, mask), compiled(*again, mask)
-        assert all(torch.equal(a, b) for a, b in zip(want, found, strict=True))
+        torch.testing.assert_close(found, want, atol=0 if mask is None else 2e-6, rtol=0)
         grads = [
             torch.autograd.grad(x[0].sum(), some) for x, some in ((want, inputs), (found, again))
         ]
         # The compiler gives the log-sum-exp, which nobody reads, a gradient of zeros.
-        torch.testing.assert_close(*grads, atol=1e-6, rtol=0)
+        torch.testing.assert_close(*grads, atol=1e-5, rtol=0)
     with force_backend("math"):
         assert torch.equal(compiled(*inputs)[0], run(*inputs)[0])
     with force_backend("cuda_flash"), pytest.raises(AttentionError, match="needs CUDA tensors"):
