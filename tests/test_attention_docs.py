@@ -15,6 +15,8 @@ from PIL import Image
 from slidenet.attention import DilatedAttention, DilatedConfig, make_attention
 from slidenet.attention.dilated.config import head_offsets
 from slidenet.attention.dilated.steps import example_steps
+from slidenet.attention.links import links_of
+from slidenet.attention.reach import reach
 from slidenet.cli.main import main
 from slidenet.parallel.chunks import even_chunks
 from slidenet.parallel.communication import dilated_bytes, ring_bytes
@@ -68,21 +70,26 @@ def table(page: str, first: str) -> list[list[str]]:
     return rows
 
 
-@cache
-def described(command: str, length: int | None = None, heads: int | None = None):
-    """The numbers of `slidenet attention ...` as the page writes it."""
-    pattern, *flags = shlex.split(command)
+def as_keywords(flags: list[str]) -> dict:
+    """`--window 9 --causal` as keywords of `describe_attention`."""
     settings = {}
     while flags:
-        name = flags.pop(0).removeprefix("--").replace("-", "_")
-        value = True if not flags or flags[0].startswith("--") else yaml.safe_load(flags.pop(0))
-        if name in ("segment_lengths", "dilation_rates", "global_tokens"):
-            value = tuple(int(part) for part in str(value).split(","))
+        name, *flags = flags
+        name, value = name.removeprefix("--").replace("-", "_"), True
+        if flags and not flags[0].startswith("--"):
+            text, *flags = flags
+            several = name in ("segment_lengths", "dilation_rates", "global_tokens")
+            value = tuple(map(int, text.split(","))) if several else yaml.safe_load(text)
         settings[name] = value
     settings.pop("out", None)
-    if length:
-        settings |= {"length": length, "heads": heads}
-    return describe_attention(pattern, **settings).description
+    return settings
+
+
+@cache
+def described(command: str):
+    """The numbers of `slidenet attention ...` as the page writes it."""
+    pattern, *flags = shlex.split(command)
+    return describe_attention(pattern, **as_keywords(flags)).description
 
 
 def share(found) -> str:
@@ -107,8 +114,8 @@ def _growth_to_a_few_thousand_tokens(request, monkeypatch):
 def test_the_patterns_side_by_side(row):
     name, *numbers = row
     found = described(shlex.join(DRAWN[name][1:]))
-    reach = found.reach
-    one = [str(values[0]) for values in (reach.least, reach.median, reach.greatest)]
+    known = found.reach
+    one = [str(values[0]) for values in (known.least, known.median, known.greatest)]
     assert numbers == [share(found), *one, layers_until_all(found)]
 
 
@@ -117,8 +124,14 @@ def test_the_patterns_side_by_side(row):
 def test_the_patterns_at_the_size_of_a_slide(row):
     command, *numbers = row
     assert says(ATTENTION, "`slidenet attention NAME --length 10000 --heads 16`")
-    found = described(command, 10_000, 16)
-    assert numbers == [share(found), f"{found.reach.median[0]:,}", layers_until_all(found)]
+    name, *flags = shlex.split(command)
+    settings = as_keywords(flags)
+    if settings.pop("shape", None):
+        settings = {key: getattr(GIGAPATH, key) for key in ("segment_lengths", "dilation_rates")}
+    pattern = make_attention(name, **settings)
+    percent = 100 * pattern.num_pairs(10_000, 16) / (16 * 10_000**2)
+    found = reach(links_of(pattern, 10_000, 16), 1)
+    assert numbers == [f"{percent:.3g}", f"{found.median[0]:,}", str(found.every_token_layer)]
 
 
 def test_the_quadratic_cost():
