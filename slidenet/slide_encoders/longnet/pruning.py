@@ -119,12 +119,11 @@ def first_query(
         kept = ((rows < w) & (rows % r == 0)).nonzero()[:, 0]
         offsets = torch.tensor(head_offsets(num_heads, r, config.head_order))
         heads = (offsets == 0).nonzero()[:, 0].to(q.device)
-        scores = torch.einsum(
-            "bqhd,bnhd->bhqn", q[:, :, heads].to(exact), k[:, kept][:, :, heads].to(exact)
-        ) * (head_dim**-0.5)
+        keys, values = (x.index_select(1, kept).index_select(2, heads).to(exact) for x in (k, v))
+        scores = torch.einsum("bqhd,bnhd->bhqn", q[:, :, heads].to(exact), keys)
+        scores = scores * (head_dim**-0.5)
         if real is not None:
             scores = scores.masked_fill(~real[:, None, None, kept], -torch.inf)
-        values = v[:, kept][:, :, heads].to(exact)
         out = torch.einsum("bhqn,bnhd->bqhd", scores.softmax(dim=-1), values)
         outs.append(out.new_zeros(batch, 1, num_heads, head_dim).index_copy(2, heads, out))
         lse = scores.logsumexp(dim=-1)
