@@ -1,6 +1,5 @@
 """The two pages on attention: numbers are computed, commands run, figures drawn again."""
 
-import csv
 import re
 import shlex
 import sys
@@ -23,7 +22,7 @@ from slidenet.parallel.communication import dilated_bytes, ring_bytes
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.inspection.attention import describe_attention
 from slidenet.pipelines.inspection.attention_table import large
-from slidenet.slide_encoders import LONGNET_CONFIGS
+from slidenet.slide_encoders import LONGNET_CONFIGS, LongNetViT, load_slide_encoder, save_checkpoint
 from slidenet.testing import write_feature_cohort
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -107,9 +106,6 @@ def _growth_to_a_few_thousand_tokens(request, monkeypatch):
         monkeypatch.setattr("slidenet.attention.describe.GROWTH_ENTRIES", 10**5)
 
 
-# Numbers.
-
-
 @pytest.mark.parametrize("row", table(ATTENTION, "drawing"), ids=lambda row: row[0])
 def test_the_patterns_side_by_side(row):
     name, *numbers = row
@@ -142,10 +138,9 @@ def test_the_quadratic_cost():
 
 
 def test_a_causal_window_reaches_n_times_w_less_one_and_one():
-    for text, window, length in (("64, 127, 190", 64, 300), ("5, 9, 13", 5, 40)):
-        found = described(f"sliding_window --window {window} --causal --length {length}")
-        assert list(found.reach.greatest[:3]) == [n * (window - 1) + 1 for n in (1, 2, 3)]
-        assert window != 64 or says(ATTENTION, f"With a window of 64 it is {text}")
+    found = described("sliding_window --window 64 --causal --length 300")
+    assert found.reach.greatest[:3] == (64, 127, 190)
+    assert says(ATTENTION, "With a window of 64 it is 64, 127, 190")
     assert says(ATTENTION, "sees 4,096 tokens, the second reaches 8,191, the third 12,286")
     assert [n * 4095 + 1 for n in (1, 2, 3)] == [4096, 8191, 12286]
     assert says(ATTENTION, f"Mistral's 32 layers reach {32 * 4095 + 1:,} tokens")
@@ -263,16 +258,12 @@ def test_the_reach_of_dilated_attention():
 
 
 @pytest.mark.slow
-def test_the_reach_of_the_published_settings():
+def test_the_reach_of_published_settings():
+    mistral = described(shlex.join(DRAWN["mistral_reach"][1:])).reach
+    assert mistral.greatest[:3] == (4096, 8191, 12286)
     found = described(shlex.join(DRAWN["gigapath"][1:])).reach
     assert says(DILATED, f"it is {found.least[0]:,} to {found.greatest[0]:,} after one layer")
     assert found.every_token_layer == 2
-
-
-@pytest.mark.slow
-def test_the_reach_of_mistral():
-    found = described(shlex.join(DRAWN["mistral_reach"][1:])).reach
-    assert found.greatest[:3] == (4096, 8191, 12286)
 
 
 def test_the_limit_of_parity():
@@ -292,14 +283,23 @@ def test_the_table_of_quality_has_the_patterns_of_the_script():
     assert [row[1] for row in rows] == [f"{100 * script.relative_cost(row[0]):.0f}" for row in rows]
 
 
-# Settings, code, links and figures.
-
-
 @pytest.mark.parametrize("row", table(ATTENTION, "`attention`"), ids=lambda row: row[2])
 def test_settings_in_yaml_and_in_python_are_the_same(row):
     name, settings, code = row
     made = make_attention(name, **yaml.safe_load(settings))
     assert made == eval(code, {"make_attention": make_attention})
+
+
+def test_other_attention_on_given_weights(tmp_path):
+    shape = LONGNET_CONFIGS["longnet-small"]
+    save_checkpoint(tmp_path / "w.pth", LongNetViT(shape).state_dict())
+    code = r'load_slide_encoder\("gigapath",\s+weights=[^,]+,\s+(.*?)\)`'
+    calls = re.findall(code, ATTENTION + DILATED)
+    for call in calls:
+        given = eval(f"dict({call})")
+        net = load_slide_encoder("longnet-small", weights=tmp_path / "w.pth", **given).net
+        assert {name: getattr(net.config, name) for name in given} == given
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -354,9 +354,6 @@ def test_the_command_draws_the_figure(name, tmp_path):
             assert np.mean(new != old) < 0.01, "then run scripts/draw_docs.py"
 
 
-# Training.
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder with all that the commands name."""
@@ -368,12 +365,7 @@ def folder(tmp_path_factory):
     features = OutputLayout(folder / "out").features("any", "efficientnet_lite0").parent
     features.parent.mkdir(parents=True)
     made.features.rename(features)
-    with made.labels.open(newline="") as file:
-        rows = [{**row, "slide_path": f"{row['slide_id']}.svs"} for row in csv.DictReader(file)]
-    with (folder / "slides.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    made.labels.rename(folder / "slides.csv")
     return folder
 
 
