@@ -13,6 +13,7 @@ from slidenet.attention import DilatedAttention, DilatedConfig
 from slidenet.attention.dilated.config import head_offsets
 from slidenet.attention.merge import mixing_weights, safe_logsumexp
 from slidenet.slide_encoders.longnet.block import LongNetBlock
+from slidenet.slide_encoders.longnet.padded import PaddedSlides
 from slidenet.slide_encoders.longnet.tokens import TokenLayout, WholeSlides, spans
 
 
@@ -20,7 +21,9 @@ def class_token_output(block: LongNetBlock, x: Tensor, tokens: TokenLayout) -> T
     """What `block` makes of the class token of each slide, and nothing else.
 
     In a compiled graph attention runs for all tokens: which rows are read depends on the length,
-    and a graph of rows would serve that length only.
+    and a graph of rows would serve that length only. So it does where padded slides come from such
+    a graph; packed ones, which come from none, are as without a compiler even where one looks on
+    (it takes functions one by one once it has given up on the forward).
 
     Args:
         block: The last block to run.
@@ -30,7 +33,8 @@ def class_token_output(block: LongNetBlock, x: Tensor, tokens: TokenLayout) -> T
     Returns:
         (B, 1, D), one class token per slide.
     """
-    if torch.compiler.is_compiling():
+    compiled = torch.compiler.is_compiling() and tokens.lengths is None
+    if compiled or isinstance(tokens, PaddedSlides):
         mixed = block.attention.attend(block.attention_norm(x), tokens)[:, :1]
         return block.tail(x[:, :1], mixed, block.keep_factors(x[:, :1], tokens))
     if tokens.lengths is None:

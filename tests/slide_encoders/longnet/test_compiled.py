@@ -14,6 +14,7 @@ from slidenet.attention import force_backend
 from slidenet.core.errors import CoordinateError, EncoderError
 from slidenet.slide_encoders import LongNetViT
 from slidenet.slide_encoders.longnet.padded import real_tiles_first
+from slidenet.slide_encoders.longnet.pruning import class_token_output
 from slidenet.slide_encoders.longnet.request import ForwardRequest
 from slidenet.slide_encoders.longnet.tokens import OneDevice
 
@@ -101,6 +102,27 @@ def test_padded_slides_are_as_packed_ones(make_inputs):
     assert torch.equal(places.unpack(found), tokens.unpack(want))
     for pooling in POOLINGS:
         close(places.pool(found, pooling), tokens.pool(want, pooling))
+
+
+def test_the_class_token_goes_by_the_layout_of_the_tokens(make_inputs, monkeypatch):
+    # Past its limit of recompilations PyTorch runs the forward as it is, and compiles parts of it.
+    net = small(depth=2).eval()
+    features, grid_xy, mask = slides(make_inputs)
+    want = net(features, grid_xy, mask)
+    request = ForwardRequest("forward", 2, pooling="class_token")
+
+    def after_first_block():
+        x, tokens = net._embed(features, grid_xy, mask, request)
+        return net.blocks[0](x, tokens, 4096), tokens
+
+    x, packed = after_first_block()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.compiler, "is_compiling", lambda: True)
+        filled_up, padded = after_first_block()
+        here = class_token_output(net.blocks[1], x, packed)
+    there = class_token_output(net.blocks[1], filled_up, padded)
+    for token in (here, there):
+        close(net.norm(net.encoder_norm(token[:, 0])), want)
 
 
 @pytest.mark.slow
