@@ -9,6 +9,7 @@ from slidenet.attention.coverage import Coverage, coverage
 from slidenet.attention.dilated.attention import DilatedAttention
 from slidenet.attention.dilated.unseen import unseen_offsets
 from slidenet.attention.links import Links, links_of
+from slidenet.attention.patterns.bigbird import BigBirdAttention
 from slidenet.attention.patterns.block_sparse import BlockSparsePattern, FixedBlockPattern
 from slidenet.attention.patterns.dense import DenseAttention
 from slidenet.attention.patterns.fixed import FixedAttention
@@ -235,6 +236,10 @@ def _growth(pattern: AttentionPattern, length: int, num_heads: int, causal: bool
             break
         if entries and links_of(pattern, longer, num_heads, causal=causal).entries > GROWTH_ENTRIES:
             break
+        if isinstance(pattern, BigBirdAttention):  # it draws blocks anew for every head
+            drawn = num_heads * (longer // pattern.block_size) * pattern.random_blocks**2
+            if drawn > GROWTH_ENTRIES:
+                break
         lengths.append(longer)
         pairs.append(pattern.num_pairs(longer, num_heads, causal=causal))
     dense = tuple(dense_pairs(longer, num_heads, causal) for longer in lengths)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from slidenet.attention.links import Links
+from slidenet.attention.links import GradientLinks, Links
 
 EVERY_TOKEN = 4096
 """Longest sequence of which every token is followed."""
@@ -22,6 +22,9 @@ SAMPLED_TOKENS = 64
 
 SEARCH_WORK = 1 << 28
 """Sets x positions looked at when searching for the layer from which every token is reached."""
+
+SEARCH_ENTRIES = 1 << 31
+"""Pairs looked at in that search: a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ def reach(links: Links, layers: int) -> Reach:
     known[tokens, torch.arange(len(tokens))] = True
     news, counts = known.clone(), [torch.ones_like(tokens)]
     ended = False
-    while not ended and len(counts) - 1 < max(layers, _searched_layers(known)):
+    while not ended and len(counts) - 1 < max(layers, _searched_layers(links, known)):
         news = links.spread(news, united=True)[0] & ~known
         known |= news
         counts.append(known.sum(dim=0))
@@ -94,8 +97,11 @@ def reach(links: Links, layers: int) -> Reach:
     )
 
 
-def _searched_layers(known: Tensor) -> int:
-    return SEARCH_WORK // known.numel()
+def _searched_layers(links: Links, known: Tensor) -> int:
+    if isinstance(links, GradientLinks):  # what a layer costs is unknown: those asked for only
+        return 0
+    layers = SEARCH_WORK // known.numel()
+    return min(layers, SEARCH_ENTRIES // links.entries) if links.entries else layers
 
 
 def _each(layers: int, found: Sequence[int]) -> tuple[int, ...]:

@@ -201,3 +201,9 @@ def test_refusals(monkeypatch):
     monkeypatch.setattr("slidenet.attention.describe.MOST_ENTRIES", 1000)
     with pytest.raises(AttentionError, match=r"strided of 100 tokens .* --layers 0"):
         describe(pattern, 100, 1, 8)
+
+
+def test_growth_of_blocks_drawn_for_every_head_stops_in_time():
+    pattern = BigBirdAttention(block_size=1, window_blocks=1, global_blocks=0, random_blocks=300)
+    assert describe(pattern, 10, 2, 8, layers=0).growth.lengths == ()
+    assert describe(BigBirdAttention(), 10, 2, 8, layers=0).growth.lengths[-1] == 1_000_000

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from slidenet.attention.accounting import BACKWARD_PRODUCTS, FORWARD_PRODUCTS
-from slidenet.attention.describe import Description
+from slidenet.attention.describe import GROWTH_LENGTHS, Description
 from slidenet.core.text import count_of, name_some, text_table
 from slidenet.pipelines.inspection.attention_ranks import RankShares
 
@@ -59,8 +59,12 @@ def settings_text(settings: Mapping[str, Any], chosen: Mapping[str, int]) -> str
 
 
 def share_text(share: float) -> str:
-    """A share in percent with three digits that count."""
-    return f"{np.format_float_positional(100 * share, 3, fractional=False, trim='-')} %"
+    """A share in percent with three digits that count; more where less than all would be 100."""
+    digits, text = 3, ""
+    while not text or (share < 1 and float(text) >= 100 and digits < 16):
+        text = np.format_float_positional(100 * share, digits, fractional=False, trim="-")
+        digits += 1
+    return f"{text} %"
 
 
 def large(number: float) -> str:
@@ -219,7 +223,10 @@ def _growth(found: Description) -> str:
         )
     ]
     header = ("tokens", found.pattern, "dense", "share")
-    return "Growth of attended pairs, all heads\n" + text_table(header, cells, right=range(4))
+    text = "Growth of attended pairs, all heads\n" + text_table(header, cells, right=range(4))
+    if len(cells) < len(GROWTH_LENGTHS):
+        text += "\nlonger sequences are left out: counting may take too long"
+    return text
 
 
 def _ranks(found: Description, ranks: RankShares) -> str:

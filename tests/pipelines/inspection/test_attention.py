@@ -14,6 +14,7 @@ from slidenet.parallel.chunks import even_chunks
 from slidenet.parallel.communication import dilated_bytes
 from slidenet.pipelines.inspection.attention import describe_attention
 from slidenet.pipelines.inspection.attention_figures import FIGURES, SUFFIXES
+from slidenet.pipelines.inspection.attention_table import share_text
 from slidenet.pipelines.inspection.pattern_settings import PatternSettings, make_pattern
 
 BRANCHES = {"segment_lengths": (16, 64), "dilation_rates": (1, 4)}
@@ -194,3 +195,21 @@ def test_refusals_name_the_remedy():
         describe_attention("sliding_window", windows=3)
     with pytest.raises(ParallelError, match="5 sequence ranks"):
         describe_attention("dense", length=4, ranks=5)
+
+
+def test_a_share_below_all_is_never_told_as_all():
+    assert [share_text(x) for x in (0.3333, 0.99949, 0.99951, 0.9999999, 1, 1.3333)] == [
+        "33.3 %",
+        "99.9 %",
+        "99.95 %",
+        "99.99999 %",
+        "100 %",
+        "133 %",
+    ]
+
+
+def test_growth_says_where_it_ends():
+    settings = {"block_size": 1, "random_blocks": 300}
+    some = describe_attention("bigbird", length=10, layers=0, **settings).table()
+    assert some.endswith("longer sequences are left out: counting may take too long")
+    assert "left out" not in describe_attention("bigbird", length=10, layers=0).table()
