@@ -45,15 +45,22 @@ class Coverage:
     num_queries: int
 
 
-def coverage(links: Links) -> Coverage:
-    """Counts what one layer covers; see `Coverage`."""
+def coverage(links: Links, pairs_per_head: int | None = None) -> Coverage:
+    """Counts what one layer covers; see `Coverage`.
+
+    Args:
+        links: Who sees whom.
+        pairs_per_head: How many different pairs each head attends, where it is known and all heads
+            attend the same.
+    """
     attending = links.attending().expand(links.num_heads, -1)
     alone = (~attending.any(dim=0)).nonzero()[:, 0]
-    counted = pairs_in_squares(links, torch.tensor([0, links.length]))
-    by_head: list[int] = []
-    if counted is not None:
-        by_head = counted[0].flatten().long().expand(links.num_heads).tolist()
-    alike = links.num_parts == 1 and counted is not None
+    by_head: list[int] = [] if pairs_per_head is None else [pairs_per_head] * links.num_heads
+    if not by_head:
+        counted = pairs_in_squares(links, torch.tensor([0, links.length]))
+        if counted is not None:
+            by_head = counted[0].flatten().long().expand(links.num_heads).tolist()
+    alike = links.num_parts == 1 and bool(by_head)
     every = alike or links.length**2 <= COUNTED_ENTRIES
     queries = torch.arange(links.length) if every else spread_tokens(links.length)
     if alike:  # what one head attends to, all do

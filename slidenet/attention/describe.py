@@ -145,9 +145,12 @@ def describe(
     if layers and links is None:
         links = checked_links(pattern, length, num_heads, causal, layers)
     cost = attention_cost(pattern, length, num_heads, head_dim, causal=causal)
+    alike = None
+    if links is not None and links.num_parts == 1 and isinstance(pattern, FixedBlockPattern):
+        alike = cost.num_pairs // num_heads  # no pair lies in two blocks
     return Description(
         pattern=pattern.name,
-        settings=settings_of(pattern),
+        settings=all_settings(pattern),
         chosen=chosen_settings(pattern, length, causal),
         length=length,
         num_heads=num_heads,
@@ -155,12 +158,12 @@ def describe(
         causal=causal,
         layers=layers,
         cost=cost,
-        dense_pairs=dense_pairs(length, num_heads, causal),
+        dense_pairs=DenseAttention().num_pairs(length, num_heads, causal=causal),
         at_most=by_content and not causal,
         by_content=by_content,
         branches=_branches(pattern, length, num_heads, causal),
         growth=_growth(pattern, length, num_heads, causal),
-        coverage=coverage(links) if links is not None and layers else None,
+        coverage=None if links is None or not layers else coverage(links, alike),
         reach=reach(links, layers) if links is not None and layers else None,
     )
 
@@ -186,7 +189,7 @@ def checked_links(
     return links
 
 
-def settings_of(pattern: Any) -> dict[str, Any]:
+def all_settings(pattern: Any) -> dict[str, Any]:
     """The settings of a pattern that is a dataclass, the defaults too; of others none."""
     if not is_dataclass(pattern):
         return {}
@@ -201,11 +204,6 @@ def chosen_settings(pattern: AttentionPattern, length: int, causal: bool) -> dic
     if isinstance(pattern, StridedAttention) and pattern.window is None:
         chosen["window"] = sum(pattern.reach(length, causal=causal)) + 1
     return chosen
-
-
-def dense_pairs(length: int, num_heads: int, causal: bool) -> int:
-    """Pairs over all heads that may be attended at all."""
-    return num_heads * (length * (length + 1) // 2 if causal else length * length)
 
 
 def _branches(
@@ -242,5 +240,5 @@ def _growth(pattern: AttentionPattern, length: int, num_heads: int, causal: bool
                 break
         lengths.append(longer)
         pairs.append(pattern.num_pairs(longer, num_heads, causal=causal))
-    dense = tuple(dense_pairs(longer, num_heads, causal) for longer in lengths)
-    return Growth(tuple(lengths), tuple(pairs), dense)
+    dense = [DenseAttention().num_pairs(longer, num_heads, causal=causal) for longer in lengths]
+    return Growth(tuple(lengths), tuple(pairs), tuple(dense))

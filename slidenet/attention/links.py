@@ -21,6 +21,7 @@ from slidenet.attention.dilated.attention import DilatedAttention
 from slidenet.attention.dilated.config import head_offsets
 from slidenet.attention.patterns.block_sparse import Blocks, BlockSparsePattern, FixedBlockPattern
 from slidenet.attention.patterns.dense import DenseAttention
+from slidenet.attention.patterns.topk_blocks import EXAMPLE_FEATURES, example_content
 from slidenet.attention.protocol import AttentionPattern
 
 MASK_LENGTH = 4096
@@ -28,16 +29,6 @@ MASK_LENGTH = 4096
 
 SET_ELEMENTS = 1 << 25
 """Sets x positions (x heads) held at once."""
-
-CONTENT_FEATURES = 16
-"""Features per head of the example content; with each gradient, as many sets are followed."""
-
-
-def example_content(length: int, num_heads: int) -> tuple[Tensor, Tensor]:
-    """Queries and keys (1, L, H, 16) of one seeded random content, as `topk_blocks` draws it."""
-    generator = torch.Generator().manual_seed(0)
-    q, k = torch.randn(2, 1, length, num_heads, CONTENT_FEATURES, generator=generator)
-    return q, k
 
 
 class Links(ABC):
@@ -275,8 +266,8 @@ class GradientLinks(Links):
 
     def _spread(self, sets: Tensor, united: bool) -> Tensor:
         found = []
-        for some in torch.split(sets, CONTENT_FEATURES, 1):
-            asked = pad(some.float(), (0, CONTENT_FEATURES - some.shape[1]))
+        for some in torch.split(sets, EXAMPLE_FEATURES, 1):
+            asked = pad(some.float(), (0, EXAMPLE_FEATURES - some.shape[1]))
             weights = asked[None, :, None].expand(self.out.shape).contiguous()
             (grad,) = torch.autograd.grad(self.out, self.values, weights, retain_graph=True)
             found.append((grad[0] > 0).transpose(0, 1)[..., : some.shape[1]])

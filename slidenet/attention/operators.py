@@ -149,7 +149,7 @@ def pattern_of(text: str) -> OperatorPattern:
     name, _, settings = text.partition(" ")
     try:
         return CARRIED[name](**ast.literal_eval(settings))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise AttentionError(
             f"the compiled or exported attention {text!r}",
             expected=f"one of {sorted(CARRIED)} with settings of this version of slidenet",

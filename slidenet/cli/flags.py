@@ -73,7 +73,8 @@ class FlagParser(ArgumentParser):
         """Parses flags as they are typed."""
         if args is not None:
             actions = {option: a for a in self._actions for option in a.option_strings}
-            boolean = {a.dest for a in self._actions if getattr(a, "_typehint", None) is bool}
+            hints = {a.dest: getattr(a, "_typehint", None) for a in self._actions}
+            boolean = {name for name, hint in hints.items() if hint in (bool, bool | None)}
             args = underscored(args, boolean)
             for argument in args:
                 self._refuse_renamed(argument.partition("=")[0].removeprefix("--"))

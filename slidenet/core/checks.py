@@ -7,8 +7,9 @@ command lines too: a value of another type is refused like one out of range, and
 
 import math
 from collections.abc import Iterable
+from dataclasses import fields
 from numbers import Integral, Real
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from slidenet.core.errors import ConfigError, SlidenetError
 
@@ -99,6 +100,17 @@ def check_choice(
     for name, value in settings.items():
         if value not in choices:
             raise refused(name, value, f"one of {', '.join(choices)}", error)
+
+
+def plain_numbers(settings: Any) -> None:
+    """Turns whole numbers of NumPy in the fields of a frozen dataclass into Python's own.
+
+    Settings are written into files and graphs as text, where both must be the same.
+    """
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if isinstance(value, Integral) and type(value) not in (int, bool):
+            object.__setattr__(settings, field.name, int(value))
 
 
 def refused(

@@ -207,3 +207,10 @@ def test_growth_of_blocks_drawn_for_every_head_stops_in_time():
     pattern = BigBirdAttention(block_size=1, window_blocks=1, global_blocks=0, random_blocks=300)
     assert describe(pattern, 10, 2, 8, layers=0).growth.lengths == ()
     assert describe(BigBirdAttention(), 10, 2, 8, layers=0).growth.lengths[-1] == 1_000_000
+
+
+def test_pairs_of_equal_heads_are_exact_however_long():
+    found = describe(make_attention("sliding_window", window=4096), 30_000, 2, 8, layers=1)
+    assert found.coverage.united_pairs == found.cost.num_pairs // 2
+    assert found.coverage.pairs_by_head == (found.cost.num_pairs // 2,) * 2
+    assert found.coverage.num_queries == 30_000

@@ -1,5 +1,6 @@
 """Inputs that are refused, dense attention, the registry."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -75,3 +76,24 @@ def test_unknown_names_and_settings_are_refused():
         make_attention("dens")
     with pytest.raises(AttentionError, match="window"):
         make_attention("dense", window=3)
+
+
+def test_settings_of_numpy_become_plain_numbers():
+    """Files and compiled graphs hold settings as text."""
+    made = [
+        make_attention("sliding_window", window=np.int64(5), dilation=np.int32(2)),
+        make_attention("strided", stride=np.int64(4), seed=np.uint8(3)),
+        make_attention("fixed", stride=np.int64(4), summary_tokens=np.int64(2)),
+        make_attention("longformer", window=np.int64(5), global_tokens=np.array([0, 3])),
+        make_attention("bigbird", block_size=np.int64(4)),
+        make_attention("topk_blocks", block_size=np.int64(4), top_k=np.int16(2)),
+    ]
+    plain = [
+        make_attention("sliding_window", window=5, dilation=2),
+        make_attention("strided", stride=4, seed=3),
+        make_attention("fixed", stride=4, summary_tokens=2),
+        make_attention("longformer", window=5, global_tokens=(0, 3)),
+        make_attention("bigbird", block_size=4),
+        make_attention("topk_blocks", block_size=4, top_k=2),
+    ]
+    assert [repr(pattern) for pattern in made] == [repr(pattern) for pattern in plain]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from slidenet.attention.patterns.block_sparse import Blocks, FixedBlockPattern, split_into_groups
 from slidenet.attention.patterns.sliding_window import check_rule, within
-from slidenet.core.checks import check_whole
+from slidenet.core.checks import check_whole, plain_numbers
 from slidenet.core.errors import AttentionError
 from slidenet.core.window_rule import WindowRule
 
@@ -48,6 +48,7 @@ class BigBirdAttention(FixedBlockPattern):
     name: ClassVar[str] = "bigbird"
 
     def __post_init__(self) -> None:
+        plain_numbers(self)
         check_whole(
             error=AttentionError, block_size=self.block_size, window_blocks=self.window_blocks
         )

@@ -1,6 +1,5 @@
 """Fixed attention: the own block, and a few summary positions at the end of every block."""
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,7 +7,8 @@ import torch
 from torch import Tensor
 
 from slidenet.attention.patterns.block_sparse import Blocks, FixedBlockPattern, split_into_groups
-from slidenet.core.checks import check_whole
+from slidenet.attention.patterns.strided import root_stride
+from slidenet.core.checks import check_whole, plain_numbers
 from slidenet.core.errors import AttentionError
 
 
@@ -40,12 +40,13 @@ class FixedAttention(FixedBlockPattern):
     name: ClassVar[str] = "fixed"
 
     def __post_init__(self) -> None:
+        plain_numbers(self)
         check_whole(or_none=True, error=AttentionError, stride=self.stride)
         check_whole(error=AttentionError, summary_tokens=self.summary_tokens)
 
     def stride_for(self, length: int) -> int:
         """Positions per block in a sequence of `length` positions."""
-        return self.stride or math.isqrt(max(length - 1, 0)) + 1
+        return self.stride or root_stride(length)
 
     def summaries(self, length: int) -> Tensor:
         """The positions everyone sees, ascending; int64."""

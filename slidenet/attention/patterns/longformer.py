@@ -1,6 +1,7 @@
 """Longformer attention: a sliding window, and a few tokens that see and are seen by everyone."""
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import ClassVar
 
 import torch
@@ -14,7 +15,7 @@ from slidenet.attention.patterns.sliding_window import (
     window_reach,
     within,
 )
-from slidenet.core.checks import check_whole, refused
+from slidenet.core.checks import check_whole, plain_numbers, refused
 from slidenet.core.errors import AttentionError
 from slidenet.core.window_rule import WindowRule
 
@@ -45,14 +46,15 @@ class LongformerAttention(FixedBlockPattern):
     name: ClassVar[str] = "longformer"
 
     def __post_init__(self) -> None:
+        plain_numbers(self)
         check_whole(error=AttentionError, window=self.window)
         check_rule(self.window_rule)
         tokens = tuple(self.global_tokens)
-        object.__setattr__(self, "global_tokens", tokens)
-        whole = all(isinstance(x, int) and not isinstance(x, bool) and x >= 0 for x in tokens)
+        whole = all(isinstance(x, Integral) and not isinstance(x, bool) and x >= 0 for x in tokens)
         if not whole or len(set(tokens)) < len(tokens):
             expected = "distinct positions, counted from 0"
             raise refused("global_tokens", tokens, expected, AttentionError)
+        object.__setattr__(self, "global_tokens", tuple(int(x) for x in tokens))
 
     def mask(self, length: int, num_heads: int, *, causal: bool = False) -> Tensor:
         """Near pairs, and every pair with a global token in it; (1, L, L)."""

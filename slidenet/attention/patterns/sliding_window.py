@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from slidenet.attention.patterns.block_sparse import Blocks, FixedBlockPattern
-from slidenet.core.checks import check_choice, check_whole
+from slidenet.core.checks import check_choice, check_whole, plain_numbers
 from slidenet.core.errors import AttentionError
 from slidenet.core.window_rule import WindowRule
 
@@ -40,6 +40,7 @@ class SlidingWindowAttention(FixedBlockPattern):
     name: ClassVar[str] = "sliding_window"
 
     def __post_init__(self) -> None:
+        plain_numbers(self)
         check_whole(error=AttentionError, window=self.window, dilation=self.dilation)
         check_rule(self.window_rule)
 

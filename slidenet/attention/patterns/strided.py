@@ -16,12 +16,17 @@ from slidenet.attention.patterns.sliding_window import (
     window_reach,
     within,
 )
-from slidenet.core.checks import check_choice, check_whole
+from slidenet.core.checks import check_choice, check_whole, plain_numbers
 from slidenet.core.errors import AttentionError
 from slidenet.core.window_rule import WindowRule
 
 OLD_WINDOW = 128
 """The window by the rule "half" where none is given, whatever the stride."""
+
+
+def root_stride(length: int) -> int:
+    """The stride of a sequence of `length` positions that makes the cost L sqrt(L)."""
+    return math.isqrt(max(length - 1, 0)) + 1
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class StridedAttention(FixedBlockPattern):
     name: ClassVar[str] = "strided"
 
     def __post_init__(self) -> None:
+        plain_numbers(self)
         check_whole(or_none=True, error=AttentionError, stride=self.stride, window=self.window)
         check_whole(least=0, error=AttentionError, seed=self.seed)
         if str(self.sampling) == "fixed":
@@ -83,7 +89,7 @@ class StridedAttention(FixedBlockPattern):
 
     def stride_for(self, length: int) -> int:
         """The period used for a sequence of `length` positions."""
-        return self.stride or math.isqrt(max(length - 1, 0)) + 1
+        return self.stride or root_stride(length)
 
     def reach(self, length: int, *, causal: bool = False) -> tuple[int, int]:
         """How many keys of the window lie before and after each query."""

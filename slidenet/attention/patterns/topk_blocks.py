@@ -11,11 +11,21 @@ from torch.nn.functional import pad
 
 from slidenet.attention.patterns.block_sparse import Blocks, BlockSparsePattern, split_into_groups
 from slidenet.attention.protocol import check_inputs, lse_dtype, zero_masked
-from slidenet.core.checks import check_whole
+from slidenet.core.checks import check_whole, plain_numbers
 from slidenet.core.errors import AttentionError
 
 GATE_ELEMENTS = 1 << 22
 """Gate scores held at once; the gate is the only part that is not linear in length."""
+
+
+EXAMPLE_FEATURES = 16
+
+
+def example_content(length: int, num_heads: int) -> tuple[Tensor, Tensor]:
+    """Queries and keys (1, L, H, 16) of one seeded random content."""
+    generator = torch.Generator().manual_seed(0)
+    q, k = torch.randn(2, 1, length, num_heads, EXAMPLE_FEATURES, generator=generator)
+    return q, k
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,7 @@ class TopKBlocksAttention(BlockSparsePattern):
     name: ClassVar[str] = "topk_blocks"
 
     def __post_init__(self) -> None:
+        plain_numbers(self)
         check_whole(error=AttentionError, block_size=self.block_size, top_k=self.top_k)
 
     def mask(self, length: int, num_heads: int, *, causal: bool = False) -> Tensor:
@@ -52,9 +63,7 @@ class TopKBlocksAttention(BlockSparsePattern):
 
         What is attended depends on q and k: `mask_for` gives it for the ones at hand.
         """
-        generator = torch.Generator().manual_seed(0)
-        q, k = torch.randn(2, 1, length, num_heads, 16, generator=generator)
-        return self.mask_for(q, k, causal=causal)[0]
+        return self.mask_for(*example_content(length, num_heads), causal=causal)[0]
 
     def mask_for(
         self, q: Tensor, k: Tensor, *, mask: Tensor | None = None, causal: bool = False

@@ -15,6 +15,7 @@ from slidenet.attention.describe import Description
 from slidenet.attention.dilated.steps import MOST_HEADS, example_length, example_steps
 from slidenet.attention.links import Links, links_of
 from slidenet.attention.squares import Matrices, matrices
+from slidenet.core.errors import OutputError
 from slidenet.pipelines.inspection.attention_ranks import RankShares
 from slidenet.pipelines.inspection.attention_table import settings_text, share_text
 from slidenet.stores.atomic import check_output_folder, write_json
@@ -72,11 +73,17 @@ def write_report(
         The files: the numbers first.
 
     Raises:
-        OutputError: The folder cannot be written.
+        OutputError: The folder cannot be written, or holds a file of another kind under the name.
     """
     folder = check_output_folder(folder)
     numbers = folder / NUMBERS
     earlier = _is_report(numbers, content["format"])
+    if numbers.exists() and not earlier:
+        raise OutputError(
+            f"{numbers} is no report of slidenet attention, and would be overwritten",
+            expected="a folder without a file of that name, or with an earlier report",
+            remedy="choose another --out",
+        )
     files = [numbers]
     for name, figure in _figures(found, pattern, links, ranks):
         for suffix in SUFFIXES:

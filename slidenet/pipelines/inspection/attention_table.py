@@ -9,7 +9,7 @@ import numpy as np
 
 from slidenet.attention.accounting import BACKWARD_PRODUCTS, FORWARD_PRODUCTS
 from slidenet.attention.describe import GROWTH_LENGTHS, Description
-from slidenet.core.text import count_of, name_some, text_table
+from slidenet.core.text import count_of, name_some, plural, text_table
 from slidenet.pipelines.inspection.attention_ranks import RankShares
 
 MOST_LAYERS_SHOWN = 8
@@ -81,8 +81,9 @@ def _heading(found: Description) -> str:
     )
     lines = [
         f"{found.pattern}: {settings_text(found.settings, found.chosen) or 'no settings'}",
-        f"{count_of('token', found.length).replace(str(found.length), f'{found.length:,}')}, "
-        f"{count_of('head', found.num_heads)} of {count_of('feature', found.head_dim)}, {order}",
+        f"{found.length:,} {plural('token', found.length)}, "
+        f"{found.num_heads:,} {plural('head', found.num_heads)} of "
+        f"{count_of('feature', found.head_dim)}, {order}",
     ]
     if found.settings.get("legacy_readback"):
         lines.append(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from slidenet.attention import AttentionPattern, DenseAttention, DilatedAttention
-from slidenet.attention.describe import chosen_settings, settings_of
+from slidenet.attention.describe import all_settings, chosen_settings
 from slidenet.attention.patterns.block_sparse import BlockSparsePattern
 from slidenet.core.checks import check_choice, check_positive, check_whole
 from slidenet.core.errors import ConfigError, StoreError
@@ -243,7 +243,7 @@ def _settings(way: Way, tokens: int) -> list[str]:
     if way.pattern is None:
         return []
     chosen = chosen_settings(way.pattern, tokens, causal=False)
-    text = settings_text(settings_of(way.pattern), chosen) or "no settings"
+    text = settings_text(all_settings(way.pattern), chosen) or "no settings"
     lines = [f"{way.name}: {text}"]
     if not way.is_shared and not isinstance(way.pattern, BlockSparsePattern):
         lines.append(

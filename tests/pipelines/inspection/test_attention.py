@@ -9,7 +9,13 @@ import pytest
 from slidenet.attention import ATTENTION_PATTERNS, DilatedConfig
 from slidenet.attention.links import links_of
 from slidenet.cli.main import main
-from slidenet.core.errors import AttentionError, ConfigError, ParallelError, UnknownNameError
+from slidenet.core.errors import (
+    AttentionError,
+    ConfigError,
+    OutputError,
+    ParallelError,
+    UnknownNameError,
+)
 from slidenet.parallel.chunks import even_chunks
 from slidenet.parallel.communication import dilated_bytes
 from slidenet.pipelines.inspection.attention import describe_attention
@@ -213,3 +219,24 @@ def test_growth_says_where_it_ends():
     some = describe_attention("bigbird", length=10, layers=0, **settings).table()
     assert some.endswith("longer sequences are left out: counting may take too long")
     assert "left out" not in describe_attention("bigbird", length=10, layers=0).table()
+
+
+def test_another_file_of_the_name_is_not_overwritten(tmp_path):
+    (tmp_path / "attention.json").write_text('{"mine": 1}')
+    with pytest.raises(OutputError, match="no report of slidenet attention"):
+        describe_attention("dense", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["attention.json"]
+
+
+def test_a_flag_that_may_be_left_open_needs_no_value(capsys):
+    flags = [
+        "--segment-lengths",
+        "16",
+        "--dilation-rates",
+        "1",
+        "--legacy-readback",
+        "--layers",
+        "0",
+    ]
+    assert main(["attention", "dilated", *flags]) == 0
+    assert "legacy readback yes" in capsys.readouterr().out
