@@ -11,6 +11,8 @@ from dataclasses import fields
 from numbers import Integral, Real
 from typing import Any, TypeGuard
 
+import numpy as np
+
 from slidenet.core.errors import ConfigError, SlidenetError
 
 ErrorClass = type[SlidenetError]
@@ -109,7 +111,7 @@ def plain_numbers(settings: Any) -> None:
     """
     for field in fields(settings):
         value = getattr(settings, field.name)
-        if isinstance(value, Integral) and type(value) not in (int, bool):
+        if isinstance(value, np.integer):
             object.__setattr__(settings, field.name, int(value))
 
 

@@ -1,9 +1,9 @@
 """Longformer attention: a sliding window, and a few tokens that see and are seen by everyone."""
 
 from dataclasses import dataclass
-from numbers import Integral
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,12 +49,13 @@ class LongformerAttention(FixedBlockPattern):
         plain_numbers(self)
         check_whole(error=AttentionError, window=self.window)
         check_rule(self.window_rule)
-        tokens = tuple(self.global_tokens)
-        whole = all(isinstance(x, Integral) and not isinstance(x, bool) and x >= 0 for x in tokens)
-        if not whole or len(set(tokens)) < len(tokens):
+        given: tuple[Any, ...] = tuple(self.global_tokens)
+        numbers = (int, np.integer)
+        whole = all(isinstance(x, numbers) and not isinstance(x, bool) and x >= 0 for x in given)
+        if not whole or len(set(given)) < len(given):
             expected = "distinct positions, counted from 0"
-            raise refused("global_tokens", tokens, expected, AttentionError)
-        object.__setattr__(self, "global_tokens", tuple(int(x) for x in tokens))
+            raise refused("global_tokens", given, expected, AttentionError)
+        object.__setattr__(self, "global_tokens", tuple(int(x) for x in given))
 
     def mask(self, length: int, num_heads: int, *, causal: bool = False) -> Tensor:
         """Near pairs, and every pair with a global token in it; (1, L, L)."""
