@@ -39,7 +39,11 @@ def check_bags(
             expected=f"at least one tile; nothing can be said about an empty {unit}",
             remedy="leave out slides without tiles",
         )
-    bad = ~features.isfinite().all(dim=-1) & mask
+    # A sum is not finite where a number is not, or where it overflows: only those are looked at.
+    exact = torch.float64 if features.dtype == torch.float64 else torch.float32
+    bad = ~features.detach().sum(dim=-1, dtype=exact).isfinite() & mask
+    if bad.any():
+        bad[bad.clone()] = ~features[bad].isfinite().all(dim=-1)
     if bad.any():
         index, tile = (int(i) for i in bad.nonzero()[0])
         raise EncoderError(

@@ -82,3 +82,16 @@ def test_bags_that_do_not_fit(bags, change, message):
     features, mask = change(bags)
     with pytest.raises(EncoderError, match=message):
         check_bags(features, mask, 4, unit="slide")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_large_features_are_finite_and_infinite_ones_are_found(dtype):
+    features = torch.ones(2, 3, 8, dtype=dtype)
+    features[0, 1] = torch.finfo(dtype).max  # their sum overflows
+    check_bags(features)
+    features[1, 2, :2] = torch.tensor([torch.inf, -torch.inf], dtype=dtype)
+    with pytest.raises(EncoderError, match=r"1 tiles have .* \(first: tile 2 of bag 1"):
+        check_bags(features)
+    features[1, 0, 5] = torch.nan
+    with pytest.raises(EncoderError, match=r"2 tiles have .* \(first: tile 0 of bag 1"):
+        check_bags(features, torch.ones(2, 3, dtype=torch.bool))
