@@ -6,6 +6,7 @@ changes the sum. Changes of several values cancel out by chance only, and it is 
 against somebody who wants them to.
 """
 
+from collections.abc import Iterable
 from math import prod
 from weakref import WeakKeyDictionary
 
@@ -55,6 +56,7 @@ class WeightDigests:
 
     def __init__(self) -> None:
         self._kept: WeakKeyDictionary[nn.Module, tuple[object, int]] = WeakKeyDictionary()
+        self._compared: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
     def of(self, model: nn.Module) -> int:
         """A checksum of all parameters; 0 where they are spread over devices (FSDP)."""
@@ -69,6 +71,31 @@ class WeightDigests:
             total = int((torch.stack([x.cpu() for x in found]) * weights).sum())
             kept = self._kept[model] = (state, total)
         return kept[1]
+
+    def changes(self, model: nn.Module) -> int:
+        """Changes of parameters in place since `compared`, -1 before it; 0 under FSDP.
+
+        Steps of an optimiser make equally many on every rank. Where ranks differ in them, one did
+        something of its own, and it is time to compare the weights.
+        """
+        parameters = list(model.parameters())
+        if any(isinstance(x, DTensor) for x in parameters):
+            return 0
+        before = self._compared.get(model)
+        return -1 if before is None else _count(parameters) - before
+
+    def compared(self, model: nn.Module) -> None:
+        """Notes that all ranks hold the weights of this one now."""
+        self._compared[model] = _count(model.parameters())
+
+    def loaded(self, model: nn.Module) -> None:
+        """Notes that other weights may have come, on all ranks at once."""
+        self._compared.pop(model, None)
+
+
+def _count(parameters: Iterable[Tensor]) -> int:
+    """Of all changes in place so far, by the counters of autograd."""
+    return sum(0 if x.is_inference() else x._version for x in parameters)
 
 
 def _as_integers(rows: Tensor) -> Tensor:

@@ -4,19 +4,23 @@ Whole slides are compared by digests. Chunks differ by intention, so they are kn
 `slide_id` that every rank passes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from slidenet.core.errors import ParallelError
 from slidenet.parallel.agreement import Fact
 from slidenet.parallel.digests import WeightDigests, digest
 from slidenet.slide_encoders import LongNetViT
+from slidenet.slide_encoders.longnet.block import LongNetBlock
 from slidenet.slide_encoders.longnet.request import ForwardRequest
 
 Inputs = Literal["whole", "chunk"]
+
+HELD = ("p", "eps", "drop_path", "num_heads", "grid_size", "number")
+"""Attributes of modules that decide outputs and may be set after building."""
 
 SHAPE = ("number of slides", "tiles per slide (padding included)")
 SAME_SLIDES = (
@@ -26,6 +30,7 @@ SAME_SLIDES = (
 SAME_CELLS = "work out the cells on every rank from the same coordinates, in the same way"
 SAME_NAMES = f"{SAME_SLIDES}; pass their slide_id on every rank"
 SAME_MODEL = "build the model from the same settings on every rank"
+SAME_VALUES = "set what you change in a built model on every rank"
 SAME_WEIGHTS = (
     "load weights on every rank, or before apply_sequence_parallel, which makes them equal"
 )
@@ -68,7 +73,7 @@ def forward_facts(
     if inputs == "whole":
         facts |= _content(features, grid_xy, mask)
     facts |= _precision(encoder, features) | _mode(encoder, features)
-    # In training they change with every step, alike on all ranks.
+    # In training they change with every step, so `WeightDigests.changes` says when to compare.
     found = 0 if torch.is_grad_enabled() else weights.of(encoder)
     facts["weights"] = Fact(
         found, SAME_WEIGHTS, "", ("config", "gradients", "dtype of the weights")
@@ -123,12 +128,14 @@ def _precision(encoder: LongNetViT, features: Tensor) -> dict[str, Fact]:
 def _mode(encoder: LongNetViT, features: Tensor) -> dict[str, Fact]:
     """Settings of the model, and whether it trains."""
     recorded = torch.is_grad_enabled()
-    modes = [module.training for module in encoder.modules()]
+    modules = dict(encoder.named_modules())
+    modes = [module.training for module in modules.values()]
     trained = [p.requires_grad for p in encoder.parameters()] if recorded else []
     wanted = recorded and features.requires_grad
     gradients = f"recorded for {_share(trained, 'parameters')}" if recorded else "off"
     return {
         "config": Fact(model_settings(encoder), SAME_MODEL),
+        "encoder": Fact(held_values(encoder, modules), SAME_VALUES, given=("config",)),
         "train mode": Fact(
             modes,
             "call model.train() or model.eval() on every rank",
@@ -147,6 +154,36 @@ def _mode(encoder: LongNetViT, features: Tensor) -> dict[str, Fact]:
 def model_settings(encoder: LongNetViT) -> dict[str, object]:
     """Of the encoder; the pattern's own, too, which may have been given as an object."""
     return vars(encoder.config) | {"pattern": getattr(encoder.pattern, "config", None)}
+
+
+def held_values(encoder: LongNetViT, modules: Mapping[str, nn.Module]) -> dict[str, object]:
+    """What modules hold now, by path; config says what they were built with."""
+    found: dict[str, object] = {}
+    pattern = encoder.pattern
+    settings = getattr(pattern, "config", None)
+    for path, module in modules.items():
+        values = vars(module)  # modules look up what they lack at length
+        for name in HELD:
+            if name in values:
+                found[f"{path}.{name}"] = values[name]
+        own = values.get("pattern", pattern)
+        if own is not pattern and (other := getattr(own, "config", own.name)) != settings:
+            found[f"{path}.pattern"] = other
+    return found
+
+
+def draws(encoder: LongNetViT) -> bool:
+    """Whether a forward may draw random numbers, by what was asked for and what modules hold."""
+    config = encoder.config
+    if encoder.training and (config.dropout or config.drop_path):
+        return True
+    modules = [encoder.dropout]
+    for block in encoder.blocks:
+        assert isinstance(block, LongNetBlock)
+        if block.training and block.drop_path:
+            return True
+        modules.append(block.dropout)
+    return any(module.training and getattr(module, "p", 0) for module in modules)
 
 
 def _share(flags: Iterable[bool], noun: str) -> str:

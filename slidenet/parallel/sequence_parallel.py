@@ -5,6 +5,7 @@ every checkpoint stay what they are.
 """
 
 from typing import get_args
+from weakref import WeakSet
 
 import torch
 import torch.distributed as dist
@@ -76,10 +77,24 @@ def apply_sequence_parallel(
     sharding = SequenceSharding(group, dist.get_rank(group), data_rank(mesh), inputs)
     for encoder in encoders:
         encoder.shard_tokens(sharding)
+        if encoder not in _WATCHED:
+            encoder.register_load_state_dict_post_hook(_note_loaded)  # type: ignore[no-untyped-call]
+            _WATCHED.add(encoder)
     with torch.no_grad(), lost_rank_explained("the broadcast of the parameters"):
         for tensor in (*model.parameters(), *model.buffers()):
             dist.broadcast(tensor, src=0)
     return model
+
+
+_WATCHED: WeakSet[LongNetViT] = WeakSet()
+"""Encoders whose loading of weights is noted; it says nothing once they are given back."""
+
+
+def _note_loaded(encoder: nn.Module, keys: object) -> None:
+    """Weights that have just been loaded are compared in the next forward."""
+    sharding = getattr(encoder, "token_sharding", None)
+    if isinstance(sharding, SequenceSharding):
+        sharding.weights.loaded(encoder)
 
 
 def _encoders(model: nn.Module) -> list[LongNetViT]:

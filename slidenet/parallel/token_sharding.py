@@ -28,7 +28,13 @@ from slidenet.parallel.chunks import Chunks, chunks_of, even_chunks, shard_slide
 from slidenet.parallel.collectives import gather_objects, join_chunks, sum_over_ranks
 from slidenet.parallel.digests import WeightDigests
 from slidenet.parallel.dilated import parallel_dilated_attention
-from slidenet.parallel.forward_facts import SAME_SLIDES, Inputs, forward_facts
+from slidenet.parallel.forward_facts import (
+    SAME_SLIDES,
+    SAME_WEIGHTS,
+    Inputs,
+    draws,
+    forward_facts,
+)
 from slidenet.parallel.randomness import derived_seed, draw_seed, seeded, unchanged_on_error
 from slidenet.slide_encoders import LongNetViT
 from slidenet.slide_encoders.longnet.config import Pooling
@@ -47,7 +53,7 @@ class SequenceSharding:
         rank: The place of this one among them.
         data_rank: Its place among the groups.
         inputs: Whether the model is given whole slides or its chunks of them.
-        weights: Digests of the parameters of earlier forwards.
+        weights: Digests of the parameters of earlier forwards, and when they were compared.
     """
 
     group: dist.ProcessGroup
@@ -81,6 +87,7 @@ class SequenceSharding:
         whole, given = self.inputs == "whole", mask
         facts: dict[str, Fact] = {}
         counts: list[int] = []
+        changes, random = 0, False
         refusal: Exception | None = None
         try:
             request.check()
@@ -91,6 +98,8 @@ class SequenceSharding:
             facts = forward_facts(
                 encoder, request, self.inputs, features, grid_xy, mask, self.weights
             )
+            random = draws(encoder)
+            changes = self.weights.changes(encoder) if torch.is_grad_enabled() else 0
             if whole:
                 ranks = dist.get_world_size(self.group)
                 features, grid_xy, mask = shard_slides(features, grid_xy, mask, self.rank, ranks)
@@ -98,14 +107,16 @@ class SequenceSharding:
             counts = [int(n) for n in (full if mask is None else mask).sum(dim=1)]
         except Exception as error:  # whatever it is, the others must hear of it; `agree` raises it
             refusal = error
-        config = encoder.config
-        random = encoder.training and bool(config.dropout or config.drop_path)
         first = int(self.rank == 0)  # holds the class token of each slide
         with unchanged_on_error():
             seed = draw_seed() if random else 0
-            values = [seed, *(count + first for count in counts)]
+            values = [seed, changes, *(count + first for count in counts)]
             call = f"a forward of a slide encoder (inputs={self.inputs!r})"
             table = agree(call, facts, values, self.group, refusal=refusal)
+            if len({row[1] for row in table}) > 1 or changes < 0:
+                self._compare_weights(encoder)
+            elif not torch.is_grad_enabled():
+                self.weights.compared(encoder)
         if not whole and request.slide_id is None:
             raise ParallelError(
                 "sequence ranks were given chunks of slides and no slide_id",
@@ -114,7 +125,7 @@ class SequenceSharding:
             )
         layout = ChunkLayout(
             self,
-            tuple(chunks_of([row[1 + i] for row in table]) for i in range(len(counts))),
+            tuple(chunks_of([row[2 + i] for row in table]) for i in range(len(counts))),
             seed=derived_seed(table[0][0], self.data_rank),
             random=random,
             mask=None if given is None or not whole or bool(given.all()) else given,
@@ -122,6 +133,22 @@ class SequenceSharding:
         if mask is None:
             return features.flatten(0, 1), grid_xy.flatten(0, 1), layout
         return features[mask], grid_xy[mask], layout
+
+    def _compare_weights(self, encoder: LongNetViT) -> None:
+        """A collective call.
+
+        Raises:
+            ParallelError: On all ranks, if they are not the same.
+        """
+        found = 0
+        refusal: Exception | None = None
+        try:
+            found = self.weights.of(encoder)
+        except Exception as error:  # such as a lack of memory; `agree` raises it
+            refusal = error
+        facts = {"weights": Fact(found, SAME_WEIGHTS, "")}
+        agree("the comparison of weights", facts, [], self.group, refusal=refusal)
+        self.weights.compared(encoder)
 
     def read_tiles(
         self, real: BoolArray, read: Callable[[int, int], T], *, known: Mapping[str, object]

@@ -164,6 +164,7 @@ def _modes(attempt: Attempts, odd: bool) -> None:
     attempt("train mode", lambda: model(*inputs))
     model.train().blocks[1].train(not odd)
     attempt("train mode of a block", lambda: model(*inputs))
+    _held(attempt, odd, model.eval(), inputs)
     model.eval()
     with torch.no_grad():
         attempt("same weights", lambda: model(*inputs))
@@ -175,6 +176,62 @@ def _modes(attempt: Attempts, odd: bool) -> None:
     if odd:
         model.half()
     attempt("weights in half", lambda: model(*inputs))
+
+
+def _held(attempt: Attempts, odd: bool, model: LongNetViT, inputs: Any) -> None:
+    """Values of modules, and weights while gradients are recorded."""
+    for path, name in (
+        ("blocks.1", "drop_path"),
+        ("blocks.2.dropout", "p"),
+        ("dropout", "p"),
+        ("norm", "eps"),
+        ("blocks.0.ffn.inner_norm", "eps"),
+    ):
+        module = model.get_submodule(path)
+        before = getattr(module, name)
+        setattr(module, name, before + 0.125 * odd)
+        attempt(f"{path}.{name}", lambda: model(*inputs))
+        setattr(module, name, before)
+    pattern = model.pattern
+    model.blocks[1].attention.pattern = DilatedAttention((4, 11 + odd, 64), (1, 2, 3))
+    attempt("pattern of a block", lambda: model(*inputs))
+    model.blocks[1].attention.pattern = pattern
+    model.train()
+
+    def shift(by: float, inplace: bool) -> None:
+        with torch.no_grad():
+            if inplace:
+                model.norm.bias += by
+            else:
+                model.load_state_dict(model.state_dict() | {"norm.bias": model.norm.bias + by})
+
+    shift(odd, inplace=True)
+    attempt("train: other weights at first", lambda: model(*inputs))
+    shift(-float(odd), inplace=True)
+    attempt("train: same weights", lambda: model(*inputs))
+    shift(0.0, inplace=False)
+    attempt("train: same weights loaded", lambda: model(*inputs))
+    shift(float(odd), inplace=False)
+    attempt("train: other weights loaded", lambda: model(*inputs))
+    shift(-float(odd), inplace=False)
+    attempt("train: equal again", lambda: model(*inputs))
+    if odd:  # on this rank alone, between steps
+        shift(1.0, inplace=True)
+    attempt("train: other weights on one rank", lambda: model(*inputs))
+    if odd:
+        shift(-1.0, inplace=True)
+    attempt("train: set back", lambda: model(*inputs))
+    kept = model.token_sharding.weights
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.0)
+    compared = []
+    for load in (False, False, True):
+        model(*inputs).sum().backward()
+        optimiser.step()
+        if load:
+            shift(0.0, inplace=False)
+        compared.append(kept.changes(model))
+    model.zero_grad()
+    attempt.found["changes seen"] = compared
 
 
 def _set_up(attempt: Attempts, odd: bool) -> None:

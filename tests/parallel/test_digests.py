@@ -88,6 +88,19 @@ def test_digests_of_weights_are_kept_until_they_change(monkeypatch):
     assert kept.of(model) == WeightDigests().of(model)
 
 
+def test_weights_are_to_be_compared_at_first_and_once_loaded():
+    model, kept = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4)), WeightDigests()
+    assert kept.changes(model) == -1
+    kept.compared(model)
+    assert kept.changes(model) == 0
+    with torch.no_grad():
+        model[0].weight += 1
+        model[1].bias.zero_()
+    assert kept.changes(model) == 2
+    kept.loaded(model)
+    assert kept.changes(model) == -1
+
+
 def test_weights_are_odd_and_differ():
     weights = digests._weights(1000, 1, torch.device("cpu")).tolist()
     assert all(w % 2 for w in weights)
