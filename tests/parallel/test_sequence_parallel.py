@@ -13,6 +13,8 @@ from rank_models import (
     two_steps,
 )
 
+from slidenet.parallel.forward_facts import draws
+
 RUNS = [
     ({"pooling": "class_token"}, "plain"),
     ({"pooling": "mean"}, "plain"),
@@ -76,6 +78,19 @@ def test_random_draws_differ_per_token_and_agree_per_slide():
     forward, recomputed = decided[: len(decided) // 2], decided[len(decided) // 2 :]
     assert forward == recomputed[::-1]
     assert torch.equal(first["default generator"], second["default generator"])
+
+
+def test_random_draws_go_by_what_modules_hold():
+    model = Classifier().encoder.train()
+    assert not draws(model)
+    model.blocks[1].drop_path = 0.1
+    assert draws(model)
+    model.eval()
+    assert not draws(model)
+    model.blocks[2].dropout.p = 0.1
+    model.blocks[2].train()
+    assert draws(model)
+    assert draws(Classifier(dropout=0.5).encoder.train())
 
 
 def test_a_model_stays_what_it_is_and_comes_back():
