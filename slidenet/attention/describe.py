@@ -183,7 +183,7 @@ def checked_links(
             f"{pattern.name} of {length:,} tokens has {entries:,} pairs to look at in {layers} "
             "layers",
             expected=f"at most {MOST_ENTRIES:,}",
-            remedy="take a shorter length or fewer heads, or --layers 0 without ranks and figures "
+            remedy="take a shorter length or fewer layers, or --layers 0 without ranks and figures "
             "for the cost alone",
         )
     return links

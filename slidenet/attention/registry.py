@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from slidenet.attention.dilated.attention import DilatedAttention
@@ -17,6 +18,7 @@ from slidenet.attention.patterns.topk_blocks import TopKBlocksAttention
 from slidenet.attention.protocol import AttentionPattern
 from slidenet.core.errors import AttentionError, PluginError
 from slidenet.core.registry import Registry
+from slidenet.core.text import name_some
 
 ATTENTION_PATTERNS: Registry[Callable[..., AttentionPattern]] = Registry(
     "attention pattern",
@@ -111,9 +113,13 @@ def make_attention(name: str, **settings: Any) -> AttentionPattern:
         key for key, p in known.items() if p.default is p.empty and key not in settings
     )
     if unknown or missing:
+        found = f"has no setting {name_some(unknown)}" if unknown else "lacks settings"
+        near = [close for key in unknown for close in get_close_matches(key, known, n=1)]
+        remedy = f"give {name_some(missing)}" if missing else ""
         raise AttentionError(
-            f"attention pattern {name!r} got settings {sorted(settings)}",
-            expected=f"settings among {list(known)}" + (f", with {missing}" if missing else ""),
+            f"attention pattern {name!r} {found}",
+            expected=f"settings among {', '.join(known)}" if known else "no settings",
+            remedy=f"did you mean {name_some(near)}?" if near else remedy,
         )
     pattern = factory(**settings)
     if not isinstance(pattern, AttentionPattern):

@@ -9,6 +9,7 @@ from slidenet.attention.dilated.steps import ZERO_SLOT, BranchSteps, DilatedStep
 from slidenet.core.text import name_some, plural
 from slidenet.visualisation.dilated_steps import (
     FRAMED,
+    ZERO,
     branch_title,
     followed,
     one_decimal,
@@ -86,7 +87,7 @@ def _draw_block(
     page.write(left + 0.17, page.top + 0.08, name, size=8, ha="left", colour=DARK)
     top, x = page.top + 0.2, left + side
     for column, j in enumerate(slots):
-        label = "0" if kept[j] == ZERO_SLOT else str(kept[j])
+        label = ZERO if kept[j] == ZERO_SLOT else str(kept[j])
         page.write(x + (column + 0.5) * side, top + 0.07, label, size=7, colour=GREY)
     results = x + len(slots) * side + 0.06
     for number, label in enumerate(("result", "lse")):

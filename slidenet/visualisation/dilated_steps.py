@@ -20,6 +20,9 @@ from slidenet.visualisation.style import COLOURS, DARK, FRAME, GREY
 _LABEL = 1.05
 """Width of what stands left of the squares, inches."""
 
+ZERO = "-"
+"""What stands in the square of a zero slot, which is no token."""
+
 _LARGEST = 0.4
 _TINT = 0.32  # how much of its full colour a segment has
 FRAMED: dict[str, Any] = {"edgecolor": DARK, "linewidth": 2.0, "zorder": 4}
@@ -118,7 +121,7 @@ def sparsify_figure(steps: DilatedSteps) -> Figure:
                 chosen, number = (segment, within) in kept[h], start + within
                 style: dict[str, Any] = FRAMED if (h, number) == (head, token) and chosen else {}
                 if number >= stop:
-                    page.square(x, page.top, side, "0" if chosen else "", zero=chosen, **style)
+                    page.square(x, page.top, side, ZERO if chosen else "", zero=chosen, **style)
                 elif chosen:
                     colour = segment_colour(segment)
                     page.square(x, page.top, side, str(number), facecolor=colour, **style)
@@ -230,7 +233,7 @@ def segment_colour(number: int) -> tuple[float, float, float]:
 def branch_name(steps: DilatedSteps, branch: BranchSteps) -> str:
     """`Branch w = 8, r = 2: 2 segments`, and how long a segment was asked for if it was cut."""
     asked = steps.config.segment_lengths[steps.branches.index(branch)]
-    cut = f" ({asked:,} cut to the sequence)" if asked > branch.segment_length else ""
+    cut = f" ({asked:,} cut to the tokens drawn)" if asked > branch.segment_length else ""
     count = count_of("segment", len(branch.segments))
     return f"Branch w = {branch.segment_length}{cut}, r = {branch.dilation_rate}: {count}"
 

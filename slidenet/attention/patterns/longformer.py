@@ -1,5 +1,6 @@
 """Longformer attention: a sliding window, and a few tokens that see and are seen by everyone."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -49,11 +50,13 @@ class LongformerAttention(FixedBlockPattern):
         plain_numbers(self)
         check_whole(error=AttentionError, window=self.window)
         check_rule(self.window_rule)
+        expected = "distinct positions, counted from 0"
+        if not isinstance(self.global_tokens, Iterable):
+            raise refused("global_tokens", self.global_tokens, expected, AttentionError)
         given: tuple[Any, ...] = tuple(self.global_tokens)
         numbers = (int, np.integer)
         whole = all(isinstance(x, numbers) and not isinstance(x, bool) and x >= 0 for x in given)
         if not whole or len(set(given)) < len(given):
-            expected = "distinct positions, counted from 0"
             raise refused("global_tokens", given, expected, AttentionError)
         object.__setattr__(self, "global_tokens", tuple(int(x) for x in given))
 

@@ -192,7 +192,7 @@ def _rank_figures(
     title: str,
     note: str,
 ) -> Iterator[tuple[str, Figure]]:
-    share = f"{share_text(ranks.local_share)} of the attended pairs stay on their rank."
+    share = f"{share_text(ranks.local_share)} of the different pairs stay on their rank."
     yield (
         "ranks",
         ranks_figure(

@@ -9,6 +9,8 @@ import numpy as np
 
 from slidenet.attention.accounting import BACKWARD_PRODUCTS, FORWARD_PRODUCTS
 from slidenet.attention.describe import GROWTH_LENGTHS, Description
+from slidenet.attention.dilated.config import DilatedConfig
+from slidenet.attention.dilated.steps import example_length
 from slidenet.core.text import count_of, name_some, plural, text_table
 from slidenet.pipelines.inspection.attention_ranks import RankShares
 
@@ -33,7 +35,16 @@ def report_text(
     if ranks is not None:
         sections.append(_ranks(found, ranks))
     if files:
-        sections.append(f"wrote {files[0]} and {count_of('figure', len(files) - 1)} beside it")
+        text = f"wrote {files[0]} and {count_of('figure', len(files) - 1)} beside it"
+        if found.branches:
+            config = DilatedConfig(
+                tuple(branch.segment_length for branch in found.branches),
+                tuple(branch.dilation_rate for branch in found.branches),
+            )
+            drawn = example_length(config, found.length)
+            if drawn < found.length:
+                text += f"; the steps are drawn for a sequence of {drawn} tokens"
+        sections.append(text)
     return "\n\n".join(sections)
 
 
@@ -212,7 +223,10 @@ def _reach(found: Description) -> Iterator[str]:
             "number of layers"
         )
     else:
-        text += f"\nnot within {reached.searched_layers:,} layers, where the search ended"
+        text += (
+            f"\nnot within {reached.searched_layers:,} layers, where the search ended "
+            "(--layers looks further)"
+        )
     yield text
 
 
@@ -244,8 +258,8 @@ def _ranks(found: Description, ranks: RankShares) -> str:
     text = "Bytes of keys and values a rank receives per layer, forward, bfloat16\n"
     text += text_table(header, cells, right=(0, 2, 3))
     text += (
-        f"\n{share_text(ranks.local_share)} of the attended pairs have their key on the rank of "
-        f"the query{of}"
+        f"\n{share_text(ranks.local_share)} of the different pairs of each head have their key on "
+        f"the rank of the query{of}"
     )
     if not ranks.runs:
         text += (

@@ -25,8 +25,9 @@ class PatternSettings:
             dilated. Changes no number shown here.
         legacy_readback: Repeat the released code's fault in segments that are no multiple of their
             rate; dilated.
-        window: Keys of the window around (causal: before) a query, itself among them;
-            sliding_window, strided, longformer.
+        window: Keys of the window, the query's own among them: half of it on each side (an even
+            number counts as the next odd one), or all up to the query when causal; sliding_window,
+            strided, longformer.
         window_rule: What a causal window of w means: keys (w keys up to the query) or half (as in
             older files); sliding_window, strided, longformer.
         dilation: Distance between the keys of a window; sliding_window.
@@ -53,7 +54,7 @@ class PatternSettings:
     window_rule: Literal["keys", "half"] | None = None
     dilation: int | None = None
     stride: int | None = None
-    sampling: Literal["periodic", "random", "fixed"] | None = None
+    sampling: Literal["periodic", "random"] | None = None
     summary_tokens: int | None = None
     seed: int | None = None
     global_tokens: Sequence[int] | None = None
@@ -101,10 +102,11 @@ def make_pattern(
             f"the attention pattern {name} has no setting {_flag(unknown[0])}",
             expected=f"its own settings: {own}",
         )
-    if name == "dilated" and not {"segment_lengths", "dilation_rates"} <= set(given) | set(further):
+    missing = {"segment_lengths", "dilation_rates"} - set(given) - set(further)
+    if name == "dilated" and missing:
         raise AttentionError(
-            "dilated attention without segment lengths and dilation rates",
-            expected="as many of the one as of the other",
+            f"dilated attention without {' and '.join(map(_flag, sorted(missing, reverse=True)))}",
+            expected="segment lengths, and a dilation rate for each",
             remedy="give --segment-lengths 16,64 --dilation-rates 1,4 for a short sequence, or "
             "--shape gigapath for the published ones",
         )
