@@ -14,7 +14,7 @@ Shapes: B batch, L positions, H heads, D features per head.
 import ast
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -24,6 +24,38 @@ from slidenet.attention.protocol import AttentionPattern, lse_dtype
 from slidenet.core.errors import AttentionError
 
 PatternCall = Callable[..., tuple[Tensor, Tensor]]
+
+
+class OperatorCall(NamedTuple):
+    """What a pattern is called with.
+
+    Attributes:
+        q: Queries (B, L, H, D).
+        k: Keys (B, L, H, D).
+        v: Values (B, L, H, D).
+        mask: Bool (B, L), True = real, or None.
+        causal: Whether queries see only keys at or before them.
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    mask: Tensor | None
+    causal: bool
+
+
+class Result(NamedTuple):
+    """What the forward gave.
+
+    Attributes:
+        out: Output (B, L, H, D).
+        lse: Log-sum-exp (B, H, L).
+        kept: What helps the backward, flat; None where nothing was kept.
+    """
+
+    out: Tensor
+    lse: Tensor
+    kept: Tensor | None
 
 
 class OperatorPattern(Protocol):
@@ -36,7 +68,7 @@ class OperatorPattern(Protocol):
         ...
 
     def forward_keeping(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, keep: bool
+        self, call: OperatorCall, keep: bool
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """As the call: output, log-sum-exp, and with `keep` what helps the backward.
 
@@ -46,20 +78,25 @@ class OperatorPattern(Protocol):
         ...
 
     def backward_from(
-        self,
-        grad_out: Tensor | None,
-        grad_lse: Tensor | None,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        mask: Tensor | None,
-        out: Tensor,
-        lse: Tensor,
-        kept: Tensor | None,
-        causal: bool,
+        self, call: OperatorCall, grad_out: Tensor | None, grad_lse: Tensor | None, result: Result
     ) -> tuple[Tensor, ...]:
-        """Gradients of q, k and v; `kept` is flat, and None where nothing was kept."""
+        """Gradients of q, k and v, given those of the output and of the log-sum-exp (or None)."""
         ...
+
+
+class KeepsNothing:
+    """A pattern whose backward needs inputs and results alone."""
+
+    def kept_size(self, batch: int, length: int, num_heads: int, head_dim: int) -> int:
+        """See `OperatorPattern.kept_size`."""
+        return 0
+
+    def forward_keeping(
+        self: Any, call: OperatorCall, keep: bool
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """See `OperatorPattern.forward_keeping`."""
+        q, k, v, mask, causal = call
+        return *self(q, k, v, mask=mask, causal=causal), []
 
 
 CARRIED: dict[str, type[OperatorPattern]] = {}
@@ -168,7 +205,7 @@ def _attend(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Output (B, L, H, D), log-sum-exp (B, H, L), and what is kept, flat and filled up."""
     found = pattern_of(pattern)
-    out, lse, parts = found.forward_keeping(q, k, v, mask, causal, keep)
+    out, lse, parts = found.forward_keeping(OperatorCall(q, k, v, mask, causal), keep)
     kept = q.new_empty(found.kept_size(*q.shape) if keep else 0)
     start = 0
     for part in parts:
@@ -209,8 +246,9 @@ def _attend_backward(
     causal: bool,
 ) -> tuple[Tensor, ...]:
     """Gradients of q, k and v."""
-    inputs = (q, k, v, mask, out, lse, kept if kept.numel() else None, causal)
-    grads = pattern_of(pattern).backward_from(grad_out, grad_lse, *inputs)
+    call = OperatorCall(q, k, v, mask, causal)
+    result = Result(out, lse, kept if kept.numel() else None)
+    grads = pattern_of(pattern).backward_from(call, grad_out, grad_lse, result)
     return tuple(grad.contiguous() for grad in grads)
 
 

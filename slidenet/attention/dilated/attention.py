@@ -29,7 +29,7 @@ from slidenet.attention.dilated.rectangles import most_slots, plan_rectangles
 from slidenet.attention.dilated.unseen import warn_of_unseen
 from slidenet.attention.graph_break import outside_compiled_graphs
 from slidenet.attention.kernels.backends import uses_triton
-from slidenet.attention.operators import one_operator
+from slidenet.attention.operators import OperatorCall, Result, one_operator
 from slidenet.attention.protocol import AttentionPattern, check_inputs
 from slidenet.core.errors import AttentionError
 
@@ -135,9 +135,10 @@ class DilatedAttention(DilatedConfig, AttentionPattern):
         return batch * num_heads * head_dim * slots
 
     def forward_keeping(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, keep: bool
+        self, call: OperatorCall, keep: bool
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """See `OperatorPattern.forward_keeping`."""
+        q, k, v, mask, causal = call
         check_inputs(q, k, v, mask)
         warn_of_unseen(self, q.shape[2])
         if uses_triton(q):
@@ -145,21 +146,12 @@ class DilatedAttention(DilatedConfig, AttentionPattern):
         return forward_keeping(q, k, v, DilatedCall(self, mask, causal), keep)
 
     def backward_from(
-        self,
-        grad_out: Tensor | None,
-        grad_lse: Tensor | None,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        mask: Tensor | None,
-        out: Tensor,
-        lse: Tensor,
-        kept: Tensor | None,
-        causal: bool,
+        self, call: OperatorCall, grad_out: Tensor | None, grad_lse: Tensor | None, result: Result
     ) -> tuple[Tensor, ...]:
         """See `OperatorPattern.backward_from`."""
-        call = DilatedCall(self, mask, causal)
-        return backward_from(grad_out, grad_lse, q, k, v, out, lse, kept, call)
+        q, k, v, mask, causal = call
+        known = DilatedCall(self, mask, causal)
+        return backward_from(grad_out, grad_lse, q, k, v, result, known)
 
     def attend_packed(
         self, q: Tensor, k: Tensor, v: Tensor, lengths: tuple[int, ...], *, causal: bool = False

@@ -17,7 +17,7 @@ from slidenet.attention.dilated.rectangles import plan_rectangles
 from slidenet.attention.kernels.backends import choose_kernel
 from slidenet.attention.kernels.base import Operands
 from slidenet.attention.merge import add_zero_keys_, merge_into_
-from slidenet.attention.operators import SavedForBackward
+from slidenet.attention.operators import Result, SavedForBackward
 from slidenet.attention.protocol import lse_dtype, real_lengths, zero_masked
 
 
@@ -135,12 +135,11 @@ def backward_from(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    kept: Tensor | None,
+    result: Result,
     call: DilatedCall,
 ) -> tuple[Tensor, ...]:
-    """The backward without autograd; `kept` is what `forward_keeping` gave, flat."""
+    """The backward without autograd; what `forward_keeping` kept comes flat."""
+    out, lse, kept = result
     merged = None if call.config.needs_own_outputs else out
     own = [] if kept is None else _parts_of(kept, q, call)
     ctx = SavedForBackward(q, k, v, merged, lse, *own, call=call)

@@ -25,7 +25,13 @@ from torch.nn.functional import pad
 
 from slidenet.attention.kernels.backends import choose_kernel
 from slidenet.attention.kernels.base import LSE_FEATURES, Operands
-from slidenet.attention.operators import SavedForBackward, one_operator
+from slidenet.attention.operators import (
+    KeepsNothing,
+    OperatorCall,
+    Result,
+    SavedForBackward,
+    one_operator,
+)
 from slidenet.attention.protocol import (
     AttentionPattern,
     check_inputs,
@@ -111,7 +117,7 @@ class Blocks:
         return allowed.expand(*allowed.shape[:2], queries.shape[-2], keys.shape[-1])
 
 
-class BlockSparsePattern(AttentionPattern):
+class BlockSparsePattern(KeepsNothing, AttentionPattern):
     """A pattern that is laid out for the content at hand; see `FixedBlockPattern` for the usual.
 
     A subclass gives `mask`, `num_pairs` and `layout_for`.
@@ -154,30 +160,12 @@ class BlockSparsePattern(AttentionPattern):
             lses.append(pad(lse, (0, q.shape[1] - length), value=-torch.inf))
         return torch.cat(outs), torch.cat(lses)
 
-    def kept_size(self, batch: int, length: int, num_heads: int, head_dim: int) -> int:
-        """Nothing: the backward lays out its blocks anew."""
-        return 0
-
-    def forward_keeping(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, keep: bool
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """See `OperatorPattern.forward_keeping`."""
-        return *self(q, k, v, mask=mask, causal=causal), []
-
     def backward_from(
-        self,
-        grad_out: Tensor | None,
-        grad_lse: Tensor | None,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        mask: Tensor | None,
-        out: Tensor,
-        lse: Tensor,
-        kept: Tensor | None,
-        causal: bool,
+        self, call: OperatorCall, grad_out: Tensor | None, grad_lse: Tensor | None, result: Result
     ) -> tuple[Tensor, ...]:
         """See `OperatorPattern.backward_from`."""
+        q, k, v, mask, causal = call
+        out, lse, _ = result
         grads = tuple(torch.zeros_like(x) for x in (q, k, v))
         if q.numel() == 0:
             return grads

@@ -9,12 +9,12 @@ from torch import Tensor
 from slidenet.attention.dilated.attention import DilatedAttention
 from slidenet.attention.kernels.backends import attend, choose_kernel
 from slidenet.attention.kernels.base import Operands
-from slidenet.attention.operators import one_operator
+from slidenet.attention.operators import KeepsNothing, OperatorCall, Result, one_operator
 from slidenet.attention.protocol import AttentionPattern, check_inputs, zero_masked
 
 
 @dataclass(frozen=True)
-class DenseAttention(AttentionPattern):
+class DenseAttention(KeepsNothing, AttentionPattern):
     """Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1); quadratic."""
 
     name: ClassVar[str] = "dense"
@@ -48,30 +48,12 @@ class DenseAttention(AttentionPattern):
             lse = lse.masked_fill(~mask[:, None, :], -torch.inf)
         return zero_masked(out.transpose(1, 2), mask), lse
 
-    def kept_size(self, batch: int, length: int, num_heads: int, head_dim: int) -> int:
-        """Nothing: inputs and results are enough."""
-        return 0
-
-    def forward_keeping(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, keep: bool
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """See `OperatorPattern.forward_keeping`."""
-        return *self(q, k, v, mask=mask, causal=causal), []
-
     def backward_from(
-        self,
-        grad_out: Tensor | None,
-        grad_lse: Tensor | None,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        mask: Tensor | None,
-        out: Tensor,
-        lse: Tensor,
-        kept: Tensor | None,
-        causal: bool,
+        self, call: OperatorCall, grad_out: Tensor | None, grad_lse: Tensor | None, result: Result
     ) -> tuple[Tensor, ...]:
         """See `OperatorPattern.backward_from`."""
+        q, k, v, mask, causal = call
+        out, lse, _ = result
         grad_out = torch.zeros_like(out) if grad_out is None else grad_out
         q, k, v, out, grad_out = (
             zero_masked(x, mask).transpose(1, 2) for x in (q, k, v, out, grad_out)
