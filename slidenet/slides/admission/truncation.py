@@ -1,4 +1,4 @@
-"""Which files are admitted as slides: no folders, nothing empty, no TIFF that ends too early.
+"""No TIFF that ends too early.
 
 openslide opens a truncated TIFF whose first directory survived as if it were whole, with fewer
 levels and failing tiles; half a slide would be embedded as a slide.
@@ -12,62 +12,10 @@ import numpy as np
 
 from slidenet.core.errors import UnreadableSlideError
 
-_SIGNATURES = (
-    (b"version https://git-lfs", "a Git LFS pointer, not the file itself"),
-    (b"<!doctype html", "a web page (often a failed download)"),
-    (b"<html", "a web page (often a failed download)"),
-    (b"<?xml", "an XML document"),
-    (b"%pdf", "a PDF document"),
-    (b"pk\x03\x04", "a ZIP archive"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"\x89hdf\r\n", "an HDF5 file"),
-    (b"\x89png", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"ii*\x00", "a TIFF file"),
-    (b"mm\x00*", "a TIFF file"),
-    (b"ii+\x00", "a BigTIFF file"),
-    (b"mm\x00+", "a BigTIFF file"),
-    (b"gif8", "a GIF image"),
-    (b"bm", "a BMP image"),
-    (b"zisrawfile", "a Zeiss CZI file"),
-)
-
 _TILE_OFFSETS, _TILE_BYTE_COUNTS = 324, 325
 _STRIP_OFFSETS, _STRIP_BYTE_COUNTS = 273, 279
 _TYPE_CODES = {3: "u2", 4: "u4", 16: "u8"}
 _MAX_DIRECTORIES = 10_000
-
-
-def check_file(path: Path) -> None:
-    """Refuses what cannot be a slide before any library sees it.
-
-    Raises:
-        UnreadableSlideError: Missing, unreadable, empty, or a folder.
-    """
-    if path.is_dir():
-        raise UnreadableSlideError(
-            "it is a folder",
-            expected="a slide file",
-            remedy="give the file inside it (DICOM: any one .dcm; MIRAX: the .mrxs beside it)",
-            slide=str(path),
-        )
-    try:
-        with path.open("rb") as file:
-            empty = not file.read(1)
-    except OSError as error:
-        raise UnreadableSlideError(
-            f"it cannot be opened ({error.strerror})",
-            expected="a readable file",
-            remedy="check the path and its permissions",
-            slide=str(path),
-        ) from error
-    if empty:
-        raise UnreadableSlideError(
-            "it has zero bytes",
-            expected="a slide file",
-            remedy="copy it again",
-            slide=path.name,
-        )
 
 
 def check_complete(path: Path, *, strips: bool = False) -> None:
@@ -84,21 +32,6 @@ def check_complete(path: Path, *, strips: bool = False) -> None:
             remedy="copy it again and compare its size with the original's",
             slide=path.name,
         )
-
-
-def describe_content(path: Path) -> str:
-    """What the first bytes say a file is, for a message: "a PDF document", "plain text", ..."""
-    with path.open("rb") as file:
-        head = file.read(512)
-    folded = head.lower()
-    for magic, words in _SIGNATURES:
-        if folded.startswith(magic):
-            return words
-    if head[128:132] == b"DICM":
-        return "a DICOM file"
-    if head and not any(byte < 9 or 13 < byte < 32 for byte in head):
-        return "plain text"
-    return "data of an unknown kind"
 
 
 def find_truncation(path: Path, *, strips: bool = False) -> str | None:
