@@ -1,7 +1,6 @@
 """Metrics of a value, as plain functions of arrays; NaN where not defined."""
 
 import numpy as np
-from scipy.stats import rankdata
 
 from slidenet.core.arrays import FloatArray
 from slidenet.metrics.metric import Metric
@@ -25,6 +24,8 @@ def r2(value: FloatArray, target: FloatArray) -> float:
 
 def spearman(value: FloatArray, target: FloatArray) -> float:
     """Rank correlation, ties at their mean rank (`scipy.stats.spearmanr`); NaN for a constant."""
+    from scipy.stats import rankdata  # here: 0.8 s that only this metric needs
+
     if len(target) < 2:
         return float("nan")
     a, b = rankdata(value), rankdata(target)

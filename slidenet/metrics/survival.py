@@ -6,7 +6,6 @@ Targets are (N, 2), (time, event); a bag without event is right-censored at its 
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.integrate import trapezoid
 
 from slidenet.core.arrays import Float64Array, FloatArray
 from slidenet.metrics.metric import Metric
@@ -112,6 +111,8 @@ def integrated_brier(
     Returns:
         The mean score between the first and the last time kept; NaN with fewer than two.
     """
+    from scipy.integrate import trapezoid  # here: only this metric needs it
+
     if len(target) == 0:
         return float("nan")
     # Edges in the precision of the times they are compared with.

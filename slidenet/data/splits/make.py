@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import StratifiedGroupKFold
 
 from slidenet.core.checks import check_share, check_whole
 from slidenet.core.errors import ConfigError, SplitError
@@ -164,6 +163,8 @@ def _assign_folds(
     strata: Strata, num_folds: int, rng: np.random.Generator, *, by: Literal["slide", "group"]
 ) -> npt.NDArray[np.int64]:
     """int64 (S,), the fold each slide is tested in."""
+    from sklearn.model_selection import StratifiedGroupKFold  # here: embedding verbs start without
+
     # Groups are shuffled here, by renaming them: scikit-learn's own shuffle mixed up groups and
     # labels before version 1.8. A slide counts once in each of its strata, and once as a slide.
     renamed = rng.permutation(strata.num_groups)[strata.groups]

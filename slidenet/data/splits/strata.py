@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from slidenet.core.errors import SplitError
 from slidenet.data.labels.encoding import encode_targets
@@ -103,6 +101,9 @@ def _groups_by_site(
     table: LabelTable, site_column: str, groups: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
     """One group per site; sites that share a patient become one, or the patient would leak."""
+    from scipy.sparse import coo_array  # here: few of the verbs that load this file split
+    from scipy.sparse.csgraph import connected_components
+
     sites = table.column(site_column)
     missing = [i for i, site in enumerate(sites) if not site]
     if missing:
