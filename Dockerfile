@@ -8,7 +8,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN pip install --no-cache-dir --constraint constraints.txt uv
 COPY slidenet ./slidenet
 RUN uv venv /opt/venv \
-    && uv pip install --no-cache --python /opt/venv/bin/python --constraint constraints.txt .
+    && uv pip install --no-cache --python /opt/venv/bin/python --constraint constraints.txt '.[cpu]'
 
 FROM python:3.12-slim
 ENV PATH=/opt/venv/bin:$PATH \
