@@ -6,6 +6,7 @@ from pathlib import Path
 from slidenet.core.errors import UnreadableSlideError
 from slidenet.core.registry import Registry
 from slidenet.slides.admission import check_complete, check_file, describe_content
+from slidenet.slides.limits import LIMITS, ReadingLimits, limits_in_force
 from slidenet.slides.protocol import Slide
 from slidenet.slides.readers.base import SlideReader
 from slidenet.slides.readers.flat import FlatReader
@@ -33,6 +34,7 @@ def open_slide(
     *,
     icc: bool = False,
     reader: str | None = None,
+    limits: ReadingLimits = LIMITS,
 ) -> Slide:
     """Opens a slide, by its content and not by its name.
 
@@ -48,6 +50,7 @@ def open_slide(
             read as it is; `icc_applied` then is False.
         reader: "openslide", "flat", or the name or import path of a reader of another package;
             None takes the first of slidenet's own that knows the file.
+        limits: How much work and memory the slide may cost.
 
     Raises:
         MissingMppError: `mpp` was given and cannot be.
@@ -60,8 +63,9 @@ def open_slide(
     if reader is None:
         expected = "a format openslide reads, or a PNG, JPEG or TIFF image"
     for candidate in AUTOMATIC if reader is None else (READERS[reader],):
-        if candidate.can_read(path):
-            return candidate.open(path, mpp, icc=icc)
+        with limits_in_force(limits):
+            if candidate.can_read(path):
+                return candidate.open(path, mpp, icc=icc)
     check_complete(path, strips=True)
     raise UnreadableSlideError(
         f"it is not a slide but {describe_content(path)}",

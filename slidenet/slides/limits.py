@@ -1,0 +1,98 @@
+"""How much work and memory one slide may cost. A header is a claim; these are the budgets.
+
+Every number leaves room for the largest slides in use and stops what no scanner writes. Readers
+take the limits in force when they are made (`current_limits`), so that readers of other packages
+need no further argument.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from slidenet.core.checks import check_positive, check_whole
+
+_STORED_BYTES_PER_CPU_S = 1e6
+_DECODED_SHARE = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingLimits:
+    """Budgets of one slide.
+
+    Attributes:
+        max_directories: TIFF directories that are looked at, those of SubIFDs included. A slide
+            of 40 channels and 8 levels has 320.
+        max_index_bytes: Bytes read to know where tiles lie: offsets, byte counts, descriptions and
+            tables of all directories. 16 bytes a tile, so that 256 px tiles may cover 10^12 px.
+        max_tile_px: Longest side of a tile stored in the file. Scanners write 128 to 4096; one
+            tile of 8192 px decodes to 200 MB.
+        max_open_cpu_s: CPU seconds until a slide is open and its overview is there; a slide that
+            stores more bytes than can be decoded in that time gets more (`overview_cpu_s`).
+        max_tile_cpu_s: CPU seconds for each tile of a batch; a usual one takes 0.001.
+        max_stall_s: Seconds of wall time without an answer and without any use of the CPU: the
+            disk no longer answers. A tape library takes minutes.
+        max_memory_bytes: Memory that opening and reading may take beyond what the process had.
+
+    Raises:
+        ConfigError: A limit is not above zero.
+    """
+
+    max_directories: int = 4096
+    max_index_bytes: int = 256_000_000
+    max_tile_px: int = 8192
+    max_open_cpu_s: float = 10.0
+    max_tile_cpu_s: float = 2.0
+    max_stall_s: float = 600.0
+    max_memory_bytes: int = 1_000_000_000
+
+    def __post_init__(self) -> None:
+        check_whole(
+            max_directories=self.max_directories,
+            max_index_bytes=self.max_index_bytes,
+            max_tile_px=self.max_tile_px,
+            max_memory_bytes=self.max_memory_bytes,
+        )
+        check_positive(
+            max_open_cpu_s=self.max_open_cpu_s,
+            max_tile_cpu_s=self.max_tile_cpu_s,
+            max_stall_s=self.max_stall_s,
+        )
+
+    @property
+    def max_image_bytes(self) -> int:
+        """Decoded bytes (3 per pixel) of an image that must be held whole.
+
+        A decoder holds up to 7 bytes per pixel on the way to 3, so this is 0.4 of the memory: with
+        1 GB, 133 megapixels.
+        """
+        return int(_DECODED_SHARE * self.max_memory_bytes)
+
+    def overview_cpu_s(self, stored_bytes: int) -> float:
+        """CPU seconds for opening and one overview of a slide of so many bytes.
+
+        Lawful work grows with the bytes stored: the slowest codec of slides, JPEG 2000, decodes 2
+        to 5 MB of its bytes per second.
+        """
+        return max(self.max_open_cpu_s, stored_bytes / _STORED_BYTES_PER_CPU_S)
+
+
+LIMITS = ReadingLimits()
+"""The default."""
+
+_in_force: ContextVar[ReadingLimits] = ContextVar("reading limits", default=LIMITS)
+
+
+def current_limits() -> ReadingLimits:
+    """The limits a slide that is opened now must keep."""
+    return _in_force.get()
+
+
+@contextmanager
+def limits_in_force(limits: ReadingLimits) -> Iterator[None]:
+    """Slides opened inside keep these limits."""
+    token = _in_force.set(limits)
+    try:
+        yield
+    finally:
+        _in_force.reset(token)

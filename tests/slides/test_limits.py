@@ -1,0 +1,28 @@
+import pytest
+
+from slidenet.core.errors import ConfigError
+from slidenet.slides.limits import LIMITS, ReadingLimits, current_limits, limits_in_force
+
+
+def test_a_limit_is_above_zero():
+    with pytest.raises(ConfigError, match="max_open_cpu_s is 0; expected a finite number above 0"):
+        ReadingLimits(max_open_cpu_s=0)
+    with pytest.raises(ConfigError, match=r"max_memory_bytes is 0\.5; expected a whole"):
+        ReadingLimits(max_memory_bytes=0.5)
+
+
+def test_decoding_a_whole_image_fits_the_memory():
+    assert LIMITS.max_image_bytes == 400_000_000
+    assert LIMITS.max_image_bytes / 3 * 7 < LIMITS.max_memory_bytes
+
+
+@pytest.mark.parametrize(("stored", "seconds"), [(0, 10.0), (5_000_000, 10.0), (10**9, 1000.0)])
+def test_the_time_of_an_overview_grows_with_the_bytes_stored(stored, seconds):
+    assert LIMITS.overview_cpu_s(stored) == seconds
+
+
+def test_limits_hold_inside_the_block_only():
+    assert current_limits() is LIMITS
+    with limits_in_force(ReadingLimits(max_tile_px=64)):
+        assert current_limits().max_tile_px == 64
+    assert current_limits() is LIMITS
