@@ -3,13 +3,15 @@
 import os
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from io import SEEK_END
 from pathlib import Path
 from typing import IO
 
 import cv2
 import numpy as np
+import simplejpeg
 
 from slidenet.core.arrays import UInt8Array
 from slidenet.core.extras import require_extra
@@ -19,6 +21,8 @@ TILE_PX = 256
 DOWNSAMPLE = 4
 SMALLEST_LEVEL_PX = 512
 _BIG_TIFF_BYTES = 2**31
+
+Compress = Callable[[UInt8Array], bytes]
 
 
 def write_pyramid(
@@ -32,8 +36,9 @@ def write_pyramid(
     downsample: int = DOWNSAMPLE,
     num_levels: int | None = None,
     icc_profile: bytes | None = None,
+    jpeg_quality: int | None = None,
 ) -> Path:
-    """Writes a tiled, deflate-compressed pyramid that openslide opens as "generic-tiff".
+    """Writes a tiled pyramid that openslide opens as "generic-tiff".
 
     Level 0 is painted and written tile by tile; the other levels are area averages of it, whose
     compressed tiles wait in a temporary file. One row of tiles per level is held in memory
@@ -50,6 +55,8 @@ def write_pyramid(
         downsample: Step between levels.
         num_levels: Number of levels; None adds levels until the longer side is at most 512 px.
         icc_profile: Embedded as it is.
+        jpeg_quality: 1 to 100: tiles are JPEGs (YCbCr, chroma halved both ways, as scanners
+            write them); None: they are deflated, so that pixels come back as painted.
 
     Returns:
         `path`.
@@ -62,21 +69,24 @@ def write_pyramid(
     common = {
         "dtype": np.uint8,
         "tile": (tile_px, tile_px),
-        "photometric": "rgb",
-        "compression": "deflate",
+        "photometric": "rgb" if jpeg_quality is None else "ycbcr",
+        "compression": "deflate" if jpeg_quality is None else "jpeg",
         "metadata": None,
         "software": "slidenet.testing",
     }
+    if jpeg_quality is not None:
+        common |= {"subsampling": (2, 2)}
     if mpp is not None:
         common |= {"resolution": (10000 / mpp, 10000 / mpp), "resolutionunit": "CENTIMETER"}
     if icc_profile is not None:
         common |= {"iccprofile": icc_profile}
+    compress = _deflated if jpeg_quality is None else partial(_as_jpeg, quality=jpeg_quality)
     big = width * height * 3 > _BIG_TIFF_BYTES
     with tempfile.TemporaryFile() as spool, tifffile.TiffWriter(path, bigtiff=big) as tiff:
         level = None
         for size in reversed(sizes[1:]):
-            level = _SmallerLevel(size, tile_px, downsample, spool, level)
-        tiles = _painted(paint, sizes[0], tile_px, downsample, level)
+            level = _SmallerLevel(size, tile_px, downsample, compress, spool, level)
+        tiles = _painted(paint, sizes[0], tile_px, downsample, compress, level)
         tiff.write(tiles, shape=(height, width, 3), subfiletype=0, **common)
         while level is not None:
             shape = (level.size[1], level.size[0], 3)
@@ -135,6 +145,7 @@ class _SmallerLevel:
         size: tuple[int, int],
         tile_px: int,
         downsample: int,
+        compress: Compress,
         spool: IO[bytes],
         below: "_SmallerLevel | None",
     ) -> None:
@@ -142,6 +153,7 @@ class _SmallerLevel:
         self.below = below
         self._tile_px = tile_px
         self._downsample = downsample
+        self._compress = compress
         self._spool = spool
         self._waiting: list[UInt8Array] = []
         self._stored: list[tuple[int, int]] = []
@@ -170,7 +182,7 @@ class _SmallerLevel:
         strip = np.concatenate(self._waiting)
         self._waiting.clear()
         for x in range(0, strip.shape[1], self._tile_px):
-            data = _compress(strip[:, x : x + self._tile_px], self._tile_px)
+            data = self._compress(_padded(strip[:, x : x + self._tile_px], self._tile_px))
             self._stored.append((self._spool.seek(0, SEEK_END), len(data)))
             self._spool.write(data)
         if self.below is not None:
@@ -182,6 +194,7 @@ def _painted(
     size: tuple[int, int],
     tile_px: int,
     downsample: int,
+    compress: Compress,
     below: _SmallerLevel | None,
 ) -> Iterator[bytes]:
     """Compressed tiles of level 0, row by row; the rows also go to the level below."""
@@ -195,7 +208,7 @@ def _painted(
             pixels = paint(x, y, columns, rows)
             if pixels is not None:
                 strip[:, x : x + columns] = pixels
-            row_of_tiles.append(b"" if pixels is None else _compress(pixels, tile_px))
+            row_of_tiles.append(b"" if pixels is None else compress(_padded(pixels, tile_px)))
         if below is not None:
             below.add(_shrink(strip, downsample))
             if y + tile_px >= height:
@@ -212,11 +225,21 @@ def _shrink(strip: UInt8Array, factor: int) -> UInt8Array:
     return np.asarray(cv2.resize(whole, (width, rows), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _compress(pixels: UInt8Array, tile_px: int) -> bytes:
-    """A tile of the file: padded with white, then deflated at the fastest setting."""
+def _padded(pixels: UInt8Array, tile_px: int) -> UInt8Array:
+    """A whole tile of the file, white where the slide has ended."""
     rows, columns = pixels.shape[:2]
-    if (rows, columns) != (tile_px, tile_px):
-        padded = np.full((tile_px, tile_px, 3), 255, np.uint8)
-        padded[:rows, :columns] = pixels
-        pixels = padded
-    return zlib.compress(pixels.tobytes(), 1)
+    if (rows, columns) == (tile_px, tile_px):
+        return pixels
+    padded = np.full((tile_px, tile_px, 3), 255, np.uint8)
+    padded[:rows, :columns] = pixels
+    return padded
+
+
+def _deflated(tile: UInt8Array) -> bytes:
+    return zlib.compress(tile.tobytes(), 1)
+
+
+def _as_jpeg(tile: UInt8Array, quality: int) -> bytes:
+    contiguous = np.ascontiguousarray(tile)
+    data: bytes = simplejpeg.encode_jpeg(contiguous, quality, "RGB", "420", fastdct=False)
+    return data

@@ -106,6 +106,20 @@ def test_a_large_slide_is_bigtiff_and_is_never_held_in_memory(tmp_path, monkeypa
     assert openslide.OpenSlide(path).level_dimensions == ((2000, 2000), (500, 500))
 
 
+def test_tiles_as_jpegs_with_halved_chroma(tmp_path):
+    def paint(x, y, width, height):
+        columns, rows = np.meshgrid(np.arange(x, x + width), np.arange(y, y + height))
+        return np.stack([columns // 2, rows // 2, (columns + rows) // 4], axis=2).astype(np.uint8)
+
+    path = write_pyramid(tmp_path / "x.tif", 300, 280, 0.5, paint, tile_px=64, jpeg_quality=95)
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages[0]
+        assert (page.compression.name, page.photometric.name) == ("JPEG", "YCBCR")
+        assert page.tags["YCbCrSubSampling"].value == (2, 2)
+    found = np.asarray(openslide.OpenSlide(path).read_region((0, 0), 0, (300, 280)).convert("RGB"))
+    assert np.abs(found.astype(int) - paint(0, 0, 300, 280)).mean() < 1.5
+
+
 @pytest.fixture
 def plain_slide(tmp_path):
     return write_pyramid(tmp_path / "x.tif", 1500, 1500, 0.5, plain((9, 9, 9)))
