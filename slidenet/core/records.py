@@ -11,6 +11,11 @@ from slidenet.core.errors import CoordinateError
 from slidenet.core.provenance import Identity, identity_hash
 from slidenet.core.units import Mpp
 
+BLENDED_READING = 1
+"""Tiles as openslide gives them at level-0 coordinates; what files of version 1 were made with."""
+WHOLE_PIXEL_READING = 2
+"""Tiles of whole pixels of the level read."""
+
 
 @dataclass(frozen=True, slots=True)
 class SlideRow:
@@ -63,6 +68,9 @@ class TileGeometry:
         read_size_px: Side of the square read on `level`, in that level's pixels.
         level0_width: Width of the slide, level-0 pixels.
         level0_height: Height of the slide, level-0 pixels.
+        reading: `BLENDED_READING` or `WHOLE_PIXEL_READING`.
+        shrinking: How a larger square becomes the tile: "area" averages areas, "jpeg" lets the
+            decoder of JPEG tiles shrink as far as it can.
     """
 
     slide_mpp: SlideMpp
@@ -74,6 +82,8 @@ class TileGeometry:
     read_size_px: int
     level0_width: int
     level0_height: int
+    reading: int = BLENDED_READING
+    shrinking: str = "area"
 
     @property
     def scale(self) -> float:

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
-from slidenet.core.arrays import BoolArray
+from slidenet.core.arrays import UInt8Array
 from slidenet.core.records import TileSet
 from slidenet.slides import Slide, read_tiles
 
@@ -18,13 +17,13 @@ class TileBatch:
     Attributes:
         start: Index in the tile set of the first tile.
         tiles: uint8 (B, 3, tile_size_px, tile_size_px), RGB.
-        readable: bool (B,); False where the slide's pixels could not be decoded. Such a tile shows
-            the slide's background colour.
+        status: uint8 (B,), codes of `core.status`. A tile that is not OK shows the slide's
+            background colour.
     """
 
     start: int
     tiles: torch.Tensor
-    readable: BoolArray
+    status: UInt8Array
 
 
 def tile_batches(
@@ -39,7 +38,6 @@ def tile_batches(
         num_readers: Reading threads.
         start: Index of the first tile to read (for resuming).
     """
-    side = tile_set.geometry.tile_size_px
     batches = read_tiles(
         slide,
         tile_set.geometry,
@@ -48,12 +46,9 @@ def tile_batches(
         num_readers=num_readers,
         start=start,
     )
-    for first, pixels in batches:
-        stacked = np.empty((len(pixels), side, side, 3), dtype=np.uint8)
-        for index, tile in enumerate(pixels):
-            stacked[index] = slide.background_rgb if tile is None else tile
+    for batch in batches:
         yield TileBatch(
-            start=first,
-            tiles=torch.from_numpy(stacked).permute(0, 3, 1, 2),
-            readable=np.array([tile is not None for tile in pixels], dtype=np.bool_),
+            start=batch.start,
+            tiles=torch.from_numpy(batch.pixels).permute(0, 3, 1, 2),
+            status=batch.status,
         )

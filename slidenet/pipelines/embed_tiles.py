@@ -164,7 +164,7 @@ class EmbedTilesWork(SlideWork):
             )
             for batch in batches:
                 features = self.encoder.encode(batch.tiles)
-                writer.append(features.numpy(), (~batch.readable).astype("uint8"))
+                writer.append(features.numpy(), batch.status)
                 progress.advance(len(features))
             writer.finish()
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slidenet.core.records import SlideMpp
+from slidenet.slides.pyramid import Level
 
 RGB = tuple[int, int, int]
 Size = tuple[int, int]
@@ -42,6 +43,10 @@ class Slide(Protocol):
     @property
     def level_downsamples(self) -> tuple[float, ...]:
         """Level-0 pixels per pixel of each level; the first is 1.0."""
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Each level with its downsample per axis, and why it is not used where it is not."""
 
     @property
     def background_rgb(self) -> RGB:
@@ -84,6 +89,53 @@ class Slide(Protocol):
         Raises:
             PixelReadError: This region cannot be decoded; other regions still can.
             UnreadableSlideError: The file as a whole has become unreadable.
+        """
+
+    def read_level(self, location: Size, level: int, size: Size) -> Pixels:
+        """Whole pixels of one level, none of them blended with its neighbours.
+
+        Args:
+            location: (x, y) of the top-left corner in pixels of that level; may be negative.
+            level: Level to read.
+            size: (width, height) in that level's pixels.
+
+        Returns:
+            uint8 (height, width, 3), RGB; what lies outside has the background colour.
+
+        Raises:
+            PixelReadError: This region cannot be decoded; other regions still can.
+            UnreadableSlideError: The file as a whole has become unreadable.
+        """
+
+    def read_shrunk(
+        self, location: Size, level: int, size: Size, shrink: int, *, scaled_jpeg: bool = False
+    ) -> Pixels:
+        """A region of one level, made smaller by a whole factor.
+
+        Args:
+            location: (x, y) of the top-left corner in whole pixels of that level.
+            level: Level to read.
+            size: (width, height) in that level's pixels, multiples of `shrink`.
+            shrink: By how much; 1 changes nothing.
+            scaled_jpeg: Let the JPEG decoder shrink (by 2, 4 or 8) where the tiles are JPEG: other
+                pixels than area averaging, for less work. Where they are not, areas are averaged.
+
+        Returns:
+            uint8 (height / shrink, width / shrink, 3), RGB.
+
+        Raises:
+            CoordinateError: `shrink` is below 1, or `size` no multiple of it.
+            PixelReadError: This region cannot be decoded; other regions still can.
+            UnreadableSlideError: The file as a whole has become unreadable.
+        """
+
+    def has_stored(self, location: Size, level: int, size: Size) -> bool:
+        """Whether the file stores bytes for any part of a region; True where it cannot be told.
+
+        Args:
+            location: (x, y) of the top-left corner in pixels of that level.
+            level: The level.
+            size: (width, height) in that level's pixels.
         """
 
     def thumbnail(self, max_side_px: int) -> Pixels:

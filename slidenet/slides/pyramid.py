@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slidenet.slides.protocol import Size
+Size = tuple[int, int]
 
 _TILE_STEP = 16
 """TIFF tiles have sides of a multiple of 16; a level padded to whole tiles has, too."""
@@ -36,6 +36,12 @@ class Level:
     downsample_x: float
     downsample_y: float
     problem: str | None = None
+
+    @property
+    def downsample(self) -> float:
+        """Level-0 pixels per pixel, the geometric mean of both axes."""
+        x, y = self.downsample_x, self.downsample_y
+        return x if x == y else math.sqrt(x * y)
 
 
 def check_levels(dimensions: Sequence[Size]) -> tuple[Level, ...]:

@@ -2,26 +2,52 @@
 
 One tile is one read. Reading several neighbours at once and cutting them apart was measured at
 256 px (rows of 4, blocks of 2 x 2 and 4 x 4, on a JPEG SVS and on a JPEG pyramid) and won nothing:
-decoding dominates, and openslide keeps the decoded tiles it will need again.
+decoding dominates, and readers keep the decoded tiles they will need again.
 
-Where a location falls between two pixels of the level read, openslide blends them: the tile lies
-exactly where its coords say, at the price of a slight blur.
+Two readings exist (`TileGeometry.reading`). Reading 2 takes whole pixels of the level, the nearest
+to where the tile lies: it is as sharp wherever it starts, and at most half a pixel of that level
+away. Reading 1, which files of version 1 were made with, takes what openslide gives at level-0
+coordinates: a tile that starts between two pixels of the level is blended from both.
 """
 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from slidenet.core.arrays import IntArray
+from slidenet.core import status
+from slidenet.core.arrays import IntArray, UInt8Array
 from slidenet.core.errors import CoordinateError, PixelReadError
-from slidenet.core.records import TileGeometry
-from slidenet.slides.protocol import Pixels, Slide
+from slidenet.core.records import BLENDED_READING, TileGeometry
+from slidenet.slides.protocol import Pixels, Size, Slide
+from slidenet.slides.resampling import resized
 
 BATCHES_AHEAD = 3
+BLOCK_TILES = 16
+"""Tiles that a thread reads at a time: handing over single small tiles halves the throughput."""
+
+_JPEG_FACTORS = (8, 4, 2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TilePixels:
+    """Consecutive tiles of one slide.
+
+    Attributes:
+        start: Index of the first of them.
+        pixels: uint8 (B, tile_size_px, tile_size_px, 3), RGB; the slide's background colour where
+            the status is not OK.
+        status: uint8 (B,), codes of `core.status`.
+        reason: Why the first unreadable one of them could not be decoded; None where all could.
+    """
+
+    start: int
+    pixels: Pixels
+    status: UInt8Array
+    reason: str | None = None
 
 
 def read_tiles(
@@ -32,13 +58,13 @@ def read_tiles(
     batch_size: int,
     num_readers: int = 2,
     start: int = 0,
-) -> Iterator[tuple[int, list[Pixels | None]]]:
+) -> Iterator[TilePixels]:
     """Tiles in order, in batches, read by threads ahead of the consumer.
 
-    Threads rather than processes: OpenSlide decodes outside Python's lock, nothing is copied
+    Threads rather than processes: decoding happens outside Python's lock, nothing is copied
     between processes, and a killed run leaves no orphan. The order is always that of `coords`, and
     a batch is always the same tiles, so nothing depends on the number of readers. Memory is bounded
-    by `BATCHES_AHEAD + 1` batches whatever the number of tiles.
+    by a few batches whatever the number of tiles. One corrupt tile does not lose a slide.
 
     Args:
         slide: The open slide.
@@ -49,36 +75,69 @@ def read_tiles(
         start: Index of the first tile to read (for resuming).
 
     Yields:
-        Index of the first tile of a batch, and its tiles as `read_tile` gives them; None for a tile
-        whose pixels cannot be decoded, as one corrupt tile must not lose a slide.
-    """
-    starts = iter(range(start, len(coords), batch_size))
-    pending: deque[tuple[int, list[Future[Pixels | None]]]] = deque()
+        The batches.
 
-    def read(row: npt.NDArray[np.int64]) -> Pixels | None:
-        try:
-            return read_tile(slide, geometry, row)
-        except PixelReadError:
-            return None
+    Raises:
+        CoordinateError: The geometry was made for a slide of another size.
+        UnreadableSlideError: The file as a whole has become unreadable.
+    """
+    check_planned_for(slide, geometry)
+    starts = iter(range(start, len(coords), batch_size))
+    pending: deque[tuple[TilePixels, list[Future[str | None]]]] = deque()
+    blocks_per_batch = -(-batch_size // BLOCK_TILES)
+    # Two blocks for every thread, so that none waits while a batch is taken over.
+    ahead = max(BATCHES_AHEAD, -(-2 * num_readers // blocks_per_batch))
 
     with ThreadPoolExecutor(num_readers, thread_name_prefix="tile-reader") as pool:
 
         def submit_next_batch() -> None:
             first = next(starts, None)
-            if first is not None:
-                rows = coords[first : first + batch_size]
-                pending.append((first, [pool.submit(read, row) for row in rows]))
+            if first is None:
+                return
+            rows = coords[first : first + batch_size]
+            side = geometry.tile_size_px
+            batch = TilePixels(
+                first,
+                np.empty((len(rows), side, side, 3), np.uint8),
+                np.zeros(len(rows), np.uint8),
+            )
+            blocks = [slice(i, i + BLOCK_TILES) for i in range(0, len(rows), BLOCK_TILES)]
+            reads = [
+                pool.submit(_read_block, slide, geometry, rows[b], batch.pixels[b], batch.status[b])
+                for b in blocks
+            ]
+            pending.append((batch, reads))
 
         try:
-            for _ in range(BATCHES_AHEAD):
+            for _ in range(ahead):
                 submit_next_batch()
             while pending:
-                first, reads = pending.popleft()
-                tiles = [one.result() for one in reads]
+                batch, reads = pending.popleft()
+                reasons = [one.result() for one in reads]
                 submit_next_batch()
-                yield first, tiles
+                reason = next((text for text in reasons if text is not None), None)
+                yield TilePixels(batch.start, batch.pixels, batch.status, reason)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _read_block(
+    slide: Slide, geometry: TileGeometry, coords: IntArray, pixels: Pixels, codes: UInt8Array
+) -> str | None:
+    """Fills pixels and codes of some tiles; returns why the first unreadable one is."""
+    reason = None
+    for index, location in enumerate(coords):
+        if not _is_stored(slide, geometry, location):
+            codes[index] = status.EMPTY
+        else:
+            try:
+                pixels[index] = read_tile(slide, geometry, location)
+            except PixelReadError as error:
+                codes[index] = status.UNREADABLE
+                reason = reason or str(error)
+        if codes[index] != status.OK:
+            pixels[index] = slide.background_rgb
+    return reason
 
 
 def read_tile(
@@ -92,11 +151,43 @@ def read_tile(
         location: (x, y) of the tile's top-left corner, level-0 pixels.
 
     Returns:
-        uint8 (tile_size_px, tile_size_px, 3), RGB. Shrunk by area averaging, enlarged bicubically.
+        uint8 (tile_size_px, tile_size_px, 3), RGB. Shrunk by area averaging (or by the decoder of
+        JPEG tiles, where the plan says so), enlarged bicubically.
 
     Raises:
         CoordinateError: The geometry was made for a slide of another size.
         PixelReadError: These pixels cannot be decoded; other tiles still can.
+    """
+    check_planned_for(slide, geometry)
+    side, wanted, level = geometry.read_size_px, geometry.tile_size_px, geometry.level
+    if geometry.reading == BLENDED_READING:
+        x, y = location
+        pixels = slide.read_region((int(x), int(y)), level, (side, side))
+        return resized(pixels, (wanted, wanted))
+    place, square = level_location(slide, geometry, location), (side, side)
+    scaled_jpeg = geometry.shrinking == "jpeg"
+    shrink = _whole_shrink(side, wanted, scaled_jpeg=scaled_jpeg)
+    if shrink == 1:
+        pixels = slide.read_level(place, level, square)
+    else:
+        pixels = slide.read_shrunk(place, level, square, shrink, scaled_jpeg=scaled_jpeg)
+    return resized(pixels, (wanted, wanted))
+
+
+def level_location(
+    slide: Slide, geometry: TileGeometry, location: Sequence[int] | npt.NDArray[np.int64]
+) -> Size:
+    """The pixel of the level read that is nearest to a place, (x, y) in level-0 pixels."""
+    level = slide.levels[geometry.level]
+    x, y = location
+    return round(int(x) / level.downsample_x), round(int(y) / level.downsample_y)
+
+
+def check_planned_for(slide: Slide, geometry: TileGeometry) -> None:
+    """Refuses a plan that was made for a slide of another size.
+
+    Raises:
+        CoordinateError: Naming both sizes.
     """
     if slide.level_dimensions[0] != (geometry.level0_width, geometry.level0_height):
         width, height = slide.level_dimensions[0]
@@ -107,17 +198,19 @@ def read_tile(
             remedy="plan the tiles on this slide",
             slide=slide.path.name,
         )
-    x, y = location
+
+
+def _is_stored(slide: Slide, geometry: TileGeometry, location: npt.NDArray[np.int64]) -> bool:
+    if geometry.reading == BLENDED_READING:
+        return True  # files of version 1 do not know empty tiles
     side = geometry.read_size_px
-    pixels = slide.read_region((int(x), int(y)), geometry.level, (side, side))
-    return resample(pixels, geometry.tile_size_px)
+    place = level_location(slide, geometry, location)
+    return slide.has_stored(place, geometry.level, (side, side))
 
 
-def resample(pixels: Pixels, tile_size_px: int) -> Pixels:
-    """A square of pixels at another size: area averaging down, bicubic up, untouched if equal."""
-    side = len(pixels)
-    if side == tile_size_px:
-        return pixels
-    how = cv2.INTER_AREA if side > tile_size_px else cv2.INTER_CUBIC
-    resized = cv2.resize(pixels, (tile_size_px, tile_size_px), interpolation=how)
-    return np.asarray(resized, dtype=np.uint8)
+def _whole_shrink(side: int, wanted: int, *, scaled_jpeg: bool) -> int:
+    """The whole factor by which the reader shrinks; what is left is resampled afterwards."""
+    if side % wanted == 0:
+        return side // wanted
+    fits = (k for k in _JPEG_FACTORS if side % k == 0 and side // k >= wanted)
+    return next(fits, 1) if scaled_jpeg else 1

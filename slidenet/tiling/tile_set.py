@@ -5,11 +5,12 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from slidenet.core import status
 from slidenet.core.arrays import BoolArray, IntArray
 from slidenet.core.checks import check_share
 from slidenet.core.errors import EmptyTissueError
 from slidenet.core.provenance import INPUTS_KEY, Identity
-from slidenet.core.records import TileGeometry, TileSet
+from slidenet.core.records import BLENDED_READING, TileGeometry, TileSet
 from slidenet.slides import Slide, plan_tiles, read_tiles
 from slidenet.tiling.filters import BlankFilter, TileFilter
 from slidenet.tiling.grid import grid, tissue_fractions
@@ -129,10 +130,18 @@ def tiling_identity(
     What was asked for is the same for a whole cohort; what followed for this slide is an input.
     """
     asked = ("target_mpp", "tile_size_px", "stride_px")
-    of_this_slide = {k: v for k, v in asdict(geometry).items() if k not in asked}
+    how = ("reading", "shrinking")
+    of_this_slide = {k: v for k, v in asdict(geometry).items() if k not in asked + how}
+    # Left out where they are as in version 1, so that its identities stay equal.
+    read = {
+        name: getattr(geometry, name)
+        for name, as_before in (("reading", BLENDED_READING), ("shrinking", "area"))
+        if getattr(geometry, name) != as_before
+    }
     return {
         "tiling_version": TILING_VERSION,
         **{name: getattr(geometry, name) for name in asked},
+        **read,
         INPUTS_KEY: of_this_slide,
         "icc": icc,
         "tissue": tissue_identity,
@@ -155,15 +164,15 @@ def _filtered(
         here = [tile_filter for its_view, tile_filter in views if its_view == view]
         counts = [0] * len(here)
         waiting = np.flatnonzero(kept)
-        for start, pixels in read_tiles(
+        for batch in read_tiles(
             slide, view, coords[waiting], batch_size=BATCH_TILES, num_readers=NUM_READERS
         ):
-            index = waiting[start : start + len(pixels)]
-            readable = np.array([tile is not None for tile in pixels])
+            index = waiting[batch.start : batch.start + len(batch.status)]
+            readable = batch.status == status.OK
             unreadable[index[~readable]] = True
             if not readable.any():
                 continue
-            index, tiles = index[readable], np.stack([t for t in pixels if t is not None])
+            index, tiles = index[readable], batch.pixels[readable]
             for number, tile_filter in enumerate(here):
                 passed = tile_filter.keep(tiles)
                 counts[number] += int((~passed).sum())

@@ -92,18 +92,22 @@ def test_tiles_come_in_order_and_in_the_same_batches(slide, num_readers, start):
     found = list(
         read_tiles(slide, plan, coords, batch_size=4, num_readers=num_readers, start=start)
     )
-    assert [(first, len(tiles)) for first, tiles in found] == [(0, 4), (4, 4), (8, 3)][start // 4 :]
-    for first, tiles in found:
-        for number, tile in enumerate(tiles, first):
+    assert [(b.start, len(b.pixels)) for b in found] == [(0, 4), (4, 4), (8, 3)][start // 4 :]
+    for batch in found:
+        assert not batch.status.any()
+        for number, tile in enumerate(batch.pixels, batch.start):
             np.testing.assert_array_equal(tile, read_tile(slide, plan, coords[number]))
 
 
 def test_tiles_are_read_a_few_batches_ahead_only(slide, monkeypatch):
     plan, seen = plan_tiles(slide), []
-    monkeypatch.setattr(
-        "slidenet.slides.tiles.read_tile", lambda slide, plan, row: seen.append(tuple(row))
-    )
-    batches = read_tiles(slide, plan, coords_of(13), batch_size=1)
+
+    def read(slide, plan, row):
+        seen.append(tuple(row))
+        return np.zeros((256, 256, 3), np.uint8)
+
+    monkeypatch.setattr("slidenet.slides.tiles.read_tile", read)
+    batches = read_tiles(slide, plan, coords_of(13), batch_size=1, num_readers=1)
     next(batches)
     time.sleep(0.1)
     assert len(seen) == 1 + BATCHES_AHEAD
@@ -111,12 +115,23 @@ def test_tiles_are_read_a_few_batches_ahead_only(slide, monkeypatch):
     assert len(seen) == 1 + BATCHES_AHEAD
 
 
-def test_an_unreadable_tile_is_none_among_its_neighbours(tmp_path):
+@pytest.mark.parametrize("batch_size", [1, 40])
+def test_blocks_of_tiles_are_one_batch(slide, batch_size):
+    plan, coords = plan_tiles(slide, target_mpp=0.25, tile_size_px=16), coords_of(40) % 1400
+    batches = list(read_tiles(slide, plan, coords, batch_size=batch_size, num_readers=3))
+    assert [len(batch.status) for batch in batches] == [batch_size] * (40 // batch_size)
+    found = np.concatenate([batch.pixels for batch in batches])
+    np.testing.assert_array_equal(found, [read_tile(slide, plan, place) for place in coords])
+
+
+def test_an_unreadable_tile_has_its_status_among_its_neighbours(tmp_path):
     path = write_pyramid(tmp_path / "hurt.tif", 1280, 1280, 0.5, plain((200, 100, 150)))
     corrupt_tile(path, (600, 600))
     coords = np.array([(256, 512), (512, 512), (768, 512)])
     with open_slide(path) as slide:
-        ((first, tiles),) = read_tiles(slide, plan_tiles(slide), coords, batch_size=8)
-    assert first == 0
-    assert [tile is None for tile in tiles] == [False, True, False]
-    assert (tiles[2] == (200, 100, 150)).all()
+        (batch,) = read_tiles(slide, plan_tiles(slide), coords, batch_size=8)
+    assert batch.start == 0
+    assert batch.status.tolist() == [0, 1, 0]
+    assert (batch.pixels[2] == (200, 100, 150)).all()
+    assert (batch.pixels[1] == 255).all()
+    assert "cannot be decoded" in batch.reason

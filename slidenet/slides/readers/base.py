@@ -11,6 +11,8 @@ from slidenet.core.records import SlideMpp
 from slidenet.slides.colour import WHITE
 from slidenet.slides.fingerprint import fingerprint_file
 from slidenet.slides.protocol import RGB, Pixels, Size
+from slidenet.slides.pyramid import Level, check_levels
+from slidenet.slides.resampling import resized
 from slidenet.slides.resolution import OVERRIDE, checked_mpp, resolve_mpp
 from slidenet.slides.thumbnail import thumbnail_of
 
@@ -89,6 +91,11 @@ class SlideReader(ABC):
             return False
 
     @cached_property
+    def levels(self) -> tuple[Level, ...]:
+        """See `Slide.levels`."""
+        return check_levels(self.level_dimensions)
+
+    @cached_property
     def fingerprint(self) -> str:
         """See `Slide.fingerprint`."""
         return fingerprint_file(
@@ -114,6 +121,35 @@ class SlideReader(ABC):
                 expected="at least 1x1 px",
                 slide=self.path.name,
             )
+
+    def read_level(self, location: Size, level: int, size: Size) -> Pixels:
+        """See `Slide.read_level`.
+
+        By way of `read_region`, so as true as level-0 pixels allow: where the reader's downsample
+        is not whole, a place of the level lies up to half a level-0 pixel off and is blended.
+        """
+        self.check_region(level, size)
+        downsample = self.level_downsamples[level]
+        x, y = location
+        return self.read_region((round(x * downsample), round(y * downsample)), level, size)
+
+    def read_shrunk(
+        self, location: Size, level: int, size: Size, shrink: int, *, scaled_jpeg: bool = False
+    ) -> Pixels:
+        """See `Slide.read_shrunk`; here areas are always averaged."""
+        if shrink < 1 or size[0] % shrink or size[1] % shrink:
+            raise CoordinateError(
+                f"{size[0]}x{size[1]} px are to be shrunk by {shrink}",
+                expected="a whole factor of both sides",
+                slide=self.path.name,
+            )
+        return resized(
+            self.read_level(location, level, size), (size[0] // shrink, size[1] // shrink)
+        )
+
+    def has_stored(self, location: Size, level: int, size: Size) -> bool:
+        """See `Slide.has_stored`; here it cannot be told."""
+        return True
 
     def thumbnail(self, max_side_px: int) -> Pixels:
         """See `Slide.thumbnail`."""

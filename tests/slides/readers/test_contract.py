@@ -102,6 +102,21 @@ def test_pixels_inside_and_outside(known):
         assert slide.thumbnail(100).shape == (100, 100, 3)
 
 
+def test_whole_pixels_of_a_level_and_areas_of_them(known):
+    picture, path, name = known
+    with open_slide(path, reader=name) as slide:
+        assert [level.problem for level in slide.levels] == [None] * len(slide.level_dimensions)
+        assert slide.levels[0].downsample == 1.0
+        pixels = slide.read_level((7, 11), 0, (60, 40))
+        np.testing.assert_array_equal(pixels, picture[11:51, 7:67])
+        mean = pixels.reshape(20, 2, 30, 2, 3).mean((1, 3))
+        assert np.abs(slide.read_shrunk((7, 11), 0, (60, 40), 2) - mean).max() <= 0.5
+        np.testing.assert_array_equal(slide.read_shrunk((7, 11), 0, (60, 40), 1), pixels)
+        assert slide.has_stored((0, 0), 0, (60, 40)) is True
+        with pytest.raises(CoordinateError, match="61x40 px are to be shrunk by 2"):
+            slide.read_shrunk((7, 11), 0, (61, 40), 2)
+
+
 def test_levels_and_sizes_that_are_not_there(known):
     _, path, name = known
     with open_slide(path, reader=name) as slide:
