@@ -81,3 +81,17 @@ def test_normalisation_is_per_channel_on_unit_pixels():
     out = normalise(transform)(batch)
     assert out.dtype == torch.float32
     torch.testing.assert_close(out[0, :, 0, 0], torch.tensor([1.0, (0.2 - 0.25) / 0.25, 0.0]))
+
+
+@pytest.mark.parametrize("input_px", [256, 224])
+def test_looking_values_up_gives_the_same_bits_and_layout(input_px):
+    transform = InputTransform(input_px, 256)
+    tiles = np.stack([np.roll(blobs(256, 0), shift, axis=0) for shift in range(3)])
+    tiles[0, :, :, 1] = np.arange(256)
+    interleaved = resize_and_crop(transform)(torch.from_numpy(tiles).permute(0, 3, 1, 2))
+    planar = interleaved.contiguous()
+    steps = normalise(transform)
+    assert not interleaved.is_contiguous()
+    assert torch.equal(steps(interleaved), steps(planar))
+    assert steps(interleaved).is_contiguous(memory_format=torch.channels_last)
+    assert steps(planar).is_contiguous()
