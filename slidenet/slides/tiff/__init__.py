@@ -1,0 +1,6 @@
+"""The index of TIFF files: which images a file holds, where they lie, and whether that can be."""
+
+from slidenet.slides.tiff.directory import Directory, StoredNumbers
+from slidenet.slides.tiff.index import TiffIndex
+
+__all__ = ["Directory", "StoredNumbers", "TiffIndex"]
