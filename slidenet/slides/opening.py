@@ -5,7 +5,12 @@ from pathlib import Path
 
 from slidenet.core.errors import UnreadableSlideError
 from slidenet.core.registry import Registry
-from slidenet.slides.admission import check_complete, check_file, describe_content
+from slidenet.slides.admission import (
+    check_complete,
+    check_file,
+    check_no_scanner_file,
+    describe_content,
+)
 from slidenet.slides.limits import LIMITS, ReadingLimits, limits_in_force
 from slidenet.slides.protocol import Slide
 from slidenet.slides.readers.base import SlideReader
@@ -67,6 +72,7 @@ def open_slide(
             if candidate.can_read(path):
                 return candidate.open(path, mpp, icc=icc)
     check_complete(path, strips=True)
+    check_no_scanner_file(path)
     raise UnreadableSlideError(
         f"it is not a slide but {describe_content(path)}",
         expected=expected,

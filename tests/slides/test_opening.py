@@ -36,7 +36,8 @@ def test_suffixes_are_lower_case_and_sorted():
         ("d.svs", b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
         ("e.ndpi", b"PK\x03\x04" + bytes(100), "a ZIP archive"),
         ("f.png", b"%PDF-1.7", "a PDF document"),
-        ("g.mrxs", bytes(range(256)), "data of an unknown kind"),
+        ("g.mrxs", bytes(range(256)), "the folder 'g' with its pixels is not beside it"),
+        ("g.tif", bytes(range(256)), "data of an unknown kind"),
         ("h.tif", b"II*\x00", "a TIFF file"),
         ("i.dcm", bytes(128) + b"DICM" + bytes(100), "a DICOM file"),
         ("j.jpg", b"\xff\xd8\xff", "a JPEG image"),
@@ -83,8 +84,8 @@ def test_truncated_pyramid(tmp_path, noise_image, fraction):
 def test_extension_is_not_trusted(tmp_path):
     pyramid = write_pyramid(tmp_path / "pyramid.jpg", 300, 300, 0.5, GREY)
     assert open_slide(pyramid).vendor == "generic-tiff"
-    Image.new("RGB", (30, 20), (1, 2, 3)).save(tmp_path / "flat.svs", "PNG")
-    with open_slide(str(tmp_path / "flat.svs"), mpp=0.5) as slide:
+    Image.new("RGB", (30, 20), (1, 2, 3)).save(tmp_path / "flat.jpg", "PNG")
+    with open_slide(str(tmp_path / "flat.jpg"), mpp=0.5) as slide:
         assert (slide.vendor, slide.level_dimensions) == ("png", ((30, 20),))
 
 

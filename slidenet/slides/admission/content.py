@@ -20,6 +20,12 @@ _SIGNATURES = (
     (b"gif8", "a GIF image"),
     (b"bm", "a BMP image"),
     (b"zisrawfile", "a Zeiss CZI file"),
+    (b"\x00\x00\x00\x0cjp  \r\n\x87\n", "a JPEG 2000 image"),
+    (b"\xff\x4f\xff\x51".lower(), "a JPEG 2000 image"),
+    (b"\x00\x00\x00\x0cjxl \r\n\x87\n", "a JPEG XL image"),
+    (b"sis\x00", "an Olympus ETS file"),
+    (b"\xda\xce\xbe\n", "a Nikon ND2 file"),
+    (b"sqlite format 3\x00", "an SQLite database"),
 )
 
 
@@ -27,12 +33,12 @@ def describe_content(path: Path) -> str:
     """What the first bytes say a file is, for a message: "a PDF document", "plain text", ..."""
     with path.open("rb") as file:
         head = file.read(512)
+    if head[128:132] == b"DICM":
+        return "a DICOM file"  # also where its preamble is that of a TIFF
     folded = head.lower()
     for magic, words in _SIGNATURES:
         if folded.startswith(magic):
             return words
-    if head[128:132] == b"DICM":
-        return "a DICOM file"
     if head and not any(byte < 9 or 13 < byte < 32 for byte in head):
         return "plain text"
     return "data of an unknown kind"

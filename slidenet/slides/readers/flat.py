@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from slidenet.core.errors import SlideError, UnreadableSlideError
-from slidenet.slides.admission import check_complete
+from slidenet.slides.admission import check_complete, check_no_scanner_file
 from slidenet.slides.colour import to_rgb, to_srgb
 from slidenet.slides.protocol import Pixels, Size
 from slidenet.slides.readers.base import SlideReader
@@ -71,9 +71,11 @@ class FlatReader(SlideReader):
 
         Raises:
             MissingMppError: The declared `mpp` cannot be.
-            UnreadableSlideError: It is truncated, or not 8 bits per channel.
+            UnreadableSlideError: It is truncated, of another format by its name, or not 8 bits
+                per channel.
         """
         check_complete(path, strips=True)
+        check_no_scanner_file(path)
         return cls(path, mpp, icc)
 
     def read_region(self, location: Size, level: int, size: Size) -> Pixels:

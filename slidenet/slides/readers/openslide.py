@@ -6,7 +6,7 @@ from typing import Self
 import openslide
 from openslide import OpenSlide
 
-from slidenet.slides.admission import check_complete
+from slidenet.slides.admission import check_vendor_files
 from slidenet.slides.colour import parse_background, to_rgb, to_srgb
 from slidenet.slides.protocol import Pixels, Size
 from slidenet.slides.readers.base import SlideReader
@@ -23,13 +23,16 @@ class OpenSlideReader(SlideReader):
     name = "openslide"
     suffixes = (
         ".bif",
+        ".btf",
         ".czi",
         ".dcm",
         ".mrxs",
         ".ndpi",
+        ".qptiff",
         ".scn",
         ".svs",
         ".svslide",
+        ".tf8",
         ".tif",
         ".tiff",
         ".vms",
@@ -57,14 +60,13 @@ class OpenSlideReader(SlideReader):
 
     @classmethod
     def open(cls, path: Path, mpp: float | None = None, *, icc: bool = False) -> Self:
-        """Opens a slide, unless its TIFF ends too early.
+        """Opens a slide, unless it is not whole; see `check_vendor_files`.
 
         Raises:
             MissingMppError: The declared `mpp` cannot be.
-            UnreadableSlideError: It is truncated, or openslide cannot open it.
+            UnreadableSlideError: It is not whole, or openslide cannot open it.
         """
-        if OpenSlide.detect_format(path) != "hamamatsu":  # NDPI offsets wrap at 4 GiB
-            check_complete(path)
+        check_vendor_files(path, OpenSlide.detect_format(path) or "")
         return cls(path, mpp, icc)
 
     def read_region(self, location: Size, level: int, size: Size) -> Pixels:
