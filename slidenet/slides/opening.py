@@ -14,6 +14,7 @@ from slidenet.slides.admission import (
 from slidenet.slides.limits import LIMITS, ReadingLimits, limits_in_force
 from slidenet.slides.protocol import Slide
 from slidenet.slides.readers.base import SlideReader
+from slidenet.slides.readers.fastslide import FastSlideReader
 from slidenet.slides.readers.flat import FlatReader
 from slidenet.slides.readers.openslide import OpenSlideReader
 
@@ -28,6 +29,7 @@ READERS: Registry[type[SlideReader]] = Registry(
 )
 for _reader in AUTOMATIC:
     READERS.add(_reader.name, _reader)
+READERS.add(FastSlideReader.name, FastSlideReader)
 
 SLIDE_SUFFIXES = tuple(sorted({suffix for reader in AUTOMATIC for suffix in reader.suffixes}))
 """What a folder of slides is searched for, lower case. The content decides how a file is read."""
@@ -53,7 +55,7 @@ def open_slide(
             the file.
         icc: Apply the embedded ICC profile, so that pixels are sRGB. A file without a profile is
             read as it is; `icc_applied` then is False.
-        reader: "openslide", "flat", or the name or import path of a reader of another package;
+        reader: "openslide", "flat", "fastslide", or the name or import path of a reader of another package;
             None takes the first of slidenet's own that knows the file.
         limits: How much work and memory the slide may cost.
 
