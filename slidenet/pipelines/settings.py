@@ -38,8 +38,9 @@ class PreprocessSettings:
         drop_penned: Drop tiles covered by marker ink.
         allow_upsampling: Accept slides coarser than target_mpp and enlarge their pixels.
         icc: Apply the slide's embedded colour profile.
-        reader: Who reads the slides: openslide, flat, or the name or import path of a reader of
-            another package; default: the first of slidenet's own that knows the file.
+        reader: Who reads the slides: openslide, flat, fastslide (a package to be installed), or the
+            name or import path of a reader of another package; default: the first of slidenet's
+            own that knows the file.
     """
 
     target_mpp: float = 0.5

@@ -55,8 +55,9 @@ def open_slide(
             the file.
         icc: Apply the embedded ICC profile, so that pixels are sRGB. A file without a profile is
             read as it is; `icc_applied` then is False.
-        reader: "openslide", "flat", "fastslide", or the name or import path of a reader of another package;
-            None takes the first of slidenet's own that knows the file.
+        reader: "openslide", "flat", "fastslide" (a package to be installed), or the name or import
+            path of a reader of another package; None takes the first of the others that knows the
+            file.
         limits: How much work and memory the slide may cost.
 
     Raises:
