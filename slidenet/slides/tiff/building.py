@@ -34,6 +34,7 @@ _TEXTS = {
     "description": Tag.IMAGE_DESCRIPTION,
     "software": Tag.SOFTWARE,
     "make": Tag.MAKE,
+    "xmp": Tag.XMP,
 }
 _BYTES = {
     "jpeg_tables": Tag.JPEG_TABLES,

@@ -80,6 +80,7 @@ class Directory:
         description: ImageDescription.
         software: What wrote the file.
         make: Who made the scanner.
+        xmp: The packet of XML that Ventana keeps its tables in.
         resolution: Pixels per unit (x, y), where the file says them.
         resolution_unit: 1 none, 2 inch, 3 centimetre.
         lens: NDPI: objective power, -1 macro picture, -2 map of the focus.
@@ -117,6 +118,7 @@ class Directory:
     description: str = ""
     software: str = ""
     make: str = ""
+    xmp: str = field(default="", repr=False)
     resolution: tuple[float, float] | None = None
     resolution_unit: int = 2
     lens: float | None = None

@@ -1,6 +1,7 @@
 """The index of a TIFF file: all its images, read under a budget and believed only where checked."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -8,6 +9,7 @@ from slidenet.slides.limits import ReadingLimits, current_limits
 from slidenet.slides.tiff.building import DirectoryBuilder
 from slidenet.slides.tiff.directory import Directory
 from slidenet.slides.tiff.entries import Entry, Layout, Source, TiffFaultError
+from slidenet.slides.tiff.picture import Picture, picture_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,11 @@ class TiffIndex:
     ndpi: bool
     directories: tuple[Directory, ...]
     problems: tuple[str, ...] = ()
+
+    @cached_property
+    def picture(self) -> Picture:
+        """Which directories are the slide; there must be at least one."""
+        return picture_of(self.directories, ndpi=self.ndpi)
 
     @classmethod
     def read(cls, path: Path, limits: ReadingLimits | None = None) -> Self | None:
