@@ -41,10 +41,10 @@ class ReadingLimits:
     max_directories: int = 4096
     max_index_bytes: int = 256_000_000
     max_tile_px: int = 8192
-    max_open_cpu_s: float = 10.0
+    max_open_cpu_s: float = 8.0
     max_tile_cpu_s: float = 2.0
     max_stall_s: float = 600.0
-    max_memory_bytes: int = 1_000_000_000
+    max_memory_bytes: int = 900_000_000
 
     def __post_init__(self) -> None:
         check_whole(
@@ -64,7 +64,7 @@ class ReadingLimits:
         """Decoded bytes (3 per pixel) of an image that must be held whole.
 
         A decoder holds up to 7 bytes per pixel on the way to 3, so this is 0.4 of the memory: with
-        1 GB, 133 megapixels.
+        900 MB, 120 megapixels.
         """
         return int(_DECODED_SHARE * self.max_memory_bytes)
 

@@ -11,6 +11,7 @@ from slidenet.slides.admission import (
     check_no_scanner_file,
     describe_content,
 )
+from slidenet.slides.isolation import open_isolated
 from slidenet.slides.limits import LIMITS, ReadingLimits, limits_in_force
 from slidenet.slides.protocol import Slide
 from slidenet.slides.readers.base import SlideReader
@@ -41,6 +42,7 @@ def open_slide(
     *,
     icc: bool = False,
     reader: str | None = None,
+    isolate: bool = False,
     limits: ReadingLimits = LIMITS,
 ) -> Slide:
     """Opens a slide, by its content and not by its name.
@@ -58,13 +60,18 @@ def open_slide(
         reader: "openslide", "flat", "fastslide" (a package to be installed), or the name or import
             path of a reader of another package; None takes the first of the others that knows the
             file.
+        isolate: Open and read it in a process of its own, which a damaged slide may crash or keep
+            busy without harm; see `slides.isolation`.
         limits: How much work and memory the slide may cost.
 
     Raises:
+        ConfigError: `isolate` was asked for where the system cannot limit a process.
         MissingMppError: `mpp` was given and cannot be.
         UnknownNameError: No reader has this name.
         UnreadableSlideError: Missing, empty, truncated, a folder, or not a slide.
     """
+    if isolate:
+        return open_isolated(path, mpp, icc=icc, reader=reader, limits=limits)
     path = Path(path)
     check_file(path)
     expected = f"a file that the reader {reader!r} knows"

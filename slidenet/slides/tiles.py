@@ -11,9 +11,10 @@ coordinates: a tile that starts between two pixels of the level is blended from 
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +59,7 @@ def read_tiles(
     batch_size: int,
     num_readers: int = 2,
     start: int = 0,
+    allocate: Callable[[tuple[int, ...]], Pixels] | None = None,
 ) -> Iterator[TilePixels]:
     """Tiles in order, in batches, read by threads ahead of the consumer.
 
@@ -73,6 +75,8 @@ def read_tiles(
         batch_size: Tiles per batch; the last batch may be smaller.
         num_readers: Reading threads.
         start: Index of the first tile to read (for resuming).
+        allocate: Gives the uint8 array of a shape that a batch is read into; called once for every
+            batch, in order, up to `batches_ahead` + 1 batches before the last one was taken.
 
     Yields:
         The batches.
@@ -82,12 +86,13 @@ def read_tiles(
         UnreadableSlideError: The file as a whole has become unreadable.
     """
     check_planned_for(slide, geometry)
+    if isinstance(slide, ReadsTilesElsewhere):
+        yield from slide.read_tiles(
+            geometry, coords, batch_size=batch_size, num_readers=num_readers, start=start
+        )
+        return
     starts = iter(range(start, len(coords), batch_size))
     pending: deque[tuple[TilePixels, list[Future[str | None]]]] = deque()
-    blocks_per_batch = -(-batch_size // BLOCK_TILES)
-    # Two blocks for every thread, so that none waits while a batch is taken over.
-    ahead = max(BATCHES_AHEAD, -(-2 * num_readers // blocks_per_batch))
-
     with ThreadPoolExecutor(num_readers, thread_name_prefix="tile-reader") as pool:
 
         def submit_next_batch() -> None:
@@ -96,11 +101,9 @@ def read_tiles(
                 return
             rows = coords[first : first + batch_size]
             side = geometry.tile_size_px
-            batch = TilePixels(
-                first,
-                np.empty((len(rows), side, side, 3), np.uint8),
-                np.zeros(len(rows), np.uint8),
-            )
+            shape = (len(rows), side, side, 3)
+            pixels = np.empty(shape, np.uint8) if allocate is None else allocate(shape)
+            batch = TilePixels(first, pixels, np.zeros(len(rows), np.uint8))
             blocks = [slice(i, i + BLOCK_TILES) for i in range(0, len(rows), BLOCK_TILES)]
             reads = [
                 pool.submit(_read_block, slide, geometry, rows[b], batch.pixels[b], batch.status[b])
@@ -109,7 +112,7 @@ def read_tiles(
             pending.append((batch, reads))
 
         try:
-            for _ in range(ahead):
+            for _ in range(batches_ahead(batch_size, num_readers)):
                 submit_next_batch()
             while pending:
                 batch, reads = pending.popleft()
@@ -119,6 +122,28 @@ def read_tiles(
                 yield TilePixels(batch.start, batch.pixels, batch.status, reason)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def batches_ahead(batch_size: int, num_readers: int) -> int:
+    """Batches in work at a time: two blocks for every thread, so that none waits for a batch."""
+    blocks_per_batch = -(-batch_size // BLOCK_TILES)
+    return max(BATCHES_AHEAD, -(-2 * num_readers // blocks_per_batch))
+
+
+@runtime_checkable
+class ReadsTilesElsewhere(Protocol):
+    """A slide whose tiles are read by another process, in whole batches."""
+
+    def read_tiles(
+        self,
+        geometry: TileGeometry,
+        coords: IntArray,
+        *,
+        batch_size: int,
+        num_readers: int = 2,
+        start: int = 0,
+    ) -> Iterator[TilePixels]:
+        """See `read_tiles`."""
 
 
 def _read_block(

@@ -1,0 +1,86 @@
+"""What the kernel lets the child use: CPU seconds and memory, of the requests in work.
+
+The kernel ends a process at its CPU limit wherever it is, also inside a C library that would never
+return. Memory beyond the limit is refused, which a library answers with an error or by aborting.
+"""
+
+import math
+import resource
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_THREAD_BYTES = 8 << 20  # a stack
+_ARENA_BYTES = 64 << 20  # address space that malloc sets aside for each thread, mostly unused
+_NUM_THREADS = 4  # those that answer requests; readers of tiles count with their request
+
+
+class Budget:
+    """Limits of this process that follow what it has been asked to do."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cpu_s: list[float] = []
+        self._memory: list[int] = []
+        self._start_data, self._start_size = _memory_in_use()
+        self._lawful_bytes = 0
+        self._shared_bytes = 0
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+    def allow(self, memory_bytes: int, shared_bytes: int) -> None:
+        """Sets what any slide may take beyond what the process had at its start.
+
+        Args:
+            memory_bytes: Memory of its own.
+            shared_bytes: Memory it may map to hand over pixels.
+        """
+        with self._lock:
+            self._lawful_bytes, self._shared_bytes = memory_bytes, shared_bytes
+            self._apply()
+
+    @contextmanager
+    def spend(self, cpu_s: float, memory_bytes: int = 0) -> Iterator[None]:
+        """Inside, the process may use so much more."""
+        with self._lock:
+            self._cpu_s.append(cpu_s)
+            self._memory.append(memory_bytes)
+            self._apply()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._cpu_s.remove(cpu_s)
+                self._memory.remove(memory_bytes)
+                self._apply()
+
+    def _apply(self) -> None:
+        cpu = math.ceil(time.process_time() + sum(self._cpu_s)) if self._cpu_s else None
+        _set_soft(resource.RLIMIT_CPU, cpu)
+        if not self._start_size:  # not Linux: memory cannot be limited reliably
+            return
+        extra = self._lawful_bytes + sum(self._memory) + _NUM_THREADS * _THREAD_BYTES
+        _set_soft(resource.RLIMIT_DATA, self._start_data + extra)
+        # Address space, which counts what is shared and what malloc only sets aside, is the wider
+        # fence around it.
+        wider = extra + self._shared_bytes + _NUM_THREADS * _ARENA_BYTES
+        _set_soft(resource.RLIMIT_AS, self._start_size + wider)
+
+
+def _set_soft(limit: int, value: int | None) -> None:
+    """Sets a soft limit, never above the hard one that the user's shell has set."""
+    _, hard = resource.getrlimit(limit)
+    if value is None or (hard != resource.RLIM_INFINITY and value > hard):
+        value = hard
+    resource.setrlimit(limit, (value, hard))
+
+
+def _memory_in_use() -> tuple[int, int]:
+    """Bytes of private memory and of address space; zeros where the system does not say."""
+    try:
+        text = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0, 0
+    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return int(lines["VmData"].split()[0]) << 10, int(lines["VmSize"].split()[0]) << 10

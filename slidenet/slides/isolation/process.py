@@ -1,0 +1,379 @@
+"""The parent's side of one child process: starting it, asking it, noticing its end."""
+
+import json
+import logging
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from dataclasses import replace
+from itertools import count
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import Any
+
+from slidenet.core.errors import SlideError, SlidenetError
+from slidenet.slides.isolation.memory import SharedPlaces
+from slidenet.slides.isolation.messages import (
+    Answer,
+    Cancel,
+    Grant,
+    InPlace,
+    LogLine,
+    Place,
+    Request,
+)
+
+_PROGRAM = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[3])
+from slidenet.slides.isolation.child import main
+main(int(sys.argv[1]), int(sys.argv[2]))
+"""
+_WATCH_S = 2.0
+_LAST_WORDS_BYTES = 4096
+_log = logging.getLogger(__name__)
+
+Explain = Callable[[int | None, str, list[Request]], SlidenetError]
+
+
+class ChildProcess:
+    """A process that reads slides. Several threads may ask at the same time.
+
+    It runs a program of its own, so that scripts without a main guard and notebooks can start it,
+    and imports nothing but the room of slides. It ends when its connection does: a parent that is
+    killed leaves no orphan.
+
+    Attributes:
+        explain: Makes the error of its end from the return code, the last words on its standard
+            error, and the requests it was working on.
+        places: Where pixels are handed over.
+
+    Raises:
+        SlideError: It cannot be started.
+    """
+
+    explain: Explain
+
+    def __init__(self) -> None:
+        self.places = SharedPlaces()
+        self._numbers = count()
+        self._sending = threading.Lock()
+        self._lock = threading.Lock()  # of what follows, and of the places
+        self._requests: dict[int, Request] = {}
+        self._futures: dict[int, Future[Any]] = {}
+        self._streams: dict[int, _Stream] = {}
+        self._end: SlidenetError | None = None
+        self._reason: SlidenetError | None = None
+        self._last_words = b""
+        self._connection, self._process = _start(self.places.file)
+        self.pid = self._process.pid
+        self._listeners = [
+            threading.Thread(target=target, name="slide-process", daemon=True)
+            for target in (self._drain_stderr, self._receive)
+        ]
+        for thread in self._listeners:
+            thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked."""
+        return self._end is None and self._process.poll() is None
+
+    @property
+    def busy(self) -> bool:
+        """Whether it works on a request."""
+        return bool(self._requests)
+
+    def ask(
+        self,
+        name: str,
+        *arguments: Any,
+        cpu_s: float,
+        stall_s: float,
+        on_stall: Callable[[], SlidenetError],
+        num_bytes: int = 0,
+        **keywords: Any,
+    ) -> Any:
+        """What a method of the open slide returns, or raises.
+
+        Args:
+            name: Of the method.
+            *arguments: Of the method.
+            cpu_s: CPU seconds it may take.
+            stall_s: Wall time it may take without using the CPU.
+            on_stall: The error where it does.
+            num_bytes: Of the array it returns, at most; 0 where it returns none.
+            **keywords: Of the method.
+        """
+        future: Future[Any] = Future()
+        with self._lock:
+            place = self.places.take(num_bytes) if num_bytes else None
+        request = Request(
+            next(self._numbers), name, arguments, keywords, cpu_s, 3 * num_bytes, place
+        )
+        self._register(request, future)
+        self._send(request)
+        watch = _Watch(self.pid, stall_s)
+        while not wait((future,), timeout=_WATCH_S).done:
+            if watch.stalled():
+                self.kill(on_stall())
+        value = future.result()
+        if isinstance(value, InPlace):
+            return self.places.show(value)
+        if place is not None:
+            self.places.give_back(place)
+        return value
+
+    def stream(
+        self,
+        name: str,
+        *arguments: Any,
+        num_batches: int,
+        num_ahead: int,
+        batch_bytes: int,
+        cpu_s: float,
+        memory_bytes: int,
+        stall_s: float,
+        on_stall: Callable[[], SlidenetError],
+        **keywords: Any,
+    ) -> Iterator[Any]:
+        """Batches of tiles, in order.
+
+        Args:
+            name: Of the work.
+            *arguments: Of the work.
+            num_batches: How many come.
+            num_ahead: How many the child may make before the first is taken.
+            batch_bytes: Of the pixels of a batch.
+            cpu_s: CPU seconds each may take.
+            memory_bytes: Memory they take together.
+            stall_s: Wall time each may take without using the CPU.
+            on_stall: The error where it does.
+            **keywords: Of the work.
+        """
+        request = Request(next(self._numbers), name, arguments, keywords, cpu_s, memory_bytes)
+        stream = _Stream()
+        self._register(request, stream)
+        self._send(request)
+        granted = 0
+        try:
+            while granted < min(num_ahead, num_batches):
+                self._grant(request.number, stream, batch_bytes)
+                granted += 1
+            while True:
+                answer = self._next_answer(stream, stall_s, on_stall)
+                if answer.error is not None:
+                    raise answer.error
+                if answer.last:
+                    return
+                batch = answer.value
+                if isinstance(batch.pixels, InPlace):
+                    batch = replace(batch, pixels=self.places.show(batch.pixels))
+                if granted < num_batches:
+                    self._grant(request.number, stream, batch_bytes)
+                    granted += 1
+                yield batch
+        finally:
+            stream.close(self.places.give_back)
+            if request.number in self._requests and self._end is None:
+                self._send(Cancel(request.number))
+
+    def kill(self, reason: SlidenetError | None = None) -> None:
+        """Ends it now; whoever waits for it gets `reason`."""
+        self._reason = self._reason or reason
+        self._process.kill()
+
+    def close(self) -> None:
+        """Ends it, without waiting for a disk that does not answer."""
+        self._process.kill()
+        for thread in self._listeners:
+            thread.join(timeout=1.0)
+
+    def forget(self) -> None:
+        """Closes the connection in a process that was forked from the one that started this."""
+        self._end = SlideError("its process belongs to another process")
+        self._connection.close()
+
+    def _register(self, request: Request, answers: "Future[Any] | _Stream") -> None:
+        with self._lock:
+            if self._end is not None:
+                raise self._end
+            self._requests[request.number] = request
+            if isinstance(answers, _Stream):
+                self._streams[request.number] = answers
+            else:
+                self._futures[request.number] = answers
+
+    def _grant(self, number: int, stream: "_Stream", num_bytes: int) -> None:
+        with self._lock:
+            place = self.places.take(num_bytes)
+        if place is not None:
+            stream.places.append(place)
+        self._send(Grant(number, place))
+
+    def _next_answer(
+        self, stream: "_Stream", stall_s: float, on_stall: Callable[[], SlidenetError]
+    ) -> Answer:
+        watch = _Watch(self.pid, stall_s)
+        while True:
+            try:
+                return stream.answers.get(timeout=_WATCH_S)
+            except queue.Empty:
+                if watch.stalled():
+                    self.kill(on_stall())
+
+    def _send(self, message: object) -> None:
+        # Where it has ended, whoever waits for an answer is told so.
+        with self._sending, suppress(OSError):
+            self._connection.send(message)
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                message = self._connection.recv()
+            except (EOFError, OSError):
+                break
+            if isinstance(message, LogLine):
+                logging.getLogger(message.logger).log(message.level, "%s", message.text)
+            else:
+                self._hand_on(message)
+        self._tell_end()
+
+    def _hand_on(self, answer: Answer) -> None:
+        with self._lock:
+            stream = self._streams.get(answer.number)
+            if answer.last:
+                self._requests.pop(answer.number, None)
+                self._streams.pop(answer.number, None)
+            future = self._futures.pop(answer.number, None)
+        if stream is not None:
+            stream.hand_on(answer, self.places.give_back)
+        elif future is not None and answer.error is not None:
+            future.set_exception(answer.error)
+        elif future is not None:
+            future.set_result(answer.value)
+
+    def _tell_end(self) -> None:
+        try:
+            code: int | None = self._process.wait(timeout=5.0)
+        except subprocess.TimeoutExpired:  # it waits for a disk; even a kill does not end that
+            self._process.kill()
+            code = None
+        self._listeners[0].join(timeout=1.0)
+        with self._lock:
+            working = list(self._requests.values())
+            words = self._last_words.decode(errors="replace")
+            self._end = self._reason or self.explain(code, words, working)
+            streams, futures = list(self._streams.values()), list(self._futures.values())
+            self._requests.clear()
+        for future in futures:
+            future.set_exception(self._end)
+        for stream in streams:
+            stream.answers.put(Answer(-1, error=self._end))
+        self._connection.close()
+        self.places.close()
+
+    def _drain_stderr(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as pipe:
+            while text := os.read(pipe.fileno(), _LAST_WORDS_BYTES):
+                self._last_words = (self._last_words + text)[-_LAST_WORDS_BYTES:]
+
+
+class _Stream:
+    """Answers of a stream, and the places it may still write to."""
+
+    def __init__(self) -> None:
+        self.answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self.places: deque[Place] = deque()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def hand_on(self, answer: Answer, give_back: Callable[[Place], None]) -> None:
+        """Queues an answer; where nobody takes it any more, its place is given back."""
+        with self._lock:
+            place = None if answer.last else _place_of(answer)
+            if place is not None:
+                self.places.remove(place)
+            if answer.last:
+                while self.places:
+                    give_back(self.places.popleft())
+            if not self._closed:
+                self.answers.put(answer)
+            elif place is not None:
+                give_back(place)
+
+    def close(self, give_back: Callable[[Place], None]) -> None:
+        """Says that nobody takes answers any more."""
+        with self._lock:
+            self._closed = True
+            while not self.answers.empty():
+                place = _place_of(self.answers.get())
+                if place is not None:
+                    give_back(place)
+
+
+def _place_of(answer: Answer) -> Place | None:
+    """Where the pixels of a batch lie."""
+    pixels = getattr(answer.value, "pixels", None)
+    return pixels.place if isinstance(pixels, InPlace) else None
+
+
+class _Watch:
+    """Whether a process has long neither answered nor used the CPU."""
+
+    def __init__(self, pid: int, seconds: float) -> None:
+        self._stat = Path(f"/proc/{pid}/stat")
+        self._seconds = seconds
+        self._used = self._cpu_ticks()
+        self._since = time.monotonic()
+
+    def stalled(self) -> bool:
+        """Called now and then while waiting."""
+        used = self._cpu_ticks()
+        if used is None or used != self._used:
+            self._used, self._since = used, time.monotonic()
+        return time.monotonic() - self._since > self._seconds
+
+    def _cpu_ticks(self) -> int | None:
+        """CPU time used, in ticks of the clock; None where the system does not say."""
+        try:
+            fields = self._stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return int(fields[11]) + int(fields[12])
+
+
+def _start(shared: int | None) -> tuple[Connection, "subprocess.Popen[bytes]"]:
+    ours, theirs = Pipe()
+    numbers = [theirs.fileno(), *([] if shared is None else [shared])]
+    try:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-c", _PROGRAM),
+                *(str(theirs.fileno()), str(-1 if shared is None else shared)),
+                json.dumps(sys.path),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            pass_fds=numbers,
+            process_group=0,  # Ctrl-C in a terminal is for the parent
+        )
+    except OSError as error:
+        ours.close()
+        raise SlideError(
+            f"the process that reads slides cannot be started ({error.strerror})",
+            remedy="see whether the machine has memory and processes left, or give --no-isolate",
+        ) from error
+    finally:
+        theirs.close()
+    return ours, process

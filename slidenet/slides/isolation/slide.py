@@ -1,0 +1,342 @@
+"""A slide that lives in another process."""
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from slidenet.core import status
+from slidenet.core.arrays import IntArray
+from slidenet.core.errors import SlideError, SlidenetError
+from slidenet.core.records import SlideMpp, TileGeometry
+from slidenet.slides.isolation import deaths
+from slidenet.slides.isolation.messages import Request
+from slidenet.slides.isolation.pool import give_back, take_process
+from slidenet.slides.isolation.process import ChildProcess
+from slidenet.slides.limits import LIMITS, ReadingLimits
+from slidenet.slides.protocol import RGB, Pixels, Size
+from slidenet.slides.pyramid import Level
+from slidenet.slides.tiles import TilePixels, batches_ahead
+
+_THREAD_BYTES = 8 << 20
+_COMPANIONS = {".mrxs", ".vms", ".vmu", ".dcm"}
+_MAX_COMPANIONS = 10_000
+
+
+def open_isolated(
+    path: str | os.PathLike[str],
+    mpp: float | None = None,
+    *,
+    icc: bool = False,
+    reader: str | None = None,
+    limits: ReadingLimits = LIMITS,
+) -> "IsolatedSlide":
+    """Opens a slide in a process of its own; see `open_slide` for the arguments.
+
+    Raises:
+        ConfigError: This system cannot limit a process.
+        SlideError: No process can be started.
+        UnreadableSlideError: As `open_slide`; also where the slide exceeds its limits or crashes
+            a library.
+    """
+    return IsolatedSlide(Path(path), mpp, icc=icc, reader=reader, limits=limits)
+
+
+class IsolatedSlide:
+    """A `Slide` whose file is opened and decoded by a child process.
+
+    A crash of a library, a limit that is exceeded or a disk that does not answer is an
+    `UnreadableSlideError` of this slide. Pixels come through shared memory.
+
+    Args:
+        path: The file.
+        mpp: Resolution of level 0 declared by the user.
+        icc: Whether to apply the embedded ICC profile.
+        reader: Who reads it.
+        limits: How much work and memory it may cost.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        mpp: float | None,
+        *,
+        icc: bool,
+        reader: str | None,
+        limits: ReadingLimits,
+    ) -> None:
+        self.path = path
+        self._mpp, self._icc, self._reader, self._limits = mpp, icc, reader, limits
+        self._stored_bytes = _stored_bytes(path)
+        self._overview_cpu_s = limits.overview_cpu_s(self._stored_bytes)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._sound = True
+        self._fingerprint: str | None = None
+        self._facts: dict[str, Any] = {}
+        self._process: ChildProcess | None = self._opened()
+        self._pid = os.getpid()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # A process belongs to the one that started it; the other side opens the file again.
+        again = partial(IsolatedSlide, icc=self._icc, reader=self._reader, limits=self._limits)
+        return (again, (self.path, self._mpp))
+
+    def __repr__(self) -> str:
+        width, height = self.level_dimensions[0]
+        return f"<{self.vendor} slide {self.path.name!r}, {width}x{height} px, isolated>"
+
+    @property
+    def vendor(self) -> str:
+        """See `Slide.vendor`."""
+        vendor: str = self._facts["vendor"]
+        return vendor
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """See `Slide.properties`."""
+        properties: Mapping[str, str] = self._facts["properties"]
+        return properties
+
+    @property
+    def level_dimensions(self) -> tuple[Size, ...]:
+        """See `Slide.level_dimensions`."""
+        dimensions: tuple[Size, ...] = self._facts["level_dimensions"]
+        return dimensions
+
+    @property
+    def level_downsamples(self) -> tuple[float, ...]:
+        """See `Slide.level_downsamples`."""
+        downsamples: tuple[float, ...] = self._facts["level_downsamples"]
+        return downsamples
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """See `Slide.levels`."""
+        levels: tuple[Level, ...] = self._facts["levels"]
+        return levels
+
+    @property
+    def background_rgb(self) -> RGB:
+        """See `Slide.background_rgb`."""
+        background: RGB = self._facts["background_rgb"]
+        return background
+
+    @property
+    def icc_applied(self) -> bool:
+        """See `Slide.icc_applied`."""
+        return bool(self._facts["icc_applied"])
+
+    @property
+    def slide_mpp(self) -> SlideMpp:
+        """See `Slide.slide_mpp`."""
+        found: SlideMpp | SlidenetError = self._facts["slide_mpp"]
+        if isinstance(found, SlidenetError):
+            raise found
+        return found
+
+    @property
+    def has_mpp(self) -> bool:
+        """See `Slide.has_mpp`."""
+        return bool(self._facts["has_mpp"])
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Slide.fingerprint`."""
+        if self._fingerprint is None:
+            self._fingerprint = str(self._ask("fingerprint", cpu_s=self._overview_cpu_s))
+        return self._fingerprint
+
+    def read_region(self, location: Size, level: int, size: Size) -> Pixels:
+        """See `Slide.read_region`."""
+        return self._read("read_region", location, level, size)
+
+    def read_level(self, location: Size, level: int, size: Size) -> Pixels:
+        """See `Slide.read_level`."""
+        return self._read("read_level", location, level, size)
+
+    def read_shrunk(
+        self, location: Size, level: int, size: Size, shrink: int, *, scaled_jpeg: bool = False
+    ) -> Pixels:
+        """See `Slide.read_shrunk`."""
+        return self._read("read_shrunk", location, level, size, shrink, scaled_jpeg=scaled_jpeg)
+
+    def has_stored(self, location: Size, level: int, size: Size) -> bool:
+        """See `Slide.has_stored`."""
+        cpu_s = self._limits.max_tile_cpu_s
+        return bool(self._ask("has_stored", location, level, size, cpu_s=cpu_s))
+
+    def thumbnail(self, max_side_px: int) -> Pixels:
+        """See `Slide.thumbnail`."""
+        cpu_s = max(1.0, self._overview_cpu_s - self._facts["opening_cpu_s"])
+        bound = 3 * max(1, int(max_side_px)) ** 2
+        width, height = self.level_dimensions[0]
+        num_bytes = min(bound, 3 * width * height)
+        pixels: Pixels = self._ask("thumbnail", max_side_px, cpu_s=cpu_s, num_bytes=num_bytes)
+        return pixels
+
+    def read_tiles(
+        self,
+        geometry: TileGeometry,
+        coords: IntArray,
+        *,
+        batch_size: int,
+        num_readers: int = 2,
+        start: int = 0,
+    ) -> Iterator[TilePixels]:
+        """See `slides.read_tiles`: the threads are those of the child, batches come whole."""
+        ahead = batches_ahead(batch_size, num_readers)
+        batch_bytes = 3 * geometry.tile_size_px**2 * batch_size
+        region_bytes = 8 * geometry.read_size_px**2
+        batches = self._child().stream(
+            "read_tiles",
+            geometry,
+            np.asarray(coords),
+            num_batches=len(range(start, len(coords), batch_size)),
+            num_ahead=ahead + 2,
+            batch_bytes=batch_bytes,
+            # While the child waits for the next batch its threads read those ahead, too.
+            cpu_s=self._overview_cpu_s + self._limits.max_tile_cpu_s * batch_size * (ahead + 1),
+            memory_bytes=(ahead + 2) * batch_bytes + num_readers * (region_bytes + _THREAD_BYTES),
+            stall_s=self._limits.max_stall_s,
+            on_stall=self._stalled,
+            batch_size=batch_size,
+            num_readers=num_readers,
+            start=start,
+        )
+        for batch in self._translated(batches):
+            self._sound = self._sound and not (batch.status == status.UNREADABLE).any()
+            yield batch
+
+    def close(self) -> None:
+        """See `Slide.close`."""
+        with self._lock:
+            process, self._process, self._closed = self._process, None, True
+        if process is None or self._pid != os.getpid():
+            return
+        if self._sound and process.alive and not process.busy:
+            try:
+                self._ask_of(process, "close", cpu_s=self._overview_cpu_s)
+            except SlidenetError:
+                self._sound = False
+        give_back(process, sound=self._sound)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _opened(self) -> ChildProcess:
+        """A process that has opened the slide."""
+        process = take_process()
+        process.explain = self._died
+        try:
+            self._facts = self._ask_of(
+                process,
+                "open",
+                self.path,
+                self._mpp,
+                cpu_s=self._overview_cpu_s,
+                icc=self._icc,
+                reader=self._reader,
+                limits=self._limits,
+                folder=_working_folder(),
+                module_path=list(sys.path),
+                log_level=logging.getLogger("slidenet").getEffectiveLevel(),
+            )
+        except BaseException:
+            give_back(process, sound=False)
+            raise
+        return process
+
+    def _child(self) -> ChildProcess:
+        """The process that holds the slide; another one after a fork."""
+        with self._lock:
+            if self._closed or self._process is None:
+                raise SlideError(
+                    "the slide is closed", remedy="open it again", slide=self.path.name
+                )
+            if self._pid != os.getpid():
+                self._process, self._pid = self._opened(), os.getpid()
+            return self._process
+
+    def _read(
+        self, name: str, location: Size, level: int, size: Size, *more: Any, **how: Any
+    ) -> Pixels:
+        # A region may be of any size, and the tiles it touches larger than it.
+        num_bytes = 3 * max(1, size[0]) * max(1, size[1])
+        cpu_s = self._overview_cpu_s + self._limits.max_tile_cpu_s * num_bytes / 1e6
+        pixels: Pixels = self._ask(
+            name, location, level, size, *more, cpu_s=cpu_s, num_bytes=num_bytes, **how
+        )
+        return pixels
+
+    def _ask(self, name: str, *arguments: Any, **keywords: Any) -> Any:
+        return self._ask_of(self._child(), name, *arguments, **keywords)
+
+    def _ask_of(self, process: ChildProcess, name: str, *arguments: Any, **keywords: Any) -> Any:
+        """Asks, and turns what is not an error of slides into one where it is about the slide."""
+        stall_s = self._limits.max_stall_s
+        try:
+            return process.ask(
+                name, *arguments, stall_s=stall_s, on_stall=self._stalled, **keywords
+            )
+        except BaseException as error:
+            raise self._about_slide(error) from None
+
+    def _translated(self, batches: Iterator[TilePixels]) -> Iterator[TilePixels]:
+        try:
+            yield from batches
+        except BaseException as error:
+            raise self._about_slide(error) from None
+
+    def _about_slide(self, error: BaseException) -> BaseException:
+        """The same error, or that of the memory limit; either way the process is not used again."""
+        if not isinstance(error, GeneratorExit):
+            self._sound = False
+        if isinstance(error, MemoryError):
+            return deaths.memory_exceeded(self._limits, self.path.name)
+        return error
+
+    def _died(self, code: int | None, last_words: str, working: list[Request]) -> SlidenetError:
+        return deaths.explain(
+            code,
+            last_words,
+            working,
+            limits=self._limits,
+            stored_bytes=self._stored_bytes,
+            slide=self.path.name,
+        )
+
+    def _stalled(self) -> SlidenetError:
+        return deaths.stalled(self._limits.max_stall_s, self.path)
+
+
+def _working_folder() -> str | None:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # deleted; the child stays where it is
+        return None
+
+
+def _stored_bytes(path: Path) -> int:
+    """Bytes of the slide on disk, those of the files beside it included."""
+    try:
+        size = path.stat().st_size
+        if path.suffix.lower() not in _COMPANIONS:
+            return size
+        folder = path.with_suffix("") if path.suffix.lower() == ".mrxs" else path.parent
+        with os.scandir(folder) as entries:
+            sizes = [
+                e.stat().st_size for e, _ in zip(entries, range(_MAX_COMPANIONS), strict=False)
+            ]
+        return size + sum(sizes)
+    except OSError:
+        return 0  # opening it will say what is wrong

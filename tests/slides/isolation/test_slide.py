@@ -1,0 +1,124 @@
+"""An isolated slide is the same slide, and its process is used again."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from slidenet.core.errors import ConfigError, SlideError, UnreadableSlideError
+from slidenet.slides import open_slide, plan_tiles, read_tiles
+from slidenet.slides.isolation import IsolatedSlide, memory, pool
+from slidenet.slides.isolation.child import FACTS
+
+
+@pytest.fixture
+def both(noise_slide):
+    """The same slide, isolated and not."""
+    with open_slide(noise_slide, isolate=True) as isolated, open_slide(noise_slide) as direct:
+        yield isolated, direct
+
+
+def lattice(side, step):
+    xs, ys = np.meshgrid(np.arange(0, side, step), np.arange(0, side, step))
+    return np.stack([xs, ys], axis=-1).reshape(-1, 2).astype(np.int64)
+
+
+def test_it_is_the_same_slide(both):
+    isolated, direct = both
+    for name in ("path", "slide_mpp", "fingerprint", *FACTS):
+        assert getattr(isolated, name) == getattr(direct, name), name
+    region = ((-7, 31), 1, (50, 40))
+    for name in ("read_region", "read_level"):
+        np.testing.assert_array_equal(
+            getattr(isolated, name)(*region), getattr(direct, name)(*region)
+        )
+    np.testing.assert_array_equal(
+        isolated.read_shrunk((8, 8), 0, (64, 64), 2), direct.read_shrunk((8, 8), 0, (64, 64), 2)
+    )
+    np.testing.assert_array_equal(isolated.thumbnail(300), direct.thumbnail(300))
+    assert isolated.has_stored((0, 0), 0, (8, 8)) is direct.has_stored((0, 0), 0, (8, 8))
+    with pytest.raises(ConfigError, match="level 9 was asked for"):
+        isolated.read_region((0, 0), 9, (5, 5))
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["shared memory", "pipe"])
+def test_tiles_are_the_same(noise_slide, shared, monkeypatch, caplog):
+    if not shared:
+        pool.close_all()
+
+        def no_memory():
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(memory, "_unnamed_file", no_memory)
+    with open_slide(noise_slide) as direct:
+        plan = plan_tiles(direct, target_mpp=0.5, tile_size_px=64)
+        coords = lattice(1400, 130)
+        want = list(read_tiles(direct, plan, coords, batch_size=16, start=5))
+    with open_slide(noise_slide, isolate=True) as isolated:
+        found = list(read_tiles(isolated, plan, coords, batch_size=16, start=5))
+        assert (isolated._process.places.total > 0) is shared
+    assert [batch.start for batch in found] == [batch.start for batch in want]
+    for one, other in zip(found, want, strict=True):
+        np.testing.assert_array_equal(one.pixels, other.pixels)
+        np.testing.assert_array_equal(one.status, other.status)
+    assert ("they go through a pipe" in caplog.text) is not shared
+    if not shared:
+        pool.close_all()
+
+
+def test_kept_tiles_are_never_written_over(both):
+    isolated, _ = both
+    plan = plan_tiles(isolated, target_mpp=0.5, tile_size_px=64)
+    coords = lattice(1400, 130)
+    kept = [batch.pixels[:1] for batch in read_tiles(isolated, plan, coords, batch_size=8)]
+    copies = [tiles.copy() for tiles in kept]
+    list(read_tiles(isolated, plan, coords[::-1].copy(), batch_size=8))
+    for tiles, copy in zip(kept, copies, strict=True):
+        np.testing.assert_array_equal(tiles, copy)
+    total = isolated._process.places.total
+    del kept, tiles
+    list(read_tiles(isolated, plan, coords, batch_size=8))
+    assert isolated._process.places.total == total
+
+
+def test_a_stream_may_end_early_and_a_slide_travels(both):
+    isolated, direct = both
+    plan = plan_tiles(isolated, target_mpp=0.5, tile_size_px=64)
+    batches = read_tiles(isolated, plan, lattice(1400, 130), batch_size=8)
+    next(batches)
+    batches.close()
+    again = pickle.loads(pickle.dumps(isolated))
+    assert isinstance(again, IsolatedSlide)
+    with again:
+        assert again.fingerprint == direct.fingerprint
+    with pytest.raises(SlideError, match="the slide is closed"):
+        again.read_region((0, 0), 0, (5, 5))
+    again.close()
+
+
+def test_a_process_is_used_again_but_not_after_damage(noise_slide, faulty):
+    numbers = []
+    for _ in range(2):
+        with open_slide(noise_slide, isolate=True) as slide:
+            numbers.append(slide._process.pid)
+    assert numbers[0] == numbers[1]
+    path, reader = faulty("unreadable")
+    with open_slide(path, mpp=1.0, reader=reader, isolate=True) as slide:
+        assert slide._process.pid == numbers[0]
+        plan = plan_tiles(slide, target_mpp=1.0, tile_size_px=32)
+        (batch,) = read_tiles(slide, plan, np.zeros((2, 2), np.int64), batch_size=8)
+        assert batch.status.tolist() == [1, 1]
+    with open_slide(noise_slide, isolate=True) as slide:
+        assert slide._process.pid != numbers[0]
+
+
+def test_where_no_process_can_be_limited(noise_slide, monkeypatch):
+    monkeypatch.setattr(pool, "can_isolate", lambda: False)
+    with pytest.raises(ConfigError, match="To fix: give --no-isolate"):
+        open_slide(noise_slide, isolate=True)
+
+
+def test_what_is_no_slide_is_refused_as_ever(tmp_path):
+    (tmp_path / "a.svs").write_text("slide_id,label\n")
+    with pytest.raises(UnreadableSlideError, match="it is not a slide but plain text"):
+        open_slide(tmp_path / "a.svs", isolate=True)
