@@ -1,8 +1,6 @@
 """Flat images (PNG, JPEG, TIFF) as slides of one level."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Self
@@ -12,27 +10,27 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from slidenet.core.errors import SlideError, UnreadableSlideError
 from slidenet.slides.admission import check_complete, check_no_scanner_file
-from slidenet.slides.colour import to_rgb, to_srgb
+from slidenet.slides.colour import to_srgb
 from slidenet.slides.protocol import Pixels, Size
 from slidenet.slides.readers.base import SlideReader
+from slidenet.slides.readers.flat_images import check_flat, decode_flat, opened, upright_size
 from slidenet.slides.resolution import mpp_from_tiff_tags
 
-FORMATS = ("JPEG", "PNG", "TIFF")
-_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 _RESOLUTION_UNIT, _X_RESOLUTION, _Y_RESOLUTION = 296, 282, 283
 _UNITS = {1: "none", 2: "inch", 3: "centimeter"}
-_pillow_limit_lock = threading.Lock()
 
 
 class FlatReader(SlideReader):
-    """A `Slide` of one level over a flat 8-bit image; see `SlideReader` for the arguments.
+    """A `Slide` of one level over a flat image; see `SlideReader` for the arguments.
 
     Opening reads the header; the first read decodes the whole image and keeps it (3 bytes per
-    pixel) until the slide is closed. Of a TIFF with several pages the first is read. Resolution
-    tags count in TIFF only: those of PNG and JPEG say how to print, not what was photographed.
+    pixel) until the slide is closed. The picture is turned upright as its orientation says.
+    Resolution tags count in TIFF only: those of PNG and JPEG say how to print, not what was
+    photographed.
 
     Raises:
-        UnreadableSlideError: Not 8 bits per channel.
+        UnreadableSlideError: Its samples are not what a picture in 8 bits or 16 full bits has, it
+            is too large to be held whole, or it holds further pictures.
     """
 
     name = "flat"
@@ -40,9 +38,10 @@ class FlatReader(SlideReader):
 
     def __init__(self, path: Path, mpp: float | None = None, icc: bool = False) -> None:
         super().__init__(path, mpp, icc)
-        with _opened(path) as image:
+        with opened(path) as image:
+            check_flat(image, path)
             self.vendor = {"MPO": "jpeg"}.get(image.format or "", (image.format or "").lower())
-            self.level_dimensions = (image.size,)
+            self.level_dimensions = (upright_size(image),)
             self.properties = _properties(image)
             profile = image.info.get("icc_profile")
         self.level_downsamples = (1.0,)
@@ -60,7 +59,7 @@ class FlatReader(SlideReader):
     def can_read(cls, path: Path) -> bool:
         """Whether Pillow takes the file for one of these formats."""
         try:
-            with _without_size_limit(), Image.open(path, formats=FORMATS):
+            with opened(path):
                 return True
         except UnidentifiedImageError:
             return False
@@ -103,9 +102,7 @@ class FlatReader(SlideReader):
                 )
             if self._pixels is None:
                 try:
-                    with _opened(self.path) as image:
-                        layered = image.convert("RGBA") if image.has_transparency_data else image
-                        self._pixels = to_rgb(layered, self.background_rgb, self._transform)
+                    self._pixels = decode_flat(self.path, self._transform)
                 except (OSError, SyntaxError, ValueError) as error:  # of Pillow's decoders
                     raise UnreadableSlideError(
                         f"its {self.vendor.upper()} data cannot be decoded ({error})",
@@ -114,33 +111,6 @@ class FlatReader(SlideReader):
                         slide=self.path.name,
                     ) from error
             return self._pixels
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """The image with its header read, however large it is."""
-    with _without_size_limit():
-        image = Image.open(path, formats=FORMATS)
-    with image:
-        if image.mode not in _MODES:
-            raise UnreadableSlideError(
-                f"its pixels are of Pillow mode {image.mode!r}",
-                expected="8 bits per channel",
-                remedy="export it as 8-bit RGB",
-                slide=path.name,
-            )
-        yield image
-
-
-@contextmanager
-def _without_size_limit() -> Iterator[None]:
-    """Lets Pillow open images above its guard against hostile files, which slides exceed."""
-    with _pillow_limit_lock:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _properties(image: Image.Image) -> dict[str, str]:

@@ -1,9 +1,14 @@
+import struct
+import zlib
+
+import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from slidenet.core.errors import MissingMppError, SlideError, UnreadableSlideError
 from slidenet.slides import open_slide, plan_tiles, read_tile
+from slidenet.slides.limits import ReadingLimits
 
 SIDE = 300
 
@@ -68,7 +73,7 @@ def test_print_resolution_of_png_and_jpeg_is_no_resolution(tmp_path, picture, su
         _ = slide.slide_mpp
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK"])
+@pytest.mark.parametrize("mode", ["1", "L", "P"])
 def test_other_modes_become_rgb(tmp_path, picture, mode):
     image = picture.convert(mode)
     image.save(tmp_path / "flat.tif")
@@ -89,16 +94,95 @@ def test_transparency_of_a_png_becomes_white(tmp_path):
 
 def test_images_above_pillows_guard_open(tmp_path, picture, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    picture.save(tmp_path / "flat.png")
-    with open_slide(tmp_path / "flat.png", mpp=0.5) as slide:
-        assert slide.thumbnail(100).shape == (100, 100, 3)
-    assert Image.MAX_IMAGE_PIXELS == 100
+    for name in ("flat.png", "flat.tif"):
+        picture.save(tmp_path / name)
+        with open_slide(tmp_path / name, mpp=0.5) as slide:
+            assert slide.thumbnail(100).shape == (100, 100, 3)
+        assert Image.MAX_IMAGE_PIXELS == 100
 
 
-def test_sixteen_bits_are_refused(tmp_path):
-    Image.fromarray(np.zeros((9, 9), np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(UnreadableSlideError, match=r"mode 'I;16'; expected 8 bits per channel"):
-        open_slide(tmp_path / "deep.png")
+def refusal(path):
+    """Why an image is refused, at opening or at the first read."""
+    with pytest.raises(UnreadableSlideError) as caught, open_slide(path, mpp=0.5) as slide:
+        slide.read_region((0, 0), 0, (5, 5))
+    assert path.name in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (40, 30, 3), (40, 30, 4)])
+def test_sixteen_bits_that_are_used_become_eight(tmp_path, shape):
+    deep = np.random.default_rng(0).integers(0, 65536, shape, np.uint16)
+    if shape[-1] == 4:
+        deep[..., 3] = 65535
+    (tmp_path / "deep.png").write_bytes(imagecodecs.png_encode(deep))
+    with open_slide(tmp_path / "deep.png", mpp=0.5) as slide:
+        got = slide.read_region((0, 0), 0, (30, 40))
+    wanted = np.round(deep / 257).astype(np.uint8)
+    wanted = wanted[..., None] if wanted.ndim == 2 else wanted[..., :3]
+    np.testing.assert_array_equal(got, np.broadcast_to(wanted, got.shape))
+
+
+@pytest.mark.parametrize("bits", [12, 14])
+def test_samples_of_fewer_bits_in_sixteen_are_refused(tmp_path, bits):
+    deep = np.random.default_rng(0).integers(0, 2**bits, (40, 30, 3), np.uint16)
+    (tmp_path / "deep.png").write_bytes(imagecodecs.png_encode(deep))
+    message = refusal(tmp_path / "deep.png")
+    assert f"samples of 16 bits reach only {deep.max():,}" in message
+    assert "export it as 8-bit RGB" in message
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_orientation_is_applied(tmp_path, picture, suffix, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = tmp_path / f"turned.{suffix}"
+    picture.crop((0, 0, 96, 64)).save(path, exif=exif)
+    with Image.open(path) as stored:
+        wanted = np.asarray(ImageOps.exif_transpose(stored))
+    with open_slide(path, mpp=0.5) as slide:
+        assert slide.level_dimensions == ((wanted.shape[1], wanted.shape[0]),)
+        got = slide.read_region((0, 0), 0, slide.level_dimensions[0])
+    np.testing.assert_array_equal(got, wanted)
+    assert (wanted.shape == (64, 96, 3)) is (orientation < 5)
+
+
+def test_inks_are_no_colours(tmp_path, picture):
+    for name in ("flat.jpg", "flat.tif"):
+        picture.convert("CMYK").save(tmp_path / name)
+        assert "amounts of ink (CMYK)" in refusal(tmp_path / name)
+
+
+def test_what_does_not_fit_into_memory_is_refused_by_its_header(tmp_path):
+    def chunk(kind, data):
+        crc = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + crc
+
+    path = tmp_path / "bomb.png"
+    head = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    data = chunk(b"IDAT", zlib.compress(bytes(1000)))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + data + chunk(b"IEND", b""))
+    message = refusal(path)
+    assert "20,000 x 20,000 px must be decoded as a whole and take 2.8 GB" in message
+    assert "limit max_memory_bytes" in message
+    assert "vips tiffsave" in message
+    with open_slide(path, limits=ReadingLimits(max_memory_bytes=10**10)) as slide:
+        assert slide.level_dimensions == ((20_000, 20_000),)
+
+
+@pytest.mark.parametrize("suffix", ["png", "mpo"])
+def test_further_pictures_of_the_same_size_are_named(tmp_path, picture, suffix):
+    path = tmp_path / f"many.{suffix}"
+    other = Image.fromarray(255 - np.asarray(picture))
+    picture.save(path, save_all=True, append_images=[other])
+    assert "it holds 2 pictures, 1 further ones as large as the first" in refusal(path)
+
+
+def test_a_small_preview_beside_the_picture_is_no_reason_to_refuse(tmp_path, picture):
+    path = tmp_path / "photo.jpg"
+    picture.save(path, "MPO", save_all=True, append_images=[picture.resize((20, 20))])
+    with open_slide(path, mpp=0.5) as slide:
+        assert slide.level_dimensions == (picture.size,)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
