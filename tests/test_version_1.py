@@ -13,6 +13,7 @@ import pytest
 
 import slidenet
 from slidenet.pipelines.inspection.validate import validate
+from slidenet.stores import FeatureWriter, open_features, read_tile_set, write_tile_set
 
 ARCHIVE = Path(__file__).parent / "fixtures" / "version_1.tar.xz"
 SETTINGS = {
@@ -40,6 +41,23 @@ def test_its_files_are_sound(old):
     files = sorted((old / "out").rglob("*.h5"))
     assert len(files) == 3
     assert validate(files).exit_code == 0
+
+
+def test_its_files_are_written_again_byte_for_byte(old, tmp_path):
+    tile_set = read_tile_set("out/tiles/slide1.h5")
+    again = write_tile_set(tmp_path / "again" / "slide1.h5", tile_set)
+    assert again.read_bytes() == Path("out/tiles/slide1.h5").read_bytes()
+    file = open_features("out/tile_features/efficientnet_lite0/slide1.h5")
+    with FeatureWriter(
+        tmp_path / "features" / "slide1.h5", tile_set, file.feature_dim, "float16",
+        file.identity, file.encoder, 64,
+    ) as writer:  # fmt: skip
+        writer.append(file.features[:], file.status)
+        assert writer.finish().read_bytes() == file.path.read_bytes()
+    done = Path("out/slide_embeddings/efficientnet_lite0/mean/slide1.h5")
+    shutil.move(done, tmp_path / "before.h5")
+    assert slidenet.embed_slides("slide1.tiff", "out").exit_code == 0
+    assert done.read_bytes() == (tmp_path / "before.h5").read_bytes()
 
 
 def test_its_features_and_embeddings_are_read(old):

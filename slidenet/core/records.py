@@ -15,6 +15,9 @@ BLENDED_READING = 1
 """Tiles as openslide gives them at level-0 coordinates; what files of version 1 were made with."""
 WHOLE_PIXEL_READING = 2
 """Tiles of whole pixels of the level read."""
+READINGS = (BLENDED_READING, WHOLE_PIXEL_READING)
+SHRINKINGS = ("area", "jpeg")
+"""Areas are averaged, or the decoder of JPEG tiles shrinks as far as it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,8 @@ class TileGeometry:
         read_size_px: Side of the square read on `level`, in that level's pixels.
         level0_width: Width of the slide, level-0 pixels.
         level0_height: Height of the slide, level-0 pixels.
-        reading: `BLENDED_READING` or `WHOLE_PIXEL_READING`.
-        shrinking: How a larger square becomes the tile: "area" averages areas, "jpeg" lets the
-            decoder of JPEG tiles shrink as far as it can.
+        reading: How pixels are taken, one of `READINGS`.
+        shrinking: How a larger square becomes the tile, one of `SHRINKINGS`.
     """
 
     slide_mpp: SlideMpp

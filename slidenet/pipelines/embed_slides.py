@@ -37,6 +37,7 @@ from slidenet.stores import (
     read_slide_embedding,
     write_slide_embedding,
 )
+from slidenet.stores.h5 import schema
 from slidenet.weights.device import resolve_device
 
 
@@ -245,6 +246,7 @@ class EmbedSlidesWork(SlideWork):
                     identity=identity,
                     encoder_identity=encoder_identity,
                     num_tiles=file.num_tiles,
+                    version=schema.version_of(geometry),
                 )
             notes = [f"{len(embedding)}-d", *(f"warning: {w.message}" for w in caught)]
             return SlideResult(path, "; ".join(notes), file.num_tiles)

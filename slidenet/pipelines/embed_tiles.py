@@ -12,6 +12,7 @@ from slidenet.core.records import SlideRow, TileSet
 from slidenet.data import tile_batches
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.progress import Progress
+from slidenet.pipelines.cohort.reading import check_one_reading
 from slidenet.pipelines.cohort.report import RunReport
 from slidenet.pipelines.cohort.run import LOCAL, run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
@@ -56,6 +57,7 @@ def embed_tiles(
     rows = rows_of(slides, reader=settings.reader)
     check_whole(batch_size=settings.batch_size, num_readers=settings.num_readers)
     layout = OutputLayout(check_output_folder(out))
+    check_one_reading(layout, rows)
     work = EmbedTilesWork(layout, tile_encoder or load_encoder(settings), settings, overwrite)
     return run_cohort("embed-tiles", rows, work, settings=[settings], runner=runner)
 
@@ -173,6 +175,8 @@ class EmbedTilesWork(SlideWork):
         text = f"{file.num_tiles} x {file.feature_dim} features"
         if file.num_unreadable:
             text += f", {file.num_unreadable} tiles unreadable"
+        if file.num_empty:
+            text += f", {file.num_empty} tiles without stored bytes"
         found, wanted = tile_set.geometry.target_mpp, self.encoder.spec.target_mpp
         if abs(found / wanted - 1) > MPP_TOLERANCE:
             text += f"; warning: tiles at {found:g} mpp, the encoder was trained at {wanted:g}"

@@ -1,6 +1,6 @@
 """`slidenet preprocess`: find the tissue of every slide and cut it into tiles."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +9,23 @@ from PIL import Image
 from slidenet.core.checks import check_share
 from slidenet.core.errors import ConfigError, SlideError
 from slidenet.core.provenance import Identity
-from slidenet.core.records import SlideRow, TileGeometry, TileSet
+from slidenet.core.records import WHOLE_PIXEL_READING, SlideRow, TileGeometry, TileSet
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.progress import Progress
+from slidenet.pipelines.cohort.reading import reading_of_folder
 from slidenet.pipelines.cohort.report import RunReport
 from slidenet.pipelines.cohort.run import LOCAL, run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
 from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.settings import PreprocessSettings, settings_with
-from slidenet.slides import READERS, Slide, check_tile_settings, open_slide, plan_tiles
+from slidenet.slides import (
+    READERS,
+    Slide,
+    check_reading,
+    check_tile_settings,
+    open_slide,
+    plan_tiles,
+)
 from slidenet.stores import (
     check_output_folder,
     existing_output,
@@ -64,9 +72,13 @@ def preprocess(
         runner: Who does the work.
         **keywords: Fields of `PreprocessSettings`.
     """
-    tiler = Tiler.of(settings_with(PreprocessSettings, settings, keywords))
-    rows = rows_of(slides, reader=tiler.settings.reader)
-    work = PreprocessWork(OutputLayout(check_output_folder(out)), tiler, overwrite)
+    settings = settings_with(PreprocessSettings, settings, keywords)
+    Tiler.of(settings)
+    rows = rows_of(slides, reader=settings.reader)
+    layout = OutputLayout(check_output_folder(out))
+    reading = reading_of_folder(layout, rows, settings.reading, overwrite=overwrite)
+    tiler = Tiler.of(replace(settings, reading=reading))
+    work = PreprocessWork(layout, tiler, overwrite)
     return run_cohort("preprocess", rows, work, settings=[tiler.settings], runner=runner)
 
 
@@ -94,6 +106,7 @@ class Tiler:
         stride_px = settings.tile_size_px if settings.stride_px is None else settings.stride_px
         check_tile_settings(settings.target_mpp, settings.tile_size_px, stride_px)
         check_share(min_tissue_fraction=settings.min_tissue_fraction)
+        check_reading(_reading(settings), settings.shrinking)
         if settings.reader is not None:
             READERS[settings.reader]  # an unknown one now, not once per slide
         areas = {"min_area_um2": settings.min_area_um2, "max_hole_um2": settings.max_hole_um2}
@@ -125,6 +138,8 @@ class Tiler:
             tile_size_px=self.settings.tile_size_px,
             stride_px=self.settings.stride_px,
             allow_upsampling=self.settings.allow_upsampling,
+            reading=_reading(self.settings),
+            shrinking=self.settings.shrinking,
         )
 
     def drawn_tissue(self, slide: Slide, slide_id: str) -> Tissue | None:
@@ -157,6 +172,10 @@ class Tiler:
         """Name and origin of the slide reader the user named, for the identity."""
         name = self.settings.reader
         return None if name is None else {"name": name, **READERS.plugin_identity(name)}
+
+
+def _reading(settings: PreprocessSettings) -> int:
+    return WHOLE_PIXEL_READING if settings.reading is None else settings.reading
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
 """`slidenet run`: slides to slide embeddings, the three steps one after another."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slidenet.core.extras import data_frame
+from slidenet.core.records import BLENDED_READING, SlideRow
+from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.reading import reading_of_folder
 from slidenet.pipelines.cohort.report import RunReport
 from slidenet.pipelines.cohort.run import LOCAL
 from slidenet.pipelines.cohort.runner import Runner
@@ -20,6 +23,8 @@ from slidenet.pipelines.settings import (
     RunSettings,
     settings_with,
 )
+from slidenet.slide_encoders import RECIPES
+from slidenet.stores import check_output_folder
 
 if TYPE_CHECKING:
     import pandas
@@ -88,6 +93,8 @@ def run(
     slide_encoder = load_recipe(embedding)
     tile_encoder = load_encoder(encoding)
     check_feature_dim(slide_encoder, tile_encoder.feature_dim, tile_encoder.spec.name)
+    reading = _reading(OutputLayout(check_output_folder(out)), rows, settings, overwrite)
+    tiling = replace(tiling, reading=reading)
     again: dict[str, Any] = {"overwrite": overwrite, "runner": runner}
     stages = [preprocess(rows, out, tiling, **again)]
     rows = stages[-1].without_failed(rows)
@@ -98,3 +105,15 @@ def run(
         embed_slides(rows, out, embedding, encoder=name, slide_encoder=slide_encoder, **again)
     )
     return CohortReport(stages, Path(out))
+
+
+def _reading(
+    layout: OutputLayout, rows: Sequence[SlideRow], settings: RunSettings, overwrite: bool
+) -> int:
+    """How tiles are read: as asked, else as the tool does that the recipe copies."""
+    asked, because = settings.reading, ""
+    if asked is None and settings.recipe in RECIPES:
+        copied = RECIPES[settings.recipe].reading
+        if copied == BLENDED_READING:
+            asked, because = copied, f", as the tool reads that the recipe {settings.recipe} copies"
+    return reading_of_folder(layout, rows, asked, overwrite=overwrite, because=because)

@@ -38,6 +38,11 @@ class PreprocessSettings:
         drop_penned: Drop tiles covered by marker ink.
         allow_upsampling: Accept slides coarser than target_mpp and enlarge their pixels.
         icc: Apply the slide's embedded colour profile.
+        reading: How tiles are read: 2, whole pixels of the level read; 1, as earlier versions and
+            other tools do, blended where a tile starts between two pixels; default: 2, but 1 where
+            the output folder was begun so.
+        shrinking: How pixels are made fewer: area (averaged), or jpeg (by the decoder of JPEG
+            tiles: less work, slightly other pixels).
         reader: Who reads the slides: openslide, flat, fastslide (a package to be installed), or the
             name or import path of a reader of another package; default: the first of slidenet's
             own that knows the file.
@@ -57,6 +62,8 @@ class PreprocessSettings:
     drop_penned: bool = False
     allow_upsampling: bool = False
     icc: bool = False
+    reading: int | None = None
+    shrinking: Literal["area", "jpeg"] = "area"
     reader: str | None = None
 
 

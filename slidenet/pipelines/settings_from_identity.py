@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from slidenet.core.errors import IdentityMismatchError
 from slidenet.core.provenance import Identity, describe_difference
+from slidenet.core.records import BLENDED_READING
 from slidenet.core.registry import Registry
 from slidenet.pipelines.preprocess import Tiler
 from slidenet.pipelines.settings import EmbedTilesSettings, PreprocessSettings
@@ -105,6 +106,9 @@ def _preprocess_settings(tiles: Mapping[str, Any]) -> PreprocessSettings:
         reader=_name(tiles["reader"], "name", READERS) if "reader" in tiles else None,
         min_tissue_fraction=tiles["min_tissue_fraction"],
         icc=tiles["icc"],
+        # Files of version 1 say neither.
+        reading=tiles.get("reading", BLENDED_READING),
+        shrinking=tiles.get("shrinking", "area"),
         drop_blank=False,
         **{name: tissue[name] for name in ("min_area_um2", "max_hole_um2") if name in tissue},
     )

@@ -10,6 +10,7 @@ from typing import Literal
 
 from slidenet.core.arrays import IntArray
 from slidenet.core.provenance import Identity
+from slidenet.core.records import BLENDED_READING, WHOLE_PIXEL_READING
 from slidenet.core.registry import Registry
 from slidenet.slide_encoders.coords.grid import grid_cells
 from slidenet.slide_encoders.longnet.config import Pooling
@@ -32,6 +33,8 @@ class EmbeddingRecipe:
         frame: How level-0 coordinates become lattice cells, a name in `FRAMES`.
         precision: "float16" means weights and activations in half; "autocast-..." keeps weights,
             norms and the residual stream in float32.
+        reading: How the tool's tiles are read, one of `core.records.READINGS`: what `slidenet run`
+            makes tiles with where nothing is said. Tiles carry it themselves, so no identity here.
         strict: Whether coordinates that break the contract are refused (ours) or, where the tool
             itself lives with it, only warned about.
         why: Where the recipe comes from.
@@ -43,6 +46,7 @@ class EmbeddingRecipe:
     state: State
     frame: str
     precision: Precision
+    reading: int
     strict: bool
     why: str
 
@@ -93,10 +97,12 @@ def _add(
     precision: Precision,
     why: str,
     *,
+    reading: int = BLENDED_READING,
     strict: bool = False,
     version: int = 1,
 ) -> None:
-    RECIPES.add(name, EmbeddingRecipe(name, version, pooling, state, frame, precision, strict, why))
+    recipe = EmbeddingRecipe(name, version, pooling, state, frame, precision, reading, strict, why)
+    RECIPES.add(name, recipe)
 
 
 _add(
@@ -108,6 +114,7 @@ _add(
     "The official notebook with the one thing corrected that its maintainers call wrong: cells of "
     "256 px at 0.5 mpp instead of level-0 pixels. Mean over tiles, because the class token was not "
     "trained in pretraining; the last state, so that at 0.5 mpp it is the notebook's embedding.",
+    reading=WHOLE_PIXEL_READING,
     strict=True,
 )
 _add(

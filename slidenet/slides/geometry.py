@@ -1,11 +1,19 @@
 """Which level to read and how large a square, for tiles of a physical size. No pixels here."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slidenet.core.checks import check_positive, check_whole, refused
+from slidenet.core.checks import check_choice, check_positive, check_whole, refused
 from slidenet.core.errors import ResolutionError
-from slidenet.core.records import SlideMpp, TileGeometry
+from slidenet.core.records import (
+    BLENDED_READING,
+    READINGS,
+    SHRINKINGS,
+    WHOLE_PIXEL_READING,
+    SlideMpp,
+    TileGeometry,
+)
 from slidenet.core.units import Mpp
 from slidenet.slides.protocol import Slide
 
@@ -47,7 +55,7 @@ def choose_level(
 
     Args:
         slide_mpp: Microns per pixel of level 0.
-        level_downsamples: Level-0 pixels per pixel of each level.
+        level_downsamples: Level-0 pixels per pixel of each level; infinite for one not to be used.
         target_mpp: Microns per pixel asked for.
         tile_size_px: Side of a tile at `target_mpp`.
         allow_upsampling: Whether level 0 may be enlarged when it is coarser than the target.
@@ -83,6 +91,8 @@ def plan_tiles(
     stride_px: int | None = None,
     allow_upsampling: bool = False,
     mpp_tolerance: float = MPP_TOLERANCE,
+    reading: int = WHOLE_PIXEL_READING,
+    shrinking: str = "area",
 ) -> TileGeometry:
     """How tiles of `tile_size_px` at `target_mpp` lie on a slide and are read from it.
 
@@ -93,6 +103,9 @@ def plan_tiles(
         stride_px: Step between tiles in pixels at `target_mpp`; None means the tile size.
         allow_upsampling: Whether level 0 may be enlarged when it is coarser than the target.
         mpp_tolerance: Relative difference of resolutions that counts as equal.
+        reading: 2, whole pixels of the level read; or 1, the way of files of version 1, which also
+            believes every level the file claims to have.
+        shrinking: "area", or "jpeg" where the decoder of JPEG tiles may shrink (not in reading 1).
 
     Raises:
         ConfigError: A setting is out of range.
@@ -103,10 +116,14 @@ def plan_tiles(
     check_tile_settings(target_mpp, tile_size_px, stride_px)
     if not 0 <= mpp_tolerance < 0.5:
         raise refused("mpp_tolerance", mpp_tolerance, "a share from 0 to below 0.5")
+    check_reading(reading, shrinking)
     slide_mpp: SlideMpp = slide.slide_mpp
+    downsamples: Sequence[float] = slide.level_downsamples
+    if reading != BLENDED_READING:
+        downsamples = [math.inf if level.problem else level.downsample for level in slide.levels]
     choice = choose_level(
         slide_mpp.value,
-        slide.level_downsamples,
+        downsamples,
         target_mpp=target_mpp,
         tile_size_px=tile_size_px,
         allow_upsampling=allow_upsampling,
@@ -124,6 +141,8 @@ def plan_tiles(
         read_size_px=choice.read_size_px,
         level0_width=width,
         level0_height=height,
+        reading=reading,
+        shrinking=shrinking,
     )
 
 
@@ -135,3 +154,16 @@ def check_tile_settings(target_mpp: float, tile_size_px: int, stride_px: int) ->
     """
     check_positive(target_mpp=target_mpp)
     check_whole(tile_size_px=tile_size_px, stride_px=stride_px)
+
+
+def check_reading(reading: int, shrinking: str) -> None:
+    """Refuses a reading nobody knows, or one that cannot shrink as asked.
+
+    Raises:
+        ConfigError: Naming the setting.
+    """
+    if reading not in READINGS:
+        raise refused("reading", reading, f"one of {', '.join(map(str, READINGS))}")
+    check_choice(SHRINKINGS, shrinking=shrinking)
+    if reading == BLENDED_READING and shrinking != "area":
+        raise refused("shrinking", shrinking, "area in reading 1")

@@ -57,6 +57,7 @@ def write_slide_embedding(
     identity: Identity,
     encoder_identity: Identity,
     num_tiles: int,
+    version: int = schema.FORMAT_VERSION,
 ) -> Path:
     """Writes one slide's embedding (format `slidenet.slide_embedding`), atomically.
 
@@ -68,6 +69,7 @@ def write_slide_embedding(
         identity: Every setting that made it; what belongs to this slide alone under `inputs`.
         encoder_identity: Identity of the slide encoder.
         num_tiles: Tiles it was made from.
+        version: Format version: that of the features it was made from.
 
     Returns:
         The path written.
@@ -88,10 +90,15 @@ def write_slide_embedding(
             slide=slide_id,
         )
     attributes = identity_attributes(
-        schema.SLIDE_EMBEDDING_FORMAT, slide_id=slide_id, fingerprint=fingerprint, identity=identity
+        schema.SLIDE_EMBEDDING_FORMAT,
+        version=version,
+        slide_id=slide_id,
+        fingerprint=fingerprint,
+        identity=identity,
     )
     with create_h5(path, slide=slide_id) as new:
-        new.h5.create_dataset(schema.SLIDE_EMBEDDING, data=vector)
+        stored = schema.short_rows(version, vector.shape)
+        new.h5.create_dataset(schema.SLIDE_EMBEDDING, data=vector, **stored)
         group = new.h5.create_group(schema.GROUP)
         write_attributes(group, attributes)
         write_attributes(group, {"num_tiles": num_tiles, "feature_dim": len(vector)})

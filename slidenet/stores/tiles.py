@@ -39,6 +39,7 @@ def write_tile_set(path: str | os.PathLike[str], tile_set: TileSet) -> Path:
         group = new.h5[schema.GROUP]
         identity = identity_attributes(
             schema.TILES_FORMAT,
+            version=schema.version_of(tile_set.geometry),
             slide_id=tile_set.slide_id,
             fingerprint=tile_set.fingerprint,
             identity=tile_set.identity,
@@ -50,12 +51,28 @@ def write_tile_set(path: str | os.PathLike[str], tile_set: TileSet) -> Path:
 def write_tile_datasets(h5: Any, tile_set: TileSet) -> None:
     """Writes coords, tissue fraction and geometry into an empty h5 file."""
     group = h5.create_group(schema.GROUP)
-    coords = h5.create_dataset(schema.COORDS, data=tile_set.coords)
+    version = schema.version_of(tile_set.geometry)
+    data = tile_set.coords
+    coords = h5.create_dataset(schema.COORDS, data=data, **schema.short_rows(version, data.shape))
     shown_to_loaders = coords_attributes(tile_set.geometry, slide_id=tile_set.slide_id)
     write_attributes(coords, shown_to_loaders, loaders_text=True)
-    h5.create_dataset(schema.TISSUE_FRACTION, data=tile_set.tissue_fraction)
+    fraction = tile_set.tissue_fraction
+    stored = schema.short_rows(version, fraction.shape)
+    h5.create_dataset(schema.TISSUE_FRACTION, data=fraction, **stored)
     write_attributes(group, geometry_attributes(tile_set.geometry))
     write_attributes(group, {"num_tiles": tile_set.num_tiles})
+
+
+def tiles_reading(path: str | os.PathLike[str]) -> int:
+    """How the pixels of a file's tiles are read; no data is read.
+
+    Raises:
+        StoreError: The file is missing, broken or not a `slidenet.tiles` file.
+    """
+    path = Path(path)
+    with open_h5(path) as h5:
+        check_format(h5, path, expected=schema.TILES_FORMAT)
+        return read_geometry(h5[schema.GROUP], path).reading
 
 
 def read_tile_set(path: str | os.PathLike[str]) -> TileSet:

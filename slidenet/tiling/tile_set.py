@@ -189,4 +189,11 @@ def _view(slide: Slide, geometry: TileGeometry, view_mpp: float | None) -> TileG
     if mpp <= geometry.target_mpp:
         return geometry
     view_px = round(side_um / mpp)
-    return plan_tiles(slide, target_mpp=side_um / view_px, tile_size_px=view_px)
+    return plan_tiles(
+        slide,
+        target_mpp=side_um / view_px,
+        tile_size_px=view_px,
+        allow_upsampling=True,
+        reading=geometry.reading,
+        shrinking=geometry.shrinking,
+    )

@@ -9,6 +9,7 @@ from slidenet.core.errors import ConfigError, ResolutionError
 from slidenet.core.records import SlideMpp
 from slidenet.core.units import Mpp
 from slidenet.slides import choose_level, plan_tiles
+from slidenet.slides.pyramid import check_levels
 
 PYRAMID = (1.0, 4.0, 16.0)
 
@@ -74,11 +75,13 @@ def test_what_is_read_covers_the_tile_and_is_never_enlarged(slide_mpp, target, t
 
 
 def fake_slide(mpp, downsamples=PYRAMID, size=(10000, 8000)):
+    dimensions = tuple((int(size[0] / d), int(size[1] / d)) for d in downsamples)
     return SimpleNamespace(
         path=Path("fake.svs"),
+        levels=check_levels(dimensions),
         slide_mpp=SlideMpp(Mpp(mpp), "override"),
         level_downsamples=downsamples,
-        level_dimensions=tuple((int(size[0] / d), int(size[1] / d)) for d in downsamples),
+        level_dimensions=dimensions,
     )
 
 
@@ -99,9 +102,22 @@ def test_plan_defaults_are_256_px_at_half_a_micron_side_by_side():
     assert plan.stride_level0 == pytest.approx(256 * 0.5 / 0.499)
 
 
+def test_downsamples_are_those_of_the_levels_and_bad_levels_are_not_read():
+    slide = fake_slide(0.25, (1.0, 4.0))
+    slide.level_downsamples = (1.0, 4.0006)  # openslide's mean of both axes
+    assert plan_tiles(slide, target_mpp=1.0).read_mpp == 1.0
+    assert plan_tiles(slide, target_mpp=1.0, reading=1).read_mpp == pytest.approx(1.00015)
+    slide.levels = check_levels([(10000, 8000), (2500, 2048)])  # padded
+    assert plan_tiles(slide, target_mpp=1.0).level == 0
+    assert plan_tiles(slide, target_mpp=1.0, reading=1).level == 1
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
+        ({"reading": 3}, "reading is 3; expected one of 1, 2"),
+        ({"shrinking": "dct"}, "shrinking is 'dct'; expected one of area, jpeg"),
+        ({"reading": 1, "shrinking": "jpeg"}, "shrinking is 'jpeg'; expected area in reading 1"),
         ({"target_mpp": 0}, "target_mpp is 0"),
         ({"target_mpp": float("nan")}, "target_mpp is nan"),
         ({"tile_size_px": 0}, "tile_size_px is 0"),

@@ -1,5 +1,6 @@
 import dataclasses
 import time
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 
 from slidenet.core.errors import CoordinateError, PixelReadError
 from slidenet.slides import open_slide, plan_tiles, read_tile, read_tiles
-from slidenet.slides.tiles import BATCHES_AHEAD
+from slidenet.slides.pyramid import check_levels
+from slidenet.slides.tiles import BATCHES_AHEAD, level_location
 from slidenet.testing import corrupt_tile, plain, write_pyramid
 
 
@@ -37,6 +39,67 @@ def test_coarser_level_is_read_pixel_for_pixel(slide):
     assert (plan.level, plan.read_size_px) == (1, 100)
     level = slide.read_region((0, 0), 1, slide.level_dimensions[1])
     np.testing.assert_array_equal(read_tile(slide, plan, (400, 800)), level[200:300, 100:200])
+
+
+@pytest.mark.parametrize("place", [(400, 800), (401, 803), (402, 799), (403, 802)])
+def test_tiles_are_as_sharp_wherever_they_start(slide, place):
+    plan = plan_tiles(slide, target_mpp=1.0, tile_size_px=100)
+    level = slide.read_region((0, 0), 1, slide.level_dimensions[1])
+    x, y = round(place[0] / 4), round(place[1] / 4)
+    tile = read_tile(slide, plan, place)
+    np.testing.assert_array_equal(tile, level[y : y + 100, x : x + 100])
+    blended = read_tile(slide, dataclasses.replace(plan, reading=1), place)
+    np.testing.assert_array_equal(blended, slide.read_region(place, 1, (100, 100)))
+    assert (blended == tile).all() == (place == (400, 800))
+
+
+@pytest.mark.parametrize("stride", [25.7, 1013.3])
+def test_whole_pixels_do_not_drift_over_a_thousand_tiles(stride):
+    levels = check_levels([(1_040_048, 517), (260_012, 129)])  # openslide's mean would be 4.004
+    slide = SimpleNamespace(levels=levels)
+    plan = SimpleNamespace(level=1)
+    x = np.rint(np.arange(1000) * stride).astype(np.int64)
+    places = [level_location(slide, plan, (one, 0))[0] for one in x]
+    errors = np.array(places) * 4.0 - x
+    assert np.abs(errors).max() <= 2
+    assert abs(np.polyfit(np.arange(1000), errors, 1)[0]) * 1000 < 0.3
+
+
+@pytest.mark.parametrize(
+    ("shrinking", "size_px", "calls"),
+    [
+        ("area", 64, [("read_shrunk", 128, 2, False)]),
+        ("jpeg", 64, [("read_shrunk", 128, 2, True)]),
+        ("jpeg", 30, [("read_shrunk", 60, 2, True)]),
+        ("area", 50, [("read_shrunk", 100, 2, False)]),
+    ],
+)
+def test_the_reader_shrinks_by_whole_factors(slide, monkeypatch, shrinking, size_px, calls):
+    plan = plan_tiles(slide, target_mpp=0.5, tile_size_px=size_px, shrinking=shrinking)
+    seen = []
+    original = type(slide).read_shrunk
+
+    def shrunk(self, place, level, size, factor, *, scaled_jpeg=False):
+        seen.append(("read_shrunk", size[0], factor, scaled_jpeg))
+        return original(self, place, level, size, factor, scaled_jpeg=scaled_jpeg)
+
+    monkeypatch.setattr(type(slide), "read_shrunk", shrunk)
+    assert read_tile(slide, plan, (12, 8)).shape == (size_px, size_px, 3)
+    assert seen == calls
+
+
+def test_tiles_without_stored_bytes_are_empty_but_not_in_the_old_reading(slide, monkeypatch):
+    plan = plan_tiles(slide, target_mpp=0.25, tile_size_px=64)
+    monkeypatch.setattr(
+        type(slide), "has_stored", lambda self, place, level, size: place != (64, 0)
+    )
+    coords = np.array([(0, 0), (64, 0), (128, 0)])
+    (batch,) = read_tiles(slide, plan, coords, batch_size=8)
+    assert batch.status.tolist() == [0, 2, 0]
+    assert (batch.pixels[1] == slide.background_rgb).all()
+    assert batch.reason is None
+    (old,) = read_tiles(slide, dataclasses.replace(plan, reading=1), coords, batch_size=8)
+    assert old.status.tolist() == [0, 0, 0]
 
 
 def test_enlarged_tile_is_bicubic(slide, noise_image):

@@ -20,6 +20,7 @@ GEOMETRY = TileGeometry(
     read_size_px=256,
     level0_width=20000,
     level0_height=30000,
+    reading=2,
 )
 TILES_RECIPE = {"segmenter": "otsu", "target_mpp": 0.5, "filters": ["blank"], "margin": None}
 ENCODER = {"id": "toy", "weights": "sha256:0123", "precision": "float32"}

@@ -14,8 +14,8 @@ from slidenet.core.arrays import BoolArray, FloatArray, IntArray
 from slidenet.core.errors import CoordinateError, StoreError
 from slidenet.core.provenance import Identity, cohort_identity, identity_hash
 from slidenet.core.records import TileGeometry, check_coords
+from slidenet.core.status import OK
 from slidenet.core.text import name_some
-from slidenet.stores.h5 import schema
 
 Layout = Literal["slidenet", "clam", "trident", "stamp", "slide2vec"]
 
@@ -35,7 +35,7 @@ class TileSource(Protocol):
         """int64 (N, 2), level-0 px."""
 
     def read_status(self, handle: Any) -> npt.NDArray[np.uint8]:
-        """uint8 (N,), codes of the schema."""
+        """uint8 (N,), codes of `core.status`."""
 
     def read_tissue_fraction(self, handle: Any) -> npt.NDArray[np.float32] | None:
         """float32 (N,), share of each tile covered by tissue; None where the file has none."""
@@ -80,6 +80,7 @@ class FeatureFile:
         geometry: How the tiles lie and how their pixels were read; None in files of other tools.
         encoder: Identity of the tile encoder; None in files of other tools.
         num_unreadable: Tiles whose pixels could not be read; their features are zero.
+        num_empty: Tiles the slide stores no bytes for; their features are zero, too.
 
     Raises:
         StoreError: There is no feature; or no tile, in a file of a tool that writes none of those.
@@ -100,6 +101,7 @@ class FeatureFile:
     geometry: TileGeometry | None = None
     encoder: Identity | None = None
     num_unreadable: int = 0
+    num_empty: int = 0
     _opened: list[tuple[int, Any, ExitStack]] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -146,14 +148,14 @@ class FeatureFile:
 
     @property
     def status(self) -> npt.NDArray[np.uint8]:
-        """uint8 (N,): 0 = ok, 1 = unreadable; read each time."""
+        """uint8 (N,), codes of `core.status`; read each time."""
         with self._handle() as handle:
             return self.source.read_status(handle)
 
     @property
     def mask(self) -> BoolArray:
-        """True = real tile: bool (N,), False where the pixels could not be read; read each time."""
-        mask: BoolArray = self.status == schema.STATUS_OK
+        """True = real tile: bool (N,), False where the status is not ok; read each time."""
+        mask: BoolArray = self.status == OK
         return mask
 
     @property

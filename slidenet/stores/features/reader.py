@@ -53,4 +53,7 @@ def read_slidenet(h5: Any, given: GivenGeometry) -> FeatureFile:
         geometry=geometry,
         encoder=read_identity(group, path, "encoder"),
         num_unreadable=read_attribute(group, "num_unreadable", int, path),
+        num_empty=read_attribute(group, "num_empty", int, path)
+        if "num_empty" in group.attrs
+        else 0,
     )

@@ -5,6 +5,7 @@ import numpy.typing as npt
 
 from slidenet.core.errors import EncoderError
 from slidenet.core.records import TileSet
+from slidenet.core.status import OK
 from slidenet.stores.h5 import schema
 
 
@@ -21,14 +22,14 @@ def storable_rows(
 
     Args:
         features: (B, D) floats.
-        status: (B,) codes of the schema; all ok when None.
+        status: (B,) codes of `core.status`; all ok when None.
         tile_set: The tiles of the slide.
         start: Row of the first of these tiles.
         feature_dim: D.
         dtype: "float16" or "float32".
 
     Returns:
-        The rows (B, D) in `dtype`, all zero where unreadable, and uint8 status (B,).
+        The rows (B, D) in `dtype`, all zero where not ok, and uint8 status (B,).
 
     Raises:
         EncoderError: Wrong shape, unknown codes, NaN or infinite values, or too large for `dtype`.
@@ -49,13 +50,15 @@ def storable_rows(
             expected=f"at most the {num_left} that are missing",
             slide=slide,
         )
-    if codes.shape != (len(values),) or not np.isin(codes, schema.STATUS_CODES).all():
+    known = schema.STATUS_CODES[schema.version_of(tile_set.geometry)]
+    if codes.shape != (len(values),) or not np.isin(codes, known).all():
+        words = ("0 = ok", "1 = unreadable", "2 = empty")[: len(known)]
         raise EncoderError(
             f"status codes {codes.tolist()}",
-            expected=f"{len(values)} codes, 0 = ok, 1 = unreadable",
+            expected=f"{len(values)} codes, {', '.join(words)}",
             slide=slide,
         )
-    rows = np.where((codes == schema.STATUS_OK)[:, None], values, 0).astype(np.float32)
+    rows = np.where((codes == OK)[:, None], values, 0).astype(np.float32)
     _check_finite(rows, start, tile_set, "NaN or infinite", "check the encoder and its precision")
     with np.errstate(over="ignore"):
         stored: npt.NDArray[np.floating] = rows.astype(dtype)

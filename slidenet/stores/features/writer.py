@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -9,6 +10,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from slidenet.core import status
 from slidenet.core.checks import check_choice, check_whole
 from slidenet.core.errors import OutputError, SlidenetError, StoreError
 from slidenet.core.provenance import Identity, canonical_json, identity_hash, software_version
@@ -109,8 +111,8 @@ class FeatureWriter:
 
         Args:
             features: (B, D) floats (a CPU tensor will do) of tiles `num_done` onwards.
-            status: uint8 (B,), 0 = ok, 1 = unreadable; all ok when None. Rows of unreadable tiles
-                are stored as zeros, whatever they hold.
+            status: uint8 (B,), codes of `core.status`; all ok when None. Rows of tiles that are
+                not ok are stored as zeros, whatever they hold.
 
         Raises:
             EncoderError: Wrong shape, NaN or infinite features, or too large for float16.
@@ -150,9 +152,10 @@ class FeatureWriter:
             )
         with create_h5(self.path, slide=self.tile_set.slide_id) as new:
             write_tile_datasets(new.h5, self.tile_set)
-            num_unreadable = self._copy_rows(new)
+            counts = self._copy_rows(new)
             attributes = identity_attributes(
                 schema.FEATURES_FORMAT,
+                version=schema.version_of(self.tile_set.geometry),
                 slide_id=self.tile_set.slide_id,
                 fingerprint=self.tile_set.fingerprint,
                 identity=self.identity,
@@ -163,9 +166,11 @@ class FeatureWriter:
                 "slide_name": Path(self.tile_set.slide_path).name,
                 "feature_dim": self.feature_dim,
                 "dtype": self.dtype,
-                "num_unreadable": num_unreadable,
+                "num_unreadable": counts[status.UNREADABLE],
                 "encoder": canonical_json(self.encoder_identity),
             }
+            if schema.version_of(self.tile_set.geometry) > 1:
+                attributes["num_empty"] = counts[status.EMPTY]
             write_attributes(new.h5[schema.GROUP], attributes)
         self.discard()
         return self.path
@@ -206,8 +211,8 @@ class FeatureWriter:
             "software_version": software_version(),
         }
 
-    def _copy_rows(self, new: NewFile) -> int:
-        """Streams the partial rows into the new file; returns how many are unreadable."""
+    def _copy_rows(self, new: NewFile) -> Counter[int]:
+        """Streams the partial rows into the new file; returns how many tiles have each status."""
         num_tiles = self.tile_set.num_tiles
         features = new.h5.create_dataset(
             schema.FEATURES,
@@ -218,13 +223,14 @@ class FeatureWriter:
         )
         shown_to_loaders = {"name": self.tile_set.slide_id, "savetodir": "."}
         write_attributes(features, shown_to_loaders, loaders_text=True)
-        status = new.h5.create_dataset(schema.STATUS, shape=(num_tiles,), dtype=np.uint8)
-        num_unreadable = 0
+        stored = schema.short_rows(schema.version_of(self.tile_set.geometry), (num_tiles,))
+        codes = new.h5.create_dataset(schema.STATUS, (num_tiles,), np.uint8, **stored)
+        counts: Counter[int] = Counter()
         for start in range(0, num_tiles, schema.CHUNK_ROWS):
             stop = min(start + schema.CHUNK_ROWS, num_tiles)
             rows = self._spool.read(start, stop)
             features[start:stop] = rows["features"]
-            status[start:stop] = rows["status"]
-            num_unreadable += int(np.count_nonzero(rows["status"]))
+            codes[start:stop] = rows["status"]
+            counts.update(rows["status"].tolist())
             new.check()
-        return num_unreadable
+        return counts

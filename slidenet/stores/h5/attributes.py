@@ -48,12 +48,12 @@ def attribute_value(target: Any, name: str) -> AttributeValue:
 
 
 def identity_attributes(
-    kind: str, *, slide_id: str, fingerprint: str, identity: Identity
+    kind: str, *, version: int, slide_id: str, fingerprint: str, identity: Identity
 ) -> dict[str, AttributeValue]:
     """The attributes every file of ours carries (`schema.COMMON_ATTRIBUTES`)."""
     return {
         "format": kind,
-        "format_version": schema.FORMAT_VERSION,
+        "format_version": version,
         "software_version": installed_version(),
         "slide_id": slide_id,
         "slide_fingerprint": fingerprint,
@@ -63,12 +63,14 @@ def identity_attributes(
 
 
 def geometry_attributes(geometry: TileGeometry) -> dict[str, AttributeValue]:
-    """`geometry` as attributes (`schema.GEOMETRY_ATTRIBUTES`)."""
+    """`geometry` as attributes, by the format version it is written in."""
+    first = schema.version_of(geometry) == 1
+    kinds = schema.GEOMETRY_ATTRIBUTES if first else schema.GEOMETRY_ATTRIBUTES_2
     attributes: dict[str, AttributeValue] = {
         "slide_mpp": float(geometry.slide_mpp.value),
         "slide_mpp_source": geometry.slide_mpp.source,
     }
-    for name, kind in schema.GEOMETRY_ATTRIBUTES.items():
+    for name, kind in kinds.items():
         if name not in attributes:
             attributes[name] = kind(getattr(geometry, name))
     return attributes
@@ -91,9 +93,10 @@ def coords_attributes(geometry: TileGeometry, *, slide_id: str) -> dict[str, Att
 
 def read_geometry(group: Any, path: Path) -> TileGeometry:
     """The geometry written by `geometry_attributes`, exact."""
+    first = read_attribute(group, "format_version", int, path) == 1
+    kinds = schema.GEOMETRY_ATTRIBUTES if first else schema.GEOMETRY_ATTRIBUTES_2
     found: dict[str, AttributeValue] = {
-        name: read_attribute(group, name, kind, path)
-        for name, kind in schema.GEOMETRY_ATTRIBUTES.items()
+        name: read_attribute(group, name, kind, path) for name, kind in kinds.items()
     }
     value, source = found.pop("slide_mpp"), found.pop("slide_mpp_source")
     slide_mpp = SlideMpp(Mpp(float(value)), str(source))

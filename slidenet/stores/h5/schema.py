@@ -1,7 +1,12 @@
-"""The h5 files of slidenet, format version 1: names, types and meaning.
+"""The h5 files of slidenet, format version 2: names, types and meaning.
 
 Three kinds of file share one layout. A reader refuses a version above the one it knows; a change
-that an old reader would misread raises the version.
+that an old reader would misread raises the version. Attributes and datasets that a reader does not
+know are none of its business, so what is merely added does not raise it.
+
+Version 1 was written before tiles were read at whole pixels. It lacks what is marked (2) below, has
+checksums on ``/features`` alone, and is still written for slides that are read in the old way, so
+that an output folder begun with it is finished with the same bytes.
 
 Every kind carries a group ``/slidenet`` with these attributes:
 
@@ -10,7 +15,7 @@ attribute                  type    meaning (str: UTF-8 of fixed length, `bytes` 
 ========================== ======= ==============================================================
 ``format``                 str     ``slidenet.tiles``, ``slidenet.features`` or
                                    ``slidenet.slide_embedding``
-``format_version``         int64   1
+``format_version``         int64   2, or 1 for slides read in the old way
 ``software_version``       str     version of slidenet that wrote the file
 ``slide_id``               str     id of the slide in its cohort
 ``slide_fingerprint``      str     content fingerprint of the slide file
@@ -31,7 +36,10 @@ attribute                  type    meaning (str: UTF-8 of fixed length, `bytes` 
 - ``/slidenet/tissue_fraction`` float32 (N,): share of each tile covered by tissue, in [0, 1];
 - attributes of ``/slidenet``: ``num_tiles``, ``slide_path`` (as it was given), and the geometry:
   ``slide_mpp``, ``slide_mpp_source``, ``target_mpp``, ``read_mpp`` (float64, microns per pixel),
-  ``level``, ``tile_size_px``, ``stride_px``, ``read_size_px``, ``level0_width``, ``level0_height``.
+  ``level``, ``tile_size_px``, ``stride_px``, ``read_size_px``, ``level0_width``, ``level0_height``;
+  (2) ``reading`` (int64; 2: whole pixels of the level; a file without it has 1: blended where a
+  tile starts between two pixels of the level) and ``shrinking`` (``area`` or ``jpeg``: who makes a
+  tile of a larger square).
 
 ``slidenet.features`` (one vector per tile; read unchanged by loaders that expect ``features`` and
 ``coords``) holds all of the above, except that ``slide_path`` gives way to ``slide_name`` (the
@@ -40,21 +48,28 @@ file name alone: these files are handed around), and adds
 - ``/features`` float16 or float32 (N, D), chunked by up to 256 rows with a checksum per chunk
   (HDF5's fletcher32), row i belongs to coords i; always finite. Attributes ``name`` and
   ``savetodir`` as on ``/coords``;
-- ``/slidenet/status`` uint8 (N,): 0 = ok, 1 = the tile's pixels could not be read. The features of
-  an unreadable tile are all zero, never NaN, because loaders that know nothing of ``status`` would
-  spread a NaN over the slide;
-- attributes of ``/slidenet``: ``feature_dim`` (D), ``dtype``, ``num_unreadable``, ``encoder``
-  (canonical JSON: id, weight digest, transform, precision), ``tiles_recipe`` (canonical JSON) and
-  ``tiles_recipe_hash``.
+- ``/slidenet/status`` uint8 (N,): 0 = ok, 1 = the tile's pixels could not be read, (2) 2 = the
+  slide stores no bytes for the tile. The features of a tile that is not ok are all zero, never NaN,
+  because loaders that know nothing of ``status`` would spread a NaN over the slide;
+- attributes of ``/slidenet``: ``feature_dim`` (D), ``dtype``, ``num_unreadable`` (tiles of status
+  1), (2) ``num_empty`` (tiles of status 2), ``encoder`` (canonical JSON: id, weight digest,
+  transform, precision), ``tiles_recipe`` (canonical JSON) and ``tiles_recipe_hash``.
 
 ``slidenet.slide_embedding`` (one vector per slide) has ``/slide_embedding`` float32 (D,), always
 finite, and the attributes ``num_tiles``, ``feature_dim`` and ``encoder``.
+
+(2) Every dataset that is not empty is stored in chunks with a checksum each (fletcher32).
 
 The same input gives the same bytes: nothing in a file depends on the clock, the machine, the
 output folder or on whether the work was interrupted.
 """
 
-FORMAT_VERSION = 1
+from typing import Any
+
+from slidenet.core import status
+from slidenet.core.records import BLENDED_READING, TileGeometry
+
+FORMAT_VERSION = 2
 
 GROUP = "slidenet"
 COORDS = "coords"
@@ -67,12 +82,14 @@ TILES_FORMAT = "slidenet.tiles"
 FEATURES_FORMAT = "slidenet.features"
 SLIDE_EMBEDDING_FORMAT = "slidenet.slide_embedding"
 
-STATUS_OK = 0
-STATUS_UNREADABLE = 1
-STATUS_CODES = (STATUS_OK, STATUS_UNREADABLE)
+STATUS_CODES = {1: (status.OK, status.UNREADABLE), 2: (status.OK, status.UNREADABLE, status.EMPTY)}
+"""Codes of `/slidenet/status` by format version."""
 
 CHUNK_ROWS = 256
 """Rows per chunk of `/features`: slices of a bag and whole reads are both quick."""
+
+SHORT_CHUNK_ROWS = 4096
+"""Rows per chunk of datasets whose rows are a few bytes."""
 
 COMMON_ATTRIBUTES: dict[str, type] = {
     "format": str,
@@ -97,6 +114,9 @@ GEOMETRY_ATTRIBUTES: dict[str, type] = {
     "level0_height": int,
 }
 
+GEOMETRY_ATTRIBUTES_2: dict[str, type] = {**GEOMETRY_ATTRIBUTES, "reading": int, "shrinking": str}
+"""Those of files of version 2."""
+
 COORDS_ATTRIBUTES: dict[str, type] = {
     "patch_size": int,
     "patch_size_level0": int,
@@ -109,10 +129,9 @@ COORDS_ATTRIBUTES: dict[str, type] = {
     "level0_height": int,
 }
 
-KIND_ATTRIBUTES: dict[str, dict[str, type]] = {
-    TILES_FORMAT: {**GEOMETRY_ATTRIBUTES, "num_tiles": int, "slide_path": str},
+_KIND_ATTRIBUTES: dict[str, dict[str, type]] = {
+    TILES_FORMAT: {"num_tiles": int, "slide_path": str},
     FEATURES_FORMAT: {
-        **GEOMETRY_ATTRIBUTES,
         "num_tiles": int,
         "slide_name": str,
         "feature_dim": int,
@@ -124,7 +143,6 @@ KIND_ATTRIBUTES: dict[str, dict[str, type]] = {
     },
     SLIDE_EMBEDDING_FORMAT: {"num_tiles": int, "feature_dim": int, "encoder": str},
 }
-"""Attributes of `/slidenet` that each kind of file has besides `COMMON_ATTRIBUTES`."""
 
 DATASETS: dict[str, dict[str, tuple[tuple[str, ...], int]]] = {
     TILES_FORMAT: {COORDS: (("int64",), 2), TISSUE_FRACTION: (("float32",), 1)},
@@ -137,3 +155,25 @@ DATASETS: dict[str, dict[str, tuple[tuple[str, ...], int]]] = {
     SLIDE_EMBEDDING_FORMAT: {SLIDE_EMBEDDING: (("float32",), 1)},
 }
 """Datasets of each kind of file: allowed dtypes and number of axes."""
+
+
+def kind_attributes(kind: str, version: int) -> dict[str, type]:
+    """Attributes of `/slidenet` that a kind of file has besides `COMMON_ATTRIBUTES`."""
+    attributes = dict(_KIND_ATTRIBUTES[kind])
+    if kind != SLIDE_EMBEDDING_FORMAT:
+        attributes |= GEOMETRY_ATTRIBUTES if version == 1 else GEOMETRY_ATTRIBUTES_2
+    if kind == FEATURES_FORMAT and version > 1:
+        attributes["num_empty"] = int
+    return attributes
+
+
+def version_of(geometry: TileGeometry) -> int:
+    """The format version in which tiles of this geometry, and what is made of them, are written."""
+    return 1 if geometry.reading == BLENDED_READING else FORMAT_VERSION
+
+
+def short_rows(version: int, shape: tuple[int, ...]) -> dict[str, Any]:
+    """How h5py stores a dataset of few bytes per row: with checksums since version 2."""
+    if version == 1 or not shape[0]:
+        return {}
+    return {"chunks": (min(SHORT_CHUNK_ROWS, shape[0]), *shape[1:]), "fletcher32": True}

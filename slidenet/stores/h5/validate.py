@@ -8,9 +8,10 @@ from typing import Any
 import h5py
 import numpy as np
 
+from slidenet.core import status as codes
 from slidenet.core.errors import StoreError
 from slidenet.core.provenance import canonical_json, identity_hash
-from slidenet.core.records import TileGeometry
+from slidenet.core.records import READINGS, SHRINKINGS, TileGeometry
 from slidenet.core.text import name_some, plural
 from slidenet.stores.h5 import schema
 from slidenet.stores.h5.attributes import (
@@ -65,7 +66,9 @@ def format_problems(h5: Any) -> tuple[str, list[str]]:
             f"its format version is {version}, this slidenet reads up to {schema.FORMAT_VERSION}"
             " (a newer slidenet is needed)"
         ]
-    problems = [attribute_problem(group, n, t) for n, t in schema.KIND_ATTRIBUTES[kind].items()]
+    problems = [
+        attribute_problem(group, n, t) for n, t in schema.kind_attributes(kind, version).items()
+    ]
     for name, (dtypes, num_axes) in schema.DATASETS[kind].items():
         problems += _dataset_problems(h5, name, dtypes, num_axes)
     problems = [problem for problem in problems if problem]
@@ -145,7 +148,7 @@ def _content_problems(h5: Any, kind: str, path: Path) -> list[str]:
 def _json_problems(group: Any, kind: str) -> list[str]:
     problems = []
     for name in ("recipe", "encoder", "tiles_recipe"):
-        if name not in schema.COMMON_ATTRIBUTES | schema.KIND_ATTRIBUTES[kind]:
+        if name not in group.attrs:
             continue
         text = str(attribute_value(group, name))
         wrong = json_problem(text)
@@ -171,6 +174,11 @@ def _geometry_problems(geometry: TileGeometry) -> list[str]:
     ]
     if geometry.level < 0:
         problems.append(f"attribute 'level' is {geometry.level}; expected 0 or more")
+    for name, known in (("reading", READINGS), ("shrinking", SHRINKINGS)):
+        value = getattr(geometry, name)
+        if value not in known:
+            expected = " or ".join(map(str, known))
+            problems.append(f"attribute {name!r} is {value!r}; expected {expected}")
     return problems
 
 
@@ -213,24 +221,32 @@ def _feature_problems(h5: Any, group: Any) -> list[str]:
     dtype = attribute_value(group, "dtype")
     if str(features.dtype) != dtype:
         problems.append(f"/features is {features.dtype}; attribute 'dtype' says {dtype}")
-    unknown = np.flatnonzero(status > schema.STATUS_UNREADABLE)
+    known = schema.STATUS_CODES[int(group.attrs["format_version"])]
+    unknown = np.flatnonzero(~np.isin(status, known))
     if len(unknown):
-        problems.append(f"/{schema.STATUS} holds codes other than 0 and 1 in {_rows(unknown)}")
-    unreadable = int(np.count_nonzero(status))
-    if unreadable != group.attrs["num_unreadable"]:
+        texts = [str(code) for code in known]
         problems.append(
-            f"{unreadable} tiles are unreadable; attribute 'num_unreadable' says "
-            f"{group.attrs['num_unreadable']}"
+            f"/{schema.STATUS} holds codes other than {', '.join(texts[:-1])} and {texts[-1]} in "
+            f"{_rows(unknown)}"
         )
+    counted = {"num_unreadable": (codes.UNREADABLE, "unreadable")}
+    if codes.EMPTY in known:
+        counted["num_empty"] = (codes.EMPTY, "empty")
+    for name, (code, words) in counted.items():
+        count = int(np.count_nonzero(status == code))
+        if count != group.attrs[name]:
+            problems.append(
+                f"{count} tiles are {words}; attribute {name!r} says {group.attrs[name]}"
+            )
     infinite, not_zero = [], []
     for start in range(0, len(status), schema.CHUNK_ROWS):
         rows = features[start : start + schema.CHUNK_ROWS]
-        bad = status[start : start + schema.CHUNK_ROWS] != schema.STATUS_OK
+        bad = status[start : start + schema.CHUNK_ROWS] != codes.OK
         infinite.append(start + np.flatnonzero(~np.isfinite(rows).all(axis=1)))
         not_zero.append(start + np.flatnonzero((rows != 0).any(axis=1) & bad))
     for found, what in (
         (infinite, "NaN or infinite values"),
-        (not_zero, "values other than zero for unreadable tiles"),
+        (not_zero, "values other than zero for tiles that are not ok"),
     ):
         rows = np.concatenate(found) if found else np.empty(0, np.int64)
         if len(rows):

@@ -128,6 +128,6 @@ def test_a_slide_without_tissue_can_be_opened(tmp_path, toy):
 
 def test_a_future_version(features_file):
     with h5py.File(features_file, "r+") as file:
-        file["slidenet"].attrs["format_version"] = np.int64(2)
-    with pytest.raises(StoreError, match="format version is 2, this slidenet reads up to 1"):
+        file["slidenet"].attrs["format_version"] = np.int64(3)
+    with pytest.raises(StoreError, match="format version is 3, this slidenet reads up to 2"):
         read_features(features_file)

@@ -63,7 +63,7 @@ def test_the_documented_attributes_are_all_there_is(features_file):
     attrs.pop("software_version")
     assert attrs == {
         "format": "slidenet.features",
-        "format_version": 1,
+        "format_version": 2,
         "slide_id": "slide_1",
         "slide_name": "slide_1.svs",
         "slide_fingerprint": "sha256:feed",
@@ -78,6 +78,8 @@ def test_the_documented_attributes_are_all_there_is(features_file):
         "slide_mpp_source": "vendor property aperio.MPP",
         "target_mpp": 0.5,
         "read_mpp": 0.499,
+        "reading": 2,
+        "shrinking": "area",
         "level": 0,
         "tile_size_px": 256,
         "stride_px": 224,
@@ -86,6 +88,7 @@ def test_the_documented_attributes_are_all_there_is(features_file):
         "level0_height": 30000,
         "num_tiles": 600,
         "num_unreadable": 2,
+        "num_empty": 0,
         "feature_dim": 12,
         "dtype": "float16",
     }

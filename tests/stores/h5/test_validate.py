@@ -1,8 +1,11 @@
+import dataclasses
+
 import h5py
 import numpy as np
 import pytest
 
-from slidenet.stores import validate_file, write_tile_set
+from slidenet.core.errors import EncoderError
+from slidenet.stores import read_features, validate_file, write_tile_set
 
 
 def attrs(file):
@@ -41,7 +44,7 @@ PROBLEMS = {
     ),
     "unreadable not zero": (
         lambda f: f["features"].__setitem__((5, 3), 1),
-        "/features holds values other than zero for unreadable tiles in row 5",
+        "/features holds values other than zero for tiles that are not ok in row 5",
     ),
     "dtype attribute": (
         lambda f: attrs(f).__setitem__("dtype", "float32"),
@@ -49,11 +52,27 @@ PROBLEMS = {
     ),
     "status code": (
         lambda f: f["slidenet/status"].__setitem__(5, 7),
-        "/slidenet/status holds codes other than 0 and 1 in row 5",
+        "/slidenet/status holds codes other than 0, 1 and 2 in row 5",
     ),
     "status count": (
         lambda f: f["slidenet/status"].__setitem__(5, 0),
         "1 tiles are unreadable; attribute 'num_unreadable' says 2",
+    ),
+    "empty count": (
+        lambda f: f["slidenet/status"].__setitem__(5, 2),
+        "1 tiles are empty; attribute 'num_empty' says 0",
+    ),
+    "reading": (
+        lambda f: attrs(f).__setitem__("reading", np.int64(7)),
+        "attribute 'reading' is 7; expected 1 or 2",
+    ),
+    "reading gone": (
+        lambda f: attrs(f).__delitem__("reading"),
+        "/slidenet attribute 'reading' is missing",
+    ),
+    "shrinking": (
+        lambda f: attrs(f).__setitem__("shrinking", "magic"),
+        "attribute 'shrinking' is 'magic'; expected area or jpeg",
     ),
     "coords dtype": (
         lambda f: replace(f, "coords", f["coords"][:].astype("f4")),
@@ -114,7 +133,7 @@ PROBLEMS = {
     ),
     "future version": (
         lambda f: attrs(f).__setitem__("format_version", np.int64(9)),
-        "its format version is 9, this slidenet reads up to 1 (a newer slidenet is needed)",
+        "its format version is 9, this slidenet reads up to 2 (a newer slidenet is needed)",
     ),
     "recipe changed": (
         lambda f: attrs(f).__setitem__("tiles_recipe", '{"segmenter":"all"}'),
@@ -183,3 +202,41 @@ def test_features_carry_a_checksum(features_file):
     features_file.write_bytes(data)
     (problem,) = validate_file(features_file)
     assert "slide_1.h5 cannot be read as HDF5" in problem
+
+
+@pytest.mark.parametrize("name", ["coords", "slidenet/status", "slidenet/tissue_fraction"])
+def test_one_flipped_bit_of_any_dataset_is_found(features_file, name):
+    with h5py.File(features_file) as file:
+        offset = file[name].id.get_chunk_info(0).byte_offset
+    data = bytearray(features_file.read_bytes())
+    data[offset + 9] ^= 1
+    features_file.write_bytes(data)
+    (problem,) = validate_file(features_file)
+    assert "cannot be read as HDF5" in problem
+
+
+def test_slides_read_in_the_old_way_are_files_of_version_1(tmp_path, toy):
+    old = dataclasses.replace(
+        toy.make_tile_set(9), geometry=dataclasses.replace(toy.GEOMETRY, reading=1)
+    )
+    path = toy.write_features(tmp_path / "old.h5", old, unreadable=(3,))
+    with h5py.File(path) as file:
+        assert file["slidenet"].attrs["format_version"] == 1
+        assert not {"reading", "shrinking", "num_empty"} & set(file["slidenet"].attrs)
+        assert file["coords"].chunks is None
+        assert file["slidenet/status"][:].tolist() == [0, 0, 0, 1, 0, 0, 0, 0, 0]
+    assert validate_file(path) == []
+    with toy.open_writer(tmp_path / "b.h5", old) as writer, pytest.raises(EncoderError, match="2"):
+        writer.append(toy.features_of(0, 9), np.full(9, 2))
+
+
+def test_empty_tiles_are_counted_and_masked(tmp_path, toy):
+    path = tmp_path / "new.h5"
+    with toy.open_writer(path, toy.make_tile_set(9)) as writer:
+        writer.append(toy.features_of(0, 9), [0, 2, 2, 1, 0, 0, 0, 0, 0])
+        writer.finish()
+    assert validate_file(path) == []
+    file = read_features(path)
+    assert (file.num_unreadable, file.num_empty, file.geometry.reading) == (1, 2, 2)
+    assert file.mask.tolist() == [True, False, False, False, True, True, True, True, True]
+    assert not file.features[1:4].any()
