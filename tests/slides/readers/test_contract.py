@@ -150,7 +150,7 @@ def test_a_slide_travels_between_processes_and_serves_threads(known):
 
 
 def test_readers_are_named_or_found_by_content(tmp_path):
-    assert list(READERS) == ["flat", "openslide"]
+    assert {"flat", "openslide"} <= set(READERS)
     assert set(SLIDE_SUFFIXES) == {*READERS["flat"].suffixes, *READERS["openslide"].suffixes}
     np.save(tmp_path / "a.npy", np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(UnreadableSlideError, match="expected a format openslide reads"):
