@@ -19,10 +19,12 @@ from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
 from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.settings import PreprocessSettings, settings_with
 from slidenet.slides import (
+    FLUORESCENCE,
     READERS,
     Slide,
     check_reading,
     check_tile_settings,
+    illumination_of,
     open_slide,
     plan_tiles,
 )
@@ -213,12 +215,13 @@ class PreprocessWork(SlideWork):
                 filters=tiler.filters,
                 reader=tiler.reader,
             )
-            self._write_pictures(slide, tissue, tile_set)
+            note = self._write_pictures(slide, tissue, tile_set)
         # Last, because this file is what says that the slide is done.
         write_tile_set(path, tile_set)
-        return SlideResult(path, str(counts), tile_set.num_tiles)
+        return SlideResult(path, f"{counts}{note}", tile_set.num_tiles)
 
-    def _write_pictures(self, slide: Slide, tissue: Tissue, tile_set: TileSet) -> None:
+    def _write_pictures(self, slide: Slide, tissue: Tissue, tile_set: TileSet) -> str:
+        """Writes GeoJSON and overlay; returns what a user should know about the picture."""
         slide_id, polygons = tile_set.slide_id, tissue_polygons(tissue)
         check_output_folder(self.layout.tissue(slide_id).parent)
         write_geojson(self.layout.tissue(slide_id), polygons)
@@ -227,3 +230,5 @@ class PreprocessWork(SlideWork):
         picture = Image.fromarray(tissue_overlay(overview, polygons, tile_set, level0_width=width))
         with atomic_path(self.layout.overlay(slide_id), slide=slide_id) as temporary:
             picture.save(temporary, format="JPEG", quality=JPEG_QUALITY)
+        light = illumination_of(slide, overview)
+        return f"; {light}: no brightfield" if light.kind == FLUORESCENCE else ""

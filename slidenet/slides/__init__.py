@@ -1,5 +1,6 @@
 """Floor 1: slides as pixels with a physical resolution."""
 
+from slidenet.slides.admission import SCANNER_FORMATS
 from slidenet.slides.fingerprint import fingerprint_file
 from slidenet.slides.geometry import (
     check_reading,
@@ -7,13 +8,22 @@ from slidenet.slides.geometry import (
     choose_level,
     plan_tiles,
 )
+from slidenet.slides.illumination import (
+    FLUORESCENCE,
+    Illumination,
+    illumination_of,
+    judge_picture,
+)
 from slidenet.slides.opening import READERS, SLIDE_SUFFIXES, open_slide
 from slidenet.slides.protocol import Slide
 from slidenet.slides.readers.base import SlideReader
 from slidenet.slides.tiles import TilePixels, read_tile, read_tiles
 
-__all__ = [
+__all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
+    "FLUORESCENCE",
+    "Illumination",
     "READERS",
+    "SCANNER_FORMATS",
     "SLIDE_SUFFIXES",
     "Slide",
     "SlideReader",
@@ -22,6 +32,8 @@ __all__ = [
     "check_tile_settings",
     "choose_level",
     "fingerprint_file",
+    "illumination_of",
+    "judge_picture",
     "open_slide",
     "plan_tiles",
     "read_tile",

@@ -12,13 +12,14 @@
 Whether the slides exist is not asked here: one missing slide must not stop a cohort.
 """
 
+import logging
 import os
 from collections.abc import Collection
 from pathlib import Path
 
 from slidenet.core.errors import ManifestError
 from slidenet.core.records import SlideRow
-from slidenet.slides import SLIDE_SUFFIXES
+from slidenet.slides import SCANNER_FORMATS, SLIDE_SUFFIXES
 from slidenet.stores.csv_table import read_csv_table
 from slidenet.stores.slide_rows import (
     SLIDE_COLUMNS,
@@ -27,6 +28,9 @@ from slidenet.stores.slide_rows import (
     refuse_duplicates,
     slide_rows,
 )
+
+_MOST_NAMED = 10
+_log = logging.getLogger(__name__)
 
 
 def read_manifest(
@@ -37,7 +41,8 @@ def read_manifest(
     Args:
         path_or_folder: A `slides.csv`, or a folder whose slide files (not those of its
             subfolders) make the cohort, in order of name, with the file stem as `slide_id`; or one
-            slide file, a cohort of one.
+            slide file, a cohort of one. Slides of the folder in formats that nobody here reads are
+            left out and named in the log.
         suffixes: File name endings that make a file of the folder a slide; case does not matter.
 
     Returns:
@@ -49,7 +54,8 @@ def read_manifest(
     path = Path(path_or_folder)
     if path.is_dir():
         return _read_folder(path, suffixes)
-    if path.name.lower().endswith(tuple(suffix.lower() for suffix in suffixes)):
+    endings = (*(suffix.lower() for suffix in suffixes), *SCANNER_FORMATS)
+    if path.name.lower().endswith(endings):  # one that nobody reads is refused when it is opened
         return [SlideRow(slide_id=path.stem, slide_path=str(path))]
     if not path.exists():
         raise ManifestError(f"{path} does not exist", expected="a slides.csv or a folder of slides")
@@ -66,14 +72,22 @@ def _read_folder(folder: Path, suffixes: Collection[str]) -> list[SlideRow]:
     paths = sorted(
         p
         for p in folder.iterdir()
-        if p.is_file() and not p.name.startswith(".") and p.name.lower().endswith(endings)
+        # A link to a slide that is away is a slide that fails, not one that was never there.
+        if (p.is_file() or (p.is_symlink() and not p.exists()))
+        and not p.name.startswith(".")
+        and p.name.lower().endswith(endings)
     )
+    foreign = _foreign_slides(folder, endings)
     if not paths:
         raise ManifestError(
-            f"{folder} holds no slides",
+            f"{folder} holds no slides" + (f" that can be read, but {foreign}" if foreign else ""),
             expected=f"files ending in {', '.join(endings)}",
-            remedy="list slides of subfolders in a slides.csv with a column slide_path",
+            remedy="convert them into pyramidal OME-TIFFs"
+            if foreign
+            else "list slides of subfolders in a slides.csv with a column slide_path",
         )
+    if foreign:
+        _log.warning("%s: left out, for no reader here knows their format: %s", folder, foreign)
     paths = _without_parts(paths, folder)
     rows = [SlideRow(slide_id=p.stem, slide_path=str(p)) for p in paths]
     places = [f"{folder}, file {p.name}" for p in paths]
@@ -81,6 +95,19 @@ def _read_folder(folder: Path, suffixes: Collection[str]) -> list[SlideRow]:
         check_slide_id(row.slide_id, place, error=ManifestError)
     refuse_duplicates(rows, places, error=ManifestError)
     return rows
+
+
+def _foreign_slides(folder: Path, endings: tuple[str, ...]) -> str:
+    """The slides of a folder in formats that nobody here reads, with what they are; "" for none."""
+    unread = {
+        ending: known.words
+        for ending, known in SCANNER_FORMATS.items()
+        if not known.read and ending not in endings
+    }
+    names = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in unread)
+    shown = [f"{name} ({unread[Path(name).suffix.lower()]})" for name in names[:_MOST_NAMED]]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 def _without_parts(paths: list[Path], folder: Path) -> list[Path]:

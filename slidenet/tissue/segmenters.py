@@ -12,11 +12,11 @@ import numpy as np
 
 from slidenet.core.arrays import BoolArray, UInt8Array
 from slidenet.core.checks import check_not_negative, check_positive
-from slidenet.core.errors import ConfigError
+from slidenet.core.errors import ConfigError, EmptyTissueError
 from slidenet.core.plugins import code_identity
 from slidenet.core.provenance import Identity
 from slidenet.core.registry import Registry
-from slidenet.slides import Slide
+from slidenet.slides import FLUORESCENCE, Slide, illumination_of
 from slidenet.tissue.masks import (
     clean_mask,
     odd_kernel_px,
@@ -82,8 +82,22 @@ class PictureSegmenter(ABC):
         """
 
     def find(self, slide: Slide) -> BoolArray:
-        """Mask over the whole slide, bool (h, w)."""
+        """Mask over the whole slide, bool (h, w).
+
+        Raises:
+            EmptyTissueError: Nothing passes for tissue, or the slide is fluorescence.
+        """
         image, mpp = overview(slide, self.segment_mpp)
+        light = illumination_of(slide, image)
+        if light.kind == FLUORESCENCE:
+            raise EmptyTissueError(
+                f"it is {light}: the segmenter {self.name!r} would take "
+                "its dark background for tissue",
+                expected="a brightfield slide",
+                remedy="draw the tissue in QuPath and pass its GeoJSON, or use the segmenter "
+                "'all'; tile encoders have seen brightfield only",
+                slide=slide.path.name,
+            )
         return self.mask(image, mpp, slide=slide.path.name)
 
     def mask(self, image: UInt8Array, mpp: float, *, slide: str = "") -> BoolArray:

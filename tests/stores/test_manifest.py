@@ -125,6 +125,31 @@ def test_a_folder_without_slides(tmp_path):
         read_manifest(tmp_path)
 
 
+def test_slides_of_formats_that_nobody_reads_are_named(tmp_path, caplog):
+    for name in ("a.svs", "b.vsi", "c.iSyntax", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "d.zarr").mkdir()
+    assert [row.slide_id for row in read_manifest(tmp_path)] == ["a"]
+    (line,) = caplog.messages
+    assert "b.vsi (the container of an Olympus slide" in line
+    assert "c.iSyntax (a Philips iSyntax slide), d.zarr (a folder of OME-Zarr)" in line
+    caplog.clear()
+    assert [row.slide_id for row in read_manifest(tmp_path, suffixes=[".svs", ".vsi"])] == [
+        "a",
+        "b",
+    ]
+    assert ".vsi" not in caplog.text
+    (tmp_path / "a.svs").unlink()
+    with pytest.raises(ManifestError, match=r"no slides that can be read, but b\.vsi .*OME-TIFF"):
+        read_manifest(tmp_path)
+    assert read_manifest(tmp_path / "b.vsi")[0].slide_path == str(tmp_path / "b.vsi")
+
+
+def test_a_link_to_a_slide_that_is_away_is_a_slide(tmp_path):
+    (tmp_path / "a.svs").symlink_to(tmp_path / "away.svs")
+    assert [row.slide_id for row in read_manifest(tmp_path)] == ["a"]
+
+
 def test_a_folder_with_two_slides_of_one_stem(tmp_path):
     (tmp_path / "a.svs").touch()
     (tmp_path / "a.tif").touch()

@@ -236,3 +236,18 @@ def test_real_slides_have_the_tissue_the_eye_sees(shared_data, name, file, mpp, 
 
 def test_all_segmenter_is_a_segmenter_like_the_others(flat_slide):
     assert find_tissue(flat_slide(picture()), AllSegmenter()).identity == {"segmenter": "all"}
+
+
+@pytest.mark.parametrize("name", ["otsu", "saturation"])
+def test_the_dark_background_of_fluorescence_is_no_tissue(tmp_path, name):
+    dark = np.full((512, 512, 3), 30, np.uint8)
+    dark[100:200, 100:300] = (40, 60, 180)
+
+    def paint(x, y, width, height):
+        return dark[y : y + height, x : x + width]
+
+    path = write_pyramid(tmp_path / "dark.tif", 512, 512, 2.0, paint)
+    with open_slide(path) as slide:
+        with pytest.raises(EmptyTissueError, match=r"it is fluorescence \(of its picture 92"):
+            find_tissue(slide, name)
+        assert find_tissue(slide, "all").fraction == 1

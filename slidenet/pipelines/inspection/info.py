@@ -10,7 +10,7 @@ from slidenet.core.text import text_table
 from slidenet.core.units import Mpp, magnification
 from slidenet.pipelines.preprocess import Tiler
 from slidenet.pipelines.settings import PreprocessSettings, settings_with
-from slidenet.slides import Slide, open_slide
+from slidenet.slides import Slide, illumination_of, open_slide
 from slidenet.tiling import grid, tissue_fractions
 from slidenet.tissue import find_tissue
 
@@ -57,6 +57,7 @@ def info(
             ("fingerprint", opened.fingerprint),
             *_resolution(opened),
             *_levels(opened),
+            ("light", str(illumination_of(opened))),
             *_estimate(opened, tiler),
         ]
     return SlideFacts(rows)
