@@ -6,9 +6,10 @@ from pathlib import Path
 from slidenet.core.errors import UnreadableSlideError
 from slidenet.core.registry import Registry
 from slidenet.slides.admission import (
-    check_complete,
     check_file,
     check_no_scanner_file,
+    check_picture,
+    check_whole_tiff,
     describe_content,
 )
 from slidenet.slides.isolation import open_isolated
@@ -18,6 +19,7 @@ from slidenet.slides.readers.base import SlideReader
 from slidenet.slides.readers.fastslide import FastSlideReader
 from slidenet.slides.readers.flat import FlatReader
 from slidenet.slides.readers.openslide import OpenSlideReader
+from slidenet.slides.tiff import Need
 
 AUTOMATIC: tuple[type[SlideReader], ...] = (OpenSlideReader, FlatReader)
 """slidenet's own readers, in the order they are asked whether they know a file."""
@@ -81,8 +83,11 @@ def open_slide(
         with limits_in_force(limits):
             if candidate.can_read(path):
                 return candidate.open(path, mpp, icc=icc)
-    check_complete(path, strips=True)
+    with limits_in_force(limits):
+        index = check_whole_tiff(path, strips=True)
     check_no_scanner_file(path)
+    if index is not None:
+        check_picture(index, reader=reader or "flat", meets=frozenset(Need), first_page=False)
     raise UnreadableSlideError(
         f"it is not a slide but {describe_content(path)}",
         expected=expected,

@@ -6,8 +6,9 @@ other places of the slide, without any error.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 Size = tuple[int, int]
 
@@ -44,7 +45,9 @@ class Level:
         return x if x == y else math.sqrt(x * y)
 
 
-def check_levels(dimensions: Sequence[Size]) -> tuple[Level, ...]:
+def check_levels(
+    dimensions: Sequence[Size], foreign: Mapping[Size, str] = MappingProxyType({})
+) -> tuple[Level, ...]:
     """Levels with their downsample per axis, each compared with level 0.
 
     Sizes are rounded to whole pixels, so both ratios are known up to one pixel of the level. A
@@ -53,6 +56,7 @@ def check_levels(dimensions: Sequence[Size]) -> tuple[Level, ...]:
 
     Args:
         dimensions: (width, height) of each level; the first is level 0.
+        foreign: Sizes of levels that are known to be something else, with the reason.
     """
     (width_0, height_0), *_ = dimensions
     levels = [Level(width_0, height_0, 1.0, 1.0)]
@@ -63,7 +67,9 @@ def check_levels(dimensions: Sequence[Size]) -> tuple[Level, ...]:
         ratios = width_0 / width, height_0 / height
         low, high = _factors((width_0, height_0), (width, height))
         whole = _whole_factor(low, high, math.sqrt(ratios[0] * ratios[1]))
-        if whole is not None:
+        if (width, height) in foreign:
+            levels.append(Level(width, height, *ratios, foreign[width, height]))
+        elif whole is not None:
             levels.append(Level(width, height, whole, whole))
         else:
             levels.append(

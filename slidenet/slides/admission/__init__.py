@@ -3,15 +3,16 @@
 from slidenet.slides.admission.content import describe_content
 from slidenet.slides.admission.files import check_file
 from slidenet.slides.admission.scanner_files import SCANNER_FORMATS, check_no_scanner_file
-from slidenet.slides.admission.truncation import check_complete, find_truncation
+from slidenet.slides.admission.tiff import check_picture, check_sample_range, check_whole_tiff
 from slidenet.slides.admission.vendor_files import check_vendor_files
 
 __all__ = [
     "SCANNER_FORMATS",
-    "check_complete",
     "check_file",
     "check_no_scanner_file",
+    "check_picture",
+    "check_sample_range",
     "check_vendor_files",
+    "check_whole_tiff",
     "describe_content",
-    "find_truncation",
 ]

@@ -9,14 +9,34 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from slidenet.core.errors import SlideError, UnreadableSlideError
-from slidenet.slides.admission import check_complete, check_no_scanner_file
+from slidenet.slides.admission import (
+    check_no_scanner_file,
+    check_picture,
+    check_sample_range,
+    check_whole_tiff,
+)
 from slidenet.slides.colour import to_srgb
 from slidenet.slides.protocol import Pixels, Size
 from slidenet.slides.readers.base import SlideReader
 from slidenet.slides.readers.flat_images import check_flat, decode_flat, opened, upright_size
 from slidenet.slides.resolution import mpp_from_tiff_tags
+from slidenet.slides.tiff import Need
 
 _RESOLUTION_UNIT, _X_RESOLUTION, _Y_RESOLUTION = 296, 282, 283
+_MEETS = frozenset(
+    {
+        Need.ALPHA,
+        Need.BILEVEL,
+        Need.GREY,
+        Need.MIN_IS_WHITE,
+        Need.ORIENTATION,
+        Need.PALETTE,
+        Need.PLANES,
+        Need.SIXTEEN_BITS,
+        Need.UNASSOCIATED_ALPHA,
+    }
+)
+"""What Pillow was seen to show exactly of a TIFF, beyond 8-bit RGB and YCbCr."""
 _UNITS = {1: "none", 2: "inch", 3: "centimeter"}
 
 
@@ -73,9 +93,14 @@ class FlatReader(SlideReader):
             UnreadableSlideError: It is truncated, of another format by its name, or not 8 bits
                 per channel.
         """
-        check_complete(path, strips=True)
+        index = check_whole_tiff(path, strips=True)
         check_no_scanner_file(path)
-        return cls(path, mpp, icc)
+        if index is not None:
+            check_picture(index, reader=cls.name, meets=_MEETS, first_page=True)
+        slide = cls(path, mpp, icc)
+        if index is not None:
+            check_sample_range(slide, index)
+        return slide
 
     def read_region(self, location: Size, level: int, size: Size) -> Pixels:
         """See `Slide.read_region`."""

@@ -1,16 +1,19 @@
 """Slides read by openslide."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 import openslide
 from openslide import OpenSlide
 
-from slidenet.slides.admission import check_vendor_files
+from slidenet.slides.admission import check_sample_range, check_vendor_files
 from slidenet.slides.colour import parse_background, to_rgb, to_srgb
 from slidenet.slides.protocol import Pixels, Size
+from slidenet.slides.pyramid import Level, check_levels
 from slidenet.slides.readers.base import SlideReader
 from slidenet.slides.readers.handles import SharedHandle
+from slidenet.slides.tiff import TiffIndex
 
 
 class OpenSlideReader(SlideReader):
@@ -66,8 +69,19 @@ class OpenSlideReader(SlideReader):
             MissingMppError: The declared `mpp` cannot be.
             UnreadableSlideError: It is not whole, or openslide cannot open it.
         """
-        check_vendor_files(path, OpenSlide.detect_format(path) or "")
-        return cls(path, mpp, icc)
+        index = check_vendor_files(path, OpenSlide.detect_format(path) or "")
+        slide = cls(path, mpp, icc)
+        if index is not None:
+            check_sample_range(slide, index)
+        return slide
+
+    @cached_property
+    def levels(self) -> tuple[Level, ...]:
+        """See `Slide.levels`."""
+        index = TiffIndex.read(self.path)
+        if index is None:
+            return check_levels(self.level_dimensions)
+        return check_levels(self.level_dimensions, index.picture.foreign)
 
     def read_region(self, location: Size, level: int, size: Size) -> Pixels:
         """See `Slide.read_region`."""

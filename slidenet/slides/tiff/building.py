@@ -1,5 +1,6 @@
 """Directories from their entries: every claim checked before it is believed."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ _MOST_SAMPLES = 65535
 _MOST_VALUES = 3 * 2**16
 """The longest list of numbers that is read at once: the palette of 16-bit samples."""
 _WHOLE_TYPES = {1, 3, 4, 13, 16, 18}
+_NUMBER_TYPES = {5, 8, 9, 10, 11, 12, 17}
 
 _SINGLE = {
     "width": (Tag.IMAGE_WIDTH, range(1, _MAX_SIDE)),
@@ -25,10 +27,8 @@ _SINGLE = {
     "planar": (Tag.PLANAR_CONFIGURATION, range(1, 3)),
     "predictor": (Tag.PREDICTOR, range(1, 4)),
     "fill_order": (Tag.FILL_ORDER, range(1, 3)),
-    "orientation": (Tag.ORIENTATION, range(1, 9)),
     "depth": (Tag.IMAGE_DEPTH, range(1, _MAX_SIDE)),
     "subfile_type": (Tag.SUBFILE_TYPE, range(2**32)),
-    "resolution_unit": (Tag.RESOLUTION_UNIT, range(1, 4)),
 }
 _TEXTS = {
     "description": Tag.IMAGE_DESCRIPTION,
@@ -148,16 +148,17 @@ class DirectoryBuilder:
         largest = self._values(Tag.MAX_SAMPLE_VALUE, _WHOLE_TYPES)
         if largest:
             found["max_sample_value"] = int(max(largest))
-        resolution = [
-            self._values(tag, {5, 11, 12}) for tag in (Tag.X_RESOLUTION, Tag.Y_RESOLUTION)
-        ]
-        if resolution[0] and resolution[1]:
-            found["resolution"] = (float(resolution[0][0]), float(resolution[1][0]))
+        turned = self._whole(Tag.ORIENTATION, range(9))
+        found["orientation"] = turned or 1  # 0 is written by careless programs for "as it is"
+        x, y = self._loose(Tag.X_RESOLUTION), self._loose(Tag.Y_RESOLUTION)
+        if x is not None and y is not None:
+            found["resolution"] = (x, y)
+        unit = self._loose(Tag.RESOLUTION_UNIT)
+        if unit is not None:
+            found["resolution_unit"] = int(unit) if unit in (1, 2, 3) else 1
         if self.layout.ndpi:
-            lens = self._values(Tag.NDPI_LENS, {11})
-            found["lens"] = lens[0] if lens else None
-            plane = self._values(Tag.NDPI_FOCAL_PLANE, {9})
-            found["focal_plane"] = int(plane[0]) if plane else 0
+            found["lens"] = self._loose(Tag.NDPI_LENS)
+            found["focal_plane"] = int(self._loose(Tag.NDPI_FOCAL_PLANE) or 0)
         return found
 
     def _check_lists(self, directory: Directory) -> None:
@@ -204,6 +205,14 @@ class DirectoryBuilder:
             self.problems.append(f"{tag.name} is {given or 'empty'}")
             return None
         return int(values[0])
+
+    def _loose(self, tag: Tag) -> float | None:
+        """The first value of a tag that says nothing about where pixels lie; None if it is none."""
+        entry = self.entries.get(tag)
+        if entry is None or entry.kind not in {*_WHOLE_TYPES, *_NUMBER_TYPES} or entry.count > 16:
+            return None
+        values = self._values(tag, {entry.kind})
+        return float(values[0]) if values and math.isfinite(values[0]) else None
 
     def _values(self, tag: Tag, kinds: set[int]) -> tuple[float, ...] | None:
         entry = self.entries.get(tag)

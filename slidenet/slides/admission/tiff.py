@@ -1,0 +1,117 @@
+"""TIFF files: whole, truthful about themselves, one picture, of pixels that the reader can show.
+
+openslide and libtiff believe the header. A truncated file opens with fewer levels and failing
+tiles, one flipped bit in a width moves every tile, channels in pages of their own lose all but the
+first, and samples of another meaning become another colour, without any error.
+"""
+
+import logging
+from pathlib import Path
+
+from slidenet.core.errors import UnreadableSlideError
+from slidenet.slides.limits import current_limits
+from slidenet.slides.protocol import Slide
+from slidenet.slides.tiff import Need, TiffIndex, find_fault, picture_format
+
+_log = logging.getLogger(__name__)
+
+_FULL_RANGE_LEAST = 128
+"""16-bit samples that use their range reach at least half of it in a bright-field slide."""
+_RANGE_SIDE_PX = 512
+_EXPORT = "export it as 8-bit RGB, upright and opaque"
+
+
+def check_whole_tiff(path: Path, *, strips: bool = False) -> TiffIndex | None:
+    """Refuses a TIFF that is shorter than it says, or lies about itself; see `find_fault`.
+
+    Returns:
+        Its index; None where the file is no TIFF.
+
+    Raises:
+        UnreadableSlideError: Saying what is wrong.
+    """
+    limits = current_limits()
+    index = TiffIndex.read(path, limits)
+    if index is None:
+        return None
+    fault = find_fault(index, limits, strips=strips)
+    if fault is None:
+        return index
+    if "(limit " in fault:
+        remedy = "raise this limit of reading if the file is as it should be"
+        raise UnreadableSlideError(fault, remedy=remedy, slide=path.name)
+    raise UnreadableSlideError(
+        f"it is truncated or damaged: {fault}",
+        expected="a complete file",
+        remedy="copy it again and compare its size with the original's",
+        slide=path.name,
+    )
+
+
+def check_picture(
+    index: TiffIndex, *, reader: str, meets: frozenset[Need], first_page: bool
+) -> None:
+    """Refuses a TIFF that a reader would not show as what it is; logs what it leaves out.
+
+    Args:
+        index: The index of a whole file.
+        reader: Name of the reader, for messages.
+        meets: What the reader handles beyond chunky, upright 8-bit RGB.
+        first_page: Whether the reader takes the first page for the slide, whatever the others are.
+
+    Raises:
+        UnreadableSlideError: Saying why.
+    """
+    picture, slide = index.picture, index.path.name
+    if picture.incomplete is not None:
+        raise UnreadableSlideError(
+            picture.incomplete,
+            expected="one picture in RGB",
+            remedy="export the slide as one RGB image (QuPath: File, Export images; or bfconvert)",
+            slide=slide,
+        )
+    first, level_0 = index.directories[0], picture.levels[0]
+    if first_page and first is not level_0:
+        raise UnreadableSlideError(
+            f"its first page has {first.width}x{first.height} px and page {level_0.number} has "
+            f"{level_0.width}x{level_0.height} px",
+            expected=f"the slide itself as the first page, which the reader {reader!r} takes",
+            remedy="write it again with the largest page first, or leave the reader to slidenet",
+            slide=slide,
+        )
+    unmet = picture_format(picture).unmet(meets)
+    if unmet is not None:
+        raise UnreadableSlideError(
+            unmet,
+            expected=f"pixels that the reader {reader!r} shows as they are: 8-bit RGB",
+            remedy=_EXPORT,
+            slide=slide,
+        )
+    for note in picture.notes:
+        _log.warning("slide %r: %s", slide, note)
+
+
+def check_sample_range(slide: Slide, index: TiffIndex) -> None:
+    """Refuses 16-bit samples that use only some of their bits, as those of cameras do.
+
+    The file need not say so. What reaches less than half of the range is not taken for a dark
+    slide: glass is bright.
+
+    Args:
+        slide: The slide, whose reader takes the upper eight of sixteen bits.
+        index: Its index.
+
+    Raises:
+        UnreadableSlideError: Saying how far the samples reach.
+    """
+    if index.picture.levels[0].bits != 16:
+        return
+    largest = int(slide.thumbnail(_RANGE_SIDE_PX).max())
+    if largest < _FULL_RANGE_LEAST:
+        raise UnreadableSlideError(
+            f"its samples of 16 bits reach only about {largest * 257:,} of 65,535, so that how "
+            "many bits are used (12? 14?) cannot be told",
+            expected="samples that fill their range",
+            remedy=_EXPORT,
+            slide=slide.path.name,
+        )

@@ -1,0 +1,117 @@
+"""Whether a TIFF can be what it claims: its lists, tiles and bytes agree. No pixel is read."""
+
+import numpy as np
+
+from slidenet.core.arrays import IntArray
+from slidenet.core.text import count_of
+from slidenet.slides.limits import ReadingLimits
+from slidenet.slides.tiff import tags
+from slidenet.slides.tiff.directory import Directory
+from slidenet.slides.tiff.index import TiffIndex
+
+_HEADER_BYTES = 8
+_SLACK_BYTES = 8
+"""Byte counts that are rounded up to words may reach this far into the next tile."""
+
+
+def find_fault(index: TiffIndex, limits: ReadingLimits, *, strips: bool = False) -> str | None:
+    """Why a TIFF is not whole or lies, as a clause; None where nothing is known against it.
+
+    The chain of directories, the levels of the slide, and the extents of every tiled page are
+    looked at. A label or macro picture in strips may be damaged: it is never read.
+
+    Args:
+        index: The index.
+        limits: Sides of tiles.
+        strips: Whether pages in strips count, as they do where the slide is such a page.
+    """
+    if index.problems:
+        return index.problems[0]
+    picture = index.picture
+    levels = [page for planes in picture.planes for page in planes]
+    for page in levels:
+        fault = next(iter(page.problems), None) or _tile_side(page, limits) or _extents(page, index)
+        if fault is not None:
+            return f"{_name(page, index)}: {fault}"
+    if not levels[0].byte_counts.any():
+        return f"no byte of its {levels[0].width}x{levels[0].height} px is stored"
+    for page in _all_pages(index):
+        if page not in levels and (page.is_tiled or strips):
+            fault = _extents(page, index)
+            if fault is not None:
+                return f"{_name(page, index)}: {fault}"
+    return None
+
+
+def _all_pages(index: TiffIndex) -> list[Directory]:
+    return [page for one in index.directories for page in (one, *one.subifds)]
+
+
+def _name(page: Directory, index: TiffIndex) -> str:
+    pages = index.directories
+    within = "" if page in pages else " (SubIFD)"
+    return f"page {page.number}{within} of {page.width}x{page.height} px"
+
+
+def _tile_side(page: Directory, limits: ReadingLimits) -> str | None:
+    if page.is_tiled and max(page.tile_width, page.tile_height) > limits.max_tile_px:
+        return (
+            f"its tiles have {page.tile_width}x{page.tile_height} px, more than "
+            f"{limits.max_tile_px} (limit max_tile_px)"
+        )
+    return None
+
+
+def _extents(page: Directory, index: TiffIndex) -> str | None:
+    """Whether the bytes of tiles or strips lie in the file, each in its own place."""
+    offsets, counts = page.offsets, page.byte_counts
+    if len(offsets) != len(counts):
+        return "its lists of tiles differ in length"
+    what = "tile" if page.is_tiled else "strip"
+    stored = counts != 0
+    starts, lengths = offsets[stored], counts[stored]
+    if not len(starts):
+        return None
+    ends = starts + lengths
+    negative = (starts < 0) | (lengths < 0) | (ends < 0)
+    if negative.any():
+        return f"{count_of(what, int(negative.sum()))} should lie beyond any file's end"
+    if int(ends.max()) > index.file_bytes:
+        return (
+            f"pixel data should reach byte {int(ends.max())}, the file ends at {index.file_bytes}"
+        )
+    in_header = int((starts < _HEADER_BYTES).sum())
+    if in_header:
+        return f"{count_of(what, in_header)} should lie in the header, before byte {_HEADER_BYTES}"
+    short = _too_short(page, counts)
+    if short:
+        return (
+            f"{count_of(what, short)} without compression hold fewer bytes than {page.tile_width}x"
+            f"{page.tile_height} px take"
+        )
+    overlapping = _overlaps(starts, ends)
+    if overlapping:
+        return f"the bytes of {count_of(what, overlapping)} overlap those of others"
+    return None
+
+
+def _too_short(page: Directory, counts: IntArray) -> int:
+    """How many uncompressed tiles or strips hold less than their pixels take."""
+    if page.compression != tags.NONE or page.photometric == tags.YCBCR:
+        return 0
+    samples = page.samples if page.planar == tags.CHUNKY else 1
+    row = -(-page.tile_width * samples * page.bits // 8)
+    rows = np.full(len(counts), page.tile_height)
+    across, down = page.grid
+    if not page.is_tiled and across * down:
+        rows[down - 1 :: down] = page.height - (down - 1) * page.tile_height
+    return int(((counts < rows * row) & (counts != 0)).sum())
+
+
+def _overlaps(starts: IntArray, ends: IntArray) -> int:
+    """How many tiles begin inside another one; equal tiles may share their bytes."""
+    if (np.diff(starts) < 0).any():
+        order = np.argsort(starts, kind="stable")
+        starts, ends = starts[order], ends[order]
+    other = starts[1:] != starts[:-1]
+    return int((other & (starts[1:] + _SLACK_BYTES < ends[:-1])).sum())
