@@ -1,92 +1,177 @@
-"""The whole slide as one small picture, in bounded memory."""
+"""The whole slide as one small picture, in bounded memory and with bounded patience."""
 
 import logging
-from collections.abc import Iterator
-from functools import partial
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from slidenet.core.checks import check_whole
-from slidenet.core.errors import PixelReadError
+from slidenet.core.errors import PixelReadError, UnreadableSlideError
 from slidenet.slides.protocol import Pixels, Size, Slide
+from slidenet.slides.resampling import resized
 
 _BLOCK_PX = 2048
-_SMALLEST_PART_PX = 64
+_SMALLEST_PART_PX = 128
+_MAX_FAILED_READS = 300
+"""Then damage is not narrowed down any further: each failure opens the file anew."""
+_PROBES_PER_SIDE = 4
+_PROBE_PX = 64
 _log = logging.getLogger(__name__)
 
 
 def thumbnail_of(slide: Slide, max_side_px: int) -> Pixels:
     """See `Slide.thumbnail`.
 
-    The coarsest level fine enough is read block by block, so that a slide without a pyramid costs
-    time but not memory. Where that level is damaged the finer ones, which show the same, are
-    tried; what no level can show has the background colour.
+    The coarsest level that is fine enough and a true copy of level 0 is read block by block, so
+    that a slide without a pyramid costs time but not memory. Parts of it that cannot be decoded
+    are taken from finer levels, which show the same; what no level can show has the background
+    colour. A slide of which nothing can be decoded is given up after a few probes of each level.
+
+    Raises:
+        UnreadableSlideError: Nothing of it can be decoded; the decoder's reason is named.
     """
     check_whole(max_side_px=max_side_px)
     width, height = slide.level_dimensions[0]
     downsample = max(1.0, max(width, height) / max_side_px)
     size = (max(1, round(width / downsample)), max(1, round(height / downsample)))
-    fine_enough = [i for i, d in enumerate(slide.level_downsamples) if d <= downsample]
-    for level in sorted(fine_enough, key=lambda i: -slide.level_downsamples[i]):
-        try:
-            return _shrunk_level(slide, level, size)
-        except PixelReadError as error:
-            _log.warning("overview: level %d is damaged, trying finer: %s", level, error)
-    return _shrunk_level(slide, 0, size, patient=True)
-
-
-def _shrunk_level(slide: Slide, level: int, size: Size, *, patient: bool = False) -> Pixels:
-    """A whole level at another size; a `patient` reading paints over what cannot be read."""
-    read = partial(_readable_part, slide) if patient else slide.read_region
-    level_width, level_height = slide.level_dimensions[level]
-    downsample = slide.level_downsamples[level]
+    levels = [
+        number
+        for number, level in enumerate(slide.levels)
+        if level.problem is None and level.downsample <= downsample
+    ]
+    levels.sort(key=lambda number: -slide.levels[number].downsample)
     picture = np.empty((size[1], size[0], 3), np.uint8)
-    for top, bottom, y, y_end in _blocks(size[1], level_height):
-        for left, right, x, x_end in _blocks(size[0], level_width):
-            location = (round(x * downsample), round(y * downsample))
-            block = read(location, level, (x_end - x, y_end - y))
-            target = (right - left, bottom - top)
-            if target != (x_end - x, y_end - y):
-                resized = cv2.resize(block, target, interpolation=cv2.INTER_AREA)
-                block = np.asarray(resized, dtype=np.uint8)
-            picture[top:bottom, left:right] = block
+    try:
+        for part in _blocks(slide, levels[0], size):
+            _paint(picture, part, slide)
+    except PixelReadError as error:
+        _log.warning("overview: level %d is damaged, using finer ones too: %s", levels[0], error)
+        _paint_what_is_left(picture, slide, levels, error)
     return picture
 
 
-def _readable_part(slide: Slide, location: Size, level: int, size: Size) -> Pixels:
-    """A region whose unreadable parts, narrowed down to small squares, show the background.
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A rectangle of the picture, shown by a rectangle of one level.
+
+    Attributes:
+        level: The level.
+        place: (left, top) in the picture.
+        size: (width, height) in the picture.
+        scale: Pixels of the level per pixel of the picture, (across, down).
+    """
+
+    level: int
+    place: Size
+    size: Size
+    scale: tuple[float, float]
+
+    def source(self, slide: Slide) -> tuple[Size, Size]:
+        """(x, y) and (width, height) on the level, at least one pixel and inside of it."""
+        spans = [
+            _span(start, length, scale, whole)
+            for start, length, scale, whole in zip(
+                self.place, self.size, self.scale, slide.level_dimensions[self.level], strict=True
+            )
+        ]
+        (x, width), (y, height) = spans
+        return (x, y), (width, height)
+
+    def halves(self) -> Iterator["_Part"]:
+        """Its quarters; halves where it is one pixel wide or high."""
+        steps = [max(1, -(-length // 2)) for length in self.size]
+        for top in range(0, self.size[1], steps[1]):
+            for left in range(0, self.size[0], steps[0]):
+                size = (min(steps[0], self.size[0] - left), min(steps[1], self.size[1] - top))
+                yield _Part(
+                    self.level, (self.place[0] + left, self.place[1] + top), size, self.scale
+                )
+
+
+def _span(start: int, length: int, scale: float, whole: int) -> tuple[int, int]:
+    first = min(round(start * scale), whole - 1)
+    return first, min(max(first + 1, round((start + length) * scale)), whole) - first
+
+
+def _blocks(
+    slide: Slide, level: int, size: Size, place: Size = (0, 0), part: Size | None = None
+) -> Iterator[_Part]:
+    """Pieces of the picture (or of a part of it) that are small enough on the level to be read."""
+    width, height = slide.level_dimensions[level]
+    scale = (width / size[0], height / size[1])
+    part = size if part is None else part
+    steps = [max(1, int(_BLOCK_PX / one)) for one in scale]
+    for top in range(0, part[1], steps[1]):
+        for left in range(0, part[0], steps[0]):
+            piece = (min(steps[0], part[0] - left), min(steps[1], part[1] - top))
+            yield _Part(level, (place[0] + left, place[1] + top), piece, scale)
+
+
+def _paint(picture: Pixels, part: _Part, slide: Slide) -> None:
+    location, size = part.source(slide)
+    (left, top), (width, height) = part.place, part.size
+    pixels = resized(slide.read_level(location, part.level, size), part.size)
+    picture[top : top + height, left : left + width] = pixels
+
+
+def _paint_what_is_left(
+    picture: Pixels, slide: Slide, levels: Sequence[int], cause: PixelReadError
+) -> None:
+    """Paints what any level can show; broad damage first, so that patience ends evenly.
 
     Raises:
-        UnreadableSlideError: The file as a whole has become unreadable.
+        UnreadableSlideError: No probe of any level could be decoded.
     """
-    try:
-        return slide.read_region(location, level, size)
-    except PixelReadError:
-        width, height = size
-        picture = np.full((height, width, 3), slide.background_rgb, np.uint8)
-        if max(size) <= _SMALLEST_PART_PX:
-            return picture
-    step = max(_SMALLEST_PART_PX, max(size) // 2)
-    downsample = slide.level_downsamples[level]
-    for top in range(0, height, step):
-        for left in range(0, width, step):
-            part = (min(step, width - left), min(step, height - top))
-            corner = (
-                location[0] + round(left * downsample),
-                location[1] + round(top * downsample),
-            )
-            picture[top : top + part[1], left : left + part[0]] = _readable_part(
-                slide, corner, level, part
-            )
-    return picture
+    levels = [level for level in levels if _shows_something(slide, level)]
+    if not levels:
+        raise UnreadableSlideError(
+            f"none of its pixels can be decoded ({cause.found})",
+            expected="pixels of at least one level",
+            remedy="copy the slide again and compare its size with the original's; where the copy "
+            "is whole, its codec is not one that can be read here: convert it",
+            slide=slide.path.name,
+        )
+    size = (picture.shape[1], picture.shape[0])
+    picture[:] = slide.background_rgb
+    waiting = deque(_blocks(slide, levels[0], size))
+    failed, lost = 0, 0
+    while waiting:
+        part = waiting.popleft()
+        try:
+            _paint(picture, part, slide)
+        except PixelReadError:
+            failed += 1
+            finer = levels[levels.index(part.level) + 1 :]
+            if failed >= _MAX_FAILED_READS:
+                lost += part.size[0] * part.size[1]
+            elif max(part.source(slide)[1]) > _SMALLEST_PART_PX and max(part.size) > 1:
+                waiting.extend(part.halves())
+            elif finer:
+                waiting.extend(_blocks(slide, finer[0], size, part.place, part.size))
+            else:
+                lost += part.size[0] * part.size[1]
+    if lost:
+        share = lost / (size[0] * size[1])
+        _log.warning("overview: %.1f %% of it cannot be decoded: %s", 100 * share, cause)
 
 
-def _blocks(num_out: int, num_in: int) -> Iterator[tuple[int, int, int, int]]:
-    """Pieces of an axis: output pixels [a, b) shown by input pixels [c, d)."""
-    scale = num_in / num_out
-    step = max(1, int(_BLOCK_PX / scale))
-    for start in range(0, num_out, step):
-        stop = min(start + step, num_out)
-        first = min(round(start * scale), num_in - 1)
-        yield start, stop, first, max(first + 1, round(stop * scale))
+def _shows_something(slide: Slide, level: int) -> bool:
+    """Whether any of some small places all over a level can be decoded."""
+    width, height = slide.level_dimensions[level]
+    size = (min(_PROBE_PX, width), min(_PROBE_PX, height))
+    num = _PROBES_PER_SIDE
+    # In steps of 7 of 16, so that neighbours, which are often hurt together, do not come together.
+    for index in range(num * num):
+        row, column = divmod(index * 7 % (num * num), num)
+        place = (
+            round((column + 0.5) * width / num) - size[0] // 2,
+            round((row + 0.5) * height / num) - size[1] // 2,
+        )
+        try:
+            slide.read_level(place, level, size)
+        except PixelReadError:
+            continue
+        return True
+    return False

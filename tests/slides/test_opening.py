@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from slidenet.core.errors import MissingMppError, UnreadableSlideError
 from slidenet.slides import READERS, SLIDE_SUFFIXES, Slide, open_slide
+from slidenet.slides.readers.handles import SharedHandle
 from slidenet.testing import corrupt_tile, plain, truncate_file, write_pyramid
 
 GREY = plain((128, 128, 128))
@@ -149,7 +151,7 @@ def test_thumbnail_goes_round_a_damaged_level(tmp_path, caplog):
     corrupt_tile(path, (10, 10), level=2)
     with open_slide(path) as slide:
         assert (slide.thumbnail(100) == 128).all()
-    assert caplog.text.count("trying finer") == 2
+    assert caplog.text.count("using finer ones") == 1
 
 
 def test_thumbnail_paints_over_what_no_level_can_show(tmp_path):
@@ -161,3 +163,46 @@ def test_thumbnail_paints_over_what_no_level_can_show(tmp_path):
     hurt[256:512, 256:512] = True
     assert (picture[hurt] == 255).all()
     assert (picture[~hurt] == 128).all()
+
+
+def test_a_damaged_part_of_a_level_is_taken_from_a_finer_one(tmp_path, noise_image):
+    def paint(x, y, width, height):
+        return noise_image[y : y + height, x : x + width]
+
+    path = write_pyramid(tmp_path / "hurt.tif", 600, 600, 0.5, paint, downsample=2)
+    with open_slide(path) as slide:
+        whole = slide.thumbnail(300)
+    corrupt_tile(path, (10, 10), level=1)
+    with open_slide(path) as slide:
+        picture = slide.thumbnail(300)
+    np.testing.assert_array_equal(picture, whole)
+
+
+def test_a_slide_without_one_good_tile_is_given_up_early_with_the_reason(tmp_path, monkeypatch):
+    path = write_pyramid(tmp_path / "dead.tif", 1024, 1024, 0.5, GREY)
+    for level, tiles in ((0, 4), (1, 1)):
+        for index in range(tiles * tiles):
+            corrupt_tile(path, (index % tiles * 256, index // tiles * 256), level=level)
+    opened = []
+    original = SharedHandle._open
+    monkeypatch.setattr(SharedHandle, "_open", lambda self: opened.append(1) or original(self))
+    with (
+        open_slide(path, reader="openslide") as slide,
+        pytest.raises(
+            UnreadableSlideError, match=r"none of its pixels can be decoded .*Decod|none .*TIFF"
+        ),
+    ):
+        slide.thumbnail(1024)
+    assert len(opened) <= 70  # thousands before
+
+
+def test_levels_that_are_no_copies_are_not_the_overview(tmp_path, noise_image):
+    path = tmp_path / "macro.tif"
+    with tifffile.TiffWriter(path) as tiff:
+        common = {"tile": (256, 256), "photometric": "rgb", "metadata": None}
+        tiff.write(noise_image[:1024], subfiletype=0, **common)
+        tiff.write(np.zeros((300, 640, 3), np.uint8), subfiletype=1, **common)
+    with open_slide(path, reader="openslide") as slide:
+        assert len(slide.levels) == 2
+        assert "another picture" in slide.levels[1].problem
+        assert slide.thumbnail(600).mean() > 100
