@@ -16,7 +16,7 @@ _CONVERT = (
     "convert it into a pyramidal OME-TIFF (Bio-Formats: bfconvert, or bioformats2raw and "
     "raw2ometiff) and give that"
 )
-_FASTSLIDE = ", or name a reader of another package that knows the format (--reader)"
+_FASTSLIDE = ", or install the package fastslide and pass --reader fastslide"
 
 
 @dataclass(frozen=True, slots=True)

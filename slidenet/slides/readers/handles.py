@@ -9,6 +9,7 @@ from openslide import OpenSlide
 from PIL import Image
 
 from slidenet.core.errors import PixelReadError, SlideError, UnreadableSlideError
+from slidenet.slides.admission import why_not_opened
 from slidenet.slides.protocol import Size
 
 
@@ -97,8 +98,5 @@ class SharedHandle:
         try:
             return OpenSlide(self._path)
         except openslide.OpenSlideError as error:
-            raise UnreadableSlideError(
-                f"openslide takes it for {self._vendor!r} but cannot open it ({error})",
-                remedy="copy it again (with all files of the slide beside it), or export it again",
-                slide=self._name,
-            ) from error
+            found, remedy = why_not_opened(self._vendor, str(error))
+            raise UnreadableSlideError(found, remedy=remedy, slide=self._name) from error

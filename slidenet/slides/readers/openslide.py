@@ -7,7 +7,8 @@ from typing import Self
 import openslide
 from openslide import OpenSlide
 
-from slidenet.slides.admission import check_sample_range, check_vendor_files
+from slidenet.core.errors import UnreadableSlideError
+from slidenet.slides.admission import check_sample_range, check_vendor_files, narrow_samples
 from slidenet.slides.colour import parse_background, to_rgb, to_srgb
 from slidenet.slides.protocol import Pixels, Size
 from slidenet.slides.pyramid import Level, check_levels
@@ -48,6 +49,14 @@ class OpenSlideReader(SlideReader):
         self._shared = SharedHandle(path, self.vendor)
         handle = self._shared.current()
         self.properties = dict(handle.properties)
+        narrow = narrow_samples(self.properties)
+        if narrow is not None:
+            raise UnreadableSlideError(
+                narrow,
+                expected="samples that fill their range",
+                remedy="export it as 24-bit RGB",
+                slide=path.name,
+            )
         self.level_dimensions = handle.level_dimensions
         self.level_downsamples = handle.level_downsamples
         self.background_rgb = parse_background(
