@@ -29,8 +29,8 @@ _MEANINGS: tuple[tuple[str, Callable[[re.Match[str]], tuple[str, str]]], ...] = 
         r"(?:([\w ]+) compression|Compression (\d+)) is not supported",
         lambda m: (
             f"its pixels are compressed by {(m[1] or f'type {m[2]}').strip()}",
-            "save it in ZEN uncompressed or as Zstd, install fastslide and pass --reader fastslide, "
-            f"or {_OME_TIFF}",
+            "save it in ZEN uncompressed or as Zstd, install fastslide and pass --reader "
+            f"fastslide, or {_OME_TIFF}",
         ),
     ),
     (

@@ -87,7 +87,7 @@ class OpenSlideReader(SlideReader):
     @cached_property
     def levels(self) -> tuple[Level, ...]:
         """See `Slide.levels`."""
-        index = TiffIndex.read(self.path)
+        index = TiffIndex.read(self.path) if self.vendor != "dicom" else None
         if index is None:
             return check_levels(self.level_dimensions)
         return check_levels(self.level_dimensions, index.picture.foreign)
