@@ -7,6 +7,7 @@ from slidenet.core.errors import EncoderError
 from slidenet.core.plugins import Plugin
 from slidenet.core.provenance import Identity
 from slidenet.core.units import Mpp
+from slidenet.tile_encoders.engines.protocol import Engine
 from slidenet.tile_encoders.spec import (
     DEFAULT_TARGET_MPP,
     DEFAULT_TILE_SIZE_PX,
@@ -35,12 +36,14 @@ class TileEncoder:
         device: "cpu", "cuda", "cuda:1", "mps", or "auto" for the best one present.
         precision: None takes the spec's precision on accelerators and fp32 on the CPU.
         plugin: The code of another package that it comes from, if any; part of the identity.
+        engine: Runs the module; None: PyTorch.
 
     Attributes:
         spec: As given.
         module: As given.
         device: Where the module lies.
         precision: The precision in use.
+        engine: As given.
         weights_sha256: Digest of the weights.
         weights_source: As given.
     """
@@ -54,9 +57,10 @@ class TileEncoder:
         device: "str | torch.device" = "cpu",
         precision: Precision | None = None,
         plugin: Plugin | None = None,
+        engine: Engine | None = None,
     ) -> None:
-        from slidenet.tile_encoders.architecture import folded_copy
-        from slidenet.tile_encoders.transforms import normalise, resize_and_crop
+        from slidenet.tile_encoders.engines.torch_engine import TorchEngine
+        from slidenet.tile_encoders.transforms import resize_and_crop
 
         self.spec = spec
         self.plugin = plugin
@@ -65,9 +69,8 @@ class TileEncoder:
         self.weights_sha256 = digest_of_state(module.state_dict())
         self.weights_source = weights_source
         self.module = module.eval().requires_grad_(False).to(self.device)
-        self._folded = folded_copy(self.module)
+        self.engine = engine or TorchEngine(self.module, spec, self.device, self.precision)
         self._resize_and_crop = resize_and_crop(spec.transform)
-        self._normalise = normalise(spec.transform)
 
     @classmethod
     def from_module(
@@ -136,7 +139,7 @@ class TileEncoder:
         return self.spec.output_dim
 
     def encode(self, tiles: "Tensor") -> "Tensor":
-        """Features of a batch of tiles.
+        """Features of a batch of tiles; as many threads may call it as the engine has use for.
 
         Args:
             tiles: uint8 (B, 3, H, W), RGB, of any size; preprocessing happens here.
@@ -149,37 +152,50 @@ class TileEncoder:
         """
         import torch
 
-        _check_tiles(tiles)
-        if len(tiles) == 0:
+        images = self.prepare(tiles)
+        if len(images) == 0:
             return torch.empty(0, self.feature_dim)
-        features = self._run(tiles).float().cpu()
-        if not torch.isfinite(features).all():
-            bad = (~torch.isfinite(features).all(dim=1)).sum().item()
+        features = self.engine.run(images).float().cpu()
+        self.check_features(features)
+        return features
+
+    def prepare(self, tiles: "Tensor") -> "Tensor":
+        """The geometric part of preprocessing: what an engine takes.
+
+        Args:
+            tiles: uint8 (B, 3, H, W), RGB, of any size.
+
+        Returns:
+            uint8 (B, 3, input_px, input_px) on the CPU.
+
+        Raises:
+            EncoderError: `tiles` are not uint8 RGB.
+        """
+        _check_tiles(tiles)
+        return self._resize_and_crop(tiles) if len(tiles) else tiles
+
+    def check_features(self, features: "Tensor") -> None:
+        """Refuses features (B, feature_dim) that are not finite.
+
+        Raises:
+            EncoderError: One of them is not.
+        """
+        import torch
+
+        assert features.shape[1] == self.feature_dim, (
+            f"{self.spec.name}: spec says {self.feature_dim}, module gives {features.shape[1]}"
+        )
+        finite = torch.isfinite(features)
+        if not finite.all():
+            bad = (~finite.all(dim=1)).sum().item()
             raise EncoderError(
-                f"{bad} of {len(tiles)} feature vectors of {self.spec.name!r} are not finite "
+                f"{bad} of {len(features)} feature vectors of {self.spec.name!r} are not finite "
                 f"in {self.precision}",
                 expected="finite features",
                 remedy="use precision bf16 or fp32"
                 if self.precision == "fp16"
                 else "check the weights file; its numbers are broken",
             )
-        return features
-
-    def _run(self, tiles: "Tensor") -> "Tensor":
-        import torch
-
-        from slidenet.tile_encoders.architecture import features_of
-
-        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
-        with torch.inference_mode():
-            pixels = self._resize_and_crop(tiles).to(self.device, non_blocking=True)
-            images = self._normalise(pixels)
-            with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-                features = features_of(self._folded, images, self.spec.pooling)
-        assert features.shape == (len(tiles), self.feature_dim), (
-            f"{self.spec.name}: spec says {self.feature_dim}, module gives {tuple(features.shape)}"
-        )
-        return features
 
     def identity(self) -> Identity:
         """Everything that decides the numbers, JSON-able; equal identities, equal features."""
@@ -193,6 +209,8 @@ class TileEncoder:
             "precision": self.precision,
             "feature_dim": self.feature_dim,
             **({} if self.plugin is None else {"plugin": self.plugin.identity()}),
+            # PyTorch was the only engine once; identities made then stay what they were.
+            **({} if self.engine.name == "torch" else {"engine": self.engine.name}),
         }
 
     def __repr__(self) -> str:

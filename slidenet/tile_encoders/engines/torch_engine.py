@@ -1,0 +1,59 @@
+"""The module as PyTorch runs it, on any device and in any precision."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from slidenet.tile_encoders.architecture import features_of, folded_copy
+from slidenet.tile_encoders.engines.protocol import Engine, EngineName
+from slidenet.tile_encoders.spec import Precision, TileEncoderSpec
+from slidenet.tile_encoders.transforms import normalise
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+CPU_BATCH, GPU_BATCH = 8, 64
+"""On a CPU, 8 images stay in its caches: 1.1 to 1.4 times as fast as 64 (EfficientNet-Lite0)."""
+
+
+class TorchEngine(Engine):
+    """PyTorch; half precision by autocast.
+
+    Args:
+        module: With its weights, in eval mode and on its device.
+        spec: How it is fed and pooled.
+        device: Where it lies.
+        precision: Arithmetic.
+        batch_size: Images of a call; None: what runs well on the device.
+    """
+
+    name: EngineName = "torch"
+    version = torch.__version__
+    num_parallel = 1
+
+    def __init__(
+        self,
+        module: "nn.Module",
+        spec: TileEncoderSpec,
+        device: torch.device,
+        precision: Precision,
+        *,
+        batch_size: int | None = None,
+    ) -> None:
+        self.batch_size = batch_size or (CPU_BATCH if device.type == "cpu" else GPU_BATCH)
+        self._module = folded_copy(module)
+        self._pooling = spec.pooling
+        self._device = device
+        self._dtype = AUTOCAST.get(precision)
+        self._normalise = normalise(spec.transform)
+
+    def run(self, images: "Tensor") -> "Tensor":
+        """See `Engine.run`."""
+        with torch.inference_mode():
+            normalised = self._normalise(images.to(self._device, non_blocking=True))
+            with torch.autocast(
+                self._device.type, dtype=self._dtype, enabled=self._dtype is not None
+            ):
+                return features_of(self._module, normalised, self._pooling)
