@@ -1,5 +1,6 @@
 """Opening a slide, whatever it is."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -15,13 +16,14 @@ from slidenet.slides.admission import (
 from slidenet.slides.isolation import open_isolated
 from slidenet.slides.limits import LIMITS, ReadingLimits, limits_in_force
 from slidenet.slides.protocol import Slide
-from slidenet.slides.readers.base import SlideReader
+from slidenet.slides.readers.base import ReaderDeclinedError, SlideReader
 from slidenet.slides.readers.fastslide import FastSlideReader
 from slidenet.slides.readers.flat import FlatReader
 from slidenet.slides.readers.openslide import OpenSlideReader
+from slidenet.slides.readers.tiled import TiledReader
 from slidenet.slides.tiff import Need
 
-AUTOMATIC: tuple[type[SlideReader], ...] = (OpenSlideReader, FlatReader)
+AUTOMATIC: tuple[type[SlideReader], ...] = (TiledReader, OpenSlideReader, FlatReader)
 """slidenet's own readers, in the order they are asked whether they know a file."""
 
 READERS: Registry[type[SlideReader]] = Registry(
@@ -37,6 +39,8 @@ READERS.add(FastSlideReader.name, FastSlideReader)
 SLIDE_SUFFIXES = tuple(sorted({suffix for reader in AUTOMATIC for suffix in reader.suffixes}))
 """What a folder of slides is searched for, lower case. The content decides how a file is read."""
 
+_log = logging.getLogger(__name__)
+
 
 def open_slide(
     path: str | os.PathLike[str],
@@ -49,8 +53,10 @@ def open_slide(
 ) -> Slide:
     """Opens a slide, by its content and not by its name.
 
-    Formats openslide 4 knows come first, then flat PNG, JPEG and TIFF images. A slide that does
-    not say its resolution opens too; asking for its `slide_mpp` raises.
+    Tiles of TIFF slides are decoded by slidenet itself where that gives openslide's pixels; then
+    come the formats openslide 4 knows, then flat PNG, JPEG and TIFF images. `Slide.reader_note`
+    says which it was and why. A slide that does not say its resolution opens too; asking for its
+    `slide_mpp` raises.
 
     Args:
         path: The file. Of a slide made of several files, the one openslide opens (.mrxs, .vms,
@@ -59,9 +65,9 @@ def open_slide(
             the file.
         icc: Apply the embedded ICC profile, so that pixels are sRGB. A file without a profile is
             read as it is; `icc_applied` then is False.
-        reader: "openslide", "flat", "fastslide" (a package to be installed), or the name or import
-            path of a reader of another package; None takes the first of the others that knows the
-            file.
+        reader: "tiled", "openslide", "flat", "fastslide" (a package to be installed), or the name
+            or import path of a reader of another package; None takes the first of the others that
+            knows the file.
         isolate: Open and read it in a process of its own, which a damaged slide may crash or keep
             busy without harm; see `slides.isolation`.
         limits: How much work and memory the slide may cost.
@@ -79,10 +85,26 @@ def open_slide(
     expected = f"a file that the reader {reader!r} knows"
     if reader is None:
         expected = "a format openslide reads, or a PNG, JPEG or TIFF image"
+    declined: list[str] = []
     for candidate in AUTOMATIC if reader is None else (READERS[reader],):
         with limits_in_force(limits):
-            if candidate.can_read(path):
-                return candidate.open(path, mpp, icc=icc)
+            if not candidate.can_read(path):
+                continue
+            try:
+                slide = candidate.open(path, mpp, icc=icc)
+            except ReaderDeclinedError as error:
+                declined.append(f"not by {candidate.name}: {error}")
+                _log.info("slide %r is not read by %r: %s", path.name, candidate.name, error)
+                continue
+            slide.reader_note = "; ".join(filter(None, (slide.reader_note, *declined)))
+            return slide
+    if declined:
+        raise UnreadableSlideError(
+            f"it is read {declined[0]}",
+            expected="a layout on this reader's list",
+            remedy="leave the reader to slidenet, or name openslide",
+            slide=path.name,
+        )
     with limits_in_force(limits):
         index = check_whole_tiff(path, strips=True)
     check_no_scanner_file(path)

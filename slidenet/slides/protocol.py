@@ -60,6 +60,10 @@ class Slide(Protocol):
         """
 
     @property
+    def reader_note(self) -> str:
+        """How this file is read, and why by this reader; empty where there is no choice."""
+
+    @property
     def slide_mpp(self) -> SlideMpp:
         """Resolution of level 0 and where it came from.
 

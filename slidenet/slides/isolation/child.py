@@ -43,6 +43,7 @@ FACTS = (
     "levels",
     "background_rgb",
     "icc_applied",
+    "reader_note",
     "has_mpp",
 )
 """What a slide says about itself without being read; the parent learns all of it at opening."""

@@ -134,6 +134,11 @@ class IsolatedSlide:
         return bool(self._facts["icc_applied"])
 
     @property
+    def reader_note(self) -> str:
+        """See `Slide.reader_note`."""
+        return str(self._facts["reader_note"])
+
+    @property
     def slide_mpp(self) -> SlideMpp:
         """See `Slide.slide_mpp`."""
         found: SlideMpp | SlidenetError = self._facts["slide_mpp"]

@@ -17,6 +17,13 @@ from slidenet.slides.resolution import OVERRIDE, checked_mpp, resolve_mpp
 from slidenet.slides.thumbnail import thumbnail_of
 
 
+class ReaderDeclinedError(Exception):
+    """A reader knows the kind of a file but not how this one is laid out; another one may.
+
+    The text says why, as a clause.
+    """
+
+
 class SlideReader(ABC):
     """A `Slide` but for reading pixels; base of every reader, also those of other packages.
 
@@ -49,6 +56,7 @@ class SlideReader(ABC):
         self.level_downsamples: tuple[float, ...] = ()
         self.background_rgb: RGB = WHITE
         self.icc_applied = False
+        self.reader_note = ""
         self._declared_mpp = mpp
         self._icc = icc
 
@@ -63,6 +71,7 @@ class SlideReader(ABC):
 
         Raises:
             MissingMppError: The declared `mpp` cannot be.
+            ReaderDeclinedError: Another reader must read this file; the next one is asked.
             UnreadableSlideError: The file is damaged.
         """
         return cls(path, mpp, icc)

@@ -53,11 +53,11 @@ class ArrayReader(SlideReader):
 SIDE = 300
 
 
-@pytest.fixture(params=["openslide", "flat", "array"])
+@pytest.fixture(params=["tiled", "openslide", "flat", "array"])
 def known(request, tmp_path):
     """A picture, the file that holds it, and the name of the reader that knows the file."""
     picture = np.random.default_rng(3).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    if request.param == "openslide":
+    if request.param in {"tiled", "openslide"}:
 
         def paint(x, y, width, height):
             return picture[y : y + height, x : x + width]

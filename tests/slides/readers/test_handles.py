@@ -31,21 +31,21 @@ def test_threads_do_not_suffer_from_each_others_failures(hurt_slide, noise_image
             return None
         return bool((pixels == noise_image[y : y + 128, x : x + 128]).all())
 
-    with open_slide(hurt_slide) as slide, ThreadPoolExecutor(8) as pool:
+    with open_slide(hurt_slide, reader="openslide") as slide, ThreadPoolExecutor(8) as pool:
         outcome = list(pool.map(right, places))
     hurt = [512 <= x < 768 and 512 <= y < 768 for x, y in places]
     assert outcome == [None if bad else True for bad in hurt]
 
 
 def test_a_slide_that_vanishes_is_no_pixel_error(hurt_slide):
-    with open_slide(hurt_slide) as slide:
+    with open_slide(hurt_slide, reader="openslide") as slide:
         hurt_slide.unlink()
         with pytest.raises(UnreadableSlideError, match="cannot open it"):
             slide.read_region((600, 600), 0, (10, 10))
 
 
 def test_reading_after_close(noise_slide):
-    slide = open_slide(noise_slide)
+    slide = open_slide(noise_slide, reader="openslide")
     slide.close()
     slide.close()
     with pytest.raises(SlideError, match="closed"):
@@ -53,7 +53,7 @@ def test_reading_after_close(noise_slide):
 
 
 def test_a_pickled_slide_reads_the_same(noise_slide):
-    slide = open_slide(noise_slide, mpp=0.3, icc=True)
+    slide = open_slide(noise_slide, mpp=0.3, icc=True, reader="openslide")
     copy = pickle.loads(pickle.dumps(slide))
     assert copy.slide_mpp == slide.slide_mpp
     assert copy.fingerprint == slide.fingerprint
@@ -70,7 +70,7 @@ def _sum_of_region(queue, slide):
 def test_a_forked_process_opens_its_own_handle(noise_slide, noise_image):
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
-    with open_slide(noise_slide) as slide:
+    with open_slide(noise_slide, reader="openslide") as slide:
         slide.read_region((0, 0), 0, (10, 10))
         children = [context.Process(target=_sum_of_region, args=(queue, slide)) for _ in range(3)]
         for child in children:

@@ -1,0 +1,44 @@
+"""Decoded tiles kept for the next regions that need a part of them."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+
+from slidenet.slides.readers.tiled.payload import Decoded
+
+CACHE_BYTES = 128 * 1024 * 1024
+"""Holds a row of 256 px tiles of a slide 170,000 px wide: regions that do not lie on the file's
+grid need each row of tiles twice, once from above and once from below."""
+
+
+class TileCache:
+    """The decoded tiles used last, up to a number of bytes; safe for threads.
+
+    Args:
+        max_bytes: What the tiles may take.
+    """
+
+    def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._tiles: OrderedDict[Hashable, Decoded] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable) -> Decoded | None:
+        """The tile under this key, which must not be written to; None if it is not kept."""
+        with self._lock:
+            tile = self._tiles.get(key)
+            if tile is not None:
+                self._tiles.move_to_end(key)
+            return tile
+
+    def put(self, key: Hashable, tile: Decoded) -> None:
+        """Keeps a tile, and drops those used longest ago where there are too many."""
+        with self._lock:
+            if key in self._tiles:
+                return
+            self._tiles[key] = tile
+            self._bytes += tile.nbytes
+            while self._bytes > self._max_bytes:
+                _, oldest = self._tiles.popitem(last=False)
+                self._bytes -= oldest.nbytes

@@ -1,0 +1,123 @@
+"""Which files the tiled reader takes: an exact list of layouts, and why others are declined.
+
+On the list are layouts whose pixels were compared with openslide's bit for bit. Everything else
+(overlapping tiles, canvases, whole levels in one JPEG, samples that mean something else) is left to
+openslide, which knows the vendors.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from openslide import OpenSlide
+
+from slidenet.slides.limits import current_limits
+from slidenet.slides.readers.base import ReaderDeclinedError
+from slidenet.slides.readers.tiled.decoders import DECODABLE
+from slidenet.slides.tiff import Directory, TiffIndex, tags
+
+GENERIC, APERIO, PHILIPS = "generic-tiff", "aperio", "philips"
+
+_OPENSLIDE_CODECS = {
+    tags.NONE, tags.LZW, tags.JPEG, tags.DEFLATE, tags.OLD_DEFLATE, tags.PACKBITS, tags.ZSTD,
+}  # fmt: skip
+_APERIO_CODECS = {tags.APERIO_J2K_YCBCR, tags.APERIO_J2K_RGB}
+_WITH_PREDICTOR = {tags.LZW, tags.DEFLATE, tags.OLD_DEFLATE, tags.ZSTD, tags.LZMA}
+_REDUCED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TiledLayout:
+    """The levels of a file on the list.
+
+    Attributes:
+        vendor: openslide's word for the format.
+        levels: Directory of each level, largest first.
+        num_openslide_levels: How many of them openslide has too; 0 where it cannot open the file.
+    """
+
+    vendor: str
+    levels: tuple[Directory, ...]
+    num_openslide_levels: int
+
+
+def is_tiled_tiff(path: Path) -> bool:
+    """Whether the first image of a file is one of tiles; NDPI, which has none, is left out."""
+    index = TiffIndex.read(path)
+    if index is None or index.ndpi or not index.directories:
+        return False
+    return index.directories[0].is_tiled
+
+
+def find_layout(path: Path, index: TiffIndex | None) -> TiledLayout:
+    """The layout of a tiled TIFF.
+
+    Args:
+        path: The file.
+        index: Its index; None where it is no TIFF.
+
+    Raises:
+        ReaderDeclinedError: It is not on the list; the reason is a clause.
+    """
+    if index is None or index.problems or not index.directories:
+        raise ReaderDeclinedError((*(index.problems if index else ()), "it is no TIFF")[0])
+    vendor = OpenSlide.detect_format(path)
+    if vendor in {APERIO, PHILIPS}:
+        levels = tuple(page for page in index.directories if page.is_tiled)
+        num_openslide_levels = len(levels)
+    elif vendor == GENERIC:
+        levels, num_openslide_levels = _generic_levels(index.directories)
+    else:
+        raise ReaderDeclinedError(
+            f"the tiles of {vendor} slides overlap or lie on a canvas"
+            if vendor
+            else "openslide does not know the format"
+        )
+    for number, page in enumerate(levels):
+        reason = _why_not(page)
+        if reason is not None:
+            raise ReaderDeclinedError(f"of level {number} {reason}")
+    codecs = {page.compression for page in levels}
+    known = _OPENSLIDE_CODECS | (_APERIO_CODECS if vendor == APERIO else set())
+    return TiledLayout(vendor, levels, num_openslide_levels if codecs <= known else 0)
+
+
+def _generic_levels(directories: Sequence[Directory]) -> tuple[tuple[Directory, ...], int]:
+    """Level 0 and its reduced copies: pages, as openslide has it, else SubIFDs (OME-TIFF)."""
+    first, *others = directories
+    copies = [page for page in others if page.is_tiled and page.subfile_type & _REDUCED]
+    num_openslide_levels = 1 + len(copies)
+    if not copies:
+        copies = [page for page in first.subifds if page.is_tiled]
+    levels = (first, *sorted(copies, key=lambda page: -page.width))
+    if len({page.width for page in levels}) < len(levels):
+        raise ReaderDeclinedError("two of its levels are equally wide")
+    if levels[0].width != max(page.width for page in levels):
+        raise ReaderDeclinedError("a later page is larger than the first")
+    return levels, num_openslide_levels
+
+
+def _why_not(page: Directory) -> str | None:
+    """Why the pixels of a level might not be openslide's, as what follows "of level 0"."""
+    if page.problems:
+        return f"the directory is damaged: {page.problems[0]}"
+    most = current_limits().max_tile_px
+    if max(page.tile_width, page.tile_height) > most:
+        return f"tiles have more than {most} px a side (limit max_tile_px)"
+    if page.compression not in DECODABLE:
+        return f"tiles are compressed by {page.codec}"
+    if page.bits != 8 or page.sample_format != tags.UNSIGNED:
+        return f"samples are no unsigned bytes ({page.bits} bits)"
+    if page.orientation != 1:
+        return f"the orientation is {page.orientation}"
+    if page.planar != tags.CHUNKY or page.depth != 1 or page.fill_order != 1:
+        return "samples are not side by side"
+    allowed = {1: {tags.MIN_IS_BLACK}, 3: {tags.RGB}}.get(page.samples, set())
+    if page.samples == 3 and page.compression in {tags.JPEG, *_APERIO_CODECS}:
+        allowed = {tags.RGB, tags.YCBCR}
+    if page.photometric not in allowed or page.extra_samples:
+        words = tags.PHOTOMETRICS.get(page.photometric, str(page.photometric))
+        return f"{page.samples} samples per pixel mean {words}"
+    if page.predictor != 1 and (page.predictor != 2 or page.compression not in _WITH_PREDICTOR):
+        return f"samples have predictor {page.predictor}"
+    return None

@@ -1,0 +1,162 @@
+"""Equal to openslide, bit for bit, on every layout of the list; and no layout beyond it."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from slidenet.core.errors import PixelReadError, UnreadableSlideError
+from slidenet.slides import open_slide
+from slidenet.testing import corrupt_tile
+from slidenet.testing.layouts import write_layout
+
+JPEG = {"compression": "jpeg", "photometric": "ycbcr"}
+APERIO = {"compression": "jpeg", "aperio": True}
+AS_OPENSLIDE = {
+    "jpeg": JPEG,
+    "jpeg with common tables": JPEG | {"common_tables": True},
+    "jpeg of RGB without a marker": {"compression": "jpeg", "common_tables": True},
+    "grey jpeg": {"compression": "jpeg", "photometric": "minisblack"},
+    "aperio": APERIO,
+    "aperio, tiles missing": APERIO | {"missing": {0: [1], 1: [0, 3], 2: [1]}},
+    "aperio jpeg 2000": {"compression": "APERIO_JP2000_RGB", "aperio": True},
+    "aperio jpeg 2000 of YCbCr": {"compression": "APERIO_JP2000_YCBC", "aperio": True},
+    "deflate": {},
+    "deflate, tiles missing": {"missing": {0: [1, 2], 1: [0, 3], 2: [0]}},
+    "deflate of differences": {"predictor": True},
+    "grey": {"photometric": "minisblack"},
+    "lzw": {"compression": "lzw", "predictor": True},
+    "packbits": {"compression": "packbits"},
+    "zstd, bigtiff": {"compression": "zstd", "bigtiff": True},
+    "uncompressed": {"compression": None},
+    "tiles wider than the level": {"tile_px": 256},
+}
+BEYOND_OPENSLIDE = {
+    "lzma": {"compression": "lzma"},
+    "webp": {"compression": "webp"},
+    "jpeg xl": {"compression": "jpegxl"},
+    "jpeg 2000": {"compression": "jpeg2000"},
+    "aperio's jpeg 2000 without aperio": {"compression": "APERIO_JP2000_RGB"},
+    "jpeg 2000 in aperio": {"compression": "jpeg2000", "aperio": True},
+    "SubIFDs": {"subifds": True},
+}
+PLACES = ((0, 0), (-20, -30), (13, 17), (64, 64), (31, 40), (1000, 5))
+SIZES = ((64, 64), (130, 100), (1, 1), (64, 128), (400, 300), (9, 9))
+
+
+def written(tmp_path, levels, case):
+    if case.get("photometric") == "minisblack":
+        levels = [np.ascontiguousarray(level[..., 1]) for level in levels]
+    return write_layout(tmp_path / "slide.tif", levels, **case), levels
+
+
+@pytest.mark.parametrize("name", AS_OPENSLIDE)
+def test_pixels_and_facts_are_openslides(tmp_path, levels, name):
+    path, _ = written(tmp_path, levels, AS_OPENSLIDE[name])
+    with open_slide(path) as mine, open_slide(path, reader="openslide") as theirs:
+        assert mine.name == "tiled"
+        assert "pixels as openslide gives them" in mine.reader_note
+        for fact in ("vendor", "level_dimensions", "level_downsamples", "background_rgb"):
+            assert getattr(mine, fact) == getattr(theirs, fact)
+        assert dict(mine.properties) == dict(theirs.properties)
+        for level, downsample in enumerate(theirs.level_downsamples):
+            assert downsample == 2**level
+            for (x, y), size in zip(PLACES, SIZES, strict=True):
+                place = (int(x * downsample), int(y * downsample))
+                expected = theirs.read_region(place, level, size)
+                found = mine.read_level((x, y), level, size)
+                np.testing.assert_array_equal(found, expected)
+                np.testing.assert_array_equal(mine.read_region(place, level, size), expected)
+        # Between two pixels of a level openslide itself is asked.
+        np.testing.assert_array_equal(
+            mine.read_region((33, 1), 1, (40, 30)), theirs.read_region((33, 1), 1, (40, 30))
+        )
+
+
+@pytest.mark.parametrize("name", BEYOND_OPENSLIDE)
+def test_what_openslide_cannot_read_has_the_pixels_that_were_stored(tmp_path, levels, name):
+    path, stored = written(tmp_path, levels, BEYOND_OPENSLIDE[name])
+    with open_slide(path) as slide:
+        assert slide.name == "tiled"
+        assert [level.downsample for level in slide.levels] == [1, 2, 4]
+        for level, pixels in enumerate(stored):
+            height, width = pixels.shape[:2]
+            padded = np.full((height + 40, width + 40, 3), 255, np.uint8)
+            padded[20:-20, 20:-20] = pixels
+            found = slide.read_level((-20, -20), level, (width + 40, height + 40))
+            np.testing.assert_array_equal(found, padded)
+    if "SubIFDs" not in name:
+        with pytest.raises(UnreadableSlideError, match="cannot open it"):
+            open_slide(path, reader="openslide")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"extratags": [(274, 3, 1, 3, True)]}, "the orientation is 3"),
+        ({"planarconfig": "separate"}, "samples are not side by side"),
+        ({"photometric": "miniswhite"}, "1 samples per pixel mean grey, 0 is white"),
+        ({"extrasamples": ["unassalpha"]}, "4 samples per pixel mean RGB"),
+        ({"dtype": np.uint16}, r"samples are no unsigned bytes \(16 bits\)"),
+    ],
+)
+def test_other_layouts_are_left_to_openslide(tmp_path, levels, options, reason):
+    pixels = levels[0]
+    dtype = options.pop("dtype", np.uint8)
+    if options.get("planarconfig"):
+        pixels = np.moveaxis(pixels, -1, 0)
+    elif options.get("photometric"):
+        pixels = pixels[..., 0]
+    elif options.get("extrasamples"):
+        pixels = np.dstack([pixels, pixels[..., 0]])
+    path = write_layout(tmp_path / "slide.tif", [pixels.astype(dtype)], **options)
+    with pytest.raises(UnreadableSlideError, match=f"not by tiled: .*{reason}"):
+        open_slide(path, reader="tiled")
+
+
+def test_a_declined_file_names_reader_and_reason(tmp_path, levels, caplog):
+    path = write_layout(tmp_path / "slide.tif", [levels[0], levels[0]])
+    caplog.set_level("INFO")
+    with open_slide(path) as slide:
+        assert slide.name == "openslide"
+        assert slide.reader_note == "not by tiled: two of its levels are equally wide"
+    assert "two of its levels are equally wide" in caplog.text
+
+
+def test_places_without_bytes_are_told(tmp_path, levels):
+    missing = {"missing": {0: [1, 2], 1: [0, 1, 3, 4]}}
+    generic, _ = written(tmp_path, levels, missing)
+    with open_slide(generic) as slide:
+        assert slide.has_stored((0, 0), 0, (65, 10))
+        assert not slide.has_stored((64, 0), 0, (128, 64))
+        assert slide.has_stored((64, 0), 0, (128, 65))
+        assert not slide.has_stored((0, 0), 1, (128, 100))
+        assert not slide.has_stored((5000, 0), 0, (64, 64))
+    aperio, _ = written(tmp_path, levels, missing | {"aperio": True, "compression": "jpeg"})
+    with open_slide(aperio) as slide:  # shown from the finer level, so there are bytes
+        assert slide.has_stored((0, 0), 1, (128, 100))
+        assert not slide.has_stored((40, 0), 1, (30, 30))
+
+
+def test_a_damaged_tile_spoils_its_own_place_only(tmp_path, levels):
+    path, _ = written(tmp_path, levels, JPEG)
+    corrupt_tile(path, (70, 10))
+    with open_slide(path) as slide, open_slide(path, reader="openslide") as other:
+        assert slide.name == "tiled"
+        with pytest.raises(
+            PixelReadError,
+            match=r"at \(60, 0\), level 0, .*tile at \(64, 0\): it does not begin as a JPEG",
+        ):
+            slide.read_level((60, 0), 0, (64, 64))
+        found = slide.read_level((128, 0), 0, (64, 64))
+        np.testing.assert_array_equal(found, other.read_region((128, 0), 0, (64, 64)))
+
+
+def test_a_slide_travels_with_its_reader(tmp_path, levels):
+    path, _ = written(tmp_path, levels, JPEG)
+    slide = open_slide(path)
+    copy = pickle.loads(pickle.dumps(slide))
+    assert copy.name == "tiled"
+    np.testing.assert_array_equal(
+        copy.read_level((0, 0), 1, (90, 90)), slide.read_level((0, 0), 1, (90, 90))
+    )
