@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from slidenet.core.errors import SlidenetError
@@ -123,12 +124,14 @@ class _Server:
         folder: str | None,
         module_path: list[str],
         log_level: int,
+        opencv_threads: int,
     ) -> dict[str, Any]:
         """Opens a slide as the parent would, in its folder and with its module path."""
         if folder is not None:
             os.chdir(folder)
         sys.path[:] = module_path
         logging.getLogger().setLevel(log_level)
+        cv2.setNumThreads(opencv_threads)
         self._budget.allow(
             limits.max_memory_bytes, MAX_SHARED_BYTES if self._arrays is not None else 0
         )

@@ -36,6 +36,9 @@ sys.path[:] = json.loads(sys.argv[3])
 from slidenet.slides.isolation.child import main
 main(int(sys.argv[1]), int(sys.argv[2]))
 """
+# glibc gives freed megabytes back to the kernel until it has seen larger blocks freed, which a
+# process that hands over its pixels in shared memory never does: 12 % of the time of 512 px tiles.
+_MEMORY_KEPT = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
 _WATCH_S = 2.0
 _LAST_WORDS_BYTES = 4096
 _log = logging.getLogger(__name__)
@@ -361,6 +364,7 @@ def _start(shared: int | None) -> tuple[Connection, "subprocess.Popen[bytes]"]:
                 *(str(theirs.fileno()), str(-1 if shared is None else shared)),
                 json.dumps(sys.path),
             ],
+            env={**_MEMORY_KEPT, **os.environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+import cv2
 import numpy as np
 
 from slidenet.core import status
@@ -254,6 +255,7 @@ class IsolatedSlide:
                 limits=self._limits,
                 folder=_working_folder(),
                 module_path=list(sys.path),
+                opencv_threads=cv2.getNumThreads(),
                 log_level=logging.getLogger("slidenet").getEffectiveLevel(),
             )
         except BaseException:
