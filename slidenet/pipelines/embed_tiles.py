@@ -56,6 +56,7 @@ def embed_tiles(
     settings = settings_with(EmbedTilesSettings, settings, keywords)
     rows = rows_of(slides, reader=settings.reader)
     check_whole(batch_size=settings.batch_size, num_readers=settings.num_readers)
+    settings.how_to_open()
     layout = OutputLayout(check_output_folder(out))
     check_one_reading(layout, rows)
     work = EmbedTilesWork(layout, tile_encoder or load_encoder(settings), settings, overwrite)
@@ -116,8 +117,13 @@ class EmbedTilesWork(SlideWork):
         if already:
             progress.advance(tile_set.num_tiles, done_before=True)
         else:
-            icc, reader = bool(tile_set.identity["icc"]), self.settings.reader
-            with open_slide(row.slide_path, mpp=row.mpp, icc=icc, reader=reader) as slide:
+            with open_slide(
+                row.slide_path,
+                mpp=row.mpp,
+                icc=bool(tile_set.identity["icc"]),
+                reader=self.settings.reader,
+                **self.settings.how_to_open(),
+            ) as slide:
                 _check_same_slide(slide, tile_set)
                 self._encode(slide, tile_set, path, identity, progress)
         summary = self._summary(path, tile_set)

@@ -105,6 +105,7 @@ class Tiler:
         Raises:
             ConfigError: A setting is out of range or does not belong to the segmenter.
         """
+        settings.how_to_open()
         stride_px = settings.tile_size_px if settings.stride_px is None else settings.stride_px
         check_tile_settings(settings.target_mpp, settings.tile_size_px, stride_px)
         check_share(min_tissue_fraction=settings.min_tissue_fraction)
@@ -198,7 +199,13 @@ class PreprocessWork(SlideWork):
         """Makes the files of one slide, unless they are there with the same identity."""
         path, tiler = self.layout.tiles(row.slide_id), self.tiler
         asked = tiler.settings
-        with open_slide(row.slide_path, mpp=row.mpp, icc=asked.icc, reader=asked.reader) as slide:
+        with open_slide(
+            row.slide_path,
+            mpp=row.mpp,
+            icc=asked.icc,
+            reader=asked.reader,
+            **asked.how_to_open(),
+        ) as slide:
             geometry = tiler.geometry(slide)
             drawn = tiler.drawn_tissue(slide, row.slide_id)
             identity = tiler.identity(slide, geometry, drawn)

@@ -5,19 +5,62 @@ verb takes a settings object, or its fields as keywords, or both. What can chang
 goes into its identity; the rest (batch size, readers, device) does not.
 """
 
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
+from slidenet.core.checks import check_positive
 from slidenet.core.errors import ConfigError
 from slidenet.core.registry import Registry
+from slidenet.slides.isolation import can_isolate, check_isolation
+from slidenet.slides.limits import LIMITS
 
 S = TypeVar("S")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class PreprocessSettings:
+class OpeningSettings:
+    """Where a slide is opened and what it may cost.
+
+    Args:
+        isolate: Open and read slides in a process of their own, so that a damaged one is one failed
+            slide whatever it does to a library; default: on, where the system can limit a process.
+        memory_limit_gb: Memory that opening and reading one slide may take.
+        cpu_limit_s: CPU time until a slide is open and its overview is made, in seconds; a slide
+            that stores more than 1 MB for each of them gets 1 s per MB.
+    """
+
+    isolate: bool | None = None
+    memory_limit_gb: float = LIMITS.max_memory_bytes / 1e9
+    cpu_limit_s: float = LIMITS.max_open_cpu_s
+
+    def how_to_open(self) -> dict[str, Any]:
+        """Keywords of `open_slide`.
+
+        Raises:
+            ConfigError: A limit is not above zero, or no process can be limited here.
+        """
+        check_positive(memory_limit_gb=self.memory_limit_gb, cpu_limit_s=self.cpu_limit_s)
+        if self.isolate:
+            check_isolation()
+        elif self.isolate is None and not can_isolate():
+            _log.info("slides are read in this process: the system cannot limit another")
+        limits = replace(
+            LIMITS,
+            max_memory_bytes=round(self.memory_limit_gb * 1e9),
+            max_open_cpu_s=self.cpu_limit_s,
+        )
+        return {
+            "isolate": can_isolate() if self.isolate is None else self.isolate,
+            "limits": limits,
+        }
+
+
+@dataclass(frozen=True)
+class PreprocessSettings(OpeningSettings):
     """How tissue is found and cut into tiles.
 
     Args:
@@ -68,7 +111,7 @@ class PreprocessSettings:
 
 
 @dataclass(frozen=True)
-class EmbedTilesSettings:
+class EmbedTilesSettings(OpeningSettings):
     """How tiles become features.
 
     Args:

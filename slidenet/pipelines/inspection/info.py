@@ -49,7 +49,9 @@ def info(
     """
     tiler = Tiler.of(settings_with(PreprocessSettings, settings, keywords))
     asked = tiler.settings
-    with open_slide(slide, mpp=slide_mpp, icc=asked.icc, reader=asked.reader) as opened:
+    with open_slide(
+        slide, mpp=slide_mpp, icc=asked.icc, reader=asked.reader, **asked.how_to_open()
+    ) as opened:
         rows = [
             ("slide", str(opened.path)),
             ("vendor", opened.vendor),

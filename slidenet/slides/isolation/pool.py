@@ -25,12 +25,11 @@ def can_isolate() -> bool:
     return os.name == "posix" and find_spec("resource") is not None
 
 
-def take_process() -> ChildProcess:
-    """A process without a slide.
+def check_isolation() -> None:
+    """Refuses to isolate where no process can be limited.
 
     Raises:
-        ConfigError: This system cannot limit a process.
-        SlideError: None can be started.
+        ConfigError: This system cannot.
     """
     if not can_isolate():
         raise ConfigError(
@@ -38,6 +37,16 @@ def take_process() -> ChildProcess:
             expected="Linux or macOS, which can limit what a process takes",
             remedy="give --no-isolate (isolate=False), or use WSL",
         )
+
+
+def take_process() -> ChildProcess:
+    """A process without a slide.
+
+    Raises:
+        ConfigError: This system cannot limit a process.
+        SlideError: None can be started.
+    """
+    check_isolation()
     with _lock:
         while _idle:
             process = _idle.pop()
