@@ -112,7 +112,14 @@ class Slide(Protocol):
         """
 
     def read_shrunk(
-        self, location: Size, level: int, size: Size, shrink: int, *, scaled_jpeg: bool = False
+        self,
+        location: Size,
+        level: int,
+        size: Size,
+        shrink: int,
+        *,
+        scaled_jpeg: bool = False,
+        out: Pixels | None = None,
     ) -> Pixels:
         """A region of one level, made smaller by a whole factor.
 
@@ -123,6 +130,8 @@ class Slide(Protocol):
             shrink: By how much; 1 changes nothing.
             scaled_jpeg: Let the JPEG decoder shrink (by 2, 4 or 8) where the tiles are JPEG: other
                 pixels than area averaging, for less work. Where they are not, areas are averaged.
+            out: Array of the result's shape, C-contiguous, that is filled and returned; None makes
+                one. After an error it holds anything.
 
         Returns:
             uint8 (height / shrink, width / shrink, 3), RGB.

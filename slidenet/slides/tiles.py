@@ -156,7 +156,7 @@ def _read_block(
             codes[index] = status.EMPTY
         else:
             try:
-                pixels[index] = read_tile(slide, geometry, location)
+                read_tile(slide, geometry, location, pixels[index])
             except PixelReadError as error:
                 codes[index] = status.UNREADABLE
                 reason = reason or str(error)
@@ -166,7 +166,10 @@ def _read_block(
 
 
 def read_tile(
-    slide: Slide, geometry: TileGeometry, location: Sequence[int] | npt.NDArray[np.int64]
+    slide: Slide,
+    geometry: TileGeometry,
+    location: Sequence[int] | npt.NDArray[np.int64],
+    out: Pixels | None = None,
 ) -> Pixels:
     """One tile. What lies past the edge of the slide has its background colour.
 
@@ -174,6 +177,7 @@ def read_tile(
         slide: The slide.
         geometry: The plan, made for this slide.
         location: (x, y) of the tile's top-left corner, level-0 pixels.
+        out: Array for the result, C-contiguous, which is filled and returned; None makes one.
 
     Returns:
         uint8 (tile_size_px, tile_size_px, 3), RGB. Shrunk by area averaging (or by the decoder of
@@ -188,15 +192,18 @@ def read_tile(
     if geometry.reading == BLENDED_READING:
         x, y = location
         pixels = slide.read_region((int(x), int(y)), level, (side, side))
-        return resized(pixels, (wanted, wanted))
-    place, square = level_location(slide, geometry, location), (side, side)
-    scaled_jpeg = geometry.shrinking == "jpeg"
-    shrink = _whole_shrink(side, wanted, scaled_jpeg=scaled_jpeg)
-    if shrink == 1:
-        pixels = slide.read_level(place, level, square)
     else:
+        place, square = level_location(slide, geometry, location), (side, side)
+        scaled_jpeg = geometry.shrinking == "jpeg"
+        shrink = _whole_shrink(side, wanted, scaled_jpeg=scaled_jpeg)
+        if side == shrink * wanted:
+            return slide.read_shrunk(place, level, square, shrink, scaled_jpeg=scaled_jpeg, out=out)
         pixels = slide.read_shrunk(place, level, square, shrink, scaled_jpeg=scaled_jpeg)
-    return resized(pixels, (wanted, wanted))
+    pixels = resized(pixels, (wanted, wanted))
+    if out is None:
+        return pixels
+    out[...] = pixels
+    return out
 
 
 def level_location(

@@ -168,10 +168,21 @@ class IsolatedSlide:
         return self._read("read_level", location, level, size)
 
     def read_shrunk(
-        self, location: Size, level: int, size: Size, shrink: int, *, scaled_jpeg: bool = False
+        self,
+        location: Size,
+        level: int,
+        size: Size,
+        shrink: int,
+        *,
+        scaled_jpeg: bool = False,
+        out: Pixels | None = None,
     ) -> Pixels:
         """See `Slide.read_shrunk`."""
-        return self._read("read_shrunk", location, level, size, shrink, scaled_jpeg=scaled_jpeg)
+        pixels = self._read("read_shrunk", location, level, size, shrink, scaled_jpeg=scaled_jpeg)
+        if out is None:
+            return pixels
+        out[...] = pixels
+        return out
 
     def has_stored(self, location: Size, level: int, size: Size) -> bool:
         """See `Slide.has_stored`."""

@@ -143,7 +143,14 @@ class SlideReader(ABC):
         return self.read_region((round(x * downsample), round(y * downsample)), level, size)
 
     def read_shrunk(
-        self, location: Size, level: int, size: Size, shrink: int, *, scaled_jpeg: bool = False
+        self,
+        location: Size,
+        level: int,
+        size: Size,
+        shrink: int,
+        *,
+        scaled_jpeg: bool = False,
+        out: Pixels | None = None,
     ) -> Pixels:
         """See `Slide.read_shrunk`; here areas are always averaged."""
         if shrink < 1 or size[0] % shrink or size[1] % shrink:
@@ -152,9 +159,13 @@ class SlideReader(ABC):
                 expected="a whole factor of both sides",
                 slide=self.path.name,
             )
-        return resized(
+        pixels = resized(
             self.read_level(location, level, size), (size[0] // shrink, size[1] // shrink)
         )
+        if out is None:
+            return pixels
+        out[...] = pixels
+        return out
 
     def has_stored(self, location: Size, level: int, size: Size) -> bool:
         """See `Slide.has_stored`; here it cannot be told."""

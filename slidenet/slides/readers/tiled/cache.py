@@ -1,18 +1,30 @@
 """Decoded tiles kept for the next regions that need a part of them."""
 
+import math
+import os
 import threading
-from collections import OrderedDict
+import weakref
+from collections import OrderedDict, deque
 from collections.abc import Hashable
 
+import numpy as np
+
+from slidenet.core.arrays import UInt8Array
 from slidenet.slides.readers.tiled.payload import Decoded
 
 CACHE_BYTES = 128 * 1024 * 1024
 """Holds a row of 256 px tiles of a slide 170,000 px wide: regions that do not lie on the file's
 grid need each row of tiles twice, once from above and once from below."""
 
+Key = tuple[int, Hashable]
+"""(number of the level that the tile belongs to, which tile in which form)."""
+
 
 class TileCache:
     """The decoded tiles used last, up to a number of bytes; safe for threads.
+
+    The memory of tiles that were dropped is used again: touching fresh memory costs as much as
+    decoding a tile into it.
 
     Args:
         max_bytes: What the tiles may take.
@@ -21,10 +33,11 @@ class TileCache:
     def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._tiles: OrderedDict[Hashable, Decoded] = OrderedDict()
+        self._tiles: OrderedDict[Key, Decoded] = OrderedDict()
+        self._spare: dict[int, deque[UInt8Array]] = {}
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable) -> Decoded | None:
+    def get(self, key: Key) -> Decoded | None:
         """The tile under this key, which must not be written to; None if it is not kept."""
         with self._lock:
             tile = self._tiles.get(key)
@@ -32,7 +45,7 @@ class TileCache:
                 self._tiles.move_to_end(key)
             return tile
 
-    def put(self, key: Hashable, tile: Decoded) -> None:
+    def put(self, key: Key, tile: Decoded) -> None:
         """Keeps a tile, and drops those used longest ago where there are too many."""
         with self._lock:
             if key in self._tiles:
@@ -42,3 +55,38 @@ class TileCache:
             while self._bytes > self._max_bytes:
                 _, oldest = self._tiles.popitem(last=False)
                 self._bytes -= oldest.nbytes
+
+    def empty(self, shape: tuple[int, ...]) -> Decoded:
+        """An array for a tile, with anything in it.
+
+        Its memory goes to another tile once nobody refers to the array. Slices do not count: use
+        them only while the array itself is at hand.
+        """
+        num_bytes = math.prod(shape)
+        spare = self._spare.setdefault(num_bytes, deque())
+        try:
+            memory = spare.pop()
+        except IndexError:
+            memory = np.empty(num_bytes, np.uint8)
+        tile = memory.reshape(shape)
+        weakref.finalize(tile, spare.append, memory).atexit = False
+        return tile
+
+    def forget(self, levels: set[int]) -> None:
+        """Drops the tiles of some levels, by their numbers."""
+        with self._lock:
+            for key in [key for key in self._tiles if key[0] in levels]:
+                self._bytes -= self._tiles.pop(key).nbytes
+
+    def after_fork(self) -> None:
+        """Makes the cache usable in a forked child, whatever threads of the parent were doing."""
+        self._lock = threading.Lock()
+        self._tiles = OrderedDict()
+        self._bytes = 0
+
+
+SHARED_CACHE = TileCache()
+"""Of all slides of this process, so that memory does not grow with their number."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=SHARED_CACHE.after_fork)

@@ -1,5 +1,6 @@
 """Regions of one level, put together from its tiles."""
 
+import itertools
 import math
 import threading
 from collections.abc import Callable
@@ -32,6 +33,7 @@ class Shrinking:
 
 
 AS_STORED = Shrinking()
+_numbers = itertools.count()
 
 
 class TileError(Exception):
@@ -50,13 +52,18 @@ class TileError(Exception):
 class TiledLevel:
     """One level of a slide, as its tiles are stored; safe for threads.
 
+    Attributes:
+        size: (width, height), pixels.
+        stored: How tiles are stored.
+        number: No other level of this process has it.
+
     Args:
         size: (width, height), pixels.
         stored: How tiles are stored.
         decoder: Decodes them.
         offsets: int64 (num_tiles,) where each begins.
         byte_counts: int64 (num_tiles,) how long each is; 0 for one that is not stored.
-        cache: Shared by all levels of the slide.
+        cache: Keeps decoded tiles of which a part was used.
         background: Colour of what is not stored.
         finish: Applied to each decoded tile (a colour profile), or None.
         render_missing: Gives the pixels of a tile that is not stored, by its corner; None where
@@ -85,6 +92,7 @@ class TiledLevel:
         self._background = background
         self._finish = finish
         self._render_missing = render_missing
+        self.number = next(_numbers)
         self._across = -(-size[0] // stored.width)
         self._scratch = threading.local()
 
@@ -93,9 +101,16 @@ class TiledLevel:
         """Which tiles have bytes, bool (rows, columns)."""
         return self._byte_counts.reshape(-1, self._across) > 0
 
+    @cached_property
+    def _is_complete(self) -> bool:
+        return bool(self.is_stored.all())
+
     def has_stored(self, location: Size, size: Size) -> bool:
         """Whether bytes are stored for any tile of a region."""
         (x, y), (width, height) = location, size
+        inside = x >= 0 and y >= 0 and x < self.size[0] and y < self.size[1]
+        if inside and self._is_complete:
+            return True
         rows = slice(max(y, 0) // self.stored.height, -(-max(y + height, 0) // self.stored.height))
         columns = slice(max(x, 0) // self.stored.width, -(-max(x + width, 0) // self.stored.width))
         return bool(self.is_stored[rows, columns].any())
@@ -167,7 +182,7 @@ class TiledLevel:
             target[:] = self._background
             return
         height, width = target.shape[:2]
-        key = (id(self), index, shrinking)
+        key = (self.number, (index, shrinking))
         tile = self._cache.get(key)
         if tile is None:
             is_whole = (
@@ -185,7 +200,7 @@ class TiledLevel:
     def _new_tile(self, file: StoredBytes, index: int, count: int, shrinking: Shrinking) -> Decoded:
         factor = shrinking.factor
         shape = (self.stored.height // factor, self.stored.width // factor, 3)
-        tile = np.empty(shape, np.uint8)
+        tile = self._cache.empty(shape)
         if count:
             self._decode(file, index, count, tile, shrinking)
             return tile

@@ -17,7 +17,7 @@ from slidenet.slides.protocol import Pixels, Size
 from slidenet.slides.pyramid import Level, check_levels
 from slidenet.slides.readers.base import ReaderDeclinedError, SlideReader
 from slidenet.slides.readers.handles import SharedHandle
-from slidenet.slides.readers.tiled.cache import TileCache
+from slidenet.slides.readers.tiled.cache import SHARED_CACHE
 from slidenet.slides.readers.tiled.decoders import decoder_of
 from slidenet.slides.readers.tiled.layout import APERIO, TiledLayout, find_layout, is_tiled_tiff
 from slidenet.slides.readers.tiled.level import AS_STORED, Shrinking, TiledLevel, TileError
@@ -75,7 +75,6 @@ class TiledReader(SlideReader):
         self.reader_note = _note(layout)
 
     def _make_levels(self, layout: TiledLayout) -> tuple[TiledLevel, ...]:
-        cache = TileCache()
         levels = []
         # openslide shows what a lower level of an Aperio slide lacks from the finer one.
         from_finer = layout.vendor == APERIO and self._shared is not None
@@ -96,7 +95,7 @@ class TiledReader(SlideReader):
                     decoder,
                     page.offsets,
                     counts[number],
-                    cache=cache,
+                    cache=SHARED_CACHE,
                     background=self.background_rgb,
                     finish=self._finish if self._transform else None,
                     render_missing=partial(self._by_openslide, number) if renders else None,
@@ -150,7 +149,14 @@ class TiledReader(SlideReader):
         return self._region(location, level, size, AS_STORED)
 
     def read_shrunk(
-        self, location: Size, level: int, size: Size, shrink: int, *, scaled_jpeg: bool = False
+        self,
+        location: Size,
+        level: int,
+        size: Size,
+        shrink: int,
+        *,
+        scaled_jpeg: bool = False,
+        out: Pixels | None = None,
     ) -> Pixels:
         """See `Slide.read_shrunk`.
 
@@ -158,19 +164,16 @@ class TiledReader(SlideReader):
         decoder shrinks there only: elsewhere areas are averaged.
         """
         self.check_region(level, size)
-        whole = shrink >= 1 and size[0] % shrink == 0 == size[1] % shrink
-        if (
-            shrink == 1
-            or not whole
-            or not self._tiled[level].shrinks_by_tile(location, size, shrink)
-        ):
-            return super().read_shrunk(location, level, size, shrink, scaled_jpeg=scaled_jpeg)
+        if shrink == 1:
+            return self._region(location, level, size, AS_STORED, out)
+        tiled = self._tiled[level]
+        whole = shrink > 1 and size[0] % shrink == 0 == size[1] % shrink
+        if not whole or not tiled.shrinks_by_tile(location, size, shrink):
+            return super().read_shrunk(location, level, size, shrink, out=out)
         by_decoder = (
-            scaled_jpeg
-            and shrink in _JPEG_FACTORS
-            and self._tiled[level].stored.compression == tags.JPEG
+            scaled_jpeg and shrink in _JPEG_FACTORS and tiled.stored.compression == tags.JPEG
         )
-        return self._region(location, level, size, Shrinking(shrink, by_decoder))
+        return self._region(location, level, size, Shrinking(shrink, by_decoder), out)
 
     def has_stored(self, location: Size, level: int, size: Size) -> bool:
         """See `Slide.has_stored`."""
@@ -187,6 +190,7 @@ class TiledReader(SlideReader):
     def close(self) -> None:
         """See `Slide.close`."""
         self._file = None  # the last reference closes it
+        SHARED_CACHE.forget({level.number for level in self._tiled})
         if self._shared is not None:
             self._shared.close()
 
@@ -196,9 +200,18 @@ class TiledReader(SlideReader):
             raise SlideError("the slide is closed", remedy="open it again", slide=self.path.name)
         return file
 
-    def _region(self, location: Size, level: int, size: Size, shrinking: Shrinking) -> Pixels:
+    def _region(
+        self,
+        location: Size,
+        level: int,
+        size: Size,
+        shrinking: Shrinking,
+        out: Pixels | None = None,
+    ) -> Pixels:
         factor = shrinking.factor
-        pixels = np.empty((size[1] // factor, size[0] // factor, 3), np.uint8)
+        shape = (size[1] // factor, size[0] // factor, 3)
+        pixels = np.empty(shape, np.uint8) if out is None else out
+        assert pixels.shape == shape, "the array has the shape of the region"
         try:
             self._tiled[level].read(self._opened(), location, size, pixels, shrinking)
         except TileError as error:
