@@ -1,6 +1,7 @@
-"""What the header of a JPEG stream says about its colours."""
+"""What the header of a JPEG stream says about its size and its colours."""
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _START, _SCAN, _APP0, _APP14 = 0xD8, 0xDA, 0xE0, 0xEE
@@ -21,6 +22,43 @@ class JpegColours:
     evidence: str
 
 
+@dataclass(frozen=True, slots=True)
+class JpegFrame:
+    """The frame header of a JPEG stream.
+
+    Attributes:
+        width: Pixels across.
+        height: Pixels down; 0 where the stream says it only at its end.
+        bits: Bits of each sample.
+        components: (name, sampling across, sampling down) of each component.
+    """
+
+    width: int
+    height: int
+    bits: int
+    components: tuple[tuple[int, int, int], ...]
+
+    @property
+    def is_subsampled(self) -> bool:
+        """Whether its components have different resolutions."""
+        return len({component[1:] for component in self.components}) > 1
+
+
+def jpeg_frame(stream: bytes) -> JpegFrame | None:
+    """The frame header of a stream; None where its start holds none.
+
+    Args:
+        stream: The start of a stream, up to its first scan.
+    """
+    for marker, body in _segments(stream):
+        if marker in _FRAMES and len(body) >= 6:
+            bits, height, width, count = struct.unpack_from(">BHHB", body)
+            ends = range(6, min(6 + 3 * count, len(body) - 2), 3)
+            components = tuple((body[i], body[i + 1] >> 4, body[i + 1] & 15) for i in ends)
+            return JpegFrame(width, height, bits, components)
+    return None
+
+
 def jpeg_colours(stream: bytes) -> JpegColours | None:
     """The colours a stream of three components says it holds; None where it does not say.
 
@@ -30,9 +68,28 @@ def jpeg_colours(stream: bytes) -> JpegColours | None:
     Args:
         stream: The start of a stream, up to its first scan.
     """
-    components: list[tuple[int, int]] = []
+    frame = jpeg_frame(stream)
+    if frame is None or len(frame.components) != 3:
+        return None
     jfif = False
     adobe: int | None = None
+    for marker, body in _segments(stream):
+        if marker == _APP0:
+            jfif |= body.startswith(b"JFIF")
+        elif marker == _APP14 and body.startswith(b"Adobe") and len(body) >= 12:
+            adobe = body[11]
+    if adobe is not None:
+        name = {0: "RGB", 1: "YCbCr"}.get(adobe)
+        return None if name is None else JpegColours(name, f"Adobe marker with transform {adobe}")
+    if bytes(component[0] for component in frame.components) == b"RGB":
+        return JpegColours("RGB", "its components are named R, G and B")
+    if frame.is_subsampled:
+        return JpegColours("YCbCr", "its chroma is subsampled")
+    return JpegColours("YCbCr", "a JFIF header") if jfif else None
+
+
+def _segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
+    """(marker, content) of each segment up to the first scan."""
     place = 2 if stream[:2] == b"\xff\xd8" else len(stream)
     while place + 4 <= len(stream) and stream[place] == 0xFF:
         marker = stream[place + 1]
@@ -43,24 +100,7 @@ def jpeg_colours(stream: bytes) -> JpegColours | None:
             place += 2
             continue
         if marker == _SCAN:
-            break
+            return
         (length,) = struct.unpack_from(">H", stream, place + 2)
-        body = stream[place + 4 : place + 2 + length]
-        if marker == _APP0:
-            jfif |= body.startswith(b"JFIF")
-        elif marker == _APP14 and body.startswith(b"Adobe") and len(body) >= 12:
-            adobe = body[11]
-        elif marker in _FRAMES and len(body) >= 6:
-            ends = range(6, min(6 + 3 * body[5], len(body) - 2), 3)
-            components = [(body[i], body[i + 1]) for i in ends]
+        yield marker, stream[place + 4 : place + 2 + length]
         place += 2 + length
-    if len(components) != 3:
-        return None
-    if adobe is not None:
-        name = {0: "RGB", 1: "YCbCr"}.get(adobe)
-        return None if name is None else JpegColours(name, f"Adobe marker with transform {adobe}")
-    if bytes(name for name, _ in components) == b"RGB":
-        return JpegColours("RGB", "its components are named R, G and B")
-    if len({sampling for _, sampling in components}) > 1:
-        return JpegColours("YCbCr", "its chroma is subsampled")
-    return JpegColours("YCbCr", "a JFIF header") if jfif else None

@@ -9,6 +9,7 @@ import logging
 from pathlib import Path
 
 from slidenet.core.errors import UnreadableSlideError
+from slidenet.slides.admission.tile_heads import find_foreign_tiles
 from slidenet.slides.limits import current_limits
 from slidenet.slides.protocol import Slide
 from slidenet.slides.tiff import Need, TiffIndex, find_fault, picture_format
@@ -22,7 +23,9 @@ _EXPORT = "export it as 8-bit RGB, upright and opaque"
 
 
 def check_whole_tiff(path: Path, *, strips: bool = False) -> TiffIndex | None:
-    """Refuses a TIFF that is shorter than it says, or lies about itself; see `find_fault`.
+    """Refuses a TIFF that is shorter than it says, or lies about itself.
+
+    See `find_fault` and `find_foreign_tiles`.
 
     Returns:
         Its index; None where the file is no TIFF.
@@ -34,7 +37,7 @@ def check_whole_tiff(path: Path, *, strips: bool = False) -> TiffIndex | None:
     index = TiffIndex.read(path, limits)
     if index is None:
         return None
-    fault = find_fault(index, limits, strips=strips)
+    fault = find_fault(index, limits, strips=strips) or find_foreign_tiles(index)
     if fault is None:
         return index
     if "(limit " in fault:

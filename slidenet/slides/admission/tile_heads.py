@@ -1,0 +1,104 @@
+"""Whether the tiles of a TIFF begin as its header says: the codec, and the frame of a JPEG.
+
+One flipped bit turns JPEG into deflate, or RGB into YCbCr, in the header alone. The first bytes of
+a few tiles of each level tell; where only some of them disagree, those tiles are damaged and not
+the header.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from slidenet.slides.admission.jpeg_header import JpegFrame, jpeg_frame
+from slidenet.slides.tiff import Directory, TiffIndex, tags
+
+_MOST_TILES = 8
+_HEAD_BYTES = 2048
+_BOX = b"\x00\x00\x00\x0c"
+
+_BEGINNINGS: dict[int, tuple[bytes, ...]] = {
+    tags.JPEG: (b"\xff\xd8",),
+    tags.APERIO_J2K_YCBCR: (b"\xff\x4f\xff\x51", _BOX),
+    tags.APERIO_J2K_RGB: (b"\xff\x4f\xff\x51", _BOX),
+    tags.JPEG2000: (b"\xff\x4f\xff\x51", _BOX),
+    34925: (b"\xfd7zXZ",),
+    34926: (b"\x28\xb5\x2f\xfd",),
+    50000: (b"\x28\xb5\x2f\xfd",),
+    34927: (b"RIFF",),
+    50001: (b"RIFF",),
+    50002: (b"\xff\x0a", _BOX),
+}
+
+
+def find_foreign_tiles(index: TiffIndex) -> str | None:
+    """What the tiles of a level contradict in its header, as a clause; None where nothing.
+
+    Args:
+        index: The index of a TIFF whose lists of tiles were checked.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    for page in index.picture.levels:
+        heads = _heads(index.path, page)
+        fault = None
+        if heads:
+            fault = _foreign_codec(page, heads)
+            if fault is None and page.compression == tags.JPEG:
+                fault = _foreign_frames(page, heads)
+        if fault is not None:
+            return f"page {page.number} of {page.width}x{page.height} px: {fault}"
+    return None
+
+
+def _heads(path: Path, page: Directory) -> list[bytes]:
+    """The first bytes of a few stored tiles, spread over the page."""
+    stored = np.flatnonzero(page.byte_counts)
+    places = stored[np.linspace(0, len(stored) - 1, min(len(stored), _MOST_TILES)).astype(int)]
+    heads = []
+    with path.open("rb") as file:
+        for place in places:
+            file.seek(int(page.offsets[place]))
+            heads.append(file.read(min(int(page.byte_counts[place]), _HEAD_BYTES)))
+    return heads
+
+
+def _foreign_codec(page: Directory, heads: list[bytes]) -> str | None:
+    if page.compression in (tags.DEFLATE, tags.OLD_DEFLATE):
+        foreign = [not _begins_as_zlib(head) for head in heads]
+    elif page.compression in _BEGINNINGS:
+        foreign = [not head.startswith(_BEGINNINGS[page.compression]) for head in heads]
+    else:
+        return None
+    if not all(foreign):
+        return None
+    what = "zeros" if not any(map(any, heads)) else "something else"
+    return f"its tiles should be compressed by {page.codec}, but hold {what}"
+
+
+def _begins_as_zlib(head: bytes) -> bool:
+    return len(head) >= 2 and head[0] & 15 == 8 and int.from_bytes(head[:2], "big") % 31 == 0
+
+
+def _foreign_frames(page: Directory, heads: list[bytes]) -> str | None:
+    frames = [frame for head in heads if (frame := jpeg_frame(head)) is not None]
+    if not frames:
+        return None
+    samples = page.samples if page.planar == tags.CHUNKY else 1
+    first = frames[0]
+    if all(len(frame.components) != samples for frame in frames):
+        return f"its JPEG data has {len(first.components)} samples per pixel, its header {samples}"
+    if all(frame.bits != page.bits for frame in frames):
+        return f"its JPEG data has {first.bits} bits per sample, its header {page.bits}"
+    if page.is_tiled and all(_other_size(frame, page) for frame in frames):
+        return (
+            f"its JPEG tiles have {first.width}x{first.height} px, its header says "
+            f"{page.tile_width}x{page.tile_height} px"
+        )
+    if page.photometric == tags.RGB and all(frame.is_subsampled for frame in frames):
+        return "its header says RGB, but the chroma of its JPEG data is subsampled as in YCbCr"
+    return None
+
+
+def _other_size(frame: JpegFrame, page: Directory) -> bool:
+    return (frame.width, frame.height) != (page.tile_width, page.tile_height)
