@@ -21,6 +21,7 @@ TILE_PX = 256
 DOWNSAMPLE = 4
 SMALLEST_LEVEL_PX = 512
 _BIG_TIFF_BYTES = 2**31
+_KEPT_BYTES = 2
 
 Compress = Callable[[UInt8Array], bytes]
 
@@ -104,6 +105,8 @@ def truncate_file(path: str | Path, fraction: float = 0.5) -> None:
 def corrupt_tile(path: str | Path, location: tuple[int, int], *, level: int = 0) -> None:
     """Overwrites one compressed tile of a TIFF, so that reading it fails and its neighbours do not.
 
+    Its first bytes, which name the codec, stay: what has lost them everywhere is refused unread.
+
     Args:
         path: A tiled TIFF.
         location: (x, y) of any pixel of the tile, in pixels of `level`.
@@ -117,8 +120,8 @@ def corrupt_tile(path: str | Path, location: tuple[int, int], *, level: int = 0)
         offset, length = page.dataoffsets[index], page.databytecounts[index]
     assert length > 0, f"the tile at {location} is not stored"
     with Path(path).open("r+b") as file:
-        file.seek(offset)
-        file.write(b"\xff" * length)
+        file.seek(offset + _KEPT_BYTES)
+        file.write(b"\xff" * (length - _KEPT_BYTES))
 
 
 def _level_sizes(

@@ -25,7 +25,7 @@ _EXPORT = "export it as 8-bit RGB, upright and opaque"
 def check_whole_tiff(path: Path, *, strips: bool = False) -> TiffIndex | None:
     """Refuses a TIFF that is shorter than it says, or lies about itself.
 
-    See `find_fault` and `find_foreign_tiles`.
+    See `find_fault`, and of level 0 `find_foreign_tiles`.
 
     Returns:
         Its index; None where the file is no TIFF.
@@ -37,7 +37,11 @@ def check_whole_tiff(path: Path, *, strips: bool = False) -> TiffIndex | None:
     index = TiffIndex.read(path, limits)
     if index is None:
         return None
-    fault = find_fault(index, limits, strips=strips) or find_foreign_tiles(index)
+    fault = find_fault(index, limits, strips=strips)
+    if fault is None:
+        # What is wrong with smaller levels makes them unused; see `check_pyramid`.
+        level_0 = index.picture.levels[0]
+        fault = find_foreign_tiles(path, level_0)
     if fault is None:
         return index
     if "(limit " in fault:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from slidenet.slides.admission.jpeg_header import JpegFrame, jpeg_frame
-from slidenet.slides.tiff import Directory, TiffIndex, tags
+from slidenet.slides.tiff import Directory, tags
 
 _MOST_TILES = 8
 _HEAD_BYTES = 2048
@@ -30,25 +30,23 @@ _BEGINNINGS: dict[int, tuple[bytes, ...]] = {
 }
 
 
-def find_foreign_tiles(index: TiffIndex) -> str | None:
-    """What the tiles of a level contradict in its header, as a clause; None where nothing.
+def find_foreign_tiles(path: Path, page: Directory) -> str | None:
+    """What the tiles of a page contradict in its header, as a clause; None where nothing.
 
     Args:
-        index: The index of a TIFF whose lists of tiles were checked.
+        path: The file.
+        page: A page whose lists of tiles were checked.
 
     Raises:
         OSError: The file cannot be read.
     """
-    for page in index.picture.levels:
-        heads = _heads(index.path, page)
-        fault = None
-        if heads:
-            fault = _foreign_codec(page, heads)
-            if fault is None and page.compression == tags.JPEG:
-                fault = _foreign_frames(page, heads)
-        if fault is not None:
-            return f"page {page.number} of {page.width}x{page.height} px: {fault}"
-    return None
+    heads = _heads(path, page)
+    if not heads:
+        return None
+    fault = _foreign_codec(page, heads)
+    if fault is None and page.compression == tags.JPEG:
+        fault = _foreign_frames(page, heads)
+    return fault
 
 
 def _heads(path: Path, page: Directory) -> list[bytes]:

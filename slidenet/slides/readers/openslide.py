@@ -8,10 +8,15 @@ import openslide
 from openslide import OpenSlide
 
 from slidenet.core.errors import UnreadableSlideError
-from slidenet.slides.admission import check_sample_range, check_vendor_files, narrow_samples
+from slidenet.slides.admission import (
+    check_pyramid,
+    check_sample_range,
+    check_vendor_files,
+    narrow_samples,
+)
 from slidenet.slides.colour import parse_background, to_rgb, to_srgb
 from slidenet.slides.protocol import Pixels, Size
-from slidenet.slides.pyramid import Level, check_levels
+from slidenet.slides.pyramid import Level
 from slidenet.slides.readers.base import SlideReader
 from slidenet.slides.readers.handles import SharedHandle
 from slidenet.slides.tiff import TiffIndex
@@ -87,10 +92,20 @@ class OpenSlideReader(SlideReader):
     @cached_property
     def levels(self) -> tuple[Level, ...]:
         """See `Slide.levels`."""
-        index = TiffIndex.read(self.path) if self.vendor != "dicom" else None
-        if index is None:
-            return check_levels(self.level_dimensions)
-        return check_levels(self.level_dimensions, index.picture.foreign)
+        return check_pyramid(self, self._index)
+
+    @cached_property
+    def _index(self) -> TiffIndex | None:
+        return TiffIndex.read(self.path) if self.vendor != "dicom" else None
+
+    def has_stored(self, location: Size, level: int, size: Size) -> bool:
+        """See `Slide.has_stored`; told of generic TIFFs, whose levels are pages as they are."""
+        self.check_region(level, size)
+        if self._index is None or self.vendor != "generic-tiff":
+            return True
+        pages = {page.size: page for page in self._index.picture.levels}
+        page = pages.get(self.level_dimensions[level])
+        return page is None or page.has_stored(location, size)
 
     def read_region(self, location: Size, level: int, size: Size) -> Pixels:
         """See `Slide.read_region`."""

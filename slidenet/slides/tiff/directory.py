@@ -164,6 +164,20 @@ class Directory:
         """int64 (num_tiles,) bytes of each tile; 0: nothing is stored for it."""
         return _numbers(self.stored_byte_counts)
 
+    def has_stored(self, location: tuple[int, int], size: tuple[int, int]) -> bool:
+        """Whether bytes are stored for any tile that a region touches.
+
+        Args:
+            location: (x, y) of the top-left corner in pixels of the image; may be negative.
+            size: (width, height), pixels.
+        """
+        across, down = self.grid
+        stored = self.byte_counts.reshape(-1, down, across).any(axis=0)
+        (x, y), (width, height) = location, size
+        rows = slice(max(y, 0) // self.tile_height, -(-max(y + height, 0) // self.tile_height))
+        columns = slice(max(x, 0) // self.tile_width, -(-max(x + width, 0) // self.tile_width))
+        return bool(np.asarray(stored)[rows, columns].any())
+
 
 def _numbers(stored: StoredNumbers | None) -> IntArray:
     return np.zeros(0, np.int64) if stored is None else stored.read()

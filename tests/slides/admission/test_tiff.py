@@ -188,3 +188,55 @@ def test_a_damaged_page_that_nobody_reads_harms_nobody(tmp_path):
         tiff.pages[2].tags["BitsPerSample"].overwrite((8, 8, 9))
     with open_slide(path, 0.5) as slide:
         assert len(slide.levels) == 2
+
+
+def pyramid(path, *pages, **settings):
+    with tifffile.TiffWriter(path) as tiff:
+        for number, page in enumerate(pages):
+            own = {"tile": (64, 64), "photometric": "rgb", "metadata": None}
+            tiff.write(page, subfiletype=int(number > 0), **(own | settings))
+    return path
+
+
+@pytest.mark.parametrize("reader", [None, "openslide"])
+def test_a_label_flagged_as_a_level_is_never_the_overview(tmp_path, reader):
+    tissue = np.kron(NOISE[:40, :48] // 2, np.ones((16, 16, 1), np.uint8))
+    smaller = tissue[::4, ::4].copy()
+    label = np.full_like(smaller, 255)
+    label[10:30, 20:120] = 0
+    path = pyramid(tmp_path / "x.tif", tissue, smaller, label[::4, ::4])
+    with open_slide(path, 0.5, reader=reader) as slide:
+        assert [level.problem is None for level in slide.levels] == [True, True, False]
+        assert "another picture than level 0" in slide.levels[2].problem
+        assert slide.thumbnail(48).max() < 140
+
+
+def test_smaller_levels_of_zeros_are_not_used(tmp_path):
+    path = pyramid(tmp_path / "x.tif", NOISE, NOISE[::2, ::2], compression="jpeg")
+    with tifffile.TiffFile(path) as tiff:
+        page = tiff.pages[1]
+        places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+    with path.open("r+b") as file:
+        for offset, length in places:
+            file.seek(offset)
+            file.write(bytes(length))
+    with open_slide(path, 0.5) as slide:
+        assert slide.levels[1].problem == "its tiles should be compressed by JPEG, but hold zeros"
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "words"),
+    [
+        ("Compression", 8, "should be compressed by deflate, but hold something else"),
+        ("Compression", 34712, "should be compressed by JPEG 2000, but hold something else"),
+        ("PhotometricInterpretation", 2, "says RGB, but the chroma of its JPEG data is subsampled"),
+        ("TileWidth", 72, "JPEG tiles have 64x64 px, its header says 72x64 px"),
+    ],
+)
+def test_headers_that_contradict_the_tiles(tmp_path, tag, value, words):
+    settings = {"compression": "jpeg", "photometric": "ycbcr", "subsampling": (2, 2)}
+    path = write_page(tmp_path / "x.tif", NOISE, **settings)
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        tiff.pages[0].tags[tag].overwrite(value)
+    with pytest.raises(UnreadableSlideError, match=words):
+        check_whole_tiff(path)

@@ -11,10 +11,10 @@ from openslide import OpenSlide
 from PIL import Image, ImageCms
 
 from slidenet.core.errors import PixelReadError, SlideError
-from slidenet.slides.admission import check_picture, check_whole_tiff
+from slidenet.slides.admission import check_picture, check_pyramid, check_whole_tiff
 from slidenet.slides.colour import parse_background, to_rgb, to_srgb
 from slidenet.slides.protocol import Pixels, Size
-from slidenet.slides.pyramid import Level, check_levels
+from slidenet.slides.pyramid import Level
 from slidenet.slides.readers.base import ReaderDeclinedError, SlideReader
 from slidenet.slides.readers.handles import SharedHandle
 from slidenet.slides.readers.tiled.cache import SHARED_CACHE
@@ -128,7 +128,7 @@ class TiledReader(SlideReader):
         """See `Slide.levels`."""
         index = TiffIndex.read(self.path)
         assert index is not None, "it was one when it was opened"
-        return check_levels(self.level_dimensions, index.picture.foreign)
+        return check_pyramid(self, index)
 
     def read_region(self, location: Size, level: int, size: Size) -> Pixels:
         """See `Slide.read_region`."""
