@@ -20,7 +20,7 @@ from slidenet.data.splits.make import (
     make_split,
 )
 from slidenet.data.splits.record import Split, check_split
-from slidenet.data.tile_batches import TileBatch, tile_batches
+from slidenet.data.tile_stream import TileFeatures, TileStream
 
 __all__ = [
     "Bag",
@@ -31,7 +31,8 @@ __all__ = [
     "DataSettings",
     "LabelTable",
     "Split",
-    "TileBatch",
+    "TileFeatures",
+    "TileStream",
     "bag_loader",
     "check_same_identity",
     "check_split",
@@ -47,6 +48,5 @@ __all__ = [
     "open_bag_files",
     "read_label_table",
     "read_splits",
-    "tile_batches",
     "write_splits",
 ]

@@ -1,6 +1,7 @@
 """`slidenet embed-tiles`: the features of every tile."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from slidenet.core.checks import check_whole
 from slidenet.core.errors import StoreError
 from slidenet.core.provenance import Identity
 from slidenet.core.records import SlideRow, TileSet
-from slidenet.data import tile_batches
+from slidenet.data import TileStream
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.reading import check_one_reading
@@ -59,8 +60,10 @@ def embed_tiles(
     settings.how_to_open()
     layout = OutputLayout(check_output_folder(out))
     check_one_reading(layout, rows)
-    work = EmbedTilesWork(layout, tile_encoder or load_encoder(settings), settings, overwrite)
-    return run_cohort("embed-tiles", rows, work, settings=[settings], runner=runner)
+    encoder = tile_encoder or load_encoder(settings)
+    with TileStream(encoder, settings.batch_size, settings.num_readers) as stream:
+        work = EmbedTilesWork(layout, stream, settings, overwrite)
+        return run_cohort("embed-tiles", rows, work, settings=[settings], runner=runner)
 
 
 def load_encoder(settings: EmbedTilesSettings) -> TileEncoder:
@@ -86,16 +89,22 @@ class EmbedTilesWork(SlideWork):
 
     Attributes:
         layout: Paths of the output folder.
-        encoder: Turns tiles into features.
+        stream: Turns tiles into features.
         settings: How it runs.
         overwrite: Whether outputs made with other settings are replaced.
     """
 
     unit = "tile"
+    reads_ahead = True
     layout: OutputLayout
-    encoder: TileEncoder
+    stream: TileStream
     settings: EmbedTilesSettings
     overwrite: bool = False
+
+    @property
+    def encoder(self) -> TileEncoder:
+        """What the stream encodes with."""
+        return self.stream.encoder
 
     def count(self, row: SlideRow) -> int:
         """Tiles of a slide, 0 where its tile set is absent or broken (its turn will say so)."""
@@ -163,17 +172,16 @@ class EmbedTilesWork(SlideWork):
             self.settings.batch_size,
         ) as writer:
             progress.advance(writer.num_done, done_before=True)
-            batches = tile_batches(
+            batches = self.stream.features(
                 slide,
                 tile_set,
-                batch_size=self.settings.batch_size,
-                num_readers=self.settings.num_readers,
                 start=writer.num_done,
+                nearly_read=progress.next_slide_may_start,
             )
-            for batch in batches:
-                features = self.encoder.encode(batch.tiles)
-                writer.append(features.numpy(), batch.status)
-                progress.advance(len(features))
+            with closing(batches):
+                for batch in batches:
+                    writer.append(batch.features, batch.status)
+                    progress.advance(len(batch))
             writer.finish()
 
     def _summary(self, path: Path, tile_set: TileSet) -> str:

@@ -11,7 +11,7 @@ coordinates: a tile that starts between two pixels of the level is blended from 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -60,7 +60,7 @@ def read_tiles(
     num_readers: int = 2,
     start: int = 0,
     allocate: Callable[[tuple[int, ...]], Pixels] | None = None,
-) -> Iterator[TilePixels]:
+) -> Generator[TilePixels, None, None]:
     """Tiles in order, in batches, read by threads ahead of the consumer.
 
     Threads rather than processes: decoding happens outside Python's lock, nothing is copied
@@ -142,7 +142,7 @@ class ReadsTilesElsewhere(Protocol):
         batch_size: int,
         num_readers: int = 2,
         start: int = 0,
-    ) -> Iterator[TilePixels]:
+    ) -> Generator[TilePixels, None, None]:
         """See `read_tiles`."""
 
 

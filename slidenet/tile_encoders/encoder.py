@@ -134,6 +134,11 @@ class TileEncoder:
         )
 
     @property
+    def num_parallel(self) -> int:
+        """How many threads may call `encode` at the same time to some use."""
+        return 1
+
+    @property
     def feature_dim(self) -> int:
         """Length of a feature vector."""
         return self.spec.output_dim

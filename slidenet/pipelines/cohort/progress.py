@@ -1,6 +1,7 @@
 """How far a run over a cohort is, on stderr."""
 
 import sys
+import threading
 from typing import Protocol
 
 from tqdm import tqdm
@@ -14,6 +15,10 @@ class Progress(Protocol):
     def advance(self, count: int, *, done_before: bool = False) -> None:
         """Counts `count` more units; `done_before` keeps them out of the rate."""
 
+    def next_slide_may_start(self) -> None:
+        """Tells that nothing is left to be asked of this slide, so that the next one may start."""
+        return  # who takes one slide after the other need not know
+
 
 class SilentProgress(Progress):
     """Tells nobody; for work in another process, where a bar cannot go."""
@@ -23,7 +28,7 @@ class SilentProgress(Progress):
 
 
 class ProgressBar(Progress):
-    """A bar over the cohort, in tiles or slides, with rate and time left.
+    """A bar over the cohort, in tiles or slides, with rate and time left; threads may share it.
 
     Args:
         verb: Shown in front.
@@ -34,6 +39,7 @@ class ProgressBar(Progress):
 
     def __init__(self, verb: str, unit: str, total: int, *, shown: bool = True) -> None:
         self._verb = verb
+        self._one_at_a_time = threading.Lock()
         # A log file gets a line now and then, not ten a second.
         self._live = sys.stderr.isatty()
         self._bar = tqdm(
@@ -49,9 +55,10 @@ class ProgressBar(Progress):
 
     def advance(self, count: int, *, done_before: bool = False) -> None:
         """Counts `count` more units; `done_before` keeps them out of the rate."""
-        if done_before:
-            self._bar.initial += count
-        self._bar.update(count)
+        with self._one_at_a_time:
+            if done_before:
+                self._bar.initial += count
+            self._bar.update(count)
 
     def show_slide(self, slide_id: str) -> None:
         """Names the slide being worked on; "" names none."""

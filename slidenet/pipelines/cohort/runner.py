@@ -2,13 +2,16 @@
 
 A verb describes its work on a slide as a `SlideWork`: a picklable object that knows everything but
 the slide. A `Runner` applies it to every slide; `LocalRunner` does so in this process, one slide
-after the other. Another one (worker processes, a cluster) sends the work to where it is done, calls
-`work_on` there, and yields what comes back.
+after the other (of work that reads ahead, the next one begins when one has been read). Another one
+(worker processes, a cluster) sends the work to where it is done, calls `work_on` there, and yields
+what comes back.
 """
 
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -44,10 +47,13 @@ class SlideWork(Protocol):
 
     Attributes:
         unit: What its progress counts.
+        reads_ahead: Whether it may work on a slide in a thread of its own, and tells its progress
+            when the next slide may start.
         layout: Paths of the output folder.
     """
 
     unit: ClassVar[Literal["slide", "tile"]] = "slide"
+    reads_ahead: ClassVar[bool] = False
     layout: OutputLayout
 
     def count(self, row: SlideRow) -> int:
@@ -67,16 +73,85 @@ class Runner(Protocol):
         """Yields the outcome of every slide (of `work_on`) when it ends, in any order."""
 
 
+SLIDES_AT_ONCE = 3
+"""So many slides are open at most: short ones may end in any order before the next may start."""
+
+
 class LocalRunner(Runner):
-    """One slide after the other, in this process."""
+    """One slide after the other, in this process.
+
+    Work that reads ahead begins with a slide once the one before has been read, while that one's
+    last tiles are still being computed and written.
+    """
 
     def run(
         self, work: SlideWork, rows: Sequence[SlideRow], progress: ProgressBar
     ) -> Iterator[SlideOutcome]:
-        """Yields the outcome of every slide, in order."""
+        """Yields the outcome of every slide when it ends."""
+        if work.reads_ahead:
+            yield from _overlapped(work, rows, progress)
+            return
         for row in rows:
             progress.show_slide(row.slide_id)
             yield work_on(row, work, progress)
+
+
+class _SlideProgress(Progress):
+    """What the work on one of several slides tells, from its thread.
+
+    Args:
+        bar: Of the cohort.
+        interrupted: Set when the work is to stop where it is.
+
+    Attributes:
+        may_follow: Done when the next slide may start.
+    """
+
+    def __init__(self, bar: ProgressBar, interrupted: threading.Event) -> None:
+        self.may_follow: Future[None] = Future()
+        self._bar = bar
+        self._interrupted = interrupted
+
+    def advance(self, count: int, *, done_before: bool = False) -> None:
+        """Counts `count` more units; stops the work where the run was interrupted."""
+        if self._interrupted.is_set():
+            raise KeyboardInterrupt
+        self._bar.advance(count, done_before=done_before)
+
+    def next_slide_may_start(self) -> None:
+        """See `Progress`."""
+        if not self.may_follow.done():
+            self.may_follow.set_result(None)
+
+    def slide_ended(self, _: Future[SlideOutcome]) -> None:
+        """Lets the next slide start after one whose work did not say so."""
+        self.next_slide_may_start()
+
+
+def _overlapped(
+    work: SlideWork, rows: Sequence[SlideRow], progress: ProgressBar
+) -> Iterator[SlideOutcome]:
+    """Yields the outcome of every slide when it ends; each is worked on in a thread of its own."""
+    interrupted = threading.Event()
+    running: set[Future[SlideOutcome]] = set()
+    with ThreadPoolExecutor(SLIDES_AT_ONCE, thread_name_prefix="slide") as threads:
+        try:
+            for row in rows:
+                progress.show_slide(row.slide_id)
+                told = _SlideProgress(progress, interrupted)
+                slide = threads.submit(work_on, row, work, told)
+                slide.add_done_callback(told.slide_ended)
+                running.add(slide)
+                while not told.may_follow.done() or len(running) == SLIDES_AT_ONCE:
+                    waited_for: set[Future[Any]] = set(running)
+                    if not told.may_follow.done():
+                        waited_for.add(told.may_follow)
+                    ended = running & wait(waited_for, return_when=FIRST_COMPLETED).done
+                    running -= ended
+                    yield from [one.result() for one in ended]
+            yield from [one.result() for one in as_completed(running)]
+        finally:
+            interrupted.set()
 
 
 def work_on(row: SlideRow, work: SlideWork, progress: Progress) -> SlideOutcome:

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -206,7 +206,7 @@ class IsolatedSlide:
         batch_size: int,
         num_readers: int = 2,
         start: int = 0,
-    ) -> Iterator[TilePixels]:
+    ) -> Generator[TilePixels, None, None]:
         """See `slides.read_tiles`: the threads are those of the child, batches come whole."""
         ahead = batches_ahead(batch_size, num_readers)
         batch_bytes = 3 * geometry.tile_size_px**2 * batch_size

@@ -1,4 +1,5 @@
 import json
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -66,6 +67,76 @@ def test_an_interrupted_run_still_reports(work):
         run_cohort("verb", ROWS, Interrupted(work.layout))
     slides = json.loads(work.layout.run_report.read_text())["stages"]["verb"]["slides"]
     assert [s["slide_id"] for s in slides] == ["a"]
+
+
+class ReadAhead(Work):
+    """Ends with a slide only when the one after the next has begun, or nothing follows."""
+
+    reads_ahead = True
+
+    def __init__(self, layout, num_slides):
+        super().__init__(layout)
+        object.__setattr__(self, "begun", [threading.Event() for _ in range(num_slides + 2)])
+        for event in self.begun[num_slides:]:
+            event.set()
+
+    def __call__(self, row, progress):
+        number = int(row.slide_id)
+        self.begun[number].set()
+        assert threading.current_thread() is not threading.main_thread()
+        progress.next_slide_may_start()
+        assert self.begun[number + 2].wait(timeout=30)
+        if number == 1:
+            raise MissingMppError("no microns per pixel")
+        return SlideResult(self.layout.root / f"{row.slide_id}.h5", "made")
+
+
+def test_work_that_reads_ahead_begins_with_the_next_slide_and_keeps_errors_apart(tmp_path):
+    rows = [SlideRow(slide_id=str(n), slide_path=f"{n}.svs") for n in range(6)]
+    report = run_cohort("verb", rows, ReadAhead(OutputLayout(tmp_path), len(rows)))
+    assert [o.slide_id for o in report.outcomes] == [row.slide_id for row in rows]
+    assert [o.status for o in report.outcomes] == ["done", "failed"] + ["done"] * 4
+
+
+def test_without_a_word_the_next_slide_waits_for_this_one(tmp_path):
+    @dataclass(frozen=True)
+    class Alone(SlideWork):
+        layout: OutputLayout
+        alone = threading.Lock()
+        reads_ahead = True
+
+        def __call__(self, row, progress):
+            assert self.alone.acquire(blocking=False)
+            progress.advance(1)
+            self.alone.release()
+            return SlideResult(self.layout.root / "a.h5", "made")
+
+    report = run_cohort("verb", ROWS, Alone(OutputLayout(tmp_path)))
+    assert [o.detail for o in report.outcomes] == ["made"] * 4
+
+
+def test_an_interrupted_run_stops_the_slides_under_way(tmp_path):
+    stopped = threading.Event()
+
+    @dataclass(frozen=True)
+    class Endless(SlideWork):
+        layout: OutputLayout
+        reads_ahead = True
+
+        def __call__(self, row, progress):
+            progress.next_slide_may_start()
+            if row.slide_id == "b":
+                raise KeyboardInterrupt  # as Ctrl-C does in the thread that waits
+            try:
+                while True:
+                    progress.advance(1)
+            finally:
+                stopped.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_cohort("verb", ROWS[:2], Endless(OutputLayout(tmp_path)))
+    assert stopped.is_set()
+    assert json.loads((tmp_path / "run.json").read_text())["stages"]["verb"]["slides"] == []
 
 
 class ProcessRunner(Runner):

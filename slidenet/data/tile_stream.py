@@ -1,0 +1,138 @@
+"""Tiles of slides to features without gaps: reading, encoding and writing at the same time.
+
+Every batch of tiles goes its own way: read by threads ahead (`read_tiles`), prepared and encoded by
+the encoder's threads, handed to the caller in order. The caller is what writes; while it does, the
+batches behind go on. The encoder's threads serve all slides of a cohort, so that the next slide's
+tiles follow when the last of this one have been read. Batches never mix slides: the features of a
+slide depend on nothing but its tiles and the batch size.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+
+from slidenet.core.arrays import FloatArray, UInt8Array
+from slidenet.core.records import TileSet
+from slidenet.slides import Slide, TilePixels, read_tiles
+from slidenet.slides.tiles import batches_ahead
+from slidenet.tile_encoders import TileEncoder
+
+WAITING_PER_THREAD = 2
+"""Batches handed to the encoder, per thread of it: one that runs and one that waits."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TileFeatures:
+    """Features of consecutive tiles of one slide.
+
+    Attributes:
+        start: Index in the tile set of the first tile.
+        features: float32 (B, D).
+        status: uint8 (B,), codes of `core.status`; where not OK, the features are those of the
+            slide's background colour.
+    """
+
+    start: int
+    features: FloatArray
+    status: UInt8Array
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+
+class TileStream:
+    """Turns the tiles of slides into features.
+
+    Several slides may be streamed at the same time, each by a thread of its own; they share the
+    threads of the encoder. Picklable: those start where the first slide is streamed.
+
+    Args:
+        encoder: Turns batches of tiles into features.
+        batch_size: Tiles per batch; the last one of a slide may be smaller.
+        num_readers: Threads that read, per slide.
+
+    Attributes:
+        encoder: As given.
+    """
+
+    def __init__(self, encoder: TileEncoder, batch_size: int, num_readers: int) -> None:
+        self.encoder = encoder
+        self._batch_size = batch_size
+        self._num_readers = num_readers
+        self._pool = ThreadPoolExecutor(
+            encoder.engine.num_parallel, thread_name_prefix="tile-encoder"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (TileStream, (self.encoder, self._batch_size, self._num_readers))
+
+    def features(
+        self,
+        slide: Slide,
+        tile_set: TileSet,
+        *,
+        start: int = 0,
+        nearly_read: Callable[[], None] = lambda: None,
+    ) -> Generator[TileFeatures, None, None]:
+        """Features of the tiles from `start` on, in order, in batches.
+
+        Args:
+            slide: The open slide.
+            tile_set: Which tiles, and how their pixels are obtained.
+            start: Index of the first tile (for resuming), a multiple of the batch size.
+            nearly_read: Called (perhaps more than once) when no tiles are left to be asked of the
+                slide; reading and encoding what was asked for takes a while from then on.
+
+        Raises:
+            EncoderError: The encoder refuses the tiles, or makes features that are not finite.
+            UnreadableSlideError: The file as a whole has become unreadable.
+        """
+        ahead = batches_ahead(self._batch_size, self._num_readers) * self._batch_size
+        most = WAITING_PER_THREAD * self.encoder.engine.num_parallel
+        waiting: deque[tuple[TilePixels, Future[FloatArray]]] = deque()
+        batches = read_tiles(
+            slide,
+            tile_set.geometry,
+            tile_set.coords,
+            batch_size=self._batch_size,
+            num_readers=self._num_readers,
+            start=start,
+        )
+        try:
+            for tiles in batches:
+                waiting.append((tiles, self._pool.submit(self._encode, tiles)))
+                done = tiles.start + len(tiles.status)
+                if done + ahead >= tile_set.num_tiles:
+                    nearly_read()
+                while waiting and (len(waiting) > most or waiting[0][1].done()):
+                    yield _first(waiting)
+            while waiting:
+                yield _first(waiting)
+        finally:
+            batches.close()
+            for _, features in waiting:
+                features.cancel()
+
+    def close(self) -> None:
+        """Ends the threads of the encoder."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _encode(self, tiles: TilePixels) -> FloatArray:
+        images = torch.from_numpy(tiles.pixels).permute(0, 3, 1, 2)
+        features: FloatArray = self.encoder.encode(images).numpy()
+        return features
+
+
+def _first(waiting: "deque[tuple[TilePixels, Future[FloatArray]]]") -> TileFeatures:
+    tiles, features = waiting.popleft()
+    return TileFeatures(tiles.start, features.result(), tiles.status)

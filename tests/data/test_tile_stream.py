@@ -1,0 +1,135 @@
+"""Tiles to features in a stream: the same numbers whoever works, errors where they belong."""
+
+import pickle
+import threading
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+
+from slidenet.core.errors import EncoderError
+from slidenet.core.records import TileSet
+from slidenet.data import TileStream
+from slidenet.slides import open_slide, plan_tiles, read_tile
+from slidenet.testing import write_synthetic_slide
+from slidenet.tile_encoders import InputTransform, TileEncoder
+
+SIDE = 32
+NUM_TILES = 45
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory):
+    path = tmp_path_factory.mktemp("slides") / "slide.tiff"
+    write_synthetic_slide(path, 512, 512, 0.5, seed=1)
+    with open_slide(path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def tile_set(slide):
+    geometry = plan_tiles(slide, target_mpp=0.5, tile_size_px=SIDE)
+    coords = np.array([(x, y) for y in range(0, 512, SIDE) for x in range(0, 512, SIDE)])
+    return TileSet(
+        slide_id="slide",
+        slide_path=str(slide.path),
+        fingerprint=slide.fingerprint,
+        geometry=geometry,
+        coords=coords[:NUM_TILES],
+        tissue_fraction=np.ones(NUM_TILES, np.float32),
+        identity={},
+    )
+
+
+class MeanColour(torch.nn.Module):
+    def forward(self, images):
+        return images.mean(dim=(2, 3))
+
+
+@dataclass
+class Counting:
+    """An engine that counts its callers and ends later batches first."""
+
+    num_parallel: int = 1
+    slow: bool = False
+    most: int = 0
+    name: str = "torch"
+    version: str = "1"
+    batch_size: int = 8
+    poison: float = 0.0
+    _now: int = field(default=0, init=False)
+
+    def run(self, images):
+        with LOCK:
+            self._now += 1
+            self.most = max(self.most, self._now)
+            first = self._now == 1
+        if self.slow and first:
+            time.sleep(0.02)
+        with LOCK:
+            self._now -= 1
+        return images.float().mean(dim=(2, 3)) / 255 + self.poison
+
+
+LOCK = threading.Lock()
+
+
+def encoder_with(engine=None):
+    unit = InputTransform(SIDE, SIDE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    encoder = TileEncoder.from_module(MeanColour(), name="mean", transform=unit)
+    if engine is not None:
+        encoder.engine = engine
+    return encoder
+
+
+def stream_all(stream, slide, tile_set, **more):
+    batches = list(stream.features(slide, tile_set, **more))
+    starts = [batch.start for batch in batches]
+    assert starts == sorted(starts)
+    return np.concatenate([batch.features for batch in batches]), starts
+
+
+def test_features_are_those_of_the_tiles_in_order(slide, tile_set):
+    with TileStream(encoder_with(), batch_size=8, num_readers=2) as stream:
+        features, starts = stream_all(stream, slide, tile_set)
+        rest, _ = stream_all(stream, slide, tile_set, start=16)
+    assert starts == list(range(0, NUM_TILES, 8))
+    tiles = [read_tile(slide, tile_set.geometry, location) for location in tile_set.coords]
+    np.testing.assert_allclose(features, np.mean(tiles, axis=(1, 2)) / 255, atol=1e-5)
+    np.testing.assert_array_equal(rest, features[16:])
+
+
+def test_bytes_do_not_depend_on_who_works(slide, tile_set):
+    alone, many = Counting(), Counting(num_parallel=3, slow=True)
+    with TileStream(encoder_with(alone), 4, 1) as stream:
+        expected, _ = stream_all(stream, slide, tile_set)
+    with TileStream(encoder_with(many), 4, 3) as stream:
+        found, _ = stream_all(pickle.loads(pickle.dumps(stream)), slide, tile_set)
+        again, _ = stream_all(stream, slide, tile_set)
+    assert alone.most == 1
+    assert many.most > 1
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(again, expected)
+
+
+def test_the_next_slide_is_told_before_the_last_features(slide, tile_set):
+    told = []
+    with TileStream(encoder_with(), 4, 2) as stream:
+        for batch in stream.features(
+            slide, tile_set, nearly_read=lambda: told.append(True) if not told else None
+        ):
+            told_by_then = bool(told)
+            if batch.start == 0:
+                assert not told_by_then
+    assert told_by_then
+
+
+def test_an_error_of_the_encoder_comes_out_and_ends_the_stream(slide, tile_set):
+    with (
+        TileStream(encoder_with(Counting(poison=float("nan"))), 4, 2) as stream,
+        pytest.raises(EncoderError, match="not finite"),
+    ):
+        list(stream.features(slide, tile_set))
+    assert not [t for t in threading.enumerate() if t.name.startswith(("tile-reader", "tile-enc"))]
