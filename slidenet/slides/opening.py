@@ -8,20 +8,20 @@ from slidenet.core.errors import UnreadableSlideError
 from slidenet.core.registry import Registry
 from slidenet.slides.admission import (
     check_file,
+    check_foreign_format,
     check_no_scanner_file,
     check_picture,
     check_whole_tiff,
-    describe_content,
+    explain_content,
 )
 from slidenet.slides.isolation import open_isolated
 from slidenet.slides.limits import LIMITS, ReadingLimits, limits_in_force
 from slidenet.slides.protocol import Slide
 from slidenet.slides.readers.base import ReaderDeclinedError, SlideReader
 from slidenet.slides.readers.fastslide import FastSlideReader
-from slidenet.slides.readers.flat import FlatReader
+from slidenet.slides.readers.flat import MEETS, FlatReader
 from slidenet.slides.readers.openslide import OpenSlideReader
 from slidenet.slides.readers.tiled import TiledReader
-from slidenet.slides.tiff import Need
 
 AUTOMATIC: tuple[type[SlideReader], ...] = (TiledReader, OpenSlideReader, FlatReader)
 """slidenet's own readers, in the order they are asked whether they know a file."""
@@ -85,8 +85,11 @@ def open_slide(
     expected = f"a file that the reader {reader!r} knows"
     if reader is None:
         expected = "a format openslide reads, or a PNG, JPEG or TIFF image"
+    candidates = AUTOMATIC if reader is None else (READERS[reader],)
+    if set(candidates) <= set(AUTOMATIC):
+        check_foreign_format(path)
     declined: list[str] = []
-    for candidate in AUTOMATIC if reader is None else (READERS[reader],):
+    for candidate in candidates:
         with limits_in_force(limits):
             if not candidate.can_read(path):
                 continue
@@ -106,13 +109,14 @@ def open_slide(
             slide=path.name,
         )
     with limits_in_force(limits):
+        check_no_scanner_file(path)
         index = check_whole_tiff(path, strips=True)
-    check_no_scanner_file(path)
     if index is not None:
-        check_picture(index, reader=reader or "flat", meets=frozenset(Need), first_page=False)
+        check_picture(index, reader=reader or "flat", meets=MEETS, first_page=False)
     raise UnreadableSlideError(
-        f"it is not a slide but {describe_content(path)}",
+        f"it is not a slide but {explain_content(path)}",
         expected=expected,
-        remedy="give the slide file itself, or leave it out of the manifest",
+        remedy="give the slide file itself, convert it into a tiled TIFF pyramid (vips tiffsave), "
+        "or leave it out of the manifest",
         slide=path.name,
     )

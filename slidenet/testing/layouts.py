@@ -88,9 +88,21 @@ def write_layout(
             if photometric == "ycbcr":
                 page["subsampling"] = (2, 2)
             tiff.write(iter(tiles), shape=pixels.shape, dtype=np.uint8, **page)
+    if compression == "jpeg" and photometric == "rgb":
+        _say_rgb(path)
     for level, numbers in (missing or {}).items():
         forget_tiles(path, level, numbers)
     return path
+
+
+def _say_rgb(path: Path) -> None:
+    """Corrects what tifffile says of JPEGs that were encoded before: always YCbCr."""
+    tifffile = require_extra("tifffile", extra="testing", purpose="changing generated slides")
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        tiff.pages.useframes = False
+        for page in tiff.pages:
+            for one in (page, *(page.pages or ())):
+                one.tags["PhotometricInterpretation"].overwrite(2)
 
 
 def forget_tiles(path: str | Path, level: int, numbers: Sequence[int]) -> None:

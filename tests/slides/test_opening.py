@@ -1,3 +1,4 @@
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -49,6 +50,30 @@ def test_not_a_slide(tmp_path, name, content, says):
     path = tmp_path / name
     path.write_bytes(content)
     assert says in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"compression": "jpegxl"}, "a TIFF file whose strips no reader here can decode: JPEG XL"),
+        ({"compression": "png"}, "a TIFF file whose strips no reader here can decode: PNG"),
+    ],
+)
+def test_a_codec_that_nobody_has_is_named(tmp_path, noise_image, settings, says):
+    tifffile.imwrite(tmp_path / "x.tif", noise_image[:64, :64], photometric="rgb", **settings)
+    assert says in refusal(tmp_path / "x.tif")
+
+
+def test_kinds_of_image_that_nobody_reads_are_named(tmp_path, noise_image):
+    deep = noise_image[:64, :64].astype(np.uint16) * 16
+    kinds = {
+        "x.jpg": (imagecodecs.jpeg8_encode(deep, bitspersample=12), "a JPEG image of 12 bits"),
+        "x.tif": (imagecodecs.jpeg2k_encode(noise_image[:64, :64]), "a JPEG 2000 image"),
+        "x.png": (imagecodecs.webp_encode(noise_image[:64, :64]), "a WebP image"),
+    }
+    for name, (content, says) in kinds.items():
+        (tmp_path / name).write_bytes(content)
+        assert says in refusal(tmp_path / name)
 
 
 def test_gif_is_no_slide(tmp_path):

@@ -2,6 +2,11 @@
 
 from pathlib import Path
 
+from slidenet.slides.admission.jpeg_header import jpeg_frame
+from slidenet.slides.tiff import TiffIndex, tags
+
+_HEAD_BYTES = 1 << 20
+_DECODED = {tags.NONE, tags.LZW, tags.JPEG, tags.DEFLATE, tags.OLD_DEFLATE, tags.PACKBITS}
 _SIGNATURES = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself"),
     (b"<!doctype html", "a web page (often a failed download)"),
@@ -33,6 +38,10 @@ def describe_content(path: Path) -> str:
     """What the first bytes say a file is, for a message: "a PDF document", "plain text", ..."""
     with path.open("rb") as file:
         head = file.read(512)
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "a WebP image"
+    if head[4:12] in (b"ftypheic", b"ftypmif1", b"ftypavif"):
+        return "a HEIF or AVIF image"
     if head[128:132] == b"DICM":
         return "a DICOM file"  # also where its preamble is that of a TIFF
     folded = head.lower()
@@ -42,3 +51,23 @@ def describe_content(path: Path) -> str:
     if head and not any(byte < 9 or 13 < byte < 32 for byte in head):
         return "plain text"
     return "data of an unknown kind"
+
+
+def explain_content(path: Path) -> str:
+    """What a file is that no reader knows, with the reason where its content is an image."""
+    words = describe_content(path)
+    if words == "a JPEG image":
+        with path.open("rb") as file:
+            frame = jpeg_frame(file.read(_HEAD_BYTES))
+        if frame is not None and (frame.bits != 8 or frame.coding != "Huffman"):
+            return f"{words} of {frame.bits} bits ({frame.coding} coding), which no reader here has"
+    if words in ("a TIFF file", "a BigTIFF file"):
+        index = TiffIndex.read(path)
+        if index is not None and index.directories and index.picture.levels[0].problems == ():
+            page = index.picture.levels[0]
+            what = "tiles" if page.is_tiled else "strips"
+            known = page.compression in _DECODED
+            return (
+                words if known else f"{words} whose {what} no reader here can decode: {page.codec}"
+            )
+    return words

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 _START, _SCAN, _APP0, _APP14 = 0xD8, 0xDA, 0xE0, 0xEE
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_LAST_HUFFMAN = 0xC7
 _WITHOUT_LENGTH = {0x01, _START, *range(0xD0, 0xD8)}
 
 
@@ -31,12 +32,14 @@ class JpegFrame:
         height: Pixels down; 0 where the stream says it only at its end.
         bits: Bits of each sample.
         components: (name, sampling across, sampling down) of each component.
+        coding: "Huffman", "arithmetic" or "lossless".
     """
 
     width: int
     height: int
     bits: int
     components: tuple[tuple[int, int, int], ...]
+    coding: str = "Huffman"
 
     @property
     def is_subsampled(self) -> bool:
@@ -55,7 +58,9 @@ def jpeg_frame(stream: bytes) -> JpegFrame | None:
             bits, height, width, count = struct.unpack_from(">BHHB", body)
             ends = range(6, min(6 + 3 * count, len(body) - 2), 3)
             components = tuple((body[i], body[i + 1] >> 4, body[i + 1] & 15) for i in ends)
-            return JpegFrame(width, height, bits, components)
+            coding = "Huffman" if marker <= _LAST_HUFFMAN else "arithmetic"
+            coding = "lossless" if marker & 3 == 3 else coding
+            return JpegFrame(width, height, bits, components, coding)
     return None
 
 

@@ -11,6 +11,7 @@ from slidenet.core.errors import UnreadableSlideError
 from slidenet.slides.admission.content import describe_content
 from slidenet.slides.admission.dicom import why_dicom_is_unknown
 from slidenet.slides.admission.mirax import why_mirax_is_unknown
+from slidenet.slides.admission.tiff import check_whole_tiff
 
 _CONVERT = (
     "convert it into a pyramidal OME-TIFF (Bio-Formats: bfconvert, or bioformats2raw and "
@@ -102,31 +103,44 @@ def scanner_format(path: Path) -> ScannerFormat | None:
     return SCANNER_FORMATS.get(path.suffix.lower())
 
 
+def check_foreign_format(path: Path) -> None:
+    """Refuses a file whose name says that it is of a format that no reader here knows.
+
+    What can be read of such a file is not the slide, whatever its content looks like.
+
+    Raises:
+        UnreadableSlideError: Saying what the format is, and what to do.
+    """
+    announced = scanner_format(path)
+    if announced is not None and not announced.read:
+        raise UnreadableSlideError(
+            f"its name says it is {announced.words}",
+            expected="a format that slidenet reads",
+            remedy=announced.remedy,
+            slide=path.name,
+        )
+
+
 def check_no_scanner_file(path: Path) -> None:
     """Refuses a file with a scanner's ending; asked once no reader of slides knows its content.
 
     Raises:
-        UnreadableSlideError: Saying what the name announces, what the file is, what is missing.
+        UnreadableSlideError: It is a TIFF that is cut; else saying what the name announces, what
+            the file is, and what is missing.
     """
+    check_foreign_format(path)
     announced = scanner_format(path)
     if announced is None:
         return
+    check_whole_tiff(path, strips=True)  # it may be the slide that its name says, cut
     content = describe_content(path)
     remedy = announced.remedy
-    if content.endswith("image"):
+    if content in ("a PNG image", "a JPEG image"):
         remedy += f"; if it is just {content}, rename it so that its ending says so"
-    if not announced.read:
-        found = f"its name says it is {announced.words}"
-    elif (missing := _missing_part(path)) is not None:
+    found = f"it is not a slide but {content}, though its name is that of {announced.words}"
+    if (missing := _missing_part(path)) is not None:
         found = f"its name says it is {announced.words}, but {missing}"
-    else:
-        found = f"it is not a slide but {content}, though its name is that of {announced.words}"
-    raise UnreadableSlideError(
-        found,
-        expected="a whole slide" if announced.read else "a format that slidenet reads",
-        remedy=remedy,
-        slide=path.name,
-    )
+    raise UnreadableSlideError(found, expected="a whole slide", remedy=remedy, slide=path.name)
 
 
 def _missing_part(path: Path) -> str | None:

@@ -8,17 +8,28 @@ first, and samples of another meaning become another colour, without any error.
 import logging
 from pathlib import Path
 
+import numpy as np
+
 from slidenet.core.errors import UnreadableSlideError
+from slidenet.slides.admission.jpeg_header import jpeg_colours
 from slidenet.slides.admission.tile_heads import find_foreign_tiles
 from slidenet.slides.limits import current_limits
 from slidenet.slides.protocol import Slide
-from slidenet.slides.tiff import Need, TiffIndex, find_fault, picture_format
+from slidenet.slides.tiff import (
+    Directory,
+    Need,
+    TiffIndex,
+    find_fault,
+    picture_format,
+    tags,
+)
 
 _log = logging.getLogger(__name__)
 
 _FULL_RANGE_LEAST = 128
 """16-bit samples that use their range reach at least half of it in a bright-field slide."""
 _RANGE_SIDE_PX = 512
+_JPEG_HEAD_BYTES = 1 << 16
 _EXPORT = "export it as 8-bit RGB, upright and opaque"
 
 
@@ -94,8 +105,37 @@ def check_picture(
             remedy=_EXPORT,
             slide=slide,
         )
+    for page in picture.levels:
+        _check_jpeg_colours(page, index)
     for note in picture.notes:
         _log.warning("slide %r: %s", slide, note)
+
+
+def _check_jpeg_colours(page: Directory, index: TiffIndex) -> None:
+    """Refuses JPEG tiles whose own header contradicts the page's: readers believe the page.
+
+    Raises:
+        UnreadableSlideError: Saying what each of them says.
+    """
+    claimed = {tags.RGB: "RGB", tags.YCBCR: "YCbCr"}.get(page.photometric)
+    stored = np.flatnonzero(page.byte_counts)
+    if page.compression != tags.JPEG or claimed is None or not len(stored):
+        return
+    first = stored[0]
+    with index.path.open("rb") as file:
+        file.seek(int(page.offsets[first]))
+        colours = jpeg_colours(file.read(min(int(page.byte_counts[first]), _JPEG_HEAD_BYTES)))
+    if colours is None or colours.colours == claimed:
+        return
+    raise UnreadableSlideError(
+        f"page {page.number} says its colours are {claimed} (tag PhotometricInterpretation "
+        f"{page.photometric}), but its JPEG tiles are {colours.colours} ({colours.evidence}), so "
+        "that they would be shown in wrong colours",
+        expected="colours that are what the file says",
+        remedy=f"set the tag to {tags.YCBCR if claimed == 'RGB' else tags.RGB} (tiffset), or "
+        "export the slide again",
+        slide=index.path.name,
+    )
 
 
 def check_sample_range(slide: Slide, index: TiffIndex) -> None:

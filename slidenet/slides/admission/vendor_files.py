@@ -17,6 +17,7 @@ _FIRST_PAGE = ("aperio", "generic-tiff")
 _OPENSLIDE_MEETS = frozenset(
     {
         Need.ALPHA,
+        Need.BYTE_PALETTE,
         Need.GREY,
         Need.MIN_IS_WHITE,
         Need.PALETTE,

@@ -20,10 +20,10 @@ from slidenet.slides.protocol import Pixels, Size
 from slidenet.slides.readers.base import SlideReader
 from slidenet.slides.readers.flat_images import check_flat, decode_flat, opened, upright_size
 from slidenet.slides.resolution import mpp_from_tiff_tags
-from slidenet.slides.tiff import Need
+from slidenet.slides.tiff import Need, TiffIndex
 
 _RESOLUTION_UNIT, _X_RESOLUTION, _Y_RESOLUTION = 296, 282, 283
-_MEETS = frozenset(
+MEETS = frozenset(
     {
         Need.ALPHA,
         Need.BILEVEL,
@@ -93,10 +93,10 @@ class FlatReader(SlideReader):
             UnreadableSlideError: It is truncated, of another format by its name, or not 8 bits
                 per channel.
         """
-        index = check_whole_tiff(path, strips=True)
         check_no_scanner_file(path)
+        index = check_whole_tiff(path, strips=True)
         if index is not None:
-            check_picture(index, reader=cls.name, meets=_MEETS, first_page=True)
+            check_picture(index, reader=cls.name, meets=MEETS, first_page=True)
         slide = cls(path, mpp, icc)
         if index is not None:
             check_sample_range(slide, index)
@@ -129,8 +129,10 @@ class FlatReader(SlideReader):
                 try:
                     self._pixels = decode_flat(self.path, self._transform)
                 except (OSError, SyntaxError, ValueError) as error:  # of Pillow's decoders
+                    index = TiffIndex.read(self.path)
+                    codec = "" if index is None else f" ({index.picture.levels[0].codec})"
                     raise UnreadableSlideError(
-                        f"its {self.vendor.upper()} data cannot be decoded ({error})",
+                        f"its {self.vendor.upper()} data{codec} cannot be decoded ({error})",
                         expected="a complete image",
                         remedy="copy or export it again",
                         slide=self.path.name,

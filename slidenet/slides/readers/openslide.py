@@ -96,7 +96,7 @@ class OpenSlideReader(SlideReader):
 
     @cached_property
     def _index(self) -> TiffIndex | None:
-        return TiffIndex.read(self.path) if self.vendor != "dicom" else None
+        return TiffIndex.read(self.path)
 
     def has_stored(self, location: Size, level: int, size: Size) -> bool:
         """See `Slide.has_stored`; told of generic TIFFs, whose levels are pages as they are."""

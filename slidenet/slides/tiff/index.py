@@ -44,6 +44,8 @@ class TiffIndex:
     def read(cls, path: Path, limits: ReadingLimits | None = None) -> Self | None:
         """Reads the index of a file; None where it is no TIFF.
 
+        A DICOM file is none, though its preamble may make it look like one.
+
         No pixel and no list of tiles is read. Work is bounded by `max_directories` and
         `max_index_bytes`; a directory that was seen is not read again.
 
@@ -53,6 +55,8 @@ class TiffIndex:
         limits = limits or current_limits()
         size = path.stat().st_size
         with path.open("rb") as file:
+            if file.read(132)[128:] == b"DICM":
+                return None
             source = Source(file, size, limits.max_index_bytes)
             layout = Layout.of(source)
             if layout is None:

@@ -18,9 +18,11 @@ class Need(StrEnum):
 
     ALPHA = "alpha"
     BILEVEL = "bilevel"
+    BYTE_PALETTE = "palette of bytes"
     COLOURS_AS_PAGES = "colours as pages"
     FEW_BITS = "few bits"
     GREY = "grey"
+    GREY_ALPHA = "grey with alpha"
     MIN_IS_WHITE = "min is white"
     ORIENTATION = "orientation"
     PALETTE = "palette"
@@ -119,6 +121,10 @@ def pixel_format(page: Directory, *, significant_bits: int | None = None) -> Pix
     if page.samples > _COLOURS[page.photometric]:
         need, words = _EXTRA_NEEDS.get((page.extra_samples or (0,))[0], _EXTRA_NEEDS[0])
         needs[need] = words
+        if _COLOURS[page.photometric] == 1:
+            needs[Need.GREY_ALPHA] = "it is grey or of a palette, with a further sample"
+    if page.colour_map is not None and 0 < page.colour_map.max() < 256:
+        needs[Need.BYTE_PALETTE] = "its palette holds bytes where TIFF has 16 bits"
     if page.planar == tags.PLANAR and page.samples > 1:
         needs[Need.PLANES] = "its colours are stored as planes (tag PlanarConfiguration 2)"
     if page.orientation != 1:

@@ -49,7 +49,7 @@ def test_missing_tiles_are_counted(tmp_path, picture):
 
 def test_a_preamble_of_tiff_does_not_make_it_a_truncated_tiff(tmp_path, picture):
     start = BytesIO()
-    tifffile.imwrite(start, np.zeros((16, 16, 3), np.uint8), photometric="rgb")
+    tifffile.imwrite(start, np.zeros((32, 32, 3), np.uint8), tile=(16, 16), photometric="rgb")
     path = write_dicom(tmp_path / "a.dcm", picture, preamble=start.getvalue()[:128])
     with open_slide(path) as slide:
         assert (slide.vendor, len(slide.levels)) == ("dicom", 1)

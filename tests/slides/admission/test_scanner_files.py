@@ -6,6 +6,7 @@ from PIL import Image
 from slidenet.core.errors import UnreadableSlideError
 from slidenet.slides import SLIDE_SUFFIXES, open_slide
 from slidenet.slides.admission import SCANNER_FORMATS
+from slidenet.testing import plain, write_pyramid
 from slidenet.testing.mirax import write_mirax
 
 
@@ -18,8 +19,15 @@ def test_a_scanners_name_never_reaches_the_flat_reader(tmp_path, ending, format_
     with pytest.raises(UnreadableSlideError) as caught:
         open_slide(path, reader=reader)
     message = str(caught.value)
+    assert "\n" not in message
     assert SCANNER_FORMATS[ending].words in message
     assert SCANNER_FORMATS[ending].remedy.split(";")[0] in message
+
+
+def test_a_foreign_name_is_not_read_as_a_slide_either(tmp_path):
+    path = write_pyramid(tmp_path / "A.vsi", 300, 300, 0.5, plain((9, 9, 9)))
+    with pytest.raises(UnreadableSlideError, match="the container of an Olympus slide"):
+        open_slide(path)
 
 
 def test_an_image_with_a_wrong_ending_is_to_be_renamed(tmp_path):

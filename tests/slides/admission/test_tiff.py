@@ -1,6 +1,7 @@
 import logging
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -240,3 +241,40 @@ def test_headers_that_contradict_the_tiles(tmp_path, tag, value, words):
         tiff.pages[0].tags[tag].overwrite(value)
     with pytest.raises(UnreadableSlideError, match=words):
         check_whole_tiff(path)
+
+
+def jpeg_page(path, *, rgb: bool, photometric: int):
+    """A page of JPEG tiles of RGB or YCbCr, which say so, under any tag."""
+    space = "RGB" if rgb else "YCBCR"
+    encoding = {"colorspace": "RGB", "outcolorspace": space, "subsampling": "444"}
+    tile = imagecodecs.jpeg8_encode(np.ascontiguousarray(NOISE[:64, :64]), level=95, **encoding)
+    settings = {"tile": (64, 64), "photometric": "ycbcr", "subsampling": (2, 2), "metadata": None}
+    tifffile.imwrite(
+        path, iter([tile]), shape=(64, 64, 3), dtype="u1", compression="jpeg", **settings
+    )
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        tiff.pages[0].tags["PhotometricInterpretation"].overwrite(photometric)
+    return path
+
+
+@pytest.mark.parametrize("reader", [None, "openslide", "flat"])
+@pytest.mark.parametrize(
+    ("rgb", "photometric", "words"),
+    [
+        (False, 2, r"says its colours are RGB .* but its JPEG tiles are YCbCr .*set the tag to 6"),
+        (True, 6, r"says its colours are YCbCr .* but its JPEG tiles are RGB .*set the tag to 2"),
+    ],
+)
+def test_colours_that_contradict_the_jpeg_tiles_are_refused(
+    tmp_path, rgb, photometric, words, reader
+):
+    path = jpeg_page(tmp_path / "x.tif", rgb=rgb, photometric=photometric)
+    with pytest.raises(UnreadableSlideError, match=words):
+        open_slide(path, 0.5, reader=reader)
+
+
+def test_jpeg_tiles_of_rgb_that_say_so_are_read(tmp_path):
+    path = jpeg_page(tmp_path / "x.tif", rgb=True, photometric=2)
+    with open_slide(path, 0.5) as slide:
+        pixels = slide.read_region((0, 0), 0, (64, 64))
+    assert np.abs(pixels.astype(int) - NOISE[:64, :64]).mean() < 6
