@@ -79,7 +79,7 @@ VERBS = {
         "pipelines.inspection.info:info",
         "what a slide is, and what it would cost",
         "slide",
-        renamed={"mpp": "slide_mpp"},
+        renamed={"slide_mpp": "mpp"},
     ),
     "validate": Verb(
         "pipelines.inspection.validate:validate", "check files slidenet wrote", "paths"

@@ -30,6 +30,8 @@ class SlideRow:
         mpp: Resolution of level 0 given by the user, where the file does not say it.
         patient_id: Groups slides of one patient; None where unknown.
         labels: Every other column, as written.
+        mpp_xy: Resolution across and down, where both were given; `mpp` then is their mean.
+        sha256: What the slide file's SHA-256 must be, 64 hex digits; None: anything.
     """
 
     slide_id: str
@@ -37,6 +39,14 @@ class SlideRow:
     mpp: Mpp | None = None
     patient_id: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    mpp_xy: tuple[float, float] | None = None
+    sha256: str | None = None
+
+    def declared_mpp(self, otherwise: float | None = None) -> float | tuple[float, float] | None:
+        """What the row says of the resolution, else what holds for the whole cohort."""
+        if self.mpp_xy is not None:
+            return self.mpp_xy
+        return otherwise if self.mpp is None else self.mpp
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ from slidenet.pipelines.cohort.run import LOCAL, run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
 from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.settings import EmbedTilesSettings, settings_with
-from slidenet.slides import Slide, open_slide
+from slidenet.slides import Slide, check_sha256, open_slide
 from slidenet.slides.geometry import MPP_TOLERANCE
+from slidenet.slides.resolution import OVERRIDE
 from slidenet.stores import (
     FeatureWriter,
     check_output_folder,
@@ -126,9 +127,12 @@ class EmbedTilesWork(SlideWork):
         if already:
             progress.advance(tile_set.num_tiles, done_before=True)
         else:
+            if row.sha256 is not None:
+                check_sha256(Path(row.slide_path), row.sha256)
+            planned = tile_set.geometry.slide_mpp
             with open_slide(
                 row.slide_path,
-                mpp=row.mpp,
+                mpp=row.declared_mpp(planned.value if planned.source == OVERRIDE else None),
                 icc=bool(tile_set.identity["icc"]),
                 reader=self.settings.reader,
                 **self.settings.how_to_open(),

@@ -23,10 +23,12 @@ from slidenet.slides import (
     READERS,
     Slide,
     check_reading,
+    check_sha256,
     check_tile_settings,
     illumination_of,
     open_slide,
     plan_tiles,
+    resolution_notes,
 )
 from slidenet.stores import (
     check_output_folder,
@@ -199,9 +201,11 @@ class PreprocessWork(SlideWork):
         """Makes the files of one slide, unless they are there with the same identity."""
         path, tiler = self.layout.tiles(row.slide_id), self.tiler
         asked = tiler.settings
+        if row.sha256 is not None:
+            check_sha256(Path(row.slide_path), row.sha256)
         with open_slide(
             row.slide_path,
-            mpp=row.mpp,
+            mpp=row.declared_mpp(asked.mpp),
             icc=asked.icc,
             reader=asked.reader,
             **asked.how_to_open(),
@@ -222,9 +226,11 @@ class PreprocessWork(SlideWork):
                 filters=tiler.filters,
                 reader=tiler.reader,
             )
+            notes = resolution_notes(slide.properties, geometry.slide_mpp, vendor=slide.vendor)
             note = self._write_pictures(slide, tissue, tile_set)
         # Last, because this file is what says that the slide is done.
         write_tile_set(path, tile_set)
+        note += "".join(f"; warning: {text}" for text in notes)
         return SlideResult(path, f"{counts}{note}", tile_set.num_tiles)
 
     def _write_pictures(self, slide: Slide, tissue: Tissue, tile_set: TileSet) -> str:

@@ -81,6 +81,8 @@ class PreprocessSettings(OpeningSettings):
         drop_penned: Drop tiles covered by marker ink.
         allow_upsampling: Accept slides coarser than target_mpp and enlarge their pixels.
         icc: Apply the slide's embedded colour profile.
+        mpp: Microns per pixel of level 0 of every slide, instead of what the files say; a value in
+            the manifest wins.
         reading: How tiles are read: 2, whole pixels of the level read; 1, as earlier versions and
             other tools do, blended where a tile starts between two pixels; default: 2, but 1 where
             the output folder was begun so.
@@ -105,6 +107,7 @@ class PreprocessSettings(OpeningSettings):
     drop_penned: bool = False
     allow_upsampling: bool = False
     icc: bool = False
+    mpp: float | None = None
     reading: int | None = None
     shrinking: Literal["area", "jpeg"] = "area"
     reader: str | None = None

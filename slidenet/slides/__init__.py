@@ -1,7 +1,7 @@
 """Floor 1: slides as pixels with a physical resolution."""
 
 from slidenet.slides.admission import SCANNER_FORMATS
-from slidenet.slides.fingerprint import fingerprint_file
+from slidenet.slides.fingerprint import check_sha256, fingerprint_file
 from slidenet.slides.geometry import (
     check_reading,
     check_tile_settings,
@@ -17,6 +17,7 @@ from slidenet.slides.illumination import (
 from slidenet.slides.opening import READERS, SLIDE_SUFFIXES, open_slide
 from slidenet.slides.protocol import Slide
 from slidenet.slides.readers.base import SlideReader
+from slidenet.slides.resolution import resolution_notes
 from slidenet.slides.tiles import TilePixels, read_tile, read_tiles
 
 __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
@@ -29,6 +30,7 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "SlideReader",
     "TilePixels",
     "check_reading",
+    "check_sha256",
     "check_tile_settings",
     "choose_level",
     "fingerprint_file",
@@ -38,4 +40,5 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "plan_tiles",
     "read_tile",
     "read_tiles",
+    "resolution_notes",
 ]

@@ -4,6 +4,9 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from slidenet.core.errors import UnreadableSlideError
+from slidenet.slides.admission import check_file
+
 NUM_BLOCKS = 64
 BLOCK_BYTES = 64 * 1024
 _DICOM_HEAD_BYTES = 64 * 1024
@@ -36,6 +39,37 @@ def fingerprint_file(path: Path, *, dicom_series: str | None = None) -> str:
     for name, companion in sorted(_companions(path, dicom_series)):
         digest.update(f"\n{name}\t{companion.stat().st_size}".encode())
     return digest.hexdigest()
+
+
+def check_sha256(path: Path, expected: str) -> None:
+    """Reads the whole file and compares its digest: what bit rot and half copies do not survive.
+
+    Args:
+        path: The slide; of one made of several files, the one that is opened.
+        expected: 64 hex digits, lower case.
+
+    Raises:
+        UnreadableSlideError: It has another digest, or cannot be read.
+    """
+    check_file(path)
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UnreadableSlideError(
+            f"it cannot be read to the end ({error.strerror})",
+            expected="a readable file",
+            remedy="copy it again",
+            slide=path.name,
+        ) from error
+    if found != expected:
+        raise UnreadableSlideError(
+            f"its SHA-256 is {found[:12]}..., the manifest says {expected[:12]}...",
+            expected="the file the manifest was made for",
+            remedy="copy it again; or correct the column `sha256` where the slide was changed on "
+            "purpose",
+            slide=path.name,
+        )
 
 
 def _companions(path: Path, dicom_series: str | None) -> Iterator[tuple[str, Path]]:

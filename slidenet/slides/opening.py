@@ -22,6 +22,7 @@ from slidenet.slides.readers.fastslide import FastSlideReader
 from slidenet.slides.readers.flat import MEETS, FlatReader
 from slidenet.slides.readers.openslide import OpenSlideReader
 from slidenet.slides.readers.tiled import TiledReader
+from slidenet.slides.resolution import DeclaredMpp
 
 AUTOMATIC: tuple[type[SlideReader], ...] = (TiledReader, OpenSlideReader, FlatReader)
 """slidenet's own readers, in the order they are asked whether they know a file."""
@@ -44,7 +45,7 @@ _log = logging.getLogger(__name__)
 
 def open_slide(
     path: str | os.PathLike[str],
-    mpp: float | None = None,
+    mpp: DeclaredMpp | None = None,
     *,
     icc: bool = False,
     reader: str | None = None,
@@ -62,7 +63,7 @@ def open_slide(
         path: The file. Of a slide made of several files, the one openslide opens (.mrxs, .vms,
             any one .dcm).
         mpp: Microns per pixel of level 0, where the file does not say it or is wrong; wins over
-            the file.
+            the file. Where the file is wrong in saying that pixels are not square: (x, y).
         icc: Apply the embedded ICC profile, so that pixels are sRGB. A file without a profile is
             read as it is; `icc_applied` then is False.
         reader: "tiled", "openslide", "flat", "fastslide" (a package to be installed), or the name

@@ -49,6 +49,13 @@ class Slide(Protocol):
         """Each level with its downsample per axis, and why it is not used where it is not."""
 
     @property
+    def level_residuals(self) -> tuple[float, ...]:
+        """How far from its whole pixels `read_level` may read each level, in its pixels; mostly 0.
+
+        A reader that goes by level-0 coordinates cannot hit them where its downsample is not whole.
+        """
+
+    @property
     def background_rgb(self) -> RGB:
         """The colour of places the scanner stored nothing for."""
 

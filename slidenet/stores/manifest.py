@@ -6,6 +6,9 @@
 - `slide_id`: unique, names the output files; where the column is missing it is the name of the
   slide file without its suffix;
 - `mpp`: microns per pixel of level 0, for slides whose file does not say it; may be empty;
+- `mpp_x` and `mpp_y` instead, for slides whose file is wrong in saying that its pixels are not
+  square; may be empty;
+- `sha256`: of the slide file, compared before it is read; may be empty;
 - `patient_id`: groups slides of one patient; may be empty;
 - every other column is a label, kept as written.
 

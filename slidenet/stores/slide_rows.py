@@ -3,9 +3,10 @@
 Both name slides the same way: `slide_id`, or else the name of the slide file without its suffix.
 """
 
+import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from slidenet.core.records import SlideRow
@@ -15,9 +16,10 @@ from slidenet.stores.csv_table import CsvRow, CsvTable, ErrorKind, as_number
 MAX_SLIDE_ID_BYTES = 200
 MIN_MPP, MAX_MPP = 0.01, 100.0
 
-SLIDE_COLUMNS = ("slide_id", "slide_path", "mpp", "patient_id")
+SLIDE_COLUMNS = ("slide_id", "slide_path", "mpp", "mpp_x", "mpp_y", "sha256", "patient_id")
 """Columns with a meaning; every other column is a label."""
 
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _UNSAFE = re.compile(r'[/\\<>:"|?*\x00-\x1f\x7f]')
 
 
@@ -51,12 +53,15 @@ def _slide_row(table: CsvTable, row: CsvRow) -> SlideRow:
     if "slide_id" in cells:
         slide_id, where = cells["slide_id"].strip(), "slide_id"
     check_slide_id(slide_id, table.place(row, where), error=error)
+    mpp, mpp_xy = _resolution(cells, table.place(row), error)
     return SlideRow(
         slide_id=slide_id,
         slide_path=str(table.path.parent / slide_path) if slide_path else "",
-        mpp=_mpp(cells.get("mpp", "").strip(), table.place(row), error),
+        mpp=mpp,
         patient_id=cells.get("patient_id", "").strip() or None,
         labels={name: value for name, value in cells.items() if name not in SLIDE_COLUMNS},
+        mpp_xy=mpp_xy,
+        sha256=_sha256(cells.get("sha256", "").strip(), table.place(row), error),
     )
 
 
@@ -67,15 +72,44 @@ def path_error(slide_path: str, place: str, error: ErrorKind) -> Exception:
     )
 
 
-def _mpp(text: str, place: str, error: ErrorKind) -> Mpp | None:
+def _resolution(
+    cells: Mapping[str, str], place: str, error: ErrorKind
+) -> tuple[Mpp | None, tuple[float, float] | None]:
+    """`mpp`, and `mpp_x` with `mpp_y`, of which a row has one or the other."""
+    found = {name: _mpp(cells, name, place, error) for name in ("mpp", "mpp_x", "mpp_y")}
+    x, y = found["mpp_x"], found["mpp_y"]
+    given = [name for name, value in found.items() if value is not None]
+    if given not in ([], ["mpp"], ["mpp_x", "mpp_y"]):
+        raise error(
+            f"{place} has values in {' and '.join(given)}",
+            expected="mpp alone, or mpp_x and mpp_y together",
+            remedy="leave the others empty",
+        )
+    if x is None or y is None:
+        return found["mpp"], None
+    return Mpp(x if x == y else math.sqrt(x * y)), (x, y)
+
+
+def _mpp(cells: Mapping[str, str], name: str, place: str, error: ErrorKind) -> Mpp | None:
+    text = cells.get(name, "").strip()
     value = as_number(text)
     if text and not MIN_MPP <= value <= MAX_MPP:
         raise error(
-            f"{place}, column 'mpp' is {text!r}",
+            f"{place}, column {name!r} is {text!r}",
             expected=f"microns per pixel, {MIN_MPP} to {MAX_MPP:g} (such as 0.25), or nothing",
             remedy="write it with a decimal point, in microns",
         )
     return Mpp(value) if text else None
+
+
+def _sha256(text: str, place: str, error: ErrorKind) -> str | None:
+    if text and not _SHA256.fullmatch(text):
+        raise error(
+            f"{place}, column 'sha256' is {text!r}",
+            expected="64 hex digits, or nothing",
+            remedy="write what `sha256sum` prints for the slide file",
+        )
+    return text.lower() or None
 
 
 def check_slide_id(slide_id: str, place: str, *, error: ErrorKind) -> None:

@@ -72,7 +72,7 @@ def test_a_reader_that_stops_early_sees_no_traceback():
         (["crossval", "--folds.splits=x"], "--folds.splits is now --data.splits"),
         (["run", "--slide-device", "cpu"], "--slide-device is now --device"),
         (["embed-slides", "--slide-device", "cpu"], "--slide-device is now --device"),
-        (["info", "a.svs", "--mpp", "0.5"], "--mpp is now --slide-mpp"),
+        (["info", "a.svs", "--slide-mpp", "0.5"], "--slide-mpp is now --mpp"),
         (["plan", "--ranks", "2"], "--ranks is now --sequence-ranks"),
     ],
 )

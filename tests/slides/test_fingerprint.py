@@ -4,7 +4,8 @@ import re
 import numpy as np
 import pytest
 
-from slidenet.slides import fingerprint_file
+from slidenet.core.errors import UnreadableSlideError
+from slidenet.slides import check_sha256, fingerprint_file
 
 BLOCK = 65536
 
@@ -99,3 +100,13 @@ def test_dicom_companions_are_those_of_the_series(tmp_path):
     assert fingerprint_file(path, dicom_series="1.2.3") == before
     write("2.dcm", "1.2.3", 21)
     assert fingerprint_file(path, dicom_series="1.2.3") != before
+
+
+def test_the_digest_of_the_whole_file(big, tmp_path):
+    digest = hashlib.sha256(big.read_bytes()).hexdigest()
+    check_sha256(big, digest)
+    overwrite(big, 3 * 1024 * 1024 + 7, b"\x00\x01")
+    with pytest.raises(UnreadableSlideError, match=r"its SHA-256 is .* the manifest says"):
+        check_sha256(big, digest)
+    with pytest.raises(UnreadableSlideError, match="cannot be opened"):
+        check_sha256(tmp_path / "none.svs", digest)

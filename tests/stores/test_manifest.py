@@ -184,3 +184,26 @@ def test_a_known_column_in_other_letters_is_not_taken_for_a_label(tmp_path):
     path.write_text("slide_path,MPP\na.svs,0.25\n")
     with pytest.raises(ManifestError, match="a column 'MPP'; expected 'mpp', in small letters"):
         read_manifest(path)
+
+
+def test_resolution_of_both_axes(manifest):
+    rows = read_manifest(manifest(
+        "slide_path,mpp,mpp_x,mpp_y\na.svs,,0.5,0.504\nb.svs,0.25,,\nc.svs,,,\n"
+    ))  # fmt: skip
+    assert [row.mpp_xy for row in rows] == [(0.5, 0.504), None, None]
+    assert [row.mpp for row in rows] == [pytest.approx(0.501996), 0.25, None]
+    assert [row.declared_mpp(1.0) for row in rows] == [(0.5, 0.504), 0.25, 1.0]
+    assert rows[0].labels == {}
+
+
+@pytest.mark.parametrize("cells", ["0.5,0.5,", "0.5,0.5,0.5", ",,0.5", ",0.5,"])
+def test_resolution_is_given_in_one_way(manifest, cells):
+    with pytest.raises(ManifestError, match=r"row 2 has values in mpp.*mpp_x and mpp_y together"):
+        read_manifest(manifest(f"slide_path,mpp,mpp_x,mpp_y\na.svs,{cells}\n"))
+
+
+def test_sha256(manifest):
+    rows = read_manifest(manifest(f"slide_path,sha256\na.svs,{'AB' * 32}\nb.svs,\n"))
+    assert [row.sha256 for row in rows] == ["ab" * 32, None]
+    with pytest.raises(ManifestError, match="column 'sha256' is 'abc'; expected 64 hex digits"):
+        read_manifest(manifest("slide_path,sha256\na.svs,abc\n"))

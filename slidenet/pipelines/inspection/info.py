@@ -10,9 +10,12 @@ from slidenet.core.text import text_table
 from slidenet.core.units import Mpp, magnification
 from slidenet.pipelines.preprocess import Tiler
 from slidenet.pipelines.settings import PreprocessSettings, settings_with
-from slidenet.slides import Slide, illumination_of, open_slide
+from slidenet.slides import Slide, illumination_of, open_slide, resolution_notes
 from slidenet.tiling import grid, tissue_fractions
 from slidenet.tissue import find_tissue
+
+LEAST_RESIDUAL_PX = 1e-3
+"""openslide takes what is nearer to a whole pixel for one, as far as eyes and encoders can tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,6 @@ class SlideFacts:
 def info(
     slide: str | Path,
     settings: PreprocessSettings | None = None,
-    *,
-    slide_mpp: float | None = None,
     **keywords: Any,
 ) -> SlideFacts:
     """Print a slide's format, levels and resolution, with an estimate of tissue and tiles.
@@ -44,17 +45,17 @@ def info(
     Args:
         slide: The slide file.
         settings: Settings the estimate is made with.
-        slide_mpp: Microns per pixel of level 0, where the file does not say it.
         **keywords: Fields of `PreprocessSettings`.
     """
     tiler = Tiler.of(settings_with(PreprocessSettings, settings, keywords))
     asked = tiler.settings
     with open_slide(
-        slide, mpp=slide_mpp, icc=asked.icc, reader=asked.reader, **asked.how_to_open()
+        slide, mpp=asked.mpp, icc=asked.icc, reader=asked.reader, **asked.how_to_open()
     ) as opened:
         rows = [
             ("slide", str(opened.path)),
             ("vendor", opened.vendor),
+            *_reader(opened),
             ("file size", f"{opened.path.stat().st_size / 1e6:,.1f} MB"),
             ("fingerprint", opened.fingerprint),
             *_resolution(opened),
@@ -65,6 +66,10 @@ def info(
     return SlideFacts(rows)
 
 
+def _reader(slide: Slide) -> list[tuple[str, str]]:
+    return [("read by", slide.reader_note)] if slide.reader_note else []
+
+
 def _resolution(slide: Slide) -> list[tuple[str, str]]:
     width, height = slide.level_dimensions[0]
     try:
@@ -72,19 +77,31 @@ def _resolution(slide: Slide) -> list[tuple[str, str]]:
     except MissingMppError as error:
         return [("size", f"{width:,} x {height:,} px"), ("mpp", f"unknown: {error}")]
     millimetres = f"{width * mpp.value / 1000:.2f} x {height * mpp.value / 1000:.2f} mm"
+    notes = resolution_notes(slide.properties, mpp, vendor=slide.vendor)
     return [
         ("size", f"{width:,} x {height:,} px, {millimetres}"),
         ("mpp", f"{mpp.value:.4g} (about {magnification(mpp.value):.3g}x), from {mpp.source}"),
+        *(("but", note) for note in notes),
     ]
 
 
 def _levels(slide: Slide) -> list[tuple[str, str]]:
+    """Each level with its downsample, and what is not right about it."""
     rows = []
-    for level, (size, downsample) in enumerate(
-        zip(slide.level_dimensions, slide.level_downsamples, strict=True)
-    ):
-        mpp = f", {Mpp(slide.slide_mpp.value * downsample):.4g} mpp" if slide.has_mpp else ""
-        rows.append((f"level {level}", f"{size[0]:,} x {size[1]:,} px, 1/{downsample:g}{mpp}"))
+    for number, level in enumerate(slide.levels):
+        text = f"{level.width:,} x {level.height:,} px"
+        if level.problem is not None:
+            rows.append((f"level {number}", f"{text}, not used: {level.problem}"))
+            continue
+        text += f", 1/{level.downsample_x:g}"
+        if level.downsample_y != level.downsample_x:
+            text += f" across, 1/{level.downsample_y:g} down"
+        if slide.has_mpp:
+            text += f", {Mpp(slide.slide_mpp.value * level.downsample):.4g} mpp"
+        residual = slide.level_residuals[number]
+        if residual > LEAST_RESIDUAL_PX:
+            text += f", read up to {residual:.2f} px off its pixels (so blended)"
+        rows.append((f"level {number}", text))
     return rows
 
 

@@ -34,6 +34,7 @@ from slidenet.slides.isolation.messages import (
 from slidenet.slides.limits import ReadingLimits
 from slidenet.slides.opening import open_slide
 from slidenet.slides.protocol import Pixels, Slide
+from slidenet.slides.resolution import DeclaredMpp
 from slidenet.slides.tiles import read_tiles
 
 FACTS = (
@@ -42,6 +43,7 @@ FACTS = (
     "level_dimensions",
     "level_downsamples",
     "levels",
+    "level_residuals",
     "background_rgb",
     "icc_applied",
     "reader_note",
@@ -116,7 +118,7 @@ class _Server:
     def _open(
         self,
         path: Path,
-        mpp: float | None,
+        mpp: DeclaredMpp | None,
         *,
         icc: bool,
         reader: str | None,

@@ -23,6 +23,7 @@ from slidenet.slides.isolation.process import ChildProcess
 from slidenet.slides.limits import LIMITS, ReadingLimits
 from slidenet.slides.protocol import RGB, Pixels, Size
 from slidenet.slides.pyramid import Level
+from slidenet.slides.resolution import DeclaredMpp
 from slidenet.slides.tiles import TilePixels, batches_ahead
 
 _THREAD_BYTES = 8 << 20
@@ -32,7 +33,7 @@ _MAX_COMPANIONS = 10_000
 
 def open_isolated(
     path: str | os.PathLike[str],
-    mpp: float | None = None,
+    mpp: DeclaredMpp | None = None,
     *,
     icc: bool = False,
     reader: str | None = None,
@@ -66,7 +67,7 @@ class IsolatedSlide:
     def __init__(
         self,
         path: Path,
-        mpp: float | None,
+        mpp: DeclaredMpp | None,
         *,
         icc: bool,
         reader: str | None,
@@ -122,6 +123,12 @@ class IsolatedSlide:
         """See `Slide.levels`."""
         levels: tuple[Level, ...] = self._facts["levels"]
         return levels
+
+    @property
+    def level_residuals(self) -> tuple[float, ...]:
+        """See `Slide.level_residuals`."""
+        residuals: tuple[float, ...] = self._facts["level_residuals"]
+        return residuals
 
     @property
     def background_rgb(self) -> RGB:

@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Self
 
+import numpy as np
+
 from slidenet.core.errors import ConfigError, CoordinateError, MissingMppError
 from slidenet.core.records import SlideMpp
 from slidenet.slides.colour import WHITE
@@ -13,7 +15,7 @@ from slidenet.slides.fingerprint import fingerprint_file
 from slidenet.slides.protocol import RGB, Pixels, Size
 from slidenet.slides.pyramid import Level, check_levels
 from slidenet.slides.resampling import resized
-from slidenet.slides.resolution import OVERRIDE, checked_mpp, resolve_mpp
+from slidenet.slides.resolution import DeclaredMpp, declared_mpp, resolve_mpp
 from slidenet.slides.thumbnail import thumbnail_of
 
 
@@ -32,7 +34,7 @@ class SlideReader(ABC):
 
     Args:
         path: An existing file.
-        mpp: Resolution of level 0 declared by the user.
+        mpp: Resolution of level 0 declared by the user, one number or those of x and y.
         icc: Whether to apply the embedded ICC profile.
 
     Attributes:
@@ -46,9 +48,9 @@ class SlideReader(ABC):
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
 
-    def __init__(self, path: Path, mpp: float | None = None, icc: bool = False) -> None:
+    def __init__(self, path: Path, mpp: DeclaredMpp | None = None, icc: bool = False) -> None:
         if mpp is not None:
-            checked_mpp(mpp, mpp, source=OVERRIDE, slide=path.name)
+            declared_mpp(mpp, slide=path.name)
         self.path = path
         self.vendor = self.name
         self.properties: Mapping[str, str] = {}
@@ -66,7 +68,7 @@ class SlideReader(ABC):
         """Whether the content of a file is of a format this reader knows."""
 
     @classmethod
-    def open(cls, path: Path, mpp: float | None = None, *, icc: bool = False) -> Self:
+    def open(cls, path: Path, mpp: DeclaredMpp | None = None, *, icc: bool = False) -> Self:
         """Opens a file that `can_read` knows; where a format can be checked, this is the place.
 
         Raises:
@@ -103,6 +105,16 @@ class SlideReader(ABC):
     def levels(self) -> tuple[Level, ...]:
         """See `Slide.levels`."""
         return check_levels(self.level_dimensions)
+
+    @property
+    def level_residuals(self) -> tuple[float, ...]:
+        """See `Slide.level_residuals`; here by the way that `read_level` goes."""
+        residuals = []
+        for size, downsample in zip(self.level_dimensions, self.level_downsamples, strict=True):
+            places = np.arange(max(size))
+            read_at = np.rint(places * downsample) / downsample
+            residuals.append(float(np.abs(read_at - places).max(initial=0.0)))
+        return tuple(residuals)
 
     @cached_property
     def fingerprint(self) -> str:

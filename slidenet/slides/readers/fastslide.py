@@ -19,6 +19,7 @@ from slidenet.core.errors import (
 )
 from slidenet.slides.protocol import Pixels, Size
 from slidenet.slides.readers.base import SlideReader
+from slidenet.slides.resolution import DeclaredMpp
 
 
 class FastSlideReader(SlideReader):
@@ -47,7 +48,7 @@ class FastSlideReader(SlideReader):
         ".vsi",
     )
 
-    def __init__(self, path: Path, mpp: float | None = None, icc: bool = False) -> None:
+    def __init__(self, path: Path, mpp: DeclaredMpp | None = None, icc: bool = False) -> None:
         super().__init__(path, mpp, icc)
         slide = self._open()
         found = f"{slide.num_channels} channels of {slide.dtype}"

@@ -19,7 +19,7 @@ from slidenet.slides.colour import to_srgb
 from slidenet.slides.protocol import Pixels, Size
 from slidenet.slides.readers.base import SlideReader
 from slidenet.slides.readers.flat_images import check_flat, decode_flat, opened, upright_size
-from slidenet.slides.resolution import mpp_from_tiff_tags
+from slidenet.slides.resolution import DeclaredMpp, mpp_from_tiff_tags
 from slidenet.slides.tiff import Need, TiffIndex
 
 _RESOLUTION_UNIT, _X_RESOLUTION, _Y_RESOLUTION = 296, 282, 283
@@ -56,7 +56,7 @@ class FlatReader(SlideReader):
     name = "flat"
     suffixes = (".jpeg", ".jpg", ".png", ".tif", ".tiff")
 
-    def __init__(self, path: Path, mpp: float | None = None, icc: bool = False) -> None:
+    def __init__(self, path: Path, mpp: DeclaredMpp | None = None, icc: bool = False) -> None:
         super().__init__(path, mpp, icc)
         with opened(path) as image:
             check_flat(image, path)
@@ -85,7 +85,7 @@ class FlatReader(SlideReader):
             return False
 
     @classmethod
-    def open(cls, path: Path, mpp: float | None = None, *, icc: bool = False) -> Self:
+    def open(cls, path: Path, mpp: DeclaredMpp | None = None, *, icc: bool = False) -> Self:
         """Opens an image, unless its TIFF ends too early.
 
         Raises:

@@ -19,6 +19,7 @@ from slidenet.slides.protocol import Pixels, Size
 from slidenet.slides.pyramid import Level
 from slidenet.slides.readers.base import SlideReader
 from slidenet.slides.readers.handles import SharedHandle
+from slidenet.slides.resolution import DeclaredMpp
 from slidenet.slides.tiff import TiffIndex
 
 
@@ -48,7 +49,7 @@ class OpenSlideReader(SlideReader):
         ".vmu",
     )
 
-    def __init__(self, path: Path, mpp: float | None = None, icc: bool = False) -> None:
+    def __init__(self, path: Path, mpp: DeclaredMpp | None = None, icc: bool = False) -> None:
         super().__init__(path, mpp, icc)
         self.vendor = OpenSlide.detect_format(path) or "no slide"
         self._shared = SharedHandle(path, self.vendor)
@@ -76,7 +77,7 @@ class OpenSlideReader(SlideReader):
         return OpenSlide.detect_format(path) is not None
 
     @classmethod
-    def open(cls, path: Path, mpp: float | None = None, *, icc: bool = False) -> Self:
+    def open(cls, path: Path, mpp: DeclaredMpp | None = None, *, icc: bool = False) -> Self:
         """Opens a slide, unless it is not whole; see `check_vendor_files`.
 
         Raises:

@@ -26,6 +26,7 @@ from slidenet.slides.readers.tiled.payload import PayloadError, TileFormat
 from slidenet.slides.readers.tiled.proof import check_same_levels, check_same_pixels
 from slidenet.slides.readers.tiled.properties import properties_of
 from slidenet.slides.readers.tiled.storage import StoredBytes
+from slidenet.slides.resolution import DeclaredMpp
 from slidenet.slides.tiff import Need, TiffIndex, tags
 
 _MEETS = frozenset({Need.GREY})
@@ -49,7 +50,7 @@ class TiledReader(SlideReader):
     name = "tiled"
     suffixes = (".svs", ".tif", ".tiff")
 
-    def __init__(self, path: Path, mpp: float | None = None, icc: bool = False) -> None:
+    def __init__(self, path: Path, mpp: DeclaredMpp | None = None, icc: bool = False) -> None:
         super().__init__(path, mpp, icc)
         layout = find_layout(path, TiffIndex.read(path))
         self.vendor = layout.vendor
@@ -109,7 +110,7 @@ class TiledReader(SlideReader):
         return is_tiled_tiff(path)
 
     @classmethod
-    def open(cls, path: Path, mpp: float | None = None, *, icc: bool = False) -> Self:
+    def open(cls, path: Path, mpp: DeclaredMpp | None = None, *, icc: bool = False) -> Self:
         """Opens a slide, unless its TIFF is not whole or not one picture.
 
         Raises:
@@ -129,6 +130,11 @@ class TiledReader(SlideReader):
         index = TiffIndex.read(self.path)
         assert index is not None, "it was one when it was opened"
         return check_pyramid(self, index)
+
+    @property
+    def level_residuals(self) -> tuple[float, ...]:
+        """See `Slide.level_residuals`: whole pixels are what is stored."""
+        return (0.0,) * len(self.level_dimensions)
 
     def read_region(self, location: Size, level: int, size: Size) -> Pixels:
         """See `Slide.read_region`."""

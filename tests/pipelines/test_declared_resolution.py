@@ -1,0 +1,86 @@
+"""What a user declares about slides (resolution, digest), from the manifest to the tiles."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import tifffile
+
+import slidenet
+from slidenet.pipelines.inspection.info import info
+from slidenet.stores import read_tile_set
+
+SIDE = 256
+SETTINGS = {"segmenter": "all", "tile_size_px": 64, "target_mpp": 1.0, "drop_blank": False}
+
+
+def write_slide(path, x=None, y=None, level=None):
+    pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    common = {"tile": (128, 128), "photometric": "rgb", "metadata": None}
+    if x is not None:
+        common |= {"resolution": (1e4 / x, 1e4 / y), "resolutionunit": "CENTIMETER"}
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(pixels, subfiletype=0, **common)
+        if level is not None:
+            tiff.write(pixels[: level[1], : level[0]], subfiletype=1, **common)
+    return path
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """Five slides: without resolution, not square, and of the digest they should have or not."""
+    folder = tmp_path_factory.mktemp("declared")
+    write_slide(folder / "bare.tif")
+    for name in ("long", "long_one", "long_both"):
+        write_slide(folder / f"{name}.tif", 0.5, 0.55)
+    digest = hashlib.sha256((folder / "bare.tif").read_bytes()).hexdigest()
+    (folder / "slides.csv").write_text(
+        "slide_id,slide_path,mpp,mpp_x,mpp_y,sha256\n"
+        f"bare,bare.tif,,,,{digest}\n"
+        "own,bare.tif,0.25,,,\n"
+        f"rotten,bare.tif,,,,{'0' * 64}\n"
+        "long,long.tif,,,,\n"
+        "long_one,long_one.tif,0.5,,,\n"
+        "long_both,long_both.tif,,0.5,0.5,\n"
+    )
+    report = slidenet.preprocess(folder / "slides.csv", folder / "out", mpp=0.5, **SETTINGS)
+    return folder, {outcome.slide_id: outcome for outcome in report.outcomes}
+
+
+@pytest.mark.parametrize(("slide_id", "mpp"), [("bare", 0.5), ("own", 0.25), ("long_both", 0.5)])
+def test_what_is_declared_is_used(cohort, slide_id, mpp):
+    folder, outcomes = cohort
+    assert outcomes[slide_id].status == "done", outcomes[slide_id].detail
+    found = read_tile_set(folder / "out" / "tiles" / f"{slide_id}.h5").geometry.slide_mpp
+    assert (found.value, found.source) == (mpp, "override")
+
+
+@pytest.mark.parametrize(
+    ("slide_id", "says"),
+    [
+        ("rotten", "the manifest says 000000000000"),
+        ("long", "0.5 in x and 0.55 in y"),
+        ("long_one", "0.5 in x and 0.55 in y"),
+    ],
+)
+def test_what_is_contradicted_is_refused(cohort, slide_id, says):
+    _, outcomes = cohort
+    assert outcomes[slide_id].status == "failed"
+    assert says in outcomes[slide_id].detail
+
+
+def test_info_says_what_is_not_used_and_what_is_contradicted(tmp_path):
+    path = write_slide(tmp_path / "padded.tif", 0.5, 0.5, level=(128, 150))
+    rows = dict(info(path, mpp=0.25, **SETTINGS).rows)
+    assert "not used: its width is 1/2 and its height 1/1.70667" in rows["level 1"]
+    assert rows["mpp"] == "0.25 (about 40x), from override"
+    assert rows["but"] == "TIFF resolution tags says 0.5 mpp, 0.25 mpp of override are used"
+    assert rows["read from"].startswith("level 0 at 0.25 mpp")
+
+
+@pytest.mark.parametrize(("reader", "words"), [("openslide", "px off its pixels"), (None, "")])
+def test_info_says_where_levels_cannot_be_read_at_whole_pixels(tmp_path, reader, words):
+    path = write_slide(tmp_path / "odd.tif", 0.5, 0.5, level=(85, 85))
+    rows = dict(info(path, reader=reader, **SETTINGS).rows)
+    assert rows["level 1"].startswith("85 x 85 px, 1/3, 1.5 mpp")
+    assert ("px off its pixels" in rows["level 1"]) == bool(words)
