@@ -13,6 +13,7 @@ from slidenet.slides.admission import (
     check_picture,
     check_whole_tiff,
     explain_content,
+    way_out,
 )
 from slidenet.slides.isolation import open_isolated
 from slidenet.slides.limits import LIMITS, ReadingLimits, limits_in_force
@@ -114,10 +115,10 @@ def open_slide(
         index = check_whole_tiff(path, strips=True)
     if index is not None:
         check_picture(index, reader=reader or "flat", meets=MEETS, first_page=False)
+    content = explain_content(path)
     raise UnreadableSlideError(
-        f"it is not a slide but {explain_content(path)}",
+        f"it is not a slide but {content}",
         expected=expected,
-        remedy="give the slide file itself, convert it into a tiled TIFF pyramid (vips tiffsave), "
-        "or leave it out of the manifest",
+        remedy=way_out(content),
         slide=path.name,
     )

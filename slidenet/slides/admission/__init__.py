@@ -1,6 +1,6 @@
 """Which files are admitted as slides, by kind of fault; asked before any reader."""
 
-from slidenet.slides.admission.content import describe_content, explain_content
+from slidenet.slides.admission.content import describe_content, explain_content, way_out
 from slidenet.slides.admission.files import check_file
 from slidenet.slides.admission.openslide_errors import narrow_samples, why_not_opened
 from slidenet.slides.admission.pyramid import check_pyramid
@@ -25,5 +25,6 @@ __all__ = [
     "describe_content",
     "explain_content",
     "narrow_samples",
+    "way_out",
     "why_not_opened",
 ]

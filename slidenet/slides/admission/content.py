@@ -32,6 +32,20 @@ _SIGNATURES = (
     (b"\xda\xce\xbe\n", "a Nikon ND2 file"),
     (b"sqlite format 3\x00", "an SQLite database"),
 )
+_PYRAMID = "convert it into a tiled TIFF pyramid (vips tiffsave IN OUT.tif --tile --pyramid)"
+_WAYS_OUT = {
+    "a Git LFS pointer": "fetch the file itself (git lfs pull)",
+    "a web page": "download it again, signed in where the site asks for it",
+    "a ZIP archive": "unpack it and give the slide inside",
+    "a gzip archive": "unpack it (gunzip) and give the slide inside",
+    "a JPEG": _PYRAMID,
+    "a GIF": _PYRAMID,
+    "a BMP": _PYRAMID,
+    "a WebP": _PYRAMID,
+    "a HEIF": _PYRAMID,
+    "a TIFF": _PYRAMID,
+    "a BigTIFF": _PYRAMID,
+}
 
 
 def describe_content(path: Path) -> str:
@@ -71,3 +85,15 @@ def explain_content(path: Path) -> str:
                 words if known else f"{words} whose {what} no reader here can decode: {page.codec}"
             )
     return words
+
+
+def way_out(words: str) -> str:
+    """What to do about a file that is no slide.
+
+    Args:
+        words: What `explain_content` says it is.
+    """
+    for start, remedy in _WAYS_OUT.items():
+        if words.startswith(start):
+            return remedy
+    return "give the slide file itself, or leave it out of the manifest"

@@ -42,6 +42,17 @@ _MEANINGS: tuple[tuple[str, Callable[[re.Match[str]], tuple[str, str]]], ...] = 
         lambda m: ("its index belongs to another slide", "copy the whole folder again"),
     ),
     (
+        r"Unsupported photometric interpretation (\S+)",
+        lambda m: (
+            f"its colours are stored as {m[1]}, and only RGB and YBR_FULL_422 are read",
+            "convert it to one of them (DCMTK: dcmdjpeg, then dcmcjpeg)",
+        ),
+    ),
+    (
+        r"SOP instances?",
+        lambda m: ("files of its series are missing", "copy all files of the series"),
+    ),
+    (
         r"(?i)no such file|couldn't open|couldn't f?open|cannot open",
         lambda m: ("a file of the slide is missing", _COPY),
     ),

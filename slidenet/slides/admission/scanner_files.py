@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from slidenet.core.errors import UnreadableSlideError
-from slidenet.slides.admission.content import describe_content
+from slidenet.slides.admission.content import describe_content, way_out
 from slidenet.slides.admission.dicom import why_dicom_is_unknown
 from slidenet.slides.admission.mirax import why_mirax_is_unknown
 from slidenet.slides.admission.tiff import check_whole_tiff
@@ -137,6 +137,8 @@ def check_no_scanner_file(path: Path) -> None:
     remedy = announced.remedy
     if content in ("a PNG image", "a JPEG image"):
         remedy += f"; if it is just {content}, rename it so that its ending says so"
+    if content.startswith(("a ZIP", "a gzip", "a Git", "a web")):
+        remedy = way_out(content)
     found = f"it is not a slide but {content}, though its name is that of {announced.words}"
     if (missing := _missing_part(path)) is not None:
         found = f"its name says it is {announced.words}, but {missing}"

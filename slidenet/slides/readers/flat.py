@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from slidenet.core.errors import SlideError, UnreadableSlideError
+from slidenet.core.text import count_of
 from slidenet.slides.admission import (
     check_no_scanner_file,
     check_picture,
@@ -97,6 +98,7 @@ class FlatReader(SlideReader):
         index = check_whole_tiff(path, strips=True)
         if index is not None:
             check_picture(index, reader=cls.name, meets=MEETS, first_page=True)
+            _check_stored(index)
         slide = cls(path, mpp, icc)
         if index is not None:
             check_sample_range(slide, index)
@@ -138,6 +140,20 @@ class FlatReader(SlideReader):
                         slide=self.path.name,
                     ) from error
             return self._pixels
+
+
+def _check_stored(index: TiffIndex) -> None:
+    """Refuses a TIFF some of whose strips have no bytes: Pillow shows others in their place."""
+    page = index.picture.levels[0]
+    missing = int((page.byte_counts == 0).sum())
+    if missing:
+        what = count_of("tile" if page.is_tiled else "strip", page.num_tiles)
+        raise UnreadableSlideError(
+            f"of its {what} {missing} have no bytes in the file",
+            expected="a whole image",
+            remedy="copy or export it again",
+            slide=index.path.name,
+        )
 
 
 def _properties(image: Image.Image) -> dict[str, str]:

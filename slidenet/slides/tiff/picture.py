@@ -21,7 +21,9 @@ from slidenet.slides.tiff.families import (
 from slidenet.slides.tiff.ome import OmeImage, read_ome
 
 _ASSOCIATED_NAME = re.compile(rf"(?:^|[\W_])({LABEL}|{MACRO}|{THUMBNAIL})(?: image)?$")
+_OME_ELSEWHERE = re.compile(r"<(?:\w+:)?BinaryOnly\b[^>]*\bMetadataFile=\"([^\"]*)\"")
 _IMAGEJ_STACK = re.compile(r"ImageJ=.*?^images=(\d{1,9})$", re.DOTALL | re.MULTILINE)
+_OME_HEAD = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,12 @@ def _hidden(base: Directory, others: tuple[Directory, ...]) -> tuple[str | None,
     stacked = _IMAGEJ_STACK.match(base.description)
     if stacked is not None and int(stacked[1]) > 1:
         return f"it is an ImageJ stack of {int(stacked[1])} images", ()
+    elsewhere = _OME_ELSEWHERE.search(base.description[:_OME_HEAD])
+    if elsewhere is not None and base.samples == 1:
+        return (
+            f"it is one grey part of a set of files, and what its channels are stands in another "
+            f"file ({elsewhere[1]})"
+        ), ()
     rivals = [
         page for page in others
         if page.width >= base.width and page.height >= base.height and is_whole(page)

@@ -15,6 +15,8 @@ from slidenet.slides.admission import narrow_samples, why_not_opened
         ("zeiss", "Compression 9 is not supported", "compressed by type 9", "fastslide"),
         ("leica", "Slides with dissimilar main images are not supported", "several scans", "alone"),
         ("mirax", "Index.dat doesn't have a matching slide identifier", "another", "folder again"),
+        ("dicom", "Missing SOP instance 2/3 in concatenation", "are missing", "all files"),
+        ("dicom", "Unsupported photometric interpretation YBR_FULL for 1", "YBR_FULL", "DCMTK"),
         ("hamamatsu", "Couldn't open a.jpg: No such file or directory", "missing", "all files"),
         ("zeiss", "Couldn't read subblock directory: ", "may be truncated", "copy it again"),
         ("aperio", "something else", "openslide takes it for 'aperio'", "export it again"),

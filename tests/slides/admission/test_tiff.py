@@ -278,3 +278,12 @@ def test_jpeg_tiles_of_rgb_that_say_so_are_read(tmp_path):
     with open_slide(path, 0.5) as slide:
         pixels = slide.read_region((0, 0), 0, (64, 64))
     assert np.abs(pixels.astype(int) - NOISE[:64, :64]).mean() < 6
+
+
+@pytest.mark.parametrize("tiled", [True, False])
+def test_one_channel_of_a_set_of_files_is_not_the_slide(tmp_path, tiled):
+    text = '<OME xmlns="x"><BinaryOnly MetadataFile="a.companion.ome" UUID="urn:uuid:1"/></OME>'
+    cut = {} if tiled else {"tile": None}
+    path = write_page(tmp_path / "x.tif", GREY, photometric="minisblack", description=text, **cut)
+    with pytest.raises(UnreadableSlideError, match=r"stands in another file \(a\.companion\.ome\)"):
+        open_slide(path, 0.5)

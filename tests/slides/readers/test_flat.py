@@ -4,6 +4,7 @@ import zlib
 import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageOps
 
 from slidenet.core.errors import MissingMppError, SlideError, UnreadableSlideError
@@ -194,6 +195,16 @@ def test_truncated_image_fails_as_a_slide_not_as_a_tile(tmp_path, picture, suffi
         for _ in range(2):
             with pytest.raises(UnreadableSlideError, match=r"cut.*data cannot be decoded"):
                 slide.read_region((0, 0), 0, (5, 5))
+
+
+def test_strips_without_bytes_are_refused(tmp_path, picture):
+    path = tmp_path / "holes.tif"
+    tifffile.imwrite(path, np.asarray(picture), rowsperstrip=60, photometric="rgb", metadata=None)
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        for name in ("StripOffsets", "StripByteCounts"):
+            values = list(tiff.pages[0].tags[name].value)
+            tiff.pages[0].tags[name].overwrite((*values[:2], 0, *values[3:]))
+    assert "of its 5 strips 1 have no bytes in the file" in refusal(path)
 
 
 def test_truncated_flat_tiff(tmp_path, picture):
