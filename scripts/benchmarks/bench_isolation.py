@@ -23,7 +23,7 @@ import numpy as np
 from bench_reading import textured_pyramid
 
 from slidenet.slides import open_slide, plan_tiles, read_tiles
-from slidenet.slides.isolation.pool import close_all
+from slidenet.slides.isolation.pool import end_all_processes
 
 SIDE, BATCH = 256, 64
 MAX_TILES = 600
@@ -43,7 +43,7 @@ def main() -> None:
             tiles = Tiles(path, step, options.threads)
             print_row(name, tiles.cpu_seconds, options.turns)
         print_row("opening and closing", lambda isolate: opening(path, isolate), options.turns)
-        close_all()
+        end_all_processes()
         started = time.perf_counter()
         with open_slide(path, isolate=True):
             wall = time.perf_counter() - started
@@ -108,7 +108,7 @@ def opening(path: Path, isolate: bool, times: int = 50) -> float:
         return work() / times
 
     def of_children() -> float:
-        close_all()
+        end_all_processes()
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         return usage.ru_utime + usage.ru_stime
 

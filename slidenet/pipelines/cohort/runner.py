@@ -21,6 +21,7 @@ from slidenet.core.records import SlideRow
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.progress import Progress, ProgressBar
 from slidenet.pipelines.cohort.report import SlideOutcome
+from slidenet.slides.isolation import end_all_processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,9 @@ def _overlapped(
                     running -= ended
                     yield from [one.result() for one in ended]
             yield from [one.result() for one in as_completed(running)]
+        except (KeyboardInterrupt, GeneratorExit):
+            end_all_processes()  # one that is kept busy by a damaged slide would keep its thread
+            raise
         finally:
             interrupted.set()
 

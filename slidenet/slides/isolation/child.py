@@ -21,6 +21,7 @@ import numpy as np
 
 from slidenet.core.errors import SlidenetError
 from slidenet.slides.isolation.budget import Budget
+from slidenet.slides.isolation.facts import SlideFacts
 from slidenet.slides.isolation.memory import MAX_SHARED_BYTES, SharedArrays
 from slidenet.slides.isolation.messages import (
     Answer,
@@ -36,20 +37,6 @@ from slidenet.slides.opening import open_slide
 from slidenet.slides.protocol import Pixels, Slide
 from slidenet.slides.resolution import DeclaredMpp
 from slidenet.slides.tiles import read_tiles
-
-FACTS = (
-    "vendor",
-    "properties",
-    "level_dimensions",
-    "level_downsamples",
-    "levels",
-    "level_residuals",
-    "background_rgb",
-    "icc_applied",
-    "reader_note",
-    "has_mpp",
-)
-"""What a slide says about itself without being read; the parent learns all of it at opening."""
 
 _NUM_THREADS = 4
 _log = logging.getLogger(__name__)
@@ -127,7 +114,7 @@ class _Server:
         module_path: list[str],
         log_level: int,
         opencv_threads: int,
-    ) -> dict[str, Any]:
+    ) -> SlideFacts:
         """Opens a slide as the parent would, in its folder and with its module path."""
         if folder is not None:
             os.chdir(folder)
@@ -139,13 +126,7 @@ class _Server:
         )
         started = time.process_time()
         self._slide = slide = open_slide(path, mpp, icc=icc, reader=reader, limits=limits)
-        facts = {name: getattr(slide, name) for name in FACTS}
-        try:
-            facts["slide_mpp"] = slide.slide_mpp
-        except SlidenetError as error:
-            facts["slide_mpp"] = error
-        used = time.process_time() - started
-        return facts | {"properties": dict(slide.properties), "opening_cpu_s": used}
+        return SlideFacts.of(slide, time.process_time() - started)
 
     def _stream_tiles(self, request: Request) -> None:
         grants, places = self._streams[request.number], deque[Place | None]()

@@ -87,8 +87,8 @@ def give_back(process: ChildProcess, *, sound: bool) -> None:
 
 
 @atexit.register
-def close_all() -> None:
-    """Ends every process."""
+def end_all_processes() -> None:
+    """Ends every process; whoever waits for one is told."""
     with _lock:
         processes = list(_all)
         _all.clear()

@@ -1,24 +1,19 @@
 """The parent's side of one child process: starting it, asking it, noticing its end."""
 
-import json
 import logging
 import os
 import queue
 import subprocess
-import sys
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
-from multiprocessing.connection import Connection, Pipe
-from pathlib import Path
 from typing import Any
 
 from slidenet.core.errors import SlideError, SlidenetError
+from slidenet.slides.isolation.launch import start_process
 from slidenet.slides.isolation.memory import SharedPlaces
 from slidenet.slides.isolation.messages import (
     Answer,
@@ -26,19 +21,10 @@ from slidenet.slides.isolation.messages import (
     Grant,
     InPlace,
     LogLine,
-    Place,
     Request,
 )
+from slidenet.slides.isolation.waiting import Stream, Watch
 
-_PROGRAM = """
-import json, sys
-sys.path[:] = json.loads(sys.argv[3])
-from slidenet.slides.isolation.child import main
-main(int(sys.argv[1]), int(sys.argv[2]))
-"""
-# glibc gives freed megabytes back to the kernel until it has seen larger blocks freed, which a
-# process that hands over its pixels in shared memory never does: 12 % of the time of 512 px tiles.
-_MEMORY_KEPT = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
 _WATCH_S = 2.0
 _LAST_WORDS_BYTES = 4096
 _log = logging.getLogger(__name__)
@@ -71,11 +57,11 @@ class ChildProcess:
         self._lock = threading.Lock()  # of what follows, and of the places
         self._requests: dict[int, Request] = {}
         self._futures: dict[int, Future[Any]] = {}
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, Stream] = {}
         self._end: SlidenetError | None = None
         self._reason: SlidenetError | None = None
         self._last_words = b""
-        self._connection, self._process = _start(self.places.file)
+        self._connection, self._process = start_process(self.places.file)
         self.pid = self._process.pid
         self._listeners = [
             threading.Thread(target=target, name="slide-process", daemon=True)
@@ -123,7 +109,7 @@ class ChildProcess:
         )
         self._register(request, future)
         self._send(request)
-        watch = _Watch(self.pid, stall_s)
+        watch = Watch(self.pid, stall_s)
         while not wait((future,), timeout=_WATCH_S).done:
             if watch.stalled():
                 self.kill(on_stall())
@@ -162,7 +148,7 @@ class ChildProcess:
             **keywords: Of the work.
         """
         request = Request(next(self._numbers), name, arguments, keywords, cpu_s, memory_bytes)
-        stream = _Stream()
+        stream = Stream()
         self._register(request, stream)
         self._send(request)
         granted = 0
@@ -204,17 +190,17 @@ class ChildProcess:
         self._end = SlideError("its process belongs to another process")
         self._connection.close()
 
-    def _register(self, request: Request, answers: "Future[Any] | _Stream") -> None:
+    def _register(self, request: Request, answers: "Future[Any] | Stream") -> None:
         with self._lock:
             if self._end is not None:
                 raise self._end
             self._requests[request.number] = request
-            if isinstance(answers, _Stream):
+            if isinstance(answers, Stream):
                 self._streams[request.number] = answers
             else:
                 self._futures[request.number] = answers
 
-    def _grant(self, number: int, stream: "_Stream", num_bytes: int) -> None:
+    def _grant(self, number: int, stream: "Stream", num_bytes: int) -> None:
         with self._lock:
             place = self.places.take(num_bytes)
         if place is not None:
@@ -222,9 +208,9 @@ class ChildProcess:
         self._send(Grant(number, place))
 
     def _next_answer(
-        self, stream: "_Stream", stall_s: float, on_stall: Callable[[], SlidenetError]
+        self, stream: "Stream", stall_s: float, on_stall: Callable[[], SlidenetError]
     ) -> Answer:
-        watch = _Watch(self.pid, stall_s)
+        watch = Watch(self.pid, stall_s)
         while True:
             try:
                 return stream.answers.get(timeout=_WATCH_S)
@@ -288,96 +274,3 @@ class ChildProcess:
         with self._process.stderr as pipe:
             while text := os.read(pipe.fileno(), _LAST_WORDS_BYTES):
                 self._last_words = (self._last_words + text)[-_LAST_WORDS_BYTES:]
-
-
-class _Stream:
-    """Answers of a stream, and the places it may still write to."""
-
-    def __init__(self) -> None:
-        self.answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
-        self.places: deque[Place] = deque()
-        self._lock = threading.Lock()
-        self._closed = False
-
-    def hand_on(self, answer: Answer, give_back: Callable[[Place], None]) -> None:
-        """Queues an answer; where nobody takes it any more, its place is given back."""
-        with self._lock:
-            place = None if answer.last else _place_of(answer)
-            if place is not None:
-                self.places.remove(place)
-            if answer.last:
-                while self.places:
-                    give_back(self.places.popleft())
-            if not self._closed:
-                self.answers.put(answer)
-            elif place is not None:
-                give_back(place)
-
-    def close(self, give_back: Callable[[Place], None]) -> None:
-        """Says that nobody takes answers any more."""
-        with self._lock:
-            self._closed = True
-            while not self.answers.empty():
-                place = _place_of(self.answers.get())
-                if place is not None:
-                    give_back(place)
-
-
-def _place_of(answer: Answer) -> Place | None:
-    """Where the pixels of a batch lie."""
-    pixels = getattr(answer.value, "pixels", None)
-    return pixels.place if isinstance(pixels, InPlace) else None
-
-
-class _Watch:
-    """Whether a process has long neither answered nor used the CPU."""
-
-    def __init__(self, pid: int, seconds: float) -> None:
-        self._stat = Path(f"/proc/{pid}/stat")
-        self._seconds = seconds
-        self._used = self._cpu_ticks()
-        self._since = time.monotonic()
-
-    def stalled(self) -> bool:
-        """Called now and then while waiting."""
-        used = self._cpu_ticks()
-        if used is None or used != self._used:
-            self._used, self._since = used, time.monotonic()
-        return time.monotonic() - self._since > self._seconds
-
-    def _cpu_ticks(self) -> int | None:
-        """CPU time used, in ticks of the clock; None where the system does not say."""
-        try:
-            fields = self._stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
-        return int(fields[11]) + int(fields[12])
-
-
-def _start(shared: int | None) -> tuple[Connection, "subprocess.Popen[bytes]"]:
-    ours, theirs = Pipe()
-    numbers = [theirs.fileno(), *([] if shared is None else [shared])]
-    try:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-c", _PROGRAM),
-                *(str(theirs.fileno()), str(-1 if shared is None else shared)),
-                json.dumps(sys.path),
-            ],
-            env={**_MEMORY_KEPT, **os.environ},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            pass_fds=numbers,
-            process_group=0,  # Ctrl-C in a terminal is for the parent
-        )
-    except OSError as error:
-        ours.close()
-        raise SlideError(
-            f"the process that reads slides cannot be started ({error.strerror})",
-            remedy="see whether the machine has memory and processes left, or give --no-isolate",
-        ) from error
-    finally:
-        theirs.close()
-    return ours, process

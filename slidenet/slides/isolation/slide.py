@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -17,12 +17,12 @@ from slidenet.core.arrays import IntArray
 from slidenet.core.errors import SlideError, SlidenetError
 from slidenet.core.records import SlideMpp, TileGeometry
 from slidenet.slides.isolation import deaths
+from slidenet.slides.isolation.facts import SlideFacts
 from slidenet.slides.isolation.messages import Request
 from slidenet.slides.isolation.pool import give_back, take_process
 from slidenet.slides.isolation.process import ChildProcess
 from slidenet.slides.limits import LIMITS, ReadingLimits
-from slidenet.slides.protocol import RGB, Pixels, Size
-from slidenet.slides.pyramid import Level
+from slidenet.slides.protocol import Pixels, Size
 from slidenet.slides.resolution import DeclaredMpp
 from slidenet.slides.tiles import TilePixels, batches_ahead
 
@@ -81,9 +81,19 @@ class IsolatedSlide:
         self._closed = False
         self._sound = True
         self._fingerprint: str | None = None
-        self._facts: dict[str, Any] = {}
-        self._process: ChildProcess | None = self._opened()
         self._pid = os.getpid()
+        process, self._facts = self._opened()
+        self._process: ChildProcess | None = process
+        self.vendor = self._facts.vendor
+        self.properties = self._facts.properties
+        self.level_dimensions = self._facts.level_dimensions
+        self.level_downsamples = self._facts.level_downsamples
+        self.levels = self._facts.levels
+        self.level_residuals = self._facts.level_residuals
+        self.background_rgb = self._facts.background_rgb
+        self.icc_applied = self._facts.icc_applied
+        self.reader_note = self._facts.reader_note
+        self.has_mpp = self._facts.has_mpp
 
     def __reduce__(self) -> tuple[object, ...]:
         # A process belongs to the one that started it; the other side opens the file again.
@@ -95,69 +105,11 @@ class IsolatedSlide:
         return f"<{self.vendor} slide {self.path.name!r}, {width}x{height} px, isolated>"
 
     @property
-    def vendor(self) -> str:
-        """See `Slide.vendor`."""
-        vendor: str = self._facts["vendor"]
-        return vendor
-
-    @property
-    def properties(self) -> Mapping[str, str]:
-        """See `Slide.properties`."""
-        properties: Mapping[str, str] = self._facts["properties"]
-        return properties
-
-    @property
-    def level_dimensions(self) -> tuple[Size, ...]:
-        """See `Slide.level_dimensions`."""
-        dimensions: tuple[Size, ...] = self._facts["level_dimensions"]
-        return dimensions
-
-    @property
-    def level_downsamples(self) -> tuple[float, ...]:
-        """See `Slide.level_downsamples`."""
-        downsamples: tuple[float, ...] = self._facts["level_downsamples"]
-        return downsamples
-
-    @property
-    def levels(self) -> tuple[Level, ...]:
-        """See `Slide.levels`."""
-        levels: tuple[Level, ...] = self._facts["levels"]
-        return levels
-
-    @property
-    def level_residuals(self) -> tuple[float, ...]:
-        """See `Slide.level_residuals`."""
-        residuals: tuple[float, ...] = self._facts["level_residuals"]
-        return residuals
-
-    @property
-    def background_rgb(self) -> RGB:
-        """See `Slide.background_rgb`."""
-        background: RGB = self._facts["background_rgb"]
-        return background
-
-    @property
-    def icc_applied(self) -> bool:
-        """See `Slide.icc_applied`."""
-        return bool(self._facts["icc_applied"])
-
-    @property
-    def reader_note(self) -> str:
-        """See `Slide.reader_note`."""
-        return str(self._facts["reader_note"])
-
-    @property
     def slide_mpp(self) -> SlideMpp:
         """See `Slide.slide_mpp`."""
-        found: SlideMpp | SlidenetError = self._facts["slide_mpp"]
-        if isinstance(found, SlidenetError):
-            raise found
-        return found
-
-    @property
-    def has_mpp(self) -> bool:
-        """See `Slide.has_mpp`."""
-        return bool(self._facts["has_mpp"])
+        if isinstance(self._facts.mpp, SlideError):
+            raise self._facts.mpp
+        return self._facts.mpp
 
     @property
     def fingerprint(self) -> str:
@@ -198,7 +150,7 @@ class IsolatedSlide:
 
     def thumbnail(self, max_side_px: int) -> Pixels:
         """See `Slide.thumbnail`."""
-        cpu_s = max(1.0, self._overview_cpu_s - self._facts["opening_cpu_s"])
+        cpu_s = max(1.0, self._overview_cpu_s - self._facts.opening_cpu_s)
         bound = 3 * max(1, int(max_side_px)) ** 2
         width, height = self.level_dimensions[0]
         num_bytes = min(bound, 3 * width * height)
@@ -257,12 +209,12 @@ class IsolatedSlide:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _opened(self) -> ChildProcess:
-        """A process that has opened the slide."""
+    def _opened(self) -> tuple[ChildProcess, SlideFacts]:
+        """A process that has opened the slide, and what it found."""
         process = take_process()
         process.explain = self._died
         try:
-            self._facts = self._ask_of(
+            facts: SlideFacts = self._ask_of(
                 process,
                 "open",
                 self.path,
@@ -279,7 +231,7 @@ class IsolatedSlide:
         except BaseException:
             give_back(process, sound=False)
             raise
-        return process
+        return process, facts
 
     def _child(self) -> ChildProcess:
         """The process that holds the slide; another one after a fork."""
@@ -289,7 +241,7 @@ class IsolatedSlide:
                     "the slide is closed", remedy="open it again", slide=self.path.name
                 )
             if self._pid != os.getpid():
-                self._process, self._pid = self._opened(), os.getpid()
+                (self._process, self._facts), self._pid = self._opened(), os.getpid()
             return self._process
 
     def _read(
