@@ -172,7 +172,9 @@ class Reading:
     def __init__(self, path: Path) -> None:
         with open_slide(path, mpp=0.5) as slide:
             self.dimensions = slide.level_dimensions[0]
-            self.tiles, self.status = all_tiles(slide)
+            with tifffile.TiffFile(path) as tiff:
+                self.side = tiff.pages[0].tilewidth
+            self.tiles, self.status = all_tiles(slide, self.side)
         assert (self.status == OK).all(), path
 
     def compare(self, damaged: Path, isolate: bool) -> dict[str, Any]:
@@ -182,8 +184,8 @@ class Reading:
             with opened(damaged, isolate) as slide:
                 if slide.level_dimensions[0] != self.dimensions:
                     return result(wrong=f"opened with {slide.level_dimensions[0]} px")
-                tiles, status = all_tiles(slide)
-                corners = corners_of(slide)
+                tiles, status = all_tiles(slide, self.side)
+                corners = corners_of(slide, self.side)
         except SlidenetError:
             cpu = time.process_time() - started
             return result(Counter(refused=1), f"refused after {cpu:.0f} s" if cpu > 10 else None)
@@ -208,17 +210,16 @@ def opened(path: Path, isolate: bool) -> Slide:
     return open_isolated(path, mpp=0.5)
 
 
-def corners_of(slide: Slide) -> np.ndarray:
+def corners_of(slide: Slide, side: int) -> np.ndarray:
     """The file's own tiles, as far as they lie on the slide; whole ones only."""
-    side = 240 if "cmu" in slide.path.name else 256
     width, height = slide.level_dimensions[0]
     x, y = np.arange(0, width - side + 1, side), np.arange(0, height - side + 1, side)
     return np.stack(np.broadcast_arrays(x, y[:, None]), axis=2).reshape(-1, 2).astype(np.int64)
 
 
-def all_tiles(slide: Slide) -> tuple[np.ndarray, np.ndarray]:
-    corners = corners_of(slide)
-    geometry = plan_tiles(slide, target_mpp=0.5, tile_size_px=256)
+def all_tiles(slide: Slide, side: int) -> tuple[np.ndarray, np.ndarray]:
+    geometry = plan_tiles(slide, target_mpp=0.5, tile_size_px=side)
+    corners = corners_of(slide, side)
     batches = list(read_tiles(slide, geometry, corners, batch_size=64, num_readers=1))
     return np.concatenate([b.pixels for b in batches]), np.concatenate([b.status for b in batches])
 

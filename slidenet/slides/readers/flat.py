@@ -19,7 +19,13 @@ from slidenet.slides.admission import (
 from slidenet.slides.colour import to_srgb
 from slidenet.slides.protocol import Pixels, Size
 from slidenet.slides.readers.base import SlideReader
-from slidenet.slides.readers.flat_images import check_flat, decode_flat, opened, upright_size
+from slidenet.slides.readers.flat_images import (
+    PILLOW_ERRORS,
+    check_flat,
+    decode_flat,
+    opened,
+    upright_size,
+)
 from slidenet.slides.resolution import DeclaredMpp, mpp_from_tiff_tags
 from slidenet.slides.tiff import Need, TiffIndex
 
@@ -59,12 +65,20 @@ class FlatReader(SlideReader):
 
     def __init__(self, path: Path, mpp: DeclaredMpp | None = None, icc: bool = False) -> None:
         super().__init__(path, mpp, icc)
-        with opened(path) as image:
-            check_flat(image, path)
-            self.vendor = {"MPO": "jpeg"}.get(image.format or "", (image.format or "").lower())
-            self.level_dimensions = (upright_size(image),)
-            self.properties = _properties(image)
-            profile = image.info.get("icc_profile")
+        try:
+            with opened(path) as image:
+                check_flat(image, path)
+                self.vendor = {"MPO": "jpeg"}.get(image.format or "", (image.format or "").lower())
+                self.level_dimensions = (upright_size(image),)
+                self.properties = _properties(image)
+                profile = image.info.get("icc_profile")
+        except PILLOW_ERRORS as error:
+            raise UnreadableSlideError(
+                f"its header cannot be understood ({error})",
+                expected="a whole PNG, JPEG or TIFF image",
+                remedy="copy or export it again",
+                slide=path.name,
+            ) from error
         self.level_downsamples = (1.0,)
         self._transform = None
         if icc and profile:
@@ -130,7 +144,7 @@ class FlatReader(SlideReader):
             if self._pixels is None:
                 try:
                     self._pixels = decode_flat(self.path, self._transform)
-                except (OSError, SyntaxError, ValueError) as error:  # of Pillow's decoders
+                except PILLOW_ERRORS as error:
                     index = TiffIndex.read(self.path)
                     codec = "" if index is None else f" ({index.picture.levels[0].codec})"
                     raise UnreadableSlideError(

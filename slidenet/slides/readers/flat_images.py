@@ -1,5 +1,6 @@
 """Flat images through Pillow: what is admitted, and its pixels as upright RGB in bounded memory."""
 
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ _MANY_PICTURES = 64
 _TURNED = range(5, 9)
 """Orientations that exchange width and height."""
 _EXPORT = "export it as 8-bit RGB"
+PILLOW_ERRORS = (OSError, SyntaxError, ValueError, LookupError, TypeError, struct.error)
+"""What Pillow's parsers and decoders raise at damaged data."""
 
 _guard = threading.Lock()
 _num_unguarded = 0
@@ -178,8 +181,9 @@ def _too_large(image: Image.Image) -> tuple[str, str, str] | None:
 
 def _hidden_pictures(image: Image.Image) -> tuple[str, str, str] | None:
     """Further pictures of the file at least as large as the one that is read; not of TIFF."""
-    count = int(getattr(image, "n_frames", 1))
-    if image.format == "TIFF" or count < 2:
+    # Pillow sets up every page of a TIFF to count them; the index has counted them already.
+    count = 1 if image.format == "TIFF" else int(getattr(image, "n_frames", 1))
+    if count < 2:
         return None
     size, hidden = image.size, 0
     for number in range(1, min(count, _MANY_PICTURES)):

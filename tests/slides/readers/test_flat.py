@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 from slidenet.core.errors import MissingMppError, SlideError, UnreadableSlideError
 from slidenet.slides import open_slide, plan_tiles, read_tile
 from slidenet.slides.limits import ReadingLimits
+from slidenet.slides.readers import flat
 
 SIDE = 300
 
@@ -221,3 +222,11 @@ def test_reading_after_close(tmp_path, picture):
     slide.close()
     with pytest.raises(SlideError, match="closed"):
         slide.read_region((0, 0), 0, (5, 5))
+
+
+def test_what_pillow_raises_at_a_strange_header_is_a_refusal(tmp_path, monkeypatch):
+    path = tmp_path / "x.png"
+    Image.new("RGB", (8, 8)).save(path)
+    monkeypatch.setattr(flat, "upright_size", lambda image: image.info["no such entry"])
+    with pytest.raises(UnreadableSlideError, match="header cannot be understood"):
+        open_slide(path)
