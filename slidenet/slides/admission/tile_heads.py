@@ -64,6 +64,8 @@ def _heads(path: Path, page: Directory) -> list[bytes]:
 def _foreign_codec(page: Directory, heads: list[bytes]) -> str | None:
     if page.compression in (tags.DEFLATE, tags.OLD_DEFLATE):
         foreign = [not _begins_as_zlib(head) for head in heads]
+    elif page.compression == tags.LZW:
+        foreign = [not _begins_as_lzw(head) for head in heads]
     elif page.compression in _BEGINNINGS:
         foreign = [not head.startswith(_BEGINNINGS[page.compression]) for head in heads]
     else:
@@ -76,6 +78,11 @@ def _foreign_codec(page: Directory, heads: list[bytes]) -> str | None:
 
 def _begins_as_zlib(head: bytes) -> bool:
     return len(head) >= 2 and head[0] & 15 == 8 and int.from_bytes(head[:2], "big") % 31 == 0
+
+
+def _begins_as_lzw(head: bytes) -> bool:
+    """A code of nine bits that clears the table, or the same in the order of old files."""
+    return len(head) >= 2 and ((head[0] == 0x80 and head[1] < 0x80) or head[:2] == b"\x00\x01")
 
 
 def _foreign_frames(page: Directory, heads: list[bytes]) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from slidenet.slides.tiff.directory import Directory, StoredNumbers
-from slidenet.slides.tiff.entries import Entry, Layout, Source, TiffFaultError
+from slidenet.slides.tiff.entries import Layout, RawDirectory, Source, TiffFaultError
 from slidenet.slides.tiff.tags import COMPRESSIONS, TYPE_DTYPES, Tag
 
 _MAX_SIDE = 2**31 - 1
@@ -50,24 +50,28 @@ class DirectoryBuilder:
         path: The file.
         source: Its bytes.
         layout: Its layout.
-        entries: The directory's entries by tag.
+        raw: The directory.
     """
 
     path: Path
     source: Source
     layout: Layout
-    entries: dict[int, Entry]
+    raw: RawDirectory
     problems: list[str] = field(default_factory=list)
 
-    def build(self, offset: int, number: int) -> Directory:
-        """The directory, but for its SubIFDs."""
-        found: dict[str, Any] = {"offset": offset, "number": number}
+    def build(self, number: int) -> Directory:
+        """The directory, but for its SubIFDs.
+
+        Args:
+            number: Its place in the chain.
+        """
+        found: dict[str, Any] = {"number": number, "offset": self.raw.offset, "end": self.raw.end}
         for name, (tag, allowed) in _SINGLE.items():
             value = self._whole(tag, allowed)
             if value is not None:
                 found[name] = value
         for side, tag in (("width", Tag.IMAGE_WIDTH), ("height", Tag.IMAGE_LENGTH)):
-            if side not in found and tag not in self.entries:
+            if side not in found and tag not in self.raw.entries:
                 self.problems.append(f"its {side} is missing")
         found |= self._sample_layout(found.get("samples", 1))
         found |= self._cut(found.get("width", 0), found.get("height", 0))
@@ -105,7 +109,7 @@ class DirectoryBuilder:
 
     def _cut(self, width: int, height: int) -> dict[str, Any]:
         """Tiles or strips, and where they lie."""
-        tiled = Tag.TILE_OFFSETS in self.entries or Tag.TILE_WIDTH in self.entries
+        tiled = Tag.TILE_OFFSETS in self.raw.entries or Tag.TILE_WIDTH in self.raw.entries
         if not tiled:
             rows = self._whole(Tag.ROWS_PER_STRIP, range(1, 2**32)) or height
             found = {"tile_width": width, "tile_height": min(rows, height)}
@@ -120,9 +124,9 @@ class DirectoryBuilder:
             else (Tag.STRIP_OFFSETS, Tag.STRIP_BYTE_COUNTS)
         )
         # Some writers put the lists of tiles under the tags of strips; the standard allows it.
-        if tiled and first not in self.entries:
+        if tiled and first not in self.raw.entries:
             first = Tag.STRIP_OFFSETS
-        if tiled and second not in self.entries:
+        if tiled and second not in self.raw.entries:
             second = Tag.STRIP_BYTE_COUNTS
         return {
             "is_tiled": tiled,
@@ -176,7 +180,7 @@ class DirectoryBuilder:
                 )
 
     def _stored(self, tag: Tag) -> StoredNumbers | None:
-        entry = self.entries.get(tag)
+        entry = self.raw.entries.get(tag)
         if entry is None:
             return None
         try:
@@ -208,14 +212,14 @@ class DirectoryBuilder:
 
     def _loose(self, tag: Tag) -> float | None:
         """The first value of a tag that says nothing about where pixels lie; None if it is none."""
-        entry = self.entries.get(tag)
+        entry = self.raw.entries.get(tag)
         if entry is None or entry.kind not in {*_WHOLE_TYPES, *_NUMBER_TYPES} or entry.count > 16:
             return None
         values = self._values(tag, {entry.kind})
         return float(values[0]) if values and math.isfinite(values[0]) else None
 
     def _values(self, tag: Tag, kinds: set[int]) -> tuple[float, ...] | None:
-        entry = self.entries.get(tag)
+        entry = self.raw.entries.get(tag)
         if entry is None:
             return None
         try:
@@ -232,7 +236,7 @@ class DirectoryBuilder:
         return (self._bytes(tag) or b"").split(b"\0", 1)[0].decode("utf-8", "replace").strip()
 
     def _bytes(self, tag: Tag) -> bytes | None:
-        entry = self.entries.get(tag)
+        entry = self.raw.entries.get(tag)
         if entry is None or entry.num_bytes == 0:
             return None
         try:

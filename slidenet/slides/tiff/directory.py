@@ -32,6 +32,11 @@ class StoredNumbers:
     dtype: str
     high: int = 0
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes they take in the file."""
+        return self.count * np.dtype(self.dtype).itemsize
+
     def read(self) -> IntArray:
         """int64 (count,); what no file can reach becomes negative.
 
@@ -41,7 +46,7 @@ class StoredNumbers:
         """
         with self.path.open("rb") as file:
             file.seek(self.position)
-            data = file.read(self.count * np.dtype(self.dtype).itemsize)
+            data = file.read(self.num_bytes)
         return np.frombuffer(data, self.dtype, self.count).astype(np.int64) + (self.high << 32)
 
 
@@ -54,6 +59,7 @@ class Directory:
 
     Attributes:
         offset: Byte of the file at which the directory lies.
+        end: Byte after it.
         number: Place in the chain of directories, from 0; SubIFDs bear their parent's.
         width: Pixels across.
         height: Pixels down.
@@ -95,6 +101,7 @@ class Directory:
     """
 
     offset: int
+    end: int
     number: int
     width: int = 0
     height: int = 0

@@ -43,6 +43,23 @@ class Entry:
         return self.count * TYPE_BYTES.get(self.kind, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class RawDirectory:
+    """One directory as it stands in the file.
+
+    Attributes:
+        offset: Byte at which it begins.
+        end: Byte after it.
+        entries: Its entries by tag.
+        following: Where the next directory lies; 0: nowhere.
+    """
+
+    offset: int
+    end: int
+    entries: dict[int, Entry]
+    following: int
+
+
 class Source:
     """The bytes of a file under a budget.
 
@@ -127,15 +144,12 @@ class Layout:
 
     def _is_ndpi(self, source: Source) -> bool:
         try:
-            entries, _ = self.read_directory(source, self.first)
+            return Tag.NDPI_VERSION in self.read_directory(source, self.first).entries
         except TiffFaultError:
             return False
-        return Tag.NDPI_VERSION in entries
 
-    def read_directory(self, source: Source, offset: int) -> tuple[dict[int, Entry], int]:
-        """The entries of a directory by tag, and where the next directory lies (0: nowhere).
-
-        Of a tag that stands twice the first is taken, as libtiff does.
+    def read_directory(self, source: Source, offset: int) -> RawDirectory:
+        """The directory at a byte. Of a tag that stands twice the first is taken, as by libtiff.
 
         Raises:
             TiffFaultError: It cannot be read, or has no entry or too many.
@@ -164,7 +178,8 @@ class Layout:
                     0,
                 )
             entries.setdefault(tag, Entry(kind, length, position, high))
-        return entries, struct.unpack_from(self.order + tail, body, count * step)[0]
+        following = struct.unpack_from(self.order + tail, body, count * step)[0]
+        return RawDirectory(offset, start + len(body), entries, following)
 
     def _high_words(self, source: Source, position: int, count: int) -> tuple[int, ...]:
         """The upper 32 bits of each entry's offset; zeros but in NDPI files beyond 4 GiB."""

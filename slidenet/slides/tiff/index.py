@@ -8,7 +8,7 @@ from typing import Self
 from slidenet.slides.limits import ReadingLimits, current_limits
 from slidenet.slides.tiff.building import DirectoryBuilder
 from slidenet.slides.tiff.directory import Directory
-from slidenet.slides.tiff.entries import Entry, Layout, Source, TiffFaultError
+from slidenet.slides.tiff.entries import Layout, RawDirectory, Source, TiffFaultError
 from slidenet.slides.tiff.picture import Picture, picture_of
 
 
@@ -94,17 +94,18 @@ class _Chain:
 
     def _directory(self, offset: int, number: int) -> tuple[Directory, int]:
         """One directory with its SubIFDs, and where the next one lies."""
-        entries, following = self._enter(offset)
-        builder = DirectoryBuilder(self._path, self._source, self._layout, entries)
-        directory = builder.build(offset, number)
-        subifds = []
-        for place in builder.subifd_offsets():
-            inner, _ = self._enter(place)
-            child = DirectoryBuilder(self._path, self._source, self._layout, inner)
-            subifds.append(child.build(place, number))
-        return replace(directory, subifds=tuple(subifds)), following
+        raw = self._enter(offset)
+        builder = self._builder(raw)
+        directory = builder.build(number)
+        subifds = [
+            self._builder(self._enter(place)).build(number) for place in builder.subifd_offsets()
+        ]
+        return replace(directory, subifds=tuple(subifds)), raw.following
 
-    def _enter(self, offset: int) -> tuple[dict[int, Entry], int]:
+    def _builder(self, raw: RawDirectory) -> DirectoryBuilder:
+        return DirectoryBuilder(self._path, self._source, self._layout, raw)
+
+    def _enter(self, offset: int) -> RawDirectory:
         if offset in self._seen:
             raise TiffFaultError(f"its directories point in a circle, to byte {offset}")
         if len(self._seen) >= self._most:

@@ -11,7 +11,7 @@ from slidenet.slides.tiff.index import TiffIndex
 
 _HEADER_BYTES = 8
 _SLACK_BYTES = 8
-"""Byte counts that are rounded up to words may reach this far into the next tile."""
+"""Byte counts that are rounded up to words may reach this far into what follows."""
 
 
 def find_fault(index: TiffIndex, limits: ReadingLimits, *, strips: bool = False) -> str | None:
@@ -83,20 +83,26 @@ def _extents(page: Directory, index: TiffIndex) -> str | None:
     in_header = int((starts < _HEADER_BYTES).sum())
     if in_header:
         return f"{count_of(what, in_header)} should lie in the header, before byte {_HEADER_BYTES}"
-    short = _too_short(page, counts)
-    if short:
+    wrong = _wrong_lengths(page, counts)
+    if wrong:
         return (
-            f"{count_of(what, short)} without compression hold fewer bytes than {page.tile_width}x"
+            f"{count_of(what, wrong)} without compression hold other bytes than {page.tile_width}x"
             f"{page.tile_height} px take"
         )
-    overlapping = _overlaps(starts, ends)
+    if (np.diff(starts) < 0).any():
+        order = np.argsort(starts, kind="stable")
+        starts, ends = starts[order], ends[order]
+    slack = 0 if page.compression == tags.NONE else _SLACK_BYTES
+    overlapping = _overlaps(starts, ends, slack)
     if overlapping:
         return f"the bytes of {count_of(what, overlapping)} overlap those of others"
+    if _covers_index(starts, ends - slack, index):
+        return f"the bytes of a {what} should lie where the file's own lists lie"
     return None
 
 
-def _too_short(page: Directory, counts: IntArray) -> int:
-    """How many uncompressed tiles or strips hold less than their pixels take."""
+def _wrong_lengths(page: Directory, counts: IntArray) -> int:
+    """How many uncompressed tiles or strips hold less than their pixels take, or all tiles more."""
     if page.compression != tags.NONE or page.photometric == tags.YCBCR:
         return 0
     samples = page.samples if page.planar == tags.CHUNKY else 1
@@ -105,13 +111,30 @@ def _too_short(page: Directory, counts: IntArray) -> int:
     across, down = page.grid
     if not page.is_tiled and across * down:
         rows[down - 1 :: down] = page.height - (down - 1) * page.tile_height
-    return int(((counts < rows * row) & (counts != 0)).sum())
+    stored = counts != 0
+    needed = rows * row
+    if page.is_tiled and (counts > needed)[stored].all():
+        return int(stored.sum())
+    return int((counts < needed)[stored].sum())
 
 
-def _overlaps(starts: IntArray, ends: IntArray) -> int:
-    """How many tiles begin inside another one; equal tiles may share their bytes."""
-    if (np.diff(starts) < 0).any():
-        order = np.argsort(starts, kind="stable")
-        starts, ends = starts[order], ends[order]
+def _overlaps(starts: IntArray, ends: IntArray, slack: int) -> int:
+    """How many tiles, in the order of the file, begin inside the one before.
+
+    Equal tiles may share their bytes.
+    """
     other = starts[1:] != starts[:-1]
-    return int((other & (starts[1:] + _SLACK_BYTES < ends[:-1])).sum())
+    return int((other & (starts[1:] + slack < ends[:-1])).sum())
+
+
+def _covers_index(starts: IntArray, ends: IntArray, index: TiffIndex) -> bool:
+    """Whether a tile lies over a directory or a list of tiles."""
+    regions = []
+    for page in _all_pages(index):
+        regions.append((page.offset, page.end))
+        for stored in (page.stored_offsets, page.stored_byte_counts):
+            if stored is not None:
+                regions.append((stored.position, stored.position + stored.num_bytes))
+    begin, end = np.array(regions, np.int64).T
+    last = np.searchsorted(starts, end) - 1  # the last tile that begins before a region ends
+    return bool(((last >= 0) & (ends[last] > begin)).any())

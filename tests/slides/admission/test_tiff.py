@@ -96,6 +96,14 @@ def test_lists_of_tiles_that_cannot_be(tmp_path, name, change, words):
         check_whole_tiff(path)
 
 
+def test_a_tile_over_the_index_cannot_be(tmp_path):
+    path = write_tiff(tmp_path / "x.tif")
+    patch_list(path, "TileOffsets", lambda v: v.__setitem__(8, 12))
+    patch_list(path, "TileByteCounts", lambda v: v.__setitem__(8, 99))
+    with pytest.raises(UnreadableSlideError, match="where the file's own lists lie"):
+        check_whole_tiff(path)
+
+
 def test_tiles_without_bytes_are_lawful(tmp_path):
     path = write_tiff(tmp_path / "x.tif")
     patch_list(path, "TileByteCounts", lambda v: v.__setitem__(slice(0, 8), 0))
@@ -108,7 +116,7 @@ def test_uncompressed_tiles_must_hold_their_pixels(tmp_path):
     assert check_whole_tiff(path) is not None
     with tifffile.TiffFile(path, mode="r+b") as tiff:
         tiff.pages[0].tags["TileLength"].overwrite(72)  # 160 px still take three rows of tiles
-    with pytest.raises(UnreadableSlideError, match="9 tiles without compression hold fewer"):
+    with pytest.raises(UnreadableSlideError, match="9 tiles without compression hold other"):
         check_whole_tiff(path)
 
 

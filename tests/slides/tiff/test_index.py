@@ -1,5 +1,6 @@
 """The records of the index against tifffile, and what is wrong with broken ones."""
 
+import os
 import struct
 from dataclasses import replace
 
@@ -7,8 +8,11 @@ import numpy as np
 import pytest
 import tifffile
 
+from slidenet.core.errors import UnreadableSlideError
+from slidenet.slides import open_slide
 from slidenet.slides.limits import LIMITS
 from slidenet.slides.tiff import TiffIndex
+from slidenet.testing.ndpi import write_ndpi
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
 
@@ -141,3 +145,23 @@ def test_work_is_bounded(tmp_path):
     starved = TiffIndex.read(path, replace(LIMITS, max_index_bytes=700))
     problems = [*starved.problems, *(p for d in starved.directories for p in d.problems)]
     assert any("limit max_index_bytes" in problem for problem in problems)
+
+
+@pytest.mark.parametrize("start", [0, 2**32 + 12345, 3 * 2**32 + 77])
+def test_ndpi_beyond_the_reach_of_32_bits(tmp_path, start):
+    image = np.kron(IMAGE[:4, :6], np.ones((16, 16, 1), np.uint8))
+    path = write_ndpi(tmp_path / "x.ndpi", image, start=start)
+    index = TiffIndex.read(path)
+    assert (index.ndpi, index.problems) == (True, ())
+    assert [page.size for page in index.picture.levels] == [(96, 64), (48, 32)]
+    with path.open("rb") as file:
+        for page in index.picture.levels:
+            assert page.problems == ()
+            file.seek(int(page.offsets[0]))
+            data = file.read(int(page.byte_counts[0]))
+            assert (data[:2], data[-2:]) == (b"\xff\xd8", b"\xff\xd9")
+    with open_slide(path, 0.5) as slide:
+        assert np.abs(slide.read_level((0, 0), 0, (96, 64)).astype(int) - image).mean() < 4
+    os.truncate(path, max(start, 12) + 100)
+    with pytest.raises(UnreadableSlideError, match=r"truncated or damaged.*directory"):
+        open_slide(path, 0.5)

@@ -145,7 +145,7 @@ def test_a_damaged_tile_spoils_its_own_place_only(tmp_path, levels):
         assert slide.name == "tiled"
         with pytest.raises(
             PixelReadError,
-            match=r"at \(60, 0\), level 0, .*tile at \(64, 0\): JPEG that ends before its first scan",
+            match=r"at \(60, 0\), level 0, .*tile at \(64, 0\): JPEG that ends before its first",
         ):
             slide.read_level((60, 0), 0, (64, 64))
         found = slide.read_level((128, 0), 0, (64, 64))
