@@ -24,6 +24,7 @@ from slidenet.core.arrays import IntArray, UInt8Array
 from slidenet.core.errors import CoordinateError, PixelReadError
 from slidenet.core.records import BLENDED_READING, TileGeometry
 from slidenet.slides.protocol import Pixels, Size, Slide
+from slidenet.slides.recycling import PIXEL_MEMORY
 from slidenet.slides.resampling import resized
 
 BATCHES_AHEAD = 3
@@ -102,7 +103,7 @@ def read_tiles(
             rows = coords[first : first + batch_size]
             side = geometry.tile_size_px
             shape = (len(rows), side, side, 3)
-            pixels = np.empty(shape, np.uint8) if allocate is None else allocate(shape)
+            pixels = (allocate or PIXEL_MEMORY.empty)(shape)
             batch = TilePixels(first, pixels, np.zeros(len(rows), np.uint8))
             blocks = [slice(i, i + BLOCK_TILES) for i in range(0, len(rows), BLOCK_TILES)]
             reads = [

@@ -1,15 +1,10 @@
 """Decoded tiles kept for the next regions that need a part of them."""
 
-import math
 import os
 import threading
-import weakref
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Hashable
 
-import numpy as np
-
-from slidenet.core.arrays import UInt8Array
 from slidenet.slides.readers.tiled.payload import Decoded
 
 CACHE_BYTES = 128 * 1024 * 1024
@@ -23,9 +18,6 @@ Key = tuple[int, Hashable]
 class TileCache:
     """The decoded tiles used last, up to a number of bytes; safe for threads.
 
-    The memory of tiles that were dropped is used again: touching fresh memory costs as much as
-    decoding a tile into it.
-
     Args:
         max_bytes: What the tiles may take.
     """
@@ -34,7 +26,6 @@ class TileCache:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._tiles: OrderedDict[Key, Decoded] = OrderedDict()
-        self._spare: dict[int, deque[UInt8Array]] = {}
         self._lock = threading.Lock()
 
     def get(self, key: Key) -> Decoded | None:
@@ -55,22 +46,6 @@ class TileCache:
             while self._bytes > self._max_bytes:
                 _, oldest = self._tiles.popitem(last=False)
                 self._bytes -= oldest.nbytes
-
-    def empty(self, shape: tuple[int, ...]) -> Decoded:
-        """An array for a tile, with anything in it.
-
-        Its memory goes to another tile once nobody refers to the array. Slices do not count: use
-        them only while the array itself is at hand.
-        """
-        num_bytes = math.prod(shape)
-        spare = self._spare.setdefault(num_bytes, deque())
-        try:
-            memory = spare.pop()
-        except IndexError:
-            memory = np.empty(num_bytes, np.uint8)
-        tile = memory.reshape(shape)
-        weakref.finalize(tile, spare.append, memory).atexit = False
-        return tile
 
     def forget(self, levels: set[int]) -> None:
         """Drops the tiles of some levels, by their numbers."""

@@ -17,6 +17,7 @@ from slidenet.slides.readers.tiled.cache import TileCache
 from slidenet.slides.readers.tiled.decoders import Decoder
 from slidenet.slides.readers.tiled.payload import Decoded, PayloadError, TileFormat
 from slidenet.slides.readers.tiled.storage import StoredBytes
+from slidenet.slides.recycling import PIXEL_MEMORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,7 @@ class TiledLevel:
     def _new_tile(self, file: StoredBytes, index: int, count: int, shrinking: Shrinking) -> Decoded:
         factor = shrinking.factor
         shape = (self.stored.height // factor, self.stored.width // factor, 3)
-        tile = self._cache.empty(shape)
+        tile = PIXEL_MEMORY.empty(shape)
         if count:
             self._decode(file, index, count, tile, shrinking)
             return tile
