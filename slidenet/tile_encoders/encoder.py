@@ -1,7 +1,8 @@
 """The tile encoder: uint8 tiles in, float32 features out, with an identity."""
 
+import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from slidenet.core.errors import EncoderError
 from slidenet.core.plugins import Plugin
@@ -136,7 +137,13 @@ class TileEncoder:
     @property
     def num_parallel(self) -> int:
         """How many threads may call `encode` at the same time to some use."""
-        return 1
+        return self.engine.num_parallel
+
+    def with_engine(self, engine: Engine) -> Self:
+        """The same encoder, run by another engine."""
+        other = copy.copy(self)
+        other.engine = engine
+        return other
 
     @property
     def feature_dim(self) -> int:

@@ -6,6 +6,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 EngineName = Literal["torch", "openvino"]
+AskedEngine = Literal["auto", "torch", "openvino"]
+"""What a user may ask for; "auto": see `choice.choose_engine`."""
 
 
 class Engine(Protocol):
