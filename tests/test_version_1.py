@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import slidenet
+from slidenet.core.errors import IdentityMismatchError
 from slidenet.pipelines.inspection.validate import validate
 from slidenet.stores import FeatureWriter, open_features, read_tile_set, write_tile_set
 
@@ -58,6 +59,28 @@ def test_its_files_are_written_again_byte_for_byte(old, tmp_path):
     shutil.move(done, tmp_path / "before.h5")
     assert slidenet.embed_slides("slide1.tiff", "out").exit_code == 0
     assert done.read_bytes() == (tmp_path / "before.h5").read_bytes()
+
+
+def test_its_folder_is_finished_in_the_old_way(old, caplog):
+    shutil.copy("slide1.tiff", "slide2.tiff")
+    report = slidenet.preprocess(["slide1.tiff", "slide2.tiff"], "out", tile_size_px=128)
+    assert [outcome.status for outcome in report.outcomes] == ["already done", "done"]
+    assert caplog.text.count("was begun with reading 1") == 1
+    first, second = (read_tile_set(f"out/tiles/slide{number}.h5") for number in (1, 2))
+    assert second.identity == first.identity
+    assert second.geometry.reading == 1
+    np.testing.assert_array_equal(second.coords, first.coords)
+    with pytest.raises(IdentityMismatchError, match="holds tiles of another reading"):
+        slidenet.preprocess(["slide1.tiff"], "out", tile_size_px=128, reading=2)
+
+
+@pytest.mark.slow
+def test_its_features_are_made_again_byte_for_byte(old):
+    features = Path("out/tile_features/efficientnet_lite0/slide1.h5")
+    before = features.read_bytes()
+    features.unlink()
+    assert slidenet.embed_tiles("slide1.tiff", "out").exit_code == 0
+    assert features.read_bytes() == before
 
 
 def test_its_features_and_embeddings_are_read(old):

@@ -34,11 +34,13 @@ class TileFeatures:
         features: float32 (B, D).
         status: uint8 (B,), codes of `core.status`; where not OK, the features are those of the
             slide's background colour.
+        reason: Why the first unreadable one of them is; None where all could be decoded.
     """
 
     start: int
     features: FloatArray
     status: UInt8Array
+    reason: str | None = None
 
     def __len__(self) -> int:
         return len(self.status)
@@ -135,4 +137,4 @@ class TileStream:
 
 def _first(waiting: "deque[tuple[TilePixels, Future[FloatArray]]]") -> TileFeatures:
     tiles, features = waiting.popleft()
-    return TileFeatures(tiles.start, features.result(), tiles.status)
+    return TileFeatures(tiles.start, features.result(), tiles.status, tiles.reason)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from slidenet.core.checks import check_whole
-from slidenet.core.errors import StoreError
+from slidenet.core.errors import StoreError, UnreadableSlideError
 from slidenet.core.provenance import Identity
 from slidenet.core.records import SlideRow, TileSet
 from slidenet.data import TileStream
@@ -138,7 +138,8 @@ class EmbedTilesWork(SlideWork):
                 **self.settings.how_to_open(),
             ) as slide:
                 _check_same_slide(slide, tile_set)
-                self._encode(slide, tile_set, path, identity, progress)
+                reason = self._encode(slide, tile_set, path, identity, progress)
+            _check_any_readable(path, reason)
         summary = self._summary(path, tile_set)
         return SlideResult(path, summary, tile_set.num_tiles, already_done=already)
 
@@ -165,7 +166,9 @@ class EmbedTilesWork(SlideWork):
 
     def _encode(
         self, slide: Slide, tile_set: TileSet, path: Path, identity: Identity, progress: Progress
-    ) -> None:
+    ) -> str | None:
+        """Writes the features; returns why the first unreadable tile is, where one is."""
+        reason = None
         with FeatureWriter(
             path,
             tile_set,
@@ -186,7 +189,9 @@ class EmbedTilesWork(SlideWork):
                 for batch in batches:
                     writer.append(batch.features, batch.status)
                     progress.advance(len(batch))
+                    reason = reason or batch.reason
             writer.finish()
+        return reason
 
     def _summary(self, path: Path, tile_set: TileSet) -> str:
         file = open_features(path)
@@ -199,6 +204,23 @@ class EmbedTilesWork(SlideWork):
         if abs(found / wanted - 1) > MPP_TOLERANCE:
             text += f"; warning: tiles at {found:g} mpp, the encoder was trained at {wanted:g}"
         return text
+
+
+def _check_any_readable(path: Path, reason: str | None) -> None:
+    """Refuses features of a slide none of whose tiles could be read, and removes them.
+
+    Raises:
+        UnreadableSlideError: With the decoder's reason.
+    """
+    file = open_features(path)
+    if not file.num_tiles or file.num_unreadable + file.num_empty < file.num_tiles:
+        return
+    path.unlink()
+    raise UnreadableSlideError(
+        f"none of its {file.num_tiles} tiles could be read ({reason or 'nothing is stored there'})",
+        expected="pixels",
+        remedy="copy the slide again and compare its size with the original's, then run again",
+    )
 
 
 def _check_same_slide(slide: Slide, tile_set: TileSet) -> None:

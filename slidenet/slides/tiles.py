@@ -160,7 +160,7 @@ def _read_block(
                 read_tile(slide, geometry, location, pixels[index])
             except PixelReadError as error:
                 codes[index] = status.UNREADABLE
-                reason = reason or str(error)
+                reason = reason or error.found
         if codes[index] != status.OK:
             pixels[index] = slide.background_rgb
     return reason

@@ -1,0 +1,42 @@
+"""Tiles that could not be read, or that nothing is stored for: from the slide to the features."""
+
+import numpy as np
+import pytest
+
+import slidenet
+from slidenet.stores import open_features, validate_file
+from slidenet.testing import corrupt_tile
+from slidenet.testing.layouts import halved_levels, write_layout
+
+TILING = {"segmenter": "all", "tile_size_px": 64, "target_mpp": 0.5, "mpp": 0.5, "isolate": False}
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """Slides of 4 x 4 tiles: with two tiles not stored and one damaged; with none but the damaged one."""
+    picture = np.random.default_rng(5).integers(60, 190, (256, 256, 3), dtype=np.uint8)
+    levels = halved_levels(picture, 2)
+    hurt = write_layout(tmp_path / "hurt.tif", levels, missing={0: [1, 6]})
+    corrupt_tile(hurt, (200, 200))
+    bare = write_layout(tmp_path / "bare.tif", levels, missing={0: range(15)})
+    corrupt_tile(bare, (200, 200))
+    return tmp_path
+
+
+def test_every_tile_says_what_became_of_it(cohort, colour_encoder):
+    paths, out = [cohort / "hurt.tif", cohort / "bare.tif"], cohort / "out"
+    assert slidenet.preprocess(paths, out, **TILING).exit_code == 0
+    report = slidenet.embed_tiles(paths, out, tile_encoder=colour_encoder, isolate=False)
+    hurt, bare = report.outcomes
+    assert hurt.status == "done"
+    assert "1 tiles unreadable, 2 tiles without stored bytes" in hurt.detail
+    file = open_features(out / "tile_features" / "colour" / "hurt.h5")
+    wanted = np.zeros(16, np.uint8)
+    wanted[[1, 6]], wanted[15] = 2, 1
+    assert file.status.tolist() == wanted.tolist()
+    assert (file.num_unreadable, file.num_empty) == (1, 2)
+    assert ((file.features[:] == 0).all(axis=1) == (wanted != 0)).all()
+    assert validate_file(file.path) == []
+    assert bare.status == "failed"
+    assert "none of its 16 tiles could be read (64x64 px at (192, 192)" in bare.detail
+    assert not (out / "tile_features" / "colour" / "bare.h5").exists()
