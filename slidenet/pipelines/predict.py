@@ -23,6 +23,7 @@ from slidenet.pipelines.embed_tiles import embed_tiles, load_encoder
 from slidenet.pipelines.fitting.bundles import check_feature_dim
 from slidenet.pipelines.fitting.predictions import predict_bags
 from slidenet.pipelines.preprocess import preprocess
+from slidenet.pipelines.settings import OpeningSettings
 from slidenet.pipelines.settings_from_identity import settings_from_identity
 from slidenet.stores import FeatureFile, check_output_folder, open_features
 from slidenet.training import Bundle, load_bundle
@@ -85,6 +86,7 @@ def predict(
     allow_upsampling: bool = False,
     by_patient: bool = False,
     allow_code: bool = False,
+    opening: OpeningSettings | None = None,
     runner: Runner = LOCAL,
 ) -> PredictReport:
     """Apply a trained slide classifier to new slides.
@@ -106,6 +108,7 @@ def predict(
         allow_upsampling: Accept slides coarser than the training's and enlarge their pixels.
         by_patient: Write one row per patient, the mean over the patient's slides.
         allow_code: Let the bundle name classes outside slidenet; importing them runs their code.
+        opening: Where slides are opened and what they may cost.
         runner: Who does the work.
     """
     bundle = Path(bundle)
@@ -121,9 +124,11 @@ def predict(
         tiling, encoding = settings_from_identity(
             model.features_identity, source=str(bundle), allow_code=allow_code
         )
-        tiling = replace(tiling, allow_upsampling=allow_upsampling)
+        how_to_open = vars(opening or OpeningSettings())
+        tiling = replace(tiling, allow_upsampling=allow_upsampling, **how_to_open)
         encoding = replace(
             encoding,
+            **how_to_open,
             weights=None if weights is None else Path(weights),
             device=device,
             batch_size=batch_size,

@@ -2,12 +2,14 @@
 
 import shutil
 import sys
+import time
 from pathlib import Path
 
 from slidenet.core.errors import SlidenetError
 from slidenet.core.plugins import list_plugins
 from slidenet.core.provenance import software_version
 from slidenet.pipelines.inspection.checks import Check, CheckList
+from slidenet.slides.isolation import try_isolation
 from slidenet.tile_encoders import check_access
 
 PACKAGES = (
@@ -31,6 +33,7 @@ def doctor(encoder: str = "efficientnet_lite0", out: Path = Path(".")) -> CheckL
             *(_package(name) for name in PACKAGES),
             *_plugins(),
             _openslide(),
+            _isolation(),
             _device(),
             _disk(out),
             _hub_token(),
@@ -83,6 +86,19 @@ def _openslide() -> Check:
             "pip install openslide-bin",
         )
     return Check("openslide library", "ok", version)
+
+
+def _isolation() -> Check:
+    """Whether slides can be read in a process of their own, by starting one."""
+    name, started = "isolated slides", time.perf_counter()
+    try:
+        shared = try_isolation()
+    except SlidenetError as error:
+        return Check(name, "warning", error.found, error.remedy)
+    found = f"a process starts in {time.perf_counter() - started:.1f} s"
+    if shared:
+        return Check(name, "ok", f"{found}, pixels come through shared memory")
+    return Check(name, "warning", f"{found}, pixels come through a pipe", "allow memfd_create")
 
 
 def _device() -> Check:

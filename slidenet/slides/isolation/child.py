@@ -92,6 +92,8 @@ class _Server:
     def _result(self, request: Request) -> Any:
         if request.name == "open":
             return self._open(*request.arguments, **request.keywords)
+        if request.name == "ready":
+            return True
         value = getattr(self._slide, request.name)
         if callable(value):
             value = value(*request.arguments, **request.keywords)

@@ -5,13 +5,14 @@ import os
 import threading
 from importlib.util import find_spec
 
-from slidenet.core.errors import ConfigError
+from slidenet.core.errors import ConfigError, SlideError
 from slidenet.slides.isolation.process import ChildProcess
 
 MAX_SLIDES = 200
 """After so many slides a process is replaced, so that no leak of a library grows for ever."""
 
 _MAX_IDLE = 4
+_STARTING_S = 60.0
 _MAX_PLACES_BYTES = 256 << 20
 
 _lock = threading.Lock()
@@ -37,6 +38,34 @@ def check_isolation() -> None:
             expected="Linux or macOS, which can limit what a process takes",
             remedy="give --no-isolate (isolate=False), or use WSL",
         )
+
+
+def try_isolation() -> bool:
+    """Starts a process (or takes one that waits) and has it answer.
+
+    Returns:
+        Whether pixels come through shared memory.
+
+    Raises:
+        ConfigError: This system cannot limit a process.
+        SlideError: None can be started, or it does not answer.
+    """
+    process = take_process()
+    process.explain = lambda code, words, _: SlideError(
+        f"the process that reads slides ended at once (code {code}: {words[-300:]})",
+        remedy="give --no-isolate",
+    )
+    sound = False
+    try:
+        process.ask("ready", cpu_s=_STARTING_S, stall_s=_STARTING_S, on_stall=_does_not_answer)
+        sound = True
+    finally:
+        give_back(process, sound=sound)
+    return process.places.file is not None
+
+
+def _does_not_answer() -> SlideError:
+    return SlideError("the process that reads slides does not answer", remedy="give --no-isolate")
 
 
 def take_process() -> ChildProcess:

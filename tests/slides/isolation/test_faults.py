@@ -1,6 +1,8 @@
 """What a slide does to its process is an error of this slide, with its cause."""
 
+import struct
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -19,7 +21,9 @@ CRASH = "a library crashed on it"
         ("abort", rf"{CRASH} \(SIGABRT: GLib-ERROR: the list is corrupt\)"),
         pytest.param("segfault", rf"{CRASH} \(SIGSEGV\)", marks=pytest.mark.slow),
         pytest.param("exit", rf"{CRASH} \(its process ended with code 3\)", marks=pytest.mark.slow),
-        ("memory", r"reading it takes more than 0.2 GB of memory"),
+        pytest.param(
+            "memory", r"reading it takes more than 0.2 GB of memory", marks=pytest.mark.slow
+        ),
         pytest.param(
             "out-of-memory-abort",
             r"more than 0.2 GB of memory \(GLib-ERROR: failed to allocate 99 bytes\)",
@@ -41,12 +45,14 @@ def test_a_fault_while_reading(faulty, fault, found):
         assert slide.level_dimensions == ((64, 64),)  # another process
 
 
+@pytest.mark.slow
 def test_a_fault_while_opening(faulty):
     path, reader = faulty("loop", "open")
     with pytest.raises(UnreadableSlideError, match=r"opening it took more than 0\.2 s of CPU time"):
         open_slide(path, reader=reader, isolate=True, limits=LIMITS)
 
 
+@pytest.mark.slow
 def test_a_fault_in_a_batch_of_tiles(faulty):
     path, reader = faulty("abort")
     with open_slide(path, mpp=1.0, reader=reader, isolate=True, limits=LIMITS) as slide:
@@ -66,6 +72,7 @@ def test_a_disk_that_does_not_answer(faulty):
         assert time.monotonic() - started < 20
 
 
+@pytest.mark.slow
 def test_other_errors_keep_their_kind(faulty):
     path, reader = faulty("oserror")
     with open_slide(path, reader=reader, isolate=True) as slide:
@@ -84,3 +91,33 @@ def test_its_log_is_ours(faulty, caplog):
     with open_slide(path, reader=reader, isolate=True) as slide:
         slide.read_region((0, 0), 0, (8, 8))
     assert ("slidenet.slides.faulty", 30, "level 3 is odd") in caplog.record_tuples
+
+
+@pytest.mark.slow
+def test_an_overview_costs_by_the_bytes_stored_not_by_the_pixels_claimed(tmp_path):
+    """All 6,400 tiles are the same 60 bytes."""
+    path = write_repeated_tile(tmp_path / "a.tif", side_px=20_480)
+    with open_slide(path, isolate=True, limits=ReadingLimits(max_open_cpu_s=0.3)) as slide:
+        assert slide.level_dimensions == ((20_480, 20_480),)
+        with pytest.raises(UnreadableSlideError, match="its overview took more than"):
+            slide.thumbnail(512)
+
+
+def write_repeated_tile(path, side_px, tile_px=256):
+    """A BigTIFF of one level whose offsets all name the same deflated white tile."""
+    payload = zlib.compress(bytes([255]) * (3 * tile_px**2), 9)
+    count = (side_px // tile_px) ** 2
+    bits = 8 | 8 << 16 | 8 << 32
+    fields = [(256, 4, side_px), (257, 4, side_px), (258, 3, bits), (259, 3, 8), (262, 3, 2)]
+    fields += [(277, 3, 3), (284, 3, 1), (322, 4, tile_px), (323, 4, tile_px)]
+    lists = 16 + 8 + 20 * (len(fields) + 2) + 8
+    fields += [(324, 16, lists), (325, 16, lists + 8 * count)]
+    counts = {258: 3, 324: count, 325: count}
+    data = struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, len(fields))
+    for tag, kind, value in fields:
+        data += struct.pack("<HHQQ", tag, kind, counts.get(tag, 1), value)
+    data += struct.pack("<Q", 0)
+    pixels = lists + 16 * count
+    data += struct.pack("<Q", pixels) * count + struct.pack("<Q", len(payload)) * count
+    path.write_bytes(data + payload)
+    return path

@@ -42,7 +42,13 @@ def test_it_is_the_same_slide(both):
         isolated.read_region((0, 0), 9, (5, 5))
 
 
-@pytest.mark.parametrize("shared", [True, False], ids=["shared memory", "pipe"])
+@pytest.mark.parametrize(
+    "shared",
+    [
+        pytest.param(True, id="shared memory"),
+        pytest.param(False, id="pipe", marks=pytest.mark.slow),
+    ],
+)
 def test_tiles_are_the_same(noise_slide, shared, monkeypatch, caplog):
     if not shared:
         pool.end_all_processes()
