@@ -33,12 +33,16 @@ class TiledLayout:
     Attributes:
         vendor: openslide's word for the format.
         levels: Directory of each level, largest first.
-        num_openslide_levels: How many of them openslide has too; 0 where it cannot open the file.
+        num_openslide_levels: How many of them openslide has too; 0 where it cannot open the file,
+            or shows another page.
+        planes: For each level the three grey pages that are its red, green and blue; empty where
+            a page holds its colours itself.
     """
 
     vendor: str
     levels: tuple[Directory, ...]
     num_openslide_levels: int
+    planes: tuple[tuple[Directory, ...], ...] = ()
 
 
 def is_tiled_tiff(path: Path) -> bool:
@@ -47,6 +51,12 @@ def is_tiled_tiff(path: Path) -> bool:
     if index is None or index.ndpi or not index.directories:
         return False
     return index.directories[0].is_tiled
+
+
+def is_picture_elsewhere(index: TiffIndex) -> bool:
+    """Whether the slide of a generic TIFF is not its first page alone, which openslide shows."""
+    picture = index.picture
+    return len(picture.planes[0]) > 1 or picture.levels[0] is not index.directories[0]
 
 
 def find_layout(path: Path, index: TiffIndex | None) -> TiledLayout:
@@ -62,9 +72,13 @@ def find_layout(path: Path, index: TiffIndex | None) -> TiledLayout:
     if index is None or index.problems or not index.directories:
         raise ReaderDeclinedError((*(index.problems if index else ()), "it is no TIFF")[0])
     vendor = OpenSlide.detect_format(path)
+    planes: tuple[tuple[Directory, ...], ...] = ()
     if vendor in {APERIO, PHILIPS}:
         levels = tuple(page for page in index.directories if page.is_tiled)
         num_openslide_levels = len(levels)
+    elif vendor == GENERIC and is_picture_elsewhere(index):
+        levels, num_openslide_levels = index.picture.levels, 0
+        planes = index.picture.planes if len(index.picture.planes[0]) > 1 else ()
     elif vendor == GENERIC:
         levels, num_openslide_levels = _generic_levels(index.directories)
     else:
@@ -79,7 +93,9 @@ def find_layout(path: Path, index: TiffIndex | None) -> TiledLayout:
             raise ReaderDeclinedError(f"of level {number} {reason}")
     codecs = {page.compression for page in levels}
     known = _OPENSLIDE_CODECS | (_APERIO_CODECS if vendor == APERIO else set())
-    return TiledLayout(vendor, levels, num_openslide_levels if codecs <= known else 0)
+    if not codecs <= known:
+        num_openslide_levels = 0
+    return TiledLayout(vendor, levels, num_openslide_levels, planes)
 
 
 def _generic_levels(directories: Sequence[Directory]) -> tuple[tuple[Directory, ...], int]:

@@ -57,6 +57,7 @@ class TiledLevel:
         size: (width, height), pixels.
         stored: How tiles are stored.
         number: No other level of this process has it.
+        numbers: The same, of all levels it is made of.
 
     Args:
         size: (width, height), pixels.
@@ -94,6 +95,7 @@ class TiledLevel:
         self._finish = finish
         self._render_missing = render_missing
         self.number = next(_numbers)
+        self.numbers = frozenset({self.number})
         self._across = -(-size[0] // stored.width)
         self._scratch = threading.local()
 

@@ -1,5 +1,6 @@
 """Slides whose tiles slidenet decodes itself: openslide's pixels, at the speed of decoding."""
 
+from collections.abc import Callable
 from functools import cached_property, partial
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +11,7 @@ import openslide
 from openslide import OpenSlide
 from PIL import Image, ImageCms
 
+from slidenet.core.arrays import IntArray
 from slidenet.core.errors import PixelReadError, SlideError
 from slidenet.slides.admission import check_picture, check_pyramid, check_whole_tiff
 from slidenet.slides.colour import parse_background, to_rgb, to_srgb
@@ -23,13 +25,14 @@ from slidenet.slides.readers.tiled.layout import APERIO, TiledLayout, find_layou
 from slidenet.slides.readers.tiled.level import AS_STORED, Shrinking, TiledLevel, TileError
 from slidenet.slides.readers.tiled.missing import aperio_byte_counts, finer_region
 from slidenet.slides.readers.tiled.payload import PayloadError, TileFormat
+from slidenet.slides.readers.tiled.planes import ColourPlanes
 from slidenet.slides.readers.tiled.proof import check_same_levels, check_same_pixels
 from slidenet.slides.readers.tiled.properties import properties_of
 from slidenet.slides.readers.tiled.storage import StoredBytes
 from slidenet.slides.resolution import DeclaredMpp
-from slidenet.slides.tiff import Need, TiffIndex, tags
+from slidenet.slides.tiff import Directory, Need, TiffIndex, tags
 
-_MEETS = frozenset({Need.GREY})
+_MEETS = frozenset({Need.GREY, Need.COLOURS_AS_PAGES})
 _JPEG_FACTORS = {2, 4, 8}
 
 
@@ -75,7 +78,13 @@ class TiledReader(SlideReader):
             check_same_pixels(self, handle, layout)
         self.reader_note = _note(layout)
 
-    def _make_levels(self, layout: TiledLayout) -> tuple[TiledLevel, ...]:
+    def _make_levels(self, layout: TiledLayout) -> tuple[TiledLevel | ColourPlanes, ...]:
+        finish = self._finish if self._transform else None
+        if layout.planes:
+            return tuple(
+                ColourPlanes([self._make_level(page) for page in pages], finish)
+                for pages in layout.planes
+            )
         levels = []
         # openslide shows what a lower level of an Aperio slide lacks from the finer one.
         from_finer = layout.vendor == APERIO and self._shared is not None
@@ -83,26 +92,41 @@ class TiledReader(SlideReader):
         if from_finer:
             counts = aperio_byte_counts(layout.levels, self.level_downsamples)
         for number, page in enumerate(layout.levels):
-            stored = TileFormat.of(page)
-            try:
-                decoder = decoder_of(stored)
-            except PayloadError as error:
-                raise ReaderDeclinedError(f"of level {number} {error}") from error
             renders = from_finer and number > 0
             levels.append(
-                TiledLevel(
-                    page.size,
-                    stored,
-                    decoder,
-                    page.offsets,
+                self._make_level(
+                    page,
                     counts[number],
-                    cache=SHARED_CACHE,
-                    background=self.background_rgb,
-                    finish=self._finish if self._transform else None,
+                    finish=finish,
                     render_missing=partial(self._by_openslide, number) if renders else None,
                 )
             )
         return tuple(levels)
+
+    def _make_level(
+        self,
+        page: Directory,
+        byte_counts: IntArray | None = None,
+        *,
+        finish: Callable[[Pixels], Pixels] | None = None,
+        render_missing: Callable[[Size, Size], Pixels] | None = None,
+    ) -> TiledLevel:
+        stored = TileFormat.of(page)
+        try:
+            decoder = decoder_of(stored)
+        except PayloadError as error:
+            raise ReaderDeclinedError(f"of its {page.width}x{page.height} px {error}") from error
+        return TiledLevel(
+            page.size,
+            stored,
+            decoder,
+            page.offsets,
+            page.byte_counts if byte_counts is None else byte_counts,
+            cache=SHARED_CACHE,
+            background=self.background_rgb,
+            finish=finish,
+            render_missing=render_missing,
+        )
 
     @classmethod
     def can_read(cls, path: Path) -> bool:
@@ -121,7 +145,7 @@ class TiledReader(SlideReader):
         index = check_whole_tiff(path)
         find_layout(path, index)
         assert index is not None, "it has a layout"
-        check_picture(index, reader=cls.name, meets=_MEETS, first_page=True)
+        check_picture(index, reader=cls.name, meets=_MEETS, first_page=False)
         return cls(path, mpp, icc)
 
     @cached_property
@@ -196,7 +220,7 @@ class TiledReader(SlideReader):
     def close(self) -> None:
         """See `Slide.close`."""
         self._file = None  # the last reference closes it
-        SHARED_CACHE.forget({level.number for level in self._tiled})
+        SHARED_CACHE.forget(set().union(*(level.numbers for level in self._tiled)))
         if self._shared is not None:
             self._shared.close()
 
@@ -265,6 +289,8 @@ def _opened_profile(profile: bytes | None) -> ImageCms.ImageCmsProfile | None:
 def _note(layout: TiledLayout) -> str:
     first = layout.levels[0]
     pixels = "pixels as openslide gives them" if layout.num_openslide_levels else "own pixels"
+    if layout.planes:
+        pixels = "red, green and blue are grey pages of their own"
     return (
         f"{first.codec} tiles of {first.tile_width}x{first.tile_height} px, decoded directly; "
         f"{pixels}"

@@ -1,0 +1,73 @@
+"""Slides whose picture is not the first page alone: the oracle is the source array."""
+
+import numpy as np
+import pytest
+import tifffile
+
+from slidenet.core.errors import UnreadableSlideError
+from slidenet.slides import open_slide
+
+
+@pytest.fixture(scope="module")
+def image():
+    """uint8 (160, 192, 3) of soft colours, different in each."""
+    y, x = np.mgrid[:160, :192]
+    return np.dstack([x, 255 - y, (x + y) // 2]).astype(np.uint8)
+
+
+def shrunk(image, step):
+    return image[::step, ::step]
+
+
+def write_planes(path, image, names):
+    tile = {"tile": (64, 64), "photometric": "minisblack", "compression": "deflate"}
+    metadata = {"axes": "CYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    if names:
+        metadata["Channel"] = {"Name": names}
+    with tifffile.TiffWriter(path, ome=True) as tiff:
+        planes = np.moveaxis(image, -1, 0)
+        tiff.write(planes, subifds=1, metadata=metadata, **tile)
+        tiff.write(planes[:, ::2, ::2], subfiletype=1, **tile)
+    return path
+
+
+def test_three_pages_of_ome_are_read_as_the_colours_they_are(tmp_path, image):
+    path = write_planes(tmp_path / "x.ome.tif", image, ["R", "G", "B"])
+    with open_slide(path) as slide:
+        assert slide.slide_mpp.value == 0.5
+        assert [level.problem for level in slide.levels] == [None, None]
+        for level, step in enumerate((1, 2)):
+            whole = shrunk(image, step)
+            height, width = whole.shape[:2]
+            np.testing.assert_array_equal(slide.read_level((0, 0), level, (width, height)), whole)
+        odd = slide.read_level((33, 41), 0, (100, 90))
+        np.testing.assert_array_equal(odd, image[41:131, 33:133])
+        halved = slide.read_shrunk((0, 0), 0, (128, 128), 2)
+        exact = image[:128, :128].reshape(64, 2, 64, 2, 3).mean((1, 3))
+        assert np.abs(halved - exact).max() <= 0.5
+        assert "red, green and blue" in slide.reader_note
+
+
+@pytest.mark.parametrize("names", [None, ["DAPI", "Cy3", "Cy5"]])
+def test_channels_that_are_no_colours_are_refused(tmp_path, image, names):
+    path = write_planes(tmp_path / "x.ome.tif", image, names)
+    with pytest.raises(UnreadableSlideError, match=r"3 channels .uint8. as pages of their own"):
+        open_slide(path)
+
+
+def test_the_largest_page_is_the_slide_wherever_it_stands(tmp_path, image):
+    path = tmp_path / "x.tif"
+    with tifffile.TiffWriter(path) as tiff:
+        for step in (2, 1):
+            tiff.write(
+                shrunk(image, step),
+                tile=(64, 64),
+                photometric="rgb",
+                subfiletype=step - 1,
+                metadata=None,
+            )
+    with open_slide(path, 0.5) as slide:
+        assert slide.level_dimensions == ((192, 160), (96, 80))
+        np.testing.assert_array_equal(slide.read_level((0, 0), 0, (192, 160)), image)
+    with pytest.raises(UnreadableSlideError, match="first page has 96x80 px and page 1 has 192x"):
+        open_slide(path, 0.5, reader="openslide")
