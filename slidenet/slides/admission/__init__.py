@@ -9,11 +9,17 @@ from slidenet.slides.admission.scanner_files import (
     check_foreign_format,
     check_no_scanner_file,
 )
-from slidenet.slides.admission.tiff import check_picture, check_sample_range, check_whole_tiff
+from slidenet.slides.admission.tiff import (
+    check_assumed_colours,
+    check_picture,
+    check_sample_range,
+    check_whole_tiff,
+)
 from slidenet.slides.admission.vendor_files import check_vendor_files
 
 __all__ = [
     "SCANNER_FORMATS",
+    "check_assumed_colours",
     "check_file",
     "check_foreign_format",
     "check_no_scanner_file",

@@ -1,6 +1,7 @@
 """What the OME-XML of an OME-TIFF says about its images."""
 
 import math
+import re
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
@@ -13,6 +14,7 @@ MICRONS_PER_UNIT = {
 
 _RGB_NAMES = tuple({letter, word} for letter, word in (("r", "red"), ("g", "green"), ("b", "blue")))
 _RGB_COLOURS = tuple({value, value - 2**32} for value in (0xFF0000FF, 0x00FF00FF, 0x0000FFFF))
+_NUMBERED = re.compile(r"(channel|ch|c)?[\W_]*[\d:]*")
 _NO_ENTITIES = ("<!DOCTYPE", "<!ENTITY")
 
 
@@ -63,6 +65,13 @@ class OmeImage:
             return all(colour in allowed for colour, allowed in pairs)
         return bool(self.contrasts) and set(self.contrasts) == {"brightfield"}
 
+    @property
+    def says_nothing_of_channels(self) -> bool:
+        """Whether it has three channels that nothing tells from red, green and blue."""
+        names = [name.strip().lower() for name in self.channel_names]
+        unnamed = all(_NUMBERED.fullmatch(name) for name in names)
+        return self.channels == 3 and unnamed and not self.channel_colours and not self.contrasts
+
 
 def read_ome(text: str) -> tuple[OmeImage, ...]:
     """The images of an OME-XML; none where the text is no OME-XML, or is broken.
@@ -88,8 +97,10 @@ def read_ome(text: str) -> tuple[OmeImage, ...]:
             if (colour := _whole(attributes.get("Color"))) is not None:
                 image.channel_colours.append(colour)
             contrast = attributes.get("ContrastMethod") or attributes.get("IlluminationType")
-            if contrast in ("Brightfield", "Fluorescence", "Epifluorescence"):
+            if contrast is not None:
                 image.contrasts.append(contrast.lower())
+            elif "EmissionWavelength" in attributes:
+                image.contrasts.append("fluorescence")
         elif images and name == "TiffData" and images[-1].first_directory is None:
             images[-1].first_directory = _whole(attributes.get("IFD"))
 

@@ -42,6 +42,8 @@ class Picture:
         foreign: Sizes of pages that are flagged as levels and cannot be, with the reason.
         ome: The images of the OME-XML, the one that `levels` shows first.
         incomplete: Why `levels` is not all of the slide, as a clause; None where it is.
+        assumes_colours: Whether nothing but their number says that three grey pages are red,
+            green and blue. It is so in a bright-field slide, and not in fluorescence.
         notes: What else a user should know, as clauses.
     """
 
@@ -53,6 +55,7 @@ class Picture:
     foreign: Mapping[Size, str]
     ome: tuple[OmeImage, ...] = ()
     incomplete: str | None = None
+    assumes_colours: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -181,7 +184,8 @@ def _ome_picture(directories: tuple[Directory, ...], ome: tuple[OmeImage, ...]) 
     planes = directories[start : start + 3]
     as_colours = (
         base.samples == 1
-        and image.is_rgb_by_channels
+        and (base.bits, base.sample_format) == (8, tags.UNSIGNED)
+        and (image.is_rgb_by_channels or image.says_nothing_of_channels)
         and (image.slices, image.times) == (1, 1)
         and len(planes) == 3
         and len({(_kind(page), page.size, page.compression) for page in planes}) == 1
@@ -202,8 +206,8 @@ def _ome_picture(directories: tuple[Directory, ...], ome: tuple[OmeImage, ...]) 
         incomplete = None
     elif base.samples == 1 and image.channels > 1:
         incomplete = (
-            f"it holds {image.channels} channels ({image.pixel_type}) as pages of their own, and "
-            "nothing says that they are red, green and blue"
+            f"it holds {image.channels} channels ({image.pixel_type}) as pages of their own, which "
+            "are not said to be red, green and blue"
         )
     elif image.slices > 1 or image.times > 1:
         notes = (
@@ -211,7 +215,18 @@ def _ome_picture(directories: tuple[Directory, ...], ome: tuple[OmeImage, ...]) 
             "read",
         )
     kept = (image, *(other for other in ome if other is not image))
-    return Picture("ome", levels, cut, associated, others, foreign, kept, incomplete, notes)
+    return Picture(
+        "ome",
+        levels,
+        planes=cut,
+        associated=associated,
+        others=others,
+        foreign=foreign,
+        ome=kept,
+        incomplete=incomplete,
+        assumes_colours=as_colours and not image.is_rgb_by_channels,
+        notes=notes,
+    )
 
 
 def _first_directories(

@@ -1,7 +1,6 @@
 """Which pages are the slide, in files of several kinds; sizes only, so pixels are zeros."""
 
 import numpy as np
-import pytest
 import tifffile
 
 from slidenet.slides.tiff import TiffIndex
@@ -105,10 +104,18 @@ def test_red_green_and_blue_pages_of_ome_are_colours(tmp_path):
     assert picture.ome[0].mpp == (0.5, None)
 
 
-@pytest.mark.parametrize("names", [None, ["DAPI", "FITC", "Cy5"]])
-def test_other_channels_of_ome_are_not_the_whole_picture(tmp_path, names):
-    picture = ome_planes(tmp_path / "x.ome.tif", names)
+def test_channels_without_names_may_be_colours(tmp_path):
+    picture = ome_planes(tmp_path / "x.ome.tif", None)
+    assert picture.assumes_colours
+    assert len(picture.planes[0]) == 3
+
+
+def test_other_channels_of_ome_are_not_the_whole_picture(tmp_path):
+    picture = ome_planes(tmp_path / "x.ome.tif", ["DAPI", "FITC", "Cy5"])
+    assert not picture.assumes_colours
     assert "it holds 3 channels (uint8) as pages of their own" in picture.incomplete
+    deep = ome_planes(tmp_path / "y.ome.tif", ["Red", "Green", "Blue"], dtype=np.uint16)
+    assert "it holds 3 channels (uint16) as pages" in deep.incomplete
 
 
 def test_label_and_macro_images_of_ome(tmp_path):

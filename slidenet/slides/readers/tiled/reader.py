@@ -13,7 +13,12 @@ from PIL import Image, ImageCms
 
 from slidenet.core.arrays import IntArray
 from slidenet.core.errors import PixelReadError, SlideError
-from slidenet.slides.admission import check_picture, check_pyramid, check_whole_tiff
+from slidenet.slides.admission import (
+    check_assumed_colours,
+    check_picture,
+    check_pyramid,
+    check_whole_tiff,
+)
 from slidenet.slides.colour import parse_background, to_rgb, to_srgb
 from slidenet.slides.protocol import Pixels, Size
 from slidenet.slides.pyramid import Level
@@ -146,7 +151,9 @@ class TiledReader(SlideReader):
         find_layout(path, index)
         assert index is not None, "it has a layout"
         check_picture(index, reader=cls.name, meets=_MEETS, first_page=False)
-        return cls(path, mpp, icc)
+        slide = cls(path, mpp, icc)
+        check_assumed_colours(slide, index)
+        return slide
 
     @cached_property
     def levels(self) -> tuple[Level, ...]:

@@ -48,9 +48,20 @@ def test_three_pages_of_ome_are_read_as_the_colours_they_are(tmp_path, image):
         assert "red, green and blue" in slide.reader_note
 
 
-@pytest.mark.parametrize("names", [None, ["DAPI", "Cy3", "Cy5"]])
-def test_channels_that_are_no_colours_are_refused(tmp_path, image, names):
-    path = write_planes(tmp_path / "x.ome.tif", image, names)
+def test_pages_without_names_are_colours_in_brightfield_only(tmp_path, image, caplog):
+    dark = write_planes(tmp_path / "dark.ome.tif", image // 8, None)
+    with pytest.raises(UnreadableSlideError, match=r"3 channels .* it is no bright-field slide"):
+        open_slide(dark)
+    glass = image.copy()
+    glass[:40] = 240
+    path = write_planes(tmp_path / "x.ome.tif", glass, None)
+    with caplog.at_level("WARNING", "slidenet"), open_slide(path) as slide:
+        np.testing.assert_array_equal(slide.read_level((0, 0), 0, (192, 160)), glass)
+        assert "taken for red, green and blue" in caplog.text
+
+
+def test_channels_that_are_no_colours_are_refused(tmp_path, image):
+    path = write_planes(tmp_path / "x.ome.tif", image, ["DAPI", "Cy3", "Cy5"])
     with pytest.raises(UnreadableSlideError, match=r"3 channels .uint8. as pages of their own"):
         open_slide(path)
 
