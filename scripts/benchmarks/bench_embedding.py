@@ -10,8 +10,8 @@ count. In every turn, in this order:
 - parts: CPU time per tile of reading (one thread, shrinking included), of preparing and of encoding
   (one call after the other), each alone;
 - slidenet: `embed_tiles` on all slides, from opening the first to the last finished file;
-- before: the same tiles of one slide as slidenet 0.1 embedded them: openslide and Pillow, one future
-  per tile, PyTorch in batches of 64 in the main thread, features written between two batches.
+- before: the same tiles of one slide as slidenet embedded them before: openslide and Pillow, one
+  future per tile, PyTorch in batches of 64 in the main thread, features written in between.
 
 The bound is the rate of a machine whose cores do nothing but the parts. Other work on the machine
 takes cores away; the column "of the CPU left" counts only the time it left (from /proc/stat).
@@ -197,7 +197,7 @@ def embed(
 
 
 def embed_as_before(tile_set: TileSet, path: Path, encoder: TileEncoder) -> None:
-    """One slide as slidenet 0.1 embedded it, written from its description, not for use."""
+    """One slide as slidenet embedded it before it had a stream; kept for comparison only."""
     module = folded_copy(encoder.module)
     spec, geometry = encoder.spec, tile_set.geometry
     resize = v2.Resize(

@@ -105,8 +105,11 @@ def test_bytes_do_not_depend_on_who_works(slide, tile_set):
     alone, many = Counting(), Counting(num_parallel=3, slow=True)
     with TileStream(encoder_with(alone), 4, 1) as stream:
         expected, _ = stream_all(stream, slide, tile_set)
-    with TileStream(encoder_with(many), 4, 3) as stream:
-        found, _ = stream_all(pickle.loads(pickle.dumps(stream)), slide, tile_set)
+    with (
+        TileStream(encoder_with(many), 4, 3) as stream,
+        pickle.loads(pickle.dumps(stream)) as elsewhere,
+    ):
+        found, _ = stream_all(elsewhere, slide, tile_set)
         again, _ = stream_all(stream, slide, tile_set)
     assert alone.most == 1
     assert many.most > 1
@@ -133,3 +136,26 @@ def test_an_error_of_the_encoder_comes_out_and_ends_the_stream(slide, tile_set):
     ):
         list(stream.features(slide, tile_set))
     assert not [t for t in threading.enumerate() if t.name.startswith(("tile-reader", "tile-enc"))]
+
+
+def test_threads_share_the_cores_and_leave_the_setting_as_it_was(slide, tile_set):
+    """PyTorch's own threads in each of the encoder's: no more than there were in all."""
+    seen = []
+
+    class Looking(Counting):
+        def run(self, images):
+            seen.append(torch.get_num_threads())
+            return super().run(images)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        with TileStream(encoder_with(Looking(num_parallel=2)), 4, 2) as stream:
+            stream_all(stream, slide, tile_set)
+        assert torch.get_num_threads() == 4
+        with TileStream(encoder_with(Looking(num_parallel=1)), 4, 2) as stream:
+            stream_all(stream, slide, tile_set)
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen[:12]) == {2}
+    assert set(seen[12:]) == {4}
