@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from slidenet.core.checks import check_positive, check_whole
 
 _STORED_BYTES_PER_CPU_S = 1e6
-_DECODED_SHARE = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +57,6 @@ class ReadingLimits:
             max_tile_cpu_s=self.max_tile_cpu_s,
             max_stall_s=self.max_stall_s,
         )
-
-    @property
-    def max_image_bytes(self) -> int:
-        """Decoded bytes (3 per pixel) of an image that must be held whole.
-
-        A decoder holds up to 7 bytes per pixel on the way to 3, so this is 0.4 of the memory: with
-        900 MB, 120 megapixels.
-        """
-        return int(_DECODED_SHARE * self.max_memory_bytes)
 
     def overview_cpu_s(self, stored_bytes: int) -> float:
         """CPU seconds for opening and one overview of a slide of so many bytes.

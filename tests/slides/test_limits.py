@@ -11,11 +11,6 @@ def test_a_limit_is_above_zero():
         ReadingLimits(max_memory_bytes=0.5)
 
 
-def test_decoding_a_whole_image_fits_the_memory():
-    assert LIMITS.max_image_bytes == 360_000_000
-    assert LIMITS.max_image_bytes / 3 * 7 < LIMITS.max_memory_bytes
-
-
 @pytest.mark.parametrize(("stored", "seconds"), [(0, 8.0), (5_000_000, 8.0), (10**9, 1000.0)])
 def test_the_time_of_an_overview_grows_with_the_bytes_stored(stored, seconds):
     assert LIMITS.overview_cpu_s(stored) == seconds

@@ -18,6 +18,8 @@ from slidenet.slides.protocol import Pixels, Size
 FORMATS = ("JPEG", "PNG", "TIFF")
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
 _BAND_PX = 1 << 20
+_RESERVE_BYTES = 140_000_000
+"""For bands of rows on their way, and code that is loaded late."""
 _MANY_PICTURES = 64
 _TURNED = range(5, 9)
 """Orientations that exchange width and height."""
@@ -47,7 +49,7 @@ def check_flat(image: Image.Image, path: Path) -> None:
     Raises:
         UnreadableSlideError: Saying what the image is.
     """
-    problem = _foreign_pixels(image) or _too_large(image) or _hidden_pictures(image)
+    problem = _foreign_pixels(image) or _too_large(image, path) or _hidden_pictures(image)
     if problem is not None:
         found, expected, remedy = problem
         raise UnreadableSlideError(found, expected=expected, remedy=remedy, slide=path.name)
@@ -75,7 +77,7 @@ def upright_size(image: Image.Image) -> Size:
 def decode_flat(path: Path, transform: ImageCms.ImageCmsTransform | None) -> Pixels:
     """The upright picture on white.
 
-    Converted band by band: at most 7 bytes per pixel are held at a time.
+    Converted band by band, so that Pillow's picture and the result are held, and nothing else.
 
     Returns:
         uint8 (height, width, 3), RGB; not always contiguous.
@@ -161,22 +163,34 @@ def _foreign_pixels(image: Image.Image) -> tuple[str, str, str] | None:
     return f"its pixels are of Pillow mode {image.mode!r}", expected, _EXPORT
 
 
-def _too_large(image: Image.Image) -> tuple[str, str, str] | None:
-    """Decoders hold up to 7 bytes per pixel; progressive JPEG and 16 bits up to twice that."""
+def _too_large(image: Image.Image, path: Path) -> tuple[str, str, str] | None:
     limits = current_limits()
     width, height = image.size
-    needed = width * height * 3
-    if image.info.get("progressive") or is_deep_png(image):
-        needed *= 2
-    if needed <= limits.max_image_bytes:
+    needed = _bytes_on_the_way(image, path)
+    if needed + _RESERVE_BYTES <= limits.max_memory_bytes:
         return None
     return (
-        f"its {width:,} x {height:,} px must be decoded as a whole and take "
-        f"{needed / 3 * 7 / 1e9:.1f} GB on the way",
-        f"at most {limits.max_memory_bytes / 1e9:g} GB (limit max_memory_bytes)",
+        f"its {width:,} x {height:,} px must be decoded as a whole, which takes "
+        f"{(needed + _RESERVE_BYTES) / 1e9:.2f} GB",
+        f"at most {limits.max_memory_bytes / 1e9:g} GB",
         "convert it into a tiled pyramid (vips tiffsave IN OUT.tif --tile --pyramid --compression "
-        "jpeg), or raise the limit",
+        "jpeg), or raise the limit (--memory-limit-gb)",
     )
+
+
+def _bytes_on_the_way(image: Image.Image, path: Path) -> int:
+    """Memory that decoding an image takes, the result included."""
+    pixels = image.size[0] * image.size[1]
+    channels = len(image.getbands())
+    result = 3 * pixels
+    if is_deep_png(image):  # the file, and three copies of its samples
+        return path.stat().st_size + 6 * channels * pixels
+    held = pixels * (1 if image.mode in ("1", "L", "P") else 4)  # Pillow's own
+    if image.info.get("progressive"):  # libjpeg's coefficients
+        held += 2 * channels * pixels
+    if image.info.get("compression") == "raw":  # the file, mapped into memory
+        held += path.stat().st_size
+    return held + result
 
 
 def _hidden_pictures(image: Image.Image) -> tuple[str, str, str] | None:
