@@ -20,7 +20,7 @@ from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
 from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.settings import EmbedTilesSettings, settings_with
 from slidenet.slides import Slide, check_sha256, open_slide
-from slidenet.slides.geometry import MPP_TOLERANCE
+from slidenet.slides.geometry import MPP_TOLERANCE, check_true_level
 from slidenet.slides.resolution import OVERRIDE
 from slidenet.stores import (
     FeatureWriter,
@@ -224,6 +224,7 @@ def _check_any_readable(path: Path, reason: str | None) -> None:
 
 
 def _check_same_slide(slide: Slide, tile_set: TileSet) -> None:
+    check_true_level(slide, tile_set.geometry.level)
     if slide.fingerprint != tile_set.fingerprint:
         raise StoreError(
             f"{slide.path} is not the file its tiles were made from",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slidenet.core.checks import check_choice, check_positive, check_whole, refused
-from slidenet.core.errors import ResolutionError
+from slidenet.core.errors import ResolutionError, SlideError
 from slidenet.core.records import (
     BLENDED_READING,
     READINGS,
@@ -104,13 +104,14 @@ def plan_tiles(
         allow_upsampling: Whether level 0 may be enlarged when it is coarser than the target.
         mpp_tolerance: Relative difference of resolutions that counts as equal.
         reading: 2, whole pixels of the level read; or 1, the way of files of version 1, which also
-            believes every level the file claims to have.
+            chooses among all levels the file claims to have.
         shrinking: "area", or "jpeg" where the decoder of JPEG tiles may shrink (not in reading 1).
 
     Raises:
         ConfigError: A setting is out of range.
         MissingMppError: The slide does not say its resolution.
         ResolutionError: Level 0 is coarser than the target and upsampling was not allowed.
+        SlideError: Reading 1 chose a level that is no copy of level 0.
     """
     stride_px = tile_size_px if stride_px is None else stride_px
     check_tile_settings(target_mpp, tile_size_px, stride_px)
@@ -130,6 +131,7 @@ def plan_tiles(
         mpp_tolerance=mpp_tolerance,
         slide=slide.path.name,
     )
+    check_true_level(slide, choice.level)
     width, height = slide.level_dimensions[0]
     return TileGeometry(
         slide_mpp=slide_mpp,
@@ -144,6 +146,23 @@ def plan_tiles(
         reading=reading,
         shrinking=shrinking,
     )
+
+
+def check_true_level(slide: Slide, level: int) -> None:
+    """Refuses to read tiles from a level that is no copy of level 0.
+
+    Raises:
+        SlideError: With what is wrong with the level.
+    """
+    levels = slide.levels
+    problem = levels[level].problem if level < len(levels) else f"the slide has {len(levels)}"
+    if problem is not None:
+        raise SlideError(
+            f"level {level}, which its tiles would be read from, cannot be used: {problem}",
+            expected="a smaller copy of level 0",
+            remedy="choose a new output folder: its tiles are read from another level",
+            slide=slide.path.name,
+        )
 
 
 def check_tile_settings(target_mpp: float, tile_size_px: int, stride_px: int) -> None:

@@ -13,7 +13,7 @@ TILING = {"segmenter": "all", "tile_size_px": 64, "target_mpp": 0.5, "mpp": 0.5,
 
 @pytest.fixture
 def cohort(tmp_path):
-    """Slides of 4 x 4 tiles: with two tiles not stored and one damaged; with none but the damaged one."""
+    """Slides of 4 x 4 tiles: two not stored and one damaged; none stored but a damaged one."""
     picture = np.random.default_rng(5).integers(60, 190, (256, 256, 3), dtype=np.uint8)
     levels = halved_levels(picture, 2)
     hurt = write_layout(tmp_path / "hurt.tif", levels, missing={0: [1, 6]})

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slidenet.core.errors import ConfigError, ResolutionError
+from slidenet.core.errors import ConfigError, ResolutionError, SlideError
 from slidenet.core.records import SlideMpp
 from slidenet.core.units import Mpp
 from slidenet.slides import choose_level, plan_tiles
@@ -109,7 +109,8 @@ def test_downsamples_are_those_of_the_levels_and_bad_levels_are_not_read():
     assert plan_tiles(slide, target_mpp=1.0, reading=1).read_mpp == pytest.approx(1.00015)
     slide.levels = check_levels([(10000, 8000), (2500, 2048)])  # padded
     assert plan_tiles(slide, target_mpp=1.0).level == 0
-    assert plan_tiles(slide, target_mpp=1.0, reading=1).level == 1
+    with pytest.raises(SlideError, match=r"level 1, which .* cannot be used: its width is 1/4"):
+        plan_tiles(slide, target_mpp=1.0, reading=1)
 
 
 @pytest.mark.parametrize(

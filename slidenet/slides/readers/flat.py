@@ -29,6 +29,7 @@ from slidenet.slides.readers.flat_images import (
 from slidenet.slides.resolution import DeclaredMpp, mpp_from_tiff_tags
 from slidenet.slides.tiff import Need, TiffIndex
 
+_DESCRIPTION = 270
 _RESOLUTION_UNIT, _X_RESOLUTION, _Y_RESOLUTION = 296, 282, 283
 MEETS = frozenset(
     {
@@ -173,7 +174,11 @@ def _check_stored(index: TiffIndex) -> None:
 def _properties(image: Image.Image) -> dict[str, str]:
     properties = {"flat.format": str(image.format), "flat.mode": image.mode}
     tags = getattr(image, "tag_v2", None)
-    if tags is None or not {_X_RESOLUTION, _Y_RESOLUTION} <= set(tags):
+    if tags is None:
+        return properties
+    if isinstance(tags.get(_DESCRIPTION), str):  # OME-XML says the size of a pixel
+        properties["tiff.ImageDescription"] = tags[_DESCRIPTION]
+    if not {_X_RESOLUTION, _Y_RESOLUTION} <= set(tags):
         return properties
     # The TIFF standard's default unit is the inch.
     unit = _UNITS.get(int(tags.get(_RESOLUTION_UNIT, 2)), "unknown")

@@ -67,6 +67,16 @@ def test_resolution_tags_of_tiff_count_where_they_have_a_unit(tmp_path, picture,
             assert slide.slide_mpp.source == "TIFF resolution tags"
 
 
+def test_the_size_of_a_pixel_in_ome_xml_counts(tmp_path, picture):
+    size = 'PhysicalSizeX="250" PhysicalSizeXUnit="nm" PhysicalSizeY="250" PhysicalSizeYUnit="nm"'
+    pixels = f'<Pixels SizeX="{SIDE}" SizeY="{SIDE}" SizeC="3" Type="uint8" {size}/>'
+    description = f'<OME xmlns="x"><Image ID="Image:0">{pixels}</Image></OME>'
+    picture.save(tmp_path / "flat.ome.tif", description=description, dpi=(300, 300))
+    with open_slide(tmp_path / "flat.ome.tif") as slide:
+        assert slide.slide_mpp.value == pytest.approx(0.25)
+        assert slide.slide_mpp.source == "OME PhysicalSize"
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_print_resolution_of_png_and_jpeg_is_no_resolution(tmp_path, picture, suffix):
     path = tmp_path / f"flat.{suffix}"
