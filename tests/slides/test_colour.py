@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
@@ -6,6 +7,7 @@ from slidenet.core.errors import UnreadableSlideError
 from slidenet.slides import open_slide
 from slidenet.slides.colour import parse_background, to_rgb
 from slidenet.testing import plain, write_pyramid
+from slidenet.testing.layouts import write_layout
 
 
 def swapped_profile() -> bytes:
@@ -46,6 +48,26 @@ def test_tiles_the_scanner_left_out_are_white(tmp_path):
     assert (row[512:] == 90).all()
     assert (outside[:10] == 255).all()
     assert (outside[10:, 10:] == 90).all()
+
+
+def test_the_profile_applies_alike_in_both_readers_of_tiles(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (100, 150, 3), dtype=np.uint8)
+    path = tmp_path / "icc.tif"
+    write_layout(path, [picture], iccprofile=swapped_profile(), missing={0: [1]})
+    with (
+        open_slide(path, icc=True, reader="tiled") as mine,
+        open_slide(path, icc=True, reader="openslide") as theirs,
+        open_slide(path, reader="tiled") as without,
+    ):
+        assert mine.icc_applied
+        region = ((-10, -10), 0, (170, 120))
+        np.testing.assert_array_equal(mine.read_level(*region), theirs.read_region(*region))
+        assert (mine.read_level(*region) != without.read_level(*region)).any()
+        half = ((0, 0), 0, (128, 64), 2)
+        expected = cv2.resize(
+            mine.read_level((0, 0), 0, (128, 64)), (64, 32), interpolation=cv2.INTER_AREA
+        )
+        np.testing.assert_array_equal(mine.read_shrunk(*half), expected)
 
 
 @pytest.mark.parametrize("kind", ["pyramid", "png"])

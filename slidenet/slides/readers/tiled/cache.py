@@ -28,6 +28,9 @@ class TileCache:
         self._tiles: OrderedDict[Key, Decoded] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __len__(self) -> int:
+        return len(self._tiles)
+
     def get(self, key: Key) -> Decoded | None:
         """The tile under this key, which must not be written to; None if it is not kept."""
         with self._lock:

@@ -8,9 +8,11 @@ a few decoded tiles.
 import numpy as np
 import openslide
 from openslide import OpenSlide
+from PIL import ImageCms
 
 from slidenet.core.arrays import IntArray
 from slidenet.core.errors import PixelReadError
+from slidenet.slides.colour import WHITE, to_rgb
 from slidenet.slides.protocol import Pixels, Size
 from slidenet.slides.readers.base import ReaderDeclinedError, SlideReader
 from slidenet.slides.readers.tiled.layout import PHILIPS, TiledLayout
@@ -50,8 +52,19 @@ def check_same_levels(handle: OpenSlide, layout: TiledLayout) -> None:
             )
 
 
-def check_same_pixels(slide: SlideReader, handle: OpenSlide, layout: TiledLayout) -> None:
+def check_same_pixels(
+    slide: SlideReader,
+    handle: OpenSlide,
+    layout: TiledLayout,
+    transform: ImageCms.ImageCmsTransform | None,
+) -> None:
     """Reads a stored tile of each level both ways.
+
+    Args:
+        slide: What reads the tiles.
+        handle: openslide's for the same file.
+        layout: Where the levels are.
+        transform: The colour transform that `slide` applies.
 
     Raises:
         ReaderDeclinedError: They differ, or tiles of a level are of a kind only openslide decodes.
@@ -64,7 +77,7 @@ def check_same_pixels(slide: SlideReader, handle: OpenSlide, layout: TiledLayout
                 min(page.tile_height, page.height - corner[1]),
             )
             try:
-                theirs = _by_openslide(handle, corner, number, size)
+                theirs = _by_openslide(handle, corner, number, size, transform)
             except openslide.OpenSlideError:
                 return  # a damaged tile; after an error a handle answers nothing more
             try:
@@ -115,9 +128,17 @@ def _whole(count: int, step: float) -> IntArray:
     return np.flatnonzero(places == np.round(places))
 
 
-def _by_openslide(handle: OpenSlide, corner: Size, level: int, size: Size) -> Pixels | None:
+def _by_openslide(
+    handle: OpenSlide,
+    corner: Size,
+    level: int,
+    size: Size,
+    transform: ImageCms.ImageCmsTransform | None,
+) -> Pixels | None:
     """What openslide shows of a tile; None where some of it is transparent."""
     downsample = handle.level_downsamples[level]
     place = (round(corner[0] * downsample), round(corner[1] * downsample))
-    pixels = np.asarray(handle.read_region(place, level, size))
-    return pixels[..., :3] if pixels[..., 3].min() == 255 else None
+    image = handle.read_region(place, level, size)
+    if image.getextrema()[3][0] < 255:
+        return None
+    return to_rgb(image, WHITE, transform)

@@ -80,7 +80,7 @@ class TiledReader(SlideReader):
         self._file: StoredBytes | None = StoredBytes(path)
         self._tiled = self._make_levels(layout)
         if handle is not None:
-            check_same_pixels(self, handle, layout)
+            check_same_pixels(self, handle, layout, self._transform)
         self.reader_note = _note(layout)
 
     def _make_levels(self, layout: TiledLayout) -> tuple[TiledLevel | ColourPlanes, ...]:
