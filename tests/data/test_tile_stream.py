@@ -159,3 +159,20 @@ def test_threads_share_the_cores_and_leave_the_setting_as_it_was(slide, tile_set
         torch.set_num_threads(before)
     assert set(seen[:12]) == {2}
     assert set(seen[12:]) == {4}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_batches_lined_up_on_a_gpu_are_those_encoded_alone(slide, tile_set):
+    unit = InputTransform(SIDE, SIDE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.AdaptiveAvgPool2d(1))
+    module.append(torch.nn.Flatten())
+    encoder = TileEncoder.from_module(module, name="conv", transform=unit, device="cuda")
+    assert encoder.engine.num_parallel > 1
+    tiles = np.stack([read_tile(slide, tile_set.geometry, at) for at in tile_set.coords])
+    images = torch.from_numpy(tiles).permute(0, 3, 1, 2)
+    expected = torch.cat([encoder.encode(batch) for batch in images.split(4)]).numpy()
+    with TileStream(encoder, 4, 3) as stream:
+        for _ in range(5):
+            found, _ = stream_all(stream, slide, tile_set)
+            np.testing.assert_array_equal(found, expected)

@@ -61,8 +61,21 @@ class TorchEngine(Engine):
     def run(self, images: "Tensor") -> "Tensor":
         """See `Engine.run`."""
         with torch.inference_mode():
-            normalised = self._normalise(images.to(self._device, non_blocking=True))
+            normalised = self._normalise(self._moved(images))
             with torch.autocast(
                 self._device.type, dtype=self._dtype, enabled=self._dtype is not None
             ):
                 return features_of(self._module, normalised, self._pooling)
+
+    def _moved(self, images: "Tensor") -> "Tensor":
+        """The images on the device; on a GPU they are copied while other batches are computed."""
+        if self._device.type != "cuda" or images.is_cuda:
+            return images.to(self._device)
+        pinned = torch.empty_like(images, pin_memory=True).copy_(images)
+        copying = torch.cuda.Stream(self._device)
+        with torch.cuda.stream(copying):
+            moved = pinned.to(self._device, non_blocking=True)
+        computing = torch.cuda.current_stream(self._device)
+        computing.wait_stream(copying)
+        moved.record_stream(computing)  # so that its memory is not reused too early
+        return moved
