@@ -72,7 +72,7 @@ class TorchEngine(Engine):
         if self._device.type != "cuda" or images.is_cuda:
             return images.to(self._device)
         pinned = torch.empty_like(images, pin_memory=True).copy_(images)
-        copying = torch.cuda.Stream(self._device)
+        copying = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         with torch.cuda.stream(copying):
             moved = pinned.to(self._device, non_blocking=True)
         computing = torch.cuda.current_stream(self._device)
