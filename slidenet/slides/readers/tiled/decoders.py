@@ -11,7 +11,12 @@ import numpy as np
 from slidenet.core.arrays import UInt8Array
 from slidenet.slides.readers.tiled.jpeg import JpegDecoder
 from slidenet.slides.readers.tiled.payload import Decoded, PayloadError, TileFormat
-from slidenet.slides.readers.tiled.sizes import check_jpeg_2000, check_jpeg_xl, check_webp
+from slidenet.slides.readers.tiled.sizes import (
+    check_jpeg_2000,
+    check_jpeg_xl,
+    check_webp,
+    has_colour_transform,
+)
 from slidenet.slides.tiff import tags
 
 
@@ -96,7 +101,9 @@ class _PictureDecoder:
                 f"{tags.compression_name(stored.compression)}: it decodes to {picture.dtype} "
                 f"{picture.shape}, the index says uint8 {shape}"
             )
-        if stored.compression == tags.APERIO_J2K_YCBCR:
+        if stored.compression == tags.APERIO_J2K_YCBCR and (
+            stored.as_openslide or not has_colour_transform(payload)
+        ):
             picture = ycbcr_to_rgb(picture)
         return _as_rgb(picture, out)
 

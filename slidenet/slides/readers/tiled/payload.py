@@ -27,6 +27,8 @@ class TileFormat:
         samples: 3, or 1 for grey.
         predictor: 1 for none, 2 where samples are stored as differences from their left neighbour.
         jpeg_tables: Content of the tag JPEGTables: a JPEG without picture, or None.
+        as_openslide: Whether openslide reads the file, too. It takes every tile of Aperio's JPEG
+            2000 of YCbCr for YCbCr; elsewhere a tile that transforms RGB itself holds RGB.
     """
 
     width: int
@@ -36,6 +38,7 @@ class TileFormat:
     samples: int = 3
     predictor: int = 1
     jpeg_tables: bytes | None = None
+    as_openslide: bool = True
 
     @classmethod
     def of(cls, directory: Directory) -> Self:

@@ -1,6 +1,7 @@
 """Slides whose tiles slidenet decodes itself: openslide's pixels, at the speed of decoding."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property, partial
 from io import BytesIO
 from pathlib import Path
@@ -116,7 +117,7 @@ class TiledReader(SlideReader):
         finish: Callable[[Pixels], Pixels] | None = None,
         render_missing: Callable[[Size, Size], Pixels] | None = None,
     ) -> TiledLevel:
-        stored = TileFormat.of(page)
+        stored = replace(TileFormat.of(page), as_openslide=self._shared is not None)
         try:
             decoder = decoder_of(stored)
         except PayloadError as error:

@@ -37,6 +37,7 @@ BEYOND_OPENSLIDE = {
     "jpeg xl": {"compression": "jpegxl"},
     "jpeg 2000": {"compression": "jpeg2000"},
     "aperio's jpeg 2000 without aperio": {"compression": "APERIO_JP2000_RGB"},
+    "aperio's jpeg 2000 of YCbCr that holds RGB": {"compression": "APERIO_JP2000_YCBC"},
     "jpeg 2000 in aperio": {"compression": "jpeg2000", "aperio": True},
     "SubIFDs": {"subifds": True},
 }
