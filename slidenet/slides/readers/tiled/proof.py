@@ -139,6 +139,6 @@ def _by_openslide(
     downsample = handle.level_downsamples[level]
     place = (round(corner[0] * downsample), round(corner[1] * downsample))
     image = handle.read_region(place, level, size)
-    if image.getextrema()[3][0] < 255:
+    if np.asarray(image)[..., 3].min() < 255:
         return None
     return to_rgb(image, WHITE, transform)
