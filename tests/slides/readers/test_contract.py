@@ -1,23 +1,20 @@
 """What every reader must do, shown for slidenet's own and for one that somebody else wrote."""
 
-import pickle
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import ClassVar
 
+import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
-from slidenet.core.errors import (
-    ConfigError,
-    CoordinateError,
-    PluginError,
-    SlideError,
-    UnknownNameError,
-    UnreadableSlideError,
-)
+from slidenet.core.errors import PluginError, SlideError, UnknownNameError, UnreadableSlideError
 from slidenet.slides import READERS, SLIDE_SUFFIXES, SlideReader, open_slide
+from slidenet.slides.isolation import open_isolated
 from slidenet.testing import write_pyramid
+from slidenet.testing.layouts import halved_levels, write_layout
+from slidenet.testing.reader_contract import SlideCase, check_reader
 
 
 class ArrayReader(SlideReader):
@@ -89,64 +86,121 @@ def test_a_reader_says_what_it_knows(known):
         open_slide(path, reader=name)
 
 
-def test_pixels_inside_and_outside(known):
+@pytest.fixture(scope="module")
+def levels():
+    """uint8 (200, 300, 3) and two smaller copies; sides are no multiples of a tile."""
+    picture = np.random.default_rng(5).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    return halved_levels(cv2.GaussianBlur(picture, (0, 0), 1.5), 3)
+
+
+def test_other_readers_keep_the_contract(known):
     picture, path, name = known
-    with open_slide(path, reader=name) as slide:
-        assert slide.level_dimensions[0] == (SIDE, SIDE)
-        assert slide.level_downsamples[0] == 1.0
-        region = slide.read_region((-5, SIDE - 20), 0, (40, 30))
-        np.testing.assert_array_equal(region[:20, 5:], picture[SIDE - 20 :, :35])
-        assert (region[:, :5] == slide.background_rgb).all()
-        assert (region[20:] == slide.background_rgb).all()
-        assert (region.dtype, region.flags.c_contiguous) == (np.uint8, True)
-        assert slide.thumbnail(100).shape == (100, 100, 3)
+    check_reader(SlideCase(lambda: open_slide(path, mpp=0.25, reader=name), [picture]))
 
 
-def test_whole_pixels_of_a_level_and_areas_of_them(known):
-    picture, path, name = known
-    with open_slide(path, reader=name) as slide:
-        assert [level.problem for level in slide.levels] == [None] * len(slide.level_dimensions)
-        assert slide.levels[0].downsample == 1.0
-        pixels = slide.read_level((7, 11), 0, (60, 40))
-        np.testing.assert_array_equal(pixels, picture[11:51, 7:67])
-        mean = pixels.reshape(20, 2, 30, 2, 3).mean((1, 3))
-        assert np.abs(slide.read_shrunk((7, 11), 0, (60, 40), 2) - mean).max() <= 0.5
-        np.testing.assert_array_equal(slide.read_shrunk((7, 11), 0, (60, 40), 1), pixels)
-        assert slide.has_stored((0, 0), 0, (60, 40)) is True
-        with pytest.raises(CoordinateError, match="61x40 px are to be shrunk by 2"):
-            slide.read_shrunk((7, 11), 0, (61, 40), 2)
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"read_level": lambda self, place, level, size: self.read_region(
+            (place[0] + 1, place[1]), level, size)},
+        {"read_shrunk": lambda self, place, level, size, factor, **_: self.read_level(
+            place, level, size)[::factor, ::factor]},
+        {"check_region": lambda self, level, size: None},
+        {"close": lambda self: None},
+        {"has_stored": lambda self, place, level, size: False},
+    ],
+    ids=["shifted", "not averaged", "refuses nothing", "never closed", "nothing stored"],
+)  # fmt: skip
+def test_a_reader_that_breaks_the_contract_is_found(tmp_path, monkeypatch, broken):
+    picture = np.random.default_rng(3).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    np.save(tmp_path / "a.npy", picture)
+    case = SlideCase(lambda: ArrayReader(tmp_path / "a.npy"), [picture])
+    check_reader(case)
+    for name, method in broken.items():
+        monkeypatch.setattr(ArrayReader, name, method)
+    with pytest.raises((AssertionError, IndexError, ValueError)):
+        check_reader(case)
 
 
-def test_levels_and_sizes_that_are_not_there(known):
-    _, path, name = known
-    with open_slide(path, reader=name) as slide:
-        with pytest.raises(ConfigError, match="level 9 was asked for"):
-            slide.read_region((0, 0), 9, (5, 5))
-        with pytest.raises(CoordinateError, match="a region of 0x5 px"):
-            slide.read_region((0, 0), 0, (0, 5))
+@pytest.mark.parametrize("kind", ["png", "jpeg", "tiff in strips", "tiff of colour planes"])
+def test_flat_images_keep_the_contract(tmp_path, levels, kind):
+    path = tmp_path / "slide"
+    if kind in {"png", "jpeg"}:
+        Image.fromarray(levels[0]).save(path, kind, **({"quality": 95} if kind == "jpeg" else {}))
+    else:
+        planes = {"planarconfig": "separate"} if kind.endswith("planes") else {}
+        pixels = np.moveaxis(levels[0], -1, 0) if planes else levels[0]
+        tifffile.imwrite(path, pixels, photometric="rgb", compression="zlib", **planes)
+    tolerance = 40 if kind == "jpeg" else 0
+    check_reader(
+        SlideCase(lambda: open_slide(path, reader="flat"), levels[:1], tolerance=tolerance)
+    )
 
 
-def test_resolution_fingerprint_and_closing(known):
-    _, path, name = known
-    slide = open_slide(path, mpp=0.25, reader=name)
-    assert (slide.has_mpp, slide.slide_mpp.value) == (True, 0.25)
-    assert len(slide.fingerprint) == 64
-    slide.close()
-    slide.close()
-    with pytest.raises(SlideError, match="the slide is closed"):
-        slide.read_region((0, 0), 0, (5, 5))
+TILED = {
+    "jpeg": {"compression": "jpeg", "photometric": "ycbcr"},
+    "aperio": {"compression": "jpeg", "aperio": True, "common_tables": True},
+    "aperio jpeg 2000": {"compression": "APERIO_JP2000_RGB", "aperio": True},
+    "deflate": {},
+    "lzw": {"compression": "lzw", "predictor": True},
+    "zstd": {"compression": "zstd", "bigtiff": True},
+    "uncompressed": {"compression": None},
+}
+NOT_OF_OPENSLIDE = {
+    "lzma": {"compression": "lzma"},
+    "webp": {"compression": "webp"},
+    "jpeg xl": {"compression": "jpegxl"},
+    "jpeg 2000": {"compression": "jpeg2000"},
+    "sub-ifds": {"subifds": True},
+}
 
 
-def test_a_slide_travels_between_processes_and_serves_threads(known):
-    picture, path, name = known
-    slide = open_slide(path, mpp=0.3, reader=name)
-    copy = pickle.loads(pickle.dumps(slide))
-    assert (copy.slide_mpp, copy.fingerprint) == (slide.slide_mpp, slide.fingerprint)
-    corners = [(x, y) for x in range(0, SIDE, 60) for y in range(0, SIDE, 60)]
-    with ThreadPoolExecutor(4) as pool:
-        regions = list(pool.map(lambda corner: copy.read_region(corner, 0, (60, 60)), corners))
-    for (x, y), region in zip(corners, regions, strict=True):
-        np.testing.assert_array_equal(region, picture[y : y + 60, x : x + 60])
+@pytest.mark.parametrize("reader", ["tiled", "openslide"])
+@pytest.mark.parametrize("name", TILED)
+def test_tiled_slides_keep_the_contract(tmp_path, levels, name, reader):
+    path = write_layout(tmp_path / "slide.tif", levels, **TILED[name])
+    exact = TILED[name].get("compression") != "jpeg"
+    other = {"tiled": "openslide", "openslide": "tiled"}[reader]
+    check_reader(
+        SlideCase(
+            lambda: open_slide(path, reader=reader),
+            levels if exact else (),
+            oracle=lambda: open_slide(path, reader=other),
+        )
+    )
+
+
+@pytest.mark.parametrize("name", NOT_OF_OPENSLIDE)
+def test_slides_that_openslide_cannot_read_keep_the_contract(tmp_path, levels, name):
+    path = write_layout(tmp_path / "slide.tif", levels, **NOT_OF_OPENSLIDE[name])
+    check_reader(SlideCase(lambda: open_slide(path), levels))
+
+
+@pytest.mark.slow
+def test_a_slide_in_another_process_keeps_the_contract(tmp_path, levels):
+    path = write_layout(tmp_path / "slide.tif", levels)
+    check_reader(SlideCase(lambda: open_isolated(path), levels))
+
+
+@pytest.mark.shared_data
+@pytest.mark.slow
+def test_real_slides_keep_the_contract(shared_data):
+    folders = (shared_data / "slides", shared_data / "formats", shared_data / "formats/orientation")
+    num_read = 0
+    for path in sorted(path for folder in folders for path in folder.iterdir() if path.is_file()):
+        try:
+            open_slide(path).close()
+        except UnreadableSlideError:
+            continue
+        try:
+            open_slide(path, reader="openslide").close()
+        except UnreadableSlideError:
+            check_reader(SlideCase(partial(open_slide, path)))
+            continue
+        openslide = partial(open_slide, path, reader="openslide")
+        check_reader(SlideCase(partial(open_slide, path), oracle=openslide))
+        num_read += 1
+    assert num_read >= 8
 
 
 def test_readers_are_named_or_found_by_content(tmp_path):
