@@ -199,8 +199,10 @@ class _Parser:
         while self._budget > 0:
             here = self._file.tell()
             tag, frame_bytes = self._header()
-            if tag != _ITEM:
+            if tag == _SEQUENCE_END:
                 return
+            if tag != _ITEM:
+                raise _Cut(f"a frame or the end of all should start at byte {here}")
             if here + 8 + frame_bytes > self._size:
                 raise _Cut(f"a frame should reach byte {here + 8 + frame_bytes}")
             self._file.seek(frame_bytes, 1)

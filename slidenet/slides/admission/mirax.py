@@ -15,6 +15,7 @@ from slidenet.core.errors import UnreadableSlideError
 _MAX_INI_BYTES = 1 << 20
 _MAX_INDEX_BYTES = 1 << 28
 _INDEX_VERSION_BYTES = 5
+_HEAD_BYTES = 64
 Groups = dict[str, dict[str, str]]
 
 
@@ -52,19 +53,30 @@ def check_mirax(path: Path) -> None:
         )
     if not index or not names:
         return  # openslide says what of the file is wrong
-    ends = _ends_of_data(folder / index, groups, len(names))
+    last = _last_images(folder / index, groups, len(names))
     cut = [
-        f"{name} ends at byte {size}, its last image at {end}"
-        for name, end in zip(names, ends, strict=True)
-        if (size := (folder / name).stat().st_size) < end
+        f"{name} {fault}"
+        for name, (start, end) in zip(names, last, strict=True)
+        if name and (fault := _fault_of_data(folder / name, start, end)) is not None
     ]
     if cut:
         raise UnreadableSlideError(
-            f"{len(cut)} of its {len(names)} data files are truncated: {_listed(cut)}",
+            f"{len(cut)} of its {len(names)} data files are truncated or damaged: {_listed(cut)}",
             expected="files as long as the slide's index says",
             remedy="copy the whole folder again",
             slide=path.name,
         )
+
+
+def _fault_of_data(path: Path, start: int, end: int) -> str | None:
+    """What is wrong with a data file whose last image lies there, as what follows its name."""
+    size = path.stat().st_size
+    if size < end:
+        return f"ends at byte {size}, its last image at {end}"
+    with path.open("rb") as file:
+        file.seek(start)
+        head = file.read(max(0, min(end - start, _HEAD_BYTES)))
+    return "holds zeros where its last image should begin" if head and not any(head) else None
 
 
 def _read_ini(path: Path, slide: str) -> Groups:
@@ -90,16 +102,18 @@ def _read_ini(path: Path, slide: str) -> Groups:
     return groups
 
 
-def _ends_of_data(path: Path, groups: Groups, num_files: int) -> list[int]:
-    """Byte after the last image of each data file, by the index; 0 where nothing is known.
+def _last_images(path: Path, groups: Groups, num_files: int) -> list[tuple[int, int]]:
+    """First byte of the last image of each data file and the one after it, by the index.
+
+    Zeros where nothing is known.
 
     The index is a tree of pointers: root -> one record per zoom level -> linked pages of
     (image, offset, length, data file). Pages visited are remembered, so that a circle ends.
     """
-    ends = np.zeros(num_files, np.int64)
+    starts, ends = np.zeros((2, num_files), np.int64)
     general, levels = groups.get("GENERAL", {}), groups.get("HIERARCHICAL", {})
     if levels.get("HIER_0_NAME") != "Slide zoom level" or path.stat().st_size > _MAX_INDEX_BYTES:
-        return ends.tolist()
+        return [(0, 0)] * num_files
     content = path.read_bytes()
 
     def number(offset: int) -> int:
@@ -116,9 +130,10 @@ def _ends_of_data(path: Path, groups: Groups, num_files: int) -> list[int]:
             rows = np.frombuffer(content, "<i4", 4 * count, page + 8).reshape(-1, 4)
             known = (rows[:, 3] >= 0) & (rows[:, 3] < num_files)
             _, offset, length, file = rows[known].T.astype(np.int64)
+            np.maximum.at(starts, file, offset)
             np.maximum.at(ends, file, offset + length)
             page = number(page + 4)
-    return ends.tolist()
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
 def _whole(text: str | None) -> int:

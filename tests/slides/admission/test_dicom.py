@@ -34,6 +34,14 @@ def test_every_cut_is_found(tmp_path, picture, offset_table):
         assert f"the file ends at {size}" in message
 
 
+@pytest.mark.parametrize("offset_table", [False, True])
+def test_zeros_in_place_of_the_second_half_are_found(tmp_path, picture, offset_table):
+    path = write_dicom(tmp_path / "a.dcm", picture, offset_table=offset_table)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    assert "a frame or the end of all should start at byte" in refusal(path)
+
+
 def test_a_cut_level_of_the_series_is_found_and_named(tmp_path, picture):
     path = write_dicom(tmp_path / "a.dcm", picture)
     level = write_dicom(tmp_path / "b.dcm", picture[::2, ::2])

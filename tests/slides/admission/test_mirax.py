@@ -47,6 +47,13 @@ def test_a_cut_data_file_is_named(mirax):
     assert f"Data0002.dat ends at byte {size - 1}, its last image at {size}" in refusal(mirax)
 
 
+def test_a_data_file_that_ends_in_zeros_is_named(mirax):
+    path = mirax.with_suffix("") / "Data0001.dat"
+    half = path.stat().st_size // 2
+    path.write_bytes(path.read_bytes()[:-half] + bytes(half))
+    assert "Data0001.dat holds zeros where its last image should begin" in refusal(mirax)
+
+
 def test_an_index_of_nonsense_ends_in_a_refusal(mirax):
     index = mirax.with_suffix("") / "Index.dat"
     whole = index.read_bytes()
