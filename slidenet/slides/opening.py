@@ -101,7 +101,7 @@ def open_slide(
                 declined.append(f"not by {candidate.name}: {error}")
                 _log.info("slide %r is not read by %r: %s", path.name, candidate.name, error)
                 continue
-            slide.reader_note = "; ".join(filter(None, (slide.reader_note, *declined)))
+            slide.add_notes(declined)
             return slide
     if declined:
         raise UnreadableSlideError(

@@ -1,7 +1,7 @@
 """What readers share: resolution, fingerprint, thumbnail, closing, travel between processes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Self
@@ -77,6 +77,10 @@ class SlideReader(ABC):
             UnreadableSlideError: The file is damaged.
         """
         return cls(path, mpp, icc)
+
+    def add_notes(self, clauses: Iterable[str]) -> None:
+        """Adds to what `reader_note` says of how the file is read."""
+        self.reader_note = "; ".join(filter(None, (self.reader_note, *clauses)))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Handles and locks do not travel between processes; the other side opens the file again.

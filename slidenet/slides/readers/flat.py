@@ -117,6 +117,7 @@ class FlatReader(SlideReader):
         slide = cls(path, mpp, icc)
         if index is not None:
             check_sample_range(slide, index)
+            slide.add_notes(index.picture.notes)
         return slide
 
     def read_region(self, location: Size, level: int, size: Size) -> Pixels:

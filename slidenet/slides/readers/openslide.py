@@ -88,6 +88,7 @@ class OpenSlideReader(SlideReader):
         slide = cls(path, mpp, icc)
         if index is not None:
             check_sample_range(slide, index)
+            slide.add_notes(index.picture.notes)
         return slide
 
     @cached_property

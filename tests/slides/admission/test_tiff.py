@@ -179,9 +179,12 @@ def test_the_slide_must_be_the_page_that_is_read(tmp_path):
 
 def test_scans_that_are_not_read_are_told(tmp_path, caplog):
     path = tmp_path / "x.tif"
-    tifffile.imwrite(path, np.stack([NOISE, NOISE]), photometric="rgb", metadata=None)
-    with caplog.at_level(logging.WARNING, "slidenet"), open_slide(path, 0.5):
-        assert "'x.tif': 1 further page is at least as large" in caplog.text
+    for cut in ({}, {"tile": (64, 64)}):
+        tifffile.imwrite(path, np.stack([NOISE, NOISE]), photometric="rgb", metadata=None, **cut)
+        with caplog.at_level(logging.WARNING, "slidenet"), open_slide(path, 0.5) as slide:
+            assert "'x.tif': 1 further page is at least as large" in caplog.text
+            assert "1 further page is at least as large" in slide.reader_note
+        caplog.clear()
 
 
 def test_16_bits_that_are_used_are_read(tmp_path):

@@ -154,6 +154,7 @@ class TiledReader(SlideReader):
         check_picture(index, reader=cls.name, meets=_MEETS, first_page=False)
         slide = cls(path, mpp, icc)
         check_assumed_colours(slide, index)
+        slide.add_notes(index.picture.notes)
         return slide
 
     @cached_property
