@@ -7,13 +7,17 @@ the header.
 
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 
+from slidenet.core.arrays import IntArray
 from slidenet.slides.admission.jpeg_header import JpegFrame, jpeg_frame
 from slidenet.slides.tiff import Directory, tags
 
 _MOST_TILES = 8
 _HEAD_BYTES = 2048
+_MOST_DECODED = 3
+_MOST_DECODED_BYTES = 1 << 26
 _BOX = b"\x00\x00\x00\x0c"
 
 _BEGINNINGS: dict[int, tuple[bytes, ...]] = {
@@ -27,6 +31,15 @@ _BEGINNINGS: dict[int, tuple[bytes, ...]] = {
     34927: (b"RIFF",),
     50001: (b"RIFF",),
     50002: (b"\xff\x0a", _BOX),
+}
+
+_DECOMPRESSORS = {
+    tags.LZW: imagecodecs.lzw_decode,
+    tags.DEFLATE: imagecodecs.zlib_decode,
+    tags.OLD_DEFLATE: imagecodecs.zlib_decode,
+    tags.PACKBITS: imagecodecs.packbits_decode,
+    34925: imagecodecs.lzma_decode,
+    50000: imagecodecs.zstd_decode,
 }
 
 
@@ -45,17 +58,51 @@ def find_foreign_tiles(path: Path, page: Directory) -> str | None:
         return None
     fault = _foreign_codec(page, heads)
     if fault is None and page.compression == tags.JPEG:
-        fault = _foreign_frames(page, heads)
-    return fault
+        return _foreign_frames(page, heads)
+    return fault or _foreign_length(path, page)
+
+
+def _foreign_length(path: Path, page: Directory) -> str | None:
+    """Whether a few tiles or strips decompress to other sizes than their pixels take.
+
+    libtiff takes as much as it expects and leaves the rest: a strip of a wrong width is shown with
+    its rows shifted against each other.
+    """
+    decompress = _DECOMPRESSORS.get(page.compression)
+    if decompress is None or page.photometric == tags.YCBCR:
+        return None
+    found = []
+    for place in _spread(page, _MOST_DECODED):
+        expected = page.decoded_bytes(int(place))
+        count = int(page.byte_counts[place])
+        if expected > _MOST_DECODED_BYTES or count > 2 * expected + _HEAD_BYTES:
+            continue
+        with path.open("rb") as file:
+            file.seek(int(page.offsets[place]))
+            payload = file.read(count)
+        try:
+            length = len(decompress(payload, out=max(16 * expected, 65536)))
+        except (RuntimeError, ValueError):
+            continue  # damaged: the next one may tell
+        found.append((length, expected))
+    if not found or any(length == expected for length, expected in found):
+        return None
+    length, expected = found[0]
+    return f"its data decompresses to {length} bytes where {expected} belong"
+
+
+def _spread(page: Directory, most: int) -> IntArray:
+    """A few stored tiles, spread over the page."""
+    stored = np.flatnonzero(page.byte_counts)
+    places: IntArray = stored[np.linspace(0, len(stored) - 1, min(len(stored), most)).astype(int)]
+    return places
 
 
 def _heads(path: Path, page: Directory) -> list[bytes]:
     """The first bytes of a few stored tiles, spread over the page."""
-    stored = np.flatnonzero(page.byte_counts)
-    places = stored[np.linspace(0, len(stored) - 1, min(len(stored), _MOST_TILES)).astype(int)]
     heads = []
     with path.open("rb") as file:
-        for place in places:
+        for place in _spread(page, _MOST_TILES):
             file.seek(int(page.offsets[place]))
             heads.append(file.read(min(int(page.byte_counts[place]), _HEAD_BYTES)))
     return heads
@@ -100,6 +147,8 @@ def _foreign_frames(page: Directory, heads: list[bytes]) -> str | None:
             f"its JPEG tiles have {first.width}x{first.height} px, its header says "
             f"{page.tile_width}x{page.tile_height} px"
         )
+    if not page.is_tiled and page.lens is None and all(f.width != page.width for f in frames):
+        return f"its JPEG data is {first.width} px wide, its header says {page.width}"
     if page.photometric == tags.RGB and all(frame.is_subsampled for frame in frames):
         return "its header says RGB, but the chroma of its JPEG data is subsampled as in YCbCr"
     return None

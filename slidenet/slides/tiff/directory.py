@@ -171,6 +171,19 @@ class Directory:
         """int64 (num_tiles,) bytes of each tile; 0: nothing is stored for it."""
         return _numbers(self.stored_byte_counts)
 
+    def decoded_bytes(self, place: int) -> int:
+        """Bytes that the samples of one tile or strip take, chroma not subsampled.
+
+        Args:
+            place: Its place in the lists.
+        """
+        samples = self.samples if self.planar == tags.CHUNKY else 1
+        row = -(-self.tile_width * samples * self.bits // 8)
+        rows = self.tile_height
+        if not self.is_tiled:
+            rows = min(rows, self.height - place % max(self.grid[1], 1) * rows)
+        return rows * row
+
     def has_stored(self, location: tuple[int, int], size: tuple[int, int]) -> bool:
         """Whether bytes are stored for any tile that a region touches.
 

@@ -298,3 +298,16 @@ def test_one_channel_of_a_set_of_files_is_not_the_slide(tmp_path, tiled):
     path = write_page(tmp_path / "x.tif", GREY, photometric="minisblack", description=text, **cut)
     with pytest.raises(UnreadableSlideError, match=r"stands in another file \(a\.companion\.ome\)"):
         open_slide(path, 0.5)
+
+
+@pytest.mark.parametrize("compression", ["deflate", "lzw", "zstd", "packbits", "jpeg"])
+@pytest.mark.parametrize("width", [192 - 64, 192 + 1])
+def test_strips_of_another_width_are_found(tmp_path, compression, width):
+    path = write_page(
+        tmp_path / "x.tif", NOISE, tile=None, rowsperstrip=32, compression=compression
+    )
+    assert check_whole_tiff(path, strips=True) is not None
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        tiff.pages[0].tags["ImageWidth"].overwrite(width)
+    with pytest.raises(UnreadableSlideError, match=r"decompresses to|JPEG data is 192 px wide"):
+        check_whole_tiff(path, strips=True)
