@@ -12,6 +12,7 @@ import numpy as np
 from slidenet.core.errors import UnreadableSlideError
 from slidenet.core.extras import require_extra
 from slidenet.slides.admission import check_whole_tiff
+from slidenet.slides.admission.tile_heads import find_foreign_tiles
 from slidenet.slides.pyramid import check_levels
 from slidenet.slides.tiff import picture_format
 from slidenet.testing.ndpi import write_ndpi
@@ -127,7 +128,7 @@ def facts_of(path: Path) -> Facts | None:
             page.orientation,
             page.offsets.tolist(),
             page.byte_counts.tolist(),
-            level.problem is None,
+            level.problem is None and find_foreign_tiles(path, page) is None,
             picture.incomplete is None,
             verdict.refused is None,
         )

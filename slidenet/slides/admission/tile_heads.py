@@ -42,6 +42,9 @@ _DECOMPRESSORS = {
     50000: imagecodecs.zstd_decode,
 }
 
+_MOST_RATIO = {tags.DEFLATE: 1100, tags.OLD_DEFLATE: 1100, tags.LZW: 3000, tags.PACKBITS: 70}
+"""No codec shrinks data to less than one in so many bytes."""
+
 
 def find_foreign_tiles(path: Path, page: Directory) -> str | None:
     """What the tiles of a page contradict in its header, as a clause; None where nothing.
@@ -75,6 +78,8 @@ def _foreign_length(path: Path, page: Directory) -> str | None:
     for place in _spread(page, _MOST_DECODED):
         expected = page.decoded_bytes(int(place))
         count = int(page.byte_counts[place])
+        if expected > count * _MOST_RATIO.get(page.compression, expected):
+            return f"its data of {count} bytes cannot hold the {expected} that its pixels take"
         if expected > _MOST_DECODED_BYTES or count > 2 * expected + _HEAD_BYTES:
             continue
         with path.open("rb") as file:
@@ -109,6 +114,8 @@ def _heads(path: Path, page: Directory) -> list[bytes]:
 
 
 def _foreign_codec(page: Directory, heads: list[bytes]) -> str | None:
+    if page.compression not in (*_BEGINNINGS, *_DECOMPRESSORS):
+        return _known_codec(page, heads)
     if page.compression in (tags.DEFLATE, tags.OLD_DEFLATE):
         foreign = [not _begins_as_zlib(head) for head in heads]
     elif page.compression == tags.LZW:
@@ -121,6 +128,15 @@ def _foreign_codec(page: Directory, heads: list[bytes]) -> str | None:
         return None
     what = "zeros" if not any(map(any, heads)) else "something else"
     return f"its tiles should be compressed by {page.codec}, but hold {what}"
+
+
+def _known_codec(page: Directory, heads: list[bytes]) -> str | None:
+    """What data of a codec without a beginning of its own (none at all) is known to be instead."""
+    for codec in (tags.JPEG, tags.JPEG2000):
+        if all(head[:4].startswith(_BEGINNINGS[codec]) and any(head[2:4]) for head in heads):
+            name = tags.compression_name(codec)
+            return f"its tiles should be compressed by {page.codec}, but hold {name}"
+    return None
 
 
 def _begins_as_zlib(head: bytes) -> bool:
@@ -147,8 +163,12 @@ def _foreign_frames(page: Directory, heads: list[bytes]) -> str | None:
             f"its JPEG tiles have {first.width}x{first.height} px, its header says "
             f"{page.tile_width}x{page.tile_height} px"
         )
-    if not page.is_tiled and page.lens is None and all(f.width != page.width for f in frames):
+    # Hamamatsu writes 0 where a side does not fit into the 16 bits of JPEG.
+    if not page.is_tiled and all(frame.width not in (0, page.width) for frame in frames):
         return f"its JPEG data is {first.width} px wide, its header says {page.width}"
+    is_whole = page.num_tiles == 1
+    if is_whole and not page.is_tiled and first.height not in (0, page.height):
+        return f"its JPEG data is {first.height} px high, its header says {page.height}"
     if page.photometric == tags.RGB and all(frame.is_subsampled for frame in frames):
         return "its header says RGB, but the chroma of its JPEG data is subsampled as in YCbCr"
     return None
