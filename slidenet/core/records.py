@@ -54,8 +54,8 @@ class SlideMpp:
     """Resolution of level 0 and where the number came from.
 
     Attributes:
-        value: Microns per pixel of level 0 (geometric mean of x and y, which differ by under 5 %).
-        source: "override", "vendor property <name>" or "TIFF resolution tags".
+        value: Microns per pixel of level 0 (geometric mean of x and y, 1 % apart at most).
+        source: "override", "OME PhysicalSize", "vendor property <name>" or "TIFF resolution tags".
     """
 
     value: Mpp

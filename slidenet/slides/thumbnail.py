@@ -112,8 +112,11 @@ def _blocks(
 def _paint(picture: Pixels, part: _Part, slide: Slide) -> None:
     location, size = part.source(slide)
     (left, top), (width, height) = part.place, part.size
-    pixels = resized(slide.read_level(location, part.level, size), part.size)
-    picture[top : top + height, left : left + width] = pixels
+    target = picture[top : top + height, left : left + width]
+    if slide.has_stored(location, part.level, size):
+        target[:] = resized(slide.read_level(location, part.level, size), part.size)
+    else:  # work follows the bytes that are stored, not the pixels that are claimed
+        target[:] = slide.background_rgb
 
 
 def _paint_what_is_left(

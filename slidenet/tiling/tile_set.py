@@ -34,7 +34,8 @@ class TilingReport:
         in_grid: Tiles of the whole lattice.
         on_tissue: Of these, tiles with enough tissue.
         dropped: Tiles each filter dropped, by its name, in the order they were applied.
-        unreadable: Tiles no filter could read; they are kept, and the encoder records them.
+        unreadable: Tiles no filter could see, since they are damaged or nothing is stored for them;
+            they are kept, and the encoder records them.
         kept: Tiles in the tile set.
     """
 

@@ -234,3 +234,22 @@ def test_levels_that_are_no_copies_are_not_the_overview(tmp_path, noise_image):
         assert len(slide.levels) == 2
         assert "another picture" in slide.levels[1].problem
         assert slide.thumbnail(600).mean() > 100
+
+
+def test_the_work_of_an_overview_follows_what_is_stored(tmp_path, monkeypatch):
+    def paint(x, y, width, height):
+        return np.full((height, width, 3), 90, np.uint8) if (x, y) == (4096, 2048) else None
+
+    path = write_pyramid(tmp_path / "sparse.tif", 8192, 8192, 0.5, paint, num_levels=1)
+    reads = []
+    with open_slide(path) as slide:
+        original = type(slide).read_level
+        monkeypatch.setattr(
+            type(slide),
+            "read_level",
+            lambda self, *asked: reads.append(asked) or original(self, *asked),
+        )
+        picture = slide.thumbnail(512)
+    assert [asked[0] for asked in reads] == [(4096, 2048)]
+    assert (picture[128:144, 256:272] == 90).all()
+    assert (picture == 255).mean() > 0.99
