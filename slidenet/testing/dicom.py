@@ -25,6 +25,7 @@ def write_dicom(
     syntax: str = JPEG_BASELINE,
     photometric: str = "YBR_FULL_422",
     sop_class: str = WHOLE_SLIDE,
+    flavour: str = "VOLUME",
     samples: int = 3,
     bits: int = 8,
     num_frames: int | None = None,
@@ -44,6 +45,7 @@ def write_dicom(
         syntax: Transfer syntax, of `frames`.
         photometric: What the file says of its colours.
         sop_class: What the file says it is.
+        flavour: What the file shows: "VOLUME" (the slide), "LABEL", "OVERVIEW", "THUMBNAIL".
         samples: What the file says of its samples per pixel.
         bits: What the file says of its bits per sample.
         num_frames: What the file says of its frames; None tells the truth.
@@ -62,7 +64,7 @@ def write_dicom(
     spacing = _element(0x28, 0x30, "DS", f"{mpp / 1000:.7f}\\{mpp / 1000:.7f}")
     shared = _element(0x28, 0x9110, "SQ", _item(spacing))
     body = (
-        _element(8, 8, "CS", "ORIGINAL\\PRIMARY\\VOLUME\\NONE")
+        _element(8, 8, "CS", f"ORIGINAL\\PRIMARY\\{flavour}\\NONE")
         + _element(8, 0x16, "UI", sop_class)
         + _element(8, 0x18, "UI", instance)
         + _element(8, 0x60, "CS", "SM")

@@ -12,6 +12,7 @@ from slidenet.slides.admission.dicom_file import DicomFile
 from slidenet.slides.admission.jpeg_header import jpeg_colours
 
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
+_SLIDE = "VOLUME"
 _READ = {
     "1.2.840.10008.1.2.1": "uncompressed",
     "1.2.840.10008.1.2.4.50": "JPEG baseline",
@@ -62,17 +63,25 @@ def check_dicom(path: Path) -> None:
     asked = DicomFile.read(path)
     assert asked is not None, "openslide took it for DICOM"
     _check(asked, path, path.name)
-    series = asked.texts.get(tags.SERIES)
+    series, flavours = asked.texts.get(tags.SERIES), {asked.flavour}
     for sibling in sorted(path.parent.iterdir()):
         if series is None or sibling == path or not sibling.is_file():
             continue
         file = DicomFile.read(sibling)
         if file is not None and file.texts.get(tags.SERIES) == series:
             _check(file, sibling, path.name)
+            flavours.add(file.flavour)
+    if not flavours & {_SLIDE, ""}:
+        raise UnreadableSlideError(
+            f"it shows the {asked.flavour.lower()}, and no file of its series beside it the slide",
+            expected="a file of the slide itself (image type VOLUME)",
+            remedy="copy all files of the series into its folder",
+            slide=path.name,
+        )
 
 
 def _check(file: DicomFile, path: Path, slide: str) -> None:
-    if file.flavour not in ("VOLUME", ""):
+    if file.flavour not in (_SLIDE, ""):
         return  # label and overview are not read
     where = "it" if path.name == slide else f"{path.name} of the same series"
     problem = _codec_problem(file) or _pixel_problem(file) or _frame_problem(file)

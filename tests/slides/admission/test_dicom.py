@@ -63,6 +63,14 @@ def test_a_preamble_of_tiff_does_not_make_it_a_truncated_tiff(tmp_path, picture)
         assert (slide.vendor, len(slide.levels)) == ("dicom", 1)
 
 
+def test_the_picture_of_a_label_is_never_the_slide(tmp_path, picture):
+    label = write_dicom(tmp_path / "a.dcm", picture[:128, :128], flavour="LABEL")
+    assert "it shows the label, and no file of its series beside it the slide" in refusal(label)
+    write_dicom(tmp_path / "b.dcm", picture)
+    with open_slide(label) as slide:
+        assert slide.level_dimensions == ((384, 256),)
+
+
 @pytest.mark.parametrize(
     ("header", "says"),
     [
