@@ -86,7 +86,7 @@ APERIO_J2K_YCBCR, APERIO_J2K_RGB, JPEG2000 = 33003, 33005, 34712
 LZMA, ZSTD, WEBP, JPEG_XL, JPEG_XL_DNG = 34925, 50000, 50001, 50002, 52546
 
 COMPRESSIONS = {
-    1: "none",
+    1: "uncompressed",
     2: "CCITT run lengths",
     3: "CCITT fax group 3",
     4: "CCITT fax group 4",
