@@ -170,13 +170,15 @@ def _claims(properties: Mapping[str, str], vendor: str) -> Iterator[Claim]:
             yield _checked(OME, x, y)
         elif largest.unit_problem is not None:
             yield Claim(OME, math.nan, math.nan, largest.unit_problem)
+        elif x is not None or y is not None:
+            yield Claim(OME, math.nan, math.nan, "said of one axis only")
     texts = properties.get("openslide.mpp-x"), properties.get("openslide.mpp-y")
     unit = properties.get("tiff.ResolutionUnit", "")
     from_tags = vendor in {"generic-tiff", "tiff"}
     if texts != (None, None):
         x, y = (_number(text) for text in texts)
         claim = _checked(TIFF_TAGS if from_tags else VENDOR, x, y)
-        if from_tags and claim.problem is None and _is_for_print(x, unit):
+        if from_tags and x > 0 and _is_for_print(x, unit):
             problem = f"which is {25400 / x:.0f} dpi, how to print it and not how it was scanned"
             claim = Claim(claim.source, x, y, problem)
         yield claim

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from slidenet.core.errors import CoordinateError, StoreError
-from slidenet.core.records import TileSet
+from slidenet.core.records import BLENDED_READING, TileSet
 from slidenet.stores.h5 import schema
 from slidenet.stores.h5.attributes import (
     coords_attributes,
@@ -64,15 +64,17 @@ def write_tile_datasets(h5: Any, tile_set: TileSet) -> None:
 
 
 def tiles_reading(path: str | os.PathLike[str]) -> int:
-    """How the pixels of a file's tiles are read; no data is read.
+    """How the pixels of a file's tiles are read, from two attributes: quick for whole cohorts.
 
     Raises:
-        StoreError: The file is missing, broken or not a `slidenet.tiles` file.
+        StoreError: The file is missing or broken, or does not say it.
     """
     path = Path(path)
     with open_h5(path) as h5:
-        check_format(h5, path, expected=schema.TILES_FORMAT)
-        return read_geometry(h5[schema.GROUP], path).reading
+        group = h5[schema.GROUP]
+        if read_attribute(group, "format_version", int, path) == 1:
+            return BLENDED_READING
+        return read_attribute(group, "reading", int, path)
 
 
 def read_tile_set(path: str | os.PathLike[str]) -> TileSet:

@@ -65,6 +65,12 @@ def test_resolution_and_source(given, override, vendor, value, source):
         (properties("half a micron"), None, "are nan"),
         (properties("352.77777"), None, "352.778 (TIFF resolution tags)"),
         (properties("0.04"), None, "expected a number from 0.05 to 50"),
+        (tags(25400 / 72), None, "352.778 (TIFF resolution tags), which is 72 dpi"),
+        (
+            {"tiff.ImageDescription": ome("1")["tiff.ImageDescription"].replace("SizeY", "SizeZ")},
+            None,
+            "said of one axis only",
+        ),
         (tags(25400 / 600), None, "which is 600 dpi, how to print it"),
         (tags(25400 / 1200), None, "which is 1200 dpi, how to print it"),
         (tags(25400 / 4800, unit="inch"), None, "which is 4800 dpi"),

@@ -9,6 +9,8 @@ from slidenet.core.errors import ConfigError, IdentityMismatchError
 from slidenet.core.records import SlideMpp, SlideRow, TileGeometry, TileSet
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.reading import check_one_reading, reading_of_folder
+from slidenet.pipelines.run import _reading
+from slidenet.pipelines.settings import RunSettings
 from slidenet.stores import write_tile_set
 
 GEOMETRY = TileGeometry(SlideMpp(0.5, "override"), 0.5, 0.5, 0, 256, 256, 256, 4000, 4000)
@@ -72,3 +74,15 @@ def test_features_are_not_made_of_tiles_of_two_readings(folder):
     check_one_reading(folder(a=2, z=1), ROWS)
     with pytest.raises(IdentityMismatchError, match="reading 2: a; reading 1: b"):
         check_one_reading(folder(a=2, b=1), ROWS)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "asked", "wanted"),
+    [("mean", None, 2), ("gigapath", None, 2), ("trident", None, 1), ("trident", 2, 2)],
+)
+def test_recipes_that_copy_a_tool_read_as_it_does(folder, recipe, asked, wanted):
+    settings = RunSettings(recipe=recipe, reading=asked)
+    assert _reading(folder(), ROWS, settings, overwrite=False) == wanted
+    if recipe == "trident" and asked is None:
+        with pytest.raises(IdentityMismatchError, match="the recipe trident copies.*--reading 2"):
+            _reading(folder(a=2), ROWS, settings, overwrite=False)
