@@ -48,6 +48,7 @@ class OpenVinoEngine(Engine):
     """
 
     name: EngineName = "openvino"
+    fixed_batch = True
 
     def __init__(
         self,

@@ -36,6 +36,7 @@ class TorchEngine(Engine):
     """
 
     name: EngineName = "torch"
+    fixed_batch = False
     version = torch.__version__
 
     def __init__(
