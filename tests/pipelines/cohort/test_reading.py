@@ -84,5 +84,5 @@ def test_recipes_that_copy_a_tool_read_as_it_does(folder, recipe, asked, wanted)
     settings = RunSettings(recipe=recipe, reading=asked)
     assert _reading(folder(), ROWS, settings, overwrite=False) == wanted
     if recipe == "trident" and asked is None:
-        with pytest.raises(IdentityMismatchError, match="the recipe trident copies.*--reading 2"):
+        with pytest.raises(IdentityMismatchError, match=r"the recipe trident copies.*--reading 2"):
             _reading(folder(a=2), ROWS, settings, overwrite=False)
