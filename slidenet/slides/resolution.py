@@ -33,6 +33,7 @@ _HIGHEST_PRINT_DPI = 9600
 _LOWEST_SLIDE_DPI = 2540
 _PRINT_DPI = (2880, 3600, 4000, 4800, 5760, 7200, 9600)
 
+_RANGE = f"a number from {MIN_MPP} to {MAX_MPP:g}"
 _REMEDY = (
     "fill the manifest column `mpp` for this slide (microns per pixel of level 0), or pass --mpp "
     "(in Python, mpp)"
@@ -95,7 +96,8 @@ def resolve_mpp(
         if claims:
             first = claims[0]
             found = f"its microns per pixel are {first.x:g} ({first.source}), {first.problem}"
-            expected = f"a number from {MIN_MPP} to {MAX_MPP:g}"
+            possible = _is_possible(first.x) and _is_possible(first.y)
+            expected = "the resolution of the scan" if possible else _RANGE
         raise MissingMppError(found, expected=expected, remedy=_REMEDY, slide=slide)
     _check_square(believed[0], slide)
     return SlideMpp(_mean(believed[0].x, believed[0].y), believed[0].source)
@@ -112,7 +114,7 @@ def declared_mpp(declared: DeclaredMpp, *, slide: str) -> SlideMpp:
     if claim.problem is not None:
         raise MissingMppError(
             f"its microns per pixel are {x if _is_possible(y) else y:g} ({OVERRIDE})",
-            expected=f"a number from {MIN_MPP} to {MAX_MPP:g}",
+            expected=_RANGE,
             remedy=_REMEDY,
             slide=slide,
         )

@@ -47,7 +47,10 @@ class TilingReport:
 
     def __str__(self) -> str:
         dropped = "".join(f", -{count} {name}" for name, count in self.dropped)
-        return f"{self.in_grid} in grid, {self.on_tissue} on tissue{dropped}, {self.kept} kept"
+        kept = f"{self.kept} kept"
+        if self.unreadable:
+            kept += f" ({self.unreadable} of them not readable)"
+        return f"{self.in_grid} in grid, {self.on_tissue} on tissue{dropped}, {kept}"
 
 
 def choose_tiles(

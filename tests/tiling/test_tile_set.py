@@ -129,6 +129,7 @@ def test_a_tile_no_filter_can_read_is_kept(setup, monkeypatch):
     monkeypatch.setattr(type(slide), "read_region", read)
     tile_set, report = choose_tiles(slide, tissue, geometry, slide_id="s")
     assert report.unreadable == 1
+    assert str(report).endswith("kept (1 of them not readable)")
     assert [0, 32] in tile_set.coords.tolist()
     assert dict(report.dropped) == {"blank": 2}
 
