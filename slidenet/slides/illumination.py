@@ -21,9 +21,9 @@ _OME_FLUORESCENCE = re.compile(
 )
 _OVERVIEW_PX = 512
 _BLACK = 3
-_DARK, _DARK_SHARE = 64, 0.5
-_BRIGHT, _BRIGHT_SHARE = 180, 0.02
-_DARK_TO_BRIGHT = 10
+_DARK, _BRIGHT, _PURE, _GREY = 64, 180, 48, 8
+_MOST, _SOME_GLASS, _GLASS_BESIDE_BLACK = 0.5, 0.02, 0.1
+_DARK_TO_BRIGHT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +59,26 @@ def illumination_of(slide: Slide, picture: Pixels | None = None) -> Illumination
 def judge_picture(picture: Pixels) -> Illumination:
     """How a slide was lit, by an overview of it, uint8 (h, w, 3).
 
-    A picture is fluorescence where more than half of it is dark, and ten times as much as is near
-    white. Black is left out: scanners and converters fill unscanned places with it.
+    A picture is fluorescence where more than half of it is dark, and five times as much as is
+    near white. Black is left out: scanners and converters fill unscanned places with it. Where
+    black is most of it, what is left is fluorescence if it is grey or of pure colours, and not
+    pale as stained tissue.
     """
-    lit = picture.max(axis=2) > _BLACK
+    brightest, darkest = picture.max(axis=2), picture.min(axis=2)
+    lit = brightest > _BLACK
     if not lit.any():
         return Illumination(UNKNOWN, "its picture is black")
-    brightest, darkest = picture.max(axis=2)[lit], picture.min(axis=2)[lit]
+    black = 1 - float(lit.mean())
+    brightest, darkest = brightest[lit], darkest[lit]
     dark, bright = float(np.mean(brightest < _DARK)), float(np.mean(darkest > _BRIGHT))
     source = f"of its picture {dark:.0%} is dark and {bright:.0%} near white"
-    if dark > _DARK_SHARE and dark > _DARK_TO_BRIGHT * bright:
+    if dark > _MOST and dark > _DARK_TO_BRIGHT * bright:
         return Illumination(FLUORESCENCE, source)
-    return Illumination(BRIGHTFIELD if bright >= _BRIGHT_SHARE else UNKNOWN, source)
+    if black > _MOST and bright < _GLASS_BESIDE_BLACK:
+        pure = np.median(darkest) < _PURE or np.median(brightest - darkest) < _GREY
+        kind = FLUORESCENCE if pure else UNKNOWN
+        return Illumination(kind, f"{black:.0%} of its picture is black, and little near white")
+    return Illumination(BRIGHTFIELD if bright >= _SOME_GLASS else UNKNOWN, source)
 
 
 def _said(properties: Mapping[str, str]) -> Illumination | None:

@@ -25,6 +25,20 @@ def test_light_by_the_picture(background, tissue, kind):
     assert judge_picture(picture(background, tissue)).kind == kind
 
 
+@pytest.mark.parametrize(
+    ("tissue", "kind"),
+    [
+        ((20, 40, 220), "fluorescence"),  # one dye
+        ((90, 90, 90), "fluorescence"),  # one channel as grey
+        ((205, 140, 185), "unknown"),  # stained tissue, cut out
+    ],
+)
+def test_light_beside_black(tissue, kind):
+    beside = np.zeros((200, 200, 3), np.uint8)
+    beside[:60] = tissue
+    assert judge_picture(beside).kind == kind
+
+
 def test_black_that_was_never_scanned_is_left_out():
     half = picture(240, 150)
     half[60:160] = 0

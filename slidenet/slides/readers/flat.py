@@ -93,7 +93,10 @@ class FlatReader(SlideReader):
 
     @classmethod
     def can_read(cls, path: Path) -> bool:
-        """Whether Pillow takes the file for one of these formats."""
+        """Whether Pillow takes the file for one of these formats, or it is a broken TIFF."""
+        index = TiffIndex.read(path)
+        if index is not None and index.problems:
+            return True  # `open` says what is broken; Pillow would only warn of its details
         try:
             with opened(path):
                 return True
