@@ -13,9 +13,7 @@ import numpy as np
 from slidenet.core.errors import UnreadableSlideError
 from slidenet.slides.admission.jpeg_header import jpeg_colours
 from slidenet.slides.admission.tile_heads import find_foreign_tiles
-from slidenet.slides.illumination import BRIGHTFIELD, judge_picture
 from slidenet.slides.limits import current_limits
-from slidenet.slides.protocol import Slide
 from slidenet.slides.tiff import (
     Directory,
     Need,
@@ -27,9 +25,6 @@ from slidenet.slides.tiff import (
 
 _log = logging.getLogger(__name__)
 
-_FULL_RANGE_LEAST = 128
-"""16-bit samples that use their range reach at least half of it in a bright-field slide."""
-_OVERVIEW_SIDE_PX = 512
 _JPEG_HEAD_BYTES = 1 << 16
 _EXPORT = "export it as 8-bit RGB, upright and opaque"
 
@@ -136,58 +131,4 @@ def _check_jpeg_colours(page: Directory, index: TiffIndex) -> None:
         remedy=f"set the tag to {tags.YCBCR if claimed == 'RGB' else tags.RGB} (tiffset), or "
         "export the slide again",
         slide=index.path.name,
-    )
-
-
-def check_sample_range(slide: Slide, index: TiffIndex) -> None:
-    """Refuses 16-bit samples that use only some of their bits, as those of cameras do.
-
-    The file need not say so. What reaches less than half of the range is not taken for a dark
-    slide: glass is bright.
-
-    Args:
-        slide: The slide, whose reader takes the upper eight of sixteen bits.
-        index: Its index.
-
-    Raises:
-        UnreadableSlideError: Saying how far the samples reach.
-    """
-    if index.picture.levels[0].bits != 16:
-        return
-    largest = int(slide.thumbnail(_OVERVIEW_SIDE_PX).max())
-    if largest < _FULL_RANGE_LEAST:
-        raise UnreadableSlideError(
-            f"its samples of 16 bits reach only about {largest * 257:,} of 65,535, so that how "
-            "many bits are used (12? 14?) cannot be told",
-            expected="samples that fill their range",
-            remedy=_EXPORT,
-            slide=slide.path.name,
-        )
-
-
-def check_assumed_colours(slide: Slide, index: TiffIndex) -> None:
-    """Refuses three grey pages without names as colours where the slide is not bright-field.
-
-    Args:
-        slide: The slide, whose reader takes them for red, green and blue.
-        index: Its index.
-
-    Raises:
-        UnreadableSlideError: Saying what speaks against colours.
-    """
-    if not index.picture.assumes_colours:
-        return
-    light = judge_picture(slide.thumbnail(_OVERVIEW_SIDE_PX))
-    if light.kind != BRIGHTFIELD:
-        raise UnreadableSlideError(
-            "it holds 3 channels as pages of their own, which are not said to be red, green and "
-            f"blue, and it is no bright-field slide: {light.source}",
-            expected="one picture in RGB",
-            remedy="name its channels (Red, Green, Blue) if they are; else leave it out",
-            slide=slide.path.name,
-        )
-    _log.warning(
-        "slide %r: its three grey pages are taken for red, green and blue: %s",
-        slide.path.name,
-        light.source,
     )

@@ -12,8 +12,8 @@ from slidenet.core.errors import SlideError, UnreadableSlideError
 from slidenet.core.text import count_of
 from slidenet.slides.admission import (
     check_no_scanner_file,
+    check_overview,
     check_picture,
-    check_sample_range,
     check_whole_tiff,
 )
 from slidenet.slides.colour import to_srgb
@@ -119,7 +119,7 @@ class FlatReader(SlideReader):
             _check_stored(index)
         slide = cls(path, mpp, icc)
         if index is not None:
-            check_sample_range(slide, index)
+            check_overview(slide, index)
             slide.add_notes(index.picture.notes)
         return slide
 

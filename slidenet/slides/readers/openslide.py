@@ -9,8 +9,8 @@ from openslide import OpenSlide
 
 from slidenet.core.errors import UnreadableSlideError
 from slidenet.slides.admission import (
+    check_overview,
     check_pyramid,
-    check_sample_range,
     check_vendor_files,
     narrow_samples,
 )
@@ -87,7 +87,7 @@ class OpenSlideReader(SlideReader):
         index = check_vendor_files(path, OpenSlide.detect_format(path) or "")
         slide = cls(path, mpp, icc)
         if index is not None:
-            check_sample_range(slide, index)
+            check_overview(slide, index)
             slide.add_notes(index.picture.notes)
         return slide
 

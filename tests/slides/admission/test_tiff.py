@@ -142,9 +142,10 @@ def test_tiles_have_a_sane_side(tmp_path, side):
         (np.dstack([NOISE, GREY]), {"extrasamples": ["unspecified"]}, "fourth sample of unknown"),
         (np.dstack([NOISE, NOISE]), {}, "6 samples per pixel where RGB has 3"),
         (PLANES, {"photometric": "minisblack"}, "3 pages of 192x160 px with one sample"),
+        (np.dstack([NOISE, GREY * 0]), {"extrasamples": ["unassalpha"]}, "all of it transparent"),
     ],
     ids=["12 bits", "14 bits", "said 14", "grey16", "signed", "float", "cmyk", "fourth",
-         "six", "channels"],
+         "six", "channels", "unseen"],
 )  # fmt: skip
 @pytest.mark.parametrize("tiled", [True, False])
 def test_pixels_of_another_meaning_are_refused_alike(tmp_path, image, settings, words, tiled):

@@ -15,7 +15,7 @@ from PIL import Image, ImageCms
 from slidenet.core.arrays import IntArray
 from slidenet.core.errors import PixelReadError, SlideError
 from slidenet.slides.admission import (
-    check_assumed_colours,
+    check_overview,
     check_picture,
     check_pyramid,
     check_whole_tiff,
@@ -153,7 +153,7 @@ class TiledReader(SlideReader):
         assert index is not None, "it has a layout"
         check_picture(index, reader=cls.name, meets=_MEETS, first_page=False)
         slide = cls(path, mpp, icc)
-        check_assumed_colours(slide, index)
+        check_overview(slide, index)
         slide.add_notes(index.picture.notes)
         return slide
 
