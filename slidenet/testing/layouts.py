@@ -56,14 +56,16 @@ def write_layout(
         subifds: Smaller levels hang on the first page, as in OME-TIFF.
         common_tables: Tables of JPEGs stand once per page, in the tag JPEGTables.
         missing: Per level the numbers of the tiles that are not stored.
-        options: Further arguments of tifffile's `write`, for every page.
+        options: Further arguments of tifffile's `TiffWriter` (`bigtiff`, `byteorder`) or of its
+            `write`, for every page.
 
     Returns:
         `path`.
     """
     tifffile = require_extra("tifffile", extra="testing", purpose="writing generated slides")
     path = Path(path)
-    with tifffile.TiffWriter(path, bigtiff=options.pop("bigtiff", False)) as tiff:
+    file = {name: options.pop(name) for name in ("bigtiff", "byteorder") if name in options}
+    with tifffile.TiffWriter(path, **file) as tiff:
         for number, pixels in enumerate(levels):
             page: dict[str, Any] = {
                 "photometric": photometric,

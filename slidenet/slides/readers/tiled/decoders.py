@@ -1,7 +1,9 @@
 """From the bytes of a stored tile to its pixels, whatever compresses it."""
 
+import lzma
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import cv2
@@ -63,7 +65,7 @@ class _SampleDecoder:
         samples = out if out is not None and stored.samples == 3 else np.empty(shape, np.uint8)
         try:
             written = self._decompress(payload, out=samples.reshape(-1))
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, lzma.LZMAError) as error:
             raise PayloadError(f"{tags.compression_name(stored.compression)}: {error}") from error
         assert isinstance(written, np.ndarray)
         if written.size != stored.num_bytes:
@@ -148,6 +150,19 @@ def _stored_as_it_is(payload: bytes, out: UInt8Array) -> UInt8Array:
     return out[: samples.size]
 
 
+def _from_lzma(payload: bytes, out: UInt8Array) -> UInt8Array:
+    """Samples under LZMA, whose header decides how much memory decoding takes: within a limit."""
+    decompressor = lzma.LZMADecompressor(memlimit=_LZMA_BYTES)
+    data = decompressor.decompress(payload, max_length=out.size + 1)
+    if not decompressor.eof or decompressor.check == lzma.CHECK_UNKNOWN:
+        raise ValueError("it does not end with the tile")
+    samples = np.frombuffer(data, np.uint8)[: out.size]
+    out[: samples.size] = samples
+    return out[: samples.size]
+
+
+_LZMA_BYTES = 128 * 1024 * 1024
+"""The highest preset (9) takes 65 MB."""
 _SAMPLES: dict[int, Callable[..., object]] = {
     tags.NONE: _stored_as_it_is,
     tags.LZW: imagecodecs.lzw_decode,
@@ -155,15 +170,15 @@ _SAMPLES: dict[int, Callable[..., object]] = {
     tags.OLD_DEFLATE: imagecodecs.zlib_decode,
     tags.PACKBITS: imagecodecs.packbits_decode,
     tags.ZSTD: imagecodecs.zstd_decode,
-    tags.LZMA: imagecodecs.lzma_decode,
+    tags.LZMA: _from_lzma,
 }
 _PICTURES: dict[int, tuple[Callable[[bytes, TileFormat], None], Callable[..., UInt8Array]]] = {
-    tags.APERIO_J2K_YCBCR: (check_jpeg_2000, imagecodecs.jpeg2k_decode),
-    tags.APERIO_J2K_RGB: (check_jpeg_2000, imagecodecs.jpeg2k_decode),
-    tags.JPEG2000: (check_jpeg_2000, imagecodecs.jpeg2k_decode),
+    tags.APERIO_J2K_YCBCR: (check_jpeg_2000, partial(imagecodecs.jpeg2k_decode, numthreads=1)),
+    tags.APERIO_J2K_RGB: (check_jpeg_2000, partial(imagecodecs.jpeg2k_decode, numthreads=1)),
+    tags.JPEG2000: (check_jpeg_2000, partial(imagecodecs.jpeg2k_decode, numthreads=1)),
     tags.WEBP: (check_webp, imagecodecs.webp_decode),
-    tags.JPEG_XL: (check_jpeg_xl, imagecodecs.jpegxl_decode),
-    tags.JPEG_XL_DNG: (check_jpeg_xl, imagecodecs.jpegxl_decode),
+    tags.JPEG_XL: (check_jpeg_xl, partial(imagecodecs.jpegxl_decode, numthreads=1)),
+    tags.JPEG_XL_DNG: (check_jpeg_xl, partial(imagecodecs.jpegxl_decode, numthreads=1)),
 }
 DECODABLE = frozenset({tags.JPEG, *_SAMPLES, *_PICTURES})
 """Compressions with a decoder, by their number in TIFF."""

@@ -5,7 +5,6 @@ On the list are layouts whose pixels were compared with openslide's bit for bit.
 openslide, which knows the vendors.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,8 @@ _OPENSLIDE_CODECS = {
 }  # fmt: skip
 _APERIO_CODECS = {tags.APERIO_J2K_YCBCR, tags.APERIO_J2K_RGB}
 _WITH_PREDICTOR = {tags.LZW, tags.DEFLATE, tags.OLD_DEFLATE, tags.ZSTD, tags.LZMA}
+_ALSO_UNKNOWN = {"generic-tiff": GENERIC, "ome": GENERIC, "aperio": APERIO}
+"""Families whose files are also read where openslide does not know them (big-endian ones)."""
 _REDUCED = 1
 
 
@@ -76,16 +77,15 @@ def find_layout(path: Path, index: TiffIndex | None) -> TiledLayout:
     if vendor in {APERIO, PHILIPS}:
         levels = tuple(page for page in index.directories if page.is_tiled)
         num_openslide_levels = len(levels)
-    elif vendor == GENERIC and is_picture_elsewhere(index):
+    elif vendor == GENERIC and not is_picture_elsewhere(index):
+        levels, num_openslide_levels = _generic_levels(index)
+    elif vendor == GENERIC or (vendor is None and index.picture.family in _ALSO_UNKNOWN):
         levels, num_openslide_levels = index.picture.levels, 0
         planes = index.picture.planes if len(index.picture.planes[0]) > 1 else ()
-    elif vendor == GENERIC:
-        levels, num_openslide_levels = _generic_levels(index.directories)
+        vendor = vendor or _ALSO_UNKNOWN[index.picture.family]
     else:
         raise ReaderDeclinedError(
-            f"the tiles of {vendor} slides overlap or lie on a canvas"
-            if vendor
-            else "openslide does not know the format"
+            f"the tiles of {vendor or index.picture.family} slides overlap or lie on a canvas"
         )
     for number, page in enumerate(levels):
         reason = _why_not(page)
@@ -98,13 +98,14 @@ def find_layout(path: Path, index: TiffIndex | None) -> TiledLayout:
     return TiledLayout(vendor, levels, num_openslide_levels, planes)
 
 
-def _generic_levels(directories: Sequence[Directory]) -> tuple[tuple[Directory, ...], int]:
+def _generic_levels(index: TiffIndex) -> tuple[tuple[Directory, ...], int]:
     """Level 0 and its reduced copies: pages, as openslide has it, else SubIFDs (OME-TIFF)."""
-    first, *others = directories
+    first, *others = index.directories
     copies = [page for page in others if page.is_tiled and page.subfile_type & _REDUCED]
     num_openslide_levels = 1 + len(copies)
     if not copies:
-        copies = [page for page in first.subifds if page.is_tiled]
+        chosen = {id(page) for page in index.picture.levels}
+        copies = [page for page in first.subifds if id(page) in chosen]
     levels = (first, *sorted(copies, key=lambda page: -page.width))
     if len({page.width for page in levels}) < len(levels):
         raise ReaderDeclinedError("two of its levels are equally wide")

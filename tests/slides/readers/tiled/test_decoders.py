@@ -1,5 +1,6 @@
 """One stored tile: its pixels, or a reason; never another tile's, never more memory than one."""
 
+import lzma
 import zlib
 
 import imagecodecs
@@ -159,9 +160,22 @@ def test_samples_are_exactly_one_tile(compression):
     np.testing.assert_array_equal(decoder.decode(bytes(encode(pixels.tobytes()))), pixels)
     with pytest.raises(PayloadError):
         decoder.decode(bytes(encode(pixels.tobytes()[:-SIDE])))
-    if compression not in {tags.NONE, tags.LZW, tags.LZMA}:  # those stop at a tile's end
+    if compression not in {tags.NONE, tags.LZW}:  # those stop at a tile's end
         with pytest.raises(PayloadError):
             decoder.decode(bytes(encode(bytes(10 * SIDE * SIDE * 3))))
+
+
+def test_lzma_takes_bounded_memory_and_is_checked_to_its_end():
+    pixels = np.zeros((SIDE, SIDE, 3), np.uint8)
+    decoder = decoder_of(TileFormat(SIDE, SIDE, tags.LZMA, tags.RGB))
+    huge = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 30}]
+    with pytest.raises(PayloadError, match="LZMA: Memory usage limit"):
+        decoder.decode(lzma.compress(pixels.tobytes(), filters=huge))
+    whole = lzma.compress(pixels.tobytes(), preset=9)
+    np.testing.assert_array_equal(decoder.decode(whole), pixels)
+    for damaged in (whole[:-1], whole[:-20] + bytes(4) + whole[-16:]):
+        with pytest.raises(PayloadError, match="LZMA"):
+            decoder.decode(damaged)
 
 
 def test_ycbcr_by_tables_equals_the_formula_within_one():

@@ -40,6 +40,7 @@ BEYOND_OPENSLIDE = {
     "aperio's jpeg 2000 of YCbCr that holds RGB": {"compression": "APERIO_JP2000_YCBC"},
     "jpeg 2000 in aperio": {"compression": "jpeg2000", "aperio": True},
     "SubIFDs": {"subifds": True},
+    "big-endian": {"byteorder": ">"},
 }
 PLACES = ((0, 0), (-20, -30), (13, 17), (64, 64), (31, 40), (1000, 5))
 SIZES = ((64, 64), (130, 100), (1, 1), (64, 128), (400, 300), (9, 9))
@@ -87,7 +88,7 @@ def test_what_openslide_cannot_read_has_the_pixels_that_were_stored(tmp_path, le
             found = slide.read_level((-20, -20), level, (width + 40, height + 40))
             np.testing.assert_array_equal(found, padded)
     if "SubIFDs" not in name:
-        with pytest.raises(UnreadableSlideError, match="Unsupported TIFF compression"):
+        with pytest.raises(UnreadableSlideError, match=r"Unsupported TIFF compression|knows"):
             open_slide(path, reader="openslide")
 
 
