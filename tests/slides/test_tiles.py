@@ -11,6 +11,7 @@ from slidenet.slides import open_slide, plan_tiles, read_tile, read_tiles
 from slidenet.slides.pyramid import check_levels
 from slidenet.slides.tiles import BATCHES_AHEAD, level_location
 from slidenet.testing import corrupt_tile, plain, write_pyramid
+from slidenet.testing.layouts import write_layout
 
 
 @pytest.fixture
@@ -63,6 +64,21 @@ def test_whole_pixels_do_not_drift_over_a_thousand_tiles(stride):
     errors = np.array(places) * 4.0 - x
     assert np.abs(errors).max() <= 2
     assert abs(np.polyfit(np.arange(1000), errors, 1)[0]) * 1000 < 0.3
+
+
+def test_a_long_thin_slide_is_read_where_its_tiles_lie(tmp_path):
+    x = np.arange(16003)
+    full = np.zeros((131, 16003, 3), np.uint8)
+    full[..., 0], full[..., 1] = x // 4 % 256, x // 1024
+    path = write_layout(tmp_path / "thin.tif", [full, full[:128:4, :16000:4]])
+    with open_slide(path, mpp=0.25) as slide:
+        plan = plan_tiles(slide, target_mpp=1.0, tile_size_px=16)
+        assert plan.level == 1
+        found = [read_tile(slide, plan, (place, 8))[0, 0] for place in (0, 4096, 15360)]
+        drifted = read_tile(slide, dataclasses.replace(plan, reading=1), (15360, 8))[0, 0]
+    columns = [int(red) + 256 * int(green) for red, green, _ in found]
+    assert columns == [0, 1024, 3840]
+    assert abs(int(drifted[0]) + 256 * int(drifted[1]) - 3840) > 40  # by openslide's mean
 
 
 @pytest.mark.parametrize(

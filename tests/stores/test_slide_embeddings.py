@@ -36,6 +36,18 @@ def test_round_trip(tmp_path):
     assert validate_file(path) == []
 
 
+def test_one_flipped_bit_of_the_vector_is_found(tmp_path):
+    path = write(tmp_path, "a", value=1 / 3)
+    with h5py.File(path) as file:
+        offset = file["slide_embedding"].id.get_chunk_info(0).byte_offset
+    data = bytearray(path.read_bytes())
+    data[offset + 5] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match="cannot be read as HDF5"):
+        read_slide_embedding(path)
+    assert validate_file(path)
+
+
 def test_same_input_same_bytes(tmp_path):
     first, second = write(tmp_path / "x", "a"), write(tmp_path / "y", "a")
     assert first.read_bytes() == second.read_bytes()
