@@ -137,8 +137,9 @@ class TileStream:
     def _share_cores(self) -> None:
         """Gives a thread of the encoder its share of the cores, in what PyTorch does there.
 
-        Batches side by side on a thread each take half the CPU time of one batch on all cores,
-        whose threads wait for each other in loops; and their bytes do not depend on the cores.
+        Batches side by side on a thread each wait for nobody. The threads of one batch wait for
+        each other in loops: beside other work on the machine that took four times the CPU time.
+        And bytes that one thread computes do not depend on how many cores there are.
         """
         torch.set_num_threads(max(1, self._num_threads // self.encoder.engine.num_parallel))
 
