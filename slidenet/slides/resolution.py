@@ -166,7 +166,8 @@ def _claims(properties: Mapping[str, str], vendor: str) -> Iterator[Claim]:
     """What the file says, the most trustworthy source first."""
     images = read_ome(properties.get("tiff.ImageDescription", ""))
     if images:
-        largest = max(images, key=lambda image: image.size[0] * image.size[1])
+        scans = [image for image in images if image.associated is None]
+        largest = max(scans or images, key=lambda image: image.size[0] * image.size[1])
         x, y = largest.mpp
         if x is not None and y is not None:
             yield _checked(OME, x, y)

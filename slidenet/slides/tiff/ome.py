@@ -14,6 +14,7 @@ MICRONS_PER_UNIT = {
 
 _RGB_NAMES = tuple({letter, word} for letter, word in (("r", "red"), ("g", "green"), ("b", "blue")))
 _RGB_COLOURS = tuple({value, value - 2**32} for value in (0xFF0000FF, 0x00FF00FF, 0x0000FFFF))
+_ASSOCIATED = re.compile(r"(?:^|[\W_])(label|macro|thumbnail)(?: image)?$")
 _NUMBERED = re.compile(r"(channel|ch|c)?[\W_]*[\d:]*")
 _NO_ENTITIES = ("<!DOCTYPE", "<!ENTITY")
 
@@ -51,6 +52,13 @@ class OmeImage:
     channel_colours: list[int] = field(default_factory=list)
     contrasts: list[str] = field(default_factory=list)
     first_directory: int | None = None
+
+    @property
+    def associated(self) -> str | None:
+        """What its name says it is instead of the slide: "label", "macro", "thumbnail"; or None."""
+        # "label image", "scan 3 #macro": the last word, so that "macrophages" is a slide.
+        kind = _ASSOCIATED.search(self.name.strip().lower())
+        return kind[1] if kind else None
 
     @property
     def is_rgb_by_channels(self) -> bool:

@@ -20,7 +20,6 @@ from slidenet.slides.tiff.families import (
 )
 from slidenet.slides.tiff.ome import OmeImage, read_ome
 
-_ASSOCIATED_NAME = re.compile(rf"(?:^|[\W_])({LABEL}|{MACRO}|{THUMBNAIL})(?: image)?$")
 _OME_ELSEWHERE = re.compile(r"<(?:\w+:)?BinaryOnly\b[^>]*\bMetadataFile=\"([^\"]*)\"")
 _IMAGEJ_STACK = re.compile(r"ImageJ=.*?^images=(\d{1,9})$", re.DOTALL | re.MULTILINE)
 _OME_HEAD = 8192
@@ -171,7 +170,7 @@ def _ome_picture(directories: tuple[Directory, ...], ome: tuple[OmeImage, ...]) 
     starts = {
         number: image
         for image, number in zip(ome, numbers, strict=True)
-        if number is not None and not _names_associated(image)
+        if number is not None and image.associated is None
     }
     if not starts:
         starts = {0: ome[0]}
@@ -179,7 +178,7 @@ def _ome_picture(directories: tuple[Directory, ...], ome: tuple[OmeImage, ...]) 
     image, base = starts[start], directories[start]
     associated: dict[str, Directory] = {}
     for other, number in zip(ome, numbers, strict=True):
-        if number is not None and (kind := _names_associated(other)):
+        if number is not None and (kind := other.associated):
             associated.setdefault(kind, directories[number])
     planes = directories[start : start + 3]
     as_colours = (
@@ -246,12 +245,6 @@ def _first_directories(
         else:
             numbers.append(None)
     return numbers
-
-
-def _names_associated(image: OmeImage) -> str | None:
-    # "label image", "scan 3 #macro": the last word, so that "macrophages" is a slide.
-    kind = _ASSOCIATED_NAME.search(image.name.strip().lower())
-    return kind[1] if kind else None
 
 
 def _area(page: Directory) -> int:

@@ -25,6 +25,7 @@ _WITH_PREDICTOR = {tags.LZW, tags.DEFLATE, tags.OLD_DEFLATE, tags.ZSTD, tags.LZM
 _ALSO_UNKNOWN = {"generic-tiff": GENERIC, "ome": GENERIC, "aperio": APERIO}
 """Families whose files are also read where openslide does not know them (big-endian ones)."""
 _REDUCED = 1
+_PLAIN = ("generic-tiff", "ome")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class TiledLayout:
         levels: Directory of each level, largest first.
         num_openslide_levels: How many of them openslide has too; 0 where it cannot open the file,
             or shows another page.
+        description: What the file says about itself: of OME-TIFF the first page says it of all.
         planes: For each level the three grey pages that are its red, green and blue; empty where
             a page holds its colours itself.
     """
@@ -43,20 +45,23 @@ class TiledLayout:
     vendor: str
     levels: tuple[Directory, ...]
     num_openslide_levels: int
+    description: str
     planes: tuple[tuple[Directory, ...], ...] = ()
 
 
 def is_tiled_tiff(path: Path) -> bool:
-    """Whether the first image of a file is one of tiles; NDPI, which has none, is left out."""
+    """Whether the slide of a file is stored as tiles; NDPI, which has none, is left out."""
     index = TiffIndex.read(path)
     if index is None or index.ndpi or not index.directories:
         return False
-    return index.directories[0].is_tiled
+    return index.picture.levels[0].is_tiled
 
 
 def is_picture_elsewhere(index: TiffIndex) -> bool:
-    """Whether the slide of a generic TIFF is not its first page alone, which openslide shows."""
+    """Whether the slide of a plain TIFF is not its first page alone, which openslide shows."""
     picture = index.picture
+    if picture.family not in _PLAIN:
+        return False
     return len(picture.planes[0]) > 1 or picture.levels[0] is not index.directories[0]
 
 
@@ -95,7 +100,8 @@ def find_layout(path: Path, index: TiffIndex | None) -> TiledLayout:
     known = _OPENSLIDE_CODECS | (_APERIO_CODECS if vendor == APERIO else set())
     if not codecs <= known:
         num_openslide_levels = 0
-    return TiledLayout(vendor, levels, num_openslide_levels, planes)
+    first = index.directories[0] if index.picture.ome else levels[0]
+    return TiledLayout(vendor, levels, num_openslide_levels, first.description, planes)
 
 
 def _generic_levels(index: TiffIndex) -> tuple[tuple[Directory, ...], int]:

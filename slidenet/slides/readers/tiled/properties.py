@@ -11,13 +11,13 @@ def properties_of(layout: TiledLayout) -> dict[str, str]:
     page = layout.levels[0]
     found = {"openslide.vendor": layout.vendor}
     texts = (
-        ("ImageDescription", page.description),
+        ("ImageDescription", layout.description),
         ("Make", page.make),
         ("Software", page.software),
     )
     found |= {f"tiff.{name}": text for name, text in texts if text}
-    if page.description:
-        found["openslide.comment"] = page.description
+    if layout.description:
+        found["openslide.comment"] = layout.description
     if page.resolution is not None:
         unit = _UNITS.get(page.resolution_unit, "unknown")
         found["tiff.ResolutionUnit"] = unit
@@ -27,7 +27,7 @@ def properties_of(layout: TiledLayout) -> dict[str, str]:
             if mpp is not None and layout.vendor != APERIO:
                 found[f"openslide.mpp-{axis.lower()}"] = repr(mpp)
     if layout.vendor == APERIO:
-        found |= _of_aperio(page.description)
+        found |= _of_aperio(layout.description)
     return found
 
 

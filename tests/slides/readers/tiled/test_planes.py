@@ -82,3 +82,27 @@ def test_the_largest_page_is_the_slide_wherever_it_stands(tmp_path, image):
         np.testing.assert_array_equal(slide.read_level((0, 0), 0, (192, 160)), image)
     with pytest.raises(UnreadableSlideError, match="first page has 96x80 px and page 1 has 192x"):
         open_slide(path, 0.5, reader="openslide")
+
+
+@pytest.mark.parametrize("macro_cut", [{}, {"tile": (64, 64)}])
+def test_a_photo_of_the_glass_before_the_scan_is_never_the_slide(tmp_path, image, macro_cut):
+    path = tmp_path / "x.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as tiff:
+        macro = np.full((300, 200, 3), 9, np.uint8)
+        metadata = {"axes": "YXS", "Name": "macro image"}
+        tiff.write(macro, photometric="rgb", metadata=metadata, **macro_cut)
+        metadata = {"axes": "YXS", "PhysicalSizeX": 250.0, "PhysicalSizeXUnit": "nm"}
+        metadata |= {"PhysicalSizeY": 250.0, "PhysicalSizeYUnit": "nm", "Name": "scan"}
+        tile = {"tile": (64, 64), "photometric": "rgb"}
+        tiff.write(image, subifds=1, metadata=metadata, **tile)
+        tiff.write(image[::2, ::2], subfiletype=1, **tile)
+    with open_slide(path) as slide:
+        assert slide.slide_mpp.value == 0.25
+        assert slide.level_dimensions == ((192, 160), (96, 80))
+        np.testing.assert_array_equal(slide.read_level((0, 0), 1, (96, 80)), image[::2, ::2])
+        assert slide.thumbnail(48).max() > 200
+    for reader in ("openslide", "flat"):
+        with pytest.raises(
+            UnreadableSlideError, match=r"first page has|knows|no slide|not a slide"
+        ):
+            open_slide(path, reader=reader)
