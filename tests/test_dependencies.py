@@ -20,9 +20,6 @@ FILES = sorted((ROOT / "slidenet").rglob("*.py"))
 WITH_TORCH = {"triton"}
 """Brought by torch where there is one, and imported on request only (attention/experimental)."""
 
-BY_THE_USER = {"fastslide"}
-"""Used where a user asks for it by name, and no extra: its wheel carries no licence file."""
-
 REMEDY = "uv pip compile pyproject.toml --all-extras --universal --constraint constraints.txt"
 
 
@@ -61,7 +58,7 @@ def imported_packages(path):
         ever |= roots
         if node in tree.body:
             at_once |= roots
-    ours = set(sys.stdlib_module_names) | {"slidenet"} | WITH_TORCH | BY_THE_USER
+    ours = set(sys.stdlib_module_names) | {"slidenet"} | WITH_TORCH
     return at_once - ours, ever - ours
 
 

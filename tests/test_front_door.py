@@ -86,7 +86,7 @@ def test_a_notebook_from_slides_to_slide_embeddings(slides, tmp_path):
     out = tmp_path / "out"
     tiles = slidenet.preprocess(slides, out, tile_size_px=128)
     print(tiles.table())
-    features = slidenet.embed_tiles(slides, out, batch_size=16)
+    features = slidenet.embed_tiles(slides, out, batch_size=16, engine="torch")
     assert list(features.to_pandas()["status"]) == ["done", "done"]
     embeddings = slidenet.embed_slides(slides, out, recipe="mean_std")
     assert embeddings.exit_code == 0

@@ -61,11 +61,12 @@ class TileStream:
 
     Attributes:
         encoder: As given.
+        batch_size: As given.
     """
 
     def __init__(self, encoder: TileEncoder, batch_size: int, num_readers: int) -> None:
         self.encoder = encoder
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._num_readers = num_readers
         self._left_overs = LeftOvers(encoder, batch_size) if encoder.engine.fixed_batch else None
         self._num_threads = torch.get_num_threads()
@@ -74,7 +75,7 @@ class TileStream:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (TileStream, (self.encoder, self._batch_size, self._num_readers))
+        return (TileStream, (self.encoder, self.batch_size, self._num_readers))
 
     def features(
         self,
@@ -97,14 +98,14 @@ class TileStream:
             EncoderError: The encoder refuses the tiles, or makes features that are not finite.
             UnreadableSlideError: The file as a whole has become unreadable.
         """
-        ahead = batches_ahead(self._batch_size, self._num_readers) * self._batch_size
+        ahead = batches_ahead(self.batch_size, self._num_readers) * self.batch_size
         most = WAITING_PER_THREAD * self.encoder.engine.num_parallel
         waiting: deque[tuple[TilePixels, Future[FloatArray]]] = deque()
         batches = read_tiles(
             slide,
             tile_set.geometry,
             tile_set.coords,
-            batch_size=self._batch_size,
+            batch_size=self.batch_size,
             num_readers=self._num_readers,
             start=start,
         )
@@ -145,7 +146,7 @@ class TileStream:
 
     def _submit(self, batch: TilePixels) -> Future[FloatArray]:
         tiles = torch.from_numpy(batch.pixels).permute(0, 3, 1, 2)
-        if self._left_overs is None or len(tiles) >= self._batch_size:
+        if self._left_overs is None or len(tiles) >= self.batch_size:
             return self._pool.submit(self._encode, tiles)
         return self._pool.submit(
             self._encode_part, self._left_overs, self._left_overs.put_down(tiles)

@@ -11,6 +11,7 @@ from slidenet.core.errors import StoreError, UnreadableSlideError
 from slidenet.core.provenance import Identity
 from slidenet.core.records import SlideRow, TileSet
 from slidenet.data import TileStream
+from slidenet.pipelines.cohort.engine import settle_engine
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.reading import check_one_reading
@@ -51,31 +52,37 @@ def embed_tiles(
         out: Output folder of `slidenet preprocess`.
         settings: The tile encoder and how it runs.
         overwrite: Replace outputs made with other settings.
-        tile_encoder: A tile encoder made in Python, used instead of the one the settings name.
+        tile_encoder: A tile encoder made in Python, used with its own engine instead of what the
+            settings name.
         runner: Who does the work.
         **keywords: Fields of `EmbedTilesSettings`.
     """
     settings = settings_with(EmbedTilesSettings, settings, keywords)
     rows = rows_of(slides, reader=settings.reader)
-    check_whole(batch_size=settings.batch_size, num_readers=settings.num_readers)
+    check_whole(num_readers=settings.num_readers)
+    check_whole(batch_size=settings.batch_size, or_none=True)
     settings.how_to_open()
     layout = OutputLayout(check_output_folder(out))
     check_one_reading(layout, rows)
-    encoder = tile_encoder or load_encoder(settings)
-    with TileStream(encoder, settings.batch_size, settings.num_readers) as stream:
+    encoder = tile_encoder or settle_engine(
+        load_encoder(settings), settings, layout, overwrite=overwrite
+    )
+    batch_size = settings.batch_size or encoder.engine.batch_size
+    with TileStream(encoder, batch_size, settings.num_readers) as stream:
         work = EmbedTilesWork(layout, stream, settings, overwrite)
         return run_cohort("embed-tiles", rows, work, settings=[settings], runner=runner)
 
 
 def load_encoder(settings: EmbedTilesSettings) -> TileEncoder:
-    """The tile encoder that `settings` ask for.
+    """The tile encoder that `settings` ask for, run by PyTorch.
 
     Raises:
         ConfigError: For a setting out of range.
         UnknownNameError: For an encoder nobody knows.
         EncoderError: For weights that are missing or of something else, or a device not there.
     """
-    check_whole(batch_size=settings.batch_size, num_readers=settings.num_readers)
+    check_whole(num_readers=settings.num_readers)
+    check_whole(batch_size=settings.batch_size, or_none=True)
     return load_tile_encoder(
         settings.encoder,
         weights=settings.weights,
@@ -176,7 +183,7 @@ class EmbedTilesWork(SlideWork):
             self.settings.feature_dtype,
             identity,
             self.encoder.identity(),
-            self.settings.batch_size,
+            self.stream.batch_size,
         ) as writer:
             progress.advance(writer.num_done, done_before=True)
             batches = self.stream.features(

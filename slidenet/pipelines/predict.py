@@ -13,6 +13,7 @@ from slidenet.core.provenance import Identity, describe_difference
 from slidenet.core.records import SlideRow
 from slidenet.data import BagDataset, BagSource, collate_bags, find_bag_files, read_label_table
 from slidenet.evaluation import Predictions, average_by_patient, write_predictions
+from slidenet.pipelines.cohort.engine import settle_engine
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.report import RunReport
@@ -81,7 +82,7 @@ def predict(
     features: str | Path | None = None,
     weights: str | Path | None = None,
     device: str = "auto",
-    batch_size: int = 64,
+    batch_size: int | None = None,
     num_readers: int = 2,
     allow_upsampling: bool = False,
     by_patient: bool = False,
@@ -103,7 +104,7 @@ def predict(
         features: Folder of features made elsewhere, used instead of the slides themselves.
         weights: Local weights file of the tile encoder, instead of the hub or its cache.
         device: Where encoder and model run: auto, cpu, cuda or cuda:N.
-        batch_size: Tiles per forward pass of the encoder.
+        batch_size: Tiles per forward pass of the encoder; default: what suits its engine.
         num_readers: Threads that read tiles.
         allow_upsampling: Accept slides coarser than the training's and enlarge their pixels.
         by_patient: Write one row per patient, the mean over the patient's slides.
@@ -134,7 +135,7 @@ def predict(
             batch_size=batch_size,
             num_readers=num_readers,
         )
-        encoder = load_encoder(encoding)
+        encoder = settle_engine(load_encoder(encoding), encoding, OutputLayout(out))
         _check_encoder(model, encoder.identity(), bundle)
         stages.append(preprocess(rows, out, tiling, runner=runner))
         done = stages[-1].without_failed(rows)

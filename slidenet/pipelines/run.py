@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from slidenet.core.extras import data_frame
 from slidenet.core.records import BLENDED_READING, SlideRow
+from slidenet.pipelines.cohort.engine import settle_engine
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.reading import reading_of_folder
 from slidenet.pipelines.cohort.report import RunReport
@@ -93,7 +94,9 @@ def run(
     slide_encoder = load_recipe(embedding)
     tile_encoder = load_encoder(encoding)
     check_feature_dim(slide_encoder, tile_encoder.feature_dim, tile_encoder.spec.name)
-    reading = _reading(OutputLayout(check_output_folder(out)), rows, settings, overwrite)
+    layout = OutputLayout(check_output_folder(out))
+    tile_encoder = settle_engine(tile_encoder, encoding, layout, overwrite=overwrite)
+    reading = _reading(layout, rows, settings, overwrite)
     tiling = replace(tiling, reading=reading)
     again: dict[str, Any] = {"overwrite": overwrite, "runner": runner}
     stages = [preprocess(rows, out, tiling, **again)]

@@ -123,7 +123,9 @@ class EmbedTilesSettings(OpeningSettings):
         weights: Local weights file of the encoder, instead of the hub or its cache.
         precision: Arithmetic of the encoder: fp32, bf16 or fp16; default: the model's own.
         feature_dtype: How features are stored.
-        batch_size: Tiles per forward pass.
+        engine: What runs the encoder: torch, openvino (in fp32 on a CPU; about twice as fast), or
+            auto: what the output folder was begun with, else the faster one that agrees with torch.
+        batch_size: Tiles per forward pass; default: what suits the engine.
         num_readers: Threads that read tiles.
         device: Where the encoder runs: auto, cpu, cuda or cuda:N.
         reader: Who reads the slides, the same as in preprocess.
@@ -133,7 +135,8 @@ class EmbedTilesSettings(OpeningSettings):
     weights: Path | None = None
     precision: Literal["fp32", "bf16", "fp16"] | None = None
     feature_dtype: Literal["float16", "float32"] = "float16"
-    batch_size: int = 64
+    engine: Literal["auto", "torch", "openvino"] = "auto"
+    batch_size: int | None = None
     num_readers: int = 2
     device: str = "auto"
     reader: str | None = None

@@ -73,8 +73,9 @@ def settings_from_identity(
     features = EmbedTilesSettings(
         encoder=encoder_name,
         reader=tiling.reader,
-        # Of a Literal type, which is checked when the settings are used.
+        # Of Literal types, which are checked when the settings are used.
         precision=cast(Any, encoder["precision"]),
+        engine=cast(Any, encoder.get("engine", "torch")),
         feature_dtype=cast(Any, identity["feature_dtype"]),
     )
     return tiler.settings, features

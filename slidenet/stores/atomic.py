@@ -125,6 +125,33 @@ def write_json(path: Path, content: Any, *, sort_keys: bool = False) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_json_once(path: Path, content: Any) -> bool:
+    """Writes `content` like `write_json`, but only where nothing is there yet.
+
+    Of several processes that do so at the same time, one is told that it did.
+
+    Raises:
+        OutputError: The folder is read-only or full.
+    """
+    own = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with output_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(own, content)
+    with output_errors(path):
+        try:
+            os.link(own, path)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links; then the last one to write is followed
+            if path.exists():
+                return False
+            os.replace(own, path)
+            return True
+        finally:
+            own.unlink(missing_ok=True)
+    return True
+
+
 def _sync_folder(folder: Path) -> None:
     if sys.platform == "win32":
         return  # folders cannot be opened there; the rename itself is journalled

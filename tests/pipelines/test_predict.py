@@ -16,7 +16,7 @@ from slidenet.tasks import BinaryTask, Calibration
 from slidenet.testing import truncate_file, write_synthetic_slide
 from slidenet.training import SlideClassifier, save_bundle
 
-FLAGS = ["--target-mpp=0.5", "--tile-size-px=256", "--segmenter=saturation", "--batch-size=8"]
+FLAGS = ["--target-mpp=0.5", "--segmenter=saturation", "--batch-size=8", "--engine=torch"]
 TASK = BinaryTask(("label",), ("normal", "tumour"))
 
 

@@ -32,6 +32,10 @@ class OutputLayout:
         """The tile features of a slide."""
         return self.root / "tile_features" / _folder_name(encoder) / f"{slide_id}.h5"
 
+    def engine(self, encoder: str) -> Path:
+        """What ran the tile encoder, for all of its features."""
+        return self.root / "tile_features" / _folder_name(encoder) / "engine.json"
+
     def slide_embedding(self, slide_id: str, encoder: str, recipe: str) -> Path:
         """The slide embedding of a slide."""
         folder = self.root / "slide_embeddings" / _folder_name(encoder) / _folder_name(recipe)

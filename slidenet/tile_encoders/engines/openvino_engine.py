@@ -2,6 +2,7 @@
 
 import os
 import queue
+import threading
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +30,11 @@ FOLLOWING_ERRORS = (
 
 
 class OpenVinoEngine(Engine):
-    """OpenVINO's CPU plug-in, one thread per image batch, a batch per core.
+    """OpenVINO's CPU plug-in: as many batches at once as there are cores, each on one thread.
 
     The arithmetic of a batch stays on one thread, so its bytes depend neither on the number of
     cores nor on what else runs. A batch of fewer images is filled up with black ones; the others do
-    not notice.
+    not notice. The module is converted (in seconds) when the first batch comes.
 
     Args:
         module: With its weights, in eval mode, on the CPU, in float32.
@@ -44,11 +45,11 @@ class OpenVinoEngine(Engine):
 
     Raises:
         MissingExtraError: OpenVINO is not installed.
-        EncoderError: The module cannot be turned into a graph of operators it knows.
     """
 
     name: EngineName = "openvino"
     fixed_batch = True
+    version = software_version("openvino")
 
     def __init__(
         self,
@@ -58,33 +59,24 @@ class OpenVinoEngine(Engine):
         batch_size: int | None = None,
         num_parallel: int | None = None,
     ) -> None:
-        openvino = import_openvino()
-        self.version = software_version("openvino")
+        self._openvino = import_openvino()
         self.batch_size = batch_size or BATCH
         self.num_parallel = num_parallel or usable_cores()
-        self._made_from = (module, spec)
+        self._module, self._spec = module, spec
         side = spec.transform.input_px
         self._shape = (self.batch_size, side, side, 3)
-        compiled = openvino.Core().compile_model(
-            _converted(openvino, _FromPixels(folded_copy(module), spec), self._shape, spec.name),
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": "f32",  # or bf16 is taken where the CPU has it
-                "NUM_STREAMS": self.num_parallel,
-                "INFERENCE_NUM_THREADS": self.num_parallel,
-                # Two processes on one machine would share the first cores.
-                "ENABLE_CPU_PINNING": False,
-            },
-        )
-        self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        for _ in range(self.num_parallel):
-            self._free.put(compiled.create_infer_request())
+        self._converting = threading.Lock()
+        self._requests: queue.SimpleQueue[Any] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_remade, (*self._made_from, self.batch_size, self.num_parallel))
+        return (_remade, (self._module, self._spec, self.batch_size, self.num_parallel))
 
     def run(self, images: "Tensor") -> "Tensor":
-        """See `Engine.run`; one call more than `num_parallel` waits for its turn."""
+        """See `Engine.run`; one call more than `num_parallel` waits for its turn.
+
+        Raises:
+            EncoderError: The module cannot be turned into a graph of operators OpenVINO knows.
+        """
         pixels = images.permute(0, 2, 3, 1).numpy()
         return torch.from_numpy(
             np.concatenate(
@@ -101,13 +93,35 @@ class OpenVinoEngine(Engine):
             filled[: len(pixels)] = pixels
         else:
             filled = np.ascontiguousarray(pixels)
-        request = self._free.get()
+        requests = self._free_requests()
+        request = requests.get()
         try:
             request.infer([filled], share_inputs=True)
             out: np.ndarray[Any, Any] = request.get_output_tensor().data[: len(pixels)].copy()
         finally:
-            self._free.put(request)
+            requests.put(request)
         return out
+
+    def _free_requests(self) -> "queue.SimpleQueue[Any]":
+        with self._converting:
+            if self._requests is None:
+                module = _FromPixels(folded_copy(self._module), self._spec)
+                model = _converted(self._openvino, module, self._shape, self._spec.name)
+                compiled = self._openvino.Core().compile_model(
+                    model,
+                    "CPU",
+                    {
+                        "INFERENCE_PRECISION_HINT": "f32",  # or bf16 is taken where the CPU has it
+                        "NUM_STREAMS": self.num_parallel,
+                        "INFERENCE_NUM_THREADS": self.num_parallel,
+                        # Two processes on one machine would share the first cores.
+                        "ENABLE_CPU_PINNING": False,
+                    },
+                )
+                self._requests = queue.SimpleQueue()
+                for _ in range(self.num_parallel):
+                    self._requests.put(compiled.create_infer_request())
+            return self._requests
 
 
 class _FromPixels(nn.Module):

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from slidenet.core.provenance import software_version
 from slidenet.tile_encoders.architecture import features_of, folded_copy
 from slidenet.tile_encoders.engines.protocol import Engine, EngineName
 from slidenet.tile_encoders.spec import Precision, TileEncoderSpec
@@ -37,7 +38,7 @@ class TorchEngine(Engine):
 
     name: EngineName = "torch"
     fixed_batch = False
-    version = torch.__version__
+    version = software_version("torch")
 
     def __init__(
         self,

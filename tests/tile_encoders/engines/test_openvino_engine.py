@@ -11,10 +11,8 @@ import timm
 import torch
 from torch import nn
 
-from slidenet.core.errors import EncoderError, MissingExtraError
 from slidenet.tile_encoders import InputTransform, TileEncoder, load_tile_encoder
-from slidenet.tile_encoders.engines import choice, openvino_engine
-from slidenet.tile_encoders.engines.choice import TOLERANCE, choose_engine, probe_images
+from slidenet.tile_encoders.engines.choice import TOLERANCE, probe_images
 from slidenet.tile_encoders.engines.openvino_engine import OpenVinoEngine, usable_cores
 from slidenet.tile_encoders.engines.silence import openvino_is_installed
 
@@ -115,60 +113,6 @@ def test_real_encoders_agree_with_pytorch(name):
     engine = OpenVinoEngine(encoder.module, encoder.spec, batch_size=4)
     images = probe_images(4, 224)
     assert distance(engine.run(images), encoder.engine.run(images)) <= TOLERANCE
-
-
-class Branching(nn.Module):
-    def forward(self, images):
-        return images.mean(dim=(2, 3)) * (2 if images.mean() > 0 else 1)
-
-
-class Drawing(nn.Module):
-    def forward(self, images):
-        return nn.functional.dropout(images.mean(dim=(2, 3)), 0.5, training=True)
-
-
-def test_a_module_openvino_cannot_follow_runs_in_pytorch_or_is_refused():
-    chosen = choose_engine(means(Branching()))
-    assert chosen.engine.name == "torch"
-    assert "cannot be run by OpenVINO" in chosen.reason
-    with pytest.raises(EncoderError, match="cannot be run by OpenVINO"):
-        choose_engine(means(Branching()), "openvino")
-
-
-def test_other_features_are_refused():
-    torch.manual_seed(0)
-    with pytest.raises(EncoderError, match="gives other features of 'means' than torch"):
-        choose_engine(means(Drawing()), "openvino")
-
-
-def test_the_faster_engine_is_taken(monkeypatch, encoder, engine):
-    monkeypatch.setattr(openvino_engine, "OpenVinoEngine", lambda *_, **__: engine)
-    for seconds, name in (((1.0, 2.0), "openvino"), ((2.0, 1.0), "torch")):
-        monkeypatch.setattr(choice, "compare", lambda *_, s=seconds: s)
-        assert choose_engine(encoder).engine.name == name
-
-
-def test_half_precision_and_encoders_that_run_themselves_stay_in_pytorch():
-    class Own(TileEncoder):
-        """Of a plug-in, with an `encode` of its own."""
-
-    chosen = choose_engine(means(precision="bf16"), batch_size=5)
-    assert (chosen.engine.name, chosen.engine.batch_size) == ("torch", 5)
-    assert chosen.reason == "it runs in bf16"
-    with pytest.raises(EncoderError, match="it runs in bf16"):
-        choose_engine(means(precision="bf16"), "openvino")
-    own = Own(means().spec, Means(), weights_source="")
-    assert "Own of another package" in choose_engine(own).reason
-
-
-def test_without_the_extra_pytorch_runs_and_says_why(monkeypatch):
-    monkeypatch.setattr(choice, "openvino_is_installed", lambda: False)
-    chosen = choose_engine(means())
-    assert chosen.engine.name == "torch"
-    assert "pip install 'slidenet[cpu]'" in chosen.reason
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(MissingExtraError, match=r"slidenet\[cpu\]"):
-        choose_engine(means(), "openvino")
 
 
 def test_as_many_batches_at_once_as_the_process_may_use_cores(monkeypatch):
