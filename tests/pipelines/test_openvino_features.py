@@ -1,4 +1,4 @@
-"""Features by OpenVINO: those of PyTorch to rounding, the same bytes again, made again by predict."""
+"""Features by OpenVINO: PyTorch's to rounding, the same bytes again, and known to predict."""
 
 import numpy as np
 import pytest
