@@ -10,7 +10,6 @@ come once per slide, the start only for the first; they have rows of their own.
 """
 
 import argparse
-import resource
 import statistics
 import tempfile
 import time
@@ -26,7 +25,7 @@ from slidenet.slides import open_slide, plan_tiles, read_tiles
 from slidenet.slides.isolation.pool import end_all_processes
 
 SIDE, BATCH = 256, 64
-MAX_TILES = 600
+MAX_TILES = 1200
 
 
 def main() -> None:
@@ -80,9 +79,9 @@ class Tiles:
 
 def used(slide: object, work: Callable[[], None]) -> float:
     """CPU seconds of this process and of the child that holds the slide, to the hundredth."""
+    process = getattr(slide, "_process", None)
 
     def now() -> float:
-        process = getattr(slide, "_process", None)
         child = 0.0
         if process is not None:
             fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -94,31 +93,24 @@ def used(slide: object, work: Callable[[], None]) -> float:
     return now() - before
 
 
-def opening(path: Path, isolate: bool, times: int = 50) -> float:
-    """CPU seconds of both processes to open and close a slide; the start of a process apart."""
+def opening(path: Path, isolate: bool, times: int = 15) -> float:
+    """CPU seconds of both processes to open and close a slide, the start of the child apart."""
+    with open_slide(path, mpp=0.25, isolate=isolate) as first:
+        process = Waiting(getattr(first, "_process", None))
 
-    def work() -> float:
-        before = time.process_time()
+    def work() -> None:
         for _ in range(times):
             with open_slide(path, mpp=0.25, isolate=isolate):
                 pass
-        return time.process_time() - before
 
-    if not isolate:
-        return work() / times
+    return used(process, work) / times
 
-    def of_children() -> float:
-        end_all_processes()
-        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return usage.ru_utime + usage.ru_stime
 
-    # A child's time is known once it has ended: that of one that opens once is the start.
-    before = of_children()
-    with open_slide(path, mpp=0.25, isolate=True):
-        pass
-    start = of_children() - before
-    own = work()
-    return (own + of_children() - before - 2 * start) / times
+class Waiting:
+    """Stands for a slide that is closed, whose process is used again."""
+
+    def __init__(self, process: object) -> None:
+        self._process = process
 
 
 def print_row(name: str, measure: Callable[[bool], float], turns: int) -> None:

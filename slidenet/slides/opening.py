@@ -4,7 +4,7 @@ import logging
 import os
 from pathlib import Path
 
-from slidenet.core.errors import UnreadableSlideError
+from slidenet.core.errors import ConfigError, PluginError, UnknownNameError, UnreadableSlideError
 from slidenet.core.registry import Registry
 from slidenet.slides.admission import (
     check_file,
@@ -75,13 +75,24 @@ def open_slide(
         limits: How much work and memory the slide may cost.
 
     Raises:
-        ConfigError: `isolate` was asked for where the system cannot limit a process.
+        ConfigError: `isolate` was asked for where the system cannot limit a process, or for a
+            reader that only this process knows.
         MissingMppError: `mpp` was given and cannot be.
         UnknownNameError: No reader has this name.
         UnreadableSlideError: Missing, empty, truncated, a folder, or not a slide.
     """
     if isolate:
-        return open_isolated(path, mpp, icc=icc, reader=reader, limits=limits)
+        if reader is not None:
+            READERS[reader]  # an unknown one is refused here, with the names there are
+        try:
+            return open_isolated(path, mpp, icc=icc, reader=reader, limits=limits)
+        except (UnknownNameError, PluginError) as error:
+            raise ConfigError(
+                f"the reader {reader!r} is known to this process only",
+                expected="a reader that another process can import, to read isolated slides",
+                remedy="put it into a module and give its import path, or give --no-isolate",
+                slide=Path(path).name,
+            ) from error
     path = Path(path)
     check_file(path)
     expected = f"a file that the reader {reader!r} knows"

@@ -11,6 +11,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _THREAD_BYTES = 8 << 20  # a stack
 _ARENA_BYTES = 64 << 20  # address space that malloc sets aside for each thread, mostly unused
@@ -25,6 +28,7 @@ class Budget:
         self._cpu_s: list[float] = []
         self._memory: list[int] = []
         self._start_data, self._start_size = _memory_in_use()
+        self._in_force: dict[int, int] = {}
         self._lawful_bytes = 0
         self._shared_bytes = 0
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
@@ -41,39 +45,47 @@ class Budget:
             self._apply()
 
     @contextmanager
-    def spend(self, cpu_s: float, memory_bytes: int = 0) -> Iterator[None]:
-        """Inside, the process may use so much more."""
+    def spend(self, cpu_s: float) -> Iterator[None]:
+        """Inside, the process may use so many CPU seconds more than it has used until now."""
+        yield from self._while_listed(self._cpu_s, cpu_s)
+
+    @contextmanager
+    def hold(self, num_bytes: int) -> Iterator[None]:
+        """Inside, the process may take so much memory more than any slide may."""
+        yield from self._while_listed(self._memory, num_bytes)
+
+    def _while_listed(self, claims: list[T], claim: T) -> Iterator[None]:
         with self._lock:
-            self._cpu_s.append(cpu_s)
-            self._memory.append(memory_bytes)
+            claims.append(claim)
             self._apply()
         try:
             yield
         finally:
             with self._lock:
-                self._cpu_s.remove(cpu_s)
-                self._memory.remove(memory_bytes)
+                claims.remove(claim)
                 self._apply()
 
     def _apply(self) -> None:
-        cpu = math.ceil(time.process_time() + sum(self._cpu_s)) if self._cpu_s else None
-        _set_soft(resource.RLIMIT_CPU, cpu)
+        if self._cpu_s:  # else the last one stays: threads may still read ahead
+            cpu = math.ceil(time.process_time() + sum(self._cpu_s))
+            self._set_soft(resource.RLIMIT_CPU, cpu)
         if not self._start_size:  # not Linux: memory cannot be limited reliably
             return
         extra = self._lawful_bytes + sum(self._memory) + _NUM_THREADS * _THREAD_BYTES
-        _set_soft(resource.RLIMIT_DATA, self._start_data + extra)
+        self._set_soft(resource.RLIMIT_DATA, self._start_data + extra)
         # Address space, which counts what is shared and what malloc only sets aside, is the wider
         # fence around it.
         wider = extra + self._shared_bytes + _NUM_THREADS * _ARENA_BYTES
-        _set_soft(resource.RLIMIT_AS, self._start_size + wider)
+        self._set_soft(resource.RLIMIT_AS, self._start_size + wider)
 
-
-def _set_soft(limit: int, value: int | None) -> None:
-    """Sets a soft limit, never above the hard one that the user's shell has set."""
-    _, hard = resource.getrlimit(limit)
-    if value is None or (hard != resource.RLIM_INFINITY and value > hard):
-        value = hard
-    resource.setrlimit(limit, (value, hard))
+    def _set_soft(self, limit: int, value: int) -> None:
+        """Sets a soft limit, never above the hard one that the user's shell has set."""
+        if self._in_force.get(limit) == value:
+            return
+        self._in_force[limit] = value
+        _, hard = resource.getrlimit(limit)
+        soft = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(limit, (soft, hard))
 
 
 def _memory_in_use() -> tuple[int, int]:

@@ -82,7 +82,7 @@ class _Server:
                 pool.submit(self._answer, message)
 
     def _answer(self, request: Request) -> None:
-        with self._budget.spend(request.cpu_s, request.memory_bytes):
+        with self._budget.hold(request.memory_bytes), self._budget.spend(request.cpu_s):
             try:
                 answer = Answer(request.number, self._result(request))
             except BaseException as error:  # whatever it is, the parent raises it
@@ -148,15 +148,17 @@ class _Server:
             batches = read_tiles(
                 self._slide, *request.arguments, **request.keywords, allocate=allocate
             )
-            while True:
-                with self._budget.spend(request.cpu_s, request.memory_bytes):
-                    batch = next(batches, None)
-                if batch is None:
-                    break
-                place = places.popleft()
-                pixels: Any = batch.pixels if place is None else InPlace(place, batch.pixels.shape)
-                batch = replace(batch, pixels=pixels)
-                self._send(Answer(request.number, batch, last=False))
+            with self._budget.hold(request.memory_bytes):
+                while True:
+                    with self._budget.spend(request.cpu_s):
+                        batch = next(batches, None)
+                    if batch is None:
+                        break
+                    place = places.popleft()
+                    if place is not None:
+                        in_place: Any = InPlace(place, batch.pixels.shape)
+                        batch = replace(batch, pixels=in_place)
+                    self._send(Answer(request.number, batch, last=False))
         except _CancelledError:
             pass
         except BaseException as found:  # whatever it is, the parent raises it

@@ -53,10 +53,10 @@ class Watch:
     """Whether a process has long neither answered nor used the CPU."""
 
     def __init__(self, pid: int, seconds: float) -> None:
-        self._stat = Path(f"/proc/{pid}/stat")
+        self._pid = pid
         self._seconds = seconds
-        self._used = self._cpu_ticks()
-        self._since = time.monotonic()
+        self._used: int | None = None
+        self._since = 0.0
 
     def stalled(self) -> bool:
         """Called now and then while waiting."""
@@ -68,7 +68,7 @@ class Watch:
     def _cpu_ticks(self) -> int | None:
         """CPU time used, in ticks of the clock; None where the system does not say."""
         try:
-            fields = self._stat.read_text().rpartition(")")[2].split()
+            fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             return None
         return int(fields[11]) + int(fields[12])

@@ -5,8 +5,8 @@ import pickle
 import numpy as np
 import pytest
 
-from slidenet.core.errors import ConfigError, SlideError, UnreadableSlideError
-from slidenet.slides import Slide, open_slide, plan_tiles, read_tiles
+from slidenet.core.errors import ConfigError, SlideError, UnknownNameError, UnreadableSlideError
+from slidenet.slides import READERS, Slide, open_slide, plan_tiles, read_tiles
 from slidenet.slides.isolation import IsolatedSlide, memory, pool
 
 
@@ -129,3 +129,11 @@ def test_what_is_no_slide_is_refused_as_ever(tmp_path):
     (tmp_path / "a.svs").write_text("slide_id,label\n")
     with pytest.raises(UnreadableSlideError, match="it is not a slide but plain text"):
         open_slide(tmp_path / "a.svs", isolate=True)
+
+
+def test_a_reader_that_only_this_process_knows(noise_slide, monkeypatch):
+    monkeypatch.setitem(READERS._loaded, "mine", READERS["openslide"])
+    with pytest.raises(ConfigError, match="'mine' is known to this process only"):
+        open_slide(noise_slide, reader="mine", isolate=True)
+    with pytest.raises(UnknownNameError, match="unknown slide reader 'yours'"):
+        open_slide(noise_slide, reader="yours", isolate=True)
