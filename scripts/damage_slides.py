@@ -226,13 +226,15 @@ def all_tiles(slide: Slide, side: int) -> tuple[np.ndarray, np.ndarray]:
 
 def is_noticed(path: Path, corner: np.ndarray) -> bool:
     """Whether openslide, or a strict JPEG decoder of the tile there, raises."""
-    try:
-        with openslide.OpenSlide(path) as slide:
-            slide.read_region((int(corner[0]), int(corner[1])), 0, (256, 256))
-    except openslide.OpenSlideError:
-        return True
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages[0]
+        # No more than this tile, as the next one may be damaged, too.
+        size = (page.tilewidth, page.tilelength)
+        try:
+            with openslide.OpenSlide(path) as slide:
+                slide.read_region((int(corner[0]), int(corner[1])), 0, size)
+        except openslide.OpenSlideError:
+            return True
         if page.compression != JPEG:
             return False
         across = -(-page.imagewidth // page.tilewidth)
