@@ -1,6 +1,7 @@
 """Equal to openslide, bit for bit, on every layout of the list; and no layout beyond it."""
 
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -162,3 +163,24 @@ def test_a_slide_travels_with_its_reader(tmp_path, levels):
     np.testing.assert_array_equal(
         copy.read_level((0, 0), 1, (90, 90)), slide.read_level((0, 0), 1, (90, 90))
     )
+
+
+def test_a_damaged_tile_does_not_send_the_slide_to_openslide(tmp_path, levels):
+    """Others of its level speak for the reader, or of its kind where it is the only one."""
+    path, _ = written(tmp_path, levels, JPEG | {"tile_px": 128})
+    data = bytearray(path.read_bytes())
+    frames = [found.start() for found in re.finditer(b"\xff\xc0\x00\x11\x08", data)]
+    assert len(frames) == 6 + 2 + 1
+    for frame in (frames[0], frames[-1]):
+        data[frame + 4] = 12  # bits per sample, which openslide alone might know
+    path.write_bytes(data)
+    with open_slide(path) as slide:
+        assert slide.name == "tiled"
+        for level in (0, 2):
+            with pytest.raises(PixelReadError, match="12 bits"):
+                slide.read_level((0, 0), level, (64, 40))
+    for frame in frames:
+        data[frame + 4] = 12
+    path.write_bytes(data)
+    with pytest.raises(UnreadableSlideError):
+        open_slide(path, reader="tiled").read_level((0, 0), 0, (64, 40))
