@@ -37,13 +37,14 @@ from torchvision.transforms import v2
 
 from slidenet.core.records import SlideRow, TileSet
 from slidenet.pipelines.cohort.layout import OutputLayout
-from slidenet.pipelines.embed_tiles import embed_tiles, load_encoder
+from slidenet.pipelines.embed_tiles import embed_tiles
 from slidenet.pipelines.preprocess import preprocess
 from slidenet.pipelines.settings import EmbedTilesSettings, PreprocessSettings
 from slidenet.slides import open_slide, read_tiles
 from slidenet.stores import FeatureWriter, read_tile_set
-from slidenet.tile_encoders import TileEncoder
+from slidenet.tile_encoders import TileEncoder, load_tile_encoder
 from slidenet.tile_encoders.architecture import features_of, folded_copy
+from slidenet.tile_encoders.engines.choice import choose_engine
 
 BATCH_BEFORE = 64
 CORES = len(os.sched_getaffinity(0))
@@ -57,10 +58,12 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--encoder", default="efficientnet_lite0")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--side", type=int, default=8192, help="of the generated slide")
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--side", type=int, default=12_000, help="of the generated slide")
     options = parser.parse_args()
-    settings = EmbedTilesSettings(encoder=options.encoder, device=options.device)
-    encoder = load_encoder(settings)
+    encoder = load_tile_encoder(options.encoder, device=options.device)
+    encoder = encoder.with_engine(choose_engine(encoder, options.engine).engine)
+    settings = EmbedTilesSettings(batch_size=encoder.engine.batch_size)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         slide = options.slide or textured_pyramid(folder, options.side)

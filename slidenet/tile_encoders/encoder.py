@@ -134,11 +134,6 @@ class TileEncoder:
             precision=precision,
         )
 
-    @property
-    def num_parallel(self) -> int:
-        """How many threads may call `encode` at the same time to some use."""
-        return self.engine.num_parallel
-
     def with_engine(self, engine: Engine) -> Self:
         """The same encoder, run by another engine."""
         other = copy.copy(self)
