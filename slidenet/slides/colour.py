@@ -39,7 +39,7 @@ def to_srgb(
         intent = ImageCms.Intent(ImageCms.getDefaultIntent(source))
         target = ImageCms.createProfile("sRGB")
         return ImageCms.buildTransform(source, target, "RGB", "RGB", renderingIntent=intent)
-    except (ImageCms.PyCMSError, OSError) as error:
+    except (ImageCms.PyCMSError, OSError, ValueError) as error:
         raise UnreadableSlideError(
             f"its ICC profile cannot be used ({error})",
             remedy="leave the profile out (no --icc)",

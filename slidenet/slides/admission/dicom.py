@@ -9,7 +9,8 @@ from pathlib import Path
 from slidenet.core.errors import UnreadableSlideError
 from slidenet.slides.admission import dicom_file as tags
 from slidenet.slides.admission.dicom_file import DicomFile
-from slidenet.slides.admission.jpeg_header import jpeg_colours
+from slidenet.slides.admission.jpeg_2000_header import has_colour_transform
+from slidenet.slides.admission.jpeg_header import jpeg_colours, jpeg_frame
 
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _SLIDE = "VOLUME"
@@ -38,6 +39,7 @@ _NOT_READ = {
     "1.2.840.10008.1.2.4.203": "High-Throughput JPEG 2000",
     "1.2.840.10008.1.2.5": "run-length encoding",
 }
+_COLOURS = {"RGB": "RGB", "YBR_FULL_422": "YCbCr", "YBR_FULL": "YCbCr"}
 _TRANSCODE = (
     "convert it to JPEG baseline, JPEG 2000 or uncompressed (GDCM: gdcmconv --j2k IN OUT; "
     "DCMTK: dcmdjpls, dcmdjpeg, dcmdrle)"
@@ -129,18 +131,29 @@ def _pixel_problem(file: DicomFile) -> tuple[str, str, str] | None:
             "one",
             "export the plane that is in focus",
         )
+    return _colour_problem(file, photometric)
+
+
+def _colour_problem(file: DicomFile, photometric: str) -> tuple[str, str, str] | None:
+    """What the first frame contradicts in what the file says of its colours."""
     stored = jpeg_colours(file.first_frame)
-    claimed = "YCbCr" if photometric.startswith("YBR") else photometric
-    if stored is not None and claimed in ("RGB", "YCbCr") and stored.colours != claimed:
-        return (
-            f"says its colours are {photometric}, but its JPEG frames are {stored.colours} "
-            f"({stored.evidence}), so that they would be shown in wrong colours",
-            "colours that are what the file says",
-            "set PhotometricInterpretation (0028,0004) to "
-            f"{'YBR_FULL_422' if stored.colours == 'YCbCr' else 'RGB'} in every file of the "
-            "series, or export the slide again",
-        )
-    return None
+    if not file.first_frame:
+        return None
+    if photometric in ("YBR_ICT", "YBR_RCT") and not has_colour_transform(file.first_frame):
+        frames, name = "JPEG 2000", "RGB or YCbCr as they are"
+        evidence = "no component transform"
+    elif stored is None or stored.colours == _COLOURS.get(photometric, stored.colours):
+        return None
+    else:
+        frames, name, evidence = "JPEG", stored.colours, stored.evidence
+    right = {"YCbCr": "YBR_FULL_422", "RGB": "RGB"}.get(name, "what they are")
+    return (
+        f"says its colours are {photometric}, but its {frames} frames are {name} ({evidence}), so "
+        "that they would be shown in wrong colours",
+        "colours that are what the file says",
+        f"set PhotometricInterpretation (0028,0004) to {right} in every file of the series, or "
+        "export the slide again",
+    )
 
 
 def _frame_problem(file: DicomFile) -> tuple[str, str, str] | None:
@@ -148,6 +161,15 @@ def _frame_problem(file: DicomFile) -> tuple[str, str, str] | None:
     if file.truncation is not None:
         return f"is truncated: {file.truncation}", "a complete file", again
     numbers = file.numbers
+    frame = jpeg_frame(file.first_frame)
+    tile = numbers.get(tags.COLUMNS, 0), numbers.get(tags.ROWS, 0)
+    if frame is not None and all(tile) and (frame.width, frame.height) != tile:
+        return (
+            f"says its tiles have {tile[0]}x{tile[1]} px, but its JPEG frames have "
+            f"{frame.width}x{frame.height} px",
+            "frames of the size that the file says",
+            again,
+        )
     shape = [
         numbers.get(tag, 0)
         for tag in (tags.MATRIX_COLUMNS, tags.COLUMNS, tags.MATRIX_ROWS, tags.ROWS)

@@ -93,7 +93,7 @@ class FlatReader(SlideReader):
 
     @classmethod
     def can_read(cls, path: Path) -> bool:
-        """Whether Pillow takes the file for one of these formats, or it is a broken TIFF."""
+        """Whether Pillow takes the file for one of these formats; a broken one is one."""
         index = TiffIndex.read(path)
         if index is not None and index.problems:
             return True  # `open` says what is broken; Pillow would only warn of its details
@@ -102,6 +102,8 @@ class FlatReader(SlideReader):
                 return True
         except UnidentifiedImageError:
             return False
+        except UnreadableSlideError:
+            return True
 
     @classmethod
     def open(cls, path: Path, mpp: DeclaredMpp | None = None, *, icc: bool = False) -> Self:

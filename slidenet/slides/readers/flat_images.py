@@ -8,7 +8,7 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from slidenet.core.errors import UnreadableSlideError
 from slidenet.slides.colour import WHITE, to_rgb
@@ -38,9 +38,22 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
     Raises:
         UnidentifiedImageError: It is none of `FORMATS`.
+        UnreadableSlideError: It is one, and its header is damaged.
     """
-    with _without_pillows_guard(), Image.open(path, formats=FORMATS) as image:
-        yield image
+    with _without_pillows_guard():
+        try:
+            image = Image.open(path, formats=FORMATS)
+        except UnidentifiedImageError:
+            raise
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UnreadableSlideError(
+                f"its header cannot be read ({error})",
+                expected="a complete image",
+                remedy="copy or export it again",
+                slide=path.name,
+            ) from error
+        with image:
+            yield image
 
 
 def check_flat(image: Image.Image, path: Path) -> None:

@@ -103,6 +103,33 @@ def test_colours_that_contradict_the_frames_are_refused(tmp_path, picture):
     assert "are YBR_FULL_422, but its JPEG frames are RGB" in refusal(path)
 
 
+JPEG_2000 = "1.2.840.10008.1.2.4.91"
+
+
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_ICT"])
+def test_jpeg_2000_is_read_where_it_is_what_the_file_says(tmp_path, picture, photometric):
+    tile = np.ascontiguousarray(picture[:128, :128])
+    frames = [imagecodecs.jpeg2k_encode(tile, codecformat="j2k")] * 6
+    settings = {"frames": frames, "syntax": JPEG_2000, "photometric": photometric}
+    with open_slide(write_dicom(tmp_path / "a.dcm", picture, **settings)) as slide:
+        np.testing.assert_array_equal(slide.read_region((0, 0), 0, (128, 128)), tile)
+
+
+def test_jpeg_2000_without_the_transform_that_the_file_says_is_refused(tmp_path, picture):
+    frames = [imagecodecs.jpeg2k_encode(picture[:128, :128], codecformat="j2k")] * 6
+    place = frames[0].index(b"\xff\x52") + 8
+    frames = [frame[:place] + b"\0" + frame[place + 1 :] for frame in frames]
+    settings = {"frames": frames, "syntax": JPEG_2000, "photometric": "YBR_ICT"}
+    message = refusal(write_dicom(tmp_path / "a.dcm", picture, **settings))
+    assert "says its colours are YBR_ICT, but its JPEG 2000 frames are RGB or YCbCr" in message
+
+
+def test_frames_of_another_size_are_refused(tmp_path, picture):
+    frames = [imagecodecs.jpeg8_encode(np.ascontiguousarray(picture[:64, :128]))] * 6
+    message = refusal(write_dicom(tmp_path / "a.dcm", picture, frames=frames))
+    assert "says its tiles have 128x128 px, but its JPEG frames have 128x64 px" in message
+
+
 def test_frames_of_rgb_that_say_so_are_read(tmp_path, picture):
     frames = encoded(picture, colorspace="RGB", outcolorspace="RGB")
     path = write_dicom(tmp_path / "a.dcm", picture, frames=frames, photometric="RGB")

@@ -218,6 +218,14 @@ def test_strips_without_bytes_are_refused(tmp_path, picture):
     assert "of its 5 strips 1 have no bytes in the file" in refusal(path)
 
 
+@pytest.mark.parametrize("size", [20, 35, 60])
+def test_an_image_cut_in_its_header_is_refused(tmp_path, picture, size):
+    path = tmp_path / "cut.png"
+    picture.save(path)
+    path.write_bytes(path.read_bytes()[:size])
+    assert refusal(path)
+
+
 def test_truncated_flat_tiff(tmp_path, picture):
     path = tmp_path / "cut.tif"
     picture.save(path)

@@ -13,7 +13,6 @@ from slidenet.slides.readers.tiled.payload import (
 )
 
 _SIZ = b"\xff\x4f\xff\x51"
-_COD = 0x52
 _JXL_RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 _JXL_BITS = (9, 13, 18, 30)
 
@@ -35,16 +34,6 @@ def check_jpeg_2000(payload: bytes, stored: TileFormat) -> None:
         raise UnknownKindError("JPEG 2000 of other than 8 bits per sample")
     if set(components[1::3] + components[2::3]) != {1}:
         raise UnknownKindError("JPEG 2000 with chroma at a lower resolution")
-
-
-def has_colour_transform(payload: bytes) -> bool:
-    """Whether a JPEG 2000 codestream says that its components are RGB, transformed within it."""
-    place = payload.find(_SIZ) + 2
-    while place >= 2 and place + 9 <= len(payload) and payload[place] == 0xFF:
-        if payload[place + 1] == _COD:
-            return payload[place + 8] == 1
-        place += 2 + int.from_bytes(payload[place + 2 : place + 4], "big")
-    return False
 
 
 def check_webp(payload: bytes, stored: TileFormat) -> None:
