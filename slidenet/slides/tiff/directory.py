@@ -1,5 +1,6 @@
 """One image of a TIFF file as its directory describes it."""
 
+import errno
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -41,12 +42,13 @@ class StoredNumbers:
         """int64 (count,); what no file can reach becomes negative.
 
         Raises:
-            OSError: The file is away.
-            ValueError: The file has become shorter.
+            OSError: The file is away, or has become shorter.
         """
         with self.path.open("rb") as file:
             file.seek(self.position)
             data = file.read(self.num_bytes)
+        if len(data) < self.num_bytes:
+            raise OSError(errno.EIO, "the file has become shorter", str(self.path))
         return np.frombuffer(data, self.dtype, self.count).astype(np.int64) + (self.high << 32)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from slidenet.slides.protocol import Size
+from slidenet.slides.pyramid import check_levels
 from slidenet.slides.tiff import tags
 from slidenet.slides.tiff.directory import Directory
 from slidenet.slides.tiff.families import (
@@ -21,6 +22,7 @@ from slidenet.slides.tiff.families import (
 from slidenet.slides.tiff.ome import OmeImage, read_ome
 
 _OME_ELSEWHERE = re.compile(r"<(?:\w+:)?BinaryOnly\b[^>]*\bMetadataFile=\"([^\"]*)\"")
+_MOST_RIVALS = 16
 _IMAGEJ_STACK = re.compile(r"ImageJ=.*?^images=(\d{1,9})$", re.DOTALL | re.MULTILINE)
 _OME_HEAD = 8192
 
@@ -80,11 +82,9 @@ def picture_of(directories: tuple[Directory, ...], *, ndpi: bool) -> Picture:
         else:
             pages[kind].append(page)
     if family == "generic-tiff":
-        # The largest whole image, tiled if any is: some writers put a small one first.
-        whole = [page for page in directories if is_whole(page)] or [first]
-        base = _largest([page for page in whole if page.is_tiled] or whole)
+        base, doubt = _base_of(directories)
     else:
-        base = _largest(pages[LEVEL] or [first])
+        base, doubt = _largest(pages[LEVEL] or [first]), None
     levels, foreign = _sorted_levels(base, [*pages[LEVEL], *base.subifds])
     chosen = {id(page) for page in (*levels, *associated.values())}
     others = tuple(page for page in directories if id(page) not in chosen)
@@ -96,9 +96,44 @@ def picture_of(directories: tuple[Directory, ...], *, ndpi: bool) -> Picture:
         associated=associated,
         others=others,
         foreign=foreign,
-        incomplete=incomplete,
+        incomplete=doubt or incomplete,
         notes=notes,
     )
+
+
+def _base_of(directories: tuple[Directory, ...]) -> tuple[Directory, str | None]:
+    """Level 0 of a plain TIFF, and why it may be another page, as a clause.
+
+    The largest whole image, tiled if any is: some writers put a small one first. Where the first
+    one is no smaller copy of it, one of them may be a photo of the glass; the one that has smaller
+    copies is the slide.
+    """
+    whole = [page for page in directories if is_whole(page)] or [directories[0]]
+    candidates = [page for page in whole if page.is_tiled] or whole
+    first, largest = candidates[0], _largest(candidates)
+    reduced = [page for page in directories if is_reduced(page)]
+
+    def num_copies(page: Directory) -> int:
+        return len(page.subifds) + sum(_is_copy(small, page) for small in reduced)
+
+    best = max([largest, *candidates[:_MOST_RIVALS]], key=num_copies)
+    if best is largest and (
+        largest is first or _is_copy(first, largest) or num_copies(largest) > num_copies(first)
+    ):
+        return largest, None
+    if best is first:
+        return first, None
+    other = first if best is largest else best
+    return largest, (
+        f"page {other.number} has {other.width}x{other.height} px and page {largest.number} "
+        f"{largest.width}x{largest.height} px, and nothing says for sure which is the slide"
+    )
+
+
+def _is_copy(small: Directory, large: Directory) -> bool:
+    """Whether a page has the shape and the kind of pixels of a smaller copy."""
+    level = check_levels([large.size, small.size])[1]
+    return level.problem is None and _kind(small) == _kind(large)
 
 
 def _largest(pages: list[Directory]) -> Directory:

@@ -10,6 +10,7 @@ from slidenet.slides.tiff.directory import Directory
 from slidenet.slides.tiff.index import TiffIndex
 
 _HEADER_BYTES = 8
+_MOST_LEVELS = 32
 _SLACK_BYTES = 8
 """Byte counts that are rounded up to words may reach this far into what follows."""
 
@@ -28,16 +29,22 @@ def find_fault(index: TiffIndex, limits: ReadingLimits, *, strips: bool = False)
     if index.problems:
         return index.problems[0]
     picture = index.picture
+    if len(picture.levels) > _MOST_LEVELS:
+        return (
+            f"it claims {len(picture.levels)} levels; {_MOST_LEVELS} halvings make any slide 1 px"
+        )
+    regions = _index_regions(index)
     levels = [page for planes in picture.planes for page in planes]
     for page in levels:
-        fault = next(iter(page.problems), None) or _tile_side(page, limits) or _extents(page, index)
+        fault = next(iter(page.problems), None) or _tile_side(page, limits)
+        fault = fault or _extents(page, index.file_bytes, regions)
         if fault is not None:
             return f"{_name(page, index)}: {fault}"
     if not levels[0].byte_counts.any():
         return f"no byte of its {levels[0].width}x{levels[0].height} px is stored"
     for page in _all_pages(index):
         if page not in levels and (page.is_tiled or strips):
-            fault = _extents(page, index)
+            fault = _extents(page, index.file_bytes, regions)
             if fault is not None:
                 return f"{_name(page, index)}: {fault}"
     return None
@@ -62,8 +69,14 @@ def _tile_side(page: Directory, limits: ReadingLimits) -> str | None:
     return None
 
 
-def _extents(page: Directory, index: TiffIndex) -> str | None:
-    """Whether the bytes of tiles or strips lie in the file, each in its own place."""
+def _extents(page: Directory, file_bytes: int, regions: tuple[IntArray, IntArray]) -> str | None:
+    """Whether the bytes of tiles or strips lie in the file, each in its own place.
+
+    Args:
+        page: The page.
+        file_bytes: Size of the file.
+        regions: Where the index lies, as starts and ends.
+    """
     offsets, counts = page.offsets, page.byte_counts
     if len(offsets) != len(counts):
         return "its lists of tiles differ in length"
@@ -76,10 +89,8 @@ def _extents(page: Directory, index: TiffIndex) -> str | None:
     negative = (starts < 0) | (lengths < 0) | (ends < 0)
     if negative.any():
         return f"{count_of(what, int(negative.sum()))} should lie beyond any file's end"
-    if int(ends.max()) > index.file_bytes:
-        return (
-            f"pixel data should reach byte {int(ends.max())}, the file ends at {index.file_bytes}"
-        )
+    if int(ends.max()) > file_bytes:
+        return f"pixel data should reach byte {int(ends.max())}, the file ends at {file_bytes}"
     in_header = int((starts < _HEADER_BYTES).sum())
     if in_header:
         return f"{count_of(what, in_header)} should lie in the header, before byte {_HEADER_BYTES}"
@@ -96,7 +107,7 @@ def _extents(page: Directory, index: TiffIndex) -> str | None:
     overlapping = _overlaps(starts, ends, slack)
     if overlapping:
         return f"the bytes of {count_of(what, overlapping)} overlap those of others"
-    if _covers_index(starts, ends - slack, index):
+    if _cover(starts, ends - slack, regions):
         return f"the bytes of a {what} should lie where the file's own lists lie"
     return None
 
@@ -125,8 +136,8 @@ def _overlaps(starts: IntArray, ends: IntArray, slack: int) -> int:
     return int((other & (starts[1:] + slack < ends[:-1])).sum())
 
 
-def _covers_index(starts: IntArray, ends: IntArray, index: TiffIndex) -> bool:
-    """Whether a tile lies over a directory or a list of tiles."""
+def _index_regions(index: TiffIndex) -> tuple[IntArray, IntArray]:
+    """Starts and ends of all directories and lists of tiles."""
     regions = []
     for page in _all_pages(index):
         regions.append((page.offset, page.end))
@@ -134,5 +145,11 @@ def _covers_index(starts: IntArray, ends: IntArray, index: TiffIndex) -> bool:
             if stored is not None:
                 regions.append((stored.position, stored.position + stored.num_bytes))
     begin, end = np.array(regions, np.int64).T
+    return begin, end
+
+
+def _cover(starts: IntArray, ends: IntArray, regions: tuple[IntArray, IntArray]) -> bool:
+    """Whether a tile lies over a region; tiles are in the order of the file."""
+    begin, end = regions
     last = np.searchsorted(starts, end) - 1  # the last tile that begins before a region ends
     return bool(((last >= 0) & (ends[last] > begin)).any())

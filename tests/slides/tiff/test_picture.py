@@ -1,6 +1,7 @@
 """Which pages are the slide, in files of several kinds; sizes only, so pixels are zeros."""
 
 import numpy as np
+import pytest
 import tifffile
 
 from slidenet.slides.tiff import TiffIndex
@@ -35,6 +36,20 @@ def test_a_small_page_that_comes_first_is_not_the_slide(tmp_path):
     assert sizes(picture.levels) == [(96, 80), (48, 40)]
     assert sizes(picture.others) == [(70, 30)]
     assert (picture.incomplete, picture.notes, picture.foreign) == (None, (), {})
+
+
+def test_of_two_whole_pages_the_one_with_copies_is_the_slide(tmp_path):
+    reduced = (48, 40, {"subfiletype": 1})
+    picture = write(tmp_path / "x.tif", (96, 80, {}), (300, 100, {}), reduced)
+    assert sizes(picture.levels) == [(96, 80), (48, 40)]
+    assert picture.incomplete is None
+
+
+@pytest.mark.parametrize("copies", [[], [(48, 40, {"subfiletype": 1})]])
+def test_two_pages_of_other_shapes_are_in_doubt(tmp_path, copies):
+    pages = [(96, 80, {}), (300, 100, {})]
+    picture = write(tmp_path / "x.tif", *(pages[::-1] if copies else pages), *copies)
+    assert "nothing says for sure which is the slide" in picture.incomplete
 
 
 def test_a_level_of_other_pixels_is_foreign(tmp_path):
