@@ -9,8 +9,11 @@ from pathlib import Path
 from slidenet.core.errors import UnreadableSlideError
 from slidenet.slides.admission import dicom_file as tags
 from slidenet.slides.admission.dicom_file import DicomFile
-from slidenet.slides.admission.jpeg_2000_header import has_colour_transform
-from slidenet.slides.admission.jpeg_header import jpeg_colours, jpeg_frame
+from slidenet.slides.admission.jpeg_header import (
+    has_colour_transform,
+    jpeg_colours,
+    jpeg_frame,
+)
 
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _SLIDE = "VOLUME"

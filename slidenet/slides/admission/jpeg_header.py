@@ -1,9 +1,10 @@
-"""What the header of a JPEG stream says about its size and its colours."""
+"""What the header of a JPEG or JPEG 2000 stream says about its size and its colours."""
 
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+_SIZ, _COD = b"\xff\x4f\xff\x51", 0x52  # of JPEG 2000
 _START, _SCAN, _APP0, _APP14 = 0xD8, 0xDA, 0xE0, 0xEE
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _LAST_HUFFMAN = 0xC7
@@ -91,6 +92,20 @@ def jpeg_colours(stream: bytes) -> JpegColours | None:
     if frame.is_subsampled:
         return JpegColours("YCbCr", "its chroma is subsampled")
     return JpegColours("YCbCr", "a JFIF header") if jfif else None
+
+
+def has_colour_transform(stream: bytes) -> bool:
+    """Whether a JPEG 2000 codestream says that its components are RGB, transformed within it.
+
+    Args:
+        stream: The start of a codestream, in a file of boxes or alone.
+    """
+    place = stream.find(_SIZ) + 2
+    while place >= 2 and place + 9 <= len(stream) and stream[place] == 0xFF:
+        if stream[place + 1] == _COD:
+            return stream[place + 8] == 1
+        place += 2 + int.from_bytes(stream[place + 2 : place + 4], "big")
+    return False
 
 
 def _segments(stream: bytes) -> Iterator[tuple[int, bytes]]:

@@ -90,7 +90,7 @@ def check_picture(
             f"its first page has {first.width}x{first.height} px and page {level_0.number} has "
             f"{level_0.width}x{level_0.height} px",
             expected=f"the slide itself as the first page, which the reader {reader!r} takes",
-            remedy="write it again with the largest page first, or leave the reader to slidenet",
+            remedy="write it again with the largest page first, or in tiles (vips tiffsave --tile)",
             slide=slide,
         )
     unmet = picture_format(picture).unmet(meets)

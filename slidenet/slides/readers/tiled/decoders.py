@@ -11,7 +11,7 @@ import imagecodecs
 import numpy as np
 
 from slidenet.core.arrays import UInt8Array
-from slidenet.slides.admission.jpeg_2000_header import has_colour_transform
+from slidenet.slides.admission.jpeg_header import has_colour_transform
 from slidenet.slides.readers.tiled.jpeg import JpegDecoder
 from slidenet.slides.readers.tiled.payload import Decoded, PayloadError, TileFormat
 from slidenet.slides.readers.tiled.sizes import check_jpeg_2000, check_jpeg_xl, check_webp
