@@ -107,6 +107,89 @@ def _say_rgb(path: Path) -> None:
                 one.tags["PhotometricInterpretation"].overwrite(2)
 
 
+def write_philips(
+    path: str | Path,
+    levels: Sequence[UInt8Array],
+    *,
+    tile_px: int = 64,
+    missing: Mapping[int, Sequence[int]] | None = None,
+) -> Path:
+    """Writes levels as Philips does: each padded to whole tiles, their true sizes in XML.
+
+    Args:
+        path: File to write.
+        levels: uint8 (height, width, 3) of each level, each half as large as the one before; the
+            sides of the first are multiples of `tile_px`.
+        tile_px: Side of the file's own tiles, a multiple of 16.
+        missing: Per level the numbers of the tiles that are not stored.
+
+    Returns:
+        `path`.
+    """
+    height, width = levels[0].shape[:2]
+    assert width % tile_px == 0 == height % tile_px, "the first level is not padded"
+    padded = []
+    for pixels in levels:
+        sides = [(0, -side % tile_px) for side in pixels.shape[:2]]
+        padded.append(np.pad(pixels, [*sides, (0, 0)], constant_values=200))
+    return write_layout(
+        path,
+        padded,
+        compression="jpeg",
+        photometric="ycbcr",
+        tile_px=tile_px,
+        missing=missing,
+        bigtiff=True,
+        software="Philips DP v1.0",
+        description=_philips_xml([pixels.shape[:2] for pixels in padded]),
+    )
+
+
+def _philips_xml(sizes: Sequence[tuple[int, ...]]) -> str:
+    """The description of a slide of 0.25 mpp, by (height, width) of its padded levels."""
+
+    def value(name: str, group: str, element: str, kind: str, content: object) -> str:
+        return (
+            f'<Attribute Name="{name}" Group="{group}" Element="{element}" PMSVR="{kind}">'
+            f"{content}</Attribute>"
+        )
+
+    def image(kind: str, content: str) -> str:
+        return f'<DataObject ObjectType="{kind}">{content}</DataObject>'
+
+    def spacing(downsample: int) -> str:
+        step = 0.00025 * downsample
+        name = "DICOM_PIXEL_SPACING"
+        return value(name, "0x0028", "0x0030", "IDoubleArray", f'"{step}" "{step}"')
+
+    levels = "".join(
+        image(
+            "PixelDataRepresentation",
+            spacing(2**i)
+            + value("PIIM_PIXEL_DATA_REPRESENTATION_NUMBER", "0x1001", "0x8B02", "IUInt16", i)
+            + value("PIIM_PIXEL_DATA_REPRESENTATION_COLUMNS", "0x2001", "0x115E", "IUInt32", w)
+            + value("PIIM_PIXEL_DATA_REPRESENTATION_ROWS", "0x2001", "0x115D", "IUInt32", h),
+        )
+        for i, (h, w) in enumerate(sizes)
+    )
+    array = "IDataObjectArray"
+    scan = image(
+        "DPScannedImage",
+        value("PIM_DP_IMAGE_TYPE", "0x301D", "0x1004", "IString", "WSI")
+        + spacing(1)
+        + value(
+            "PIIM_PIXEL_DATA_REPRESENTATION_SEQUENCE",
+            "0x1001",
+            "0x8B01",
+            array,
+            f"<Array>{levels}</Array>",
+        ),
+    )
+    scans = value("PIM_DP_SCANNED_IMAGES", "0x301D", "0x1003", array, f"<Array>{scan}</Array>")
+    maker = value("DICOM_MANUFACTURER", "0x0008", "0x0070", "IString", "PHILIPS")
+    return '<?xml version="1.0" encoding="UTF-8" ?>' + image("DPUfsImport", maker + scans)
+
+
 def forget_tiles(path: str | Path, level: int, numbers: Sequence[int]) -> None:
     """Sets the byte counts of some tiles to 0, as scanners do for tiles they did not store."""
     tifffile = require_extra("tifffile", extra="testing", purpose="changing generated slides")

@@ -65,6 +65,7 @@ class TiledLevel:
         decoder: Decodes them.
         offsets: int64 (num_tiles,) where each begins.
         byte_counts: int64 (num_tiles,) how long each is; 0 for one that is not stored.
+        across: Tiles of a row; they may reach further than the level.
         cache: Keeps decoded tiles of which a part was used.
         background: Colour of what is not stored.
         finish: Applied to each decoded tile (a colour profile), or None.
@@ -80,6 +81,7 @@ class TiledLevel:
         offsets: IntArray,
         byte_counts: IntArray,
         *,
+        across: int,
         cache: TileCache,
         background: RGB,
         finish: Callable[[Pixels], Pixels] | None = None,
@@ -96,7 +98,7 @@ class TiledLevel:
         self._render_missing = render_missing
         self.number = next(_numbers)
         self.numbers = frozenset({self.number})
-        self._across = -(-size[0] // stored.width)
+        self._across = across
         self._scratch = threading.local()
 
     @cached_property

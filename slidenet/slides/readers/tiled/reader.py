@@ -103,6 +103,7 @@ class TiledReader(SlideReader):
                 self._make_level(
                     page,
                     counts[number],
+                    size=self.level_dimensions[number],
                     finish=finish,
                     render_missing=partial(self._by_openslide, number) if renders else None,
                 )
@@ -114,6 +115,7 @@ class TiledReader(SlideReader):
         page: Directory,
         byte_counts: IntArray | None = None,
         *,
+        size: Size | None = None,
         finish: Callable[[Pixels], Pixels] | None = None,
         render_missing: Callable[[Size, Size], Pixels] | None = None,
     ) -> TiledLevel:
@@ -123,11 +125,12 @@ class TiledReader(SlideReader):
         except PayloadError as error:
             raise ReaderDeclinedError(f"of its {page.width}x{page.height} px {error}") from error
         return TiledLevel(
-            page.size,
+            size or page.size,
             stored,
             decoder,
             page.offsets,
             page.byte_counts if byte_counts is None else byte_counts,
+            across=page.grid[0],
             cache=SHARED_CACHE,
             background=self.background_rgb,
             finish=finish,

@@ -9,7 +9,7 @@ import pytest
 from slidenet.core.errors import PixelReadError, UnreadableSlideError
 from slidenet.slides import open_slide
 from slidenet.testing import corrupt_tile
-from slidenet.testing.layouts import write_layout
+from slidenet.testing.layouts import halved_levels, write_layout, write_philips
 
 JPEG = {"compression": "jpeg", "photometric": "ycbcr"}
 APERIO = {"compression": "jpeg", "aperio": True}
@@ -74,6 +74,24 @@ def test_pixels_and_facts_are_openslides(tmp_path, levels, name):
         np.testing.assert_array_equal(
             mine.read_region((33, 1), 1, (40, 30)), theirs.read_region((33, 1), 1, (40, 30))
         )
+
+
+def test_padding_of_philips_levels_is_not_shown(tmp_path):
+    picture = np.random.default_rng(4).integers(0, 256, (256, 320, 3), dtype=np.uint8)
+    levels = halved_levels(picture, 3)
+    path = write_philips(tmp_path / "slide.tiff", levels, missing={0: [3], 1: [1]})
+    with open_slide(path) as mine, open_slide(path, reader="openslide") as theirs:
+        assert (mine.name, mine.vendor) == ("tiled", "philips")
+        assert (
+            mine.level_dimensions == theirs.level_dimensions == ((320, 256), (160, 128), (80, 64))
+        )
+        assert dict(mine.properties) == dict(theirs.properties)
+        for level, downsample in enumerate(theirs.level_downsamples):
+            for (x, y), size in zip(PLACES, SIZES, strict=True):
+                place = (int(x * downsample), int(y * downsample))
+                np.testing.assert_array_equal(
+                    mine.read_level((x, y), level, size), theirs.read_region(place, level, size)
+                )
 
 
 @pytest.mark.parametrize("name", BEYOND_OPENSLIDE)
