@@ -14,6 +14,9 @@ MICRONS_PER_UNIT = {
 
 _RGB_NAMES = tuple({letter, word} for letter, word in (("r", "red"), ("g", "green"), ("b", "blue")))
 _RGB_COLOURS = tuple({value, value - 2**32} for value in (0xFF0000FF, 0x00FF00FF, 0x0000FFFF))
+MOST_CHARACTERS = 16_000_000
+"""Half a second of work; the XML of 10,000 planes has a tenth of it."""
+
 _ASSOCIATED = re.compile(r"(?:^|[\W_])(label|macro|thumbnail)(?: image)?$")
 _NUMBERED = re.compile(r"(channel|ch|c)?[\W_]*[\d:]*")
 _NO_ENTITIES = ("<!DOCTYPE", "<!ENTITY")
@@ -82,14 +85,14 @@ class OmeImage:
 
 
 def read_ome(text: str) -> tuple[OmeImage, ...]:
-    """The images of an OME-XML; none where the text is no OME-XML, or is broken.
+    """The images of an OME-XML; none where the text is no OME-XML, is broken, or too long.
 
     Nothing is kept but these records, however long the text is, and no entity is expanded.
     """
     head = text[:4096]
     if "<OME" not in head and ":OME" not in head:
         return ()
-    if any(word in text for word in _NO_ENTITIES):
+    if len(text) > MOST_CHARACTERS or any(word in text for word in _NO_ENTITIES):
         return ()
     images: list[OmeImage] = []
 

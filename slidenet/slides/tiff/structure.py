@@ -8,6 +8,7 @@ from slidenet.slides.limits import ReadingLimits
 from slidenet.slides.tiff import tags
 from slidenet.slides.tiff.directory import Directory
 from slidenet.slides.tiff.index import TiffIndex
+from slidenet.slides.tiff.ome import MOST_CHARACTERS
 
 _HEADER_BYTES = 8
 _MOST_LEVELS = 32
@@ -28,6 +29,9 @@ def find_fault(index: TiffIndex, limits: ReadingLimits, *, strips: bool = False)
     """
     if index.problems:
         return index.problems[0]
+    description = len(index.directories[0].description)
+    if description > MOST_CHARACTERS:
+        return f"its description has {description:,} characters, more than {MOST_CHARACTERS:,}"
     picture = index.picture
     if len(picture.levels) > _MOST_LEVELS:
         return (

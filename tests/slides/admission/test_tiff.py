@@ -312,3 +312,11 @@ def test_strips_of_another_width_are_found(tmp_path, compression, width):
         tiff.pages[0].tags["ImageWidth"].overwrite(width)
     with pytest.raises(UnreadableSlideError, match=r"decompresses to|JPEG data is 192 px wide"):
         check_whole_tiff(path, strips=True)
+
+
+def test_descriptions_have_a_sane_length(tmp_path, monkeypatch):
+    path = write_page(tmp_path / "x.tif", NOISE, description="x" * 200)
+    assert check_whole_tiff(path) is not None
+    monkeypatch.setattr("slidenet.slides.tiff.structure.MOST_CHARACTERS", 100)
+    with pytest.raises(UnreadableSlideError, match="description has 200 characters, more than 100"):
+        check_whole_tiff(path)
