@@ -31,6 +31,7 @@ from slidenet.stores import (
     read_tile_set,
 )
 from slidenet.tile_encoders import TileEncoder, load_tile_encoder
+from slidenet.weights.device import available_cores
 
 
 def embed_tiles(
@@ -59,8 +60,7 @@ def embed_tiles(
     """
     settings = settings_with(EmbedTilesSettings, settings, keywords)
     rows = rows_of(slides, reader=settings.reader)
-    check_whole(num_readers=settings.num_readers)
-    check_whole(batch_size=settings.batch_size, or_none=True)
+    check_whole(batch_size=settings.batch_size, num_readers=settings.num_readers, or_none=True)
     settings.how_to_open()
     layout = OutputLayout(check_output_folder(out))
     check_one_reading(layout, rows)
@@ -68,7 +68,9 @@ def embed_tiles(
         load_encoder(settings), settings, layout, overwrite=overwrite
     )
     batch_size = settings.batch_size or encoder.engine.batch_size
-    with TileStream(encoder, batch_size, settings.num_readers) as stream:
+    # They wait for the encoder most of the time; beyond 16, Python's lock is what they wait for.
+    num_readers = settings.num_readers or min(16, max(2, available_cores()))
+    with TileStream(encoder, batch_size, num_readers) as stream:
         work = EmbedTilesWork(layout, stream, settings, overwrite)
         return run_cohort("embed-tiles", rows, work, settings=[settings], runner=runner)
 
@@ -81,8 +83,7 @@ def load_encoder(settings: EmbedTilesSettings) -> TileEncoder:
         UnknownNameError: For an encoder nobody knows.
         EncoderError: For weights that are missing or of something else, or a device not there.
     """
-    check_whole(num_readers=settings.num_readers)
-    check_whole(batch_size=settings.batch_size, or_none=True)
+    check_whole(batch_size=settings.batch_size, num_readers=settings.num_readers, or_none=True)
     return load_tile_encoder(
         settings.encoder,
         weights=settings.weights,

@@ -83,7 +83,7 @@ def predict(
     weights: str | Path | None = None,
     device: str = "auto",
     batch_size: int | None = None,
-    num_readers: int = 2,
+    num_readers: int | None = None,
     allow_upsampling: bool = False,
     by_patient: bool = False,
     allow_code: bool = False,
@@ -105,7 +105,7 @@ def predict(
         weights: Local weights file of the tile encoder, instead of the hub or its cache.
         device: Where encoder and model run: auto, cpu, cuda or cuda:N.
         batch_size: Tiles per forward pass of the encoder; default: what suits its engine.
-        num_readers: Threads that read tiles.
+        num_readers: Threads that read tiles; default: one per core, 2 to 16.
         allow_upsampling: Accept slides coarser than the training's and enlarge their pixels.
         by_patient: Write one row per patient, the mean over the patient's slides.
         allow_code: Let the bundle name classes outside slidenet; importing them runs their code.

@@ -126,7 +126,7 @@ class EmbedTilesSettings(OpeningSettings):
         engine: What runs the encoder: torch, openvino (in fp32 on a CPU; about twice as fast), or
             auto: what the output folder was begun with, else the faster one that agrees with torch.
         batch_size: Tiles per forward pass; default: what suits the engine.
-        num_readers: Threads that read tiles.
+        num_readers: Threads that read tiles; default: one per core, 2 to 16.
         device: Where the encoder runs: auto, cpu, cuda or cuda:N.
         reader: Who reads the slides, the same as in preprocess.
     """
@@ -137,7 +137,7 @@ class EmbedTilesSettings(OpeningSettings):
     feature_dtype: Literal["float16", "float32"] = "float16"
     engine: Literal["auto", "torch", "openvino"] = "auto"
     batch_size: int | None = None
-    num_readers: int = 2
+    num_readers: int | None = None
     device: str = "auto"
     reader: str | None = None
 

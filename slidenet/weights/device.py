@@ -1,5 +1,6 @@
 """Where models run: auto, cpu, cuda, cuda:N or mps, checked before anything is loaded."""
 
+import os
 from typing import TYPE_CHECKING
 
 from slidenet.core.errors import EncoderError
@@ -38,3 +39,8 @@ def resolve_device(device: "str | torch.device") -> "torch.device":
             remedy="run with device cpu, or install a torch build for this accelerator",
         )
     return found
+
+
+def available_cores() -> int:
+    """Cores that the system lets this process run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -16,6 +16,7 @@ from slidenet.tile_encoders.architecture import features_of, folded_copy
 from slidenet.tile_encoders.engines.protocol import Engine, EngineName
 from slidenet.tile_encoders.engines.silence import import_openvino
 from slidenet.tile_encoders.spec import TileEncoderSpec
+from slidenet.weights.device import available_cores
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -172,4 +173,4 @@ def usable_cores() -> int:
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdecimal() and int(asked) > 0:
         return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return available_cores()
