@@ -9,7 +9,13 @@ from PIL import Image
 from slidenet.core.checks import check_share
 from slidenet.core.errors import ConfigError, SlideError
 from slidenet.core.provenance import Identity
-from slidenet.core.records import WHOLE_PIXEL_READING, SlideRow, TileGeometry, TileSet
+from slidenet.core.records import (
+    BLENDED_READING,
+    WHOLE_PIXEL_READING,
+    SlideRow,
+    TileGeometry,
+    TileSet,
+)
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.reading import reading_of_folder
@@ -30,6 +36,7 @@ from slidenet.slides import (
     plan_tiles,
     resolution_notes,
 )
+from slidenet.slides.geometry import LEAST_RESIDUAL_PX
 from slidenet.stores import (
     check_output_folder,
     existing_output,
@@ -179,6 +186,18 @@ class Tiler:
         return None if name is None else {"name": name, **READERS.plugin_identity(name)}
 
 
+def _notes(slide: Slide, geometry: TileGeometry) -> list[str]:
+    """What a user should know about the resolution and the level of the tiles."""
+    notes = list(resolution_notes(slide.properties, geometry.slide_mpp, vendor=slide.vendor))
+    residual = slide.level_residuals[geometry.level]
+    if geometry.reading != BLENDED_READING and residual > LEAST_RESIDUAL_PX:
+        notes.append(
+            f"its reader gives level {geometry.level} up to {residual:.2f} px off whole pixels, "
+            "so blended"
+        )
+    return notes
+
+
 def _reading(settings: PreprocessSettings) -> int:
     return WHOLE_PIXEL_READING if settings.reading is None else settings.reading
 
@@ -226,7 +245,7 @@ class PreprocessWork(SlideWork):
                 filters=tiler.filters,
                 reader=tiler.reader,
             )
-            notes = resolution_notes(slide.properties, geometry.slide_mpp, vendor=slide.vendor)
+            notes = _notes(slide, geometry)
             note = self._write_pictures(slide, tissue, tile_set)
         # Last, because this file is what says that the slide is done.
         write_tile_set(path, tile_set)

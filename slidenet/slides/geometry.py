@@ -20,6 +20,8 @@ from slidenet.slides.protocol import Slide
 TARGET_MPP = 0.5
 TILE_SIZE_PX = 256
 MPP_TOLERANCE = 0.02
+LEAST_RESIDUAL_PX = 1e-3
+"""Nearer to a whole pixel of a level than this is on it, as far as eyes and encoders can tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,3 +84,6 @@ def test_info_says_where_levels_cannot_be_read_at_whole_pixels(tmp_path, reader,
     rows = dict(info(path, reader=reader, **SETTINGS).rows)
     assert rows["level 1"].startswith("85 x 85 px, 1/3, 1.5 mpp")
     assert ("px off its pixels" in rows["level 1"]) == bool(words)
+    tiling = SETTINGS | {"target_mpp": 1.5, "tile_size_px": 32, "isolate": False}
+    (outcome,) = slidenet.preprocess([path], tmp_path / "out", reader=reader, **tiling).outcomes
+    assert ("px off whole pixels, so blended" in outcome.detail) == bool(words)

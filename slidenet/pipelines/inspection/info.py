@@ -11,11 +11,9 @@ from slidenet.core.units import Mpp, magnification
 from slidenet.pipelines.preprocess import Tiler
 from slidenet.pipelines.settings import PreprocessSettings, settings_with
 from slidenet.slides import Slide, illumination_of, open_slide, resolution_notes
+from slidenet.slides.geometry import LEAST_RESIDUAL_PX
 from slidenet.tiling import grid, tissue_fractions
 from slidenet.tissue import find_tissue
-
-LEAST_RESIDUAL_PX = 1e-3
-"""openslide takes what is nearer to a whole pixel for one, as far as eyes and encoders can tell."""
 
 
 @dataclass(frozen=True, slots=True)
