@@ -12,6 +12,8 @@ _TIFF = (
 _OME_TIFF = "convert it into a pyramidal OME-TIFF (bioformats2raw and raw2ometiff)"
 _COPY = "copy it again, with all files of the slide beside it"
 
+_FULL_RANGE_LEAST = 128
+_DIMENSIONS = {"Z": "focal planes", "T": "time points", "C": "channels", "V": "views"}
 _MEANINGS: tuple[tuple[str, Callable[[re.Match[str]], tuple[str, str]]], ...] = (
     (
         r"Unsupported TIFF compression: (\d+)",
@@ -31,6 +33,13 @@ _MEANINGS: tuple[tuple[str, Callable[[re.Match[str]], tuple[str, str]]], ...] = 
             f"its pixels are compressed by {(m[1] or f'type {m[2]}').strip()}",
             "save it in ZEN uncompressed or as Zstd, install fastslide and pass --reader "
             f"fastslide, or {_OME_TIFF}",
+        ),
+    ),
+    (
+        r"Unrecognized subblock dimension \"(\w)|Nonzero subblock (channel)",
+        lambda m: (
+            f"it holds several {_DIMENSIONS.get(m[1] or 'C', f'pictures (dimension {m[1]})')}",
+            "export one picture in RGB in ZEN (Extended Focus, or Create Image Subset)",
         ),
     ),
     (
@@ -79,17 +88,24 @@ def why_not_opened(vendor: str, message: str) -> tuple[str, str]:
     return found, f"{_COPY}, or export it again"
 
 
-def narrow_samples(properties: Mapping[str, str]) -> str | None:
+def narrow_samples(properties: Mapping[str, str], largest: Callable[[], int]) -> str | None:
     """Why the samples of an open slide are darker than they mean, as a clause; None for none.
 
     Of Zeiss pixels of 16 bits openslide takes the upper eight, and cameras use 12 or 14.
 
     Args:
         properties: The slide's properties in openslide's names.
+        largest: Gives the largest of the eight-bit samples of an overview.
     """
     image = "zeiss.Information.Image"
-    kind = properties.get(f"{image}.PixelType", "")
-    bits = properties.get(f"{image}.ComponentBitCount", "")
-    if kind.lower() != "bgr48" or not bits.isdecimal() or int(bits) >= 16:
+    if properties.get(f"{image}.PixelType", "").lower() != "bgr48":
         return None
-    return f"its samples of 16 bits use {bits} of them (Zeiss Bgr48), and would be read too dark"
+    bits = properties.get(f"{image}.ComponentBitCount", "")
+    if bits.isdecimal() and int(bits) < 16:
+        return f"its samples of 16 bits use {bits} of them (Zeiss Bgr48), and would be too dark"
+    if largest() >= _FULL_RANGE_LEAST:
+        return None
+    return (
+        "its samples of 16 bits (Zeiss Bgr48) reach less than half of their range, so that how "
+        "many bits are used (12? 14?) cannot be told"
+    )

@@ -4,10 +4,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import openslide
 from openslide import OpenSlide
 
-from slidenet.core.errors import UnreadableSlideError
+from slidenet.core.errors import PixelReadError, UnreadableSlideError
 from slidenet.slides.admission import (
     check_overview,
     check_pyramid,
@@ -21,6 +22,8 @@ from slidenet.slides.readers.base import SlideReader
 from slidenet.slides.readers.handles import SharedHandle
 from slidenet.slides.resolution import DeclaredMpp
 from slidenet.slides.tiff import TiffIndex
+
+_MIDDLE_PX = 2048
 
 
 class OpenSlideReader(SlideReader):
@@ -55,7 +58,9 @@ class OpenSlideReader(SlideReader):
         self._shared = SharedHandle(path, self.vendor)
         handle = self._shared.current()
         self.properties = dict(handle.properties)
-        narrow = narrow_samples(self.properties)
+        self.level_dimensions = handle.level_dimensions
+        self.level_downsamples = handle.level_downsamples
+        narrow = narrow_samples(self.properties, self._largest_sample)
         if narrow is not None:
             raise UnreadableSlideError(
                 narrow,
@@ -63,13 +68,31 @@ class OpenSlideReader(SlideReader):
                 remedy="export it as 24-bit RGB",
                 slide=path.name,
             )
-        self.level_dimensions = handle.level_dimensions
-        self.level_downsamples = handle.level_downsamples
         self.background_rgb = parse_background(
             self.properties.get(openslide.PROPERTY_NAME_BACKGROUND_COLOR)
         )
         self._transform = to_srgb(lambda: handle.color_profile, slide=path.name) if icc else None
         self.icc_applied = self._transform is not None
+
+    def _largest_sample(self) -> int:
+        """The largest sample in the middle of the coarsest level, of what the scanner stored.
+
+        255 where nothing there can be read, which says nothing about samples.
+        """
+        width, height = self.level_dimensions[-1]
+        size = min(width, _MIDDLE_PX), min(height, _MIDDLE_PX)
+        downsample = self.level_downsamples[-1]
+        corner = (
+            int((width - size[0]) / 2 * downsample),
+            int((height - size[1]) / 2 * downsample),
+        )
+        try:
+            image = self._shared.read_region(corner, len(self.level_dimensions) - 1, size)
+        except PixelReadError:
+            return 255
+        pixels = np.asarray(image)
+        stored = pixels[pixels[..., 3] == 255, :3]
+        return int(stored.max()) if stored.size else 255
 
     @classmethod
     def can_read(cls, path: Path) -> bool:

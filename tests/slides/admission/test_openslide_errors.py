@@ -1,9 +1,11 @@
+import numpy as np
 import pytest
 import tifffile
 
 from slidenet.core.errors import UnreadableSlideError
 from slidenet.slides import open_slide
-from slidenet.slides.admission import narrow_samples, why_not_opened
+from slidenet.slides.admission import why_not_opened
+from slidenet.testing.czi import write_czi
 
 
 @pytest.mark.parametrize(
@@ -38,12 +40,47 @@ def test_a_slide_that_openslide_cannot_open_says_why(tmp_path, noise_image):
         open_slide(path, reader="openslide")
 
 
-@pytest.mark.parametrize(("bits", "narrow"), [("14", True), ("12", True), ("16", False)])
-def test_zeiss_samples_that_openslide_would_read_too_dark(bits, narrow):
-    image = "zeiss.Information.Image"
-    said = narrow_samples({f"{image}.PixelType": "Bgr48", f"{image}.ComponentBitCount": bits})
-    assert (said is not None) is narrow
-    assert not narrow or f"use {bits} of them" in said
-    assert (
-        narrow_samples({f"{image}.PixelType": "Bgr24", f"{image}.ComponentBitCount": "8"}) is None
-    )
+def czi(path, pixels, **settings):
+    return open_slide(write_czi(path / "a.czi", pixels, **settings))
+
+
+@pytest.mark.parametrize("bits", [None, 16])
+def test_zeiss_samples_that_fill_their_range_are_read(tmp_path, noise_image, bits):
+    picture = noise_image[:100, :140]
+    for pixels in (picture, picture.astype(np.uint16) * 257):
+        with czi(tmp_path, pixels, bits=bits) as slide:
+            assert (slide.vendor, slide.slide_mpp.value) == ("zeiss", 0.5)
+            np.testing.assert_array_equal(slide.read_region((0, 0), 0, (140, 100)), picture)
+
+
+@pytest.mark.parametrize("used", [12, 14])
+def test_zeiss_samples_that_openslide_would_read_too_dark(tmp_path, noise_image, used):
+    pixels = noise_image[:100, :140].astype(np.uint16) << (used - 8)
+    with pytest.raises(UnreadableSlideError, match=f"16 bits use {used} of them"):
+        czi(tmp_path, pixels, bits=used)
+    for bits in (None, 16):
+        with pytest.raises(UnreadableSlideError, match="reach less than half of their range"):
+            czi(tmp_path, pixels, bits=bits)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"compression": 4}, "compressed by JPEG XR"),
+        ({"compression": 1}, "compressed by JPEG "),
+        ({"dimension": b"Z"}, "it holds several focal planes"),
+        ({"dimension": b"T"}, "it holds several time points"),
+    ],
+)
+def test_zeiss_slides_that_openslide_does_not_read(tmp_path, noise_image, settings, says):
+    with pytest.raises(UnreadableSlideError, match=says):
+        czi(tmp_path, noise_image[:100, :140], **settings)
+
+
+def test_zeiss_slides_of_one_channel_and_cut_ones(tmp_path, noise_image):
+    with pytest.raises(UnreadableSlideError, match="Zeiss type GRAY16"):
+        czi(tmp_path, noise_image[:100, :140, 0].astype(np.uint16))
+    path = write_czi(tmp_path / "b.czi", noise_image[:100, :140])
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(UnreadableSlideError, match="may be truncated"):
+        open_slide(path)
