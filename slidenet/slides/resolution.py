@@ -96,6 +96,8 @@ def resolve_mpp(
         if claims:
             first = claims[0]
             found = f"its microns per pixel are {first.x:g} ({first.source}), {first.problem}"
+            if first.source == OME and math.isnan(first.x):
+                found = f"its {OME} is no resolution: {first.problem}"
             possible = _is_possible(first.x) and _is_possible(first.y)
             expected = "the resolution of the scan" if possible else _RANGE
         raise MissingMppError(found, expected=expected, remedy=_REMEDY, slide=slide)
