@@ -39,6 +39,12 @@ class RecycledMemory:
         weakref.finalize(flat, self._take_back, memory).atexit = False
         return flat.reshape(shape)
 
+    def bound(self, max_spare_bytes: int) -> None:
+        """Sets how much memory may wait from now on, and lets go of what waits where it is more."""
+        self._max_spare_bytes = max_spare_bytes
+        if self._spare_bytes > max_spare_bytes:
+            self._spare = {}
+
     def _take_back(self, memory: memoryview) -> None:
         # Runs wherever the last reference goes, so without a lock; the bound is a rough one.
         if self._spare_bytes + memory.nbytes <= self._max_spare_bytes:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 
 from slidenet.slides.readers.tiled.payload import Decoded
+from slidenet.slides.recycling import MAX_SPARE_BYTES, PIXEL_MEMORY
 
 CACHE_BYTES = 128 * 1024 * 1024
 """Holds a row of 256 px tiles of a slide 170,000 px wide: regions that do not lie on the file's
@@ -46,9 +47,18 @@ class TileCache:
                 return
             self._tiles[key] = tile
             self._bytes += tile.nbytes
-            while self._bytes > self._max_bytes:
-                _, oldest = self._tiles.popitem(last=False)
-                self._bytes -= oldest.nbytes
+            self._drop()
+
+    def bound(self, max_bytes: int) -> None:
+        """Sets what the tiles may take from now on."""
+        with self._lock:
+            self._max_bytes = max_bytes
+            self._drop()
+
+    def _drop(self) -> None:
+        while self._bytes > self._max_bytes:
+            _, oldest = self._tiles.popitem(last=False)
+            self._bytes -= oldest.nbytes
 
     def forget(self, levels: set[int]) -> None:
         """Drops the tiles of some levels, by their numbers."""
@@ -65,6 +75,17 @@ class TileCache:
 
 SHARED_CACHE = TileCache()
 """Of all slides of this process, so that memory does not grow with their number."""
+
+
+def bound_memory(max_memory_bytes: int) -> None:
+    """Bounds what is kept of decoded tiles, and what memory waits, by the memory a slide may take.
+
+    Args:
+        max_memory_bytes: See `ReadingLimits`. An eighth is for tiles, a sixth for what waits.
+    """
+    SHARED_CACHE.bound(min(CACHE_BYTES, max_memory_bytes // 8))
+    PIXEL_MEMORY.bound(min(MAX_SPARE_BYTES, max_memory_bytes // 6))
+
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=SHARED_CACHE.after_fork)

@@ -21,11 +21,12 @@ from slidenet.slides.admission import (
     check_whole_tiff,
 )
 from slidenet.slides.colour import parse_background, to_rgb, to_srgb
+from slidenet.slides.limits import current_limits
 from slidenet.slides.protocol import Pixels, Size
 from slidenet.slides.pyramid import Level
 from slidenet.slides.readers.base import ReaderDeclinedError, SlideReader
 from slidenet.slides.readers.handles import SharedHandle
-from slidenet.slides.readers.tiled.cache import SHARED_CACHE
+from slidenet.slides.readers.tiled.cache import SHARED_CACHE, bound_memory
 from slidenet.slides.readers.tiled.decoders import decoder_of
 from slidenet.slides.readers.tiled.layout import APERIO, TiledLayout, find_layout, is_tiled_tiff
 from slidenet.slides.readers.tiled.level import AS_STORED, Shrinking, TiledLevel, TileError
@@ -78,6 +79,7 @@ class TiledReader(SlideReader):
             self._transform = to_srgb(lambda: _opened_profile(profile), slide=path.name)
         self.icc_applied = self._transform is not None
         self._num_openslide_levels = layout.num_openslide_levels
+        bound_memory(current_limits().max_memory_bytes)
         self._file: StoredBytes | None = StoredBytes(path)
         self._tiled = self._make_levels(layout)
         if handle is not None:

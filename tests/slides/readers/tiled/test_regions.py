@@ -8,6 +8,7 @@ import pytest
 
 from slidenet.core.errors import CoordinateError, SlideError
 from slidenet.slides import open_slide
+from slidenet.slides.limits import ReadingLimits
 from slidenet.slides.readers.tiled.cache import SHARED_CACHE, TileCache
 from slidenet.testing.layouts import write_layout
 
@@ -91,6 +92,15 @@ def test_closing_forgets_the_tiles_and_refuses_to_read(path):
         slide.read_region((3, 0), 1, (64, 64))
 
 
+def test_memory_kept_follows_the_limit_of_reading(path):
+    with open_slide(path, limits=ReadingLimits(max_memory_bytes=400_000)) as slide:
+        slide.read_level((5, 5), 0, (290, 190))
+        assert len(SHARED_CACHE) == 50_000 // (64 * 64 * 3)
+    with open_slide(path) as slide:
+        slide.read_level((5, 5), 0, (290, 190))
+        assert len(SHARED_CACHE) > 10
+
+
 def test_the_cache_drops_what_was_used_longest_ago():
     cache = TileCache(max_bytes=300)
     tiles = [np.full((10, 10, 1), i, np.uint8) for i in range(4)]
@@ -100,7 +110,9 @@ def test_the_cache_drops_what_was_used_longest_ago():
     cache.put((3, 0), tiles[3])
     assert cache.get((1, 0)) is None
     assert [cache.get((number, 0)) is not None for number in (0, 2, 3)] == [True] * 3
+    cache.bound(200)
+    assert [cache.get((number, 0)) is not None for number in (0, 2, 3)] == [False, True, True]
     cache.forget({2})
     assert cache.get((2, 0)) is None
     cache.put((5, 0), tiles[1])
-    assert len(cache) == 3
+    assert len(cache) == 2
