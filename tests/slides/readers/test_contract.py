@@ -142,14 +142,8 @@ TILED = {
     "aperio": {"compression": "jpeg", "aperio": True, "common_tables": True},
     "aperio jpeg 2000": {"compression": "APERIO_JP2000_RGB", "aperio": True},
     "deflate": {},
-    "lzw": {"compression": "lzw", "predictor": True},
-    "zstd": {"compression": "zstd", "bigtiff": True},
-    "uncompressed": {"compression": None},
 }
 NOT_OF_OPENSLIDE = {
-    "lzma": {"compression": "lzma"},
-    "webp": {"compression": "webp"},
-    "jpeg xl": {"compression": "jpegxl"},
     "jpeg 2000": {"compression": "jpeg2000"},
     "sub-ifds": {"subifds": True},
 }
