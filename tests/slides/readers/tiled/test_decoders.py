@@ -3,6 +3,7 @@
 import lzma
 import zlib
 
+import cv2
 import imagecodecs
 import numpy as np
 import pytest
@@ -72,14 +73,27 @@ def test_only_zeros_before_the_end_marker_are_padding(jpeg):
     for padding in (b"\x00", b"\x00" * 9):
         np.testing.assert_array_equal(decoder.decode(jpeg[:-2] + padding + jpeg[-2:]), good)
     np.testing.assert_array_equal(decoder.decode(jpeg + b"after the end"), good)
-    for junk in (b"\x12\x34\x56", b"\x00\x00\x01"):
+    for junk in (b"\x12\x34\x56" * 20, bytes(60) + b"\x01"):
         with pytest.raises(PayloadError, match="extraneous bytes"):
             decoder.decode(jpeg[:-2] + junk + jpeg[-2:])
-    for zeroed in (800, 1500):  # decoded as if they were data, and some are left over
-        damaged = jpeg[: -2 - zeroed] + bytes(zeroed) + jpeg[-2:]
-        assert simplejpeg.decode_jpeg(damaged, strict=False).shape == good.shape
-        with pytest.raises(PayloadError, match="extraneous bytes"):
-            decoder.decode(damaged)
+
+
+def test_zeros_in_place_of_data_are_no_padding():
+    """They decode as if they were data, and some are left over."""
+    decoder, left_over = decoder_of(YCBCR), 0
+    for seed in range(6):
+        noise = np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+        smooth = cv2.GaussianBlur(noise, (0, 0), 1 + seed)
+        jpeg = simplejpeg.encode_jpeg(smooth, 90, "RGB", "420", fastdct=False)
+        for zeroed in range(100, len(jpeg) - 700, 100):
+            damaged = jpeg[: -2 - zeroed] + bytes(zeroed) + jpeg[-2:]
+            try:
+                simplejpeg.decode_jpeg(damaged)
+            except ValueError as error:
+                left_over += "extraneous bytes" in str(error)
+                with pytest.raises(PayloadError, match="Corrupt JPEG data"):
+                    decoder.decode(damaged)
+    assert left_over
 
 
 @pytest.mark.parametrize(
