@@ -128,7 +128,8 @@ class _Server:
         )
         started = time.process_time()
         self._slide = slide = open_slide(path, mpp, icc=icc, reader=reader, limits=limits)
-        return SlideFacts.of(slide, time.process_time() - started)
+        facts = SlideFacts.of(slide)
+        return replace(facts, opening_cpu_s=time.process_time() - started)
 
     def _stream_tiles(self, request: Request) -> None:
         grants, places = self._streams[request.number], deque[Place | None]()

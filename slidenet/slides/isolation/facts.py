@@ -16,7 +16,7 @@ class SlideFacts:
 
     Attributes:
         mpp: `Slide.slide_mpp`, or the error it raises.
-        opening_cpu_s: CPU seconds that opening took.
+        opening_cpu_s: CPU seconds that opening took, these properties included.
     """
 
     vendor: str
@@ -30,10 +30,10 @@ class SlideFacts:
     reader_note: str
     has_mpp: bool
     mpp: SlideMpp | SlideError
-    opening_cpu_s: float
+    opening_cpu_s: float = 0.0
 
     @classmethod
-    def of(cls, slide: Slide, opening_cpu_s: float) -> Self:
+    def of(cls, slide: Slide) -> Self:
         """Asks an open slide."""
         mpp: SlideMpp | SlideError
         try:
@@ -52,5 +52,4 @@ class SlideFacts:
             reader_note=slide.reader_note,
             has_mpp=slide.has_mpp,
             mpp=mpp,
-            opening_cpu_s=opening_cpu_s,
         )
