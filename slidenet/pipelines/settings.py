@@ -88,9 +88,9 @@ class PreprocessSettings(OpeningSettings):
             the output folder was begun so.
         shrinking: How pixels are made fewer: area (averaged), or jpeg (by the decoder of JPEG
             tiles: less work, slightly other pixels).
-        reader: Who reads the slides: tiled, openslide, flat, fastslide (a package to be installed), or the
-            name or import path of a reader of another package; default: the first of slidenet's
-            own that knows the file.
+        reader: Who reads the slides: tiled, openslide, flat, fastslide (a package to be
+            installed), or the name or import path of a reader of another package; default: the
+            first of slidenet's own that knows the file.
     """
 
     target_mpp: float = 0.5
