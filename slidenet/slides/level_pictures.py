@@ -56,7 +56,9 @@ def compare_levels(slide: LevelPixels, levels: Sequence[Level]) -> tuple[Level, 
     finer = usable[0]
     for number in usable[1:]:
         if _differ(slide, levels, finer, number, places):
-            problem = "it shows another picture than level 0: a label, a macro photograph"
+            problem = (
+                "it shows another picture than level 0: a label, a macro photograph, or shifted"
+            )
             checked[number] = replace(levels[number], problem=problem)
         else:
             finer = number

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from slidenet.core.text import name_some
 from slidenet.slides.protocol import Size
 from slidenet.slides.pyramid import check_levels
 from slidenet.slides.tiff import tags
@@ -248,6 +249,9 @@ def _ome_picture(directories: tuple[Directory, ...], ome: tuple[OmeImage, ...]) 
             f"it holds {image.slices} focal planes and {image.times} time points; the first is "
             "read",
         )
+    scenes = [other.name or "without a name" for other in starts.values() if other is not image]
+    if scenes and not notes:
+        notes = (f"its further images are not read: {name_some(scenes)}",)
     kept = (image, *(other for other in ome if other is not image))
     return Picture(
         "ome",

@@ -143,3 +143,14 @@ def test_label_and_macro_images_of_ome(tmp_path):
     assert sizes(picture.levels) == [(96, 80)]
     assert picture.associated["macro"].size == (200, 100)
     assert picture.ome[0].name == "macrophages"
+
+
+def test_further_images_of_ome_are_told(tmp_path):
+    path = tmp_path / "x.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as tiff:
+        for width, height, name in ((64, 48, "core 1"), (96, 80, "core 2")):
+            own = {"photometric": "rgb", "tile": (16, 16)}
+            tiff.write(zeros(width, height), metadata={"axes": "YXS", "Name": name}, **own)
+    picture = TiffIndex.read(path).picture
+    assert sizes(picture.levels) == [(96, 80)]
+    assert picture.notes == ("its further images are not read: core 1",)
