@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from slidenet.core.provenance import software_version
-from slidenet.tile_encoders.architecture import features_of, folded_copy
 from slidenet.tile_encoders.engines.protocol import Engine, EngineName
 from slidenet.tile_encoders.spec import Precision, TileEncoderSpec
 from slidenet.tile_encoders.transforms import normalise
@@ -49,6 +48,10 @@ class TorchEngine(Engine):
         *,
         batch_size: int | None = None,
     ) -> None:
+        # Brings timm, which verbs need not wait for before their settings are known to be right.
+        from slidenet.tile_encoders.architecture import features_of, folded_copy
+
+        self._features_of = features_of
         self.batch_size = batch_size or (CPU_BATCH if device.type == "cpu" else GPU_BATCH)
         # As many as there are cores, each on one thread, in bounded memory. On a GPU the next batch
         # is copied and its work lined up while one is computed; elsewhere nothing is known.
@@ -67,7 +70,7 @@ class TorchEngine(Engine):
             with torch.autocast(
                 self._device.type, dtype=self._dtype, enabled=self._dtype is not None
             ):
-                return features_of(self._module, normalised, self._pooling)
+                return self._features_of(self._module, normalised, self._pooling)
 
     def _moved(self, images: "Tensor") -> "Tensor":
         """The images on the device; on a GPU they are copied while other batches are computed."""
