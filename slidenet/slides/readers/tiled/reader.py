@@ -13,7 +13,7 @@ from openslide import OpenSlide
 from PIL import Image, ImageCms
 
 from slidenet.core.arrays import IntArray
-from slidenet.core.errors import PixelReadError, SlideError
+from slidenet.core.errors import PixelReadError, SlideError, UnreadableSlideError
 from slidenet.slides.admission import (
     check_overview,
     check_picture,
@@ -35,7 +35,7 @@ from slidenet.slides.readers.tiled.payload import PayloadError, TileFormat
 from slidenet.slides.readers.tiled.planes import ColourPlanes
 from slidenet.slides.readers.tiled.proof import check_same_levels, check_same_pixels
 from slidenet.slides.readers.tiled.properties import properties_of
-from slidenet.slides.readers.tiled.storage import StoredBytes
+from slidenet.slides.readers.tiled.storage import FileLostError, StoredBytes
 from slidenet.slides.resolution import DeclaredMpp
 from slidenet.slides.tiff import Directory, Need, TiffIndex, tags
 
@@ -258,6 +258,12 @@ class TiledReader(SlideReader):
         assert pixels.shape == shape, "the array has the shape of the region"
         try:
             self._tiled[level].read(self._opened(), location, size, pixels, shrinking)
+        except FileLostError as error:
+            raise UnreadableSlideError(
+                str(error),
+                remedy="see that its disk is there and nobody writes to it, and run again",
+                slide=self.path.name,
+            ) from error
         except TileError as error:
             raise PixelReadError(
                 f"{size[0]}x{size[1]} px at {location}, level {level}, cannot be decoded (the "

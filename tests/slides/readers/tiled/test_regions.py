@@ -1,15 +1,23 @@
 """Regions put together from tiles: from any thread, at any place, shrunk or not."""
 
+import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import pytest
 
-from slidenet.core.errors import CoordinateError, SlideError
+from slidenet.core.errors import (
+    CoordinateError,
+    PixelReadError,
+    SlideError,
+    UnreadableSlideError,
+)
 from slidenet.slides import open_slide
 from slidenet.slides.limits import ReadingLimits
 from slidenet.slides.readers.tiled.cache import SHARED_CACHE, TileCache
+from slidenet.testing import truncate_file
 from slidenet.testing.layouts import write_layout
 
 
@@ -76,6 +84,37 @@ def test_a_tile_that_was_handed_out_whole_may_be_written_to(slide):
     part[:] = 0
     np.testing.assert_array_equal(slide.read_level((64, 64), 0, (64, 64)), kept)
     np.testing.assert_array_equal(slide.read_level((70, 70), 0, (20, 20)), kept[6:26, 6:26])
+
+
+def test_a_file_that_is_lost_is_no_damaged_tile(tmp_path, path, monkeypatch):
+    copy = tmp_path / "copy.tif"
+    copy.write_bytes(path.read_bytes())
+    with open_slide(copy, reader="tiled") as slide:
+        slide.read_level((0, 0), 0, (10, 10))
+        monkeypatch.setattr(os, "pread", broken_disk)
+        with pytest.raises(PixelReadError, match="Input/output error"):
+            slide.read_level((100, 0), 0, (10, 10))
+        copy.unlink()
+        with pytest.raises(UnreadableSlideError, match="cannot be read any more"):
+            slide.read_level((100, 0), 0, (10, 10))
+        monkeypatch.undo()
+    copy.write_bytes(path.read_bytes())
+    with open_slide(copy, reader="tiled") as slide:
+        truncate_file(copy, 0.2)
+        with pytest.raises(UnreadableSlideError, match="it has become shorter"):
+            slide.read_level((250, 150), 0, (10, 10))
+
+
+def test_systems_without_pread_read_the_same(path, monkeypatch):
+    with open_slide(path, reader="tiled") as slide:
+        expected = slide.read_level((0, 0), 0, (300, 200))
+    monkeypatch.delattr(os, "pread")
+    with open_slide(path, reader="tiled") as slide:
+        np.testing.assert_array_equal(slide.read_level((0, 0), 0, (300, 200)), expected)
+
+
+def broken_disk(descriptor, count, offset):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def test_closing_forgets_the_tiles_and_refuses_to_read(path):
