@@ -1,5 +1,7 @@
 """Whether a TIFF can be what it claims: its lists, tiles and bytes agree. No pixel is read."""
 
+import re
+
 import numpy as np
 
 from slidenet.core.arrays import IntArray
@@ -12,6 +14,8 @@ from slidenet.slides.tiff.ome import MOST_CHARACTERS
 
 _HEADER_BYTES = 8
 _MOST_LEVELS = 32
+# "46000x32914 [42673,5576 2220x2967] (240x240) JPEG": scanned, cut out of it, in tiles of.
+_APERIO_SIZES = re.compile(r"\n(?:\d+x\d+ \[\d+,\d+ )?(\d+)x(\d+)\]? \((\d+)x(\d+)\)")
 _SLACK_BYTES = 8
 """Byte counts that are rounded up to words may reach this far into what follows."""
 
@@ -44,6 +48,9 @@ def find_fault(index: TiffIndex, limits: ReadingLimits, *, strips: bool = False)
         fault = fault or _extents(page, index.file_bytes, regions)
         if fault is not None:
             return f"{_name(page, index)}: {fault}"
+    flipped = _flipped_bit(levels[0])
+    if flipped is not None:
+        return flipped
     if not levels[0].byte_counts.any():
         return f"no byte of its {levels[0].width}x{levels[0].height} px is stored"
     for page in _all_pages(index):
@@ -62,6 +69,22 @@ def _name(page: Directory, index: TiffIndex) -> str:
     pages = index.directories
     within = "" if page in pages else " (SubIFD)"
     return f"page {page.number}{within} of {page.width}x{page.height} px"
+
+
+def _flipped_bit(page: Directory) -> str | None:
+    """Whether a size is one bit off what the description of an Aperio slide says.
+
+    A description that differs otherwise was kept by a program that cut the slide, and is no fault.
+    """
+    said = _APERIO_SIZES.search(page.description)
+    if said is None:
+        return None
+    names = ("width", "height", "tile width", "tile height")
+    sizes = (page.width, page.height, page.tile_width, page.tile_height)
+    for name, size, text in zip(names, sizes, said.groups(), strict=True):
+        if (size ^ int(text)).bit_count() == 1:
+            return f"its {name} is {size} px, one bit off the {text} of its description"
+    return None
 
 
 def _tile_side(page: Directory, limits: ReadingLimits) -> str | None:
