@@ -30,7 +30,10 @@ class SlideReader(ABC):
     """A `Slide` but for reading pixels; base of every reader, also those of other packages.
 
     A reader sets the attributes below when it is made, and adds `can_read`, `read_region` and
-    `close`. `READERS` in `slides.opening` lists slidenet's own.
+    `close`. Tiles are read by whole pixels of a level: one that can go by them overrides
+    `read_level` (and `level_residuals`), one that knows which places are not stored `has_stored`,
+    one that can shrink while decoding `read_shrunk`. `READERS` in `slides.opening` lists
+    slidenet's own.
 
     Args:
         path: An existing file.
