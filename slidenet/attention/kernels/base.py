@@ -37,6 +37,11 @@ class Operands(NamedTuple):
         """Whether there is no query or no key; the ATen kernels divide by zero then."""
         return self.q.numel() == 0 or self.k.numel() == 0
 
+    @property
+    def scale(self) -> float:
+        """What scores are multiplied by."""
+        return float(self.q.shape[-1] ** -0.5)
+
     def rows_with_keys(self) -> Tensor:
         """Which queries see at least one allowed key: bool (B, H, Lq)."""
         assert self.allowed is not None

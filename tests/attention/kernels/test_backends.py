@@ -12,6 +12,7 @@ from slidenet.attention import (
     reference_attention,
 )
 from slidenet.attention.kernels.backends import KERNELS
+from slidenet.attention.kernels.cuda import aligned_rows
 from slidenet.attention.merge import add_zero_keys_, merge_into_
 from slidenet.core.errors import AttentionError, UnknownNameError
 
@@ -178,8 +179,9 @@ def test_impossible_forcing_is_refused():
 @pytest.mark.parametrize("name", ["cuda_flash", "cuda_efficient", "math"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("masking", ["none", "causal", "keys", "both"])
-def test_cuda_kernels_equal_the_oracle(name, dtype, masking):
-    q, k, v = (x.cuda().requires_grad_() for x in qkv(2, 131, 3, 16, dtype=dtype))
+@pytest.mark.parametrize("width", [16, 12, 5, 72])
+def test_cuda_kernels_equal_the_oracle(name, dtype, masking, width):
+    q, k, v = (x.cuda().requires_grad_() for x in qkv(2, 131, 3, width, dtype=dtype))
     causal = masking in ("causal", "both")
     given = None
     if masking in ("keys", "both"):
@@ -203,3 +205,38 @@ def test_cuda_kernels_equal_the_oracle(name, dtype, masking):
     ]
     for a, b in zip(*(torch.autograd.grad(x, (q, k, v)) for x in losses), strict=True):
         assert (a.double() - b.double()).abs().max() < 3 * tolerance * b.abs().max()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["cuda_flash", "cuda_efficient"])
+def test_cuda_kernels_take_rows_at_any_address(name):
+    storage = torch.randn(1 + 2 * 40 * 3 * 52, device="cuda", dtype=torch.bfloat16)
+    q = storage[1:].view(2, 40, 3, 52)[..., 1:49].transpose(1, 2).requires_grad_()
+    with force_backend(name):
+        out, lse = attend(q, q, q)
+        (grad,) = torch.autograd.grad(out.sum() + lse.sum(), q)
+    with force_backend("math"):
+        want, want_lse = attend(q, q, q)
+        (want_grad,) = torch.autograd.grad(want.sum() + want_lse.sum(), q)
+    torch.testing.assert_close(out, want, atol=3e-2, rtol=3e-2)
+    torch.testing.assert_close(lse, want_lse, atol=3e-2, rtol=3e-2)
+    assert (grad - want_grad).norm() < 2e-2 * want_grad.norm()
+
+
+def test_rows_are_copied_only_where_they_must_be():
+    x = torch.randn(2, 7, 3, 48, dtype=torch.bfloat16)
+    assert aligned_rows(x) is x
+    assert aligned_rows(view := x[:, ::2, 1:].transpose(1, 2)) is view
+    for other in (
+        x[..., :12],
+        x[..., 1:17],
+        x.expand(2, 7, 3, 48)[..., ::2],
+        x.flatten(2)[..., 4:36],
+    ):
+        found = aligned_rows(other)
+        width = other.shape[-1]
+        assert torch.equal(found[..., :width], other)
+        assert not found[..., width:].any()
+        assert found.shape[-1] % 8 == found.data_ptr() % 16 == 0
+        assert all(step % 8 == 0 for step in found.stride()[:-1])
