@@ -14,7 +14,11 @@ FROM python:3.12-slim
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HF_HOME=/home/slidenet/.cache/huggingface \
+    TRITON_CACHE_DIR=/tmp/triton \
     MPLCONFIGDIR=/tmp/matplotlib
+# Triton, which torch brings, compiles the kernels of dilated attention at the first call.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home --uid 1000 slidenet
 COPY --from=build /opt/venv /opt/venv
 USER slidenet

@@ -18,7 +18,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 FILES = sorted((ROOT / "slidenet").rglob("*.py"))
 
 WITH_TORCH = {"triton"}
-"""Brought by torch where there is one, and imported on request only (attention/experimental)."""
+"""Brought by torch where there is one, and imported at the first call only (dilated/triton)."""
 
 REMEDY = "uv pip compile pyproject.toml --all-extras --universal --constraint constraints.txt"
 

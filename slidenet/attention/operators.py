@@ -137,6 +137,9 @@ def one_operator(call: PatternCall) -> PatternCall:
         if not is_carried(self):
             return apart(self, q, k, v, mask=mask, causal=causal)
         keep = torch.is_grad_enabled() and not torch.compiler.is_exporting()
+        # On a GPU backends keep different things, and another may be forced in the backward, which
+        # therefore computes them once more.
+        keep = keep and q.device.type != "cuda"
         keep = keep and (q.requires_grad or k.requires_grad or v.requires_grad)
         out, lse, _ = torch.ops.slidenet.attend(q, k, v, mask, text_of(self), causal, keep)
         return out, lse

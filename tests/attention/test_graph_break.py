@@ -7,7 +7,7 @@ import torch
 
 from slidenet.attention.graph_break import outside_compiled_graphs
 
-HEAVY = ("triton", "torch._dynamo", "slidenet.attention.experimental.dilated_triton")
+HEAVY = ("triton", "torch._dynamo", "slidenet.attention.dilated.triton.calls")
 
 
 def test_importing_loads_neither_compiler_nor_triton():

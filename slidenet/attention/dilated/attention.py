@@ -12,7 +12,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from slidenet.attention.dilated.config import (
     DilatedCall,
@@ -22,13 +21,14 @@ from slidenet.attention.dilated.config import (
     Padding,
     branch_mask,
 )
+from slidenet.attention.dilated.packed_batches import attend_in_batches
 from slidenet.attention.dilated.packed_passes import attend_by_plan, attend_masked
 from slidenet.attention.dilated.packed_plan import PackedCall, kept_plan
 from slidenet.attention.dilated.passes import AttendDilated, backward_from, forward_keeping
 from slidenet.attention.dilated.rectangles import most_slots, plan_rectangles
 from slidenet.attention.dilated.unseen import warn_of_unseen
 from slidenet.attention.graph_break import outside_compiled_graphs
-from slidenet.attention.kernels.backends import uses_triton
+from slidenet.attention.kernels.backends import forces_triton, uses_triton
 from slidenet.attention.operators import OperatorCall, Result, one_operator
 from slidenet.attention.protocol import AttentionPattern, check_inputs
 from slidenet.core.errors import AttentionError
@@ -141,7 +141,8 @@ class DilatedAttention(DilatedConfig, AttentionPattern):
         q, k, v, mask, causal = call
         check_inputs(q, k, v, mask)
         warn_of_unseen(self, q.shape[2])
-        if uses_triton(q):
+        # Triton's kernels keep nothing for the backward, which then computes it once more.
+        if not keep and uses_triton(q):
             return *attend_dilated(q, k, v, self, mask=mask, causal=causal), []
         return forward_keeping(q, k, v, DilatedCall(self, mask, causal), keep)
 
@@ -151,6 +152,10 @@ class DilatedAttention(DilatedConfig, AttentionPattern):
         """See `OperatorPattern.backward_from`."""
         q, k, v, mask, causal = call
         known = DilatedCall(self, mask, causal)
+        if result.kept is None and uses_triton(q):
+            from slidenet.attention.dilated.triton.calls import backward_of_dilated_triton
+
+            return backward_of_dilated_triton(grad_out, grad_lse, (q, k, v), result[:2], known)
         return backward_from(grad_out, grad_lse, q, k, v, result, known)
 
     def attend_packed(
@@ -158,16 +163,14 @@ class DilatedAttention(DilatedConfig, AttentionPattern):
     ) -> tuple[Tensor, Tensor]:
         """See `attend_packed`."""
         warn_of_unseen(self, q.shape[1])
-        # Triton's kernels leave the padding of a batch alone, and the legacy path goes by entries.
-        if uses_triton(q[None]) or self.legacy_readback:
-            q, k, v = (
-                pad_sequence(list(torch.split(x, list(lengths))), batch_first=True)
-                for x in (q, k, v)
-            )
-            sizes = torch.tensor(lengths, device=q.device)
-            mask = torch.arange(q.shape[1], device=q.device) < sizes[:, None]
-            out, lse = attend_dilated(q, k, v, self, mask=mask, causal=causal)
-            return out[mask], lse.transpose(1, 2)[mask]
+        if self.legacy_readback or uses_triton(q[None]):
+            # The legacy path goes by entries; Triton's kernels leave the padding of a batch alone.
+            def attend(
+                q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
+            ) -> tuple[Tensor, Tensor]:
+                return attend_dilated(q, k, v, self, mask=mask, causal=causal)
+
+            return attend_in_batches(q, k, v, lengths, attend)
         heads = q.shape[1]
         plan = kept_plan(PackedCall(self.config, lengths, heads, causal, 0, heads), q.device)
         return attend_by_plan(q, k, v, plan, self, causal=causal)
@@ -215,7 +218,7 @@ def attend_dilated(
         raise AttentionError(
             f"{q.shape[2]} heads from head {first_head} on", expected=f"heads below {total}"
         )
-    if config.legacy_readback and (total != q.shape[2] or uses_triton(q)):
+    if config.legacy_readback and (total != q.shape[2] or forces_triton()):
         raise AttentionError(
             "legacy_readback "
             + ("on the Triton kernels" if total == q.shape[2] else "for some heads of a layer"),
@@ -224,8 +227,8 @@ def attend_dilated(
         )
     warn_of_unseen(config, total)
     call = DilatedCall(config, mask, causal, first_head, num_heads)
-    if uses_triton(q):
-        from slidenet.attention.experimental.dilated_triton import attend_dilated_triton
+    if not config.legacy_readback and uses_triton(q):
+        from slidenet.attention.dilated.triton.calls import attend_dilated_triton
 
         return attend_dilated_triton(q, k, v, call)
     if mask is not None and not config.legacy_readback and not bool(mask.all()):

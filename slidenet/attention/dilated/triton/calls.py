@@ -1,16 +1,19 @@
 """Dilated attention on NVIDIA GPUs: two launches forward, three backward, whatever the branches.
 
-Loaded only when it is asked for (`force_backend("triton")`): no GPU has run it yet. The kernels are
-in `dilated_triton_forward` and `dilated_triton_backward`; Triton itself is imported at the first
-call, so that `triton_refuses` can tell where it is missing.
+The kernels are in `forward` and `backward`; Triton itself is imported at the first call, so that
+`triton_refuses` can tell where it is missing.
 
 Saved for the backward: q, k, v, the log-sum-exp, and the output ("true" mixing gradient) or each
 branch's own output ("released"), at most 5 times the size of one operand.
 """
 
 import importlib.util
+import os
+import shutil
+import sysconfig
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +22,7 @@ from torch.autograd.function import once_differentiable
 
 from slidenet.attention.dilated.config import DilatedCall
 from slidenet.attention.kernels.base import contiguous_features
+from slidenet.attention.operators import SavedForBackward
 from slidenet.attention.protocol import real_lengths
 
 LOG2_E = 1.4426950408889634
@@ -57,31 +61,32 @@ class Launch:
 
 LAUNCHES: dict[tuple[str, int], dict[str, Launch]] = {
     ("half", 64): {
-        "forward": Launch(128, 64, 8, 3, 128),
-        "query": Launch(128, 64, 8, 2, 128),
-        "key": Launch(64, 64, 4, 2),
+        "forward": Launch(64, 64, 4, 3),
+        "query": Launch(128, 64, 8, 3, 128),
+        "key": Launch(32, 128, 8, 3, 128),
     },
     ("half", 128): {
         "forward": Launch(128, 64, 8, 2),
-        "query": Launch(64, 32, 4, 2),
-        "key": Launch(32, 64, 4, 2),
+        "query": Launch(64, 64, 4, 2),
+        "key": Launch(32, 64, 4, 3),
     },
     ("single", 64): {
-        "forward": Launch(64, 32, 4, 2),
-        "query": Launch(64, 32, 4, 1),
-        "key": Launch(32, 32, 4, 1),
+        "forward": Launch(128, 64, 8, 2),
+        "query": Launch(64, 64, 4, 1),
+        "key": Launch(32, 64, 4, 1),
     },
 }
 """By precision and most features per head.
 
-Chosen by reading the machine code for compute capability 9.0, not yet by timing
-(docs/lab-notes.md); scripts/benchmarks/tune_dilated_triton.py times others on the GPU at hand.
+Chosen by timing on compute capability 9.0 (docs/lab-notes.md);
+scripts/benchmarks/gpu/tune_dilated_triton.py times others on the GPU at hand.
 """
 
-MERGE_BLOCK = 32
-"""Positions per program of the kernels that bring branches together."""
+ROW_MULTIPLE = 16
+"""Compact rows are a multiple of this; Triton compiles once for multiples and once for others."""
 
-HAS_TRITON = importlib.util.find_spec("triton") is not None
+MERGES: dict[str, tuple[int, int]] = {"merge": (32, 2), "sum": (32, 4)}
+"""Positions and warps per program of the kernels that bring branches together."""
 
 
 def triton_refuses(q: Tensor) -> str:
@@ -94,10 +99,30 @@ def triton_refuses(q: Tensor) -> str:
     if (precision, width) not in LAUNCHES:
         widest = max(most for one, most in LAUNCHES if one == precision)
         return f"takes at most {widest} features per head of {q.dtype}, not {q.shape[-1]}"
-    if not HAS_TRITON:
-        return "needs the package triton"
+    if reason := _cannot_compile():
+        return reason
     if torch.cuda.get_device_capability(q.device) < (8, 0):
         return "needs compute capability 8.0"
+    return ""
+
+
+@lru_cache(maxsize=1)
+def _cannot_compile() -> str:
+    """What Triton lacks here to build a kernel and the C code around it, or an empty string."""
+    if importlib.util.find_spec("triton") is None:
+        return "needs the package triton"
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        return "needs a C compiler (gcc, clang or the one that the variable CC names)"
+    scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")
+    folders = os.environ.get("CPATH", "").split(os.pathsep)
+    folders += [sysconfig.get_paths(scheme)["include"]]
+    if not any(folder and Path(folder, "Python.h").exists() for folder in folders):
+        return "needs the headers of Python (Python.h, in the package python3-dev)"
+    names = "TRITON_CACHE_DIR", "TRITON_HOME"
+    kept = next((os.environ[x] for x in names if os.environ.get(x)), os.path.expanduser("~"))
+    folder = next(x for x in (Path(kept).absolute(), *Path(kept).absolute().parents) if x.exists())
+    if not os.access(folder, os.W_OK):
+        return f"needs to write into {folder} (or the folder that TRITON_CACHE_DIR names)"
     return ""
 
 
@@ -131,6 +156,26 @@ def attend_dilated_triton(
     return out, lse
 
 
+def backward_of_dilated_triton(
+    grad_out: Tensor | None,
+    grad_lse: Tensor | None,
+    operands: tuple[Tensor, Tensor, Tensor],
+    result: tuple[Tensor, Tensor],
+    call: DilatedCall,
+) -> tuple[Tensor, ...]:
+    """Gradients of q, k, v without autograd, from output and log-sum-exp of any backend.
+
+    The branches' own outputs, where the gradient needs them, are computed once more.
+    """
+    q, k, v = (contiguous_features(x) for x in operands)
+    plan, (out, lse) = TritonPlan.of(q, call), result
+    own_outputs = call.config.mixing_gradient == "released"
+    outs = _branch_outputs(q, k, v, plan)[0] if own_outputs else out.contiguous()
+    ctx = SavedForBackward(q, k, v, outs, lse.contiguous(), plan=plan, own_outputs=own_outputs)
+    grads = _AttendDilatedTriton.backward(ctx, grad_out, grad_lse)
+    return tuple(x for x in grads if x is not None)
+
+
 class Layout(NamedTuple):
     """Where the kernels find branches, entries and compact rows; one argument of each.
 
@@ -142,7 +187,7 @@ class Layout(NamedTuple):
         mask_step: And from position to position.
         longest: Positions, L.
         first_head: Which head of the layer the first one at hand is.
-        num_rows: Compact rows of all branches, R.
+        num_rows: Compact rows of all branches, R, filled up to a multiple of `ROW_MULTIPLE`.
     """
 
     branches: Tensor
@@ -184,6 +229,7 @@ class TritonPlan:
             w = max(1, min(segment_length, length))
             whole = -(-length // w) - 1
             num_rows += whole * -(-w // rate) + -(-(length - whole * w) // rate)
+        num_rows += -num_rows % ROW_MULTIPLE
         table = _branch_table(tuple(branches), q.device)
         lengths, key_mask, strides = table, table, (0, 0)  # never read without a mask
         if call.mask is not None and q.numel():
@@ -220,17 +266,16 @@ class TritonPlan:
             blocks += -(-length // w) * -(-slots // block)
         return blocks, heads, batch
 
-    @property
-    def merging(self) -> dict[str, Any]:
+    def merging(self, name: str) -> dict[str, Any]:
         """Keyword arguments of a kernel that brings branches together."""
-        launch = {"BLOCK": MERGE_BLOCK, "num_warps": 4, "enable_fp_fusion": True}
+        block, warps = MERGES[name]
+        launch = {"BLOCK": block, "num_warps": warps, "enable_fp_fusion": True}
         return {**self.constants, **launch}
 
-    @property
-    def merge_grid(self) -> tuple[int, int, int]:
+    def merge_grid(self, name: str) -> tuple[int, int, int]:
         """One program per block of positions, head and entry."""
         batch, length, heads, _ = self.shape
-        return -(-length // MERGE_BLOCK), heads, batch
+        return -(-length // MERGES[name][0]), heads, batch
 
 
 @lru_cache(maxsize=64)
@@ -242,6 +287,42 @@ def _branch_table(branches: tuple[tuple[int, int], ...], device: torch.device) -
         return torch.tensor(table, dtype=torch.int32, device=device)
 
 
+def _branch_outputs(q: Tensor, k: Tensor, v: Tensor, plan: TritonPlan) -> tuple[Tensor, Tensor]:
+    """Output (B, H, R, D) and log-sum-exp (B, H, R) of each branch, in compact rows."""
+    from slidenet.attention.dilated.triton.forward import attend_branches
+
+    batch, _, heads, width = plan.shape
+    parts = q.new_empty((batch, heads, plan.layout.num_rows, width))
+    part_lse = q.new_empty(parts.shape[:-1], dtype=torch.float32)
+    if q.numel():
+        with _on(q):
+            attend_branches[plan.grid(plan.launches["forward"].block_q)](
+                q, k, v, parts, part_lse, plan.layout, *_strides(q, k, v), width**-0.5 * LOG2_E,
+                ZERO_SLOTS=plan.call.zero_slots, **plan.attention("forward"),
+            )  # fmt: skip
+    return parts, part_lse
+
+
+def _merged(parts: Tensor, part_lse: Tensor, plan: TritonPlan) -> tuple[Tensor, Tensor]:
+    """Output (B, L, H, D) and log-sum-exp (B, H, L) of all branches together."""
+    from slidenet.attention.dilated.triton.forward import merge_branches
+
+    batch, length, heads, _ = plan.shape
+    out = parts.new_empty(plan.shape)
+    lse = part_lse.new_empty((batch, heads, length))
+    if out.numel():
+        with _on(parts):
+            merge_branches[plan.merge_grid("merge")](
+                parts, part_lse, out, lse, plan.layout, **plan.merging("merge")
+            )
+    return out, lse
+
+
+def _on(x: Tensor) -> torch.cuda.device:
+    """The device of x is the current one within."""
+    return torch.cuda.device(x.device if x.is_cuda else -1)
+
+
 class _AttendDilatedTriton(torch.autograd.Function):
     """q, k, v (B, L, H, D) -> out (B, L, H, D), lse (B, H, L)."""
 
@@ -249,27 +330,8 @@ class _AttendDilatedTriton(torch.autograd.Function):
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, plan: TritonPlan
     ) -> tuple[Tensor, Tensor]:
-        from slidenet.attention.experimental.dilated_triton_forward import (
-            attend_branches,
-            merge_branches,
-        )
-
-        batch, length, heads, width = plan.shape
-        rows = plan.layout.num_rows
-        out = q.new_empty(plan.shape)
-        lse = q.new_empty((batch, heads, length), dtype=torch.float32)
-        parts = q.new_empty((batch, heads, rows, width))
-        part_lse = lse.new_empty((batch, heads, rows))
-        if q.numel():
-            with torch.cuda.device(q.device if q.is_cuda else -1):
-                attend_branches[plan.grid(plan.launches["forward"].block_q)](
-                    q, k, v, parts, part_lse, plan.layout, *_strides(q, k, v),
-                    width**-0.5 * LOG2_E,
-                    ZERO_SLOTS=plan.call.zero_slots, **plan.attention("forward"),
-                )  # fmt: skip
-                merge_branches[plan.merge_grid](
-                    parts, part_lse, out, lse, plan.layout, **plan.merging
-                )
+        parts, part_lse = _branch_outputs(q, k, v, plan)
+        out, lse = _merged(parts, part_lse, plan)
         own_outputs = plan.call.config.mixing_gradient == "released"
         ctx.save_for_backward(q, k, v, parts if own_outputs else out, lse)
         ctx.plan, ctx.own_outputs = plan, own_outputs
@@ -281,7 +343,7 @@ class _AttendDilatedTriton(torch.autograd.Function):
     def backward(
         ctx: Any, grad_out: Tensor | None, grad_lse: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        from slidenet.attention.experimental.dilated_triton_backward import (
+        from slidenet.attention.dilated.triton.backward import (
             key_gradients,
             query_gradients,
             sum_branches,
@@ -300,7 +362,7 @@ class _AttendDilatedTriton(torch.autograd.Function):
         grad_q, grad_k, grad_v = (q.new_empty((*rows, width)) for _ in range(3))
         row_lses, deltas = lse.new_empty(rows), lse.new_empty(rows)
         shared = plan.layout, *_strides(q, k, v, grad_out), width**-0.5
-        with torch.cuda.device(q.device if q.is_cuda else -1):
+        with _on(q):
             query_gradients[plan.grid(plan.launches["query"].block_q)](
                 q, k, v, outs, grad_out, lse, lse if grad_lse is None else grad_lse.contiguous(),
                 grad_q, row_lses, deltas, *shared,
@@ -310,8 +372,8 @@ class _AttendDilatedTriton(torch.autograd.Function):
                 q, k, v, grad_out, grad_k, grad_v, row_lses, deltas, *shared,
                 **plan.attention("key"),
             )  # fmt: skip
-            sum_branches[plan.merge_grid](
-                grad_q, grad_k, grad_v, *grads, plan.layout, **plan.merging
+            sum_branches[plan.merge_grid("sum")](
+                grad_q, grad_k, grad_v, *grads, plan.layout, **plan.merging("sum")
             )
         return *grads, None
 

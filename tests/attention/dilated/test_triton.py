@@ -8,6 +8,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,8 +17,8 @@ from slidenet.attention import attend, explain_backends, force_backend
 from slidenet.attention.dilated.attention import attend_dilated
 from slidenet.attention.dilated.config import DilatedCall, DilatedConfig
 from slidenet.attention.dilated.reference import reference_dilated_attention
-from slidenet.attention.experimental import dilated_triton
-from slidenet.attention.experimental.dilated_triton import (
+from slidenet.attention.dilated.triton import calls
+from slidenet.attention.dilated.triton.calls import (
     Launch,
     TritonPlan,
     attend_dilated_triton,
@@ -102,8 +103,9 @@ def tiny_blocks(monkeypatch):
     """Blocks so small that tiny inputs have several, whole ones and broken ones."""
     tiny = dict.fromkeys(("forward", "query", "key"), Launch(4, 2, 1, 1))
     for precision in ("single", "half"):
-        monkeypatch.setitem(dilated_triton.LAUNCHES, (precision, 64), tiny)
-    monkeypatch.setattr(dilated_triton, "MERGE_BLOCK", 8)
+        monkeypatch.setitem(calls.LAUNCHES, (precision, 64), tiny)
+    for name in ("merge", "sum"):
+        monkeypatch.setitem(calls.MERGES, name, (8, 4))
 
 
 def check(shape, settings, mask, causal, *, dtype=torch.float32, device=DEVICE, tolerance=5e-5):
@@ -193,6 +195,40 @@ def test_equal_inputs_give_equal_bits():
         assert torch.equal(a, b)
 
 
+@pytest.fixture
+def on_a_gpu(monkeypatch):
+    """A tensor that says it is on a GPU, and nothing known yet of what Triton lacks."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    calls._cannot_compile.cache_clear()
+    yield SimpleNamespace(device=torch.device("cuda"), dtype=torch.bfloat16, shape=(1, 9, 2, 48))
+    calls._cannot_compile.cache_clear()
+
+
+@needs_triton
+def test_a_machine_without_a_compiler_is_refused(monkeypatch, on_a_gpu):
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(calls.shutil, "which", lambda name: None)
+    assert triton_refuses(on_a_gpu).startswith("needs a C compiler (gcc, clang")
+
+
+@needs_triton
+def test_a_machine_without_headers_of_python_is_refused(monkeypatch, tmp_path, on_a_gpu):
+    monkeypatch.setenv("CC", "cc")
+    monkeypatch.setattr(calls.sysconfig, "get_paths", lambda scheme: {"include": str(tmp_path)})
+    assert triton_refuses(on_a_gpu).startswith("needs the headers of Python (Python.h")
+    calls._cannot_compile.cache_clear()
+    (tmp_path / "Python.h").touch()
+    assert triton_refuses(on_a_gpu) == ""
+
+
+@needs_triton
+def test_a_machine_that_keeps_no_compiled_kernels_is_refused(monkeypatch, tmp_path, on_a_gpu):
+    monkeypatch.setenv("CC", "cc")
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "not" / "there"))
+    monkeypatch.setattr(calls.os, "access", lambda path, mode: path != tmp_path)
+    assert triton_refuses(on_a_gpu).startswith(f"needs to write into {tmp_path} (or the folder")
+
+
 def test_refusals_name_the_reason():
     assert triton_refuses(torch.zeros(1, 2, 3, 4)) == "needs CUDA tensors, not cpu"
     assert explain_backends(torch.zeros(1, 2, 3, 4))["triton"] == "needs CUDA tensors, not cpu"
@@ -208,9 +244,9 @@ def test_forcing_it_where_it_cannot_run_is_refused():
 
 
 def test_saved_rows_are_counted_exactly():
-    # GigaPath, 6,000 positions: 6000 + (2896 + 104) + 1500 + 750 + 375
+    # GigaPath, 6,000 positions; the second branch keeps 2896 + 104
     plan = TritonPlan.of(torch.empty(1, 6000, 1, 8), DilatedCall(GIGAPATH))
-    assert plan.layout.num_rows == 6000 + 3000 + 1500 + 750 + 375
+    assert plan.layout.num_rows == 6000 + 3000 + 1500 + 750 + 375 + 7  # a multiple of 16
     assert plan.grid(128) == (6 * 8 + 2 * 23 + 12 + 6 + 3, 1, 1)
     assert plan.layout.branches.tolist()[0] == [5792, 2]  # 2,896 keys per query, the most
 
@@ -226,13 +262,17 @@ def test_no_positions_at_all():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_forced_it_computes_dilated_attention():
+def test_it_is_the_default_unless_another_is_forced():
     q = torch.randn(1, 100, 4, 48, device=DEVICE, dtype=torch.float16)
     settings = config((64,), (2,))
     with force_backend("triton"):
         forced, _ = attend_dilated(q, q, q, settings)
-    assert torch.equal(forced, attend_dilated_triton(q, q, q, DilatedCall(settings))[0])
-    close(attend_dilated(q, q, q, settings)[0], forced, 3e-3)
+    by_default, _ = attend_dilated(q, q, q, settings)
+    assert torch.equal(forced, by_default)
+    with force_backend("cuda_flash"):
+        views, _ = attend_dilated(q, q, q, settings)
+    assert not torch.equal(forced, views)
+    close(views, forced.cpu(), 3e-3)
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="run by test_the_kernels_under_the_interpreter")

@@ -6,7 +6,7 @@ a strided block of rows of q, k or v. What a branch computes per kept position g
 rows: the rows of all segments of a branch one after another, the branches one after another. All
 entries of a batch use the row numbers of the longest one, so that they can be written at once.
 
-`layout` is a `dilated_triton.Layout`. Triton reads `tl.constexpr` annotations at run time; the
+`layout` is a `calls.Layout`. Triton reads `tl.constexpr` annotations at run time; the
 other arguments are its own scalars, pointers and blocks, for which there are no static types.
 """
 # mypy: disable-error-code="untyped-decorator,no-untyped-def"

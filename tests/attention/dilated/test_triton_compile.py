@@ -1,6 +1,6 @@
 """The Triton kernels of dilated attention compile for GPUs that are not at hand.
 
-Triton's compiler needs no GPU; its interpreter, which test_dilated_triton.py uses without one,
+Triton's compiler needs no GPU; its interpreter, which test_triton.py uses without one,
 forgives what the compiler does not (types of loop variables, sizes of blocks, shared memory).
 """
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from slidenet.attention.dilated.config import DilatedCall, DilatedConfig
-from slidenet.attention.experimental.dilated_triton import attend_dilated_triton
+from slidenet.attention.dilated.triton.calls import attend_dilated_triton
 
 pytestmark = [
     pytest.mark.slow,
@@ -79,8 +79,20 @@ def call_all_kernels(config, dtype, shape, masked, causal, lse_gradient):
         (90, TRUE, torch.float16, (2, 1001, 5, 64), True, True, True),
         (90, TRUE, torch.bfloat16, (1, 1, 2, 128), True, False, False),
         (90, CONFIG, torch.float32, (1, 1001, 16, 48), False, False, False),
+        (89, TRUE, torch.float16, (2, 1001, 5, 64), True, True, True),
+        (89, TRUE, torch.bfloat16, (1, 1001, 2, 128), True, False, False),
+        (89, CONFIG, torch.float32, (1, 1001, 16, 64), False, False, False),
     ],
-    ids=["gigapath", "gigapath_89", "causal_padded_batch", "wide_head", "float32"],
+    ids=[
+        "gigapath",
+        "gigapath_89",
+        "causal_padded_batch",
+        "wide_head",
+        "float32",
+        "causal_padded_batch_89",
+        "wide_head_89",
+        "float32_89",
+    ],
 )
 def test_every_kernel_compiles_and_fits_the_shared_memory(
     compiled, capability, config, dtype, shape, masked, causal, lse_gradient

@@ -14,7 +14,7 @@ part_lse (B, H, R).
 import triton
 import triton.language as tl
 
-from slidenet.attention.experimental.dilated_triton_layout import (
+from slidenet.attention.dilated.triton.layout import (
     entry_length,
     find_rows,
     find_work,

@@ -14,7 +14,7 @@ base 2 and delta, and each branch's gradients of q, k and v are (B, H, R, D).
 import triton
 import triton.language as tl
 
-from slidenet.attention.experimental.dilated_triton_layout import (
+from slidenet.attention.dilated.triton.layout import (
     entry_length,
     find_rows,
     find_work,

@@ -1,0 +1,1 @@
+"""Dilated attention as a few kernels in Triton, for NVIDIA GPUs; imported at the first call."""

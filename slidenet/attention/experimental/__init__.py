@@ -1,1 +1,0 @@
-"""Kernels that no GPU has run yet; loaded only on request."""
