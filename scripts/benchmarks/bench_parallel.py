@@ -29,6 +29,7 @@ from slidenet.attention import make_attention
 from slidenet.parallel import apply_sequence_parallel, even_chunks, make_mesh, tile_span
 from slidenet.parallel.sizing import Workload, rank_cost
 from slidenet.slide_encoders import LongNetConfig, LongNetViT
+from slidenet.slide_encoders.longnet.block import default_chunk_tokens
 
 
 def resident(field: str) -> int:
@@ -145,6 +146,7 @@ def main() -> None:
                     args.tokens - 1, **scheme_of(attention),
                     precision="bfloat16" if args.bfloat16 else "float32",
                     training=training, checkpoint_activations=args.checkpointed and training,
+                    chunk_tokens=default_chunk_tokens(torch.device(args.device)),
                 ),
                 ranks,
             )

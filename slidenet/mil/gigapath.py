@@ -64,7 +64,7 @@ class GigaPathMIL(LongNetMIL):
         dropout: float = 0.1,
         drop_path: float = 0.0,
         embedding_level: EmbeddingLevel = "released",
-        chunk_tokens: int = 4096,
+        chunk_tokens: int | None = None,
         checkpoint_activations: bool = False,
         **overrides: Any,
     ) -> None:

@@ -136,7 +136,7 @@ def make_longnet(
     attention_dim: int = 128,
     head_dropout: float = 0.0,
     attention: str | AttentionPattern | None = None,
-    chunk_tokens: int = 4096,
+    chunk_tokens: int | None = None,
     checkpoint_activations: bool = False,
     **overrides: Any,
 ) -> LongNetMIL:

@@ -19,6 +19,7 @@ from slidenet.parallel.block_memory import backward_bytes, kernel_bytes, layout_
 from slidenet.parallel.chunks import Chunks, even_chunks
 from slidenet.parallel.communication import dilated_bytes, ring_bytes
 from slidenet.slide_encoders import LongNetConfig
+from slidenet.slide_encoders.longnet.block import GPU_CHUNK_TOKENS
 
 Scheme = Literal["dilated", "dense", "ring", "alone"]
 Precision = Literal["float32", "bfloat16"]
@@ -42,7 +43,7 @@ class Workload:
         training: Forward, backward and AdamW, instead of a forward without gradients.
         checkpoint_activations: Blocks are recomputed in the backward.
         whole_inputs: Every rank is given all tile features, not only its chunk's.
-        chunk_tokens: Tokens per chunk of the token-wise part of a block.
+        chunk_tokens: Tokens per chunk of the token-wise part of a block; a GPU's default.
     """
 
     num_tiles: int
@@ -52,7 +53,7 @@ class Workload:
     training: bool = False
     checkpoint_activations: bool = False
     whole_inputs: bool = False
-    chunk_tokens: int = 4096
+    chunk_tokens: int = GPU_CHUNK_TOKENS
 
     def __post_init__(self) -> None:
         check_whole(num_tiles=self.num_tiles)

@@ -21,7 +21,7 @@ from slidenet.attention.registry import settings_of
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import CoordinateError
 from slidenet.layers import Linear, checked_mask
-from slidenet.slide_encoders.longnet.block import LongNetBlock
+from slidenet.slide_encoders.longnet.block import LongNetBlock, default_chunk_tokens
 from slidenet.slide_encoders.longnet.config import LongNetConfig, Pooling
 from slidenet.slide_encoders.longnet.positions import GridPositions, checked_cells
 from slidenet.slide_encoders.longnet.pruning import class_token_output
@@ -39,7 +39,8 @@ class LongNetViT(nn.Module):
     Args:
         config: The shape; `LongNetConfig()` is `gigapath_slide_enc12l768d`.
         attention: Name of a pattern that replaces the configuration's, or a pattern object.
-        chunk_tokens: Tokens per chunk of the token-wise part of a block (memory, not numbers).
+        chunk_tokens: Tokens per chunk of the token-wise part of a block (memory, not numbers); by
+            default 16,384 on a GPU and 4,096 elsewhere.
         checkpoint_activations: Recompute blocks in the backward instead of keeping activations.
         **overrides: Fields of `config` to replace.
 
@@ -56,12 +57,13 @@ class LongNetViT(nn.Module):
         config: LongNetConfig | None = None,
         *,
         attention: str | AttentionPattern | None = None,
-        chunk_tokens: int = 4096,
+        chunk_tokens: int | None = None,
         checkpoint_activations: bool = False,
         **overrides: Any,
     ) -> None:
         super().__init__()
-        check_whole(chunk_tokens=chunk_tokens)
+        if chunk_tokens is not None:
+            check_whole(chunk_tokens=chunk_tokens)
         config = config or LongNetConfig()
         if isinstance(attention, str):
             overrides["attention"] = attention
@@ -268,10 +270,11 @@ class LongNetViT(nn.Module):
 
     def _run(self, block: nn.Module, x: Tensor, tokens: TokenLayout) -> Tensor:
         run: Callable[..., Tensor] = block
+        chunk_tokens = self.chunk_tokens or default_chunk_tokens(x.device)
         if self.checkpoint_activations and torch.is_grad_enabled():
-            out: Tensor = checkpoint(run, x, tokens, self.chunk_tokens, use_reentrant=False)
+            out: Tensor = checkpoint(run, x, tokens, chunk_tokens, use_reentrant=False)
             return out
-        return run(x, tokens, self.chunk_tokens)
+        return run(x, tokens, chunk_tokens)
 
     def _block(self, index: int) -> LongNetBlock:
         block = self.blocks[index]
