@@ -1,13 +1,15 @@
 """Speed and memory of dilated attention in the GigaPath configuration, as a markdown table.
 
 bench_attention.py [--rows forward backward dense growth memory build million] [--threads 1 2]
-                   [--lengths 1024 4096 16384 65536] [--device cuda] [--seconds 20] [--clock cpu]
+                   [--lengths 1024 4096 16384 65536] [--seconds 20] [--clock cpu]
+                   [--device cuda] [--backend triton]
 
 Ratios come from one run: both sides in this process, taken in turns, medians of several rounds.
 `naive` is slidenet.attention.dilated.naive (LongNet's published steps), `dense` is PyTorch's SDPA,
 and the machine's matmul rate is that of 2048 x 2048 products in the same dtype, taken in the same
 turns. Shares count only the products over attended pairs. `--clock cpu` times this thread's own
-work (one thread on a CPU only), for machines that others use as well.
+work (one thread on a CPU only), for machines that others use as well. `--backend` forces what
+computes our side; `naive` and `dense` stay what they are.
 """
 
 import argparse
@@ -19,12 +21,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from slidenet.attention import DilatedAttention, DilatedConfig, attend_dilated
+from slidenet.attention import DilatedAttention, DilatedConfig, attend_dilated, force_backend
 from slidenet.attention.accounting import attention_cost
 from slidenet.attention.dilated.naive import naive_dilated_attention
 
@@ -38,6 +41,9 @@ MATMUL_SIDE = 2048
 MILLION = 1_048_576
 GROWTH_LENGTHS = (65_536, 262_144, MILLION)
 MEMORY_LENGTH = 65_536
+TURNS = {"cpu": 15, "cuda": 50}
+"""Most turns of a measurement; a GPU's are short."""
+
 ROWS = ("forward", "backward", "dense", "growth", "memory", "build", "million")
 GOALS = {
     "cpu": {"forward": 1.5, "backward": 1.4, "dense": {4096: 1.8, 16384: 4.3, 65536: 9.5}},
@@ -52,6 +58,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"))
+    parser.add_argument("--backend", help="what computes our side; the default choice otherwise")
     parser.add_argument("--seconds", type=float, default=20, help="budget of each measurement")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--growth-heads", type=int, default=4, help="of 16, to save time")
@@ -93,8 +100,12 @@ def emit(what: str, tokens: int | str, threads: int, measured: str, goal: str = 
     print(f"| {what} | {tokens} | {threads} | {measured} | {goal} |", flush=True)
 
 
+def ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.1f} ms" if seconds > 0.01 else f"{seconds * 1e3:.3f} ms"
+
+
 def medians(sides: Sequence[Callable[[], object]], options: argparse.Namespace) -> list[float]:
-    """Median seconds of each side; sides take turns until the budget is spent, 1 to 15 rounds."""
+    """Median seconds of each side; sides take turns until the budget is spent, at least once."""
     clock = time.perf_counter if options.clock == "wall" else time.thread_time
     taken: list[list[float]] = [[] for _ in sides]
 
@@ -108,11 +119,13 @@ def medians(sides: Sequence[Callable[[], object]], options: argparse.Namespace) 
         return sum(seconds[-1] for seconds in taken)
 
     spent = round_()
-    if spent < options.seconds / 2:  # the first round also warmed up
+    if options.device == "cuda":
+        spent = round_()  # the first round compiled kernels
+    if spent < options.seconds / 2:  # and warmed up
         for seconds in taken:
             seconds.clear()
         spent = 0.0
-    while not taken[0] or (len(taken[0]) < 15 and spent < options.seconds):
+    while not taken[0] or (len(taken[0]) < TURNS[options.device] and spent < options.seconds):
         spent += round_()
     return [statistics.median(seconds) for seconds in taken]
 
@@ -133,6 +146,16 @@ def operands(options: argparse.Namespace, length: int, heads: int = NUM_HEADS) -
     ]
 
 
+def ours(options: argparse.Namespace) -> Callable[..., tuple[Tensor, Tensor]]:
+    """`attend_dilated` on the backend asked for."""
+
+    def attend(*args: object, **settings: object) -> tuple[Tensor, Tensor]:
+        with force_backend(options.backend) if options.backend else nullcontext():
+            return attend_dilated(*args, **settings)
+
+    return attend
+
+
 def forward_rows(options: argparse.Namespace, threads: int) -> None:
     goal = GOALS[options.device]["forward"]
     dtype = getattr(torch, options.dtype)
@@ -142,7 +165,7 @@ def forward_rows(options: argparse.Namespace, threads: int) -> None:
         q, k, v = operands(options, length)
         sides = [
             lambda: square @ square,
-            lambda q=q, k=k, v=v: attend_dilated(q, k, v, CONFIG),
+            lambda q=q, k=k, v=v: ours(options)(q, k, v, CONFIG),
             lambda q=q, k=k, v=v: naive_dilated_attention(q, k, v, CONFIG),
         ]
         with torch.no_grad():
@@ -150,7 +173,7 @@ def forward_rows(options: argparse.Namespace, threads: int) -> None:
         ratios.append(naive / fast)
         rate = attention_cost(PATTERN, length, NUM_HEADS, HEAD_DIM).forward_flops / fast
         peak = 2 * MATMUL_SIDE**3 / product
-        times = f"({fast * 1e3:.1f} ms, naive {naive * 1e3:.1f} ms)"
+        times = f"({ms(fast)}, naive {ms(naive)})"
         emit("forward vs naive", length, threads, f"{naive / fast:.2f}x {times}")
         share = f"{rate / peak:.0%} ({rate / 1e9:.0f} of {peak / 1e9:.0f} GFLOP/s)"
         wanted = "70 %" if length >= 4096 and threads == 1 and options.device == "cpu" else ""
@@ -168,9 +191,9 @@ def backward_rows(options: argparse.Namespace, threads: int) -> None:
         def side(attention: Callable[..., tuple[Tensor, Tensor]], inputs=inputs, w=cotangent):
             return lambda: torch.autograd.grad(attention(*inputs, CONFIG)[0], inputs, w)
 
-        fast, naive = medians([side(attend_dilated), side(naive_dilated_attention)], options)
+        fast, naive = medians([side(ours(options)), side(naive_dilated_attention)], options)
         ratios.append(naive / fast)
-        times = f"({fast * 1e3:.1f} ms, naive {naive * 1e3:.1f} ms)"
+        times = f"({ms(fast)}, naive {ms(naive)})"
         emit("forward + backward vs naive", length, threads, f"{naive / fast:.2f}x {times}")
     mean, goal = statistics.geometric_mean(ratios), GOALS[options.device]["backward"]
     emit("forward + backward vs naive, geometric mean", "all", threads, f"{mean:.2f}x", f"{goal}x")
@@ -181,14 +204,14 @@ def dense_rows(options: argparse.Namespace, threads: int) -> None:
     for length in options.lengths:
         q, k, v = operands(options, length)
         sides = [
-            lambda q=q, k=k, v=v: attend_dilated(q, k, v, CONFIG),
+            lambda q=q, k=k, v=v: ours(options)(q, k, v, CONFIG),
             lambda q=q, k=k, v=v: torch.nn.functional.scaled_dot_product_attention(
                 q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
             ),
         ]
         with torch.no_grad():
             fast, dense = medians(sides, options)
-        times = f"({fast * 1e3:.1f} ms, dense {dense * 1e3:.1f} ms)"
+        times = f"({ms(fast)}, dense {ms(dense)})"
         goal = f"{goals[length]}x" if length in goals else ""
         emit("forward vs dense SDPA", length, threads, f"{dense / fast:.2f}x {times}", goal)
 
@@ -203,7 +226,7 @@ def growth_rows(options: argparse.Namespace, threads: int) -> None:
         flops = attention_cost(PATTERN, length, NUM_HEADS, HEAD_DIM).forward_flops / length
         with torch.no_grad():
             (seconds,) = medians(
-                [lambda q=q, k=k, v=v: attend_dilated(q, k, v, CONFIG, num_heads=NUM_HEADS)],
+                [lambda q=q, k=k, v=v: ours(options)(q, k, v, CONFIG, num_heads=NUM_HEADS)],
                 options,
             )
         seconds /= length
@@ -212,7 +235,7 @@ def growth_rows(options: argparse.Namespace, threads: int) -> None:
         time_ratio, flop_ratio = seconds / first[0], flops / first[1]
         off = time_ratio / flop_ratio - 1
         text = (
-            f"{seconds * 1e6 * NUM_HEADS / heads:.1f} us/token, x{time_ratio:.2f}; "
+            f"{seconds * 1e6 * NUM_HEADS / heads:.4g} us/token, x{time_ratio:.2f}; "
             f"{flops / 1e6:.1f} MFLOP/token, x{flop_ratio:.2f}; {off:+.0%}"
         )
         emit(f"growth per token ({heads} of 16 heads timed)", length, threads, text, "within 15 %")
@@ -240,6 +263,7 @@ def run_child(name: str, options: argparse.Namespace, threads: int) -> dict[str,
     """Measures in a process of its own, whose memory nothing else has touched."""
     command = [sys.executable, __file__, "--child", name, "--threads", str(threads)]
     command += ["--device", options.device, "--dtype", options.dtype]
+    command += ["--backend", options.backend] if options.backend else []
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -263,12 +287,12 @@ def resident_bytes(field: str) -> int:
 
 
 def measure_memory(options: argparse.Namespace) -> dict[str, str]:
-    unit = MEMORY_LENGTH * WIDTH * 4
+    unit, attend = MEMORY_LENGTH * WIDTH * 4, ours(options)
     warm = operands(options, 64)
-    torch.autograd.grad(attend_dilated(*[x.requires_grad_() for x in warm], CONFIG)[0].sum(), warm)
+    torch.autograd.grad(attend(*[x.requires_grad_() for x in warm], CONFIG)[0].sum(), warm)
     q, k, v = operands(options, MEMORY_LENGTH)
     with torch.no_grad():
-        infer = peak_bytes(options, lambda: attend_dilated(q, k, v, CONFIG))
+        infer = peak_bytes(options, lambda: attend(q, k, v, CONFIG))
     for x in (q, k, v):
         x.requires_grad_()
     saved: dict[tuple[int, int], int] = {}
@@ -278,7 +302,7 @@ def measure_memory(options: argparse.Namespace) -> dict[str, str]:
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-        train = peak_bytes(options, lambda: attend_dilated(q, k, v, CONFIG))
+        train = peak_bytes(options, lambda: attend(q, k, v, CONFIG))
     return {
         "infer": f"{infer / unit:.2f}",
         "train": f"{train / unit:.2f}",
@@ -314,18 +338,24 @@ def measure_million(options: argparse.Namespace) -> dict[str, str]:
     weights = [normal(WIDTH, WIDTH) * WIDTH**-0.5 for _ in range(4)]
     x = normal(MILLION, WIDTH)
     mixed = torch.empty_like(x)
-    start = time.perf_counter()
-    with torch.no_grad():
+
+    def layer() -> None:
         for head in range(0, NUM_HEADS, group):
             rows = slice(head * HEAD_DIM, (head + group) * HEAD_DIM)
             q, k, v = ((x @ w[rows].T).view(1, MILLION, group, HEAD_DIM) for w in weights[:3])
-            out, _ = attend_dilated(q, k, v, CONFIG, first_head=head, num_heads=NUM_HEADS)
+            out, _ = ours(options)(q, k, v, CONFIG, first_head=head, num_heads=NUM_HEADS)
             mixed[:, rows] = out.reshape(MILLION, -1)
             del q, k, v, out
         for begin in range(0, MILLION, chunk):
             part = mixed[begin : begin + chunk]
             part.copy_(torch.nn.functional.layer_norm(part, (WIDTH,)) @ weights[3].T)
-    synchronize(options)
+        synchronize(options)
+
+    with torch.no_grad():
+        if options.device == "cuda":
+            layer()  # compiles
+        start = time.perf_counter()
+        layer()
     seconds = time.perf_counter() - start
     assert torch.isfinite(mixed[:: MILLION // 64]).all()
     if options.device == "cuda":
@@ -335,7 +365,7 @@ def measure_million(options: argparse.Namespace) -> dict[str, str]:
     flops = attention_cost(PATTERN, MILLION, NUM_HEADS, HEAD_DIM).forward_flops
     flops += 8 * MILLION * WIDTH**2
     rate = flops / seconds / 1e9
-    return {"text": f"{seconds:.0f} s, peak {peak / 1e9:.1f} GB, {rate:.0f} GFLOP/s"}
+    return {"text": f"{seconds:.2f} s, peak {peak / 1e9:.1f} GB, {rate:.0f} GFLOP/s"}
 
 
 PRINTERS = {

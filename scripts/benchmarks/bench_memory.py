@@ -81,7 +81,7 @@ def embed(folder: Path, encoder_name: str | None) -> dict[str, float]:
     clock = time.monotonic()
     reports = [
         preprocess(rows, out, PreprocessSettings(segmenter="all")),
-        embed_tiles(rows, out, EmbedTilesSettings(), encoder=encoder),
+        embed_tiles(rows, out, EmbedTilesSettings(), tile_encoder=encoder),
         embed_slides(rows, out, EmbedSlidesSettings(recipe="mean_std"), encoder=name),
     ]
     for report in reports:

@@ -3,11 +3,13 @@
 bench_packed.py [--threads 1 2] [--slides 8] [--tiles 64 512] [--spread geometric linear]
                 [--shapes longnet-small gigapath] [--patterns dilated ...] [--poolings class_token]
                 [--passes forward backward] [--seconds 4] [--clock cpu]
+                [--device cuda] [--backend cuda_flash]
 
 Both batches have the same slides, total of tokens, threads and model. The lengths of one are spread
 1:10. Inside segments longer than a slide attention is quadratic in the slide's length, so equal
 totals are not equal work: `pairs` is the ratio of attended pairs, to be read beside that of times.
-Both sides take turns in this process; times are medians.
+Both sides take turns in this process; times are medians. On a GPU matrix products and attention run
+in bfloat16 (autocast), elsewhere in float32.
 """
 
 import argparse
@@ -16,12 +18,13 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import product
 
 import torch
 from torch import Tensor
 
-from slidenet.attention import ATTENTION_PATTERNS
+from slidenet.attention import ATTENTION_PATTERNS, force_backend
 from slidenet.slide_encoders.longnet.config import LONGNET_CONFIGS, LongNetConfig
 from slidenet.slide_encoders.longnet.model import LongNetViT
 
@@ -52,9 +55,15 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=4, help="budget of each row")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--backend", help="the only kernels to use; the default choice otherwise")
     options = parser.parse_args()
+    if options.device == "cuda" and options.clock == "cpu":
+        parser.error("--clock cpu needs --device cpu")
+    where = f"{os.cpu_count()} cores" if options.device == "cpu" else torch.cuda.get_device_name()
+    dtype = "float32" if options.device == "cpu" else "bfloat16"
     print(
-        f"{os.cpu_count()} cores, PyTorch {torch.__version__}, float32, clock: {options.clock}\n\n"
+        f"{where}, PyTorch {torch.__version__}, {dtype}, clock: {options.clock}\n\n"
         f"Command: `python scripts/benchmarks/bench_packed.py {' '.join(sys.argv[1:])}`\n\n"
         "| shape | pattern | pass | pooling | slides x tiles | lengths | threads | equal, ms |"
         " spread, ms | times | pairs |\n|---|---|---|---|---|---|---|---|---|---|---|"
@@ -64,7 +73,7 @@ def main() -> None:
             **SHAPES[shape], attention=pattern, feature_dim=256
         )
         torch.manual_seed(0)
-        model = LongNetViT(config)
+        model = LongNetViT(config).to(options.device)
         for threads, slides, tiles, spread, what, pooling in product(
             options.threads, options.slides, options.tiles, options.spread,
             options.passes, options.poolings,
@@ -72,10 +81,11 @@ def main() -> None:
             torch.set_num_threads(threads)
             lengths = spread_lengths(slides, tiles, spread)
             sides = [
-                one_pass(model, batch(config, some), what, pooling)
+                one_pass(model, batch(config, some, options.device), what, pooling)
                 for some in ([tiles] * slides, lengths)
             ]
-            equal, packed = medians(sides, options)
+            with force_backend(options.backend) if options.backend else nullcontext():
+                equal, packed = medians(sides, options)
             pairs = num_pairs(model, lengths) / num_pairs(model, [tiles] * slides)
             print(
                 f"| {shape} | {pattern} | {what} | {pooling} | {slides} x {tiles} | {spread} | "
@@ -95,29 +105,37 @@ def spread_lengths(slides: int, mean: int, spread: str) -> list[int]:
     return lengths[order].tolist()
 
 
-def batch(config: LongNetConfig, lengths: Sequence[int]) -> tuple[Tensor, Tensor, Tensor | None]:
+def batch(
+    config: LongNetConfig, lengths: Sequence[int], device: str
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Features, cells and, where the lengths differ, a mask."""
     generator, longest = torch.Generator().manual_seed(0), max(lengths)
     shape = (len(lengths), longest)
     features = torch.randn(*shape, config.feature_dim, generator=generator)
     cells = torch.randint(config.grid_size, (*shape, 2), generator=generator)
     mask = torch.arange(longest) < torch.tensor(lengths)[:, None]
-    return features, cells, None if bool(mask.all()) else mask
+    given = None if bool(mask.all()) else mask.to(device)
+    return features.to(device), cells.to(device), given
 
 
 def one_pass(
     model: LongNetViT, inputs: tuple[Tensor, Tensor, Tensor | None], what: str, pooling: str
 ) -> Callable[[], object]:
     """A forward without gradients in evaluation mode, or a step of training without optimizer."""
+    device = inputs[0].device.type
+
+    def embed() -> Tensor:
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+            return model(*inputs, pooling=pooling)
 
     def forward() -> object:
         model.eval()
         with torch.no_grad():
-            return model(*inputs, pooling=pooling)
+            return embed()
 
     def backward() -> None:
         model.train().zero_grad()
-        model(*inputs, pooling=pooling).square().sum().backward()
+        embed().float().square().sum().backward()
 
     return forward if what == "forward" else backward
 
@@ -135,6 +153,8 @@ def medians(sides: Sequence[Callable[[], object]], options: argparse.Namespace) 
         for side, seconds in zip(sides, taken, strict=True):
             before = clock()
             side()
+            if options.device == "cuda":
+                torch.cuda.synchronize()
             seconds.append(clock() - before)
     return [statistics.median(seconds) for seconds in taken]
 
