@@ -5,16 +5,17 @@ import sys
 import time
 from pathlib import Path
 
-from slidenet.core.errors import SlidenetError
+from slidenet.core.errors import MissingExtraError, SlidenetError
 from slidenet.core.plugins import list_plugins
 from slidenet.core.provenance import software_version
 from slidenet.pipelines.inspection.checks import Check, CheckList
 from slidenet.slides.isolation import try_isolation
 from slidenet.tile_encoders import check_access
+from slidenet.tile_encoders.engines.silence import import_openvino
 
 PACKAGES = (
     "slidenet", "torch", "torchvision", "timm", "openslide-python", "openslide-bin", "lightning",
-    "h5py", "scikit-learn", "torchmetrics",
+    "h5py", "imagecodecs", "simplejpeg", "scikit-learn", "torchmetrics",
 )  # fmt: skip
 LOW_DISK_GIB = 5.0
 SUPPORTED_PYTHON = ((3, 11), (3, 13))
@@ -35,6 +36,7 @@ def doctor(encoder: str = "efficientnet_lite0", out: Path = Path(".")) -> CheckL
             _openslide(),
             _isolation(),
             _device(),
+            _engine(),
             _disk(out),
             _hub_token(),
             _encoder_access(encoder),
@@ -115,6 +117,17 @@ def _device() -> Check:
         f"CPU only, {torch.get_num_threads()} threads",
         "fine for small encoders; large ones (over 100 M parameters) want a CUDA GPU",
     )
+
+
+def _engine() -> Check:
+    """What would run tile encoders in float32 on this CPU."""
+    try:
+        import_openvino()
+    except MissingExtraError as error:
+        return Check(
+            "engine on a CPU", "warning", f"torch ({error.found})", f"{error.remedy}: twice as fast"
+        )
+    return Check("engine on a CPU", "ok", f"openvino {software_version('openvino')}")
 
 
 def _disk(out: Path) -> Check:
