@@ -1,6 +1,6 @@
-"""CPU time per image of tile encoders by engine and batch size, and how far features are apart.
+"""CPU time per image of tile encoders by engine, and how far features are apart.
 
-bench_engines.py [--encoders efficientnet_lite0 ...] [--turns 5]    (with OMP_NUM_THREADS=1)
+bench_engines.py [--encoders efficientnet_lite0 ...] [--images 64] [--turns 5]
 
 All take turns on the same images of 224 px. Time is CPU time, on one thread, so that a busy machine
 matters less; the ratio to PyTorch in batches of 64 is the median over turns. Vision transformers
@@ -22,26 +22,25 @@ from slidenet.tile_encoders.engines.torch_engine import TorchEngine
 
 ENCODERS = ("efficientnet_lite0", "vit_small_patch14_dinov2", "vit_base_patch16_224")
 LISTED = "efficientnet_lite0"
-NUM_IMAGES = 64
 SIDE_PX = 224
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--encoders", nargs="+", default=ENCODERS)
-    parser.add_argument("--openvino-batches", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--turns", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    images = probe_images(NUM_IMAGES, SIDE_PX)
+    images = probe_images(options.images, SIDE_PX)
     print("| encoder | engine | batch | ms of CPU per image | ratio | distance |")
     print("|---|---|---|---|---|---|")
     for name in options.encoders:
-        engines = engines_of(encoder_of(name), options.openvino_batches)
+        engines = engines_of(encoder_of(name))
         wanted = run(engines[0], images)[0]
         turns = [[run(engine, images) for engine in engines] for _ in range(options.turns)]
         for column, engine in enumerate(engines):
-            milliseconds = 1e3 / NUM_IMAGES * statistics.median(t[column][1] for t in turns)
+            milliseconds = 1e3 / options.images * statistics.median(t[column][1] for t in turns)
             ratio = statistics.median(t[0][1] / t[column][1] for t in turns)
             distance = float((turns[0][column][0] - wanted).abs().max() / wanted.abs().max())
             print(
@@ -60,17 +59,13 @@ def encoder_of(name: str) -> TileEncoder:
     return TileEncoder.from_module(module, name=name, pooling="class" if size else "model")
 
 
-def engines_of(encoder: TileEncoder, openvino_batches: list[int]) -> list[Engine]:
+def engines_of(encoder: TileEncoder) -> list[Engine]:
     """The first one is the baseline."""
     in_torch = [
         TorchEngine(encoder.module, encoder.spec, encoder.device, "fp32", batch_size=size)
         for size in (64, 8)
     ]
-    in_openvino = [
-        OpenVinoEngine(encoder.module, encoder.spec, batch_size=size, num_parallel=1)
-        for size in openvino_batches
-    ]
-    return [*in_torch, *in_openvino]
+    return [*in_torch, OpenVinoEngine(encoder.module, encoder.spec, num_parallel=1)]
 
 
 def run(engine: Engine, images: torch.Tensor) -> tuple[torch.Tensor, float]:

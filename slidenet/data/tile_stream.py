@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
-from torch import Tensor
 
 from slidenet.core.arrays import FloatArray, UInt8Array
 from slidenet.core.records import TileSet
-from slidenet.data.left_overs import LeftOvers, Part
 from slidenet.slides import Slide, TilePixels, read_tiles
 from slidenet.slides.tiles import batches_ahead
 from slidenet.tile_encoders import TileEncoder
@@ -68,7 +66,6 @@ class TileStream:
         self.encoder = encoder
         self.batch_size = batch_size
         self._num_readers = num_readers
-        self._left_overs = LeftOvers(encoder, batch_size) if encoder.engine.fixed_batch else None
         self._num_threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(
             encoder.engine.num_parallel, "tile-encoder", self._share_cores
@@ -111,7 +108,7 @@ class TileStream:
         )
         try:
             for tiles in batches:
-                waiting.append((tiles, self._submit(tiles)))
+                waiting.append((tiles, self._pool.submit(self._encode, tiles)))
                 done = tiles.start + len(tiles.status)
                 if done + ahead >= tile_set.num_tiles:
                     nearly_read()
@@ -144,20 +141,9 @@ class TileStream:
         """
         torch.set_num_threads(max(1, self._num_threads // self.encoder.engine.num_parallel))
 
-    def _submit(self, batch: TilePixels) -> Future[FloatArray]:
+    def _encode(self, batch: TilePixels) -> FloatArray:
         tiles = torch.from_numpy(batch.pixels).permute(0, 3, 1, 2)
-        if self._left_overs is None or len(tiles) >= self.batch_size:
-            return self._pool.submit(self._encode, tiles)
-        return self._pool.submit(
-            self._encode_part, self._left_overs, self._left_overs.put_down(tiles)
-        )
-
-    def _encode(self, tiles: Tensor) -> FloatArray:
         features: FloatArray = self.encoder.encode(tiles).numpy()
-        return features
-
-    def _encode_part(self, left_overs: LeftOvers, part: Part) -> FloatArray:
-        features: FloatArray = left_overs.encode(part).numpy()
         return features
 
 

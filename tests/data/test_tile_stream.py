@@ -13,7 +13,6 @@ import torch
 from slidenet.core.errors import EncoderError
 from slidenet.core.records import TileSet
 from slidenet.data import TileStream
-from slidenet.data.left_overs import LeftOvers
 from slidenet.slides import open_slide, plan_tiles, read_tile
 from slidenet.testing import write_synthetic_slide
 from slidenet.tile_encoders import InputTransform, TileEncoder
@@ -61,7 +60,6 @@ class Counting:
     version: str = "1"
     batch_size: int = 8
     poison: float = 0.0
-    fixed_batch: bool = False
     sizes: list = field(default_factory=list)
     _now: int = field(default=0, init=False)
 
@@ -143,38 +141,8 @@ def test_an_error_of_the_encoder_comes_out_and_ends_the_stream(slide, tile_set):
     assert not [t for t in threading.enumerate() if t.name.startswith(("tile-reader", "tile-enc"))]
 
 
-def test_last_tiles_of_slides_share_a_batch_and_errors_stay_apart(slide, tile_set):
-    encoder = encoder_with(Counting(fixed_batch=True))
-    tiles = torch.arange(8 * 3 * SIDE * SIDE).reshape(8, 3, SIDE, SIDE).to(torch.uint8)
-    alone = [encoder.encode(part) for part in (tiles[:3], tiles[3:7], tiles[:2])]
-    left_overs = LeftOvers(encoder, 8)
-    parts = [left_overs.put_down(part) for part in (tiles[:3], tiles[3:7], tiles[:2])]
-    encoder.engine.sizes.clear()
-    found = [left_overs.encode(part) for part in parts]
-    assert all(map(torch.equal, found, alone))
-    assert encoder.engine.sizes == [8, 8, 7, 2]  # tried twice, two parts, the one that did not fit
-    parts = [left_overs.put_down(part) for part in (tiles[:3], tiles[3:5].float())]
-    assert torch.equal(left_overs.encode(parts[0]), alone[0])
-    with pytest.raises(EncoderError, match="uint8"):
-        left_overs.encode(parts[1])
-
-
-def test_an_engine_that_minds_neighbours_shares_no_batch(slide, tile_set):
-    class Minding(Counting):
-        def run(self, images):
-            places = torch.arange(len(images))[:, None]
-            return super().run(images) + places
-
-    encoder = encoder_with(Minding(fixed_batch=True))
-    left_overs = LeftOvers(encoder, 8)
-    tiles = torch.zeros(3, 3, SIDE, SIDE, dtype=torch.uint8)
-    parts = [left_overs.put_down(tiles) for _ in range(2)]
-    found = [left_overs.encode(part) for part in parts]
-    assert torch.equal(found[0], found[1])
-
-
-def test_slides_streamed_together_share_last_batches(slide, tile_set):
-    encoder = encoder_with(Counting(fixed_batch=True, slow=True, num_parallel=2))
+def test_slides_streamed_together_get_the_same_features(slide, tile_set):
+    encoder = encoder_with(Counting(slow=True, num_parallel=2))
     with TileStream(encoder, 32, 2) as stream, ThreadPoolExecutor(3) as slides:
         found = list(slides.map(lambda _: stream_all(stream, slide, tile_set)[0], range(6)))
     assert all(np.array_equal(one, found[0]) for one in found)

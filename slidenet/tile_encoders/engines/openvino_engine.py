@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BATCH = 8
-"""Images of a call: few enough for the caches of a core."""
+"""Images of a call. They are computed one after the other, so that an image stays in the caches of
+its core: 1.15 times as fast as eight together (EfficientNet-Lite0)."""
+
 FOLLOWING_ERRORS = (
     ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, RuntimeError,
     TypeError, ValueError,
@@ -31,17 +33,17 @@ FOLLOWING_ERRORS = (
 
 
 class OpenVinoEngine(Engine):
-    """OpenVINO's CPU plug-in: as many batches at once as there are cores, each on one thread.
+    """OpenVINO's CPU plug-in: as many images at once as there are cores, each alone on one thread.
 
-    The arithmetic of a batch stays on one thread, so its bytes depend neither on the number of
-    cores nor on what else runs. A batch of fewer images is filled up with black ones; the others do
-    not notice. The module is converted (in seconds) when the first batch comes.
+    So the bytes of a feature vector depend on its image only: neither on the other images of a
+    batch, nor on the number of cores, nor on what else runs. The module is converted (in seconds)
+    when the first image comes.
 
     Args:
         module: With its weights, in eval mode, on the CPU, in float32.
         spec: How it is fed and pooled.
         batch_size: Images of a call.
-        num_parallel: Batches computed at the same time; None: one per core that this process may
+        num_parallel: Images computed at the same time; None: one per core that this process may
             use (as many as OMP_NUM_THREADS says, where it is set).
 
     Raises:
@@ -49,7 +51,6 @@ class OpenVinoEngine(Engine):
     """
 
     name: EngineName = "openvino"
-    fixed_batch = True
     version = software_version("openvino")
 
     def __init__(
@@ -64,8 +65,6 @@ class OpenVinoEngine(Engine):
         self.batch_size = batch_size or BATCH
         self.num_parallel = num_parallel or usable_cores()
         self._module, self._spec = module, spec
-        side = spec.transform.input_px
-        self._shape = (self.batch_size, side, side, 3)
         self._converting = threading.Lock()
         self._requests: queue.SimpleQueue[Any] | None = None
 
@@ -78,36 +77,24 @@ class OpenVinoEngine(Engine):
         Raises:
             EncoderError: The module cannot be turned into a graph of operators OpenVINO knows.
         """
-        pixels = images.permute(0, 2, 3, 1).numpy()
-        return torch.from_numpy(
-            np.concatenate(
-                [
-                    self._infer(pixels[i : i + self.batch_size])
-                    for i in range(0, len(pixels), self.batch_size)
-                ]
-            )
-        )
-
-    def _infer(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, Any]:
-        if len(pixels) < self.batch_size:
-            filled = np.zeros(self._shape, dtype=np.uint8)
-            filled[: len(pixels)] = pixels
-        else:
-            filled = np.ascontiguousarray(pixels)
         requests = self._free_requests()
+        pixels = np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy())
+        features = []
         request = requests.get()
         try:
-            request.infer([filled], share_inputs=True)
-            out: np.ndarray[Any, Any] = request.get_output_tensor().data[: len(pixels)].copy()
+            for i in range(len(pixels)):
+                request.infer([pixels[i : i + 1]], share_inputs=True)
+                features.append(request.get_output_tensor().data.copy())
         finally:
             requests.put(request)
-        return out
+        return torch.from_numpy(np.concatenate(features))
 
     def _free_requests(self) -> "queue.SimpleQueue[Any]":
         with self._converting:
             if self._requests is None:
                 module = _FromPixels(folded_copy(self._module), self._spec)
-                model = _converted(self._openvino, module, self._shape, self._spec.name)
+                side = self._spec.transform.input_px
+                model = _converted(self._openvino, module, (1, side, side, 3), self._spec.name)
                 compiled = self._openvino.Core().compile_model(
                     model,
                     "CPU",

@@ -16,15 +16,12 @@ class Engine(Protocol):
     Attributes:
         name: "torch" or "openvino"; part of an encoder's identity.
         version: Of the library that computes.
-        fixed_batch: Whether every call computes `batch_size` images, whatever it is given, and the
-            features of an image depend neither on its place nor on the others.
         batch_size: Images that one call should hold.
         num_parallel: Threads that keep the machine busy when each of them calls `run`.
     """
 
     name: EngineName
     version: str
-    fixed_batch: bool
     batch_size: int
     num_parallel: int
 

@@ -36,7 +36,6 @@ class TorchEngine(Engine):
     """
 
     name: EngineName = "torch"
-    fixed_batch = False
     version = software_version("torch")
 
     def __init__(

@@ -10,7 +10,7 @@ from torch import nn
 from slidenet.core.errors import ConfigError, EncoderError, MissingExtraError
 from slidenet.tile_encoders import InputTransform, TileEncoder
 from slidenet.tile_encoders.engines import choice
-from slidenet.tile_encoders.engines.choice import check_agreement, choose_engine, probe_images
+from slidenet.tile_encoders.engines.choice import choose_engine, probe_images
 from slidenet.tile_encoders.engines.silence import openvino_is_installed
 
 needs_openvino = pytest.mark.skipif(
@@ -73,22 +73,6 @@ def test_what_openvino_cannot_do_is_refused(module, reason):
     torch.manual_seed(0)
     with pytest.raises(EncoderError, match=reason):
         choose_engine(means(module()), "openvino")
-
-
-def test_a_feature_that_depends_on_its_place_in_the_batch_is_refused():
-    class Placed:
-        """As PyTorch, but for the last bits."""
-
-        name, version, batch_size, num_parallel, fixed_batch = "placed", "1", 4, 1, True
-
-        def run(self, images):
-            return encoder.engine.run(images) * (1 + 1e-6 * torch.arange(len(images))[:, None])
-
-    encoder = means()
-    with pytest.raises(EncoderError, match="an image in another place of a batch"):
-        check_agreement(Placed(), encoder)
-    Placed.fixed_batch = False
-    check_agreement(Placed(), encoder)
 
 
 @needs_openvino
