@@ -59,7 +59,6 @@ def tag(orientation):
 PAL = {"photometric": "palette"}
 KINDS = {
     "rgb": (RGB, RGB, COLOUR),
-    "rgb, differences": (RGB, RGB, {"predictor": True}),
     "rgb, big endian": (DEEP.astype(">u2"), RGB, {"predictor": True}),
     "planes": (planes(RGB), RGB, PLANAR),
     "grey": (GREY, AS_GREY, BLACK),
@@ -79,11 +78,8 @@ KINDS = {
     "grey of 16 bits": (DEEP_GREY, AS_GREY, BLACK),
     "grey of 16 bits, inverted": (65535 - DEEP_GREY, AS_GREY, WHITE),
     "signed": ((RGB.astype(int) - 128).astype(np.int8), RGB, COLOUR),
-    "signed 16": ((RGB.astype(int) * 128).astype(np.int16), RGB, COLOUR),
     "32 bits": (RGB.astype(np.uint32) << 24, RGB, COLOUR),
     "float": (RGB / np.float32(255), RGB, COLOUR),
-    "half": ((RGB / 255).astype(np.float16), RGB, COLOUR),
-    "float grey": (GREY / np.float32(255), AS_GREY, BLACK),
     "alpha": (with_alpha(RGB), on_white(RGB), UNASSOCIATED),
     "alpha, premultiplied": (with_alpha(RGB, True), on_white(RGB), ASSOCIATED),
     "alpha, planes": (planes(with_alpha(RGB)), on_white(RGB), UNASSOCIATED | PLANAR),
@@ -102,12 +98,12 @@ KINDS = {
         AS_GREY,
         PAL | {"colormap": np.tile(np.arange(65536, dtype="u2"), (3, 1))},
     ),
-    **{f"orientation {i}": (RGB, turned(i), tag(i)) for i in range(2, 9)},
+    **{f"orientation {i}": (RGB, turned(i), tag(i)) for i in (3, 5, 8)},
     "orientation 6, planes": (planes(RGB), turned(6), tag(6) | PLANAR),
     "orientation 6, 16 bits": (DEEP, turned(6), tag(6)),
 }  # fmt: skip
 READ = {
-    "rgb", "rgb, differences", "planes", "grey", "grey, inverted", "16 bits", "16 bits, planes",
+    "rgb", "planes", "grey", "grey, inverted", "16 bits", "16 bits, planes",
     "alpha", "alpha, premultiplied", "alpha, planes", "alpha, 16 bits", "palette",
     "rgb, big endian",
 }  # fmt: skip

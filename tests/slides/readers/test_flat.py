@@ -143,8 +143,9 @@ def test_samples_of_fewer_bits_in_sixteen_are_refused(tmp_path, bits):
     assert "export it as 8-bit RGB" in message
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+@pytest.mark.parametrize(
+    ("suffix", "orientation"), [*(("jpg", i) for i in range(1, 9)), ("png", 6), ("tif", 7)]
+)
 def test_orientation_is_applied(tmp_path, picture, suffix, orientation):
     exif = Image.Exif()
     exif[274] = orientation
