@@ -12,8 +12,8 @@ CACHE_BYTES = 128 * 1024 * 1024
 """Holds a row of 256 px tiles of a slide 170,000 px wide: regions that do not lie on the file's
 grid need each row of tiles twice, once from above and once from below."""
 
-Key = tuple[int, Hashable]
-"""(number of the level that the tile belongs to, which tile in which form)."""
+Key = tuple[int, int, Hashable]
+"""(number of the level that the tile belongs to, number of the tile, in which form)."""
 
 
 class TileCache:
@@ -34,11 +34,13 @@ class TileCache:
 
     def get(self, key: Key) -> Decoded | None:
         """The tile under this key, which must not be written to; None if it is not kept."""
+        tile = self._tiles.get(key)
+        if tile is None:
+            return None
         with self._lock:
-            tile = self._tiles.get(key)
-            if tile is not None:
+            if key in self._tiles:  # else another thread has just dropped it
                 self._tiles.move_to_end(key)
-            return tile
+        return tile
 
     def put(self, key: Key, tile: Decoded) -> None:
         """Keeps a tile, and drops those used longest ago where there are too many."""

@@ -91,17 +91,14 @@ class JpegDecoder:
             raise PayloadError(f"JPEG: {error}") from error
 
     def _decoded(self, whole: bytes, out: Decoded | None, shrink: int) -> Decoded:
-        stored = self._format
+        height, width = self._format.height // shrink, self._format.width // shrink
         if shrink == 1:
             pixels = simplejpeg.decode_jpeg(whole, "RGB", buffer=out)
-            expected = (stored.height, stored.width, 3)
         else:
-            height, width = stored.height // shrink, stored.width // shrink
             pixels = simplejpeg.decode_jpeg(
                 whole, "RGB", min_height=height, min_width=width, min_factor=shrink, buffer=out
             )
-            expected = (height, width, 3)
-        assert pixels.shape == expected, "the header was checked"
+        assert pixels.shape == (height, width, 3), "the header was checked"
         return pixels  # type: ignore[no-any-return]
 
     def _complete(self, payload: bytes) -> bytes:

@@ -4,8 +4,8 @@ import itertools
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,8 +20,7 @@ from slidenet.slides.readers.tiled.storage import StoredBytes
 from slidenet.slides.recycling import PIXEL_MEMORY
 
 
-@dataclass(frozen=True, slots=True)
-class Shrinking:
+class Shrinking(NamedTuple):
     """How tiles are made smaller.
 
     Attributes:
@@ -99,6 +98,8 @@ class TiledLevel:
         self.number = next(_numbers)
         self.numbers = frozenset({self.number})
         self._across = across
+        self._tile_size = (stored.width, stored.height)
+        self._max_payload_bytes = stored.max_payload_bytes
         self._scratch = threading.local()
 
     @cached_property
@@ -154,6 +155,10 @@ class TiledLevel:
             TileError: A tile cannot be decoded.
         """
         factor = shrinking.factor
+        if factor == 1 and size == self._tile_size and self._holds_tile(location):
+            index = location[1] // size[1] * self._across + location[0] // size[0]
+            self._paint(file, index, (0, 0), out, shrinking)
+            return
         # From here on all lengths are those of the shrunk level.
         x, y = location[0] // factor, location[1] // factor
         level_width, level_height = -(-self.size[0] // factor), -(-self.size[1] // factor)
@@ -178,6 +183,15 @@ class TiledLevel:
                     shrinking,
                 )
 
+    def _holds_tile(self, location: Size) -> bool:
+        """Whether a whole tile lies at a place: what most reading asks for, and the fastest."""
+        (x, y), (width, height) = location, self._tile_size
+        return (
+            x % width == 0 == y % height
+            and 0 <= x <= self.size[0] - width
+            and 0 <= y <= self.size[1] - height
+        )
+
     def _paint(
         self, file: StoredBytes, index: int, corner: Size, target: Pixels, shrinking: Shrinking
     ) -> None:
@@ -187,7 +201,7 @@ class TiledLevel:
             target[:] = self._background
             return
         height, width = target.shape[:2]
-        key = (self.number, (index, shrinking))
+        key = (self.number, index, shrinking)
         tile = self._cache.get(key)
         if tile is None:
             is_whole = (
@@ -226,10 +240,9 @@ class TiledLevel:
     ) -> None:
         """Decodes a whole tile into an array of its (shrunk) size."""
         try:
-            if count > self.stored.max_payload_bytes:
+            if count > self._max_payload_bytes:
                 raise PayloadError(
-                    f"the index says {count} bytes, a tile has at most "
-                    f"{self.stored.max_payload_bytes}"
+                    f"the index says {count} bytes, a tile has at most {self._max_payload_bytes}"
                 )
             payload = file.read(int(self._offsets[index]), count)
             if shrinking.factor == 1 or shrinking.by_decoder:

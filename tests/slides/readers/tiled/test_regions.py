@@ -144,14 +144,14 @@ def test_the_cache_drops_what_was_used_longest_ago():
     cache = TileCache(max_bytes=300)
     tiles = [np.full((10, 10, 1), i, np.uint8) for i in range(4)]
     for number in range(3):
-        cache.put((number, 0), tiles[number])
-    assert cache.get((0, 0)) is tiles[0]
-    cache.put((3, 0), tiles[3])
-    assert cache.get((1, 0)) is None
-    assert [cache.get((number, 0)) is not None for number in (0, 2, 3)] == [True] * 3
+        cache.put((number, 0, 0), tiles[number])
+    assert cache.get((0, 0, 0)) is tiles[0]
+    cache.put((3, 0, 0), tiles[3])
+    assert cache.get((1, 0, 0)) is None
+    assert [cache.get((number, 0, 0)) is not None for number in (0, 2, 3)] == [True] * 3
     cache.bound(200)
-    assert [cache.get((number, 0)) is not None for number in (0, 2, 3)] == [False, True, True]
+    assert [cache.get((number, 0, 0)) is not None for number in (0, 2, 3)] == [False, True, True]
     cache.forget({2})
-    assert cache.get((2, 0)) is None
-    cache.put((5, 0), tiles[1])
+    assert cache.get((2, 0, 0)) is None
+    cache.put((5, 0, 0), tiles[1])
     assert len(cache) == 2
