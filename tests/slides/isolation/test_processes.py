@@ -23,8 +23,6 @@ slide = open_slide(path, mpp=1.0, reader=reader, isolate=True)
 print(slide._process.pid, flush=True)
 if name == "busy":
     slide.read_region((0, 0), 0, (8, 8))
-elif name == "idle":
-    sys.stdin.read()
 elif name == "forgotten":
     threading.Thread(target=slide.read_region, args=((0, 0), 0, (8, 8)), daemon=True).start()
 """
@@ -58,7 +56,7 @@ def launch(faulty, tmp_path):
         process.communicate()
 
 
-def gone(pid, seconds=10):
+def gone(pid, seconds=30):
     """Whether a process ends in time; one that is not ours."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -75,9 +73,8 @@ def gone(pid, seconds=10):
     return False
 
 
-@pytest.mark.parametrize("name", ["busy", "idle"])
-def test_no_orphan_of_a_parent_that_is_killed(launch, name):
-    parent, child = launch(name)
+def test_no_orphan_of_a_parent_that_is_killed(launch):
+    parent, child = launch("busy")
     time.sleep(0.5)
     os.kill(parent.pid, signal.SIGKILL)
     assert gone(child)
@@ -87,15 +84,14 @@ def test_control_c_ends_both(launch):
     parent, child = launch("busy")
     time.sleep(0.5)
     os.killpg(parent.pid, signal.SIGINT)
-    parent.wait(timeout=20)
+    parent.wait(timeout=60)
     assert "KeyboardInterrupt" in parent.stderr.read()
     assert gone(child)
 
 
-@pytest.mark.parametrize("name", ["none", "forgotten"])
-def test_a_script_that_ends_without_closing(launch, name):
-    parent, child = launch(name)
-    assert parent.wait(timeout=20) == 0, parent.stderr.read()
+def test_a_script_that_ends_without_closing(launch):
+    parent, child = launch("forgotten")
+    assert parent.wait(timeout=60) == 0, parent.stderr.read()
     assert gone(child)
 
 
