@@ -30,7 +30,7 @@ class OpeningSettings:
             slide whatever it does to a library; default: on, where the system can limit a process.
         memory_limit_gb: Memory that opening and reading one slide may take.
         cpu_limit_s: CPU time until a slide is open and its overview is made, in seconds; a slide
-            that stores more than 1 MB for each of them gets 1 s per MB.
+            that stores more than 2 MB for each of them gets 1 s more per further MB.
     """
 
     isolate: bool | None = None

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 from slidenet.core.checks import check_positive, check_whole
 
+_EASY_BYTES_PER_CPU_S = 2e6
 _STORED_BYTES_PER_CPU_S = 1e6
+_LONGEST_CPU_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,12 @@ class ReadingLimits:
         """CPU seconds for opening and one overview of a slide of so many bytes.
 
         Lawful work grows with the bytes stored: the slowest codec of slides, JPEG 2000, decodes 2
-        to 5 MB of its bytes per second.
+        to 5 MB of its bytes per second. What can be done in `max_open_cpu_s` at 2 MB per second
+        gets no more, the rest 1 s per MB, an hour at most (or `max_open_cpu_s`).
         """
-        return max(self.max_open_cpu_s, stored_bytes / _STORED_BYTES_PER_CPU_S)
+        beyond = stored_bytes - _EASY_BYTES_PER_CPU_S * self.max_open_cpu_s
+        growing = self.max_open_cpu_s + max(0.0, beyond) / _STORED_BYTES_PER_CPU_S
+        return max(self.max_open_cpu_s, min(growing, _LONGEST_CPU_S))
 
 
 LIMITS = ReadingLimits()

@@ -11,7 +11,9 @@ def test_a_limit_is_above_zero():
         ReadingLimits(max_memory_bytes=0.5)
 
 
-@pytest.mark.parametrize(("stored", "seconds"), [(0, 8.0), (5_000_000, 8.0), (10**9, 1000.0)])
+@pytest.mark.parametrize(
+    ("stored", "seconds"), [(0, 8.0), (16_000_000, 8.0), (10**9, 992.0), (10**12, 3600.0)]
+)
 def test_the_time_of_an_overview_grows_with_the_bytes_stored(stored, seconds):
     assert LIMITS.overview_cpu_s(stored) == seconds
 
