@@ -1,6 +1,6 @@
 # Sourced by demo.sh and test.sh: makes .venv with everything slidenet needs and defines $VENV.
 # Needs only Python 3.11 to 3.13 and a package index. Usage: EXTRAS=dev source scripts/setup_env.sh
-# The extra `cpu` always comes along: it is small beside PyTorch, and half the time of a run on a CPU.
+# The extra `cpu` always comes along: it is small beside PyTorch, and makes runs on a CPU faster.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 VENV="$PWD/.venv"

@@ -123,7 +123,7 @@ class EmbedTilesSettings(OpeningSettings):
         weights: Local weights file of the encoder, instead of the hub or its cache.
         precision: Arithmetic of the encoder: fp32, bf16 or fp16; default: the model's own.
         feature_dtype: How features are stored.
-        engine: What runs the encoder: torch, openvino (in fp32 on a CPU; about twice as fast), or
+        engine: What runs the encoder: torch, openvino (in fp32 on a CPU; up to twice as fast), or
             auto: what the output folder was begun with, else the faster one that agrees with torch.
         batch_size: Tiles per forward pass; default: what suits the engine.
         num_readers: Threads that read tiles; default: one per core, 2 to 16.

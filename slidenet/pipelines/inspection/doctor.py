@@ -125,7 +125,10 @@ def _engine() -> Check:
         import_openvino()
     except MissingExtraError as error:
         return Check(
-            "engine on a CPU", "warning", f"torch ({error.found})", f"{error.remedy}: twice as fast"
+            "engine on a CPU",
+            "warning",
+            f"torch ({error.found})",
+            f"{error.remedy}: up to twice as fast",
         )
     return Check("engine on a CPU", "ok", f"openvino {software_version('openvino')}")
 

@@ -88,7 +88,7 @@ def choose_engine(
     if by_torch < QUICK_IMAGE_S:
         return EngineChoice(torch_engine, f"an image takes {1e3 * by_torch:.2f} ms")
     if not openvino_is_installed():
-        reason = "OpenVINO is not installed; pip install 'slidenet[cpu]' to halve the time"
+        reason = "OpenVINO is not installed; pip install 'slidenet[cpu]', which is faster"
         return EngineChoice(torch_engine, reason, fell_back=True)
     try:
         openvino_engine = _openvino(encoder, batch_size)
