@@ -86,6 +86,7 @@ def test_other_errors_keep_their_kind(faulty):
         slide.read_region((0, 0), 0, (8, 8))
 
 
+@pytest.mark.slow
 def test_its_log_is_ours(faulty, caplog):
     path, reader = faulty("warns")
     with open_slide(path, reader=reader, isolate=True) as slide:

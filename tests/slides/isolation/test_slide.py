@@ -88,6 +88,7 @@ def test_kept_tiles_are_never_written_over(both):
     assert isolated._process.places.total == total
 
 
+@pytest.mark.slow
 def test_a_stream_may_end_early_and_a_slide_travels(both):
     isolated, direct = both
     plan = plan_tiles(isolated, target_mpp=0.5, tile_size_px=64)
