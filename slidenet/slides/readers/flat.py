@@ -182,8 +182,9 @@ def _properties(image: Image.Image) -> dict[str, str]:
     tags = getattr(image, "tag_v2", None)
     if tags is None:
         return properties
-    if isinstance(tags.get(_DESCRIPTION), str):  # OME-XML says the size of a pixel
-        properties["tiff.ImageDescription"] = tags[_DESCRIPTION]
+    description = tags.get(_DESCRIPTION)
+    if isinstance(description, str):  # OME-XML says the size of a pixel, in microns of UTF-8
+        properties["tiff.ImageDescription"] = _as_utf_8(description)
     if not {_X_RESOLUTION, _Y_RESOLUTION} <= set(tags):
         return properties
     # The TIFF standard's default unit is the inch.
@@ -196,3 +197,11 @@ def _properties(image: Image.Image) -> dict[str, str]:
         if mpp is not None:
             properties[f"openslide.mpp-{axis.lower()}"] = repr(mpp)
     return properties
+
+
+def _as_utf_8(text: str) -> str:
+    """What Pillow took for Latin-1, which any bytes are."""
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text

@@ -8,7 +8,8 @@ from xml.parsers import expat
 MICRONS_PER_UNIT = {
     "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "micrometer": 1.0, "micrometre": 1.0,
     "nm": 1e-3, "mm": 1e3, "cm": 1e4, "dm": 1e5, "m": 1e6, "km": 1e9, "Å": 1e-4, "pm": 1e-6,
-    "in": 25400.0, "ft": 304800.0, "pt": 25400 / 72, "mil": 25.4, "thou": 25.4,
+    "fm": 1e-9, "am": 1e-12, "dam": 1e7, "hm": 1e8, "in": 25400.0, "ft": 304800.0, "yd": 914400.0,
+    "li": 25400 / 12, "pt": 25400 / 72, "mil": 25.4, "thou": 25.4,
 }  # fmt: skip
 """Units of length that OME knows; "pixel" and "reference frame" are none."""
 
@@ -17,9 +18,30 @@ _RGB_COLOURS = tuple({value, value - 2**32} for value in (0xFF0000FF, 0x00FF00FF
 MOST_CHARACTERS = 16_000_000
 """Half a second of work; the XML of 10,000 planes has a tenth of it."""
 
+_MOST_PLACES = 64
+"""Of one image that are kept: three are ever asked for."""
 _ASSOCIATED = re.compile(r"(?:^|[\W_])(label|macro|thumbnail)(?: image)?$")
 _NUMBERED = re.compile(r"(channel|ch|c)?[\W_]*[\d:]*")
 _NO_ENTITIES = ("<!DOCTYPE", "<!ENTITY")
+
+
+@dataclass(slots=True)
+class StoredPlanes:
+    """One `TiffData`: which planes of an image lie in which directories.
+
+    Attributes:
+        channel: FirstC, the channel of the first of them.
+        is_first: Whether it is of the first focal plane and time point.
+        directory: IFD of the first one; None where it is not said.
+        count: How many follow each other.
+        uuid: The file they lie in; empty where it is this one.
+    """
+
+    channel: int
+    is_first: bool
+    directory: int | None
+    count: int
+    uuid: str = ""
 
 
 @dataclass(slots=True)
@@ -39,7 +61,8 @@ class OmeImage:
         channel_names: Name of each `Channel`, "" where it has none.
         channel_colours: Colour of each `Channel` as 32-bit RGBA.
         contrasts: What the channels say about the microscopy ("Brightfield", "Fluorescence").
-        first_directory: IFD of its first plane, where it says so.
+        stored: Where its planes lie, as far as it says so.
+        is_elsewhere: Whether it says that all of them lie in other files.
     """
 
     name: str = ""
@@ -54,7 +77,22 @@ class OmeImage:
     channel_names: list[str] = field(default_factory=list)
     channel_colours: list[int] = field(default_factory=list)
     contrasts: list[str] = field(default_factory=list)
-    first_directory: int | None = None
+    stored: list[StoredPlanes] = field(default_factory=list)
+    is_elsewhere: bool = False
+
+    @property
+    def first_directory(self) -> int | None:
+        """IFD of its first plane, where it says so."""
+        number = self.directory_of(0)
+        return self.stored[0].directory if number is None and self.stored else number
+
+    def directory_of(self, channel: int) -> int | None:
+        """IFD of a channel in the first focal plane and time point; None where none is said."""
+        for planes in self.stored:
+            place = channel - planes.channel
+            if planes.is_first and planes.directory is not None and 0 <= place < planes.count:
+                return planes.directory + place
+        return None
 
     @property
     def associated(self) -> str | None:
@@ -95,10 +133,15 @@ def read_ome(text: str) -> tuple[OmeImage, ...]:
     if len(text) > MOST_CHARACTERS or any(word in text for word in _NO_ENTITIES):
         return ()
     images: list[OmeImage] = []
+    file_uuid = ""
+    in_uuid = is_kept = False
 
     def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal file_uuid, in_uuid, is_kept
         name = tag.rpartition(":")[2]
-        if name == "Image":
+        if name == "OME":
+            file_uuid = attributes.get("UUID", "")
+        elif name == "Image":
             images.append(OmeImage(attributes.get("Name", "")))
         elif images and name == "Pixels":
             _take_pixels(images[-1], attributes)
@@ -112,16 +155,43 @@ def read_ome(text: str) -> tuple[OmeImage, ...]:
                 image.contrasts.append(contrast.lower())
             elif "EmissionWavelength" in attributes:
                 image.contrasts.append("fluorescence")
-        elif images and name == "TiffData" and images[-1].first_directory is None:
-            images[-1].first_directory = _whole(attributes.get("IFD"))
+        elif images and name == "TiffData":
+            stored = _stored_planes(attributes)
+            is_kept = not images[-1].stored or (
+                stored.is_first and len(images[-1].stored) < _MOST_PLACES
+            )
+            if is_kept:
+                images[-1].stored.append(stored)
+        elif is_kept and name == "UUID":
+            in_uuid = True
+
+    def end(tag: str) -> None:
+        nonlocal in_uuid
+        in_uuid = in_uuid and tag.rpartition(":")[2] != "UUID"
+
+    def text_of(data: str) -> None:
+        if in_uuid:
+            images[-1].stored[-1].uuid += data
 
     parser = expat.ParserCreate()
     parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = text_of
     try:
         parser.Parse(text, True)
     except expat.ExpatError:
         return ()
+    for image in images:
+        here = [planes for planes in image.stored if planes.uuid.strip() in ("", file_uuid)]
+        image.is_elsewhere = bool(image.stored) and not here
+        image.stored = here
     return tuple(images)
+
+
+def _stored_planes(attributes: dict[str, str]) -> StoredPlanes:
+    channel, z, t = (_whole(attributes.get(f"First{axis}")) or 0 for axis in "CZT")
+    directory, count = _whole(attributes.get("IFD")), _whole(attributes.get("PlaneCount"))
+    return StoredPlanes(channel, z == 0 == t, directory, count or 1)
 
 
 def _take_pixels(image: OmeImage, attributes: dict[str, str]) -> None:

@@ -216,7 +216,7 @@ def _ome_picture(directories: tuple[Directory, ...], ome: tuple[OmeImage, ...]) 
     for other, number in zip(ome, numbers, strict=True):
         if number is not None and (kind := other.associated):
             associated.setdefault(kind, directories[number])
-    planes = directories[start : start + 3]
+    planes = _colour_planes(image, directories, start)
     as_colours = (
         base.samples == 1
         and (base.bits, base.sample_format) == (8, tags.UNSIGNED)
@@ -267,6 +267,17 @@ def _ome_picture(directories: tuple[Directory, ...], ome: tuple[OmeImage, ...]) 
     )
 
 
+def _colour_planes(
+    image: OmeImage, directories: tuple[Directory, ...], start: int
+) -> tuple[Directory, ...]:
+    """The pages of the first three channels, where the image says they lie; else in a row."""
+    numbers = [image.directory_of(channel) for channel in range(3)]
+    said = {number for number in numbers if number is not None}
+    if len(said) < 3 or not said <= set(range(len(directories))):
+        return directories[start : start + 3]
+    return tuple(directories[number] for number in numbers if number is not None)
+
+
 def _first_directories(
     ome: tuple[OmeImage, ...], directories: tuple[Directory, ...]
 ) -> list[int | None]:
@@ -275,7 +286,7 @@ def _first_directories(
     following = 0
     for image in ome:
         number = image.first_directory
-        if number is None:
+        if number is None and not image.is_elsewhere:
             places = range(following, len(directories))
             number = next((i for i in places if directories[i].size == image.size), None)
         if number is not None and 0 <= number < len(directories):

@@ -67,11 +67,13 @@ def test_resolution_tags_of_tiff_count_where_they_have_a_unit(tmp_path, picture,
             assert slide.slide_mpp.source == "TIFF resolution tags"
 
 
-def test_the_size_of_a_pixel_in_ome_xml_counts(tmp_path, picture):
-    size = 'PhysicalSizeX="250" PhysicalSizeXUnit="nm" PhysicalSizeY="250" PhysicalSizeYUnit="nm"'
+@pytest.mark.parametrize(("number", "unit"), [(250, "nm"), (0.25, "µm")])
+def test_the_size_of_a_pixel_in_ome_xml_counts(tmp_path, picture, number, unit):
+    size = " ".join(f'PhysicalSize{i}="{number}" PhysicalSize{i}Unit="{unit}"' for i in "XY")
     pixels = f'<Pixels SizeX="{SIDE}" SizeY="{SIDE}" SizeC="3" Type="uint8" {size}/>'
     description = f'<OME xmlns="x"><Image ID="Image:0">{pixels}</Image></OME>'
-    picture.save(tmp_path / "flat.ome.tif", description=description, dpi=(300, 300))
+    own = {"description": description.encode(), "metadata": None, "resolution": (300, 300)}
+    tifffile.imwrite(tmp_path / "flat.ome.tif", np.asarray(picture), **own)
     with open_slide(tmp_path / "flat.ome.tif") as slide:
         assert slide.slide_mpp.value == pytest.approx(0.25)
         assert slide.slide_mpp.source == "OME PhysicalSize"

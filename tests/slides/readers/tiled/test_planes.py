@@ -1,5 +1,7 @@
 """Slides whose picture is not the first page alone: the oracle is the source array."""
 
+import re
+
 import numpy as np
 import pytest
 import tifffile
@@ -46,6 +48,29 @@ def test_three_pages_of_ome_are_read_as_the_colours_they_are(tmp_path, image):
         exact = image[:128, :128].reshape(64, 2, 64, 2, 3).mean((1, 3))
         assert np.abs(halved - exact).max() <= 0.5
         assert "red, green and blue" in slide.reader_note
+
+
+@pytest.mark.parametrize(("pages", "file"), [((0, 2, 1), ""), ((2, 1, 0), ""), ((1, 2, 0), "own")])
+def test_pages_may_lie_in_another_order_than_channels(tmp_path, image, pages, file):
+    """TiffData says which page a channel is; page `pages[c]` holds channel c here."""
+    order = np.argsort(pages)
+    path = write_planes(tmp_path / "x.ome.tif", image[..., order], ["R", "G", "B"])
+    uuid = f"<UUID FileName='old name'>{file}</UUID>" if file else ""
+    places = "".join(
+        f'<TiffData FirstC="{channel}" IFD="{page}" PlaneCount="1">{uuid}</TiffData>'
+        for channel, page in reversed(list(enumerate(pages)))
+    )
+    elsewhere = '<TiffData FirstC="0" IFD="0"><UUID FileName="y.tif">other</UUID></TiffData>'
+    with tifffile.TiffFile(path) as tiff:
+        text = tiff.pages[0].description
+    text = re.sub("<TiffData.*?/>", (elsewhere if file else "") + places, text)
+    text = re.sub('(?<=<OME )|UUID="[^"]*"', lambda found: f'UUID="{file}" ' * (not found[0]), text)
+    tifffile.tiffcomment(path, text.encode())
+    with open_slide(path) as slide:
+        for level, step in enumerate((1, 2)):
+            whole = shrunk(image, step)
+            size = whole.shape[1::-1]
+            np.testing.assert_array_equal(slide.read_level((0, 0), level, size), whole)
 
 
 def test_pages_without_names_are_colours_in_brightfield_only(tmp_path, image, caplog):
