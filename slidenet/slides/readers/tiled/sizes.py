@@ -13,6 +13,9 @@ from slidenet.slides.readers.tiled.payload import (
 )
 
 _SIZ = b"\xff\x4f\xff\x51"
+_EOC = b"\xff\xd9"
+_ZEROS_OF_DAMAGE = 64
+"""More zeros at the end than compressed data has by itself."""
 _JXL_RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 _JXL_BITS = (9, 13, 18, 30)
 
@@ -21,7 +24,7 @@ def check_jpeg_2000(payload: bytes, stored: TileFormat) -> None:
     """Compares size, samples and bits of a JPEG 2000 codestream with the index.
 
     Raises:
-        PayloadError: They differ, or chroma is stored at a lower resolution.
+        PayloadError: They differ, chroma is stored at a lower resolution, or it ends in zeros.
     """
     start = payload.find(_SIZ)
     if start < 0 or len(payload) < start + 42:
@@ -34,13 +37,14 @@ def check_jpeg_2000(payload: bytes, stored: TileFormat) -> None:
         raise UnknownKindError("JPEG 2000 of other than 8 bits per sample")
     if set(components[1::3] + components[2::3]) != {1}:
         raise UnknownKindError("JPEG 2000 with chroma at a lower resolution")
+    _check_end(payload, _EOC)
 
 
 def check_webp(payload: bytes, stored: TileFormat) -> None:
     """Compares the size of a WebP picture with the index.
 
     Raises:
-        PayloadError: They differ, or it is no WebP.
+        PayloadError: They differ, it is no WebP, or it ends in zeros.
     """
     if payload[:4] != b"RIFF" or payload[8:12] != b"WEBP" or len(payload) < 30:
         raise PayloadError("it does not begin as WebP")
@@ -56,6 +60,7 @@ def check_webp(payload: bytes, stored: TileFormat) -> None:
     else:
         raise PayloadError(f"WebP of an unknown kind {kind!r}")
     stored.check_size(width, height)
+    _check_end(payload[: 8 + int.from_bytes(payload[4:8], "little")])
 
 
 def check_jpeg_xl(payload: bytes, stored: TileFormat) -> None:
@@ -81,6 +86,20 @@ def check_jpeg_xl(payload: bytes, stored: TileFormat) -> None:
     else:
         width = 8 * (bits.take(5) + 1) if small else bits.take(_JXL_BITS[bits.take(2)]) + 1
     stored.check_size(width, height)
+
+
+def _check_end(payload: bytes, marker: bytes = b"") -> None:
+    """Refuses data whose end was never written, which these decoders take for pixels.
+
+    Copies that were broken off after their size had been allocated end so. Zeros behind the end
+    marker are padding.
+
+    Raises:
+        PayloadError: It ends in zeros.
+    """
+    data = payload.rstrip(b"\0")
+    if len(payload) - len(data) >= _ZEROS_OF_DAMAGE and not (marker and data.endswith(marker)):
+        raise PayloadError(f"its last {len(payload) - len(data)} bytes are zeros, not data")
 
 
 class _Bits:

@@ -157,6 +157,16 @@ def test_sizes_of_pictures_are_read_before_decoding(compression, shape):
             decoder_of(right).decode(damaged)
 
 
+@pytest.mark.parametrize("compression", [tags.WEBP, tags.JPEG2000])
+def test_zeros_in_place_of_the_end_of_a_picture_are_no_pixels(tile, compression):
+    payload = bytes(PICTURES[compression](tile))
+    decoder = decoder_of(TileFormat(SIDE, SIDE, compression, tags.RGB))
+    for cut in (len(payload) // 2, len(payload) - 70):
+        with pytest.raises(PayloadError, match="bytes are zeros, not data"):
+            decoder.decode(payload[:cut] + bytes(len(payload) - cut))
+    np.testing.assert_array_equal(decoder.decode(payload + bytes(500)), tile)
+
+
 @pytest.mark.parametrize(
     "compression", [tags.NONE, tags.LZW, tags.DEFLATE, tags.PACKBITS, tags.ZSTD, tags.LZMA]
 )
