@@ -76,6 +76,21 @@ def test_pixels_and_facts_are_openslides(tmp_path, levels, name):
         )
 
 
+@pytest.mark.parametrize("missing", [{0: [3]}, {0: [2, 13], 1: [1]}, {0: [19]}])
+def test_openslide_counts_tiles_to_find_those_under_a_missing_one(tmp_path, missing):
+    """Levels of 5 x 4 and 2 x 1 tiles: what is below tile 3 lies in tile 0, openslide says 1."""
+    picture = np.random.default_rng(5).integers(0, 256, (256, 320, 3), dtype=np.uint8)
+    levels = [picture, np.ascontiguousarray(picture[::4, ::4])]
+    path = write_layout(
+        tmp_path / "slide.svs", levels, compression="jpeg", aperio=True, missing=missing
+    )
+    with open_slide(path) as mine, open_slide(path, reader="openslide") as theirs:
+        assert mine.name == "tiled"
+        for level, size in enumerate(theirs.level_dimensions):
+            expected = theirs.read_region((0, 0), level, size)
+            np.testing.assert_array_equal(mine.read_level((0, 0), level, size), expected)
+
+
 def test_padding_of_philips_levels_is_not_shown(tmp_path):
     picture = np.random.default_rng(4).integers(0, 256, (256, 320, 3), dtype=np.uint8)
     levels = halved_levels(picture, 3)
