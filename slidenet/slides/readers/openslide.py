@@ -20,6 +20,7 @@ from slidenet.slides.protocol import Pixels, Size
 from slidenet.slides.pyramid import Level
 from slidenet.slides.readers.base import SlideReader
 from slidenet.slides.readers.handles import SharedHandle
+from slidenet.slides.readers.tiled.missing import finer_region
 from slidenet.slides.resolution import DeclaredMpp
 from slidenet.slides.tiff import TiffIndex
 
@@ -124,13 +125,20 @@ class OpenSlideReader(SlideReader):
         return TiffIndex.read(self.path)
 
     def has_stored(self, location: Size, level: int, size: Size) -> bool:
-        """See `Slide.has_stored`; told of generic TIFFs, whose levels are pages as they are."""
+        """See `Slide.has_stored`; told of generic TIFFs and Aperio's, whose levels are pages."""
         self.check_region(level, size)
-        if self._index is None or self.vendor != "generic-tiff":
+        if self._index is None or self.vendor not in {"generic-tiff", "aperio"}:
             return True
         pages = {page.size: page for page in self._index.picture.levels}
         page = pages.get(self.level_dimensions[level])
-        return page is None or page.has_stored(location, size)
+        if page is None or page.has_stored(location, size):
+            return True
+        if level == 0 or self.vendor != "aperio":
+            return False
+        # What a lower level of Aperio lacks is shown from the finer one.
+        finer, coarser = self.level_dimensions[level - 1], self.level_dimensions[level]
+        place, extent = finer_region(location, size, finer, coarser)
+        return self.has_stored(place, level - 1, extent)
 
     def read_region(self, location: Size, level: int, size: Size) -> Pixels:
         """See `Slide.read_region`."""
