@@ -4,6 +4,8 @@ import logging
 import os
 from pathlib import Path
 
+from openslide import OpenSlideError
+
 from slidenet.core.errors import ConfigError, PluginError, UnknownNameError, UnreadableSlideError
 from slidenet.core.registry import Registry
 from slidenet.slides.admission import (
@@ -112,6 +114,11 @@ def open_slide(
                 declined.append(f"not by {candidate.name}: {error}")
                 _log.info("slide %r is not read by %r: %s", path.name, candidate.name, error)
                 continue
+            except UnreadableSlideError as error:
+                if declined and isinstance(error.__cause__, OpenSlideError):
+                    # What openslide lacks is no reason where slidenet's own reader has it.
+                    error.found += f"; read {declined[0]}"
+                raise
             slide.add_notes(declined)
             return slide
     if declined:

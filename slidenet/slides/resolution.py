@@ -168,7 +168,7 @@ def _claims(properties: Mapping[str, str], vendor: str) -> Iterator[Claim]:
     """What the file says, the most trustworthy source first."""
     images = read_ome(properties.get("tiff.ImageDescription", ""))
     if images:
-        scans = [image for image in images if image.associated is None]
+        scans = [image for image in images if image.associated is None and not image.is_elsewhere]
         largest = max(scans or images, key=lambda image: image.size[0] * image.size[1])
         x, y = largest.mpp
         if x is not None and y is not None:

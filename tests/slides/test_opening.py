@@ -253,3 +253,11 @@ def test_the_work_of_an_overview_follows_what_is_stored(tmp_path, monkeypatch):
     assert [asked[0] for asked in reads] == [(4096, 2048)]
     assert (picture[128:144, 256:272] == 90).all()
     assert (picture == 255).mean() > 0.99
+
+
+def test_what_only_slidenet_decodes_is_refused_for_its_own_reason(tmp_path):
+    path = tmp_path / "x.tif"
+    own = {"photometric": "rgb", "extrasamples": ["unassalpha"], "tile": (64, 64)}
+    tifffile.imwrite(path, np.zeros((64, 64, 4), np.uint8), compression="webp", **own)
+    with pytest.raises(UnreadableSlideError, match=r"by WebP .* read not by tiled: .*\(alpha\)"):
+        open_slide(path)

@@ -25,6 +25,16 @@ def ome(x, unit="µm", y=None):
     return {"tiff.ImageDescription": f'<OME xmlns="x"><Image ID="0">{pixels}</Image></OME>'}
 
 
+def set_of_files(here, elsewhere):
+    """OME-XML of two images, the larger of which lies in another file."""
+    images = [
+        f'<Image><Pixels SizeX="{side}" SizeY="{side}" PhysicalSizeX="{mpp}" PhysicalSizeY="{mpp}">'
+        f'<TiffData IFD="0"><UUID FileName="{uuid}.tif">{uuid}</UUID></TiffData></Pixels></Image>'
+        for side, mpp, uuid in ((900, elsewhere, "b"), (9, here, "a"))
+    ]
+    return {"tiff.ImageDescription": f'<OME xmlns="x" UUID="a">{"".join(images)}</OME>'}
+
+
 @pytest.mark.parametrize(
     ("given", "override", "vendor", "value", "source"),
     [
@@ -42,6 +52,7 @@ def ome(x, unit="µm", y=None):
         (ome("500", "nm") | properties("1.0"), None, "generic-tiff", 0.5, "OME PhysicalSize"),
         (ome("0.0005", "mm"), None, "generic-tiff", 0.5, "OME PhysicalSize"),
         (ome("2", "pixel") | properties("0.5"), None, "generic-tiff", 0.5, "TIFF resolution tags"),
+        (set_of_files("0.5", elsewhere="0.25"), None, "generic-tiff", 0.5, "OME PhysicalSize"),
         (properties("0.05"), None, "aperio", 0.05, "vendor property openslide.mpp-x"),
         (properties("50"), None, "aperio", 50.0, "vendor property openslide.mpp-x"),
         (properties("0.50", "0.504"), None, "aperio", math.sqrt(0.252), "vendor property "),

@@ -138,7 +138,9 @@ def _why_not(page: Directory) -> str | None:
     allowed = {1: {tags.MIN_IS_BLACK}, 3: {tags.RGB}}.get(page.samples, set())
     if page.samples == 3 and page.compression in {tags.JPEG, *_APERIO_CODECS}:
         allowed = {tags.RGB, tags.YCBCR}
-    if page.photometric not in allowed or page.extra_samples:
+    if page.extra_samples:
+        return f"{page.samples} samples per pixel are colours and a further sample (alpha)"
+    if page.photometric not in allowed:
         words = tags.PHOTOMETRICS.get(page.photometric, str(page.photometric))
         return f"{page.samples} samples per pixel mean {words}"
     if page.predictor != 1 and (page.predictor != 2 or page.compression not in _WITH_PREDICTOR):

@@ -132,7 +132,7 @@ def test_what_openslide_cannot_read_has_the_pixels_that_were_stored(tmp_path, le
         ({"extratags": [(274, 3, 1, 3, True)]}, "the orientation is 3"),
         ({"planarconfig": "separate"}, "samples are not side by side"),
         ({"photometric": "miniswhite"}, "1 samples per pixel mean grey, 0 is white"),
-        ({"extrasamples": ["unassalpha"]}, "4 samples per pixel mean RGB"),
+        ({"extrasamples": ["unassalpha"]}, "4 samples per pixel are colours and a further sample"),
         ({"dtype": np.uint16}, r"samples are no unsigned bytes \(16 bits\)"),
     ],
 )
