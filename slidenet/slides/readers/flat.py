@@ -19,6 +19,7 @@ from slidenet.slides.admission import (
 from slidenet.slides.colour import to_srgb
 from slidenet.slides.protocol import Pixels, Size
 from slidenet.slides.readers.base import SlideReader
+from slidenet.slides.readers.flat_damage import check_strips
 from slidenet.slides.readers.flat_images import (
     PILLOW_ERRORS,
     check_flat,
@@ -149,10 +150,12 @@ class FlatReader(SlideReader):
                     "the slide is closed", remedy="open it again", slide=self.path.name
                 )
             if self._pixels is None:
+                index = TiffIndex.read(self.path)
                 try:
+                    if index is not None:
+                        check_strips(self.path, index.picture.levels[0])
                     self._pixels = decode_flat(self.path, self._transform)
                 except PILLOW_ERRORS as error:
-                    index = TiffIndex.read(self.path)
                     codec = "" if index is None else f" ({index.picture.levels[0].codec})"
                     raise UnreadableSlideError(
                         f"its {self.vendor.upper()} data{codec} cannot be decoded ({error})",

@@ -14,6 +14,7 @@ from slidenet.core.errors import UnreadableSlideError
 from slidenet.slides.colour import WHITE, to_rgb
 from slidenet.slides.limits import current_limits
 from slidenet.slides.protocol import Pixels, Size
+from slidenet.slides.readers.flat_damage import strict_jpeg
 
 FORMATS = ("JPEG", "PNG", "TIFF")
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}
@@ -104,6 +105,9 @@ def decode_flat(path: Path, transform: ImageCms.ImageCmsTransform | None) -> Pix
             return _eight_bits(path, transform)
         width, height = image.size
         orientation = orientation_of(image)
+        if image.format in ("JPEG", "MPO"):
+            samples = strict_jpeg(path, grey=image.mode == "L")
+            return _turned(_in_bands(samples, transform), orientation)
         image.load()
         if orientation_of(image) != orientation:
             raise ValueError("its orientation stands behind its pixels")
@@ -147,11 +151,16 @@ def _eight_bits(path: Path, transform: ImageCms.ImageCmsTransform | None) -> Pix
     for row, deep in zip(shallow, samples, strict=True):
         row[:] = (deep.astype(np.uint32) + 128) // 257
     del samples
-    height, width = shallow.shape[:2]
+    return _in_bands(shallow, transform)
+
+
+def _in_bands(samples: Pixels, transform: ImageCms.ImageCmsTransform | None) -> Pixels:
+    """8-bit samples, uint8 (height, width[, bands]), as RGB on white."""
+    height, width = samples.shape[:2]
     pixels = np.empty((height, width, 3), np.uint8)
     step = max(1, _BAND_PX // width)
     for top in range(0, height, step):
-        band = Image.fromarray(shallow[top : top + step])
+        band = Image.fromarray(samples[top : top + step])
         layered = band.convert("RGBA") if band.has_transparency_data else band
         pixels[top : top + step] = to_rgb(layered, WHITE, transform)
     return pixels

@@ -1,6 +1,7 @@
 import struct
 import zlib
 
+import cv2
 import imagecodecs
 import numpy as np
 import pytest
@@ -251,3 +252,26 @@ def test_what_pillow_raises_at_a_strange_header_is_a_refusal(tmp_path, monkeypat
     monkeypatch.setattr(flat, "upright_size", lambda image: image.info["no such entry"])
     with pytest.raises(UnreadableSlideError, match="header cannot be understood"):
         open_slide(path)
+
+
+@pytest.mark.parametrize("kind", ["jpg", "jpeg", "deflate"])
+def test_zeros_in_place_of_data_are_no_pixels(tmp_path, kind):
+    """A copy that was broken off: Pillow shows half of the image as something, without an error."""
+    pixels = cv2.GaussianBlur(np.random.default_rng(0).random((300, 260, 3)), (0, 0), 2)
+    pixels = (255 * pixels).astype(np.uint8)
+    path = tmp_path / ("x.jpg" if kind == "jpg" else "x.tif")
+    if kind == "jpg":
+        Image.fromarray(pixels).save(path)
+        start, count = 0, path.stat().st_size
+    else:
+        tifffile.imwrite(path, pixels, photometric="rgb", rowsperstrip=64, compression=kind)
+        with tifffile.TiffFile(path) as tiff:
+            start, count = tiff.pages[0].dataoffsets[2], tiff.pages[0].databytecounts[2]
+    with open_slide(path) as slide:
+        whole = slide.read_level((0, 0), 0, (260, 300))
+        assert np.abs(whole.astype(int) - pixels).mean() < 6
+    data = bytearray(path.read_bytes())
+    data[start + count // 2 : start + count] = bytes(count - count // 2)
+    path.write_bytes(data)
+    with open_slide(path) as slide, pytest.raises(UnreadableSlideError, match="cannot be decoded"):
+        slide.read_level((0, 0), 0, (260, 300))

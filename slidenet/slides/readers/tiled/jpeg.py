@@ -186,6 +186,38 @@ def _without_padding(whole: bytes) -> bytes | None:
     return None if end < 0 or len(data) == end else data + _EOI
 
 
+def decode_whole(whole: bytes, colours: str) -> Decoded:
+    """The pixels of a JPEG that is no tile, by its own markers.
+
+    Args:
+        whole: The file.
+        colours: "RGB", "GRAY", or "" for those that it has.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    wanted = colours or {1: "GRAY", 3: "RGB"}.get(_num_samples(whole), "CMYK")
+    try:
+        return simplejpeg.decode_jpeg(whole, wanted)  # type: ignore[no-any-return]
+    except ValueError as error:
+        unpadded = _without_padding(whole) if "extraneous bytes" in str(error) else None
+        if unpadded is None:
+            raise
+    return simplejpeg.decode_jpeg(unpadded, wanted)  # type: ignore[no-any-return]
+
+
+def with_tables(payload: bytes, tables: bytes | None) -> bytes:
+    """A JPEG of its own from a strip and the common tables of its page."""
+    return payload if not tables else _SOI + tables[2:-2] + payload[2:]
+
+
+def _num_samples(whole: bytes) -> int:
+    for marker, start, end in _segments(whole, 2):
+        if marker in _FRAMES | _OTHER_FRAMES and end - start > 9:
+            return whole[start + 9]
+    raise ValueError("it has no frame header")
+
+
 def scales_whole(stored: TileFormat, shrink: int) -> bool:
     """Whether tiles can be decoded at 1 / `shrink` of their size without a ragged edge."""
     return shrink in {2, 4, 8} and stored.width % shrink == 0 == stored.height % shrink
