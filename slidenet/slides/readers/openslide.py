@@ -25,6 +25,8 @@ from slidenet.slides.resolution import DeclaredMpp
 from slidenet.slides.tiff import TiffIndex
 
 _MIDDLE_PX = 2048
+_MOST_PARTS = 1000
+_SIDES = ("x", "y", "width", "height")
 
 
 class OpenSlideReader(SlideReader):
@@ -125,10 +127,15 @@ class OpenSlideReader(SlideReader):
         return TiffIndex.read(self.path)
 
     def has_stored(self, location: Size, level: int, size: Size) -> bool:
-        """See `Slide.has_stored`; told of generic TIFFs and Aperio's, whose levels are pages."""
+        """See `Slide.has_stored`; told by the index where levels are pages, else by bounds.
+
+        Scanners that place what they scanned on a larger canvas (Leica, MIRAX) say where.
+        """
         self.check_region(level, size)
         if self._index is None or self.vendor not in {"generic-tiff", "aperio"}:
-            return True
+            return not self._scanned or any(
+                self._touches(part, location, level, size) for part in self._scanned
+            )
         pages = {page.size: page for page in self._index.picture.levels}
         page = pages.get(self.level_dimensions[level])
         if page is None or page.has_stored(location, size):
@@ -139,6 +146,33 @@ class OpenSlideReader(SlideReader):
         finer, coarser = self.level_dimensions[level - 1], self.level_dimensions[level]
         place, extent = finer_region(location, size, finer, coarser)
         return self.has_stored(place, level - 1, extent)
+
+    @cached_property
+    def _scanned(self) -> tuple[tuple[int, int, int, int], ...]:
+        """Scanned parts of the canvas, (x, y, width, height), level-0 pixels; empty if not said."""
+        names = [f"region[{number}]." for number in range(_MOST_PARTS)] + ["bounds-"]
+        parts: list[tuple[int, int, int, int]] = []
+        for name in names:
+            texts = [self.properties.get(f"openslide.{name}{side}") for side in _SIDES]
+            if name == "bounds-" and parts:
+                break  # they hold all parts and what lies between
+            if all(text is not None and text.isdigit() for text in texts):
+                x, y, width, height = (int(text or 0) for text in texts)
+                parts.append((x, y, width, height))
+        return tuple(parts)
+
+    def _touches(
+        self, part: tuple[int, int, int, int], location: Size, level: int, size: Size
+    ) -> bool:
+        """Whether a region of a level, and one pixel around it, touches a part of level 0."""
+        downsample = self.level_downsamples[level]
+        return all(
+            (start - 1) * downsample < corner + extent
+            and corner < (start + length + 1) * downsample
+            for start, length, corner, extent in zip(
+                location, size, part[:2], part[2:], strict=True
+            )
+        )
 
     def read_region(self, location: Size, level: int, size: Size) -> Pixels:
         """See `Slide.read_region`."""
