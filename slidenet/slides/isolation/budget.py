@@ -30,18 +30,12 @@ class Budget:
         self._start_data, self._start_size = _memory_in_use()
         self._in_force: dict[int, int] = {}
         self._lawful_bytes = 0
-        self._shared_bytes = 0
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
-    def allow(self, memory_bytes: int, shared_bytes: int) -> None:
-        """Sets what any slide may take beyond what the process had at its start.
-
-        Args:
-            memory_bytes: Memory of its own.
-            shared_bytes: Memory it may map to hand over pixels.
-        """
+    def allow(self, memory_bytes: int) -> None:
+        """Sets what memory any slide may take beyond what the process had at its start."""
         with self._lock:
-            self._lawful_bytes, self._shared_bytes = memory_bytes, shared_bytes
+            self._lawful_bytes = memory_bytes
             self._apply()
 
     @contextmanager
@@ -73,9 +67,8 @@ class Budget:
             return
         extra = self._lawful_bytes + sum(self._memory) + _NUM_THREADS * _THREAD_BYTES
         self._set_soft(resource.RLIMIT_DATA, self._start_data + extra)
-        # Address space, which counts what is shared and what malloc only sets aside, is the wider
-        # fence around it.
-        wider = extra + self._shared_bytes + _NUM_THREADS * _ARENA_BYTES
+        # Address space, which counts what malloc only sets aside, is the wider fence around it.
+        wider = extra + _NUM_THREADS * _ARENA_BYTES
         self._set_soft(resource.RLIMIT_AS, self._start_size + wider)
 
     def _set_soft(self, limit: int, value: int) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from slidenet.core.errors import SlidenetError
 from slidenet.slides.isolation.budget import Budget
 from slidenet.slides.isolation.facts import SlideFacts
-from slidenet.slides.isolation.memory import MAX_SHARED_BYTES, SharedArrays
+from slidenet.slides.isolation.memory import SharedArrays
 from slidenet.slides.isolation.messages import (
     Answer,
     Cancel,
@@ -123,9 +123,7 @@ class _Server:
         sys.path[:] = module_path
         logging.getLogger().setLevel(log_level)
         cv2.setNumThreads(opencv_threads)
-        self._budget.allow(
-            limits.max_memory_bytes, MAX_SHARED_BYTES if self._arrays is not None else 0
-        )
+        self._budget.allow(limits.max_memory_bytes)
         started = time.process_time()
         self._slide = slide = open_slide(path, mpp, icc=icc, reader=reader, limits=limits)
         facts = SlideFacts.of(slide)

@@ -39,7 +39,8 @@ def start_process(shared: int | None) -> tuple[Connection, "subprocess.Popen[byt
     try:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-c", _PROGRAM),
+                # -P: nothing is imported from the folder it happens to run in.
+                *(sys.executable, "-P", "-c", _PROGRAM),
                 *(str(theirs.fileno()), str(-1 if shared is None else shared)),
                 json.dumps(sys.path),
             ],

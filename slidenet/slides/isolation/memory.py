@@ -1,7 +1,9 @@
 """Pixels pass between the processes in a file that exists in memory only and has no name.
 
 A name in /dev/shm would outlive a parent that is killed, and containers give /dev/shm 64 MB. The
-file grows by places of the sizes that are asked for; a place is used again once no array shows it.
+file is filled with places of the sizes that are asked for; a place is used again once no array
+shows it. Both sides map the file once: a map costs a file descriptor, and there may be hundreds of
+places.
 """
 
 import logging
@@ -31,13 +33,15 @@ class SharedPlaces:
 
     def __init__(self) -> None:
         self.total = 0
-        self._maps: dict[Place, mmap.mmap] = {}
         self._free: list[Place] = []
         # Filled where the last array of a place dies, which may be in any thread at any moment, so
         # that nothing may wait for a lock there.
         self._returned: deque[Place] = deque()
+        self.file: int | None = None
         try:
-            self.file: int | None = _unnamed_file()
+            self.file = _unnamed_file()
+            os.truncate(self.file, MAX_SHARED_BYTES)  # memory comes with the places
+            self._map = mmap.mmap(self.file, MAX_SHARED_BYTES)
         except OSError as error:
             self._give_up(error)
 
@@ -58,8 +62,7 @@ class SharedPlaces:
             return None
         place = Place(self.total, length)
         try:
-            _grow(self.file, place)
-            self._maps[place] = mmap.mmap(self.file, place.length, offset=place.offset)
+            _fill(self.file, place)
         except OSError as error:
             self._give_up(error)
             return None
@@ -72,7 +75,7 @@ class SharedPlaces:
 
     def show(self, found: InPlace) -> Pixels:
         """The array in a place, which is given back when the last view of the array is gone."""
-        lease = _Lease(self._maps[found.place], found.shape, found.place, self.give_back)
+        lease = _Lease(self._map, found.shape, found.place, self.give_back)
         return np.asarray(lease)
 
     def close(self) -> None:
@@ -87,7 +90,7 @@ class SharedPlaces:
             "which is slower",
             error.strerror,
         )
-        self.file = None
+        self.close()
 
 
 class SharedArrays:
@@ -98,15 +101,11 @@ class SharedArrays:
     """
 
     def __init__(self, file: int) -> None:
-        self._file = file
-        self._maps: dict[Place, mmap.mmap] = {}
+        self._map = mmap.mmap(file, MAX_SHARED_BYTES)
 
     def at(self, place: Place, shape: tuple[int, ...]) -> Pixels:
         """uint8 array of this shape at a place."""
-        if place not in self._maps:
-            self._maps[place] = mmap.mmap(self._file, place.length, offset=place.offset)
-        count = int(np.prod(shape))
-        return np.frombuffer(self._maps[place], np.uint8, count).reshape(shape)
+        return _shown(self._map, place, shape)
 
 
 class _Lease:
@@ -122,11 +121,16 @@ class _Lease:
         self._memory = memory
         self._place = place
         self._give_back = give_back
-        flat = np.frombuffer(memory, np.uint8, int(np.prod(shape)))
-        self.__array_interface__: dict[str, Any] = flat.reshape(shape).__array_interface__
+        pixels = _shown(memory, place, shape)
+        self.__array_interface__: dict[str, Any] = pixels.__array_interface__
 
     def __del__(self) -> None:
         self._give_back(self._place)
+
+
+def _shown(memory: mmap.mmap, place: Place, shape: tuple[int, ...]) -> Pixels:
+    count = int(np.prod(shape))
+    return np.frombuffer(memory, np.uint8, count, place.offset).reshape(shape)
 
 
 def _unnamed_file() -> int:
@@ -136,8 +140,8 @@ def _unnamed_file() -> int:
         return os.dup(file.fileno())
 
 
-def _grow(file: int, place: Place) -> None:
-    """Makes room, now: a place without memory behind it would kill whoever writes there."""
+def _fill(file: int, place: Place) -> None:
+    """Takes memory, now: a place without memory behind it would kill whoever writes there."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file, place.offset, place.length)
         return

@@ -113,12 +113,13 @@ class ChildProcess:
         while not wait((future,), timeout=_WATCH_S).done:
             if watch.stalled():
                 self.kill(on_stall())
-        value = future.result()
-        if isinstance(value, InPlace):
-            return self.places.show(value)
-        if place is not None:
-            self.places.give_back(place)
-        return value
+        value = None
+        try:
+            value = future.result()
+        finally:  # an error leaves the place free, too
+            if place is not None and not isinstance(value, InPlace):
+                self.places.give_back(place)
+        return self.places.show(value) if isinstance(value, InPlace) else value
 
     def stream(
         self,
@@ -267,7 +268,8 @@ class ChildProcess:
         for stream in streams:
             stream.answers.put(Answer(-1, error=self._end))
         self._connection.close()
-        self.places.close()
+        with self._lock:  # else another thread may be about to write to what has its number next
+            self.places.close()
 
     def _drain_stderr(self) -> None:
         assert self._process.stderr is not None

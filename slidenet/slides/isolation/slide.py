@@ -168,7 +168,8 @@ class IsolatedSlide:
     ) -> Generator[TilePixels, None, None]:
         """See `slides.read_tiles`: the threads are those of the child, batches come whole."""
         ahead = batches_ahead(batch_size, num_readers)
-        batch_bytes = 3 * geometry.tile_size_px**2 * batch_size
+        largest = min(batch_size, max(1, len(coords) - start))  # what the limits below follow
+        batch_bytes = 3 * geometry.tile_size_px**2 * largest
         region_bytes = 8 * geometry.read_size_px**2
         batches = self._child().stream(
             "read_tiles",
@@ -178,7 +179,7 @@ class IsolatedSlide:
             num_ahead=ahead + 2,
             batch_bytes=batch_bytes,
             # While the child waits for the next batch its threads read those ahead, too.
-            cpu_s=self._overview_cpu_s + self._limits.max_tile_cpu_s * batch_size * (ahead + 1),
+            cpu_s=self._overview_cpu_s + self._limits.max_tile_cpu_s * largest * (ahead + 1),
             memory_bytes=(ahead + 2) * batch_bytes + num_readers * (region_bytes + _THREAD_BYTES),
             stall_s=self._limits.max_stall_s,
             on_stall=self._stalled,

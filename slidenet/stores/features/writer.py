@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from slidenet.core import status
 from slidenet.core.checks import check_choice, check_whole
-from slidenet.core.errors import OutputError, SlidenetError, StoreError
+from slidenet.core.errors import OutputError, SlideError, SlidenetError, StoreError
 from slidenet.core.provenance import Identity, canonical_json, identity_hash, software_version
 from slidenet.core.records import TileSet
 from slidenet.stores.atomic import check_free_disk, output_error, output_errors
@@ -40,8 +40,9 @@ class FeatureWriter:
     Rows go to a partial file beside `path` (see `stores.features.spool`) and become the h5 file in
     `finish`. Opening it again with the same tiles, identity, dtype and batch size finds the whole
     batches done before: encode on from row `num_done`. Memory does not grow with the number of
-    tiles. As a context manager it keeps the partial file when interrupted, and removes it when
-    the block ends in a `SlidenetError`, which would come again.
+    tiles. As a context manager it keeps the rows when interrupted and when the slide can no longer
+    be read (a process or a disk may be back the next time, and the rows are right); it removes
+    them when the block ends in another `SlidenetError`, which would come again.
 
     Args:
         path: The file to make; one that is there is replaced by `finish`.
@@ -193,7 +194,8 @@ class FeatureWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if isinstance(error, SlidenetError):
+        rows_are_right = isinstance(error, SlideError) and self.num_done > 0
+        if isinstance(error, SlidenetError) and not rows_are_right:
             self.discard()
         else:
             self.close()

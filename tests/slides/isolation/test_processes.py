@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from slidenet.slides import open_slide
+from slidenet.slides.isolation import end_all_processes
 
 pytestmark = pytest.mark.slow
 
@@ -93,6 +94,14 @@ def test_a_script_that_ends_without_closing(launch):
     parent, child = launch("forgotten")
     assert parent.wait(timeout=60) == 0, parent.stderr.read()
     assert gone(child)
+
+
+def test_nothing_is_imported_from_the_folder_it_runs_in(noise_slide, tmp_path, monkeypatch):
+    (tmp_path / "json.py").write_text("raise SystemExit('not the library')")
+    monkeypatch.chdir(tmp_path)
+    end_all_processes()
+    with open_slide(noise_slide, isolate=True) as slide:
+        assert slide.level_dimensions
 
 
 def test_a_fork_reads_with_a_process_of_its_own(noise_slide):

@@ -1,5 +1,6 @@
 """An isolated slide is the same slide, and its process is used again."""
 
+import os
 import pickle
 
 import numpy as np
@@ -85,6 +86,42 @@ def test_kept_tiles_are_never_written_over(both):
     total = isolated._process.places.total
     del kept, tiles
     list(read_tiles(isolated, plan, coords, batch_size=8))
+    assert isolated._process.places.total == total
+
+
+def open_files():
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files by /proc")
+def test_batches_in_flight_cost_no_open_files(both):
+    """As many as a machine of 64 cores holds would be more than a process may have open."""
+    isolated, _ = both
+    plan = plan_tiles(isolated, target_mpp=0.5, tile_size_px=64)
+    before = open_files()
+    kept = list(read_tiles(isolated, plan, lattice(1400, 130), batch_size=4))
+    assert len(kept) > 20
+    assert open_files() == before
+
+
+def test_limits_follow_the_tiles_there_are_not_the_batch_size(both, monkeypatch):
+    isolated, _ = both
+    plan = plan_tiles(isolated, target_mpp=0.5, tile_size_px=64)
+    asked = {}
+    stream = lambda *_, **limits: asked.update(limits) or iter(())  # noqa: E731
+    monkeypatch.setattr(isolated._process, "stream", stream)
+    list(isolated.read_tiles(plan, lattice(1400, 130)[:10], batch_size=10**6, start=4))
+    assert asked["batch_bytes"] == 6 * 3 * 64**2
+    assert asked["memory_bytes"] < 100_000_000
+
+
+def test_an_error_leaves_the_memory_for_pixels_free(both):
+    isolated, _ = both
+    isolated.read_region((0, 0), 0, (40, 40))
+    total = isolated._process.places.total
+    for _ in range(3):
+        with pytest.raises(ConfigError, match="level 9"):
+            isolated.read_region((0, 0), 9, (40, 40))
     assert isolated._process.places.total == total
 
 

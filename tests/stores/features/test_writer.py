@@ -10,7 +10,13 @@ import h5py
 import numpy as np
 import pytest
 
-from slidenet.core.errors import ConfigError, EncoderError, OutputError, StoreError
+from slidenet.core.errors import (
+    ConfigError,
+    EncoderError,
+    OutputError,
+    StoreError,
+    UnreadableSlideError,
+)
 from slidenet.stores import FeatureWriter, disk_needed, existing_output, read_features
 
 HERE = Path(__file__).parents[1]
@@ -197,6 +203,23 @@ def test_an_interruption_keeps_the_rows_and_an_error_removes_them(toy, path):
     with pytest.raises(EncoderError), toy.open_writer(path, toy.make_tile_set()) as writer:
         writer.append(bad)
     assert list(path.parent.iterdir()) == []
+
+
+def test_rows_of_a_slide_that_cannot_be_read_for_now_are_kept(toy, path):
+    """Its process was killed, Ctrl-C ended it, or the disk was away for a while."""
+
+    def break_off(num_rows):
+        with toy.open_writer(path, toy.make_tile_set()) as writer:
+            if num_rows:
+                writer.append(toy.features_of(writer.num_done, writer.num_done + num_rows))
+            raise UnreadableSlideError("the process that read it was killed from outside")
+
+    for num_rows, kept in ((0, None), (64, 64), (0, 64), (32, 96)):
+        with pytest.raises(UnreadableSlideError):
+            break_off(num_rows)
+        assert spool_of(path).exists() is (kept is not None)
+    with toy.open_writer(path, toy.make_tile_set()) as writer:
+        assert writer.num_done == kept
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
