@@ -1,7 +1,7 @@
 """One image of a TIFF file as its directory describes it."""
 
 import errno
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -37,6 +37,12 @@ class StoredNumbers:
     def num_bytes(self) -> int:
         """Bytes they take in the file."""
         return self.count * np.dtype(self.dtype).itemsize
+
+    def part(self, number: int, of: int) -> "StoredNumbers":
+        """One of equal parts, counted from 0."""
+        count = self.count // of
+        at = self.position + number * count * np.dtype(self.dtype).itemsize
+        return replace(self, position=at, count=count)
 
     def read(self) -> IntArray:
         """int64 (count,); what no file can reach becomes negative.

@@ -5,7 +5,7 @@ On the list are layouts whose pixels were compared with openslide's bit for bit.
 openslide, which knows the vendors.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from openslide import OpenSlide
@@ -38,8 +38,8 @@ class TiledLayout:
         num_openslide_levels: How many of them openslide has too; 0 where it cannot open the file,
             or shows another page.
         description: What the file says about itself: of OME-TIFF the first page says it of all.
-        planes: For each level the three grey pages that are its red, green and blue; empty where
-            a page holds its colours itself.
+        planes: For each level the three grey pages that are its red, green and blue, also where
+            one page keeps them in tiles of their own; empty where its tiles hold all colours.
     """
 
     vendor: str
@@ -92,6 +92,9 @@ def find_layout(path: Path, index: TiffIndex | None) -> TiledLayout:
         raise ReaderDeclinedError(
             f"the tiles of {vendor or index.picture.family} slides overlap or lie on a canvas"
         )
+    if vendor == GENERIC and not planes and all(map(_is_planar_rgb, levels)):
+        planes = tuple(_colours_of(page) for page in levels)
+        levels = tuple(red for red, *_ in planes)
     for number, page in enumerate(levels):
         reason = _why_not(page)
         if reason is not None:
@@ -118,6 +121,33 @@ def _generic_levels(index: TiffIndex) -> tuple[tuple[Directory, ...], int]:
     if levels[0].width != max(page.width for page in levels):
         raise ReaderDeclinedError("a later page is larger than the first")
     return levels, num_openslide_levels
+
+
+def _is_planar_rgb(page: Directory) -> bool:
+    """Whether red, green and blue lie in tiles of their own, and no tile is missing."""
+    return (
+        page.planar == tags.PLANAR
+        and (page.samples, page.photometric) == (3, tags.RGB)
+        and bool(page.byte_counts.all())
+    )
+
+
+def _colours_of(page: Directory) -> tuple[Directory, ...]:
+    """Red, green and blue of a page with colours in tiles of their own, as grey pages."""
+    offsets, counts = page.stored_offsets, page.stored_byte_counts
+    assert offsets is not None, "its lists were checked"
+    assert counts is not None, "its lists were checked"
+    return tuple(
+        replace(
+            page,
+            samples=1,
+            photometric=tags.MIN_IS_BLACK,
+            planar=tags.CHUNKY,
+            stored_offsets=offsets.part(colour, 3),
+            stored_byte_counts=counts.part(colour, 3),
+        )
+        for colour in range(3)
+    )
 
 
 def _why_not(page: Directory) -> str | None:

@@ -1,4 +1,4 @@
-"""Levels whose red, green and blue are grey pages of their own, as some writers of OME-TIFF do."""
+"""Levels whose red, green and blue are pages or tiles of their own, as some OME-TIFFs have them."""
 
 from collections.abc import Callable, Sequence
 

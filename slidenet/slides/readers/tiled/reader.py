@@ -39,7 +39,7 @@ from slidenet.slides.readers.tiled.storage import FileLostError, StoredBytes
 from slidenet.slides.resolution import DeclaredMpp
 from slidenet.slides.tiff import Directory, Need, TiffIndex, tags
 
-_MEETS = frozenset({Need.GREY, Need.COLOURS_AS_PAGES})
+_MEETS = frozenset({Need.GREY, Need.COLOURS_AS_PAGES, Need.PLANES})
 _JPEG_FACTORS = {2, 4, 8}
 
 
@@ -309,8 +309,10 @@ def _opened_profile(profile: bytes | None) -> ImageCms.ImageCmsProfile | None:
 def _note(layout: TiledLayout) -> str:
     first = layout.levels[0]
     pixels = "pixels as openslide gives them" if layout.num_openslide_levels else "own pixels"
+    if layout.num_openslide_levels and len(layout.levels) > layout.num_openslide_levels:
+        pixels += f"; it sees {layout.num_openslide_levels} of {len(layout.levels)} levels"
     if layout.planes:
-        pixels = "red, green and blue are grey pages of their own"
+        pixels += "; red, green and blue lie apart"
     return (
         f"{first.codec} tiles of {first.tile_width}x{first.tile_height} px, decoded directly; "
         f"{pixels}"

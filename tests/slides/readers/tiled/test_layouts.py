@@ -31,6 +31,7 @@ AS_OPENSLIDE = {
     "zstd, bigtiff": {"compression": "zstd", "bigtiff": True},
     "uncompressed": {"compression": None},
     "tiles wider than the level": {"tile_px": 256},
+    "colours apart": {"planarconfig": "separate", "predictor": True},
 }
 BEYOND_OPENSLIDE = {
     "lzma": {"compression": "lzma"},
@@ -42,6 +43,7 @@ BEYOND_OPENSLIDE = {
     "jpeg 2000 in aperio": {"compression": "jpeg2000", "aperio": True},
     "SubIFDs": {"subifds": True},
     "big-endian": {"byteorder": ">"},
+    "colours apart in SubIFDs": {"planarconfig": "separate", "subifds": True},
 }
 PLACES = ((0, 0), (-20, -30), (13, 17), (64, 64), (31, 40), (1000, 5))
 SIZES = ((64, 64), (130, 100), (1, 1), (64, 128), (400, 300), (9, 9))
@@ -50,7 +52,10 @@ SIZES = ((64, 64), (130, 100), (1, 1), (64, 128), (400, 300), (9, 9))
 def written(tmp_path, levels, case):
     if case.get("photometric") == "minisblack":
         levels = [np.ascontiguousarray(level[..., 1]) for level in levels]
-    return write_layout(tmp_path / "slide.tif", levels, **case), levels
+    stored = levels
+    if case.get("planarconfig"):
+        stored = [np.ascontiguousarray(np.moveaxis(level, -1, 0)) for level in levels]
+    return write_layout(tmp_path / "slide.tif", stored, **case), levels
 
 
 @pytest.mark.parametrize("name", AS_OPENSLIDE)
@@ -130,7 +135,7 @@ def test_what_openslide_cannot_read_has_the_pixels_that_were_stored(tmp_path, le
     ("options", "reason"),
     [
         ({"extratags": [(274, 3, 1, 3, True)]}, "the orientation is 3"),
-        ({"planarconfig": "separate"}, "samples are not side by side"),
+        ({"planarconfig": "separate", "dtype": np.uint16}, "samples are not side by side|bytes"),
         ({"photometric": "miniswhite"}, "1 samples per pixel mean grey, 0 is white"),
         ({"extrasamples": ["unassalpha"]}, "4 samples per pixel are colours and a further sample"),
         ({"dtype": np.uint16}, r"samples are no unsigned bytes \(16 bits\)"),
