@@ -8,10 +8,11 @@ import zlib
 from pathlib import Path
 
 from slidenet.core.arrays import UInt8Array
-from slidenet.slides.readers.tiled.jpeg import decode_whole, with_tables
+from slidenet.slides.readers.tiled.jpeg import check_strip, decode_whole
 from slidenet.slides.readers.tiled.payload import PayloadError
 from slidenet.slides.tiff import Directory, tags
 
+_JPEG_BLOCK = 16
 _DEFLATE = (tags.DEFLATE, tags.OLD_DEFLATE)
 
 
@@ -21,7 +22,7 @@ def strict_jpeg(path: Path, *, grey: bool) -> UInt8Array:
     Raises:
         ValueError: It is damaged.
     """
-    pixels = decode_whole(path.read_bytes(), "GRAY" if grey else "RGB")
+    pixels = decode_whole(path.read_bytes(), grey=grey)
     return pixels[..., 0] if grey else pixels
 
 
@@ -33,13 +34,15 @@ def check_strips(path: Path, page: Directory) -> None:
     """
     if page.compression not in (tags.JPEG, *_DEFLATE):
         return
+    # A page in one strip may say "2**32 - 1 rows per strip".
+    rows = page.tile_height if page.is_tiled else min(page.tile_height, page.height + _JPEG_BLOCK)
     with path.open("rb") as file:
         for place, (offset, count) in enumerate(zip(page.offsets, page.byte_counts, strict=True)):
             file.seek(int(offset))
             payload = file.read(int(count))
             try:
                 if page.compression == tags.JPEG:
-                    decode_whole(with_tables(payload, page.jpeg_tables), "")
+                    check_strip(payload, page.jpeg_tables, page.tile_width * rows)
                 else:
                     _check_deflate(payload, page.decoded_bytes(place), page.decoded_bytes(0))
             except (PayloadError, ValueError, zlib.error) as error:

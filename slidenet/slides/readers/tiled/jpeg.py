@@ -186,36 +186,48 @@ def _without_padding(whole: bytes) -> bytes | None:
     return None if end < 0 or len(data) == end else data + _EOI
 
 
-def decode_whole(whole: bytes, colours: str) -> Decoded:
+def decode_whole(whole: bytes, *, grey: bool) -> Decoded:
     """The pixels of a JPEG that is no tile, by its own markers.
 
     Args:
-        whole: The file.
-        colours: "RGB", "GRAY", or "" for those that it has.
+        whole: The file, whose size was checked.
+        grey: Whether its samples are grey.
 
     Raises:
         ValueError: It is damaged.
     """
-    wanted = colours or {1: "GRAY", 3: "RGB"}.get(_num_samples(whole), "CMYK")
+    colours = "GRAY" if grey else "RGB"
     try:
-        return simplejpeg.decode_jpeg(whole, wanted)  # type: ignore[no-any-return]
+        return simplejpeg.decode_jpeg(whole, colours)  # type: ignore[no-any-return]
     except ValueError as error:
         unpadded = _without_padding(whole) if "extraneous bytes" in str(error) else None
         if unpadded is None:
             raise
-    return simplejpeg.decode_jpeg(unpadded, wanted)  # type: ignore[no-any-return]
+    return simplejpeg.decode_jpeg(unpadded, colours)  # type: ignore[no-any-return]
 
 
-def with_tables(payload: bytes, tables: bytes | None) -> bytes:
-    """A JPEG of its own from a strip and the common tables of its page."""
-    return payload if not tables else _SOI + tables[2:-2] + payload[2:]
+def check_strip(payload: bytes, tables: bytes | None, most_px: int) -> None:
+    """Decodes a JPEG strip and keeps nothing.
 
+    Args:
+        payload: The bytes stored.
+        tables: The common tables of its page.
+        most_px: Pixels that it may have at most.
 
-def _num_samples(whole: bytes) -> int:
-    for marker, start, end in _segments(whole, 2):
-        if marker in _FRAMES | _OTHER_FRAMES and end - start > 9:
-            return whole[start + 9]
-    raise ValueError("it has no frame header")
+    Raises:
+        PayloadError: It is no JPEG.
+        ValueError: It is damaged, or larger.
+    """
+    whole = payload if not tables else _SOI + tables[2:-2] + payload[2:]
+    kinds = _FRAMES | _OTHER_FRAMES
+    frame = next((whole[i + 4 : j] for marker, i, j in _segments(whole, 2) if marker in kinds), b"")
+    if len(frame) < 6:
+        raise PayloadError("JPEG without a frame header")
+    height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
+    if width * height > most_px:
+        raise PayloadError(f"it claims {width}x{height} px")
+    if frame[5] in (1, 3):
+        decode_whole(whole, grey=frame[5] == 1)
 
 
 def scales_whole(stored: TileFormat, shrink: int) -> bool:
