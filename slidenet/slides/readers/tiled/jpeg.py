@@ -20,6 +20,7 @@ from slidenet.slides.readers.tiled.payload import (
     TileFormat,
     UnknownKindError,
 )
+from slidenet.slides.resampling import resized
 from slidenet.slides.tiff.tags import RGB
 
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
@@ -36,10 +37,14 @@ class _Header:
     Attributes:
         stored: The bytes as they are stored.
         kept: The same without the markers that name a colour space.
+        most_shrink: At how small a part of the size the decoder should decode. Where colours are
+            sampled differently across and down (4:2:2, 4:4:0, 4:1:1) it shrinks them more than it
+            must: at 1/4 such pixels are as far from averaged areas as a shift by one pixel.
     """
 
     stored: bytes
     kept: bytes
+    most_shrink: int = 8
 
 
 class JpegDecoder:
@@ -69,7 +74,8 @@ class JpegDecoder:
         Args:
             payload: The bytes stored.
             out: Array to write to, C-contiguous; None makes one.
-            shrink: 2, 4 or 8 decode at that part of the size, in the decoder's own way.
+            shrink: 2, 4 or 8 decode at that part of the size, in the decoder's own way where its
+                colours allow it; else areas are averaged.
 
         Returns:
             uint8 (height / shrink, width / shrink, 3), RGB.
@@ -77,7 +83,15 @@ class JpegDecoder:
         Raises:
             PayloadError: It is damaged, or not the JPEG that the index promises.
         """
-        whole = self._complete(payload)
+        whole, most_shrink = self._complete(payload)
+        if shrink > most_shrink:
+            pixels = resized(
+                self.decode(payload), (self._format.width // shrink, self._format.height // shrink)
+            )
+            if out is None:
+                return pixels
+            out[:] = pixels
+            return out
         try:
             return self._decoded(whole, out, shrink)
         except ValueError as error:
@@ -101,14 +115,14 @@ class JpegDecoder:
         assert pixels.shape == (height, width, 3), "the header was checked"
         return pixels  # type: ignore[no-any-return]
 
-    def _complete(self, payload: bytes) -> bytes:
-        """A JPEG of its own: colour marker, tables, tile."""
+    def _complete(self, payload: bytes) -> tuple[bytes, int]:
+        """A JPEG of its own (colour marker, tables, tile), and how much it may be shrunk."""
         header = self._last
         if not header.stored or not payload.startswith(header.stored):
             # Tiles of one level have the same header but for tables of their own.
             header = self._last = _read_header(payload, self._format)
         rest = memoryview(payload)[len(header.stored) :]
-        return b"".join((self._prefix, header.kept, rest))
+        return b"".join((self._prefix, header.kept, rest)), header.most_shrink
 
 
 def _adobe_marker(is_ycbcr: bool) -> bytes:
@@ -122,17 +136,20 @@ def _read_header(payload: bytes, stored: TileFormat) -> _Header:
         raise PayloadError("it does not begin as a JPEG")
     kept: list[bytes] = []
     position = 2
-    frame = False
+    frame = b""
     for marker, start, end in _segments(payload, 2):
         if marker in _OTHER_FRAMES:
             raise UnknownKindError(f"JPEG of a kind that is not read (marker {marker:#x})")
         if marker in _FRAMES:
-            frame = True
-            _check_frame(payload[start + 4 : end], stored)
+            frame = payload[start + 4 : end]
+            _check_frame(frame, stored)
         if marker == _SOS:
             if not frame:
                 raise PayloadError("JPEG without a frame header")
-            return _Header(payload[:position], b"".join(kept))
+            sampling = frame[7::3] if stored.samples == 3 else b"\x11"
+            sides = max(v >> 4 for v in sampling), max(v & 15 for v in sampling)
+            most_shrink = {1: 8, 2: 2}.get(max(sides) // max(min(sides), 1), 1)
+            return _Header(payload[:position], b"".join(kept), most_shrink)
         if marker not in {_APP0, _APP14}:
             kept.append(payload[start:end])
         position = end

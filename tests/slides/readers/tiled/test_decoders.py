@@ -135,6 +135,19 @@ def test_the_decoder_shrinks(jpeg, tile, shrink):
     assert np.abs(small - exact).mean() < 4
 
 
+@pytest.mark.parametrize(("sampling", "shrinks"), [("422", [4, 8]), ("440", [4]), ("411", [2, 4])])
+def test_colours_that_the_decoder_would_shrink_more_are_averaged(tile, sampling, shrinks):
+    data = simplejpeg.encode_jpeg(tile, 90, "RGB", sampling, fastdct=False)
+    decoder = decoder_of(YCBCR)
+    for shrink in shrinks:
+        out = np.empty((SIDE // shrink, SIDE // shrink, 3), np.uint8)
+        small = decoder.decode(data, out, shrink)
+        whole = decoder.decode(data).astype(float)
+        exact = whole.reshape(SIDE // shrink, shrink, SIDE // shrink, shrink, 3).mean((1, 3))
+        assert small is out
+        assert np.abs(small - exact).max() <= 0.5
+
+
 PICTURES = {
     tags.WEBP: lambda pixels: imagecodecs.webp_encode(pixels, lossless=True),
     tags.JPEG_XL: lambda pixels: imagecodecs.jpegxl_encode(pixels, lossless=True),
