@@ -16,6 +16,7 @@ from slidenet.core.errors import IdentityMismatchError, StoreError
 from slidenet.core.provenance import software_version
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.settings import EmbedTilesSettings
+from slidenet.stores import open_features
 from slidenet.stores.atomic import write_json, write_json_once
 from slidenet.tile_encoders import TileEncoder
 from slidenet.tile_encoders.engines import EngineName
@@ -32,14 +33,14 @@ class EngineRecord:
 
     Attributes:
         engine: Its name.
-        batch_size: Tiles of a batch.
+        batch_size: Tiles of a batch; None: the engine's own.
         engine_version: Of its library; None where that is not known.
         machine: Kind of CPU or GPU it was settled on; None where that is not known.
         reason: Why it was taken.
     """
 
     engine: EngineName
-    batch_size: int
+    batch_size: int | None
     engine_version: str | None = None
     machine: str | None = None
     reason: str = ""
@@ -48,13 +49,16 @@ class EngineRecord:
     def of_folder(cls, path: Path) -> Self | None:
         """The record at `path`; None where the folder has no features of the encoder yet.
 
-        Features without a record are of version 1, which knew PyTorch only.
+        Features whose record was lost say their engine themselves; others without a record are of
+        version 1, which knew PyTorch only.
 
         Raises:
             StoreError: It is damaged.
         """
         if not path.is_file():
             begun = any(path.parent.glob("*.h5")) or any(path.parent.glob(".*.h5.partial"))
+            if begun and _engine_of_files(path.parent) == "openvino":
+                return cls("openvino", None, reason="its features say so")
             return cls("torch", BATCH_OF_VERSION_1, reason="version 1") if begun else None
         try:
             record = cls(**json.loads(path.read_text(encoding="utf-8")))
@@ -126,6 +130,16 @@ def settle_engine(
     batch_size = batch_size or record.batch_size
     chosen = choose_engine(encoder, record.engine, batch_size=batch_size, proven=as_begun)
     return encoder.with_engine(chosen.engine)
+
+
+def _engine_of_files(folder: Path) -> str:
+    """What the first whole features file of a folder was made with."""
+    for path in sorted(folder.glob("*.h5")):
+        try:
+            return str((open_features(path).encoder or {}).get("engine", "torch"))
+        except StoreError:
+            continue
+    return "torch"
 
 
 def _machine(encoder: TileEncoder) -> str:

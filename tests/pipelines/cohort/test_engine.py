@@ -2,6 +2,7 @@
 
 import json
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -97,6 +98,25 @@ def test_a_folder_of_version_1_goes_on_with_pytorch_in_batches_of_64(
     assert sorted(p.name for p in path.parent.iterdir()) == [name]
     with pytest.raises(IdentityMismatchError, match="made by the engine torch"):
         settle(encoder, layout, engine="openvino")
+
+
+def test_a_lost_record_is_known_from_the_features(encoder, layout, choices, monkeypatch):
+    path = layout.features("slide1", "means")
+    path.parent.mkdir(parents=True)
+    path.with_name("broken.h5").touch()
+    path.touch()
+
+    def opened(file):
+        if file != path:
+            raise StoreError("broken")
+        return SimpleNamespace(encoder={"engine": "openvino"})
+
+    monkeypatch.setattr(cohort_engine, "open_features", opened)
+    settled = settle(encoder, layout)
+    assert (settled.engine.name, settled.engine.batch_size) == ("openvino", 8)
+    assert choices == [("openvino", None, False)]
+    with pytest.raises(IdentityMismatchError, match="made by the engine openvino"):
+        settle(encoder, layout, engine="torch")
 
 
 def test_of_two_processes_that_begin_at_once_one_is_followed(encoder, layout, choices, monkeypatch):
