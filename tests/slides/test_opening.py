@@ -59,6 +59,7 @@ def test_not_a_slide(tmp_path, name, content, says):
     ("settings", "says"),
     [
         ({"compression": "jpegxl"}, "a TIFF file whose strips no reader here can decode: JPEG XL"),
+        ({"compression": "webp"}, "a TIFF file whose strips no reader here can decode: WebP"),
         ({"compression": "png"}, "a TIFF file whose strips no reader here can decode: PNG"),
     ],
 )

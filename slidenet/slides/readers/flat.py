@@ -28,7 +28,7 @@ from slidenet.slides.readers.flat_images import (
     upright_size,
 )
 from slidenet.slides.resolution import DeclaredMpp, mpp_from_tiff_tags
-from slidenet.slides.tiff import Need, TiffIndex
+from slidenet.slides.tiff import Need, TiffIndex, tags
 
 _DESCRIPTION = 270
 _RESOLUTION_UNIT, _X_RESOLUTION, _Y_RESOLUTION = 296, 282, 283
@@ -98,6 +98,8 @@ class FlatReader(SlideReader):
         index = TiffIndex.read(path)
         if index is not None and index.problems:
             return True  # `open` says what is broken; Pillow would only warn of its details
+        if index is not None and index.picture.levels[0].compression == tags.WEBP:
+            return False  # Pillow takes it for one, and decodes it in few of its builds
         try:
             with opened(path):
                 return True
@@ -182,19 +184,19 @@ def _check_stored(index: TiffIndex) -> None:
 
 def _properties(image: Image.Image) -> dict[str, str]:
     properties = {"flat.format": str(image.format), "flat.mode": image.mode}
-    tags = getattr(image, "tag_v2", None)
-    if tags is None:
+    fields = getattr(image, "tag_v2", None)
+    if fields is None:
         return properties
-    description = tags.get(_DESCRIPTION)
+    description = fields.get(_DESCRIPTION)
     if isinstance(description, str):  # OME-XML says the size of a pixel, in microns of UTF-8
         properties["tiff.ImageDescription"] = _as_utf_8(description)
-    if not {_X_RESOLUTION, _Y_RESOLUTION} <= set(tags):
+    if not {_X_RESOLUTION, _Y_RESOLUTION} <= set(fields):
         return properties
     # The TIFF standard's default unit is the inch.
-    unit = _UNITS.get(int(tags.get(_RESOLUTION_UNIT, 2)), "unknown")
+    unit = _UNITS.get(int(fields.get(_RESOLUTION_UNIT, 2)), "unknown")
     properties["tiff.ResolutionUnit"] = unit
     for axis, tag in (("X", _X_RESOLUTION), ("Y", _Y_RESOLUTION)):
-        resolution = float(tags[tag])
+        resolution = float(fields[tag])
         properties[f"tiff.{axis}Resolution"] = repr(resolution)
         mpp = mpp_from_tiff_tags(resolution, unit)
         if mpp is not None:
