@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from slidenet.core.checks import check_whole
-from slidenet.core.errors import StoreError, UnreadableSlideError
+from slidenet.core.errors import StoreError
 from slidenet.core.provenance import Identity
 from slidenet.core.records import SlideRow, TileSet
 from slidenet.data import TileStream
@@ -20,7 +20,7 @@ from slidenet.pipelines.cohort.run import LOCAL, run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
 from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.settings import EmbedTilesSettings, settings_with
-from slidenet.slides import Slide, check_sha256, open_slide
+from slidenet.slides import Slide, check_sha256, none_readable, open_slide
 from slidenet.slides.geometry import MPP_TOLERANCE, check_true_level
 from slidenet.slides.resolution import OVERRIDE
 from slidenet.stores import (
@@ -224,11 +224,7 @@ def _check_any_readable(path: Path, reason: str | None) -> None:
     if not file.num_tiles or file.num_unreadable + file.num_empty < file.num_tiles:
         return
     path.unlink()
-    raise UnreadableSlideError(
-        f"none of its {file.num_tiles} tiles could be read ({reason or 'nothing is stored there'})",
-        expected="pixels",
-        remedy="copy the slide again and compare its size with the original's, then run again",
-    )
+    raise none_readable(file.num_tiles, reason, slide="")
 
 
 def _check_same_slide(slide: Slide, tile_set: TileSet) -> None:

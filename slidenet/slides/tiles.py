@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from slidenet.core import status
 from slidenet.core.arrays import IntArray, UInt8Array
-from slidenet.core.errors import CoordinateError, PixelReadError
+from slidenet.core.errors import CoordinateError, PixelReadError, UnreadableSlideError
 from slidenet.core.records import BLENDED_READING, TileGeometry
 from slidenet.slides.protocol import Pixels, Size, Slide
 from slidenet.slides.recycling import PIXEL_MEMORY
@@ -129,6 +129,22 @@ def batches_ahead(batch_size: int, num_readers: int) -> int:
     """Batches in work at a time: two blocks for every thread, so that none waits for a batch."""
     blocks_per_batch = -(-batch_size // BLOCK_TILES)
     return max(BATCHES_AHEAD, -(-2 * num_readers // blocks_per_batch))
+
+
+def none_readable(num_tiles: int, reason: str | None, *, slide: str) -> UnreadableSlideError:
+    """The error of a slide that has tiles and can show none of them.
+
+    Args:
+        num_tiles: How many it has.
+        reason: Why the first one cannot be decoded; None where nothing is stored for any.
+        slide: Its name, for the message.
+    """
+    return UnreadableSlideError(
+        f"none of its {num_tiles} tiles could be read ({reason or 'nothing is stored there'})",
+        expected="pixels",
+        remedy="copy the slide again and compare its size with the original's, then run again",
+        slide=slide,
+    )
 
 
 @runtime_checkable

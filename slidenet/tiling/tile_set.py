@@ -1,6 +1,7 @@
 """From tissue to the tiles of a slide."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from slidenet.core.checks import check_share
 from slidenet.core.errors import EmptyTissueError
 from slidenet.core.provenance import INPUTS_KEY, Identity
 from slidenet.core.records import BLENDED_READING, TileGeometry, TileSet
-from slidenet.slides import Slide, plan_tiles, read_tiles
+from slidenet.slides import Slide, none_readable, plan_tiles, read_tiles
 from slidenet.tiling.filters import BlankFilter, TileFilter
 from slidenet.tiling.grid import grid, tissue_fractions
 from slidenet.tissue import Tissue
@@ -83,6 +84,7 @@ def choose_tiles(
 
     Raises:
         EmptyTissueError: No tile is left.
+        UnreadableSlideError: None of the tiles that are left can be read.
         SlideError: The slide is smaller than a tile.
         ConfigError: `min_tissue_fraction` is no share.
     """
@@ -101,6 +103,8 @@ def choose_tiles(
             remedy="lower min_tissue_fraction, drop a filter, or take another segmenter",
             slide=slide_id,
         )
+    if unreadable >= report.kept:
+        _check_any_readable(slide, geometry, coords[kept])
     tile_set = TileSet(
         slide_id=slide_id,
         slide_path=str(slide.path),
@@ -184,6 +188,24 @@ def _filtered(
                 index, tiles = index[passed], tiles[passed]
         dropped += [(tile_filter.name, n) for tile_filter, n in zip(here, counts, strict=True)]
     return kept, tuple(dropped), int(unreadable.sum())
+
+
+def _check_any_readable(slide: Slide, geometry: TileGeometry, coords: IntArray) -> None:
+    """Refuses tiles none of which can be read, after no filter could see any of them.
+
+    They are asked again as the encoder will: filters may look at another level.
+
+    Raises:
+        UnreadableSlideError: With the decoder's reason.
+    """
+    reason = None
+    batches = read_tiles(slide, geometry, coords, batch_size=BATCH_TILES, num_readers=NUM_READERS)
+    with closing(batches):
+        for batch in batches:
+            if (batch.status == status.OK).any():
+                return
+            reason = reason or batch.reason
+    raise none_readable(len(coords), reason, slide=slide.path.name)
 
 
 def _view(slide: Slide, geometry: TileGeometry, view_mpp: float | None) -> TileGeometry:

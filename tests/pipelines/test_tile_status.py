@@ -25,7 +25,7 @@ def cohort(tmp_path):
 
 def test_every_tile_says_what_became_of_it(cohort, colour_encoder):
     paths, out = [cohort / "hurt.tif", cohort / "bare.tif"], cohort / "out"
-    assert slidenet.preprocess(paths, out, **TILING).exit_code == 0
+    assert slidenet.preprocess(paths, out, drop_blank=False, **TILING).exit_code == 0
     report = slidenet.embed_tiles(paths, out, tile_encoder=colour_encoder, isolate=False)
     hurt, bare = report.outcomes
     assert hurt.status == "done"
@@ -40,3 +40,13 @@ def test_every_tile_says_what_became_of_it(cohort, colour_encoder):
     assert bare.status == "failed"
     assert "none of its 16 tiles could be read (64x64 px at (192, 192)" in bare.detail
     assert not (out / "tile_features" / "colour" / "bare.h5").exists()
+
+
+def test_a_slide_none_of_whose_tiles_can_be_read_fails_when_they_are_chosen(cohort):
+    paths = [cohort / "hurt.tif", cohort / "bare.tif"]
+    filters = {"drop_blank": False, "drop_blurred": True}  # one that looks at level 0
+    hurt, bare = slidenet.preprocess(paths, cohort / "out", **filters, **TILING).outcomes
+    assert hurt.status == "done"
+    assert bare.status == "failed"
+    assert "none of its 16 tiles could be read (64x64 px at (192, 192)" in bare.detail
+    assert not (cohort / "out" / "tiles" / "bare.h5").exists()
