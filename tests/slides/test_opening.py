@@ -5,7 +5,7 @@ import tifffile
 from PIL import Image
 
 from slidenet.core.errors import MissingMppError, UnreadableSlideError
-from slidenet.slides import READERS, SLIDE_SUFFIXES, Slide, open_slide
+from slidenet.slides import READERS, SLIDE_SUFFIXES, Slide, damage_note, mark_places, open_slide
 from slidenet.slides.readers.handles import SharedHandle
 from slidenet.testing import corrupt_tile, plain, truncate_file, write_pyramid
 
@@ -183,15 +183,21 @@ def test_thumbnail_goes_round_a_damaged_level(tmp_path, caplog):
     assert caplog.text.count("using finer ones") == 1
 
 
-def test_thumbnail_paints_over_what_no_level_can_show(tmp_path):
+def test_thumbnail_paints_over_what_no_level_can_show(tmp_path, caplog):
     path = write_pyramid(tmp_path / "hurt.tif", 1024, 1024, 0.5, GREY, num_levels=1)
     corrupt_tile(path, (300, 300))  # the file's own tile from 256 to 512
     with open_slide(path) as slide:
+        slide.thumbnail(512)
         picture = slide.thumbnail(1024)
     hurt = np.zeros((1024, 1024), bool)
     hurt[256:512, 256:512] = True
     assert (picture[hurt] == 255).all()
+    places = slide.unreadable_places
     assert (picture[~hurt] == 128).all()
+    np.testing.assert_array_equal(mark_places(places, (1024, 1024)), hurt)
+    assert damage_note(places) == "6.2% of its overview cannot be decoded"
+    assert caplog.text.count("6.2% of its overview") == len(caplog.records) == 1
+    assert "'hurt.tif'" in caplog.text
 
 
 def test_a_damaged_part_of_a_level_is_taken_from_a_finer_one(tmp_path, noise_image):

@@ -10,7 +10,7 @@ from slidenet.core.text import text_table
 from slidenet.core.units import Mpp, magnification
 from slidenet.pipelines.preprocess import Tiler
 from slidenet.pipelines.settings import PreprocessSettings, settings_with
-from slidenet.slides import Slide, illumination_of, open_slide, resolution_notes
+from slidenet.slides import Slide, damage_note, illumination_of, open_slide, resolution_notes
 from slidenet.slides.geometry import LEAST_RESIDUAL_PX
 from slidenet.tiling import grid, tissue_fractions
 from slidenet.tissue import find_tissue
@@ -61,11 +61,21 @@ def info(
             ("light", str(illumination_of(opened))),
             *_estimate(opened, tiler),
         ]
+        rows += _missing(opened)
     return SlideFacts(rows)
 
 
 def _reader(slide: Slide) -> list[tuple[str, str]]:
     return [("read by", slide.reader_note)] if slide.reader_note else []
+
+
+def _missing(slide: Slide) -> list[tuple[str, str]]:
+    """What of the slide cannot be had, as far as it is known when an overview was made."""
+    damage = damage_note(slide.unreadable_places)
+    return [
+        *([("stored", slide.storage_note)] if slide.storage_note else []),
+        *([("damage", damage)] if damage else []),
+    ]
 
 
 def _resolution(slide: Slide) -> list[tuple[str, str]]:

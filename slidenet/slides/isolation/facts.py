@@ -28,6 +28,7 @@ class SlideFacts:
     background_rgb: RGB
     icc_applied: bool
     reader_note: str
+    storage_note: str
     has_mpp: bool
     mpp: SlideMpp | SlideError
     opening_cpu_s: float = 0.0
@@ -50,6 +51,7 @@ class SlideFacts:
             background_rgb=slide.background_rgb,
             icc_applied=slide.icc_applied,
             reader_note=slide.reader_note,
+            storage_note=slide.storage_note,
             has_mpp=slide.has_mpp,
             mpp=mpp,
         )

@@ -163,11 +163,20 @@ class TiledReader(SlideReader):
         return slide
 
     @cached_property
+    def storage_note(self) -> str:
+        """See `Slide.storage_note`."""
+        return self._index.picture.levels[0].storage_note
+
+    @cached_property
     def levels(self) -> tuple[Level, ...]:
         """See `Slide.levels`."""
+        return check_pyramid(self, self._index)
+
+    @cached_property
+    def _index(self) -> TiffIndex:
         index = TiffIndex.read(self.path)
         assert index is not None, "it was one when it was opened"
-        return check_pyramid(self, index)
+        return index
 
     @property
     def level_residuals(self) -> tuple[float, ...]:
