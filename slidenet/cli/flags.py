@@ -23,7 +23,7 @@ import docstring_parser
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from slidenet.core.errors import SlidenetError
+from slidenet.core.errors import SlideError, SlidenetError
 
 
 class Result(Protocol):
@@ -41,13 +41,13 @@ def report(name: str, work: Callable[[], Result]) -> int:
     """Does the work of a verb and prints its result, or the error for the user.
 
     Returns:
-        The exit code.
+        The exit code: 1 where the error is about a slide, 2 where it is about what was typed.
     """
     try:
         result = work()
     except SlidenetError as error:
         print(f"slidenet {name}: error: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, SlideError) else 2
     try:
         print(result.table(), flush=True)
     except BrokenPipeError:  # the reader (head, a pager) had seen enough

@@ -93,8 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the `slidenet` command.
 
     Returns:
-        0 when all went well, 1 when a slide or check failed, 2 for a wrong command or setting,
-        130 when interrupted.
+        0 when all went well, 1 when a slide or check failed (also the only one), 2 for a wrong
+        command or setting, 130 when interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):

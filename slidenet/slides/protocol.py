@@ -68,6 +68,10 @@ class Slide(Protocol):
         """
 
     @property
+    def reader_name(self) -> str:
+        """Who reads this file: "tiled", "openslide", "flat" or a reader of another package."""
+
+    @property
     def reader_note(self) -> str:
         """How this file is read, and why by this reader; empty where there is no choice."""
 

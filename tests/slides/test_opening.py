@@ -140,7 +140,7 @@ def test_72_dpi_is_refused(tmp_path):
 
 @pytest.mark.parametrize("mpp", [0, -0.5, float("nan"), 1000])
 def test_declared_nonsense_is_refused_at_once(noise_slide, mpp):
-    with pytest.raises(MissingMppError, match=r"\(override\); expected a number from 0\.05 to 50"):
+    with pytest.raises(MissingMppError, match=r"by you\); expected a number from 0\.05 to 50"):
         open_slide(noise_slide, mpp=mpp)
 
 
@@ -266,5 +266,19 @@ def test_what_only_slidenet_decodes_is_refused_for_its_own_reason(tmp_path):
     path = tmp_path / "x.tif"
     own = {"photometric": "rgb", "extrasamples": ["unassalpha"], "tile": (64, 64)}
     tifffile.imwrite(path, np.zeros((64, 64, 4), np.uint8), compression="webp", **own)
-    with pytest.raises(UnreadableSlideError, match=r"by WebP .* read not by tiled: .*\(alpha\)"):
+    with pytest.raises(UnreadableSlideError, match=r"by WebP .* not tiled: .*\(alpha\)"):
         open_slide(path)
+
+
+@pytest.mark.parametrize("reader", ["tiled", "openslide"])
+def test_a_reader_that_does_not_read_the_file_is_left_out(tmp_path, noise_image, reader):
+    Image.fromarray(noise_image[:64, :64]).save(tmp_path / "x.png")
+    with pytest.raises(UnreadableSlideError, match=f"'{reader}' does not read it.*leave out --re"):
+        open_slide(tmp_path / "x.png", reader=reader)
+
+
+def test_a_preview_with_the_name_of_a_scanner_is_not_recommended(tmp_path, noise_image):
+    Image.fromarray(noise_image[:64, :64]).save(tmp_path / "x.png")
+    (tmp_path / "x.png").rename(tmp_path / "x.svs")
+    with pytest.raises(UnreadableSlideError, match="not a slide but a PNG image"):
+        open_slide(tmp_path / "x.svs", reader="openslide")

@@ -92,6 +92,7 @@ class IsolatedSlide:
         self.level_residuals = self._facts.level_residuals
         self.background_rgb = self._facts.background_rgb
         self.icc_applied = self._facts.icc_applied
+        self.reader_name = self._facts.reader_name
         self.reader_note = self._facts.reader_note
         self.storage_note = self._facts.storage_note
         self.unreadable_places: Places = ()

@@ -64,6 +64,7 @@ class SlideReader(ABC):
         self.level_downsamples: tuple[float, ...] = ()
         self.background_rgb: RGB = WHITE
         self.icc_applied = False
+        self.reader_name = self.name
         self.reader_note = ""
         self.unreadable_places: Places = ()
         self._told_problem = False

@@ -317,7 +317,11 @@ def _opened_profile(profile: bytes | None) -> ImageCms.ImageCmsProfile | None:
 
 def _note(layout: TiledLayout) -> str:
     first = layout.levels[0]
-    pixels = "pixels as openslide gives them" if layout.num_openslide_levels else "own pixels"
+    pixels = (
+        "pixels as openslide gives them"
+        if layout.num_openslide_levels
+        else "openslide does not read it"
+    )
     if layout.num_openslide_levels and len(layout.levels) > layout.num_openslide_levels:
         pixels += f"; it sees {layout.num_openslide_levels} of {len(layout.levels)} levels"
     if layout.planes:
