@@ -98,8 +98,10 @@ def test_info_fails_on_a_slide_and_names_its_reader_for_every_kind(tmp_path, cap
     cut = write_slide(tmp_path / "cut.tif", 0.5, 0.5)
     cut.write_bytes(cut.read_bytes()[:5000])
     assert main(["info", str(cut), "--no-isolate"]) == 1  # a slide, and no wrong command
-    assert main(["info", str(cut), "--no-isolate", "--target-mpp=-1"]) == 2
-    capsys.readouterr()
+    assert main(["info", str(tmp_path / "lost.tif")]) == 1
+    assert f"{tmp_path / 'lost.tif'} cannot be opened" in capsys.readouterr().err
+    assert main(["info", str(cut), "--cpu-limit-s=-1"]) == 2
+    assert "--cpu-limit-s is -1" in capsys.readouterr().err
     tifffile.imwrite(tmp_path / "flat.tif", np.full((64, 64, 3), 90, np.uint8))
     twice = write_slide(tmp_path / "twice.tif", 0.5, 0.5, level=(SIDE, SIDE))
     for path, reader in ((tmp_path / "flat.tif", "flat"), (twice, "openslide (not tiled: ")):
