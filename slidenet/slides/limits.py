@@ -30,7 +30,8 @@ class ReadingLimits:
             tile of 8192 px decodes to 200 MB.
         max_open_cpu_s: CPU seconds until a slide is open and its overview is there; a slide that
             stores more bytes than can be decoded in that time gets more (`overview_cpu_s`).
-        max_tile_cpu_s: CPU seconds for each tile of a batch; a usual one takes 0.001.
+        max_megapixel_cpu_s: CPU seconds for each megapixel that is asked for, beside what an
+            overview may take; JPEG takes 0.004, JPEG 2000 0.04.
         max_stall_s: Seconds of wall time without an answer and without any use of the CPU: the
             disk no longer answers. A tape library takes minutes.
         max_memory_bytes: Memory that opening and reading may take beyond what the process had.
@@ -43,7 +44,7 @@ class ReadingLimits:
     max_index_bytes: int = 256_000_000
     max_tile_px: int = 8192
     max_open_cpu_s: float = 8.0
-    max_tile_cpu_s: float = 2.0
+    max_megapixel_cpu_s: float = 0.25
     max_stall_s: float = 600.0
     max_memory_bytes: int = 900_000_000
 
@@ -56,7 +57,7 @@ class ReadingLimits:
         )
         check_positive(
             max_open_cpu_s=self.max_open_cpu_s,
-            max_tile_cpu_s=self.max_tile_cpu_s,
+            max_megapixel_cpu_s=self.max_megapixel_cpu_s,
             max_stall_s=self.max_stall_s,
         )
 

@@ -60,9 +60,8 @@ def find_tissue(slide: Slide, segmenter: str | Segmenter = "otsu", **settings: A
         raise EmptyTissueError(
             f"the segmenter {chosen.name!r} found tissue only in spots under its minimum area",
             expected="some tissue",
-            remedy="lower --min-area-um2 (in Python, min_area_um2), take another --segmenter "
-            "('all' is the whole slide), or draw the tissue in QuPath and pass its GeoJSON as "
-            "--tissue-geojson",
+            remedy="lower min_area_um2, take another segmenter, draw the tissue in QuPath and "
+            "pass its GeoJSON, or use the segmenter 'all'",
             slide=slide.path.name,
         )
     return tissue_on(slide, mask, segmenter_identity(chosen))

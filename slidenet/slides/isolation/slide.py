@@ -22,7 +22,7 @@ from slidenet.slides.isolation.messages import Request
 from slidenet.slides.isolation.pool import give_back, take_process
 from slidenet.slides.isolation.process import ChildProcess
 from slidenet.slides.limits import LIMITS, ReadingLimits
-from slidenet.slides.protocol import Pixels, Places, Size
+from slidenet.slides.protocol import Pixels, Size
 from slidenet.slides.resolution import DeclaredMpp
 from slidenet.slides.tiles import TilePixels, batches_ahead
 
@@ -92,10 +92,7 @@ class IsolatedSlide:
         self.level_residuals = self._facts.level_residuals
         self.background_rgb = self._facts.background_rgb
         self.icc_applied = self._facts.icc_applied
-        self.reader_name = self._facts.reader_name
         self.reader_note = self._facts.reader_note
-        self.storage_note = self._facts.storage_note
-        self.unreadable_places: Places = ()
         self.has_mpp = self._facts.has_mpp
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -148,7 +145,7 @@ class IsolatedSlide:
 
     def has_stored(self, location: Size, level: int, size: Size) -> bool:
         """See `Slide.has_stored`."""
-        cpu_s = self._limits.max_tile_cpu_s
+        cpu_s = self._overview_cpu_s
         return bool(self._ask("has_stored", location, level, size, cpu_s=cpu_s))
 
     def thumbnail(self, max_side_px: int) -> Pixels:
@@ -158,7 +155,6 @@ class IsolatedSlide:
         width, height = self.level_dimensions[0]
         num_bytes = min(bound, 3 * width * height)
         pixels: Pixels = self._ask("thumbnail", max_side_px, cpu_s=cpu_s, num_bytes=num_bytes)
-        self.unreadable_places = self._ask("unreadable_places", cpu_s=cpu_s)
         return pixels
 
     def read_tiles(
@@ -182,8 +178,8 @@ class IsolatedSlide:
             num_batches=len(range(start, len(coords), batch_size)),
             num_ahead=ahead + 2,
             batch_bytes=batch_bytes,
-            # While the child waits for the next batch its threads read those ahead, too.
-            cpu_s=self._overview_cpu_s + self._limits.max_tile_cpu_s * largest * (ahead + 1),
+            # From one batch to the next; its threads read those ahead meanwhile.
+            cpu_s=self._reading_cpu_s(geometry.read_size_px**2 * largest * (ahead + 1)),
             memory_bytes=(ahead + 2) * batch_bytes + num_readers * (region_bytes + _THREAD_BYTES),
             stall_s=self._limits.max_stall_s,
             on_stall=self._stalled,
@@ -252,13 +248,16 @@ class IsolatedSlide:
     def _read(
         self, name: str, location: Size, level: int, size: Size, *more: Any, **how: Any
     ) -> Pixels:
-        # A region may be of any size, and the tiles it touches larger than it.
         num_bytes = 3 * max(1, size[0]) * max(1, size[1])
-        cpu_s = self._overview_cpu_s + self._limits.max_tile_cpu_s * num_bytes / 1e6
+        cpu_s = self._reading_cpu_s(num_bytes // 3)
         pixels: Pixels = self._ask(
             name, location, level, size, *more, cpu_s=cpu_s, num_bytes=num_bytes, **how
         )
         return pixels
+
+    def _reading_cpu_s(self, num_pixels: int) -> float:
+        """What reading may take; stored tiles can be larger than the regions that touch them."""
+        return self._overview_cpu_s + self._limits.max_megapixel_cpu_s * num_pixels / 1e6
 
     def _ask(self, name: str, *arguments: Any, **keywords: Any) -> Any:
         return self._ask_of(self._child(), name, *arguments, **keywords)

@@ -11,7 +11,7 @@ from slidenet.core.errors import UnreadableSlideError
 from slidenet.slides import open_slide, plan_tiles, read_tiles
 from slidenet.slides.limits import ReadingLimits
 
-LIMITS = ReadingLimits(max_open_cpu_s=0.2, max_tile_cpu_s=0.1, max_memory_bytes=200_000_000)
+LIMITS = ReadingLimits(max_open_cpu_s=0.2, max_megapixel_cpu_s=0.1, max_memory_bytes=200_000_000)
 CRASH = "a library crashed on it"
 
 
