@@ -61,7 +61,8 @@ def main() -> int:
                 kind = kinds[number % len(kinds)]
                 damage = damage_slide(damaged, kind, options.seed + number)
                 outcome = child.ask(slide, damaged)
-                found.add(kind, f"{slide.name}: {damage.words} (fault {number})", outcome)
+                words = f"{slide.name}: {damage.words} (fault {number})"
+                found.add(kind, slide.name, words, outcome)
     print(found.table())
     return 1 if found.wrong else 0
 
@@ -95,29 +96,30 @@ def noisy_picture(texture: np.ndarray, side: int = 1536) -> np.ndarray:
 
 @dataclass
 class Tally:
-    """Outcomes per kind of fault."""
+    """Outcomes per kind of fault and per slide."""
 
     kinds: dict[str, Counter[str]] = field(default_factory=dict)
+    slides: dict[str, Counter[str]] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
-    def add(self, kind: str, words: str, outcome: dict[str, Any]) -> None:
+    def add(self, kind: str, slide: str, words: str, outcome: dict[str, Any]) -> None:
         """Counts what became of one damaged slide."""
-        counts = self.kinds.setdefault(kind, Counter())
-        counts["slides"] += 1
-        counts.update(outcome["counts"])
+        for table, name in ((self.kinds, kind.replace("_", " ")), (self.slides, slide)):
+            counts = table.setdefault(name, Counter())
+            counts["slides"] += 1
+            counts.update(outcome["counts"])
         for fault in outcome["wrong"]:
             self.wrong.append(f"{words}: {fault}")
             print("WRONG", self.wrong[-1], flush=True)
 
     def table(self) -> str:
-        """Markdown: one row per kind of fault, then what was wrong."""
+        """Markdown: one row per kind of fault and per slide, then what was wrong."""
         columns = ("slides", "refused", "tiles", "unreadable", "equal", "cannot be told")
-        lines = [f"| fault | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-        for kind, counts in self.kinds.items():
-            cells = " | ".join(str(counts[column]) for column in columns)
-            lines.append(f"| {kind.replace('_', ' ')} | {cells} |")
+        lines = [f"| fault or slide | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
         total = sum(self.kinds.values(), Counter())
-        lines.append("| all | " + " | ".join(str(total[column]) for column in columns) + " |")
+        for name, counts in [*self.kinds.items(), *self.slides.items(), ("all", total)]:
+            cells = " | ".join(str(counts[column]) for column in columns)
+            lines.append(f"| {name} | {cells} |")
         return "\n".join([*lines, "", f"wrong: {len(self.wrong)}", *self.wrong])
 
 
