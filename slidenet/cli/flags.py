@@ -23,7 +23,7 @@ import docstring_parser
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from slidenet.core.errors import SlidenetError
+from slidenet.core.errors import SlideError, SlidenetError
 
 
 class Result(Protocol):
@@ -37,17 +37,25 @@ class Result(Protocol):
         """The text printed at the end."""
 
 
-def report(name: str, work: Callable[[], Result]) -> int:
+def report(name: str, work: Callable[[], Result], flags: Collection[str] = ()) -> int:
     """Does the work of a verb and prints its result, or the error for the user.
 
+    Args:
+        name: Of the verb.
+        work: What it does.
+        flags: Names of its settings that are flags, which an error about one of them then says.
+
     Returns:
-        The exit code.
+        The exit code: 1 where the error is about a slide, 2 where it is about what was typed.
     """
     try:
         result = work()
     except SlidenetError as error:
+        setting, is_, value = error.found.partition(" is ")  # see `core.checks`
+        if is_ and setting in flags:
+            error.found = _dash_flags(f"--{setting} is {value}")
         print(f"slidenet {name}: error: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, SlideError) else 2
     try:
         print(result.table(), flush=True)
     except BrokenPipeError:  # the reader (head, a pager) had seen enough
@@ -196,6 +204,12 @@ def settings_parameters(function: Callable[..., Any]) -> dict[str, type[Any]]:
         and is_dataclass(member)
         and all(_typed_part(hint) is not None for hint in typing.get_type_hints(member).values())
     }
+
+
+def flag_names(function: Callable[..., Any]) -> set[str]:
+    """The names of all flags of a verb, as Python has them."""
+    sources = (function, *settings_parameters(function).values())
+    return {flag.name for source in sources for flag in _flags(source)}
 
 
 def _flags(source: Callable[..., Any]) -> Iterator[Flag]:

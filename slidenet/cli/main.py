@@ -34,11 +34,12 @@ class Verb:
             exit_code: int = function(arguments)
             return exit_code
         # Imported here so that the overview needs no jsonargparse.
-        from slidenet.cli.flags import build_parser, parse_arguments, report
+        from slidenet.cli.flags import build_parser, flag_names, parse_arguments, report
 
         parser = build_parser(name, function, positional=self.positional, renamed=self.renamed)
         keywords = parse_arguments(parser, function, arguments)
-        return report(name, lambda: function(**keywords))
+        flags = flag_names(function) - {self.positional}
+        return report(name, lambda: function(**keywords), flags)
 
 
 VERBS = {
@@ -93,8 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the `slidenet` command.
 
     Returns:
-        0 when all went well, 1 when a slide or check failed, 2 for a wrong command or setting,
-        130 when interrupted.
+        0 when all went well, 1 when a slide or check failed (also the only one), 2 for a wrong
+        command or setting, 130 when interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):

@@ -22,7 +22,7 @@ from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.settings import EmbedTilesSettings, settings_with
 from slidenet.slides import Slide, check_sha256, none_readable, open_slide
 from slidenet.slides.geometry import MPP_TOLERANCE, check_true_level
-from slidenet.slides.resolution import OVERRIDE
+from slidenet.slides.resolution import OVERRIDE, source_in_words
 from slidenet.stores import (
     FeatureWriter,
     check_output_folder,
@@ -239,7 +239,8 @@ def _check_same_slide(slide: Slide, tile_set: TileSet) -> None:
         )
     if slide.slide_mpp.value != tile_set.geometry.slide_mpp.value:
         raise StoreError(
-            f"the slide now has {slide.slide_mpp.value} mpp ({slide.slide_mpp.source})",
+            f"the slide now has {slide.slide_mpp.value} mpp "
+            f"({source_in_words(slide.slide_mpp.source)})",
             expected=f"{tile_set.geometry.slide_mpp.value} mpp, as its tiles were made with",
             remedy="run `slidenet preprocess --overwrite` after changing the mpp column",
             slide=tile_set.slide_id,

@@ -31,6 +31,7 @@ from slidenet.slides import (
     check_reading,
     check_sha256,
     check_tile_settings,
+    damage_note,
     illumination_of,
     open_slide,
     plan_tiles,
@@ -247,6 +248,8 @@ class PreprocessWork(SlideWork):
             )
             notes = _notes(slide, geometry)
             note = self._write_pictures(slide, tissue, tile_set)
+            missing = (slide.storage_note, damage_note(slide.unreadable_places))
+            note += "".join(f"; {text}" for text in missing if text)
         # Last, because this file is what says that the slide is done.
         write_tile_set(path, tile_set)
         note += "".join(f"; warning: {text}" for text in notes)

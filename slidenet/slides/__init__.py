@@ -18,6 +18,7 @@ from slidenet.slides.opening import READERS, SLIDE_SUFFIXES, open_slide
 from slidenet.slides.protocol import Slide
 from slidenet.slides.readers.base import SlideReader
 from slidenet.slides.resolution import resolution_notes
+from slidenet.slides.thumbnail import damage_note, mark_places
 from slidenet.slides.tiles import TilePixels, none_readable, read_tile, read_tiles
 
 __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
@@ -33,9 +34,11 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "check_sha256",
     "check_tile_settings",
     "choose_level",
+    "damage_note",
     "fingerprint_file",
     "illumination_of",
     "judge_picture",
+    "mark_places",
     "none_readable",
     "open_slide",
     "plan_tiles",

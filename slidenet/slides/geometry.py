@@ -20,6 +20,7 @@ from slidenet.slides.protocol import Slide
 TARGET_MPP = 0.5
 TILE_SIZE_PX = 256
 MPP_TOLERANCE = 0.02
+_MAGNIFICATIONS = (5, 10, 20, 40)
 LEAST_RESIDUAL_PX = 1e-3
 """Nearer to a whole pixel of a level than this is on it, as far as eyes and encoders can tell."""
 
@@ -75,7 +76,9 @@ def choose_level(
             f"level 0 has {slide_mpp:.4g} mpp, coarser than the target {target_mpp:.4g} mpp, "
             f"so pixels would be enlarged {slide_mpp / target_mpp:.2f} times",
             expected=f"a slide of at most {limit:.4g} mpp",
-            remedy=f"ask for target_mpp {slide_mpp:.4g} or more, or set allow_upsampling",
+            remedy=_looks_like_magnification(slide_mpp)
+            + f"pass --target-mpp {slide_mpp:.4g} or more, or --allow-upsampling (in Python, "
+            "target_mpp, allow_upsampling=True)",
             slide=slide,
         )
     level = max(fine_enough, key=lambda i: mpps[i]) if fine_enough else 0
@@ -83,6 +86,13 @@ def choose_level(
     if target_mpp * (1 - mpp_tolerance) <= read_mpp <= limit:
         return LevelChoice(level, Mpp(read_mpp), tile_size_px)
     return LevelChoice(level, Mpp(read_mpp), max(1, round(tile_size_px * target_mpp / read_mpp)))
+
+
+def _looks_like_magnification(mpp: float) -> str:
+    """A hint for whoever gave a magnification where microns per pixel are asked for."""
+    if mpp not in _MAGNIFICATIONS:
+        return ""
+    return f"{mpp:g} looks like a magnification (20x is about 0.5 mpp): correct it if so; else "
 
 
 def plan_tiles(

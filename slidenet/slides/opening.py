@@ -9,6 +9,7 @@ from openslide import OpenSlideError
 from slidenet.core.errors import ConfigError, PluginError, UnknownNameError, UnreadableSlideError
 from slidenet.core.registry import Registry
 from slidenet.slides.admission import (
+    SCANNER_FORMATS,
     check_file,
     check_foreign_format,
     check_no_scanner_file,
@@ -111,24 +112,32 @@ def open_slide(
             try:
                 slide = candidate.open(path, mpp, icc=icc)
             except ReaderDeclinedError as error:
-                declined.append(f"not by {candidate.name}: {error}")
+                declined.append(f"not {candidate.name}: {error}")
                 _log.info("slide %r is not read by %r: %s", path.name, candidate.name, error)
                 continue
             except UnreadableSlideError as error:
                 if declined and isinstance(error.__cause__, OpenSlideError):
                     # What openslide lacks is no reason where slidenet's own reader has it.
-                    error.found += f"; read {declined[0]}"
+                    error.found += f"; {declined[0]}"
                 raise
             slide.add_notes(declined)
             return slide
-    if declined:
+    if reader is None and declined:
         raise UnreadableSlideError(
-            f"it is read {declined[0]}",
-            expected="a layout on this reader's list",
-            remedy="leave the reader to slidenet, or name openslide",
+            f"no reader of slidenet reads it ({'; '.join(declined)})",
+            expected="a layout that one of them reads",
+            remedy=way_out("a TIFF"),
             slide=path.name,
         )
     with limits_in_force(limits):
+        if declined or (reader is not None and _is_known_to_others(path, reader)):
+            why = declined[0].partition(":")[2] if declined else ""
+            raise UnreadableSlideError(
+                f"the reader {reader!r} does not read it" + (f":{why}" if why else ""),
+                expected=expected,
+                remedy="leave out --reader (in Python, reader)",
+                slide=path.name,
+            )
         check_no_scanner_file(path)
         index = check_whole_tiff(path, strips=True)
     if index is not None:
@@ -140,3 +149,11 @@ def open_slide(
         remedy=way_out(content),
         slide=path.name,
     )
+
+
+def _is_known_to_others(path: Path, reader: str) -> bool:
+    """Whether leaving out `reader` would help; a preview with a scanner's name is no slide."""
+    others = [other for other in AUTOMATIC if other is not READERS[reader]]
+    if path.suffix.lower() in SCANNER_FORMATS:
+        others = [other for other in others if other is not FlatReader]
+    return any(other.can_read(path) for other in others)

@@ -15,6 +15,7 @@ from slidenet.slides.pyramid import Level
 
 RGB = tuple[int, int, int]
 Size = tuple[int, int]
+Places = tuple[tuple[float, float, float, float], ...]
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -67,8 +68,28 @@ class Slide(Protocol):
         """
 
     @property
+    def reader_name(self) -> str:
+        """Who reads this file: "tiled", "openslide", "flat" or a reader of another package."""
+
+    @property
     def reader_note(self) -> str:
         """How this file is read, and why by this reader; empty where there is no choice."""
+
+    @property
+    def storage_note(self) -> str:
+        """How much of level 0 has no stored bytes, as a clause; empty where all has, or unknown.
+
+        Scanners leave out glass; damage looks the same.
+        """
+
+    @property
+    def unreadable_places(self) -> Places:
+        """What the last `thumbnail` could not show, since no level of it can be decoded.
+
+        Returns:
+            (left, top, right, bottom) of rectangles that do not overlap, as shares of the slide's
+            width and height; none before the first thumbnail.
+        """
 
     @property
     def slide_mpp(self) -> SlideMpp:

@@ -13,6 +13,7 @@ DeclaredMpp = float | tuple[float, float]
 """Microns per pixel of level 0 by the user: one number, or those of x and y."""
 
 OVERRIDE = "override"
+"""What files call the resolution that the user gave."""
 VENDOR = "vendor property openslide.mpp-x"
 TIFF_TAGS = "TIFF resolution tags"
 OME = "OME PhysicalSize"
@@ -41,6 +42,11 @@ _REMEDY = (
 _BOTH_REMEDY = (
     "resample the slide to square pixels; or, where the file is wrong, fill the manifest columns "
     "`mpp_x` and `mpp_y`"
+)
+
+
+_DECLARED_REMEDY = (
+    "correct the one that is mistyped; a slide of other pixels must be resampled to square ones"
 )
 
 
@@ -115,7 +121,8 @@ def declared_mpp(declared: DeclaredMpp, *, slide: str) -> SlideMpp:
     claim = _checked(OVERRIDE, x, y)
     if claim.problem is not None:
         raise MissingMppError(
-            f"its microns per pixel are {x if _is_possible(y) else y:g} ({OVERRIDE})",
+            f"its microns per pixel are {x if _is_possible(y) else y:g} "
+            f"({source_in_words(OVERRIDE)})",
             expected=_RANGE,
             remedy=_REMEDY,
             slide=slide,
@@ -135,21 +142,29 @@ def resolution_notes(
         vendor: openslide's name of the format.
     """
     notes = []
-    used = f"{chosen.value:.4g} mpp of {chosen.source} are used"
+    used = f"{chosen.value:.4g} mpp {source_in_words(chosen.source)} are used"
     for claim in _claims(properties, vendor):
         if claim.problem is not None or claim.source == chosen.source:
             continue
         mpp = _mean(claim.x, claim.y)
         if abs(mpp / chosen.value - 1) > SAME_MPP:
-            notes.append(f"{claim.source} says {mpp:.4g} mpp, {used}")
+            notes.append(f"{claim.source}: {mpp:.4g} mpp, but {used}")
     power = _number(properties.get("openslide.objective-power"))
     if math.isfinite(power) and power > 0:
         ratio = chosen.value * power / NATIVE_MAGNIFICATION_MPP
         if not _POWER_RANGE[0] <= ratio <= _POWER_RANGE[1]:
             usual = NATIVE_MAGNIFICATION_MPP / power
-            notes.append(f"the objective power of {power:g}x (about {usual:.3g} mpp) says "
-                         f"otherwise, {used}")  # fmt: skip
+            notes.append(f"objective power {power:g}x: about {usual:.3g} mpp, but {used}")
     return tuple(notes)
+
+
+def source_in_words(source: str) -> str:
+    """Where a resolution comes from, after its number: "given by you", "from TIFF resolution tags".
+
+    Args:
+        source: As `SlideMpp.source` has it.
+    """
+    return "given by you" if source == OVERRIDE else f"from {source}"
 
 
 def mpp_from_tiff_tags(resolution: float, unit: str) -> float | None:
@@ -219,9 +234,10 @@ def _is_for_print(mpp: float, unit: str) -> bool:
 def _check_square(claim: Claim, slide: str) -> None:
     if not claim.is_square:
         raise MissingMppError(
-            f"its microns per pixel are {claim.x:g} in x and {claim.y:g} in y ({claim.source})",
+            f"its microns per pixel are {claim.x:g} in x and {claim.y:g} in y "
+            f"({source_in_words(claim.source)})",
             expected=f"square pixels, within {MAX_ASPECT_DIFFERENCE:.0%}",
-            remedy=_BOTH_REMEDY,
+            remedy=_DECLARED_REMEDY if claim.source == OVERRIDE else _BOTH_REMEDY,
             slide=slide,
         )
 

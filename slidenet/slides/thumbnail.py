@@ -1,15 +1,16 @@
 """The whole slide as one small picture, in bounded memory and with bounded patience."""
 
-import logging
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from slidenet.core.arrays import BoolArray
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import PixelReadError, UnreadableSlideError
-from slidenet.slides.protocol import Pixels, Size, Slide
+from slidenet.slides.protocol import Pixels, Places, Size, Slide
 from slidenet.slides.resampling import resized
 
 _BLOCK_PX = 2048
@@ -18,11 +19,26 @@ _MAX_FAILED_READS = 300
 """Then damage is not narrowed down any further: each failure opens the file anew."""
 _PROBES_PER_SIDE = 4
 _PROBE_PX = 64
-_log = logging.getLogger(__name__)
+_ROUNDING = 1e-6
 
 
-def thumbnail_of(slide: Slide, max_side_px: int) -> Pixels:
-    """See `Slide.thumbnail`.
+@dataclass(frozen=True, eq=False, slots=True)
+class Overview:
+    """A picture of the whole slide, and what it cannot show.
+
+    Attributes:
+        pixels: uint8 (h, w, 3), RGB.
+        unreadable_places: See `Slide.unreadable_places`.
+        problem: What was met on the way, for the log; None where nothing was.
+    """
+
+    pixels: Pixels
+    unreadable_places: Places
+    problem: str | None = None
+
+
+def thumbnail_of(slide: Slide, max_side_px: int) -> Overview:
+    """The whole slide in pixels of at most `max_side_px` on the longer side.
 
     The coarsest level that is fine enough and a true copy of level 0 is read block by block, so
     that a slide without a pyramid costs time but not memory. Parts of it that cannot be decoded
@@ -47,9 +63,42 @@ def thumbnail_of(slide: Slide, max_side_px: int) -> Pixels:
         for part in _blocks(slide, levels[0], size):
             _paint(picture, part, slide)
     except PixelReadError as error:
-        _log.warning("overview: level %d is damaged, using finer ones too: %s", levels[0], error)
-        _paint_what_is_left(picture, slide, levels, error)
-    return picture
+        lost = _paint_what_is_left(picture, slide, levels, error)
+        problem = f"level {levels[0]} is damaged, using finer ones too for its overview"
+        if lost:
+            problem = damage_note(lost)
+        return Overview(picture, lost, f"{problem}: {error.found}")
+    return Overview(picture, ())
+
+
+def damage_note(places: Places) -> str:
+    """How much of the slide `Slide.unreadable_places` cover, as a clause; empty for none."""
+    if not places:
+        return ""
+    share = sum((right - left) * (bottom - top) for left, top, right, bottom in places)
+    # A little damage must not look like none, nor a little left like nothing.
+    text = "under 0.1%" if share < 0.001 else f"{min(share, 0.999):.1%}"
+    return f"{text} of its overview cannot be decoded"
+
+
+def mark_places(places: Places, size: Size) -> BoolArray:
+    """Where `Slide.unreadable_places` lie in a picture of the slide.
+
+    Args:
+        places: The rectangles.
+        size: (width, height) of the picture.
+
+    Returns:
+        bool (height, width), True also where a pixel is touched in part.
+    """
+    width, height = size
+    marked = np.zeros((height, width), np.bool_)
+    for left, top, right, bottom in places:
+        # They come from whole pixels, of this picture or of one of another size.
+        columns = slice(int(left * width + _ROUNDING), math.ceil(right * width - _ROUNDING))
+        rows = slice(int(top * height + _ROUNDING), math.ceil(bottom * height - _ROUNDING))
+        marked[rows, columns] = True
+    return marked
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +127,12 @@ class _Part:
         ]
         (x, width), (y, height) = spans
         return (x, y), (width, height)
+
+    def shares(self, size: Size) -> tuple[float, float, float, float]:
+        """(left, top, right, bottom) as shares of a picture of a size."""
+        (left, top), (width, height) = self.place, self.size
+        right, bottom = left + width, top + height
+        return left / size[0], top / size[1], right / size[0], bottom / size[1]
 
     def halves(self) -> Iterator["_Part"]:
         """Its quarters; halves where it is one pixel wide or high."""
@@ -121,8 +176,11 @@ def _paint(picture: Pixels, part: _Part, slide: Slide) -> None:
 
 def _paint_what_is_left(
     picture: Pixels, slide: Slide, levels: Sequence[int], cause: PixelReadError
-) -> None:
+) -> Places:
     """Paints what any level can show; broad damage first, so that patience ends evenly.
+
+    Returns:
+        See `Slide.unreadable_places`.
 
     Raises:
         UnreadableSlideError: No probe of any level could be decoded.
@@ -139,7 +197,7 @@ def _paint_what_is_left(
     size = (picture.shape[1], picture.shape[0])
     picture[:] = slide.background_rgb
     waiting = deque(_blocks(slide, levels[0], size))
-    failed, lost = 0, 0
+    failed, lost = 0, list[_Part]()
     while waiting:
         part = waiting.popleft()
         try:
@@ -148,16 +206,14 @@ def _paint_what_is_left(
             failed += 1
             finer = levels[levels.index(part.level) + 1 :]
             if failed >= _MAX_FAILED_READS:
-                lost += part.size[0] * part.size[1]
+                lost.append(part)
             elif max(part.source(slide)[1]) > _SMALLEST_PART_PX and max(part.size) > 1:
                 waiting.extend(part.halves())
             elif finer:
                 waiting.extend(_blocks(slide, finer[0], size, part.place, part.size))
             else:
-                lost += part.size[0] * part.size[1]
-    if lost:
-        share = lost / (size[0] * size[1])
-        _log.warning("overview: %.1f %% of it cannot be decoded: %s", 100 * share, cause)
+                lost.append(part)
+    return tuple(part.shares(size) for part in lost)
 
 
 def _shows_something(slide: Slide, level: int) -> bool:

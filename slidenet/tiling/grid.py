@@ -32,7 +32,8 @@ def grid(geometry: TileGeometry, *, slide: str = "") -> IntArray:
             f"smaller than one tile of {side} x {side} "
             f"({geometry.tile_size_px} px at {geometry.target_mpp:g} mpp)",
             expected="a slide of at least one tile",
-            remedy="choose a smaller tile_size_px or a finer target_mpp",
+            remedy="pass a smaller --tile-size-px or --target-mpp (in Python, tile_size_px, "
+            "target_mpp)",
             slide=slide,
         )
     y, x = np.meshgrid(rows, columns, indexing="ij")

@@ -100,7 +100,8 @@ def choose_tiles(
         raise EmptyTissueError(
             f"no tile is left ({report}); tissue covers {tissue.fraction:.2%} of the slide",
             expected=f"tiles with at least {min_tissue_fraction:.0%} tissue that pass the filters",
-            remedy="lower min_tissue_fraction, drop a filter, or take another segmenter",
+            remedy="lower --min-tissue-fraction (in Python, min_tissue_fraction), drop a filter, "
+            "or take another --segmenter",
             slide=slide_id,
         )
     if unreadable >= report.kept:

@@ -60,8 +60,9 @@ def find_tissue(slide: Slide, segmenter: str | Segmenter = "otsu", **settings: A
         raise EmptyTissueError(
             f"the segmenter {chosen.name!r} found tissue only in spots under its minimum area",
             expected="some tissue",
-            remedy="lower min_area_um2, take another segmenter, draw the tissue in QuPath and "
-            "pass its GeoJSON, or use the segmenter 'all'",
+            remedy="lower --min-area-um2 (in Python, min_area_um2), take another --segmenter "
+            "('all' is the whole slide), or draw the tissue in QuPath and pass its GeoJSON as "
+            "--tissue-geojson",
             slide=slide.path.name,
         )
     return tissue_on(slide, mask, segmenter_identity(chosen))

@@ -7,6 +7,7 @@ import pytest
 import tifffile
 
 import slidenet
+from slidenet.cli.main import main
 from slidenet.pipelines.inspection.info import info
 from slidenet.stores import read_tile_set
 
@@ -73,8 +74,11 @@ def test_info_says_what_is_not_used_and_what_is_contradicted(tmp_path):
     path = write_slide(tmp_path / "padded.tif", 0.5, 0.5, level=(128, 150))
     rows = dict(info(path, mpp=0.25, **SETTINGS).rows)
     assert "not used: its width is 1/2 and its height 1/1.70667" in rows["level 1"]
-    assert rows["mpp"] == "0.25 (about 40x), from override"
-    assert rows["but"] == "TIFF resolution tags says 0.5 mpp, 0.25 mpp of override are used"
+    assert rows["reader"].startswith("tiled: uncompressed tiles of 128x128 px, decoded directly")
+    assert rows["mpp"] == "0.25 (about 40x), given by you"
+    assert rows["also says"] == (
+        "TIFF resolution tags: 0.5 mpp, but 0.25 mpp given by you are used"
+    )
     assert rows["read from"].startswith("level 0 at 0.25 mpp")
 
 
@@ -82,8 +86,24 @@ def test_info_says_what_is_not_used_and_what_is_contradicted(tmp_path):
 def test_info_says_where_levels_cannot_be_read_at_whole_pixels(tmp_path, reader, words):
     path = write_slide(tmp_path / "odd.tif", 0.5, 0.5, level=(85, 85))
     rows = dict(info(path, reader=reader, **SETTINGS).rows)
+    assert rows["reader"].partition(":")[0] == (reader or "tiled")
     assert rows["level 1"].startswith("85 x 85 px, 1/3, 1.5 mpp")
     assert ("px off its pixels" in rows["level 1"]) == bool(words)
     tiling = SETTINGS | {"target_mpp": 1.5, "tile_size_px": 32, "isolate": False}
     (outcome,) = slidenet.preprocess([path], tmp_path / "out", reader=reader, **tiling).outcomes
     assert ("px off whole pixels, so blended" in outcome.detail) == bool(words)
+
+
+def test_info_fails_on_a_slide_and_names_its_reader_for_every_kind(tmp_path, capsys):
+    cut = write_slide(tmp_path / "cut.tif", 0.5, 0.5)
+    cut.write_bytes(cut.read_bytes()[:5000])
+    assert main(["info", str(cut), "--no-isolate"]) == 1  # a slide, and no wrong command
+    assert main(["info", str(tmp_path / "lost.tif")]) == 1
+    assert f"{tmp_path / 'lost.tif'} cannot be opened" in capsys.readouterr().err
+    assert main(["info", str(cut), "--cpu-limit-s=-1"]) == 2
+    assert "--cpu-limit-s is -1" in capsys.readouterr().err
+    tifffile.imwrite(tmp_path / "flat.tif", np.full((64, 64, 3), 90, np.uint8))
+    twice = write_slide(tmp_path / "twice.tif", 0.5, 0.5, level=(SIDE, SIDE))
+    for path, reader in ((tmp_path / "flat.tif", "flat"), (twice, "openslide (not tiled: ")):
+        rows = dict(info(path, isolate=True, **SETTINGS).rows)
+        assert rows["reader"].startswith(reader)

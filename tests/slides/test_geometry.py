@@ -45,6 +45,11 @@ def test_upsampling_is_refused_with_numbers_and_the_flag():
         assert part in message
 
 
+def test_a_magnification_given_as_mpp_is_told():
+    with pytest.raises(ResolutionError, match="20 looks like a magnification"):
+        choose_level(20.0, (1.0,), target_mpp=0.5, tile_size_px=256)
+
+
 def test_upsampling_reads_a_smaller_square_of_level_0():
     choice = choose_level(0.69, (1.0, 4.0), target_mpp=0.5, tile_size_px=256, allow_upsampling=True)
     assert (choice.level, choice.read_mpp, choice.read_size_px) == (0, 0.69, 186)

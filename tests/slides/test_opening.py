@@ -5,7 +5,7 @@ import tifffile
 from PIL import Image
 
 from slidenet.core.errors import MissingMppError, UnreadableSlideError
-from slidenet.slides import READERS, SLIDE_SUFFIXES, Slide, open_slide
+from slidenet.slides import READERS, SLIDE_SUFFIXES, Slide, damage_note, mark_places, open_slide
 from slidenet.slides.readers.handles import SharedHandle
 from slidenet.testing import corrupt_tile, plain, truncate_file, write_pyramid
 
@@ -42,6 +42,9 @@ def test_suffixes_are_lower_case_and_sorted():
         ("e.svs", b"PK\x03\x04" + bytes(100), "To fix: unpack it and give the slide inside"),
         ("e.ndpi", b"PK\x03\x04" + bytes(100), "a ZIP archive"),
         ("f.png", b"%PDF-1.7", "a PDF document"),
+        ("f.svs", b"%PDF-1.7", "this is not the slide; look at what the path points to"),
+        ("f.ndpi", b"\x89HDF\r\n\x1a\n", "this is not the slide; look at what the path"),
+        ("g.svs", bytes(range(256)), "this is not the slide; look at what the path"),
         ("g.mrxs", bytes(range(256)), "the folder 'g' with its pixels is not beside it"),
         ("g.tif", bytes(range(256)), "data of an unknown kind"),
         ("h.tif", b"II*\x00", "a TIFF file"),
@@ -140,7 +143,7 @@ def test_72_dpi_is_refused(tmp_path):
 
 @pytest.mark.parametrize("mpp", [0, -0.5, float("nan"), 1000])
 def test_declared_nonsense_is_refused_at_once(noise_slide, mpp):
-    with pytest.raises(MissingMppError, match=r"\(override\); expected a number from 0\.05 to 50"):
+    with pytest.raises(MissingMppError, match=r"by you\); expected a number from 0\.05 to 50"):
         open_slide(noise_slide, mpp=mpp)
 
 
@@ -183,15 +186,21 @@ def test_thumbnail_goes_round_a_damaged_level(tmp_path, caplog):
     assert caplog.text.count("using finer ones") == 1
 
 
-def test_thumbnail_paints_over_what_no_level_can_show(tmp_path):
+def test_thumbnail_paints_over_what_no_level_can_show(tmp_path, caplog):
     path = write_pyramid(tmp_path / "hurt.tif", 1024, 1024, 0.5, GREY, num_levels=1)
     corrupt_tile(path, (300, 300))  # the file's own tile from 256 to 512
     with open_slide(path) as slide:
+        slide.thumbnail(512)
         picture = slide.thumbnail(1024)
     hurt = np.zeros((1024, 1024), bool)
     hurt[256:512, 256:512] = True
     assert (picture[hurt] == 255).all()
+    places = slide.unreadable_places
     assert (picture[~hurt] == 128).all()
+    np.testing.assert_array_equal(mark_places(places, (1024, 1024)), hurt)
+    assert damage_note(places) == "6.2% of its overview cannot be decoded"
+    assert caplog.text.count("6.2% of its overview") == len(caplog.records) == 1
+    assert "'hurt.tif'" in caplog.text
 
 
 def test_a_damaged_part_of_a_level_is_taken_from_a_finer_one(tmp_path, noise_image):
@@ -260,5 +269,19 @@ def test_what_only_slidenet_decodes_is_refused_for_its_own_reason(tmp_path):
     path = tmp_path / "x.tif"
     own = {"photometric": "rgb", "extrasamples": ["unassalpha"], "tile": (64, 64)}
     tifffile.imwrite(path, np.zeros((64, 64, 4), np.uint8), compression="webp", **own)
-    with pytest.raises(UnreadableSlideError, match=r"by WebP .* read not by tiled: .*\(alpha\)"):
+    with pytest.raises(UnreadableSlideError, match=r"by WebP .* not tiled: .*\(alpha\)"):
         open_slide(path)
+
+
+@pytest.mark.parametrize("reader", ["tiled", "openslide"])
+def test_a_reader_that_does_not_read_the_file_is_left_out(tmp_path, noise_image, reader):
+    Image.fromarray(noise_image[:64, :64]).save(tmp_path / "x.png")
+    with pytest.raises(UnreadableSlideError, match=f"'{reader}' does not read it.*leave out --re"):
+        open_slide(tmp_path / "x.png", reader=reader)
+
+
+def test_a_preview_with_the_name_of_a_scanner_is_not_recommended(tmp_path, noise_image):
+    Image.fromarray(noise_image[:64, :64]).save(tmp_path / "x.png")
+    (tmp_path / "x.png").rename(tmp_path / "x.svs")
+    with pytest.raises(UnreadableSlideError, match="not a slide but a PNG image"):
+        open_slide(tmp_path / "x.svs", reader="openslide")

@@ -10,8 +10,9 @@ from slidenet.core.text import text_table
 from slidenet.core.units import Mpp, magnification
 from slidenet.pipelines.preprocess import Tiler
 from slidenet.pipelines.settings import PreprocessSettings, settings_with
-from slidenet.slides import Slide, illumination_of, open_slide, resolution_notes
+from slidenet.slides import Slide, damage_note, illumination_of, open_slide, resolution_notes
 from slidenet.slides.geometry import LEAST_RESIDUAL_PX
+from slidenet.slides.resolution import source_in_words
 from slidenet.tiling import grid, tissue_fractions
 from slidenet.tissue import find_tissue
 
@@ -53,7 +54,7 @@ def info(
         rows = [
             ("slide", str(opened.path)),
             ("vendor", opened.vendor),
-            *_reader(opened),
+            ("reader", _reader(opened)),
             ("file size", f"{opened.path.stat().st_size / 1e6:,.1f} MB"),
             ("fingerprint", opened.fingerprint),
             *_resolution(opened),
@@ -61,11 +62,24 @@ def info(
             ("light", str(illumination_of(opened))),
             *_estimate(opened, tiler),
         ]
+        rows += _missing(opened)
     return SlideFacts(rows)
 
 
-def _reader(slide: Slide) -> list[tuple[str, str]]:
-    return [("read by", slide.reader_note)] if slide.reader_note else []
+def _reader(slide: Slide) -> str:
+    name, note = slide.reader_name, slide.reader_note
+    if note.startswith("not "):  # which other readers do not read it, and why
+        return f"{name} ({note})"
+    return f"{name}: {note}" if note else name
+
+
+def _missing(slide: Slide) -> list[tuple[str, str]]:
+    """What of the slide cannot be had, as far as it is known when an overview was made."""
+    damage = damage_note(slide.unreadable_places)
+    return [
+        *([("stored", slide.storage_note)] if slide.storage_note else []),
+        *([("damage", damage)] if damage else []),
+    ]
 
 
 def _resolution(slide: Slide) -> list[tuple[str, str]]:
@@ -75,11 +89,12 @@ def _resolution(slide: Slide) -> list[tuple[str, str]]:
     except MissingMppError as error:
         return [("size", f"{width:,} x {height:,} px"), ("mpp", f"unknown: {error}")]
     millimetres = f"{width * mpp.value / 1000:.2f} x {height * mpp.value / 1000:.2f} mm"
+    source = source_in_words(mpp.source)
     notes = resolution_notes(slide.properties, mpp, vendor=slide.vendor)
     return [
         ("size", f"{width:,} x {height:,} px, {millimetres}"),
-        ("mpp", f"{mpp.value:.4g} (about {magnification(mpp.value):.3g}x), from {mpp.source}"),
-        *(("but", note) for note in notes),
+        ("mpp", f"{mpp.value:.4g} (about {magnification(mpp.value):.3g}x), {source}"),
+        *(("also says", note) for note in notes),
     ]
 
 

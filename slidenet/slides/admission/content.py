@@ -32,12 +32,19 @@ _SIGNATURES = (
     (b"\xda\xce\xbe\n", "a Nikon ND2 file"),
     (b"sqlite format 3\x00", "an SQLite database"),
 )
+_OTHER_FILE = "this is not the slide; look at what the path points to"
 _PYRAMID = "convert it into a tiled TIFF pyramid (vips tiffsave IN OUT.tif --tile --pyramid)"
 _WAYS_OUT = {
     "a Git LFS pointer": "fetch the file itself (git lfs pull)",
     "a web page": "download it again, signed in where the site asks for it",
     "a ZIP archive": "unpack it and give the slide inside",
     "a gzip archive": "unpack it (gunzip) and give the slide inside",
+    "a PDF": _OTHER_FILE,
+    "an HDF5": _OTHER_FILE,
+    "an XML": _OTHER_FILE,
+    "an SQLite": _OTHER_FILE,
+    "plain text": _OTHER_FILE,
+    "data of an unknown kind": _OTHER_FILE,
     "a JPEG": _PYRAMID,
     "a GIF": _PYRAMID,
     "a BMP": _PYRAMID,

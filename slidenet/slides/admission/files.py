@@ -53,7 +53,7 @@ def check_file(path: Path) -> None:
 
 def _cannot_open(path: Path, error: OSError) -> UnreadableSlideError:
     return UnreadableSlideError(
-        f"it cannot be opened ({error.strerror})",
+        f"{path.absolute()} cannot be opened ({error.strerror})",
         expected="a readable file",
         remedy="check the path and its permissions",
         slide=str(path),

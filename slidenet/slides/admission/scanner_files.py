@@ -17,6 +17,7 @@ _CONVERT = (
     "convert it into a pyramidal OME-TIFF (Bio-Formats: bfconvert, or bioformats2raw and "
     "raw2ometiff) and give that"
 )
+_OTHER_KINDS = ("a PDF", "an HDF5", "an XML", "an SQLite", "plain text", "data of an unknown")
 _FASTSLIDE = ", or install the package fastslide and pass --reader fastslide"
 
 
@@ -137,10 +138,14 @@ def check_no_scanner_file(path: Path) -> None:
     remedy = announced.remedy
     if content in ("a PNG image", "a JPEG image"):
         remedy += f"; if it is just {content}, rename it so that its ending says so"
-    if content.startswith(("a ZIP", "a gzip", "a Git", "a web")):
+    is_index = path.suffix.lower() in (".vms", ".vmu")  # which are text
+    missing = _missing_part(path)
+    if content.startswith(("a ZIP", "a gzip", "a Git", "a web")) or (
+        missing is None and not is_index and content.startswith(_OTHER_KINDS)
+    ):
         remedy = way_out(content)
     found = f"it is not a slide but {content}, though its name is that of {announced.words}"
-    if (missing := _missing_part(path)) is not None:
+    if missing is not None:
         found = f"its name says it is {announced.words}, but {missing}"
     raise UnreadableSlideError(found, expected="a whole slide", remedy=remedy, slide=path.name)
 

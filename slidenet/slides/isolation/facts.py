@@ -27,7 +27,9 @@ class SlideFacts:
     level_residuals: tuple[float, ...]
     background_rgb: RGB
     icc_applied: bool
+    reader_name: str
     reader_note: str
+    storage_note: str
     has_mpp: bool
     mpp: SlideMpp | SlideError
     opening_cpu_s: float = 0.0
@@ -49,7 +51,9 @@ class SlideFacts:
             level_residuals=slide.level_residuals,
             background_rgb=slide.background_rgb,
             icc_applied=slide.icc_applied,
+            reader_name=slide.reader_name,
             reader_note=slide.reader_note,
+            storage_note=slide.storage_note,
             has_mpp=slide.has_mpp,
             mpp=mpp,
         )

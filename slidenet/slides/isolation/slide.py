@@ -22,7 +22,7 @@ from slidenet.slides.isolation.messages import Request
 from slidenet.slides.isolation.pool import give_back, take_process
 from slidenet.slides.isolation.process import ChildProcess
 from slidenet.slides.limits import LIMITS, ReadingLimits
-from slidenet.slides.protocol import Pixels, Size
+from slidenet.slides.protocol import Pixels, Places, Size
 from slidenet.slides.resolution import DeclaredMpp
 from slidenet.slides.tiles import TilePixels, batches_ahead
 
@@ -92,7 +92,10 @@ class IsolatedSlide:
         self.level_residuals = self._facts.level_residuals
         self.background_rgb = self._facts.background_rgb
         self.icc_applied = self._facts.icc_applied
+        self.reader_name = self._facts.reader_name
         self.reader_note = self._facts.reader_note
+        self.storage_note = self._facts.storage_note
+        self.unreadable_places: Places = ()
         self.has_mpp = self._facts.has_mpp
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -155,6 +158,7 @@ class IsolatedSlide:
         width, height = self.level_dimensions[0]
         num_bytes = min(bound, 3 * width * height)
         pixels: Pixels = self._ask("thumbnail", max_side_px, cpu_s=cpu_s, num_bytes=num_bytes)
+        self.unreadable_places = self._ask("unreadable_places", cpu_s=cpu_s)
         return pixels
 
     def read_tiles(

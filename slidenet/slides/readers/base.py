@@ -1,5 +1,6 @@
 """What readers share: resolution, fingerprint, thumbnail, closing, travel between processes."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -12,11 +13,13 @@ from slidenet.core.errors import ConfigError, CoordinateError, MissingMppError
 from slidenet.core.records import SlideMpp
 from slidenet.slides.colour import WHITE
 from slidenet.slides.fingerprint import fingerprint_file
-from slidenet.slides.protocol import RGB, Pixels, Size
+from slidenet.slides.protocol import RGB, Pixels, Places, Size
 from slidenet.slides.pyramid import Level, check_levels
 from slidenet.slides.resampling import resized
 from slidenet.slides.resolution import DeclaredMpp, declared_mpp, resolve_mpp
 from slidenet.slides.thumbnail import thumbnail_of
+
+_log = logging.getLogger(__name__)
 
 
 class ReaderDeclinedError(Exception):
@@ -61,7 +64,10 @@ class SlideReader(ABC):
         self.level_downsamples: tuple[float, ...] = ()
         self.background_rgb: RGB = WHITE
         self.icc_applied = False
+        self.reader_name = self.name
         self.reader_note = ""
+        self.unreadable_places: Places = ()
+        self._told_problem = False
         self._declared_mpp = mpp
         self._icc = icc
 
@@ -92,6 +98,11 @@ class SlideReader(ABC):
     def __repr__(self) -> str:
         width, height = self.level_dimensions[0]
         return f"<{self.vendor} slide {self.path.name!r}, {width}x{height} px>"
+
+    @property
+    def storage_note(self) -> str:
+        """See `Slide.storage_note`; here it cannot be told."""
+        return ""
 
     @property
     def slide_mpp(self) -> SlideMpp:
@@ -192,7 +203,13 @@ class SlideReader(ABC):
 
     def thumbnail(self, max_side_px: int) -> Pixels:
         """See `Slide.thumbnail`."""
-        return thumbnail_of(self, max_side_px)
+        overview = thumbnail_of(self, max_side_px)
+        self.unreadable_places = overview.unreadable_places
+        # Overviews of several sizes are made of one slide; its damage is told once.
+        if overview.problem is not None and not self._told_problem:
+            self._told_problem = True
+            _log.warning("slide %r: %s", self.path.name, overview.problem)
+        return overview.pixels
 
     @abstractmethod
     def read_region(self, location: Size, level: int, size: Size) -> Pixels:

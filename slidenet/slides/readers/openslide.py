@@ -26,6 +26,7 @@ from slidenet.slides.tiff import TiffIndex
 
 _MIDDLE_PX = 2048
 _MOST_PARTS = 1000
+_LEVELS_ARE_PAGES = {"generic-tiff", "aperio"}
 _SIDES = ("x", "y", "width", "height")
 
 
@@ -123,6 +124,13 @@ class OpenSlideReader(SlideReader):
         return check_pyramid(self, self._index)
 
     @cached_property
+    def storage_note(self) -> str:
+        """See `Slide.storage_note`; told by the index where levels are pages."""
+        if self._index is None or self.vendor not in _LEVELS_ARE_PAGES:
+            return ""
+        return self._index.picture.levels[0].storage_note
+
+    @cached_property
     def _index(self) -> TiffIndex | None:
         return TiffIndex.read(self.path)
 
@@ -132,7 +140,7 @@ class OpenSlideReader(SlideReader):
         Scanners that place what they scanned on a larger canvas (Leica, MIRAX) say where.
         """
         self.check_region(level, size)
-        if self._index is None or self.vendor not in {"generic-tiff", "aperio"}:
+        if self._index is None or self.vendor not in _LEVELS_ARE_PAGES:
             return not self._scanned or any(
                 self._touches(part, location, level, size) for part in self._scanned
             )

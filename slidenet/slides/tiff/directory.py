@@ -179,6 +179,14 @@ class Directory:
         """int64 (num_tiles,) bytes of each tile; 0: nothing is stored for it."""
         return _numbers(self.stored_byte_counts)
 
+    @property
+    def storage_note(self) -> str:
+        """How many of its tiles have no stored bytes, as a clause; empty where all have some."""
+        bare, what = int((self.byte_counts == 0).sum()), "tiles" if self.is_tiled else "strips"
+        if not bare:
+            return ""
+        return f"{bare:,} of {self.num_tiles:,} {what} of level 0 have no stored bytes"
+
     def decoded_bytes(self, place: int) -> int:
         """Bytes that the samples of one tile or strip take, chroma not subsampled.
 

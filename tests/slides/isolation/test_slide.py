@@ -9,6 +9,8 @@ import pytest
 from slidenet.core.errors import ConfigError, SlideError, UnknownNameError, UnreadableSlideError
 from slidenet.slides import READERS, Slide, open_slide, plan_tiles, read_tiles
 from slidenet.slides.isolation import IsolatedSlide, memory, pool
+from slidenet.testing import corrupt_tile
+from slidenet.testing.layouts import write_layout
 
 
 @pytest.fixture
@@ -175,3 +177,14 @@ def test_a_reader_that_only_this_process_knows(noise_slide, monkeypatch):
         open_slide(noise_slide, reader="mine", isolate=True)
     with pytest.raises(UnknownNameError, match="unknown slide reader 'yours'"):
         open_slide(noise_slide, reader="yours", isolate=True)
+
+
+def test_what_is_missing_comes_through(tmp_path):
+    picture = np.full((256, 256, 3), 130, np.uint8)
+    path = write_layout(tmp_path / "hurt.tif", [picture], missing={0: [1]})
+    corrupt_tile(path, (200, 200))
+    with open_slide(path, isolate=True) as isolated:
+        assert isolated.storage_note == "1 of 16 tiles of level 0 have no stored bytes"
+        assert isolated.unreadable_places == ()
+        isolated.thumbnail(64)
+        assert isolated.unreadable_places == ((0.5, 0.5, 1.0, 1.0),)  # to 128 px

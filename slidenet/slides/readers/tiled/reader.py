@@ -163,11 +163,20 @@ class TiledReader(SlideReader):
         return slide
 
     @cached_property
+    def storage_note(self) -> str:
+        """See `Slide.storage_note`."""
+        return self._index.picture.levels[0].storage_note
+
+    @cached_property
     def levels(self) -> tuple[Level, ...]:
         """See `Slide.levels`."""
+        return check_pyramid(self, self._index)
+
+    @cached_property
+    def _index(self) -> TiffIndex:
         index = TiffIndex.read(self.path)
         assert index is not None, "it was one when it was opened"
-        return check_pyramid(self, index)
+        return index
 
     @property
     def level_residuals(self) -> tuple[float, ...]:
@@ -308,7 +317,11 @@ def _opened_profile(profile: bytes | None) -> ImageCms.ImageCmsProfile | None:
 
 def _note(layout: TiledLayout) -> str:
     first = layout.levels[0]
-    pixels = "pixels as openslide gives them" if layout.num_openslide_levels else "own pixels"
+    pixels = (
+        "pixels as openslide gives them"
+        if layout.num_openslide_levels
+        else "openslide does not read it"
+    )
     if layout.num_openslide_levels and len(layout.levels) > layout.num_openslide_levels:
         pixels += f"; it sees {layout.num_openslide_levels} of {len(layout.levels)} levels"
     if layout.planes:
