@@ -6,6 +6,7 @@ from typing import Any
 
 from PIL import Image
 
+from slidenet.core.arrays import IntArray
 from slidenet.core.checks import check_share
 from slidenet.core.errors import ConfigError, SlideError
 from slidenet.core.provenance import Identity
@@ -33,6 +34,7 @@ from slidenet.slides import (
     check_tile_settings,
     damage_note,
     illumination_of,
+    mark_places,
     open_slide,
     plan_tiles,
     resolution_notes,
@@ -247,7 +249,7 @@ class PreprocessWork(SlideWork):
                 reader=tiler.reader,
             )
             notes = _notes(slide, geometry)
-            note = self._write_pictures(slide, tissue, tile_set)
+            note = self._write_pictures(slide, tissue, tile_set, counts.damaged)
             missing = (slide.storage_note, damage_note(slide.unreadable_places))
             note += "".join(f"; {text}" for text in missing if text)
         # Last, because this file is what says that the slide is done.
@@ -255,14 +257,26 @@ class PreprocessWork(SlideWork):
         note += "".join(f"; warning: {text}" for text in notes)
         return SlideResult(path, f"{counts}{note}", tile_set.num_tiles)
 
-    def _write_pictures(self, slide: Slide, tissue: Tissue, tile_set: TileSet) -> str:
+    def _write_pictures(
+        self, slide: Slide, tissue: Tissue, tile_set: TileSet, damaged: IntArray
+    ) -> str:
         """Writes GeoJSON and overlay; returns what a user should know about the picture."""
         slide_id, polygons = tile_set.slide_id, tissue_polygons(tissue)
         check_output_folder(self.layout.tissue(slide_id).parent)
         write_geojson(self.layout.tissue(slide_id), polygons)
         overview = slide.thumbnail(OVERLAY_SIDE_PX)
-        width = tile_set.geometry.level0_width
-        picture = Image.fromarray(tissue_overlay(overview, polygons, tile_set, level0_width=width))
+        picture = Image.fromarray(
+            tissue_overlay(
+                overview,
+                polygons,
+                tile_set,
+                level0_width=tile_set.geometry.level0_width,
+                unreadable=mark_places(
+                    slide.unreadable_places, (overview.shape[1], overview.shape[0])
+                ),
+                unreadable_tiles=damaged,
+            )
+        )
         with atomic_path(self.layout.overlay(slide_id), slide=slide_id) as temporary:
             picture.save(temporary, format="JPEG", quality=JPEG_QUALITY)
         light = illumination_of(slide, overview)

@@ -76,8 +76,8 @@ def damage_note(places: Places) -> str:
     if not places:
         return ""
     share = sum((right - left) * (bottom - top) for left, top, right, bottom in places)
-    # A little damage must not look like none, nor a little left like nothing.
-    text = "under 0.1%" if share < 0.001 else f"{min(share, 0.999):.1%}"
+    # Where damage ends is not followed to the pixel; and a little must not look like none.
+    text = "under 0.1%" if share < 0.001 else f"up to {share:.1%}"
     return f"{text} of its overview cannot be decoded"
 
 

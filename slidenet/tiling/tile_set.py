@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
@@ -38,6 +38,8 @@ class TilingReport:
         unreadable: Tiles no filter could see, since they are damaged or nothing is stored for them;
             they are kept, and the encoder records them.
         kept: Tiles in the tile set.
+        damaged: int64 (N, 2), corners of kept tiles that are known to be damaged, level-0 pixels:
+            a filter looked at them on the level they are read from.
     """
 
     in_grid: int
@@ -45,6 +47,7 @@ class TilingReport:
     dropped: tuple[tuple[str, int], ...]
     unreadable: int
     kept: int
+    damaged: IntArray = field(repr=False, compare=False)
 
     def __str__(self) -> str:
         dropped = "".join(f", -{count} {name}" for name, count in self.dropped)
@@ -94,8 +97,10 @@ def choose_tiles(
     fraction = tissue_fractions(tissue, coords, geometry.tile_size_px * geometry.scale)
     enough = (fraction >= np.float32(min_tissue_fraction)) & (fraction > 0)
     coords, fraction = coords[enough], fraction[enough]
-    kept, dropped, unreadable = _filtered(slide, geometry, coords, filters)
-    report = TilingReport(in_grid, len(coords), dropped, unreadable, int(kept.sum()))
+    kept, dropped, unreadable, damaged = _filtered(slide, geometry, coords, filters)
+    report = TilingReport(
+        in_grid, len(coords), dropped, unreadable, int(kept.sum()), coords[kept & damaged]
+    )
     if not report.kept:
         raise EmptyTissueError(
             f"no tile is left ({report}); tissue covers {tissue.fraction:.2%} of the slide",
@@ -162,12 +167,12 @@ def tiling_identity(
 
 def _filtered(
     slide: Slide, geometry: TileGeometry, coords: IntArray, filters: Sequence[TileFilter]
-) -> tuple[BoolArray, tuple[tuple[str, int], ...], int]:
-    """Which tiles pass, how many each filter dropped, and how many could not be read."""
+) -> tuple[BoolArray, tuple[tuple[str, int], ...], int, BoolArray]:
+    """Which tiles pass, how many each filter dropped, how many were not seen, which are damaged."""
     views = [(_view(slide, geometry, f.view_mpp), f) for f in filters]
     views.sort(key=lambda pair: -pair[0].target_mpp)
     kept = np.ones(len(coords), dtype=np.bool_)
-    unreadable = np.zeros(len(coords), dtype=np.bool_)
+    unreadable, damaged = np.zeros((2, len(coords)), dtype=np.bool_)
     dropped: list[tuple[str, int]] = []
     for view in dict.fromkeys(view for view, _ in views):
         here = [tile_filter for its_view, tile_filter in views if its_view == view]
@@ -179,6 +184,8 @@ def _filtered(
             index = waiting[batch.start : batch.start + len(batch.status)]
             readable = batch.status == status.OK
             unreadable[index[~readable]] = True
+            if view.level == geometry.level:
+                damaged[index[batch.status == status.UNREADABLE]] = True
             if not readable.any():
                 continue
             index, tiles = index[readable], batch.pixels[readable]
@@ -188,7 +195,7 @@ def _filtered(
                 kept[index[~passed]] = False
                 index, tiles = index[passed], tiles[passed]
         dropped += [(tile_filter.name, n) for tile_filter, n in zip(here, counts, strict=True)]
-    return kept, tuple(dropped), int(unreadable.sum())
+    return kept, tuple(dropped), int(unreadable.sum()), damaged
 
 
 def _check_any_readable(slide: Slide, geometry: TileGeometry, coords: IntArray) -> None:

@@ -16,7 +16,7 @@ from slidenet.core.errors import ConfigError, EmptyTissueError
 from slidenet.core.plugins import code_identity
 from slidenet.core.provenance import Identity
 from slidenet.core.registry import Registry
-from slidenet.slides import FLUORESCENCE, Slide, illumination_of
+from slidenet.slides import FLUORESCENCE, Slide, illumination_of, mark_places
 from slidenet.tissue.masks import (
     clean_mask,
     odd_kernel_px,
@@ -98,14 +98,27 @@ class PictureSegmenter(ABC):
                 "'all'; tile encoders have seen brightfield only",
                 slide=slide.path.name,
             )
-        return self.mask(image, mpp, slide=slide.path.name)
+        readable = ~mark_places(slide.unreadable_places, (image.shape[1], image.shape[0]))
+        return self.mask(image, mpp, slide=slide.path.name, readable=readable)
 
-    def mask(self, image: UInt8Array, mpp: float, *, slide: str = "") -> BoolArray:
-        """Tissue mask (h, w) of an RGB picture uint8 (h, w, 3) at `mpp`."""
+    def mask(
+        self,
+        image: UInt8Array,
+        mpp: float,
+        *,
+        slide: str = "",
+        readable: BoolArray | bool = True,
+    ) -> BoolArray:
+        """Tissue mask (h, w) of an RGB picture uint8 (h, w, 3) at `mpp`.
+
+        Places of the picture that are not `readable`, bool (h, w), are treated as scanner black
+        is, and no tissue even where they would be filled as holes of it.
+        """
         black = (image.max(axis=2) < self.black_level).astype(np.uint8)
         # With a rim of one pixel, where resampling mixed black with its surroundings.
         lit = np.asarray(cv2.dilate(black, np.ones((3, 3), np.uint8))) == 0
-        return clean_mask(
+        lit &= readable
+        return readable & clean_mask(
             lit & self.tissue(image, lit, mpp, slide),
             pixel_area_um2=mpp * mpp,
             min_area_um2=self.min_area_um2,

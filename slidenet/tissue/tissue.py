@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from slidenet.core.errors import EmptyTissueError
 from slidenet.core.provenance import Identity
-from slidenet.slides import Slide
+from slidenet.slides import Slide, damage_note
 from slidenet.tissue.segmenters import Segmenter, make_segmenter, segmenter_identity
 
 
@@ -55,6 +55,15 @@ def find_tissue(slide: Slide, segmenter: str | Segmenter = "otsu", **settings: A
     """
     chosen = make_segmenter(segmenter, **settings) if isinstance(segmenter, str) else segmenter
     assert isinstance(segmenter, str) or not settings, "settings go with a name"
+    try:
+        return _found(slide, chosen)
+    except EmptyTissueError as error:
+        damage = damage_note(slide.unreadable_places)
+        error.found += f"; {damage}" if damage else ""
+        raise
+
+
+def _found(slide: Slide, chosen: Segmenter) -> Tissue:
     mask = chosen.find(slide)
     if not mask.any():
         raise EmptyTissueError(

@@ -8,8 +8,9 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry import Polygon
 
-from slidenet.core.arrays import Float64Array, UInt8Array
+from slidenet.core.arrays import BoolArray, Float64Array, UInt8Array
 from slidenet.core.records import TileGeometry, TileSet
+from slidenet.visualisation.damage import fill_unreadable, hatch_boxes, label_unreadable
 
 CONTOUR_RGB = (0, 118, 112)
 HALO_RGB = (255, 255, 255)
@@ -39,6 +40,8 @@ def tissue_overlay(
     tile_set: TileSet | None = None,
     *,
     level0_width: int,
+    unreadable: BoolArray | None = None,
+    unreadable_tiles: npt.NDArray[np.int64] | None = None,
 ) -> UInt8Array:
     """The slide with tissue outlines and, where given, its tiles drawn on it.
 
@@ -49,6 +52,9 @@ def tissue_overlay(
         polygons: Tissue outlines, level-0 pixels.
         tile_set: Tiles to draw; None draws the outlines only.
         level0_width: Width of the slide, level-0 pixels.
+        unreadable: bool (h, w), True where the picture could not be read; hatched.
+        unreadable_tiles: int64 (N, 2), corners of those tiles of `tile_set` that are known not to
+            be readable, level-0 pixels; hatched too.
 
     Returns:
         uint8 RGB (h, w, 3), a new picture.
@@ -57,7 +63,14 @@ def tissue_overlay(
     if tile_set is not None:
         boxes = cell_boxes(tile_set.coords, tile_set.geometry, scale, overlap=True)
         picture = _with_tiles(picture, boxes)
-    return _with_contours(picture, polygons, scale)
+    damaged = unreadable is not None and bool(unreadable.any())
+    if unreadable is not None and damaged:
+        picture = fill_unreadable(picture, unreadable)
+    if tile_set is not None and unreadable_tiles is not None and len(unreadable_tiles):
+        hurt = cell_boxes(unreadable_tiles, tile_set.geometry, scale, overlap=True)
+        picture, damaged = hatch_boxes(picture, hurt), True
+    picture = _with_contours(picture, polygons, scale)
+    return label_unreadable(picture) if damaged else picture
 
 
 def cell_boxes(

@@ -49,7 +49,7 @@ def test_a_slide_none_of_whose_tiles_can_be_read_fails_when_they_are_chosen(coho
     assert hurt.status == "done"
     assert hurt.detail.endswith(
         "kept (3 of them not readable); 2 of 16 tiles of level 0 have no stored bytes; "
-        "25.0% of its overview cannot be decoded"
+        "up to 25.0% of its overview cannot be decoded"
     )
     assert bare.status == "failed"
     assert "none of its 16 tiles could be read (64x64 px at (192, 192)" in bare.detail

@@ -198,7 +198,7 @@ def test_thumbnail_paints_over_what_no_level_can_show(tmp_path, caplog):
     places = slide.unreadable_places
     assert (picture[~hurt] == 128).all()
     np.testing.assert_array_equal(mark_places(places, (1024, 1024)), hurt)
-    assert damage_note(places) == "6.2% of its overview cannot be decoded"
+    assert damage_note(places) == "up to 6.2% of its overview cannot be decoded"
     assert caplog.text.count("6.2% of its overview") == len(caplog.records) == 1
     assert "'hurt.tif'" in caplog.text
 

@@ -9,7 +9,8 @@ from slidenet.core.errors import (
     UnknownNameError,
 )
 from slidenet.slides import open_slide
-from slidenet.testing import Blob, SyntheticSlide, write_pyramid
+from slidenet.testing import Blob, SyntheticSlide, corrupt_tile, write_pyramid
+from slidenet.testing.layouts import write_layout
 from slidenet.tissue import (
     AllSegmenter,
     OtsuSegmenter,
@@ -251,3 +252,25 @@ def test_the_dark_background_of_fluorescence_is_no_tissue(tmp_path, name):
         with pytest.raises(EmptyTissueError, match=r"it is fluorescence \(of its picture 92"):
             find_tissue(slide, name)
         assert find_tissue(slide, "all").fraction == 1
+
+
+@pytest.mark.parametrize("name", ["otsu", "saturation"])
+def test_what_cannot_be_read_is_no_tissue(tmp_path, name):
+    image = picture((128, 384, 128, 384, PINK), shape=(512, 512))
+    path = write_layout(tmp_path / "hurt.tif", [image], tile_px=128)
+    with open_slide(path, mpp=8.0) as slide:
+        whole = find_tissue(slide, name).mask
+    corrupt_tile(path, (300, 300))  # the file's own tile from 256 to 384
+    with open_slide(path, mpp=8.0) as slide:
+        left = find_tissue(slide, name, max_hole_um2=1e9).mask
+    assert whole[256:384, 256:384].mean() > 0.9
+    assert not left[256:384, 256:384].any()
+    assert left[128:256, 128:384].mean() > 0.9
+
+
+def test_damage_is_named_where_no_tissue_is_found(tmp_path):
+    path = write_layout(tmp_path / "hurt.tif", [picture(shape=(512, 512))], tile_px=128)
+    corrupt_tile(path, (300, 300))
+    damage = r"between the two sides.*; up to 6\.2% of its overview cannot be decoded"
+    with open_slide(path, mpp=8.0) as slide, pytest.raises(EmptyTissueError, match=damage):
+        find_tissue(slide)

@@ -5,6 +5,7 @@ from shapely.geometry import Polygon, box
 from slidenet.core.records import TileSet
 from slidenet.slides import plan_tiles
 from slidenet.visualisation import tissue_overlay
+from slidenet.visualisation.damage import DAMAGE_RGB, HATCH_RGB
 from slidenet.visualisation.overlay import CONTOUR_RGB, GRID_OPACITY, GRID_RGB, VEIL, cell_boxes
 
 PINK = (214, 150, 190)
@@ -113,3 +114,25 @@ def test_neighbours_share_their_edge_although_coordinates_are_rounded(slide):
     coords = np.array([[round(i * 30.9), 0] for i in range(5)], np.int64)
     boxes = cell_boxes(coords, geometry, 7.3)
     np.testing.assert_array_equal(boxes[1:, 0], boxes[:-1, 2])
+
+
+def test_what_cannot_be_read_is_hatched_and_said(flat_slide):
+    slide = flat_slide(np.full((300, 400, 3), PINK, np.uint8), mpp=1.0)
+    unreadable = np.zeros((300, 400), bool)
+    unreadable[100:200, 100:200] = True
+    tile_set = tile_set_of(slide, [(80, 80), (240, 80), (240, 200)])
+
+    def drawn(**damage):
+        width = slide.level_dimensions[0][0]
+        return tissue_overlay(slide.thumbnail(400), [], tile_set, level0_width=width, **damage)
+
+    plain = drawn()
+    np.testing.assert_array_equal(drawn(unreadable=unreadable & False), plain)
+    hurt = drawn(unreadable=unreadable, unreadable_tiles=np.array([[240, 200]]))
+    colours = {tuple(rgb) for rgb in hurt[unreadable].tolist()}
+    assert colours == {DAMAGE_RGB, HATCH_RGB}
+    tile = hurt[200:240, 240:280]
+    assert 0.3 < (tile == HATCH_RGB).all(axis=2).mean() < 0.7, "the tile shows through"
+    assert (hurt[85:115, 245:275] == plain[85:115, 245:275]).all(), "a good tile is as it was"
+    changed = (hurt != plain).any(axis=2)
+    assert changed[:20, :100].mean() > 0.5, "the word in the corner"
