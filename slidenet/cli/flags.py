@@ -208,7 +208,7 @@ def settings_parameters(function: Callable[..., Any]) -> dict[str, type[Any]]:
 
 def flag_names(function: Callable[..., Any]) -> set[str]:
     """The names of all flags of a verb, as Python has them."""
-    sources = (function, *settings_parameters(function).values())
+    sources: list[Callable[..., Any]] = [function, *settings_parameters(function).values()]
     return {flag.name for source in sources for flag in _flags(source)}
 
 

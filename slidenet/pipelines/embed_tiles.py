@@ -163,11 +163,14 @@ class EmbedTilesWork(SlideWork):
         tile_set = read_tile_set(path)
         made_with = tile_set.identity.get("reader")
         name = made_with["name"] if isinstance(made_with, Mapping) else None
-        if name != self.settings.reader:
+        given = self.settings.reader
+        if name != given:
+            now = f" --reader {given}" if given else ""
             raise StoreError(
-                f"{path} was made with the slide reader {name or 'slidenet chooses'}",
-                expected=f"the one given, {self.settings.reader or 'none'}",
-                remedy=f"give --reader {name}" if name else "leave out --reader",
+                f"--reader {given} is given" if given else "no --reader is given",
+                expected=f"{f'--reader {name}' if name else 'none'}, as when {path} was made",
+                remedy=(f"give --reader {name}" if name else "leave out --reader")
+                + f", or make the tiles again: `slidenet preprocess --overwrite{now}`",
                 slide=row.slide_id,
             )
         return tile_set

@@ -21,7 +21,7 @@ S = TypeVar("S")
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)  # so that these flags come last
 class OpeningSettings:
     """Where a slide is opened and what it may cost.
 
@@ -29,11 +29,11 @@ class OpeningSettings:
         isolate: Open and read slides in a process of their own, so that a damaged one is one failed
             slide whatever it does to a library; default: on, where the system can limit a process.
         memory_limit_gb: Memory that opening and reading one slide may take.
-        cpu_limit_s: CPU time until a slide is open and its overview is made, in seconds; a slide
-            that stores more than 2 MB for each of them gets 1 s more per further MB.
+        cpu_limit_s: Seconds of CPU time that opening a slide and making its overview may take.
+            Large files get more by themselves: of 8 s, 1 s more for each MB stored beyond 16 MB.
     """
 
-    isolate: bool | None = None
+    isolate: bool = can_isolate()
     memory_limit_gb: float = LIMITS.max_memory_bytes / 1e9
     cpu_limit_s: float = LIMITS.max_open_cpu_s
 
@@ -46,7 +46,7 @@ class OpeningSettings:
         check_positive(memory_limit_gb=self.memory_limit_gb, cpu_limit_s=self.cpu_limit_s)
         if self.isolate:
             check_isolation()
-        elif self.isolate is None and not can_isolate():
+        elif not can_isolate():
             _log.info("slides are read in this process: the system cannot limit another")
         limits = replace(
             LIMITS,
@@ -54,7 +54,7 @@ class OpeningSettings:
             max_open_cpu_s=self.cpu_limit_s,
         )
         return {
-            "isolate": can_isolate() if self.isolate is None else self.isolate,
+            "isolate": self.isolate,
             "limits": limits,
         }
 
@@ -64,6 +64,8 @@ class PreprocessSettings(OpeningSettings):
     """How tissue is found and cut into tiles.
 
     Args:
+        mpp: Microns per pixel of level 0 of every slide, instead of what the files say; a value in
+            the manifest wins.
         target_mpp: Resolution of the tiles, in microns per pixel.
         tile_size_px: Side of a tile at target_mpp, in pixels.
         stride_px: Step between tiles at target_mpp, in pixels; default: tile_size_px (no overlap).
@@ -81,8 +83,6 @@ class PreprocessSettings(OpeningSettings):
         drop_penned: Drop tiles covered by marker ink.
         allow_upsampling: Accept slides coarser than target_mpp and enlarge their pixels.
         icc: Apply the slide's embedded colour profile.
-        mpp: Microns per pixel of level 0 of every slide, instead of what the files say; a value in
-            the manifest wins.
         reading: How tiles are read: 2, whole pixels of the level read; 1, as earlier versions and
             other tools do, blended where a tile starts between two pixels; default: 2, but 1 where
             the output folder was begun so.
@@ -93,6 +93,7 @@ class PreprocessSettings(OpeningSettings):
             first of slidenet's own that knows the file.
     """
 
+    mpp: float | None = None
     target_mpp: float = 0.5
     tile_size_px: int = 256
     stride_px: int | None = None
@@ -107,7 +108,6 @@ class PreprocessSettings(OpeningSettings):
     drop_penned: bool = False
     allow_upsampling: bool = False
     icc: bool = False
-    mpp: float | None = None
     reading: int | None = None
     shrinking: Literal["area", "jpeg"] = "area"
     reader: str | None = None

@@ -83,7 +83,9 @@ def test_info_says_what_is_not_used_and_what_is_contradicted(tmp_path):
 
 
 @pytest.mark.parametrize(("reader", "words"), [("openslide", "px off its pixels"), (None, "")])
-def test_info_says_where_levels_cannot_be_read_at_whole_pixels(tmp_path, reader, words):
+def test_info_says_where_levels_cannot_be_read_at_whole_pixels(
+    tmp_path, reader, words, colour_encoder
+):
     path = write_slide(tmp_path / "odd.tif", 0.5, 0.5, level=(85, 85))
     rows = dict(info(path, reader=reader, **SETTINGS).rows)
     assert rows["reader"].partition(":")[0] == (reader or "tiled")
@@ -92,6 +94,13 @@ def test_info_says_where_levels_cannot_be_read_at_whole_pixels(tmp_path, reader,
     tiling = SETTINGS | {"target_mpp": 1.5, "tile_size_px": 32, "isolate": False}
     (outcome,) = slidenet.preprocess([path], tmp_path / "out", reader=reader, **tiling).outcomes
     assert ("px off whole pixels, so blended" in outcome.detail) == bool(words)
+    (outcome,) = slidenet.embed_tiles(
+        [path], tmp_path / "out", tile_encoder=colour_encoder, reader="flat", isolate=False
+    ).outcomes
+    assert f"--reader flat is given; expected {'--reader openslide' if reader else 'none'}, as" in (
+        outcome.detail
+    )
+    assert outcome.detail.endswith("`slidenet preprocess --overwrite --reader flat`")
 
 
 def test_info_fails_on_a_slide_and_names_its_reader_for_every_kind(tmp_path, capsys):

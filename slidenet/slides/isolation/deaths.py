@@ -17,6 +17,9 @@ _AT_WORK = {
 }
 
 
+_ONCE = ("open", "thumbnail", "fingerprint")
+
+
 def explain(
     return_code: int | None,
     last_words: str,
@@ -40,12 +43,14 @@ def explain(
     said = f": {words}" if words else ""
     if return_code == -signal.SIGXCPU and working:
         longest = max(working, key=lambda request: request.cpu_s)
+        # An overview gets what opening has left of the limit; the limit is what the user knows.
+        limit = limits.overview_cpu_s(stored_bytes) if longest.name in _ONCE else longest.cpu_s
         return UnreadableSlideError(
             f"{_AT_WORK.get(longest.name, 'one of its regions')} took more than "
-            f"{longest.cpu_s:.3g} s of CPU time, and the slide stores {stored_bytes / 1e6:,.1f} MB",
+            f"{limit:.3g} s of CPU time, and the slide stores {stored_bytes / 1e6:,.1f} MB",
             expected="work that grows with the bytes stored",
-            remedy="its header lies or it is damaged: copy or export it again; raise "
-            "--cpu-limit-s if it is whole",
+            remedy="raise --cpu-limit-s if it is a large picture without small levels (or make "
+            "a pyramid of it); else its header lies or it is damaged: copy or export it again",
             slide=slide,
         )
     if re.search(r"alloc|memory", words, re.IGNORECASE):
