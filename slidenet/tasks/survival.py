@@ -100,8 +100,8 @@ class CoxTask(SurvivalTask):
             raise ConfigError(
                 f"a Cox model with batch_size {batch_size}",
                 expected="several bags a batch, whose risks the partial likelihood compares",
-                remedy="pass --data.batch-size 16 or more (in Python, batch_size), or take the task "
-                "'discrete_time'",
+                remedy="pass --data.batch-size 16 or more (in Python, batch_size), or take the "
+                "task 'discrete_time'",
             )
 
     def _loss(self, logits: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
