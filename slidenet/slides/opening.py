@@ -109,6 +109,8 @@ def open_slide(
         with limits_in_force(limits):
             if not candidate.can_read(path):
                 continue
+            if reader == FlatReader.name and _is_scanner_file(path) and _others_know(path, reader):
+                continue
             try:
                 slide = candidate.open(path, mpp, icc=icc)
             except ReaderDeclinedError as error:
@@ -130,7 +132,7 @@ def open_slide(
             slide=path.name,
         )
     with limits_in_force(limits):
-        if declined or (reader is not None and _is_known_to_others(path, reader)):
+        if declined or (reader is not None and _others_know(path, reader)):
             why = declined[0].partition(":")[2] if declined else ""
             raise UnreadableSlideError(
                 f"the reader {reader!r} does not read it" + (f":{why}" if why else ""),
@@ -151,9 +153,13 @@ def open_slide(
     )
 
 
-def _is_known_to_others(path: Path, reader: str) -> bool:
+def _is_scanner_file(path: Path) -> bool:
+    return path.suffix.lower() in SCANNER_FORMATS
+
+
+def _others_know(path: Path, reader: str) -> bool:
     """Whether leaving out `reader` would help; a preview with a scanner's name is no slide."""
     others = [other for other in AUTOMATIC if other is not READERS[reader]]
-    if path.suffix.lower() in SCANNER_FORMATS:
+    if _is_scanner_file(path):
         others = [other for other in others if other is not FlatReader]
     return any(other.can_read(path) for other in others)

@@ -280,6 +280,12 @@ def test_a_reader_that_does_not_read_the_file_is_left_out(tmp_path, noise_image,
         open_slide(tmp_path / "x.png", reader=reader)
 
 
+def test_the_flat_reader_asked_for_a_scanners_file_is_left_out(tmp_path):
+    path = write_pyramid(tmp_path / "x.svs", 512, 512, 0.5, GREY)
+    with pytest.raises(UnreadableSlideError, match="'flat' does not read it.*leave out --reader"):
+        open_slide(path, reader="flat")
+
+
 def test_a_preview_with_the_name_of_a_scanner_is_not_recommended(tmp_path, noise_image):
     Image.fromarray(noise_image[:64, :64]).save(tmp_path / "x.png")
     (tmp_path / "x.png").rename(tmp_path / "x.svs")
