@@ -282,7 +282,7 @@ def test_a_reader_that_does_not_read_the_file_is_left_out(tmp_path, noise_image,
 
 def test_the_flat_reader_asked_for_a_scanners_file_is_left_out(tmp_path):
     path = write_pyramid(tmp_path / "x.svs", 512, 512, 0.5, GREY)
-    with pytest.raises(UnreadableSlideError, match="'flat' does not read it.*leave out --reader"):
+    with pytest.raises(UnreadableSlideError, match=r"'flat' does not read it.*leave out --reader"):
         open_slide(path, reader="flat")
 
 
