@@ -28,7 +28,11 @@ RUNS = [
 
 @pytest.mark.parametrize(
     ("num_ranks", "data", "runs"),
-    [(2, 1, RUNS), pytest.param(4, 1, RUNS[2:5], marks=pytest.mark.slow), (4, 2, RUNS)],
+    [
+        (2, 1, RUNS),
+        pytest.param(4, 1, RUNS[2:5], marks=pytest.mark.slow),
+        pytest.param(4, 2, RUNS, marks=pytest.mark.slow),
+    ],
 )
 def test_two_steps_give_the_weights_of_one_rank(num_ranks, data, runs):
     found = run_ranks(train, num_ranks, data, runs)

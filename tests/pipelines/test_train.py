@@ -89,6 +89,7 @@ def test_refusals_come_before_training(cohort, tmp_path, capsys, more, words):
     assert not list(tmp_path.glob("*.ckpt"))
 
 
+@pytest.mark.slow
 def test_crossval_killed_between_and_in_folds_ends_with_the_same_file(cohort, tmp_path):
     more = ("--folds.num-folds=3", "--trainer.max-epochs=4")
     assert main(["crossval", *arguments(cohort, tmp_path / "whole", *more)]) == 0

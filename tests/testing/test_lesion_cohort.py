@@ -40,6 +40,7 @@ def test_the_truth_follows_the_rule(cohort):
         assert nearest <= distance <= furthest
 
 
+@pytest.mark.slow
 def test_processes_decide_nothing(tmp_path):
     settings = {"num_patients": 2, "slide_px": 2304, "seed": 3}
     write_lesion_cohort(tmp_path / "one", **settings)

@@ -141,6 +141,7 @@ def test_channel_means_are_the_authors(name, mean):
     assert get_spec(name).transform.mean == mean
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_tile_encoders())
 def test_architecture_gives_the_dimension_of_the_spec(name):
     spec = get_spec(name)

@@ -107,6 +107,7 @@ def test_ranks_started_on_other_data_are_refused(bags, quiet_trainer):
         fitted(data, quiet_trainer, strategy=on_ranks(), devices=2)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_four_ranks_goes_on_and_predicts_on_one(bags, quiet_trainer, tmp_path):
     data = data_of(bags, 8)
     keep = [EpochSeeding(0), LastCheckpoint(tmp_path)]

@@ -52,7 +52,10 @@ def _cases(num_ranks: int) -> list[Case]:
     return cases
 
 
-@pytest.mark.parametrize("num_ranks", [2, 3, 4])
+@pytest.mark.parametrize(
+    "num_ranks",
+    [2, pytest.param(3, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("size", ["small", pytest.param("large", marks=pytest.mark.slow)])
 def test_equals_one_device(num_ranks, size):
     cases = _cases(num_ranks) if size == "small" else _large()
