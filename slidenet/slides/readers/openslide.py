@@ -20,7 +20,7 @@ from slidenet.slides.protocol import Pixels, Size
 from slidenet.slides.pyramid import Level
 from slidenet.slides.readers.base import SlideReader
 from slidenet.slides.readers.handles import SharedHandle
-from slidenet.slides.readers.tiled.missing import finer_region
+from slidenet.slides.readers.tiled.missing import finer_has_stored
 from slidenet.slides.resolution import DeclaredMpp
 from slidenet.slides.tiff import TiffIndex
 
@@ -148,12 +148,8 @@ class OpenSlideReader(SlideReader):
         page = pages.get(self.level_dimensions[level])
         if page is None or page.has_stored(location, size):
             return True
-        if level == 0 or self.vendor != "aperio":
-            return False
-        # What a lower level of Aperio lacks is shown from the finer one.
-        finer, coarser = self.level_dimensions[level - 1], self.level_dimensions[level]
-        place, extent = finer_region(location, size, finer, coarser)
-        return self.has_stored(place, level - 1, extent)
+        shown_from_finer = level > 0 and self.vendor == "aperio"
+        return shown_from_finer and finer_has_stored(self, location, level, size)
 
     @cached_property
     def _scanned(self) -> tuple[tuple[int, int, int, int], ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from slidenet.core.arrays import IntArray
+from slidenet.core.arrays import BoolArray, IntArray
 from slidenet.slides.tiff import tags
 from slidenet.slides.tiff.tags import compression_name
 
@@ -179,6 +179,12 @@ class Directory:
         """int64 (num_tiles,) bytes of each tile; 0: nothing is stored for it."""
         return _numbers(self.stored_byte_counts)
 
+    @cached_property
+    def is_stored(self) -> BoolArray:
+        """Which tiles have bytes (in any plane), bool (down, across)."""
+        across, down = self.grid
+        return np.asarray(self.byte_counts.reshape(-1, down, across).any(axis=0))
+
     @property
     def storage_note(self) -> str:
         """How many of its tiles have no stored bytes, as a clause; empty where all have some."""
@@ -207,12 +213,10 @@ class Directory:
             location: (x, y) of the top-left corner in pixels of the image; may be negative.
             size: (width, height), pixels.
         """
-        across, down = self.grid
-        stored = self.byte_counts.reshape(-1, down, across).any(axis=0)
         (x, y), (width, height) = location, size
         rows = slice(max(y, 0) // self.tile_height, -(-max(y + height, 0) // self.tile_height))
         columns = slice(max(x, 0) // self.tile_width, -(-max(x + width, 0) // self.tile_width))
-        return bool(np.asarray(stored)[rows, columns].any())
+        return bool(self.is_stored[rows, columns].any())
 
 
 def _numbers(stored: StoredNumbers | None) -> IntArray:

@@ -245,8 +245,3 @@ def check_strip(payload: bytes, tables: bytes | None, most_px: int) -> None:
         raise PayloadError(f"it claims {width}x{height} px")
     if frame[5] in (1, 3):
         decode_whole(whole, grey=frame[5] == 1)
-
-
-def scales_whole(stored: TileFormat, shrink: int) -> bool:
-    """Whether tiles can be decoded at 1 / `shrink` of their size without a ragged edge."""
-    return shrink in {2, 4, 8} and stored.width % shrink == 0 == stored.height % shrink

@@ -6,7 +6,7 @@ import numpy as np
 
 from slidenet.core.arrays import IntArray
 from slidenet.slides.protocol import Size
-from slidenet.slides.readers.base import ReaderDeclinedError
+from slidenet.slides.readers.base import ReaderDeclinedError, SlideReader
 from slidenet.slides.tiff import Directory
 
 
@@ -57,10 +57,19 @@ def _place_of(numbers: IntArray, finer_tiles: int, coarser_tiles: int) -> IntArr
     return numbers // max(int(finer_tiles / coarser_tiles + 0.5), 1)
 
 
-def finer_region(location: Size, size: Size, finer: Size, coarser: Size) -> tuple[Size, Size]:
-    """The part of the finer level that a region of the coarser one shows: (location, size)."""
+def finer_has_stored(slide: SlideReader, location: Size, level: int, size: Size) -> bool:
+    """Whether the finer level, from which Aperio's lower levels are shown, has bytes for a region.
+
+    Args:
+        slide: The slide.
+        location: (x, y) in pixels of `level`.
+        level: A level below the first.
+        size: (width, height) in pixels of `level`.
+    """
+    finer, coarser = slide.level_dimensions[level - 1], slide.level_dimensions[level]
     across, down = (large / small for large, small in zip(finer, coarser, strict=True))
-    return (
+    return slide.has_stored(
         (int(location[0] * across), int(location[1] * down)),
+        level - 1,
         (int(size[0] * across), int(size[1] * down)),
     )

@@ -30,7 +30,7 @@ from slidenet.slides.readers.tiled.cache import SHARED_CACHE, bound_memory
 from slidenet.slides.readers.tiled.decoders import decoder_of
 from slidenet.slides.readers.tiled.layout import APERIO, TiledLayout, find_layout, is_tiled_tiff
 from slidenet.slides.readers.tiled.level import AS_STORED, Shrinking, TiledLevel, TileError
-from slidenet.slides.readers.tiled.missing import aperio_byte_counts, finer_region
+from slidenet.slides.readers.tiled.missing import aperio_byte_counts, finer_has_stored
 from slidenet.slides.readers.tiled.payload import PayloadError, TileFormat
 from slidenet.slides.readers.tiled.planes import ColourPlanes
 from slidenet.slides.readers.tiled.proof import check_same_levels, check_same_pixels
@@ -233,12 +233,8 @@ class TiledReader(SlideReader):
         self.check_region(level, size)
         if self._tiled[level].has_stored(location, size):
             return True
-        if level == 0 or self.vendor != APERIO:
-            return False
-        # What a lower level lacks is shown from the finer one.
-        finer, coarser = self.level_dimensions[level - 1], self.level_dimensions[level]
-        place, extent = finer_region(location, size, finer, coarser)
-        return self.has_stored(place, level - 1, extent)
+        shown_from_finer = level > 0 and self.vendor == APERIO
+        return shown_from_finer and finer_has_stored(self, location, level, size)
 
     def close(self) -> None:
         """See `Slide.close`."""
