@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from slidenet.core.arrays import IntArray
+from slidenet.core.arrays import BoolArray, IntArray
 from slidenet.core.errors import CoordinateError
 from slidenet.core.provenance import Identity, identity_hash
 from slidenet.core.units import Mpp
@@ -18,6 +19,9 @@ WHOLE_PIXEL_READING = 2
 READINGS = (BLENDED_READING, WHOLE_PIXEL_READING)
 SHRINKINGS = ("area", "jpeg")
 """Areas are averaged, or the decoder of JPEG tiles shrinks as far as it can."""
+
+RegionBy = Literal["class", "name", "core"]
+"""What drawn regions are told apart by: class, own name, or core of a tissue microarray."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,59 @@ class TileGeometry:
 
 
 @dataclass(frozen=True, eq=False)
+class TileRegions:
+    """In which region, drawn by a person, each tile of a slide lies.
+
+    Attributes:
+        names: The regions of this slide, without repeats; one that no tile lies in is named, too.
+        index: uint16 (N,), the region with the largest share of the tile, as its place in `names`;
+            read-only.
+        share: float32 (N,), how much of the tile's area lies in that region, in (0, 1]; what is
+            drawn out of the region does not count; read-only.
+        by: What the regions are told apart by.
+
+    Raises:
+        CoordinateError: Names repeat or are empty, or an index or share is out of range.
+    """
+
+    names: tuple[str, ...]
+    index: npt.NDArray[np.uint16]
+    share: npt.NDArray[np.float32]
+    by: RegionBy
+
+    def __post_init__(self) -> None:
+        found = ""
+        if not all(self.names) or len(set(self.names)) != len(self.names):
+            found = "regions without a name, or two of one name"
+        elif self.by not in get_args(RegionBy):
+            found = f"regions told apart by {self.by!r}"
+        elif self.index.dtype != np.uint16 or self.index.ndim != 1:
+            found = f"region indices {self.index.dtype} of shape {self.index.shape}"
+        elif self.share.dtype != np.float32 or self.share.shape != self.index.shape:
+            found = f"region shares {self.share.dtype} of shape {self.share.shape}"
+        elif self.index.size and self.index.max() >= len(self.names):
+            found = f"a tile in region {self.index.max()} of {len(self.names)}"
+        elif not ((self.share > 0) & (self.share <= 1)).all():
+            found = "region shares outside (0, 1]"
+        if found:
+            raise CoordinateError(
+                found,
+                expected="names without repeats, told apart by class, name or core; uint16 (N,) "
+                "places among them and float32 (N,) shares in (0, 1]",
+            )
+        _freeze_arrays(self, "index", "share")
+
+    def take(self, tiles: BoolArray) -> "TileRegions":
+        """The same of some tiles; bool (N,), True = taken."""
+        return TileRegions(self.names, self.index[tiles], self.share[tiles], self.by)
+
+    def counts(self) -> dict[str, int]:
+        """How many tiles lie in each region, regions without tiles included."""
+        found = np.bincount(self.index, minlength=len(self.names))
+        return dict(zip(self.names, found.tolist(), strict=True))
+
+
+@dataclass(frozen=True, eq=False)
 class TileSet:
     """The tiles of one slide: where they are and what chose them.
 
@@ -131,6 +188,7 @@ class TileSet:
             sorted by row (y), then column (x).
         tissue_fraction: float32 (N,), share of each tile covered by tissue, in [0, 1].
         identity: Every setting that chose the tiles.
+        regions: In which drawn region each tile lies; None where no regions were asked for.
     """
 
     slide_id: str
@@ -140,19 +198,21 @@ class TileSet:
     coords: IntArray
     tissue_fraction: npt.NDArray[np.float32]
     identity: Identity
+    regions: TileRegions | None = None
 
     def __post_init__(self) -> None:
         check_coords(self.coords, slide=self.slide_id)
-        if self.tissue_fraction.shape != (len(self.coords),):
-            raise CoordinateError(
-                f"tissue_fraction has shape {self.tissue_fraction.shape}",
-                expected=f"({len(self.coords)},), one value per tile",
-                slide=self.slide_id,
-            )
-        for name in ("coords", "tissue_fraction"):
-            frozen = getattr(self, name).copy()
-            frozen.flags.writeable = False
-            object.__setattr__(self, name, frozen)
+        per_tile = {"tissue_fraction": self.tissue_fraction.shape}
+        if self.regions is not None:
+            per_tile["regions"] = self.regions.index.shape
+        for name, shape in per_tile.items():
+            if shape != (len(self.coords),):
+                raise CoordinateError(
+                    f"{name} has shape {shape}",
+                    expected=f"({len(self.coords)},), one value per tile",
+                    slide=self.slide_id,
+                )
+        _freeze_arrays(self, "coords", "tissue_fraction")
 
     @property
     def num_tiles(self) -> int:
@@ -180,3 +240,10 @@ def check_coords(coords: IntArray, *, slide: str = "") -> None:
             expected="level-0 pixels, which start at 0",
             slide=slide,
         )
+
+
+def _freeze_arrays(record: object, *names: str) -> None:
+    for name in names:
+        frozen = getattr(record, name).copy()
+        frozen.flags.writeable = False
+        object.__setattr__(record, name, frozen)

@@ -17,6 +17,7 @@ from slidenet.stores.h5.attributes import (
     write_attributes,
 )
 from slidenet.stores.h5.file import create_h5, open_h5
+from slidenet.stores.h5.regions import read_regions, write_regions
 from slidenet.stores.h5.validate import check_format
 
 
@@ -49,7 +50,7 @@ def write_tile_set(path: str | os.PathLike[str], tile_set: TileSet) -> Path:
 
 
 def write_tile_datasets(h5: Any, tile_set: TileSet) -> None:
-    """Writes coords, tissue fraction and geometry into an empty h5 file."""
+    """Writes coords, tissue fraction, regions and geometry into an empty h5 file."""
     group = h5.create_group(schema.GROUP)
     version = schema.version_of(tile_set.geometry)
     data = tile_set.coords
@@ -59,6 +60,8 @@ def write_tile_datasets(h5: Any, tile_set: TileSet) -> None:
     fraction = tile_set.tissue_fraction
     stored = schema.short_rows(version, fraction.shape)
     h5.create_dataset(schema.TISSUE_FRACTION, data=fraction, **stored)
+    if tile_set.regions is not None:
+        write_regions(h5, tile_set.regions, version=version)
     write_attributes(group, geometry_attributes(tile_set.geometry))
     write_attributes(group, {"num_tiles": tile_set.num_tiles})
 
@@ -96,6 +99,7 @@ def read_tile_set(path: str | os.PathLike[str]) -> TileSet:
                 coords=h5[schema.COORDS][:],
                 tissue_fraction=h5[schema.TISSUE_FRACTION][:],
                 identity=read_identity(group, path),
+                regions=read_regions(h5, path),
             )
         except CoordinateError as error:
             raise StoreError(f"{path}: {error.found}", remedy="make the file again") from error

@@ -13,9 +13,10 @@ import numpy.typing as npt
 from slidenet.core.arrays import BoolArray, FloatArray, IntArray
 from slidenet.core.errors import CoordinateError, StoreError
 from slidenet.core.provenance import Identity, cohort_identity, identity_hash
-from slidenet.core.records import TileGeometry, check_coords
+from slidenet.core.records import RegionBy, TileGeometry, TileRegions, check_coords
 from slidenet.core.status import OK
 from slidenet.core.text import name_some
+from slidenet.stores.h5.regions import Columns, tile_regions
 
 Layout = Literal["slidenet", "clam", "trident", "stamp", "slide2vec"]
 
@@ -39,6 +40,9 @@ class TileSource(Protocol):
 
     def read_tissue_fraction(self, handle: Any) -> npt.NDArray[np.float32] | None:
         """float32 (N,), share of each tile covered by tissue; None where the file has none."""
+
+    def read_region_columns(self, handle: Any) -> Columns | None:
+        """Region of each tile as its place in the names, and share; None where there are none."""
 
 
 class FeatureArrays(NamedTuple):
@@ -81,6 +85,8 @@ class FeatureFile:
         encoder: Identity of the tile encoder; None in files of other tools.
         num_unreadable: Tiles whose pixels could not be read; their features are zero.
         num_empty: Tiles the slide stores no bytes for; their features are zero, too.
+        region_names: The drawn regions its tiles lie in; empty where none were asked for.
+        region_by: What the regions are told apart by; None where none were asked for.
 
     Raises:
         StoreError: There is no feature; or no tile, in a file of a tool that writes none of those.
@@ -102,6 +108,8 @@ class FeatureFile:
     encoder: Identity | None = None
     num_unreadable: int = 0
     num_empty: int = 0
+    region_names: tuple[str, ...] = ()
+    region_by: RegionBy | None = None
     _opened: list[tuple[int, Any, ExitStack]] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -163,6 +171,19 @@ class FeatureFile:
         """float32 (N,), share of each tile covered by tissue; None in files of other tools."""
         with self._handle() as handle:
             return self.source.read_tissue_fraction(handle)
+
+    @property
+    def regions(self) -> TileRegions | None:
+        """In which drawn region each tile lies; None where none were asked for; read each time.
+
+        Raises:
+            StoreError: They are not sound, or do not fit the features.
+        """
+        with self._handle() as handle:
+            columns = self.source.read_region_columns(handle)
+        if columns is None or self.region_by is None:
+            return None
+        return tile_regions(self.region_names, self.region_by, columns, self.path)
 
     def read(self) -> FeatureArrays:
         """Everything that a bag needs, in one opening of the file.

@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.errors import StoreError
+from slidenet.stores.h5 import schema
 from slidenet.stores.h5.file import broken, open_handle
+from slidenet.stores.h5.regions import Columns
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class H5Source:
         status: Name of the dataset of status codes; None where every tile is real, since the tool
             does not write a tile it could not read.
         tissue_fraction: Name of the dataset of tissue shares, or None.
+        regions: Whether it has our datasets of regions.
     """
 
     path: Path
@@ -32,6 +35,7 @@ class H5Source:
     coords_unit: float = 1.0
     status: str | None = None
     tissue_fraction: str | None = None
+    regions: bool = False
 
     def open(self) -> AbstractContextManager[Any]:
         """The file as h5py opens it.
@@ -68,6 +72,12 @@ class H5Source:
     def read_tissue_fraction(self, handle: Any) -> npt.NDArray[np.float32] | None:
         """float32 (N,), or None."""
         return None if self.tissue_fraction is None else self._read(handle, self.tissue_fraction)
+
+    def read_region_columns(self, handle: Any) -> Columns | None:
+        """uint16 (N,) and float32 (N,), or None."""
+        if not self.regions:
+            return None
+        return self._read(handle, schema.REGION), self._read(handle, schema.REGION_SHARE)
 
     def _read(self, handle: Any, name: str, where: Any = slice(None)) -> npt.NDArray[Any]:
         """One dataset, or rows of it, without a first axis of one."""

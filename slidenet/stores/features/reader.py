@@ -10,6 +10,7 @@ from slidenet.stores.features.given import GivenGeometry
 from slidenet.stores.features.h5_source import H5Source
 from slidenet.stores.h5 import schema
 from slidenet.stores.h5.attributes import read_attribute, read_geometry, read_identity
+from slidenet.stores.h5.regions import read_region_names
 from slidenet.stores.h5.validate import check_format
 
 
@@ -32,6 +33,7 @@ def read_slidenet(h5: Any, given: GivenGeometry) -> FeatureFile:
     check_format(h5, path, expected=schema.FEATURES_FORMAT)
     group = h5[schema.GROUP]
     geometry = read_geometry(group, path)
+    region_names, region_by = read_region_names(h5, path)
     return FeatureFile(
         path=path,
         layout="slidenet",
@@ -48,6 +50,7 @@ def read_slidenet(h5: Any, given: GivenGeometry) -> FeatureFile:
             features=schema.FEATURES,
             status=schema.STATUS,
             tissue_fraction=schema.TISSUE_FRACTION,
+            regions=region_by is not None,
         ),
         fingerprint=read_attribute(group, "slide_fingerprint", str, path),
         geometry=geometry,
@@ -56,4 +59,6 @@ def read_slidenet(h5: Any, given: GivenGeometry) -> FeatureFile:
         num_empty=read_attribute(group, "num_empty", int, path)
         if "num_empty" in group.attrs
         else 0,
+        region_names=region_names,
+        region_by=region_by,
     )

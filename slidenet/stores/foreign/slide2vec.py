@@ -97,6 +97,10 @@ class _Slide2vecSource:
         """None: the shares are not read."""
         return
 
+    def read_region_columns(self, handle: None) -> None:
+        """None: slide2vec knows no regions."""
+        return
+
 
 def has_slide2vec_json(path: Path) -> bool:
     """Whether the JSON file that slide2vec writes lies beside a tensor."""

@@ -41,6 +41,16 @@ attribute                  type    meaning (str: UTF-8 of fixed length, `bytes` 
   tile starts between two pixels of the level) and ``shrinking`` (``area`` or ``jpeg``: who makes a
   tile of a larger square).
 
+Where drawn regions were asked for, both ``slidenet.tiles`` and ``slidenet.features`` have, all or
+none of them,
+
+- ``/slidenet/region`` uint16 (N,): the region with the largest share of each tile, as its place in
+  the list of names, and ``/slidenet/region_share`` float32 (N,): that share of the tile's area, in
+  (0, 1], without what is drawn out of the region;
+- attributes of ``/slidenet``: ``region_names`` (a JSON list of texts without repeats; regions that
+  no tile lies in are named, too) and ``region_by`` (``class``, ``name`` or ``core``: what regions
+  are told apart by).
+
 ``slidenet.features`` (one vector per tile; read unchanged by loaders that expect ``features`` and
 ``coords``) holds all of the above, except that ``slide_path`` gives way to ``slide_name`` (the
 file name alone: these files are handed around), and adds
@@ -76,6 +86,8 @@ COORDS = "coords"
 FEATURES = "features"
 STATUS = f"{GROUP}/status"
 TISSUE_FRACTION = f"{GROUP}/tissue_fraction"
+REGION = f"{GROUP}/region"
+REGION_SHARE = f"{GROUP}/region_share"
 SLIDE_EMBEDDING = "slide_embedding"
 
 TILES_FORMAT = "slidenet.tiles"
@@ -155,6 +167,13 @@ DATASETS: dict[str, dict[str, tuple[tuple[str, ...], int]]] = {
     SLIDE_EMBEDDING_FORMAT: {SLIDE_EMBEDDING: (("float32",), 1)},
 }
 """Datasets of each kind of file: allowed dtypes and number of axes."""
+
+REGION_DATASETS: dict[str, tuple[tuple[str, ...], int]] = {
+    REGION: (("uint16",), 1),
+    REGION_SHARE: (("float32",), 1),
+}
+REGION_ATTRIBUTES: dict[str, type] = {"region_names": str, "region_by": str}
+"""What files of tiles have where regions were asked for: all or nothing."""
 
 
 def kind_attributes(kind: str, version: int) -> dict[str, type]:

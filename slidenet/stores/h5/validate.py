@@ -22,6 +22,7 @@ from slidenet.stores.h5.attributes import (
     read_geometry,
 )
 from slidenet.stores.h5.file import open_h5
+from slidenet.stores.h5.regions import has_regions, read_regions
 
 
 def check_format(h5: Any, path: Path, *, expected: str = "") -> str:
@@ -69,7 +70,11 @@ def format_problems(h5: Any) -> tuple[str, list[str]]:
     problems = [
         attribute_problem(group, n, t) for n, t in schema.kind_attributes(kind, version).items()
     ]
-    for name, (dtypes, num_axes) in schema.DATASETS[kind].items():
+    datasets = dict(schema.DATASETS[kind])
+    if schema.COORDS in datasets and has_regions(h5):
+        datasets |= schema.REGION_DATASETS
+        problems += [attribute_problem(group, n, t) for n, t in schema.REGION_ATTRIBUTES.items()]
+    for name, (dtypes, num_axes) in datasets.items():
         problems += _dataset_problems(h5, name, dtypes, num_axes)
     problems = [problem for problem in problems if problem]
     if not problems:
@@ -79,13 +84,15 @@ def format_problems(h5: Any) -> tuple[str, list[str]]:
             schema.COORDS: (num_tiles, 2),
             schema.TISSUE_FRACTION: (num_tiles,),
             schema.STATUS: (num_tiles,),
+            schema.REGION: (num_tiles,),
+            schema.REGION_SHARE: (num_tiles,),
             schema.FEATURES: (num_tiles, feature_dim),
             schema.SLIDE_EMBEDDING: (feature_dim,),
         }
         problems = [
             f"/{name} has shape {h5[name].shape}; expected {shape} by the attributes of the file"
             for name, shape in shapes.items()
-            if name in schema.DATASETS[kind] and h5[name].shape != shape
+            if name in datasets and h5[name].shape != shape
         ]
     if schema.COORDS in schema.DATASETS[kind] and schema.COORDS in h5:
         coords = h5[schema.COORDS]
@@ -140,6 +147,10 @@ def _content_problems(h5: Any, kind: str, path: Path) -> list[str]:
     fraction = h5[schema.TISSUE_FRACTION][:]
     if not ((fraction >= 0) & (fraction <= 1)).all():
         problems.append(f"/{schema.TISSUE_FRACTION} holds values outside [0, 1]")
+    try:
+        read_regions(h5, path)
+    except StoreError as error:
+        problems.append(error.found.removeprefix(f"{path}: "))
     if kind == schema.FEATURES_FORMAT:
         problems += _feature_problems(h5, group)
     return problems
