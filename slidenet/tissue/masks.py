@@ -7,6 +7,7 @@ import numpy.typing as npt
 from slidenet.core.arrays import BoolArray, UInt8Array
 from slidenet.core.errors import EmptyTissueError
 from slidenet.slides import Slide
+from slidenet.tissue.finding import Reason
 
 MAX_SIDE_PX = 4096
 """Longest side of the picture segmented; a larger slide is segmented at a coarser resolution."""
@@ -64,15 +65,46 @@ def clean_mask(
     Returns:
         A new mask, bool (h, w).
     """
-    labels, areas = _pieces(~mask, connectivity=4)
-    fill = areas <= max_hole_um2 / pixel_area_um2
-    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-        fill[edge] = False
-    fill[0] = False
-    labels, areas = _pieces(mask | fill[labels], connectivity=8)
-    keep = areas >= min_area_um2 / pixel_area_um2
+    sizes = {"min_area_um2": min_area_um2, "max_hole_um2": max_hole_um2}
+    reasons = clean_reasons(mask, pixel_area_um2=pixel_area_um2, **sizes)
+    return np.asarray(reasons == Reason.TISSUE)
+
+
+def clean_reasons(
+    mask: BoolArray, *, pixel_area_um2: float, min_area_um2: float, max_hole_um2: float
+) -> UInt8Array:
+    """What `clean_mask` makes of a mask, with the reason where it is no tissue.
+
+    Args:
+        mask: bool (h, w).
+        pixel_area_um2: See `clean_mask`.
+        min_area_um2: See `clean_mask`.
+        max_hole_um2: See `clean_mask`.
+
+    Returns:
+        uint8 (h, w), codes of `Reason`: `TISSUE`; `TOO_SMALL` pieces; every `HOLE` of a kept piece
+        that is too large to be filled, without what lies in it; `GROUND` for the rest.
+    """
+    ground, boxes = _pieces(~mask, connectivity=4)
+    inside = np.ones(len(boxes), np.bool_)
+    for edge in (ground[0], ground[-1], ground[:, 0], ground[:, -1]):
+        inside[edge] = False
+    inside[0] = False
+    small = boxes[:, cv2.CC_STAT_AREA] <= max_hole_um2 / pixel_area_um2
+    pieces, areas = _pieces(mask | (inside & small)[ground], connectivity=8)
+    keep = areas[:, cv2.CC_STAT_AREA] >= min_area_um2 / pixel_area_um2
     keep[0] = False
-    return np.asarray(keep[labels])
+    code = np.where(keep, Reason.TISSUE, Reason.TOO_SMALL).astype(np.uint8)
+    code[0] = Reason.GROUND
+    reasons = code[pieces]
+    hole = np.zeros(len(boxes), np.bool_)
+    for number in np.flatnonzero(inside & ~small).tolist():
+        left, top, width, _, _ = boxes[number].tolist()
+        column = left + int((ground[top, left : left + width] == number).argmax())
+        hole[number] = keep[pieces[top - 1, column]]  # above a hole's highest pixel is its ring
+    if hole.any():
+        reasons[hole[ground]] = Reason.HOLE
+    return reasons
 
 
 def odd_kernel_px(diameter_um: float, mpp: float) -> int:
@@ -82,7 +114,9 @@ def odd_kernel_px(diameter_um: float, mpp: float) -> int:
 
 def _pieces(
     mask: BoolArray, *, connectivity: int
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """Label image (0 = False) and the area of every label, in pixels."""
-    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=connectivity)
-    return np.asarray(labels, np.int32), np.bincount(labels.ravel())
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Label image (0 = False), and OpenCV's box and area of every label, in pixels."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(
+        mask.astype(np.uint8), connectivity=connectivity
+    )
+    return np.asarray(labels, np.int32), np.asarray(stats, np.int32)

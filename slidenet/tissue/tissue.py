@@ -6,10 +6,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from slidenet.core.arrays import BoolArray
 from slidenet.core.errors import EmptyTissueError
 from slidenet.core.provenance import Identity
 from slidenet.slides import Slide, damage_note
-from slidenet.tissue.segmenters import Segmenter, make_segmenter, segmenter_identity
+from slidenet.tissue.checks import OVERVIEW_PX, checked_finding
+from slidenet.tissue.finding import Finding
+from slidenet.tissue.segmenters import (
+    DEFAULT_SEGMENTER,
+    PictureSegmenter,
+    Segmenter,
+    make_segmenter,
+    segmenter_identity,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,11 +29,13 @@ class Tissue:
         mask: bool (h, w), True = tissue; covers the whole slide; read-only.
         downsample_xy: Level-0 pixels per mask pixel, (x, y); exact, so slightly different per axis.
         identity: Every setting that chose the mask.
+        finding: What the segmenter says of it; None for tissue drawn by hand.
     """
 
     mask: npt.NDArray[np.bool_]
     downsample_xy: tuple[float, float]
     identity: Identity
+    finding: Finding | None = None
 
     def __post_init__(self) -> None:
         assert self.mask.dtype == np.bool_
@@ -39,12 +50,15 @@ class Tissue:
         return float(self.mask.mean())
 
 
-def find_tissue(slide: Slide, segmenter: str | Segmenter = "otsu", **settings: Any) -> Tissue:
+def find_tissue(
+    slide: Slide, segmenter: str | Segmenter = DEFAULT_SEGMENTER, **settings: Any
+) -> Tissue:
     """Finds tissue on a low-resolution picture of the slide.
 
     Args:
         slide: An open slide.
-        segmenter: "otsu", "saturation", "all", or a segmenter made earlier.
+        segmenter: Its name ("otsu", "saturation", "all", or that of another package's), or a
+            segmenter made earlier.
         **settings: Fields of that segmenter, by name; only together with a name.
 
     Raises:
@@ -52,6 +66,7 @@ def find_tissue(slide: Slide, segmenter: str | Segmenter = "otsu", **settings: A
         MissingMppError: The segmenter works in microns and the slide has no mpp.
         UnknownNameError: No segmenter of that name.
         ConfigError: A setting is unknown or out of range.
+        PluginError: The segmenter returned something else than a mask of this slide.
     """
     chosen = make_segmenter(segmenter, **settings) if isinstance(segmenter, str) else segmenter
     assert isinstance(segmenter, str) or not settings, "settings go with a name"
@@ -64,8 +79,11 @@ def find_tissue(slide: Slide, segmenter: str | Segmenter = "otsu", **settings: A
 
 
 def _found(slide: Slide, chosen: Segmenter) -> Tissue:
-    mask = chosen.find(slide)
-    if not mask.any():
+    found = chosen.find(slide)
+    if not isinstance(chosen, PictureSegmenter):
+        slide.thumbnail(OVERVIEW_PX)  # by which it is known what of the slide cannot be read
+    finding = checked_finding(found, slide, segmenter=chosen.name)
+    if not finding.mask.any():
         raise EmptyTissueError(
             f"the segmenter {chosen.name!r} found tissue only in spots under its minimum area",
             expected="some tissue",
@@ -74,11 +92,13 @@ def _found(slide: Slide, chosen: Segmenter) -> Tissue:
             "--tissue-geojson",
             slide=slide.path.name,
         )
-    return tissue_on(slide, mask, segmenter_identity(chosen))
+    return tissue_on(slide, finding.mask, segmenter_identity(chosen), finding)
 
 
-def tissue_on(slide: Slide, mask: npt.NDArray[np.bool_], identity: Identity) -> Tissue:
+def tissue_on(
+    slide: Slide, mask: BoolArray, identity: Identity, finding: Finding | None = None
+) -> Tissue:
     """A mask that covers the whole slide, with the scale that follows from the two sizes."""
     width, height = slide.level_dimensions[0]
     rows, columns = mask.shape
-    return Tissue(mask, (width / columns, height / rows), identity)
+    return Tissue(mask, (width / columns, height / rows), identity, finding)

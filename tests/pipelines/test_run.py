@@ -146,7 +146,9 @@ def test_bad_slides_fail_one_by_one_with_a_remedy(tmp_path, slide_path, layout, 
     assert sorted(leftovers) == ["healthy.geojson", "healthy.h5", "healthy.jpg", "run.json"]
 
 
-def test_unreadable_tiles_in_the_middle_are_recorded(tmp_path, layout, colour_encoder):
+def test_unreadable_tiles_in_the_middle_are_recorded(tmp_path, layout, colour_encoder, monkeypatch):
+    # As on large slides: the overview is of a coarser level, which is whole.
+    monkeypatch.setattr("slidenet.tissue.tissue.OVERVIEW_PX", 256)
     path = tmp_path / "corrupt.tiff"
     write_synthetic_slide(path, 1024, 1024, 0.5, seed=1)
     rows = [SlideRow(slide_id="corrupt", slide_path=str(path))]

@@ -12,7 +12,7 @@ TILING = {"segmenter": "all", "tile_size_px": 64, "target_mpp": 0.5, "mpp": 0.5,
 
 
 @pytest.fixture
-def cohort(tmp_path):
+def cohort(tmp_path, monkeypatch):
     """Slides of 4 x 4 tiles: two not stored and one damaged; none stored but a damaged one."""
     picture = np.random.default_rng(5).integers(60, 190, (256, 256, 3), dtype=np.uint8)
     levels = halved_levels(picture, 2)
@@ -20,6 +20,9 @@ def cohort(tmp_path):
     corrupt_tile(hurt, (200, 200))
     bare = write_layout(tmp_path / "bare.tif", levels, missing={0: range(15)})
     corrupt_tile(bare, (200, 200))
+    # As on large slides: the overview is of a coarser level, which is whole, so that the damage of
+    # level 0 shows only where tiles are read.
+    monkeypatch.setattr("slidenet.tissue.tissue.OVERVIEW_PX", 128)
     return tmp_path
 
 

@@ -132,7 +132,7 @@ class TestSaturation:
         assert not mask[:10].any()
 
 
-def test_all_needs_neither_pixels_nor_mpp(flat_slide):
+def test_all_needs_no_mpp(flat_slide):
     slide = flat_slide(picture(), mpp=None)
     tissue = find_tissue(slide, "all")
     assert tissue.mask.tolist() == [[True]]

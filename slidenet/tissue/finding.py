@@ -1,0 +1,109 @@
+"""What a segmenter found on a slide: the tissue, why the rest is none, and how sure that is."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import cv2
+import numpy as np
+
+from slidenet.core.arrays import BoolArray, UInt8Array
+
+
+class Reason(IntEnum):
+    """Why a pixel is tissue or not; the codes of `Finding.reasons`."""
+
+    TISSUE = 0
+    GROUND = 1
+    INK = 2
+    TOO_SMALL = 3
+    HOLE = 4
+    BLACK = 5
+    UNREADABLE = 6
+    EXCLUDED = 7
+    DEBRIS = 8
+    HAZE = 9
+
+    @property
+    def words(self) -> str:
+        """What it is called where people read it."""
+        return _WORDS[self]
+
+
+_WORDS = {
+    Reason.TISSUE: "tissue",
+    Reason.GROUND: "bare glass",
+    Reason.INK: "ink of a pen",
+    Reason.TOO_SMALL: "pieces too small",
+    Reason.HOLE: "holes too large to fill",
+    Reason.BLACK: "scanner black or padding",
+    Reason.UNREADABLE: "not readable",
+    Reason.EXCLUDED: "excluded by hand",
+    Reason.DEBRIS: "dust, bubble or cover-slip edge",
+    Reason.HAZE: "coloured ground",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """What a segmenter found on a slide.
+
+    Attributes:
+        mask: bool (h, w) over the whole slide, True = tissue.
+        reasons: uint8 (h, w), codes of `Reason`, `TISSUE` exactly where the mask is True; None
+            where the segmenter does not say why a pixel is no tissue.
+        doubt: From 0 (sure) to 1 (a person must look); None where the segmenter does not say.
+        notes: Warnings in words, one line each ("dark ground: fluorescence?").
+    """
+
+    mask: BoolArray
+    reasons: UInt8Array | None = None
+    doubt: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedRegion:
+    """A connected part of a slide that is no tissue for a reason worth knowing.
+
+    Attributes:
+        reason: Why.
+        area_um2: Square microns; None where the slide's resolution is not known.
+        box: (left, top, right, bottom), level-0 pixels, right and bottom excluded.
+    """
+
+    reason: Reason
+    area_um2: float | None
+    box: tuple[int, int, int, int]
+
+
+def dropped_regions(
+    finding: Finding, *, level0_size: tuple[int, int], slide_mpp: float | None
+) -> list[DroppedRegion]:
+    """The connected parts that are no tissue, largest first; bare glass is left out.
+
+    Args:
+        finding: What was found.
+        level0_size: (width, height) of the slide, level-0 pixels.
+        slide_mpp: Resolution of level 0; None where it is not known.
+    """
+    if finding.reasons is None:
+        return []
+    rows, columns = finding.mask.shape
+    across, down = level0_size[0] / columns, level0_size[1] / rows
+    found: list[tuple[int, DroppedRegion]] = []
+    for reason in Reason:
+        here = finding.reasons == reason
+        if reason in (Reason.TISSUE, Reason.GROUND) or not here.any():
+            continue
+        stats = cv2.connectedComponentsWithStats(here.astype(np.uint8), connectivity=8)[2]
+        for left, top, width, height, count in np.asarray(stats)[1:].tolist():
+            area = None if slide_mpp is None else count * across * down * slide_mpp**2
+            box = (
+                int(left * across),
+                int(top * down),
+                min(round((left + width) * across), level0_size[0]),
+                min(round((top + height) * down), level0_size[1]),
+            )
+            found.append((count, DroppedRegion(reason, area, box)))
+    found.sort(key=lambda pair: (-pair[0], pair[1].box))
+    return [region for _, region in found]
