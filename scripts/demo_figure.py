@@ -9,7 +9,7 @@ from pathlib import Path
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.slides import open_slide
 from slidenet.stores import read_features, read_slide_embeddings, read_tile_set
-from slidenet.tissue import read_geojson
+from slidenet.tissue import read_regions
 from slidenet.visualisation import demo_figure, save_figure
 
 ENCODER = "efficientnet_lite0"
@@ -24,7 +24,8 @@ def main() -> None:
         open_slide(tile_set.slide_path, mpp=tile_set.geometry.slide_mpp.value) as slide,
         read_features(features_path) as file,
     ):
-        polygons = read_geojson(layout.tissue(slide_id))
+        regions = read_regions(layout.tissue(slide_id), slide).regions
+        polygons = [region.polygon for region in regions]
         figure = demo_figure(
             slide.thumbnail(1600),
             polygons,

@@ -51,10 +51,12 @@ from slidenet.tiling import FILTERS, TileFilter, choose_tiles, tiling_identity
 from slidenet.tissue import (
     Segmenter,
     Tissue,
+    drawn_tissue,
+    find_region_file,
     find_tissue,
     make_segmenter,
+    qupath_origin,
     segmenter_identity,
-    tissue_from_geojson,
     tissue_polygons,
     write_geojson,
 )
@@ -130,7 +132,7 @@ class Tiler:
         if settings.tissue_geojson is not None and not settings.tissue_geojson.is_dir():
             raise ConfigError(
                 f"tissue_geojson {settings.tissue_geojson} is not a folder",
-                expected="a folder holding {slide_id}.geojson for every slide",
+                expected="a folder with one file of drawn tissue per slide, as {slide_id}.geojson",
             )
         if settings.tissue_class is not None and settings.tissue_geojson is None:
             raise ConfigError(
@@ -159,17 +161,25 @@ class Tiler:
 
     def drawn_tissue(self, slide: Slide, slide_id: str) -> Tissue | None:
         """Tissue the user drew for this slide; None when the segmenter is to find it."""
-        if self.settings.tissue_geojson is None:
+        asked = self.settings
+        if asked.tissue_geojson is None:
             return None
-        path = self.settings.tissue_geojson / f"{slide_id}.geojson"
-        if not path.is_file():
+        path = find_region_file(asked.tissue_geojson, slide_id, slide.path)
+        if path is None:
             raise SlideError(
-                f"there is no {path}",
-                expected="one GeoJSON per slide in tissue_geojson",
+                f"there is no {asked.tissue_geojson / slide_id}.geojson",
+                expected="one file of drawn tissue per slide in --tissue-geojson: {slide_id} or "
+                "the slide file's name, then .geojson, .json, .geojson.gz or .xml",
                 remedy="export the annotations of this slide from QuPath under that name",
                 slide=slide_id,
             )
-        return tissue_from_geojson(slide, path, classification=self.settings.tissue_class)
+        return drawn_tissue(
+            slide,
+            path,
+            classification=asked.tissue_class,
+            frame=asked.annotation_frame,
+            exclude_classes=asked.exclude_classes or (),
+        )
 
     def identity(self, slide: Slide, geometry: TileGeometry, drawn: Tissue | None) -> Identity:
         """The identity the tile set will carry, before tissue is searched for."""
@@ -248,7 +258,7 @@ class PreprocessWork(SlideWork):
                 filters=tiler.filters,
                 reader=tiler.reader,
             )
-            notes = _notes(slide, geometry)
+            notes = [*tissue.notes, *_notes(slide, geometry)]
             note = self._write_pictures(slide, tissue, tile_set, counts.damaged)
             missing = (slide.storage_note, damage_note(slide.unreadable_places))
             note += "".join(f"; {text}" for text in missing if text)
@@ -263,7 +273,12 @@ class PreprocessWork(SlideWork):
         """Writes GeoJSON and overlay; returns what a user should know about the picture."""
         slide_id, polygons = tile_set.slide_id, tissue_polygons(tissue)
         check_output_folder(self.layout.tissue(slide_id).parent)
-        write_geojson(self.layout.tissue(slide_id), polygons)
+        cropped = self.tiler.settings.annotation_frame == "qupath"
+        write_geojson(
+            self.layout.tissue(slide_id),
+            polygons,
+            origin=qupath_origin(slide.properties) if cropped else (0, 0),
+        )
         overview = slide.thumbnail(OVERLAY_SIDE_PX)
         picture = Image.fromarray(
             tissue_overlay(

@@ -6,7 +6,7 @@ goes into its identity; the rest (batch size, readers, device) does not.
 """
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
@@ -74,9 +74,15 @@ class PreprocessSettings(OpeningSettings):
         min_area_um2: Smallest piece of tissue kept, in square microns; default: the segmenter's.
         max_hole_um2: Holes in tissue up to this area are filled, in square microns; default: the
             segmenter's.
-        tissue_geojson: Folder of {slide_id}.geojson polygons (drawn or edited in QuPath), used
-            instead of the segmenter.
-        tissue_class: Only annotations of this QuPath class count as tissue; default: all of them.
+        tissue_geojson: Folder of tissue drawn or edited by hand, used instead of the segmenter: a
+            file per slide, {slide_id} or the slide file's name with .geojson, .json, .geojson.gz
+            (QuPath) or .xml (ASAP).
+        tissue_class: Only drawn regions of this class, and of those derived from it, count as
+            tissue; default: all of them.
+        annotation_frame: Where GeoJSON has its (0, 0): qupath, the corner of what QuPath shows (the
+            slide's bounds), or level0, the corner of the whole scan (QuPath's --no-crop).
+        exclude_classes: Classes of drawn regions whose area is taken out, besides Ignore* and
+            artefacts, which always are.
         min_tissue_fraction: A tile is kept when at least this share of it is tissue.
         drop_blank: Drop tiles that are nearly uniform background.
         drop_blurred: Drop tiles that are out of focus.
@@ -102,6 +108,8 @@ class PreprocessSettings(OpeningSettings):
     max_hole_um2: float | None = None
     tissue_geojson: Path | None = None
     tissue_class: str | None = None
+    annotation_frame: Literal["qupath", "level0"] = "qupath"
+    exclude_classes: Sequence[str] | None = None
     min_tissue_fraction: float = 0.1
     drop_blank: bool = True
     drop_blurred: bool = False

@@ -1,8 +1,16 @@
 """Floor 3: where the tissue of a slide is, as mask and as polygons."""
 
 from slidenet.tissue.finding import DroppedRegion, Finding, Reason, dropped_regions
-from slidenet.tissue.geojson import read_geojson, tissue_from_geojson, write_geojson
 from slidenet.tissue.polygons import rasterize, tissue_polygons
+from slidenet.tissue.regions import (
+    Region,
+    RegionSet,
+    drawn_tissue,
+    find_region_file,
+    qupath_origin,
+    read_regions,
+    write_geojson,
+)
 from slidenet.tissue.segmenters import (
     DEFAULT_SEGMENTER,
     AllSegmenter,
@@ -23,16 +31,20 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "OtsuSegmenter",
     "PictureSegmenter",
     "Reason",
+    "Region",
+    "RegionSet",
     "SaturationSegmenter",
     "Segmenter",
     "Tissue",
+    "drawn_tissue",
     "dropped_regions",
+    "find_region_file",
     "find_tissue",
     "make_segmenter",
+    "qupath_origin",
     "rasterize",
-    "read_geojson",
+    "read_regions",
     "segmenter_identity",
-    "tissue_from_geojson",
     "tissue_polygons",
     "write_geojson",
 ]

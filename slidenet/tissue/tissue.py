@@ -30,12 +30,14 @@ class Tissue:
         downsample_xy: Level-0 pixels per mask pixel, (x, y); exact, so slightly different per axis.
         identity: Every setting that chose the mask.
         finding: What the segmenter says of it; None for tissue drawn by hand.
+        notes: Of tissue drawn by hand: what a user should know of the file, a clause each.
     """
 
     mask: npt.NDArray[np.bool_]
     downsample_xy: tuple[float, float]
     identity: Identity
     finding: Finding | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.mask.dtype == np.bool_

@@ -1,0 +1,23 @@
+"""Regions that people draw: read from their files, placed on the slide, written for QuPath."""
+
+from slidenet.tissue.regions.classes import belongs_to
+from slidenet.tissue.regions.drawn import DRAWN, drawn_tissue
+from slidenet.tissue.regions.frames import qupath_origin
+from slidenet.tissue.regions.places import find_region_file
+from slidenet.tissue.regions.reading import read_regions
+from slidenet.tissue.regions.records import FRAMES, Frame, Region, RegionSet
+from slidenet.tissue.regions.writing import write_geojson
+
+__all__ = [
+    "DRAWN",
+    "FRAMES",
+    "Frame",
+    "Region",
+    "RegionSet",
+    "belongs_to",
+    "drawn_tissue",
+    "find_region_file",
+    "qupath_origin",
+    "read_regions",
+    "write_geojson",
+]

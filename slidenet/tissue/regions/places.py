@@ -1,0 +1,53 @@
+"""Which file of a folder holds the regions of a slide."""
+
+from pathlib import Path, PurePath
+
+from slidenet.core.errors import SlideError
+
+SUFFIXES = (".geojson", ".json", ".geojson.gz", ".json.gz", ".xml")
+
+
+def find_region_file(folder: str | Path, slide_id: str, slide_path: str | Path) -> Path | None:
+    """The region file of a slide: its id or its file's name, and one of `SUFFIXES`.
+
+    Args:
+        folder: Where region files lie.
+        slide_id: For example "case_7": case_7.geojson, case_7.xml.
+        slide_path: For example scans/case_7.tif: case_7.tif.geojson.
+
+    Returns:
+        The file; None where there is none.
+
+    Raises:
+        SlideError: There are several, or the id or a link leads out of the folder.
+    """
+    folder = Path(folder)
+    names = dict.fromkeys((slide_id, PurePath(slide_path).name))
+    for name in names:
+        if not name.strip(".") or any(letter in name for letter in "/\\\0"):
+            raise SlideError(
+                f"the slide is called {name!a}, which leads out of {folder}",
+                expected="a plain name, without folders",
+                slide=slide_id,
+            )
+    found = [
+        folder / f"{name}{suffix}"
+        for name in names
+        for suffix in SUFFIXES
+        if (folder / f"{name}{suffix}").exists()
+    ]
+    if len(found) > 1:
+        raise SlideError(
+            f"{folder} holds {' and '.join(path.name for path in found)}",
+            expected="one file of regions per slide",
+            remedy="move away all but one of them",
+            slide=slide_id,
+        )
+    if found and not found[0].resolve().is_relative_to(folder.resolve()):
+        raise SlideError(
+            f"{found[0]} is a link to {found[0].resolve()}",
+            expected="a file that lies in the folder of regions",
+            remedy="copy the file there, or give the folder it lies in",
+            slide=slide_id,
+        )
+    return found[0] if found else None
