@@ -43,14 +43,18 @@ def read_contents(path: Path) -> bytes:
             f"{path} cannot be read ({reason})", expected="GeoJSON, as .geojson.gz too, or ASAP XML"
         ) from error
     content = content.removeprefix(_UTF_8_MARK)
-    is_xml = content.lstrip(b"\xff\xfe\0")[:1] == b"<"
-    if not is_xml and (content.startswith(_UTF_16) or b"\0" in content[:4]):
+    if not is_xml(content) and (content.startswith(_UTF_16) or b"\0" in content[:4]):
         raise SlideError(
             f"{path.name} is not UTF-8 (UTF-16, or no text at all)",
             expected="GeoJSON in UTF-8",
             remedy="save it again as UTF-8",
         )
     return content
+
+
+def is_xml(content: bytes) -> bool:
+    """Whether the first letter opens an XML element; in any of the encodings of XML."""
+    return content[:100].lstrip(b"\xff\xfe\0 \t\r\n")[:1] == b"<"
 
 
 def shown(value: object) -> str:

@@ -56,7 +56,7 @@ def origin_of(
                 slide=slide.path.name,
             )
         return bounds, ()
-    if frame == "level0" or bounds == (0, 0) or not parsed.regions:
+    if parsed.frame == "level0" or frame == "level0" or bounds == (0, 0) or not parsed.regions:
         return (0, 0), ()
     numbers = {region.number for region in parsed.regions}
     if parsed.old_numbers == numbers:

@@ -13,8 +13,9 @@ from slidenet.core.errors import SlideError
 from slidenet.core.provenance import identity_hash
 from slidenet.core.text import count_of
 from slidenet.slides import Slide
+from slidenet.tissue.regions.asap import parse_asap
 from slidenet.tissue.regions.classes import is_named
-from slidenet.tissue.regions.contents import read_contents
+from slidenet.tissue.regions.contents import is_xml, read_contents
 from slidenet.tissue.regions.frames import moved, origin_of
 from slidenet.tissue.regions.geojson import parse_geojson
 from slidenet.tissue.regions.records import FRAMES, Frame, Region, RegionSet
@@ -31,10 +32,12 @@ def read_regions(
     """The regions of a file as they lie on the slide, without repetitions.
 
     Args:
-        path: GeoJSON of QuPath, packed with gzip or not; told from others by its content.
+        path: GeoJSON of QuPath or XML of ASAP, told apart by what they hold; packed with gzip or
+            not.
         slide: The slide they were drawn on.
         frame: "qupath": as QuPath counts, from the corner of the slide's bounds; "level0": as it
-            counts with --no-crop. A file that says its frame is read in that one.
+            counts with --no-crop. A file that says its frame is read in that one, and ASAP always
+            counts in level 0.
         exclude_classes: Classes that exclude besides those that say so themselves; with all that
             is derived from them, and in upper or lower case.
         wanted_classes: Classes the caller asks for by name: they never exclude.
@@ -73,7 +76,9 @@ def place_regions(
     """
     check_choice(FRAMES, annotation_frame=frame)
     file = Path(path)
-    parsed = parse_geojson(read_contents(file), file.name)
+    content = read_contents(file)
+    parse = parse_asap if is_xml(content) else parse_geojson
+    parsed = parse(content, file.name)
     origin, notes = origin_of(parsed, slide, frame, file.name)
     regions = tuple(
         replace(
