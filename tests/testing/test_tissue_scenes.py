@@ -89,23 +89,19 @@ def test_the_same_arguments_give_the_same_pixels():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_has_tissue_that_differs_from_its_ground(kind):
-    scenes = {
-        (seed, texture): make_scene(kind, seed, texture=texture)
-        for seed, texture in ((0, "a"), (1, "b"))
-    }
-    for (seed, _), scene in scenes.items():
-        assert scene.image.shape == ((896, 704, 3) if seed % 2 else (704, 896, 3))
-        assert scene.truth.shape == scene.ignore.shape == scene.image.shape[:2]
-        assert scene.ignore.mean() < 0.15
-        assert scene.truth.any() == (kind != "empty")
-        grey = scene.image.mean(axis=2)
-        grown = cv2.dilate((scene.truth | scene.ignore).astype(np.uint8), np.ones((15, 15)))
-        ground = (grown == 0) & (scene.image.max(axis=2) > 20 * (kind not in DARK_GROUND))
-        if scene.truth.any() and ground.any():
-            difference = float(np.median(grey[ground]) - np.median(grey[scene.truth]))
-            assert (difference < -3) if kind in DARK_GROUND else (difference > 3)
+@pytest.mark.parametrize(("number", "kind"), enumerate(KINDS), ids=list(KINDS))
+def test_every_kind_has_tissue_that_differs_from_its_ground(number, kind):
+    scene = make_scene(kind, seed=1, texture="ab"[number % 2])
+    assert scene.image.shape == (896, 704, 3)
+    assert scene.truth.shape == scene.ignore.shape == scene.image.shape[:2]
+    assert scene.ignore.mean() < 0.15
+    assert scene.truth.any() == (kind != "empty")
+    grey = scene.image.mean(axis=2)
+    grown = cv2.dilate((scene.truth | scene.ignore).astype(np.uint8), np.ones((15, 15)))
+    ground = (grown == 0) & (scene.image.max(axis=2) > 20 * (kind not in DARK_GROUND))
+    if scene.truth.any() and ground.any():
+        difference = float(np.median(grey[ground]) - np.median(grey[scene.truth]))
+        assert (difference < -3) if kind in DARK_GROUND else (difference > 3)
 
 
 @pytest.mark.parametrize("family", ["a", "b"])

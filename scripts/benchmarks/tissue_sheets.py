@@ -1,0 +1,63 @@
+"""Pictures of what bench_tissue.py measures: the truth and each segmenter's outline."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+HEIGHT = 300
+TRUTH, FOUND = (0, 170, 90), (225, 40, 170)
+COUNTS_NOT = (255, 190, 0)
+QUALITY = 85
+
+
+def outlined(image, mask, colour, label, ignore=None) -> np.ndarray:
+    """A picture uint8 (HEIGHT, w, 3) with the outlines of a mask and a label on it."""
+    scale = HEIGHT / image.shape[0]
+    size = (round(image.shape[1] * scale), HEIGHT)
+    panel = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    if ignore is not None:
+        small = cv2.resize(ignore.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        stripes = np.add.outer(np.arange(HEIGHT), np.arange(size[0])) % 6 < 2
+        panel[small & stripes] = COUNTS_NOT
+    # At the picture's own size lines would vanish when it shrinks: the mask shrinks instead.
+    shown = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_AREA)
+    contours, _ = cv2.findContours(shown, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(panel, contours, -1, colour, 1)
+    for thickness, ink in ((3, (255, 255, 255)), (1, (20, 20, 20))):
+        cv2.putText(
+            panel, label, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, ink, thickness, cv2.LINE_AA
+        )
+    return panel
+
+
+def row(name: str, scene, found: dict) -> np.ndarray:
+    """The truth, then each segmenter's mask with its IoU, side by side."""
+    panels = [outlined(scene.image, scene.truth, TRUTH, name, scene.ignore)]
+    for segmenter, (mask, marks) in found.items():
+        panels.append(outlined(scene.image, mask, FOUND, f"{segmenter} {marks.iou:.2f}"))
+    return np.concatenate(panels, axis=1)
+
+
+def stacked(rows: list[np.ndarray]) -> np.ndarray:
+    """Rows of different widths below each other."""
+    width = max(part.shape[1] for part in rows)
+    fill = {"constant_values": 255}
+    return np.concatenate(
+        [np.pad(part, ((0, 4), (0, width - part.shape[1]), (0, 0)), **fill) for part in rows]
+    )
+
+
+def write(path: Path, picture: np.ndarray) -> None:
+    quality = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
+    if not cv2.imwrite(str(path), picture[..., ::-1], quality):
+        raise SystemExit(f"{path} could not be written")
+
+
+def all_kinds(panels: list[np.ndarray], columns: int) -> np.ndarray:
+    """One panel per kind, `columns` in a row."""
+    rows = [
+        np.concatenate(panels[start : start + columns], axis=1)
+        for start in range(0, len(panels), columns)
+    ]
+    return stacked(rows)
