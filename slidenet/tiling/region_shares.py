@@ -13,7 +13,9 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from slidenet.core.arrays import Float64Array, IntArray
+from slidenet.core.arrays import BoolArray, Float64Array, IntArray
+from slidenet.core.records import TileRegions
+from slidenet.tissue import ChosenRegions
 
 MOST_CELLS = 2**22
 MOST_PIECES = 2**20
@@ -24,6 +26,27 @@ LEAST_SHARE = 1e-9
 
 Edges = Float64Array
 """(E, 4): x and y of the start, x and y of the end; the inside is on the same hand of all."""
+
+
+def regions_of_tiles(
+    regions: ChosenRegions, coords: IntArray, side: float, *, min_share: float
+) -> tuple[BoolArray, TileRegions]:
+    """Which tiles lie enough in a region, and in which one these lie most.
+
+    Args:
+        regions: The regions of the slide.
+        coords: int64 (N, 2), (x, y) top-left corners, level-0 pixels.
+        side: Side of a tile in level-0 pixels; may be fractional.
+        min_share: Least share of a tile that lies in one region.
+
+    Returns:
+        bool (N,), and the regions of the tiles where it is True.
+    """
+    best, exact = largest_shares(regions.shapes, coords, side)
+    share: npt.NDArray[np.float32] = exact.astype(np.float32)
+    inside = (share >= np.float32(min_share)) & (best >= 0)
+    found = TileRegions(regions.names, best[inside].astype(np.uint16), share[inside], regions.by)
+    return inside, found
 
 
 def largest_shares(

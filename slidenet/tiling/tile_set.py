@@ -12,10 +12,12 @@ from slidenet.core.checks import check_share
 from slidenet.core.errors import EmptyTissueError
 from slidenet.core.provenance import INPUTS_KEY, Identity
 from slidenet.core.records import BLENDED_READING, TileGeometry, TileSet
+from slidenet.core.text import name_some
 from slidenet.slides import Slide, none_readable, plan_tiles, read_tiles
 from slidenet.tiling.filters import BlankFilter, TileFilter
 from slidenet.tiling.grid import grid, tissue_fractions
-from slidenet.tissue import Tissue
+from slidenet.tiling.region_shares import regions_of_tiles
+from slidenet.tissue import ChosenRegions, Tissue
 
 TILING_VERSION = 1
 """Raised when the same settings would choose other tiles."""
@@ -34,19 +36,24 @@ class TilingReport:
     Attributes:
         in_grid: Tiles of the whole lattice.
         on_tissue: Of these, tiles with enough tissue.
+        in_regions: Of these, tiles that lie enough in a drawn region; None where none were asked
+            for.
         dropped: Tiles each filter dropped, by its name, in the order they were applied.
         unreadable: Tiles no filter could see, since they are damaged or nothing is stored for them;
             they are kept, and the encoder records them.
         kept: Tiles in the tile set.
+        by_region: How many of these lie in each region; empty where no regions were asked for.
         damaged: int64 (N, 2), corners of kept tiles that are known to be damaged, level-0 pixels:
             a filter looked at them on the level they are read from.
     """
 
     in_grid: int
     on_tissue: int
+    in_regions: int | None
     dropped: tuple[tuple[str, int], ...]
     unreadable: int
     kept: int
+    by_region: tuple[tuple[str, int], ...]
     damaged: IntArray = field(repr=False, compare=False)
 
     def __str__(self) -> str:
@@ -54,7 +61,11 @@ class TilingReport:
         kept = f"{self.kept} kept"
         if self.unreadable:
             kept += f" ({self.unreadable} of them not readable)"
-        return f"{self.in_grid} in grid, {self.on_tissue} on tissue{dropped}, {kept}"
+        inside = "" if self.in_regions is None else f", {self.in_regions} in regions"
+        if self.kept and self.by_region:
+            most = sorted(self.by_region, key=lambda pair: -pair[1])
+            kept += f" ({name_some(f'{count} {name}' for name, count in most)})"
+        return f"{self.in_grid} in grid, {self.on_tissue} on tissue{inside}{dropped}, {kept}"
 
 
 def choose_tiles(
@@ -66,8 +77,10 @@ def choose_tiles(
     min_tissue_fraction: float = 0.1,
     filters: Sequence[TileFilter] = DEFAULT_FILTERS,
     reader: Identity | None = None,
+    regions: ChosenRegions | None = None,
+    min_region_fraction: float = 0.1,
 ) -> tuple[TileSet, TilingReport]:
-    """The tiles of a slide that hold tissue and pass every filter.
+    """The tiles of a slide that hold tissue, lie in a region and pass every filter.
 
     Filters that look at a low resolution go first; among equals the given order holds. A tile
     that cannot be read is kept, so that its loss is recorded once, by the tile encoder.
@@ -81,6 +94,9 @@ def choose_tiles(
             that touches tissue is kept.
         filters: What to drop; a tile must pass all of them.
         reader: Name and origin of the slide reader, where the user named one; for the identity.
+        regions: What tiles are to lie in; None: anywhere.
+        min_region_fraction: Least share of a tile that lies in one region, in [0, 1]. With 0 every
+            tile that touches one is kept.
 
     Returns:
         The tile set, sorted by y, then x, and how many tiles every step left.
@@ -89,24 +105,43 @@ def choose_tiles(
         EmptyTissueError: No tile is left.
         UnreadableSlideError: None of the tiles that are left can be read.
         SlideError: The slide is smaller than a tile.
-        ConfigError: `min_tissue_fraction` is no share.
+        ConfigError: `min_tissue_fraction` or `min_region_fraction` is no share.
     """
-    check_share(min_tissue_fraction=min_tissue_fraction)
+    check_share(min_tissue_fraction=min_tissue_fraction, min_region_fraction=min_region_fraction)
     coords = grid(geometry, slide=slide_id)
     in_grid = len(coords)
-    fraction = tissue_fractions(tissue, coords, geometry.tile_size_px * geometry.scale)
+    side = geometry.tile_size_px * geometry.scale
+    fraction = tissue_fractions(tissue, coords, side)
     enough = (fraction >= np.float32(min_tissue_fraction)) & (fraction > 0)
     coords, fraction = coords[enough], fraction[enough]
+    on_tissue, in_regions, lies_in = len(coords), None, None
+    if regions is not None:
+        inside, lies_in = regions_of_tiles(regions, coords, side, min_share=min_region_fraction)
+        coords, fraction = coords[inside], fraction[inside]
+        in_regions = len(coords)
     kept, dropped, unreadable, damaged = _filtered(slide, geometry, coords, filters)
+    lies_in = None if lies_in is None else lies_in.take(kept)
     report = TilingReport(
-        in_grid, len(coords), dropped, unreadable, int(kept.sum()), coords[kept & damaged]
+        in_grid,
+        on_tissue,
+        in_regions,
+        dropped,
+        unreadable,
+        int(kept.sum()),
+        () if lies_in is None else tuple(lies_in.counts().items()),
+        coords[kept & damaged],
     )
     if not report.kept:
+        and_region = flag = ""
+        if in_regions is not None:
+            and_region = f" and {min_region_fraction:.0%} of one region"
+            flag = " or --min-region-fraction"
         raise EmptyTissueError(
             f"no tile is left ({report}); tissue covers {tissue.fraction:.2%} of the slide",
-            expected=f"tiles with at least {min_tissue_fraction:.0%} tissue that pass the filters",
-            remedy="lower --min-tissue-fraction (in Python, min_tissue_fraction), drop a filter, "
-            "or take another --segmenter",
+            expected=f"tiles with at least {min_tissue_fraction:.0%} tissue{and_region} that pass "
+            "the filters",
+            remedy=f"lower --min-tissue-fraction{flag} (in Python, min_tissue_fraction), drop a "
+            "filter, or take another --segmenter",
             slide=slide_id,
         )
     if unreadable >= report.kept:
@@ -125,7 +160,10 @@ def choose_tiles(
             min_tissue_fraction=min_tissue_fraction,
             filters=filters,
             reader=reader,
+            regions=regions,
+            min_region_fraction=min_region_fraction,
         ),
+        regions=lies_in,
     )
     return tile_set, report
 
@@ -138,6 +176,8 @@ def tiling_identity(
     min_tissue_fraction: float = 0.1,
     filters: Sequence[TileFilter] = DEFAULT_FILTERS,
     reader: Identity | None = None,
+    regions: ChosenRegions | None = None,
+    min_region_fraction: float = 0.1,
 ) -> Identity:
     """The identity a tile set will carry, known before a pixel is read; resume relies on it.
 
@@ -162,6 +202,12 @@ def tiling_identity(
         "min_tissue_fraction": min_tissue_fraction,
         "filters": [tile_filter.identity() for tile_filter in filters],
         **({} if reader is None else {"reader": reader}),
+        # Left out where none were asked for, as in files that know no regions.
+        **(
+            {}
+            if regions is None
+            else {"regions": {**regions.identity, "min_region_fraction": min_region_fraction}}
+        ),
     }
 
 

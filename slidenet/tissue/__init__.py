@@ -3,8 +3,10 @@
 from slidenet.tissue.finding import DroppedRegion, Finding, Reason, dropped_regions
 from slidenet.tissue.polygons import rasterize, tissue_polygons
 from slidenet.tissue.regions import (
+    ChosenRegions,
     Region,
     RegionSet,
+    drawn_regions,
     drawn_tissue,
     find_region_file,
     qupath_origin,
@@ -25,6 +27,7 @@ from slidenet.tissue.tissue import Tissue, find_tissue
 
 __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "AllSegmenter",
+    "ChosenRegions",
     "DEFAULT_SEGMENTER",
     "DroppedRegion",
     "Finding",
@@ -36,6 +39,7 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "SaturationSegmenter",
     "Segmenter",
     "Tissue",
+    "drawn_regions",
     "drawn_tissue",
     "dropped_regions",
     "find_region_file",

@@ -3,6 +3,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import shapely
 
 from slidenet.core.errors import ConfigError, EmptyTissueError, PixelReadError, SlideError
 from slidenet.core.provenance import canonical_json, identity_hash
@@ -14,7 +15,7 @@ from slidenet.tiling import (
     choose_tiles,
     tiling_identity,
 )
-from slidenet.tissue import Tissue, find_tissue
+from slidenet.tissue import ChosenRegions, Tissue, find_tissue
 
 GLASS, PINK, INK = (244, 243, 246), (214, 150, 190), (40, 70, 190)
 
@@ -209,3 +210,70 @@ def test_real_slides(shared_data, file, mpp, target_mpp, low, high):
     assert dict(report.dropped) == {"blank": 0, "pen": 0}
     end = tile_set.coords + geometry.tile_size_level0
     assert (end <= (geometry.level0_width, geometry.level0_height)).all()
+
+
+def drawn(*boxes, **identity):
+    """Regions of one box each, called A, B, ..."""
+    return ChosenRegions(
+        tuple("ABC"[: len(boxes)]), tuple(shapely.box(*b) for b in boxes), "class", identity
+    )
+
+
+def test_tiles_in_regions_with_the_larger_share(setup):
+    regions = drawn((0, 0, 40, 96), (42, 0, 128, 64))
+    tile_set, report = choose_tiles(*setup(), slide_id="s", filters=(), regions=regions)
+    assert tile_set.coords.tolist() == [[x, y] for y in (0, 32) for x in (0, 32, 64)] + [
+        [0, 64],
+        [32, 64],
+    ]
+    assert tile_set.regions.names == ("A", "B")
+    assert tile_set.regions.index.tolist() == [0, 1, 1, 0, 1, 1, 0, 0]
+    np.testing.assert_array_equal(
+        tile_set.regions.share, np.float32([1, 22 / 32, 1, 1, 22 / 32, 1, 1, 8 / 32])
+    )
+    assert str(report) == "12 in grid, 9 on tissue, 8 in regions, 8 kept (4 A, 4 B)"
+
+
+@pytest.mark.parametrize(("least", "num_tiles"), [(0.0, 6), (0.25, 6), (0.2501, 3), (1.0, 3)])
+def test_the_least_share_of_a_region_counts_itself_in(setup, least, num_tiles):
+    regions = drawn((0, 0, 40, 96), (1000, 1000, 1100, 1100))
+    tile_set, _ = choose_tiles(
+        *setup(), slide_id="s", filters=(), regions=regions, min_region_fraction=least
+    )
+    assert tile_set.num_tiles == num_tiles
+    assert tile_set.regions.counts() == {"A": num_tiles, "B": 0}
+
+
+def test_regions_of_the_tiles_that_filters_leave(setup):
+    tile_set, report = choose_tiles(
+        *setup((0, 32, 0, 32, GLASS)), slide_id="s", regions=drawn((0, 0, 32, 64))
+    )
+    assert tile_set.coords.tolist() == [[0, 32]]
+    assert tile_set.regions.share.tolist() == [1.0]
+    assert str(report) == "12 in grid, 9 on tissue, 2 in regions, -1 blank, 1 kept (1 A)"
+
+
+def test_no_tile_in_any_region(setup):
+    with pytest.raises(
+        EmptyTissueError,
+        match=r"9 on tissue, 0 in regions, 0 kept\).* 10% tissue and 10% of one region"
+        r".* --min-region-fraction",
+    ):
+        choose_tiles(*setup(), slide_id="s", filters=(), regions=drawn((100, 0, 128, 96)))
+
+
+def test_regions_are_part_of_the_identity_only_where_asked_for(setup):
+    slide, tissue, geometry = setup()
+    bare = tiling_identity(geometry, tissue.identity, icc=False)
+    assert "regions" not in bare
+    regions = drawn((0, 0, 64, 64), by="class", inputs={"regions": "0123"})
+    known = tiling_identity(
+        geometry, tissue.identity, icc=False, regions=regions, min_region_fraction=0.5
+    )
+    made = choose_tiles(
+        slide, tissue, geometry, slide_id="s", regions=regions, min_region_fraction=0.5
+    )[0].identity
+    assert made == known
+    assert known == bare | {
+        "regions": {"by": "class", "inputs": {"regions": "0123"}, "min_region_fraction": 0.5}
+    }
