@@ -9,6 +9,7 @@ from PIL import Image
 from slidenet.core.arrays import UInt8Array
 
 _SLIDE_ID = "0123456789abcdef"
+_ENTRY_BYTES = 16
 _INI = """[GENERAL]
 SLIDE_VERSION = 01.02
 SLIDE_ID = {slide_id}
@@ -47,6 +48,7 @@ def write_mirax(
     side_px: int = 128,
     num_files: int = 4,
     light: str = "BRIGHTFIELD",
+    skip_white: bool = False,
 ) -> Path:
     """Writes a slide of one level that openslide opens as "mirax".
 
@@ -57,6 +59,8 @@ def write_mirax(
         side_px: Side of the images that the slide is stored in.
         num_files: Data files that the images are spread over in turn.
         light: What the slide says of its light, "BRIGHTFIELD" or "FLUORESCENCE".
+        skip_white: Leave out images that are all white, as scanners do with glass. Where that
+            leaves whole rows or columns empty, openslide reports bounds.
 
     Returns:
         `path`.
@@ -75,8 +79,11 @@ def write_mirax(
     entries = b""
     for index in range(across * down):
         y, x = (side_px * i for i in divmod(index, across))
+        image = pixels[y : y + side_px, x : x + side_px]
+        if skip_white and (image == 255).all():
+            continue
         stored = BytesIO()
-        Image.fromarray(pixels[y : y + side_px, x : x + side_px]).save(stored, "PNG")
+        Image.fromarray(image).save(stored, "PNG")
         file = index % num_files
         place = len(contents[file])
         contents[file] += stored.getvalue()
@@ -86,7 +93,7 @@ def write_mirax(
     head = b"01.02" + _SLIDE_ID.encode()
     root = len(head) + 8
     pointers = struct.pack("<2i", root, 0) + struct.pack("<3i", root + 4, 0, root + 12)
-    page = struct.pack("<2i", across * down, 0) + entries
+    page = struct.pack("<2i", len(entries) // _ENTRY_BYTES, 0) + entries
     (folder / "Index.dat").write_bytes(head + pointers + page)
     files = "\n".join(f"FILE_{i} = {name}" for i, name in enumerate(names))
     ini = _INI.format(
