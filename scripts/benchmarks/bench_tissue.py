@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -29,7 +30,7 @@ from scipy.stats import spearmanr
 
 from slidenet.core.errors import EmptyTissueError
 from slidenet.slides import Slide, open_slide
-from slidenet.testing.tissue_scenes import KINDS, Scene, make_scene, score
+from slidenet.testing.tissue_scenes import KINDS, Marks, Scene, make_scene, score
 from slidenet.tissue import DEFAULT_SEGMENTER, find_tissue, make_segmenter, rasterize, read_regions
 from slidenet.tissue.masks import overview
 
@@ -39,6 +40,17 @@ OUTLINES = HERE / "tissue_outlines"
 ASSUMED_MPP = {"tcga-cr-7395-01a-01-ts1": 0.5}  # its file does not say
 REAL_MPP = 8.0
 TURNS = 3
+
+
+class Result(NamedTuple):
+    """What one segmenter made of one scene."""
+
+    kind: str
+    scene: str
+    segmenter: str
+    mask: np.ndarray
+    marks: Marks
+    doubt: float | None
 
 
 def main() -> None:
@@ -55,44 +67,45 @@ def main() -> None:
     cv2.setNumThreads(1)
     if options.overlays:
         options.overlays.mkdir(parents=True, exist_ok=True)
+    print("| kind | " + " | ".join(f"{name}: IoU (lowest), missed, taken" for name in names) + " |")
+    print("|---" * (len(names) + 1) + "|")
     results, times, panels = [], [], []
     for kind in options.kinds:
-        rows = []
+        rows, of_kind = [], []
         for seed in options.seeds:
             scene = make_scene(kind, seed, texture=options.texture)
             found = on_scene(scene, names)
-            rows.append(sheets.row(f"{kind} {seed}", scene, masks_and_marks(found)))
-            results += [
-                (kind, seed, name, marks, doubt) for name, (_, marks, doubt) in found.items()
-            ]
-            times.append(ratios(scene.image, scene.mpp, names))
-        panels.append(rows)
+            of_kind += found
+            rows.append(sheets.row(f"{kind} {seed}", scene, found))
+            if seed == options.seeds[0]:
+                times.append(ratios(scene.image, scene.mpp, names))
+        print_row(kind, of_kind, names)
+        results += of_kind
+        panels.append(rows[0])
         if options.overlays:
             sheets.write(options.overlays / f"{kind}.jpg", sheets.stacked(rows))
+    print_means(results, names)
     real = on_real_slides(options, names) if options.real else []
+    for stem in dict.fromkeys(result.scene for result in real):
+        print_row(stem, [result for result in real if result.scene == stem], names)
+    print()
+    print_doubt(results, names)
+    print_times(times, names)
     if options.overlays:
-        first = [rows[0] for rows in panels]
-        sheets.write(options.overlays / "all_kinds.jpg", sheets.all_kinds(first, 2))
+        sheets.write(options.overlays / "all_kinds.jpg", sheets.all_kinds(panels, 2))
     if options.csv:
         write_csv(options.csv, results + real)
-    print_tables(results, real, names)
-    print_times(times, names)
 
 
-def masks_and_marks(found: dict) -> dict:
-    return {name: (mask, marks) for name, (mask, marks, _) in found.items()}
-
-
-def on_scene(scene: Scene, names: list[str]) -> dict:
-    """By segmenter: mask, marks and doubt."""
+def on_scene(scene: Scene, names: list[str]) -> list[Result]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "scene.png"
         assert cv2.imwrite(str(path), scene.image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
         with open_slide(path, mpp=scene.mpp) as slide:
-            return {name: judged(slide, name, scene) for name in names}
+            return [judged(slide, name, scene, str(scene.seed)) for name in names]
 
 
-def judged(slide: Slide, name: str, scene: Scene) -> tuple:
+def judged(slide: Slide, name: str, scene: Scene, label: str) -> Result:
     doubt = None
     try:
         tissue = find_tissue(slide, name)
@@ -103,25 +116,21 @@ def judged(slide: Slide, name: str, scene: Scene) -> tuple:
     if mask.shape != scene.truth.shape:  # a segmenter that works at another resolution
         size = scene.truth.shape[::-1]
         mask = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-    return mask, score(mask, scene), doubt
+    return Result(scene.kind, label, name, mask, score(mask, scene), doubt)
 
 
-def on_real_slides(options: argparse.Namespace, names: list[str]) -> list[tuple]:
+def on_real_slides(options: argparse.Namespace, names: list[str]) -> list[Result]:
     """Results on the slides whose outlines were drawn by hand."""
     results, rows = [], []
     for outline in sorted(OUTLINES.glob("*.geojson")):
         path = next(Path(options.real).glob(f"{outline.stem}.*"), None)
         if path is None:
-            raise SystemExit(
-                f"{options.real} has no {outline.stem}; --real '' leaves these slides out"
-            )
+            raise SystemExit(f"{options.real} has no {outline.stem}; --real '' leaves these out")
         with open_slide(path, mpp=ASSUMED_MPP.get(outline.stem)) as slide:
             scene = outlined_slide(slide, outline)
-            found = {name: judged(slide, name, scene) for name in names}
-        results += [
-            ("real", outline.stem, name, marks, doubt) for name, (_, marks, doubt) in found.items()
-        ]
-        rows.append(sheets.row(outline.stem, scene, masks_and_marks(found)))
+            found = [judged(slide, name, scene, outline.stem) for name in names]
+        results += found
+        rows.append(sheets.row(outline.stem, scene, found))
     if options.overlays:
         sheets.write(options.overlays / "real.jpg", sheets.stacked(rows))
     return results
@@ -156,49 +165,51 @@ def ratios(image: np.ndarray, mpp: float, names: list[str]) -> dict[str, float]:
     return {name: medians[name] / medians["otsu"] for name in names}
 
 
-def print_tables(results: list[tuple], real: list[tuple], names: list[str]) -> None:
-    print("| kind | " + " | ".join(f"{name}: IoU (lowest), missed, taken" for name in names) + " |")
-    print("|---" * (len(names) + 1) + "|")
-    kinds = list(dict.fromkeys(kind for kind, *_ in results))
-    cells = {
-        (kind, name): np.array([r[3] for r in results if (r[0], r[2]) == (kind, name)])
-        for kind in kinds
-        for name in names
-    }
-    for kind in kinds:
-        print(f"| {kind} | " + " | ".join(cell(cells[kind, name]) for name in names) + " |")
-    means = {name: np.array([cells[kind, name].mean(0) for kind in kinds]) for name in names}
-    print("| **mean of the kinds** | " + " | ".join(cell(means[name]) for name in names) + " |")
-    for stem in dict.fromkeys(r[1] for r in real):
-        marks = [np.array([r[3] for r in real if (r[1], r[2]) == (stem, name)]) for name in names]
-        print(f"| {stem} | " + " | ".join(cell(m) for m in marks) + " |")
-    print()
-    for name in names:
-        doubts = [
-            (doubt, 1 - marks.iou)
-            for *_, n, marks, doubt in results
-            if n == name and doubt is not None
-        ]
-        if doubts:
-            print_doubt(name, np.array(doubts))
+def print_row(label: str, results: list[Result], names: list[str]) -> None:
+    cells = [cell([result for result in results if result.segmenter == name]) for name in names]
+    print(f"| {label} | " + " | ".join(cells) + " |", flush=True)
 
 
-def cell(marks: np.ndarray) -> str:
+def cell(results: list[Result]) -> str:
+    marks = np.array([result.marks for result in results])
     iou, missed, taken = marks.mean(0)
     lowest = f" ({marks[:, 0].min():.2f})" if len(marks) > 1 else ""
     return f"{iou:.2f}{lowest}, {missed:.2f}, {taken:.2f}"
 
 
-def print_doubt(name: str, doubts: np.ndarray) -> None:
+def print_means(results: list[Result], names: list[str]) -> None:
+    """The means of the kinds, each kind counting the same, and the worst kind."""
+    kinds = list(dict.fromkeys(result.kind for result in results))
+    cells = []
+    for name in names:
+        means = np.array(
+            [
+                np.mean([r.marks for r in results if (r.kind, r.segmenter) == (kind, name)], axis=0)
+                for kind in kinds
+            ]
+        )
+        worst = int(means[:, 0].argmin())
+        iou, missed, taken = means.mean(0)
+        cells.append(
+            f"**{iou:.3f}**, {missed:.3f}, {taken:.3f}; worst {kinds[worst]} {means[worst, 0]:.2f}"
+        )
+    print("| **mean of the kinds** | " + " | ".join(cells) + " |")
+
+
+def print_doubt(results: list[Result], names: list[str]) -> None:
     """What doubt is worth: do scenes that are doubted have the low IoUs?"""
-    rank = spearmanr(doubts[:, 0], doubts[:, 1]).statistic
-    order = np.argsort(-doubts[:, 0], kind="stable")
-    tenth = max(len(order) // 10, 1)
-    most, rest = 1 - doubts[order[:tenth], 1], 1 - doubts[order[tenth:], 1]
-    print(
-        f"{name}: rank correlation of doubt with 1 - IoU {rank:.2f}; mean IoU of the most doubted "
-        f"tenth {most.mean():.2f}, of the others {rest.mean():.2f}"
-    )
+    for name in names:
+        pairs = [(r.doubt, r.marks.iou) for r in results if r.segmenter == name]
+        doubt, iou = np.array([pair for pair in pairs if pair[0] is not None]).reshape(-1, 2).T
+        if len(doubt) < 2:
+            continue
+        rank = spearmanr(doubt, 1 - iou).statistic
+        order, tenth = np.argsort(-doubt, kind="stable"), max(len(doubt) // 10, 1)
+        print(
+            f"{name}: rank correlation of doubt with 1 - IoU {rank:.2f}; mean IoU of the most "
+            f"doubted tenth {iou[order[:tenth]].mean():.2f}, of the others "
+            f"{iou[order[tenth:]].mean():.2f}"
+        )
 
 
 def print_times(times: list[dict[str, float]], names: list[str]) -> None:
@@ -210,11 +221,11 @@ def print_times(times: list[dict[str, float]], names: list[str]) -> None:
         )
 
 
-def write_csv(path: Path, results: list[tuple]) -> None:
+def write_csv(path: Path, results: list[Result]) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["kind", "scene", "segmenter", "iou", "missed", "taken", "doubt"])
-        for kind, scene, name, marks, doubt in results:
+        writer.writerow(["kind", "scene", "segmenter", *Marks._fields, "doubt"])
+        for kind, scene, name, _, marks, doubt in results:
             writer.writerow([kind, scene, name, *(f"{mark:.4f}" for mark in marks), doubt])
 
 

@@ -31,11 +31,14 @@ def outlined(image, mask, colour, label, ignore=None) -> np.ndarray:
     return panel
 
 
-def row(name: str, scene, found: dict) -> np.ndarray:
-    """The truth, then each segmenter's mask with its IoU, side by side."""
+def row(name: str, scene, results: list) -> np.ndarray:
+    """The truth, then each result's mask with its IoU, side by side."""
     panels = [outlined(scene.image, scene.truth, TRUTH, name, scene.ignore)]
-    for segmenter, (mask, marks) in found.items():
-        panels.append(outlined(scene.image, mask, FOUND, f"{segmenter} {marks.iou:.2f}"))
+    for result in results:
+        label = f"{result.segmenter} {result.marks.iou:.2f}"
+        if result.doubt is not None:
+            label += f", doubt {result.doubt:.2f}"
+        panels.append(outlined(scene.image, result.mask, FOUND, label))
     return np.concatenate(panels, axis=1)
 
 

@@ -89,7 +89,7 @@ def test_the_same_arguments_give_the_same_pixels():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "kind"), enumerate(KINDS), ids=list(KINDS))
+@pytest.mark.parametrize(("number", "kind"), list(enumerate(KINDS)), ids=list(KINDS))
 def test_every_kind_has_tissue_that_differs_from_its_ground(number, kind):
     scene = make_scene(kind, seed=1, texture="ab"[number % 2])
     assert scene.image.shape == (896, 704, 3)
