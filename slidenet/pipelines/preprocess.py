@@ -139,6 +139,16 @@ class Tiler:
                 f"tissue_class {settings.tissue_class!r} is given without tissue_geojson",
                 expected="both, since only drawn annotations have a class",
             )
+        if isinstance(settings.exclude_classes, str):
+            raise ConfigError(
+                f"exclude_classes is the text {settings.exclude_classes!r}",
+                expected="a list of classes",
+            )
+        if settings.exclude_classes and settings.tissue_geojson is None:
+            raise ConfigError(
+                f"exclude_classes {list(settings.exclude_classes)} is given without tissue_geojson",
+                expected="both, since only drawn regions can be taken out",
+            )
         drop = {
             "blank": settings.drop_blank,
             "pen": settings.drop_penned,

@@ -211,6 +211,8 @@ def test_missing_weights_are_refused_before_any_work(tmp_path, slide_path):
         ({"stride_px": 0}, "stride_px is 0; expected a whole number of at least 1"),
         ({"min_tissue_fraction": 2.0}, "min_tissue_fraction is 2.0; expected a share"),
         ({"tissue_class": "tumour"}, "without tissue_geojson"),
+        ({"exclude_classes": ["fat"]}, "without tissue_geojson"),
+        ({"exclude_classes": "fat"}, "exclude_classes is the text 'fat'; expected a list"),
     ],
 )
 def test_a_wrong_setting_is_refused_once_not_slide_by_slide(row, layout, settings, message):

@@ -67,6 +67,11 @@ class FastSlideReader(SlideReader):
         if all(value > 0 for value in slide.mpp):  # 0 where the file does not say it
             for axis, value in zip("xy", slide.mpp, strict=True):
                 self.properties[f"openslide.mpp-{axis}"] = repr(float(value))
+        corner, extent = slide.bounds
+        if min(extent) > 0 and (*corner, *extent) != (0, 0, *self.level_dimensions[0]):
+            names = ("x", "y", "width", "height")
+            for what, value in zip(names, (*corner, *extent), strict=True):
+                self.properties[f"openslide.bounds-{what}"] = str(int(value))
         self.icc_applied = bool(icc and slide.icc_profile)
 
     @classmethod

@@ -19,6 +19,7 @@ class StandIn:
     dtype, num_channels, format, icc_profile = "uint8", 3, "VSI", None
     level_dimensions, level_downsamples = ((60, 40), (30, 20)), (1.0, 2.0)
     mpp, properties = (0.25, 0.25), {"scanner_model": "VS200"}
+    bounds = ((0, 0), (60, 40))
 
     @classmethod
     def from_file_path(cls, path, apply_icc=False):
@@ -62,6 +63,20 @@ def test_places_are_those_of_the_level_and_the_outside_is_white(slide):
         assert (region[5:] == 255).all()
         assert (region[:, :5] == 255).all()
         assert (opened.read_level((100, 0), 0, (2, 2)) == 255).all()
+
+
+def test_bounds_have_the_names_of_openslide(slide, monkeypatch):
+    with open_slide(slide, reader="fastslide") as opened:
+        assert not any("bounds" in name for name in opened.properties)
+    monkeypatch.setattr(StandIn, "bounds", ((5, 6), (30, 20)))
+    with open_slide(slide, reader="fastslide") as opened:
+        found = {k: v for k, v in opened.properties.items() if "bounds" in k}
+    assert found == {
+        "openslide.bounds-x": "5",
+        "openslide.bounds-y": "6",
+        "openslide.bounds-width": "30",
+        "openslide.bounds-height": "20",
+    }
 
 
 def test_errors_are_one_line(slide):
