@@ -8,13 +8,14 @@ from slidenet.visualisation.attention_matrix import Panel, matrices_figure
 from slidenet.visualisation.attention_ranks import exchange_figure, ranks_figure
 from slidenet.visualisation.attention_reach import growth_figure, reach_figure
 from slidenet.visualisation.maps import feature_map, principal_colors
-from slidenet.visualisation.overlay import tissue_overlay
+from slidenet.visualisation.overlay import draw_regions, tissue_overlay
 from slidenet.visualisation.side_by_side import demo_figure, scale_bar, side_by_side
 from slidenet.visualisation.style import save_figure
 
 __all__ = [
     "Panel",
     "demo_figure",
+    "draw_regions",
     "exchange_figure",
     "feature_map",
     "growth_figure",

@@ -5,18 +5,14 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import numpy.typing as npt
-import shapely
 from shapely.geometry import Polygon
 
-from slidenet.core.arrays import BoolArray, Float64Array, UInt8Array
+from slidenet.core.arrays import BoolArray, UInt8Array
 from slidenet.core.records import TileGeometry, TileSet
-from slidenet.visualisation.damage import fill_unreadable, hatch_boxes, label_unreadable
+from slidenet.visualisation.overlay.damage import fill_unreadable, hatch_boxes, label_unreadable
+from slidenet.visualisation.overlay.outlines import blend, draw_outlines
 
 CONTOUR_RGB = (0, 118, 112)
-HALO_RGB = (255, 255, 255)
-LINE_PER_PX = 800
-"""Outlines are one pixel wide per this many pixels of the picture's longer side."""
-
 GRID_RGB = (28, 34, 52)
 GRID_OPACITY = 0.38
 VEIL = 0.55
@@ -24,14 +20,6 @@ VEIL = 0.55
 
 MIN_GRID_CELL_PX = 6
 """Cells smaller than this in the picture get no lines, which would cover the tissue."""
-
-MIN_RING_PX = 6
-"""Outlines and holes smaller than this in the picture are left out; they would be blots."""
-
-MAX_STAIR_PX = 20
-"""Outlines whose shortest edge is longer than this are no stairs but corners, and stay sharp."""
-
-_SUBPIXEL_BITS = 4
 
 
 def tissue_overlay(
@@ -69,7 +57,7 @@ def tissue_overlay(
     if tile_set is not None and unreadable_tiles is not None and len(unreadable_tiles):
         hurt = cell_boxes(unreadable_tiles, tile_set.geometry, scale, overlap=True)
         picture, damaged = hatch_boxes(picture, hurt), True
-    picture = _with_contours(picture, polygons, scale)
+    picture = draw_outlines(picture, polygons, scale, CONTOUR_RGB)
     return label_unreadable(picture) if damaged else picture
 
 
@@ -113,51 +101,4 @@ def _with_tiles(image: UInt8Array, boxes: npt.NDArray[np.intp]) -> UInt8Array:
     for left, top, right, bottom in boxes.tolist():
         # A neighbour's left edge is this tile's right edge: one line between two tiles.
         cv2.rectangle(lines, (left, top), (right, bottom), 255, 1)
-    return _blend(veiled, lines, GRID_RGB, GRID_OPACITY)
-
-
-def _with_contours(image: UInt8Array, polygons: Sequence[Polygon], scale: float) -> UInt8Array:
-    rings = [
-        shapely.get_coordinates(ring) * scale
-        for polygon in polygons
-        for ring in (polygon.exterior, *polygon.interiors)
-    ]
-    rings = [ring for ring in rings if np.ptp(ring, axis=0).max() >= MIN_RING_PX]
-    if not rings:
-        return image
-    # Outlines of masks are stairs one mask pixel high; in the picture they should flow.
-    stair = min(np.hypot(*np.diff(ring, axis=0).T).min() for ring in rings)
-    drawn = rings
-    if stair <= MAX_STAIR_PX:
-        drawn = [_smoothed(ring, window=round(3 * stair)) for ring in rings]
-    fixed_point = [np.rint((r - 0.5) * 2**_SUBPIXEL_BITS).astype(np.int32) for r in drawn]
-    width = max(1, round(max(image.shape) / LINE_PER_PX))
-    for color, opacity, thickness in ((HALO_RGB, 0.6, width + 2), (CONTOUR_RGB, 1.0, width)):
-        lines = np.zeros(image.shape[:2], dtype=np.uint8)
-        cv2.polylines(lines, fixed_point, True, 255, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
-        image = _blend(image, lines, color, opacity)
-    return image
-
-
-def _smoothed(ring: Float64Array, *, window: int) -> Float64Array:
-    """The closed ring in steps of a pixel, each point the mean of its `window` neighbours."""
-    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(ring, axis=0).T))])
-    steps = np.arange(0.0, along[-1], 1.0)
-    even = np.stack([np.interp(steps, along, ring[:, axis]) for axis in (0, 1)], axis=1)
-    window = min(window, len(even) // 4)
-    if window < 2:
-        return ring
-    wrapped = np.concatenate([even[-(window // 2) :], even, even[: window - 1 - window // 2]])
-    kernel = np.full(window, 1 / window)
-    return np.stack([np.convolve(wrapped[:, axis], kernel, "valid") for axis in (0, 1)], axis=1)
-
-
-def _blend(
-    image: UInt8Array, coverage: UInt8Array, color: tuple[int, int, int], opacity: float
-) -> UInt8Array:
-    covered = coverage > 0  # lines are a small part of a picture
-    alpha = coverage[covered, None].astype(np.float32) * (opacity / 255)
-    mixed = image[covered] * (1 - alpha) + np.array(color, np.float32) * alpha
-    blended = image.copy()
-    blended[covered] = np.rint(mixed)
-    return blended
+    return blend(veiled, lines, GRID_RGB, GRID_OPACITY)

@@ -5,8 +5,14 @@ from shapely.geometry import Polygon, box
 from slidenet.core.records import TileSet
 from slidenet.slides import plan_tiles
 from slidenet.visualisation import tissue_overlay
-from slidenet.visualisation.damage import DAMAGE_RGB, HATCH_RGB
-from slidenet.visualisation.overlay import CONTOUR_RGB, GRID_OPACITY, GRID_RGB, VEIL, cell_boxes
+from slidenet.visualisation.overlay.damage import DAMAGE_RGB, HATCH_RGB
+from slidenet.visualisation.overlay.tissue import (
+    CONTOUR_RGB,
+    GRID_OPACITY,
+    GRID_RGB,
+    VEIL,
+    cell_boxes,
+)
 
 PINK = (214, 150, 190)
 
