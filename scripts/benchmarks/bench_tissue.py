@@ -11,7 +11,7 @@ per kind and one of all kinds are written: truth in green (what counts neither w
 in pink.
 
 Family "b" and seeds from 1000 were kept out of tuning: its textures, stains, inks, tints and haze
-are others than those of "a". `--real ''` leaves the real slides out.
+are others than those of "a" and "c". `--real ''` leaves the real slides out.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--segmenters", nargs="+")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(1000, 1006)))
-    parser.add_argument("--texture", default="b", choices=["a", "b"])
+    parser.add_argument("--texture", default="b", choices=["a", "b", "c"])
     parser.add_argument("--real", default=str(REAL), help="folder of the real slides; '' for none")
     parser.add_argument("--overlays", type=Path)
     parser.add_argument("--csv", type=Path)

@@ -24,7 +24,7 @@ def fluorescent(canvas: Canvas, mask: BoolArray, *, colours: int) -> UInt8Array:
     inside = blurred(mask, 0.7)
     body = 0.45 + 0.55 * nuclei / nuclei.mean()
     blue = rng.uniform(30, 75) * body + rng.uniform(4, 14) * fibres / fibres.mean()
-    hue = {"a": (0.10, 0.25, 1.0), "b": (0.02, 0.42, 0.95)}[canvas.family]
+    hue = {"a": (0.10, 0.25, 1.0), "b": (0.02, 0.42, 0.95)}[canvas.palette]
     picture = np.zeros((*canvas.shape, 3), np.float32)
     picture += (inside * blue)[..., None] * np.array(hue, np.float32)
     if colours > 1:

@@ -26,7 +26,7 @@ def clear(canvas: Canvas) -> None:
 
 def tint(canvas: Canvas, name: str) -> None:
     """Glass, mountant or lamp of another colour; strength by chance."""
-    rgb = np.array(TINTS[canvas.family][name]) / 245
+    rgb = np.array(TINTS[canvas.palette][name]) / 245
     strength = canvas.rng.uniform(0.6, 1.15)
     canvas.light *= (np.minimum(rgb, 1) ** strength).astype(np.float32)
     patchy = 1 + 0.01 * smooth_field(canvas.rng, canvas.shape, 200)
@@ -62,7 +62,7 @@ def haze(canvas: Canvas) -> None:
     With what such slides have besides: lilac glass, rows of printed spots, stripes, a smear.
     """
     rng, (height, width) = canvas.rng, canvas.shape
-    lilac = {"a": (0.905, 0.842, 0.908), "b": (0.925, 0.875, 0.890)}[canvas.family]
+    lilac = {"a": (0.905, 0.842, 0.908), "b": (0.925, 0.875, 0.890)}[canvas.palette]
     canvas.light[:] = np.array(lilac) * rng.uniform(0.97, 1.05) + rng.normal(0, 0.006, 3)
     away = np.asarray(cv2.distanceTransform((~canvas.truth).astype(np.uint8), cv2.DIST_L2, 5))
     x, y = grid(canvas.shape)
@@ -70,7 +70,7 @@ def haze(canvas: Canvas) -> None:
     side = np.cos(turn) * (x / width - 0.5) + np.sin(turn) * (y / height - 0.5)
     one_sided = 1 / (1 + np.exp(-8 * side - 1.5 * smooth_field(rng, canvas.shape, 220)))
     halo = blurred(np.exp(-away / rng.uniform(35, 90)), 14) * one_sided
-    dye = {"a": (0.02, 0.11, 0.045), "b": (0.012, 0.10, 0.075)}[canvas.family]
+    dye = {"a": (0.02, 0.11, 0.045), "b": (0.012, 0.10, 0.075)}[canvas.palette]
     canvas.density += (rng.uniform(0.7, 1.5) * halo)[..., None] * np.array(dye, np.float32)
     stripes = np.repeat(rng.normal(0, 0.006, (width // 60 + 2, 3)), 60, axis=0)[:width]
     canvas.light *= 1 + blurred(stripes, 5)[None]

@@ -33,7 +33,7 @@ COLOURS = tuple(INKS["a"])
 def write(canvas: Canvas, strokes: BoolArray, colour: str) -> None:
     """Ink where `strokes`, bool (h, w), is; on tissue it counts neither way."""
     rng = canvas.rng
-    dye = np.array(INKS[canvas.family][colour]) * (1 + rng.normal(0, 0.06, 3))
+    dye = np.array(INKS[canvas.palette][colour]) * (1 + rng.normal(0, 0.06, 3))
     soft = blurred(strokes, float(rng.uniform(1.0, 3.2)))
     flow = (
         1 + 0.10 * smooth_field(rng, canvas.shape, 70) + 0.05 * smooth_field(rng, canvas.shape, 7)

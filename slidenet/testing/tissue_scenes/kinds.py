@@ -25,14 +25,15 @@ Build = Callable[[Canvas], UInt8Array]
 def make_scene(kind: str, seed: int, *, texture: str = "a") -> Scene:
     """A scene of a kind; the same arguments always give the same pixels.
 
-    Family "b" has textures, stains, inks, tints and a haze of its own. Segmenters are tuned on
-    "a" only, with seeds below 1000; "b" and seeds from 1000 are for judging.
+    Family "a" has fibres, glands and crowds of nuclei, "c" hardly any texture. Family "b" has
+    textures, stains, inks, tints and a haze of its own. Segmenters are tuned on "a" and "c" only,
+    with seeds below 1000; "b" and seeds from 1000 are for judging.
 
     Args:
         kind: One of `KINDS`.
         seed: Decides geometry, colours and thickness. The picture is 896 px wide and 704 high for
             even seeds, 704 wide and 896 high for odd ones.
-        texture: Family, "a" or "b".
+        texture: Family, "a", "b" or "c".
     """
     rng = np.random.default_rng([zlib.crc32(kind.encode()), seed, ord(texture)])
     sides = (SHORT_SIDE_PX, LONG_SIDE_PX)

@@ -75,7 +75,7 @@ class Canvas:
     Attributes:
         rng: Source of all chance.
         shape: (h, w).
-        family: Texture family, "a" or "b".
+        family: Texture family, "a", "b" or "c".
         light: float32 (h, w, 3), share of full white that reaches the camera through bare glass.
         density: float32 (h, w, 3), optical density (natural logarithm) on top of it.
         truth: bool (h, w), True = tissue.
@@ -95,6 +95,11 @@ class Canvas:
         self.density = np.zeros((*self.shape, 3), np.float32)
         self.truth = np.zeros(self.shape, np.bool_)
         self.ignore = np.zeros(self.shape, np.bool_)
+
+    @property
+    def palette(self) -> str:
+        """Whose pens, tints and haze: "b" has its own, which nobody tunes on."""
+        return "b" if self.family == "b" else "a"
 
     def settle_truth(self) -> None:
         """Fills small holes of the truth and drops crumbs, as segmenters do.

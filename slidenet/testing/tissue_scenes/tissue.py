@@ -5,12 +5,11 @@ import numpy as np
 import numpy.typing as npt
 
 from slidenet.core.arrays import BoolArray
-from slidenet.testing.tissue_scenes import texture_a, texture_b
-from slidenet.testing.tissue_scenes.cells import adipocytes
 from slidenet.testing.tissue_scenes.fields import Float32Array, blurred, smooth_field
 from slidenet.testing.tissue_scenes.scene import Canvas
+from slidenet.testing.tissue_scenes.textures import adipocytes, fibres, lobules, smooth
 
-FAMILIES = {"a": texture_a, "b": texture_b}
+FAMILIES = {"a": fibres, "b": lobules, "c": smooth}
 NORMAL_DENSITY = (0.36, 0.62)
 """Range of the mean optical density of H&E at full contrast; real slides have 0.38 to 0.76."""
 

@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 
 from slidenet.core.arrays import BoolArray
-from slidenet.testing.tissue_scenes.cells import voronoi
 from slidenet.testing.tissue_scenes.fields import (
     Float32Array,
     Rng,
@@ -13,6 +12,7 @@ from slidenet.testing.tissue_scenes.fields import (
     grid,
     smooth_field,
 )
+from slidenet.testing.tissue_scenes.textures.cells import voronoi
 
 STAINS = {
     "haematoxylin": (0.74, 0.60, 0.26),
@@ -23,7 +23,7 @@ STAINS = {
 
 
 def texture(rng: Rng, shape: Shape) -> tuple[Float32Array, Float32Array, BoolArray]:
-    """As `texture_a.texture`."""
+    """As `fibres.texture`."""
     labels, edges = voronoi(rng, shape, spacing=float(rng.uniform(16, 34)))
     tone = rng.normal(size=int(labels.max()) + 1).astype(np.float32)[labels]
     septa = np.clip(blurred(edges, float(rng.uniform(1.0, 2.2))) * 2.5, 0, 1)
