@@ -189,6 +189,8 @@ class TileSet:
         tissue_fraction: float32 (N,), share of each tile covered by tissue, in [0, 1].
         identity: Every setting that chose the tiles.
         regions: In which drawn region each tile lies; None where no regions were asked for.
+        tissue_doubt: How unsure the segmenter was of the tissue, from 0 (sure) to 1; None where
+            it does not say.
     """
 
     slide_id: str
@@ -199,6 +201,7 @@ class TileSet:
     tissue_fraction: npt.NDArray[np.float32]
     identity: Identity
     regions: TileRegions | None = None
+    tissue_doubt: float | None = None
 
     def __post_init__(self) -> None:
         check_coords(self.coords, slide=self.slide_id)

@@ -25,6 +25,10 @@ from slidenet.pipelines.cohort.run import LOCAL, run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
 from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.settings import PreprocessSettings, settings_with
+from slidenet.pipelines.tissue.contact_sheet import write_contact_sheet
+from slidenet.pipelines.tissue.record import TissueRecord, look_at
+from slidenet.pipelines.tissue.segmenter import segmenter_of, segmenter_of_folder
+from slidenet.pipelines.tissue.table import records_of_folder, write_tissue_table
 from slidenet.slides import (
     FLUORESCENCE,
     READERS,
@@ -54,7 +58,6 @@ from slidenet.tissue import (
     drawn_tissue,
     find_region_file,
     find_tissue,
-    make_segmenter,
     qupath_origin,
     segmenter_identity,
     tissue_polygons,
@@ -77,8 +80,9 @@ def preprocess(
 ) -> RunReport:
     """Find tissue on every slide and cut it into tiles.
 
-    Writes `tiles/`, `tissue/` (GeoJSON for QuPath) and `overlays/` (pictures) under `out`. Slides
-    already done with the same settings are skipped.
+    Writes `tiles/`, `tissue/` (GeoJSON for QuPath, and what was dropped), `overlays/` (pictures,
+    and index.html with all of them) and `tissue.csv` (the most doubtful slide first) under `out`.
+    Slides already done with the same settings are skipped.
 
     Args:
         slides: Manifest slides.csv, or a folder of slides.
@@ -93,9 +97,25 @@ def preprocess(
     rows = rows_of(slides, reader=settings.reader)
     layout = OutputLayout(check_output_folder(out))
     reading = reading_of_folder(layout, rows, settings.reading, overwrite=overwrite)
-    tiler = Tiler.of(replace(settings, reading=reading))
+    segmenter = settings.segmenter
+    if settings.tissue_geojson is None:
+        segmenter = segmenter_of_folder(layout, rows, segmenter, overwrite=overwrite)
+    tiler = Tiler.of(replace(settings, reading=reading, segmenter=segmenter))
     work = PreprocessWork(layout, tiler, overwrite)
-    return run_cohort("preprocess", rows, work, settings=[tiler.settings], runner=runner)
+    report, records = None, []
+    try:
+        report = run_cohort("preprocess", rows, work, settings=[tiler.settings], runner=runner)
+    finally:  # also of what was done before an interrupt
+        records = records_of_folder(layout)
+        if any(record.is_described for record in records):  # an older, finished folder stays as is
+            write_tissue_table(layout, records)
+            write_contact_sheet(layout, records)
+    done = {outcome.slide_id for outcome in report.outcomes if outcome.status != "failed"}
+    doubtful = look_at([record for record in records if record.slide_id in done])
+    if not doubtful:
+        return report
+    where = f"{layout.tissue_table} lists all by doubt, {layout.contact_sheet} shows them"
+    return replace(report, notes=(f"{doubtful}; {where}",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +146,7 @@ class Tiler:
         check_reading(_reading(settings), settings.shrinking)
         if settings.reader is not None:
             READERS[settings.reader]  # an unknown one now, not once per slide
-        areas = {"min_area_um2": settings.min_area_um2, "max_hole_um2": settings.max_hole_um2}
-        given = {name: value for name, value in areas.items() if value is not None}
-        segmenter = make_segmenter(settings.segmenter, **given)
+        segmenter = segmenter_of(settings)
         if settings.tissue_geojson is not None and not settings.tissue_geojson.is_dir():
             raise ConfigError(
                 f"tissue_geojson {settings.tissue_geojson} is not a folder",
@@ -256,8 +274,11 @@ class PreprocessWork(SlideWork):
             drawn = tiler.drawn_tissue(slide, row.slide_id)
             identity = tiler.identity(slide, geometry, drawn)
             if not self.overwrite and existing_output(path, identity, slide.fingerprint):
-                num_tiles = read_tile_set(path).num_tiles
-                return SlideResult(path, f"{num_tiles} tiles", num_tiles, already_done=True)
+                there = read_tile_set(path)
+                detail = f"{there.num_tiles} tiles"
+                if there.tissue_doubt is not None:
+                    detail += f"; doubt {there.tissue_doubt:.2f}"
+                return SlideResult(path, detail, there.num_tiles, already_done=True)
             tissue = drawn or find_tissue(slide, tiler.segmenter)
             tile_set, counts = choose_tiles(
                 slide,
@@ -269,7 +290,12 @@ class PreprocessWork(SlideWork):
                 reader=tiler.reader,
             )
             notes = [*tissue.notes, *_notes(slide, geometry)]
-            note = self._write_pictures(slide, tissue, tile_set, counts.damaged)
+            record = TissueRecord.of(tissue, slide, row.slide_id)
+            tile_set = replace(tile_set, tissue_doubt=record.doubt)
+            found = record.summary()
+            note = f"; {found}" if found else ""
+            note += self._write_pictures(slide, tissue, tile_set, counts.damaged)
+            record.write(self.layout.tissue_record(row.slide_id))
             missing = (slide.storage_note, damage_note(slide.unreadable_places))
             note += "".join(f"; {text}" for text in missing if text)
         # Last, because this file is what says that the slide is done.

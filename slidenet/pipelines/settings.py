@@ -59,8 +59,43 @@ class OpeningSettings:
         }
 
 
+@dataclass(frozen=True, kw_only=True)  # so that these flags come last
+class SegmenterSettings:
+    """What finds tissue, and its settings; default of each setting: the segmenter's own.
+
+    Args:
+        segmenter: How tissue is found: otsu (luminance), saturation (HSV), all (whole slide), or
+            the name or import path of a segmenter of another package; default: what the output
+            folder was begun with, else otsu.
+        segment_mpp: Resolution of the picture in which tissue is looked for, in microns per pixel.
+        min_area_um2: Smallest piece of tissue kept, in square microns.
+        max_hole_um2: Holes in tissue up to this area are filled, in square microns.
+        black_level: Pixels whose brightest channel is below this are scanner black (borders,
+            unscanned area); 0 turns this off.
+        min_contrast: Least difference between the two sides of Otsu's threshold, of 255; what
+            differs less is noise.
+        smooth_um: Of otsu: width (standard deviation) of the smoothing, in microns; 0: none.
+        threshold: Of saturation: least saturation of tissue, of 255, instead of Otsu's choice.
+        median_um: Of saturation: diameter of the filter that removes speckle, in microns.
+        closing_um: Of saturation: gaps up to this width are closed, in microns.
+        segmenter_settings: Settings of a segmenter of another package, as a mapping.
+    """
+
+    segmenter: str | None = None
+    segment_mpp: float | None = None
+    min_area_um2: float | None = None
+    max_hole_um2: float | None = None
+    black_level: int | None = None
+    min_contrast: float | None = None
+    smooth_um: float | None = None
+    threshold: int | None = None
+    median_um: float | None = None
+    closing_um: float | None = None
+    segmenter_settings: dict[str, Any] | None = None
+
+
 @dataclass(frozen=True)
-class PreprocessSettings(OpeningSettings):
+class PreprocessSettings(SegmenterSettings, OpeningSettings):
     """How tissue is found and cut into tiles.
 
     Args:
@@ -69,11 +104,6 @@ class PreprocessSettings(OpeningSettings):
         target_mpp: Resolution of the tiles, in microns per pixel.
         tile_size_px: Side of a tile at target_mpp, in pixels.
         stride_px: Step between tiles at target_mpp, in pixels; default: tile_size_px (no overlap).
-        segmenter: How tissue is found: otsu (luminance), saturation (HSV), all (whole slide), or
-            the name or import path of a segmenter of another package.
-        min_area_um2: Smallest piece of tissue kept, in square microns; default: the segmenter's.
-        max_hole_um2: Holes in tissue up to this area are filled, in square microns; default: the
-            segmenter's.
         tissue_geojson: Folder of tissue drawn or edited by hand, used instead of the segmenter: a
             file per slide, {slide_id} or the slide file's name with .geojson, .json, .geojson.gz
             (QuPath) or .xml (ASAP).
@@ -103,9 +133,6 @@ class PreprocessSettings(OpeningSettings):
     target_mpp: float = 0.5
     tile_size_px: int = 256
     stride_px: int | None = None
-    segmenter: str = "otsu"
-    min_area_um2: float | None = None
-    max_hole_um2: float | None = None
     tissue_geojson: Path | None = None
     tissue_class: str | None = None
     annotation_frame: Literal["qupath", "level0"] = "qupath"

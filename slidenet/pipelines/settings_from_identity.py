@@ -14,10 +14,12 @@ from slidenet.core.records import BLENDED_READING
 from slidenet.core.registry import Registry
 from slidenet.pipelines.preprocess import Tiler
 from slidenet.pipelines.settings import EmbedTilesSettings, PreprocessSettings
+from slidenet.pipelines.tissue.segmenter import SEGMENTER_FLAGS
 from slidenet.slides import READERS
 from slidenet.tile_encoders.catalogue import TILE_ENCODERS
-from slidenet.tissue import segmenter_identity
-from slidenet.tissue.segmenters import SEGMENTERS
+from slidenet.tissue import SEGMENTERS, segmenter_identity
+from slidenet.tissue.regions import DRAWN
+from slidenet.tissue.segmenters.registry import setting_names
 
 _FILTER_FLAGS = {"blank": "drop_blank", "blur": "drop_blurred", "pen": "drop_penned"}
 
@@ -52,13 +54,23 @@ def settings_from_identity(
             remedy="make features of the new slides with the tool used for training, and give "
             "their folder as --features",
         )
-    tiling = _preprocess_settings(tiles)
+    tissue = tiles["tissue"]
+    if not isinstance(tissue, Mapping) or tissue.get("segmenter") in (None, DRAWN):
+        raise IdentityMismatchError(
+            "the tissue of the training slides comes from drawn annotations",
+            expected="a segmenter that can be run on new slides",
+            remedy="preprocess the new slides with --tissue-geojson and embed their tiles, then "
+            "give the folder as --features",
+        )
+    read_by: Any = tiles.get("reader")
+    reader = None if read_by is None else _name(read_by, "name", READERS)
+    segmenter = _name(tissue, "segmenter", SEGMENTERS)
     encoder_name = _name(encoder, "encoder", TILE_ENCODERS)
     TILE_ENCODERS.require_own(encoder_name, source=source, allow_code=allow_code)
-    SEGMENTERS.require_own(tiling.segmenter, source=source, allow_code=allow_code)
-    if tiling.reader is not None:
-        READERS.require_own(tiling.reader, source=source, allow_code=allow_code)
-    tiler = Tiler.of(tiling)
+    SEGMENTERS.require_own(segmenter, source=source, allow_code=allow_code)
+    if reader is not None:
+        READERS.require_own(reader, source=source, allow_code=allow_code)
+    tiler = Tiler.of(_preprocess_settings(tiles, segmenter, reader))
     asked: Identity = {
         "tissue": segmenter_identity(tiler.segmenter),
         "filters": [tile_filter.identity() for tile_filter in tiler.filters],
@@ -72,7 +84,7 @@ def settings_from_identity(
         )
     features = EmbedTilesSettings(
         encoder=encoder_name,
-        reader=tiling.reader,
+        reader=reader,
         # Of Literal types, which are checked when the settings are used.
         precision=cast(Any, encoder["precision"]),
         engine=cast(Any, encoder.get("engine", "torch")),
@@ -90,28 +102,26 @@ def _complete(identity: Mapping[str, Any]) -> bool:
     )
 
 
-def _preprocess_settings(tiles: Mapping[str, Any]) -> PreprocessSettings:
-    tissue = tiles["tissue"]
-    if "segmenter" not in tissue:
-        raise IdentityMismatchError(
-            "the tissue of the training slides comes from drawn annotations",
-            expected="a segmenter that can be run on new slides",
-            remedy="preprocess the new slides with --tissue-geojson and embed their tiles, then "
-            "give the folder as --features",
-        )
+def _preprocess_settings(
+    tiles: Mapping[str, Any], segmenter: str, reader: str | None
+) -> PreprocessSettings:
+    known = setting_names(segmenter)
+    tissue = {name: value for name, value in tiles["tissue"].items() if name in known}
+    of_others = {name: value for name, value in tissue.items() if name not in SEGMENTER_FLAGS}
     settings = PreprocessSettings(
         target_mpp=tiles["target_mpp"],
         tile_size_px=tiles["tile_size_px"],
         stride_px=tiles["stride_px"],
-        segmenter=_name(tissue, "segmenter", SEGMENTERS),
-        reader=_name(tiles["reader"], "name", READERS) if "reader" in tiles else None,
+        segmenter=segmenter,
+        segmenter_settings=of_others or None,
+        reader=reader,
         min_tissue_fraction=tiles["min_tissue_fraction"],
         icc=tiles["icc"],
         # Files of version 1 say neither.
         reading=tiles.get("reading", BLENDED_READING),
         shrinking=tiles.get("shrinking", "area"),
         drop_blank=False,
-        **{name: tissue[name] for name in ("min_area_um2", "max_hole_um2") if name in tissue},
+        **{name: value for name, value in tissue.items() if name in SEGMENTER_FLAGS},
     )
     used: dict[str, Any] = {
         _FILTER_FLAGS[tile_filter["filter"]]: True for tile_filter in tiles["filters"]

@@ -16,7 +16,12 @@ from slidenet.stores.h5.identity import existing_output, identity_of
 from slidenet.stores.h5.validate import validate_file
 from slidenet.stores.manifest import read_manifest
 from slidenet.stores.slide_rows import SLIDE_COLUMNS, slide_rows
-from slidenet.stores.tiles import read_tile_set, tiles_reading, write_tile_set
+from slidenet.stores.tiles import (
+    read_tile_set,
+    tiles_reading,
+    tiles_segmenter,
+    write_tile_set,
+)
 
 __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "CsvRow",
@@ -44,6 +49,7 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "read_tile_set",
     "slide_rows",
     "tiles_reading",
+    "tiles_segmenter",
     "validate_file",
     "write_slide_embedding",
     "write_tile_set",

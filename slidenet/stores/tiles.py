@@ -1,6 +1,7 @@
 """The tiles of a slide on disk: `TileSet` to file and back, exactly."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ def write_tile_set(path: str | os.PathLike[str], tile_set: TileSet) -> Path:
             identity=tile_set.identity,
         )
         write_attributes(group, identity | {"slide_path": tile_set.slide_path})
+        if tile_set.tissue_doubt is not None:
+            write_attributes(group, {schema.TISSUE_DOUBT: float(tile_set.tissue_doubt)})
     return path
 
 
@@ -80,6 +83,27 @@ def tiles_reading(path: str | os.PathLike[str]) -> int:
         return read_attribute(group, "reading", int, path)
 
 
+def tiles_segmenter(path: str | os.PathLike[str]) -> str | None:
+    """The segmenter of a file's tiles: its name, or of another package's the import path.
+
+    Returns:
+        "geojson" where tissue was drawn by hand; None where the file does not say.
+
+    Raises:
+        StoreError: The file is missing or broken.
+    """
+    path = Path(path)
+    with open_h5(path) as h5:
+        if schema.GROUP not in h5:
+            raise StoreError(f"{path} has no group {schema.GROUP!r}")
+        tissue = read_identity(h5[schema.GROUP], path).get("tissue")
+    if not isinstance(tissue, Mapping):
+        return None
+    plugin, name = tissue.get("plugin"), tissue.get("segmenter")
+    found = plugin.get("code") if isinstance(plugin, Mapping) else name
+    return found if isinstance(found, str) else None
+
+
 def read_tile_set(path: str | os.PathLike[str]) -> TileSet:
     """Reads what `write_tile_set` wrote.
 
@@ -100,6 +124,9 @@ def read_tile_set(path: str | os.PathLike[str]) -> TileSet:
                 tissue_fraction=h5[schema.TISSUE_FRACTION][:],
                 identity=read_identity(group, path),
                 regions=read_regions(h5, path),
+                tissue_doubt=read_attribute(group, schema.TISSUE_DOUBT, float, path)
+                if schema.TISSUE_DOUBT in group.attrs
+                else None,
             )
         except CoordinateError as error:
             raise StoreError(f"{path}: {error.found}", remedy="make the file again") from error

@@ -15,6 +15,7 @@ from slidenet.tissue.regions import (
 )
 from slidenet.tissue.segmenters import (
     DEFAULT_SEGMENTER,
+    SEGMENTERS,
     AllSegmenter,
     OtsuSegmenter,
     PictureSegmenter,
@@ -36,6 +37,7 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "Reason",
     "Region",
     "RegionSet",
+    "SEGMENTERS",
     "SaturationSegmenter",
     "Segmenter",
     "Tissue",

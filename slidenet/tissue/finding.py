@@ -43,6 +43,10 @@ _WORDS = {
 }
 
 
+DOUBTFUL = 0.5
+"""From this doubt on a person should look at the slide."""
+
+
 @dataclass(frozen=True, eq=False)
 class Finding:
     """What a segmenter found on a slide.

@@ -40,10 +40,10 @@ def otsu_threshold(
     raise EmptyTissueError(
         f"the segmenter {segmenter!r} found no tissue: {what} differs by {contrast:.1f} of 255 "
         "between the two sides of Otsu's threshold",
-        expected=f"at least min_contrast = {min_contrast:g}",
-        remedy="look at the slide; if it does hold tissue, take another --segmenter ('all' is the "
-        "whole slide), or draw the tissue in QuPath and pass its GeoJSON as --tissue-geojson; in "
-        "Python, lower min_contrast of the segmenter",
+        expected=f"at least {min_contrast:g}, the --min-contrast",
+        remedy="look at the slide; if it does hold tissue, lower --min-contrast (in Python, "
+        "min_contrast), take another --segmenter ('all' is the whole slide), or draw the tissue in "
+        "QuPath and pass its GeoJSON as --tissue-geojson",
         slide=slide,
     )
 

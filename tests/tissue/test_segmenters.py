@@ -82,7 +82,9 @@ class TestOtsu:
 
     @pytest.mark.parametrize("sigma", [0.0, 3.0])
     def test_an_empty_slide_is_an_error_and_not_noise(self, sigma):
-        with pytest.raises(EmptyTissueError, match=r"luminance differs by \d.* min_contrast = 12"):
+        with pytest.raises(
+            EmptyTissueError, match=r"luminance differs by \d.* at least 12, the --min-contrast"
+        ):
             OtsuSegmenter().mask(noisy(picture(), sigma), 8.0, slide="empty")
 
     def test_an_all_black_picture_is_an_error(self):
@@ -181,6 +183,8 @@ def test_recipes_are_known_before_a_slide_is_read(name):
         ("otsy", {}, "did you mean otsu"),
         ("otsu", {"treshold": 3}, "no setting 'treshold'.*min_contrast"),
         ("all", {"min_area_um2": 3}, "no settings"),
+        ("otsu", {"smooth_um": "wide"}, "smooth_um is 'wide'; expected a finite number"),
+        ("saturation", {"threshold": 2.5}, "threshold is 2.5; expected a whole number"),
         ("otsu", {"segment_mpp": 0}, "segment_mpp is 0; expected a finite number above 0"),
         (
             "saturation",

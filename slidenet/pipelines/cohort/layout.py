@@ -24,6 +24,10 @@ class OutputLayout:
         """The tissue polygons of a slide, for QuPath."""
         return self.root / "tissue" / f"{slide_id}.geojson"
 
+    def tissue_record(self, slide_id: str) -> Path:
+        """What was found on a slide and what was dropped, machine-readable."""
+        return self.root / "tissue" / f"{slide_id}.json"
+
     def overlay(self, slide_id: str) -> Path:
         """The picture of a slide with its tissue contours and tiles."""
         return self.root / "overlays" / f"{slide_id}.jpg"
@@ -40,6 +44,16 @@ class OutputLayout:
         """The slide embedding of a slide."""
         folder = self.root / "slide_embeddings" / _folder_name(encoder) / _folder_name(recipe)
         return folder / f"{slide_id}.h5"
+
+    @property
+    def tissue_table(self) -> Path:
+        """What was found on every slide, the most doubtful first."""
+        return self.root / "tissue.csv"
+
+    @property
+    def contact_sheet(self) -> Path:
+        """The overlays of all slides on one page, the most doubtful first."""
+        return self.root / "overlays" / "index.html"
 
     @property
     def run_report(self) -> Path:

@@ -41,7 +41,7 @@ def reading_of_folder(
     if asked is not None and asked not in READINGS:
         raise ConfigError(f"reading is {asked}", expected=f"one of {', '.join(map(str, READINGS))}")
     replaced = {layout.tiles(row.slide_id) for row in rows} if overwrite else set()
-    there = _readings(path for path in _tile_files(layout) if path not in replaced)
+    there = _readings(path for path in tile_files(layout) if path not in replaced)
     if len(there) > 1:
         raise IdentityMismatchError(
             f"{layout.root} holds tiles read in two ways ({_described(there)})",
@@ -82,7 +82,8 @@ def check_one_reading(layout: OutputLayout, rows: Sequence[SlideRow]) -> None:
         )
 
 
-def _tile_files(layout: OutputLayout) -> list[Path]:
+def tile_files(layout: OutputLayout) -> list[Path]:
+    """The tile sets of an output folder, whole or broken, by name."""
     folder = layout.tiles("x").parent
     return sorted(p for p in folder.glob("*.h5") if not p.name.startswith("."))
 

@@ -62,6 +62,7 @@ class RunReport:
         seconds: Wall time of the verb.
         outcomes: One per slide, in manifest order.
         rank: Of several processes that share each slide; the first reports.
+        notes: What to know about the cohort as a whole, a line each.
     """
 
     verb: str
@@ -70,6 +71,7 @@ class RunReport:
     seconds: float
     outcomes: Sequence[SlideOutcome]
     rank: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def failed(self) -> list[SlideOutcome]:
@@ -97,7 +99,7 @@ class RunReport:
         text = text_table(("slide", "status", "tiles", "seconds", "detail"), rows, ragged=True)
         counts = {s: sum(o.status == s for o in self.outcomes) for s in get_args(Status)}
         summary = ", ".join(f"{n} {status}" for status, n in counts.items() if n) or "no slides"
-        return f"{text}\n{self.verb}: {summary} in {self.seconds:.1f} s"
+        return "\n".join([text, f"{self.verb}: {summary} in {self.seconds:.1f} s", *self.notes])
 
     def to_pandas(self) -> "pandas.DataFrame":
         """One row per slide: all that `run.json` says of it.

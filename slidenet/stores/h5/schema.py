@@ -39,7 +39,8 @@ attribute                  type    meaning (str: UTF-8 of fixed length, `bytes` 
   ``level``, ``tile_size_px``, ``stride_px``, ``read_size_px``, ``level0_width``, ``level0_height``;
   (2) ``reading`` (int64; 2: whole pixels of the level; a file without it has 1: blended where a
   tile starts between two pixels of the level) and ``shrinking`` (``area`` or ``jpeg``: who makes a
-  tile of a larger square).
+  tile of a larger square). Where the segmenter says it, ``tissue_doubt`` (float64, from 0, sure, to
+  1: how unsure it was of the tissue).
 
 Where drawn regions were asked for, both ``slidenet.tiles`` and ``slidenet.features`` have, all or
 none of them,
@@ -86,6 +87,7 @@ COORDS = "coords"
 FEATURES = "features"
 STATUS = f"{GROUP}/status"
 TISSUE_FRACTION = f"{GROUP}/tissue_fraction"
+TISSUE_DOUBT = "tissue_doubt"
 REGION = f"{GROUP}/region"
 REGION_SHARE = f"{GROUP}/region_share"
 SLIDE_EMBEDDING = "slide_embedding"

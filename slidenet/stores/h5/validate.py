@@ -76,6 +76,8 @@ def format_problems(h5: Any) -> tuple[str, list[str]]:
         problems += [attribute_problem(group, n, t) for n, t in schema.REGION_ATTRIBUTES.items()]
     for name, (dtypes, num_axes) in datasets.items():
         problems += _dataset_problems(h5, name, dtypes, num_axes)
+    if kind == schema.TILES_FORMAT and schema.TISSUE_DOUBT in group.attrs:
+        problems.append(attribute_problem(group, schema.TISSUE_DOUBT, float))
     problems = [problem for problem in problems if problem]
     if not problems:
         num_tiles = int(group.attrs["num_tiles"])
@@ -135,6 +137,8 @@ def validate_file(path: str | os.PathLike[str]) -> list[str]:
 def _content_problems(h5: Any, kind: str, path: Path) -> list[str]:
     group = h5[schema.GROUP]
     problems = _json_problems(group, kind)
+    if not 0 <= group.attrs.get(schema.TISSUE_DOUBT, 0) <= 1:
+        problems.append(f"attribute {schema.TISSUE_DOUBT!r} is outside [0, 1]")
     if kind == schema.SLIDE_EMBEDDING_FORMAT:
         if not np.isfinite(h5[schema.SLIDE_EMBEDDING][:]).all():
             problems.append("/slide_embedding holds NaN or infinite values")

@@ -4,7 +4,8 @@ All lengths and areas are physical; pixels appear only after the picture's own r
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Protocol
+from dataclasses import fields
+from typing import ClassVar, Protocol
 
 import cv2
 import numpy as np
@@ -57,11 +58,15 @@ class PictureSegmenter(ABC):
     max_hole_um2: float
 
     def __post_init__(self) -> None:
+        """Numbers are finite and at least 0, the resolution is above it.
+
+        Raises:
+            ConfigError: Naming the setting.
+        """
         check_positive(segment_mpp=self.segment_mpp)
-        numbers: dict[str, Any] = {
-            k: v for k, v in vars(self).items() if isinstance(v, int | float)
-        }
-        check_not_negative(**numbers)
+        for field in fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
+            if type(field.default) in (int, float):
+                check_not_negative(**{field.name: getattr(self, field.name)})
 
     @abstractmethod
     def tissue(self, image: UInt8Array, lit: BoolArray, mpp: float, slide: str) -> BoolArray:

@@ -3,9 +3,9 @@
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from slidenet.core.errors import ConfigError
+from slidenet.core.errors import ConfigError, PluginError
 from slidenet.core.plugins import code_identity
-from slidenet.core.provenance import Identity
+from slidenet.core.provenance import Identity, canonical_json
 from slidenet.core.registry import Registry
 from slidenet.tissue.segmenters.base import Segmenter
 from slidenet.tissue.segmenters.otsu import OtsuSegmenter
@@ -18,11 +18,25 @@ DEFAULT_SEGMENTER = "otsu"
 SEGMENTERS: Registry[type[Segmenter]] = Registry(
     "segmenter",
     group="slidenet.segmenters",
-    accepts=lambda entry: is_dataclass(entry) and hasattr(entry, "find"),
+    accepts=lambda entry: (
+        isinstance(entry, type)
+        and is_dataclass(entry)
+        and all(callable(getattr(entry, name, None)) for name in ("find", "identity"))
+    ),
     expected="a frozen dataclass with name, find(slide) and identity()",
 )
 for _segmenter in (OtsuSegmenter, SaturationSegmenter, AllSegmenter):
     SEGMENTERS.add(_segmenter.name, _segmenter)
+
+
+def setting_names(name: str) -> list[str]:
+    """The settings of the segmenter `name`.
+
+    Raises:
+        UnknownNameError: No segmenter of that name.
+    """
+    kind: Any = SEGMENTERS[name]  # a dataclass, which a protocol cannot say
+    return [field.name for field in fields(kind) if field.init]
 
 
 def make_segmenter(name: str, **settings: Any) -> Segmenter:
@@ -31,19 +45,41 @@ def make_segmenter(name: str, **settings: Any) -> Segmenter:
     Raises:
         UnknownNameError: No segmenter of that name.
         ConfigError: A setting it does not have, or out of range.
+        PluginError: The identity of another package's is nothing that can be written down.
     """
-    kind: Any = SEGMENTERS[name]  # a dataclass, which a protocol cannot say
-    known = [field.name for field in fields(kind)]
+    known = setting_names(name)
     for setting in settings:
         if setting not in known:
             raise ConfigError(
                 f"the segmenter {name!r} has no setting {setting!r}",
                 expected=f"some of {', '.join(known)}" if known else "no settings",
             )
-    segmenter: Segmenter = kind(**settings)
+    kind: Any = SEGMENTERS[name]
+    try:
+        segmenter: Segmenter = kind(**settings)
+    except (TypeError, ValueError) as error:  # as classes of other packages refuse their settings
+        raise ConfigError(
+            f"the segmenter {name!r} does not take these settings ({error})",
+            expected=f"values that suit {', '.join(known)}",
+        ) from error
+    segmenter_identity(segmenter)
     return segmenter
 
 
 def segmenter_identity(segmenter: Segmenter) -> Identity:
-    """Name and settings of a segmenter and, of another package's, distribution and version."""
-    return {**segmenter.identity(), **code_identity(type(segmenter))}
+    """Name and settings of a segmenter and, of another package's, distribution and version.
+
+    Raises:
+        PluginError: They are nothing that can be written into a file.
+    """
+    said = segmenter.identity()
+    try:
+        identity = {**said, **code_identity(type(segmenter))}
+        canonical_json(identity)
+    except (TypeError, ValueError) as error:
+        raise PluginError(
+            f"the identity of the segmenter {segmenter.name!r} is no JSON ({error})",
+            expected="a mapping of names to numbers, texts, lists or mappings",
+            remedy="give files by their digest, and arrays as lists",
+        ) from error
+    return identity

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from slidenet.core.arrays import BoolArray, UInt8Array
+from slidenet.core.checks import check_whole
 from slidenet.tissue.masks import odd_kernel_px, otsu_threshold
 from slidenet.tissue.segmenters.base import PictureSegmenter
 
@@ -38,6 +39,11 @@ class SaturationSegmenter(PictureSegmenter):
     closing_um: float = 40.0
     min_area_um2: float = 20_000.0
     max_hole_um2: float = 20_000.0
+
+    def __post_init__(self) -> None:
+        """See `PictureSegmenter.__post_init__`."""
+        super().__post_init__()
+        check_whole(threshold=self.threshold, least=0, or_none=True)
 
     def tissue(self, image: UInt8Array, lit: BoolArray, mpp: float, slide: str) -> BoolArray:
         """See `PictureSegmenter.tissue`."""

@@ -1,0 +1,112 @@
+"""The segmenter of a run: by its flags, or the one that the output folder was begun with."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from slidenet.core.errors import ConfigError, IdentityMismatchError, StoreError
+from slidenet.core.records import SlideRow
+from slidenet.core.text import name_some
+from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.reading import tile_files
+from slidenet.pipelines.settings import SegmenterSettings
+from slidenet.stores import tiles_segmenter
+from slidenet.tissue import DEFAULT_SEGMENTER, SEGMENTERS, Segmenter, make_segmenter
+from slidenet.tissue.regions import DRAWN
+from slidenet.tissue.segmenters.registry import setting_names
+
+_log = logging.getLogger(__name__)
+
+_NO_SETTINGS = ("segmenter", "segmenter_settings")
+SEGMENTER_FLAGS = tuple(f.name for f in fields(SegmenterSettings) if f.name not in _NO_SETTINGS)
+"""Settings of slidenet's own segmenters, each a flag."""
+
+
+def segmenter_of(settings: SegmenterSettings) -> Segmenter:
+    """The segmenter with the settings that were given.
+
+    Raises:
+        UnknownNameError: No segmenter of that name.
+        ConfigError: A setting is not one of it, is given twice, or out of range.
+    """
+    name = settings.segmenter or DEFAULT_SEGMENTER
+    known = setting_names(name)
+    given: dict[str, Any] = {}
+    for flag in SEGMENTER_FLAGS:
+        value = getattr(settings, flag)
+        if value is None:
+            continue
+        if flag not in known:
+            flags = ", ".join(f"--{own.replace('_', '-')}" for own in known)
+            raise ConfigError(
+                f"{flag} is {value}, and the segmenter {name!r} has no such setting",
+                expected=f"some of {flags}" if known else "no settings with this segmenter",
+            )
+        given[flag] = value
+    further = settings.segmenter_settings or {}
+    if not isinstance(further, dict) or not all(isinstance(key, str) for key in further):
+        raise ConfigError(
+            f"segmenter_settings is {further!r}", expected="a mapping such as '{name: 1}'"
+        )
+    for key in further:
+        if key in given:
+            raise ConfigError(
+                f"{key} is {given[key]} and, in --segmenter-settings, {further[key]}",
+                expected="one of the two",
+            )
+    return make_segmenter(name, **given, **further)
+
+
+def segmenter_of_folder(
+    layout: OutputLayout, rows: Sequence[SlideRow], asked: str | None, *, overwrite: bool = False
+) -> str:
+    """The name of the segmenter that finds the tissue of these slides.
+
+    Args:
+        layout: Paths of the output folder.
+        rows: The slides of this run.
+        asked: The one asked for; None: that of the tiles there, else the default.
+        overwrite: Whether the tiles of these slides are to be replaced.
+
+    Raises:
+        IdentityMismatchError: None is asked for, and the folder holds tiles of several, or of one
+            of another package, whose code is only run where it is named.
+    """
+    if asked is not None:
+        return asked
+    replaced = {layout.tiles(row.slide_id) for row in rows} if overwrite else set()
+    there: dict[str, list[str]] = {}
+    for path in tile_files(layout):
+        if path in replaced:
+            continue
+        try:
+            name = tiles_segmenter(path)
+        except StoreError:  # it is named when its turn is
+            continue
+        if name not in (None, DRAWN):
+            there.setdefault(name, []).append(path.stem)
+    if not there:
+        return DEFAULT_SEGMENTER
+    begun = "; ".join(f"{name}: {name_some(names, most=3)}" for name, names in there.items())
+    if len(there) > 1:
+        raise IdentityMismatchError(
+            f"the tissue of the slides in {layout.root} was found by several segmenters ({begun})",
+            expected="one of them by name for these slides",
+            remedy=f"pass --segmenter {' or --segmenter '.join(there)}",
+        )
+    (found,) = there
+    if found not in SEGMENTERS:
+        raise IdentityMismatchError(
+            f"the tissue of the slides in {layout.root} was found by the segmenter {found!r} of "
+            "another package, and code of others is run only where it is named",
+            expected="a segmenter by name",
+            remedy=f"pass --segmenter {found} to go on as begun",
+        )
+    if found != DEFAULT_SEGMENTER:
+        _log.warning(
+            "%s was begun with the segmenter %s, so the tissue of its other slides is found by it, "
+            "too; a new output folder gets %s",
+            *(layout.root, found, DEFAULT_SEGMENTER),
+        )
+    return found

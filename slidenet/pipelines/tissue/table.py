@@ -1,0 +1,59 @@
+"""`tissue.csv`: what was found on every slide of an output folder, the most doubtful first."""
+
+import csv
+from collections.abc import Sequence
+
+from slidenet.core.errors import StoreError
+from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.reading import tile_files
+from slidenet.pipelines.tissue.record import TissueRecord
+from slidenet.stores.atomic import atomic_path
+from slidenet.tissue import Reason
+
+NOT_DESCRIBED = "what was found is not described: made by an earlier version, or the file is lost"
+
+
+def records_of_folder(layout: OutputLayout) -> list[TissueRecord]:
+    """What was found on every slide that has tiles, the most doubtful first.
+
+    By doubt, then warnings; those of whose tissue no doubt is known come last. They are read from
+    the files of the slides, so that they are complete after kills, resumes and runs by several
+    processes.
+    """
+    records = []
+    for tiles in tile_files(layout):
+        try:
+            records.append(TissueRecord.read(layout.tissue_record(tiles.stem)))
+        except StoreError:
+            records.append(TissueRecord(tiles.stem))
+    records.sort(key=lambda r: (1 if r.doubt is None else -r.doubt, not r.notes, r.slide_id))
+    return records
+
+
+def write_tissue_table(layout: OutputLayout, records: Sequence[TissueRecord]) -> None:
+    """Writes `tissue.csv`, one row per slide in the order of `records`.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    areas = [f"{reason.name.lower()}_um2" for reason in Reason]
+    with (
+        atomic_path(layout.tissue_table) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["slide_id", "doubt", "segmenter", *areas, "num_dropped", "notes"])
+        for record in records:
+            writer.writerow(
+                [
+                    record.slide_id,
+                    "" if record.doubt is None else record.doubt,
+                    record.segmenter or "",
+                    *(
+                        record.areas_um2.get(reason, 0) if record.is_described else ""
+                        for reason in Reason
+                    ),
+                    record.num_dropped if record.is_described else "",
+                    "; ".join(record.notes) if record.is_described else NOT_DESCRIBED,
+                ]
+            )

@@ -1,0 +1,145 @@
+"""Which segmenter a run gets, with which settings."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+
+from slidenet.core.errors import ConfigError, IdentityMismatchError
+from slidenet.core.records import SlideMpp, SlideRow, TileGeometry, TileSet
+from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.settings import PreprocessSettings, SegmenterSettings
+from slidenet.pipelines.settings_from_identity import settings_from_identity
+from slidenet.pipelines.tissue.segmenter import (
+    SEGMENTER_FLAGS,
+    segmenter_of,
+    segmenter_of_folder,
+)
+from slidenet.stores import read_tile_set, write_tile_set
+from slidenet.tissue import DEFAULT_SEGMENTER, SEGMENTERS, segmenter_identity
+from slidenet.tissue.segmenters.registry import setting_names
+
+GEOMETRY = TileGeometry(SlideMpp(0.5, "override"), 0.5, 0.5, 0, 256, 256, 256, 4000, 4000)
+ROWS = [SlideRow("a", "a.svs"), SlideRow("b", "b.svs")]
+GUEST = {"segmenter": "dark", "plugin": {"code": "guest.segmenters:Dark"}}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An output folder that holds a tile set of each of these slides, by its tissue identity."""
+    layout = OutputLayout(tmp_path)
+
+    def with_tiles(**tissue):
+        for slide_id, identity in tissue.items():
+            tiles = TileSet(slide_id, "x.svs", "f", GEOMETRY, np.zeros((1, 2), np.int64),
+                            np.ones(1, np.float32), {"tissue": identity})  # fmt: skip
+            write_tile_set(layout.tiles(slide_id), tiles)
+        return layout
+
+    return with_tiles
+
+
+@pytest.mark.parametrize("name", list(SEGMENTERS))
+def test_every_setting_of_a_segmenter_is_a_flag(name):
+    """Add a new setting to `SegmenterSettings` (slidenet/pipelines/settings.py), with its help."""
+    assert set(setting_names(name)) <= set(SEGMENTER_FLAGS)
+    for flag in SEGMENTER_FLAGS:
+        assert re.search(rf"^ {{8}}{flag}: ", SegmenterSettings.__doc__, re.M), f"{flag}: no help"
+
+
+def test_every_flag_is_a_setting_of_some_segmenter():
+    assert set(SEGMENTER_FLAGS) == {s for name in SEGMENTERS for s in setting_names(name)}
+
+
+@pytest.mark.parametrize("name", list(SEGMENTERS))
+def test_flags_reach_the_segmenter_and_come_back_from_its_identity(name):
+    settings = {}
+    for field in dataclasses.fields(SEGMENTERS[name]):
+        whole = field.default is None or isinstance(field.default, int)
+        settings[field.name] = 7 if whole else field.default + 0.25
+    made = segmenter_of(SegmenterSettings(segmenter=name, **settings))
+    assert made == SEGMENTERS[name](**settings)
+    identity = {
+        "tiles": {
+            "target_mpp": 0.5, "tile_size_px": 256, "stride_px": 256, "min_tissue_fraction": 0.1,
+            "icc": False, "filters": [], "tissue": segmenter_identity(made),
+        },
+        "tile_encoder": {"encoder": "efficientnet_lite0", "precision": "fp32"},
+        "feature_dtype": "float16",
+    }  # fmt: skip
+    tiling, _ = settings_from_identity(identity, source="model.slidenet")
+    assert segmenter_of(tiling) == made
+    drawn = {**identity, "tiles": {**identity["tiles"], "tissue": {"segmenter": "geojson"}}}
+    with pytest.raises(IdentityMismatchError, match="drawn annotations"):
+        settings_from_identity(drawn, source="model.slidenet")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"segmenter": "otsu", "closing_um": 3.0},
+            "closing_um is 3.0, and the segmenter 'otsu' has no such setting; expected some of "
+            "--segment-mpp, --smooth-um, --min-contrast",
+        ),
+        ({"segmenter": "all", "min_area_um2": 3.0}, "no settings with this segmenter"),
+        (
+            {"segmenter": "otsu", "smooth_um": 3.0, "segmenter_settings": {"smooth_um": 4.0}},
+            "smooth_um is 3.0 and, in --segmenter-settings, 4.0; expected one of the two",
+        ),
+        (
+            {"segmenter": "otsu", "segmenter_settings": {"width": 4.0}},
+            "the segmenter 'otsu' has no setting 'width'; expected some of segment_mpp",
+        ),
+        ({"segmenter_settings": [1]}, r"segmenter_settings is \[1\]; expected a mapping"),
+        ({"segmenter": "otsu", "min_contrast": float("nan")}, "min_contrast is nan"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_by_name(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        segmenter_of(PreprocessSettings(**settings))
+
+
+def test_settings_of_other_packages_come_as_a_mapping():
+    given = {"segmenter": "otsu", "segmenter_settings": {"smooth_um": 0.0}}
+    assert segmenter_of(PreprocessSettings(**given)).smooth_um == 0
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "overwrite", "wanted"),
+    [
+        ({}, None, False, DEFAULT_SEGMENTER),
+        ({}, "saturation", False, "saturation"),
+        ({"a": {"segmenter": "saturation"}}, None, False, "saturation"),
+        ({"z": {"segmenter": "otsu"}}, None, False, "otsu"),
+        ({"a": {"segmenter": "saturation"}}, "all", False, "all"),
+        ({"a": {"segmenter": "saturation"}}, None, True, DEFAULT_SEGMENTER),  # made anew
+        ({"z": {"segmenter": "geojson"}}, None, False, DEFAULT_SEGMENTER),  # drawn by hand
+        ({"z": {}}, None, False, DEFAULT_SEGMENTER),
+    ],
+)
+def test_a_folder_goes_on_as_it_was_begun(folder, caplog, there, asked, overwrite, wanted):
+    assert segmenter_of_folder(folder(**there), ROWS, asked, overwrite=overwrite) == wanted
+    said = [r.message for r in caplog.records if "was begun with the segmenter" in r.message]
+    assert len(said) == (asked is None and wanted != DEFAULT_SEGMENTER)
+
+
+def test_several_segmenters_and_those_of_others_must_be_named(folder):
+    with pytest.raises(
+        IdentityMismatchError, match=r"code of others.*--segmenter guest\.seg.*Dark"
+    ):
+        segmenter_of_folder(folder(a=GUEST), ROWS, None)
+    layout = folder(b={"segmenter": "otsu"})
+    (layout.tiles("broken")).write_bytes(b"no h5")  # is told when its turn is
+    message = r"several segmenters \(guest\.segmenters:Dark: a; otsu: b\).*--segmenter otsu"
+    with pytest.raises(IdentityMismatchError, match=message):
+        segmenter_of_folder(layout, ROWS, None)
+
+
+def test_the_doubt_of_a_tile_set_is_kept(folder):
+    path = folder(a={"segmenter": "otsu"}).tiles("a")
+    tiles = read_tile_set(path)
+    assert tiles.tissue_doubt is None
+    write_tile_set(path, dataclasses.replace(tiles, tissue_doubt=0.25))
+    assert read_tile_set(path).tissue_doubt == 0.25
