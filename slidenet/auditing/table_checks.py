@@ -12,7 +12,7 @@ from slidenet.auditing.finding import Finding
 from slidenet.core.errors import LabelError
 from slidenet.core.text import count_of, name_some
 from slidenet.data.labels.cells import has_no_label
-from slidenet.data.labels.table import LabelTable
+from slidenet.data.labels.table import REGION_COLUMN, LabelTable
 from slidenet.data.splits.strata import strata_of
 from slidenet.stores import SLIDE_COLUMNS, CsvRow, read_csv_table, slide_rows
 
@@ -30,12 +30,17 @@ def read_table_leniently(path: str | os.PathLike[str]) -> tuple[LabelTable, list
     )
     first: dict[str, CsvRow] = {}
     again: list[CsvRow] = []
+    regions: set[tuple[str, str]] = set()
     for row in found.rows:
         key = unicodedata.normalize("NFC", _slide_id(row)).casefold()
+        # Rows about regions of one slide, as `--data.bag region` takes them: one stands for all.
+        region = row.cells.get(REGION_COLUMN, "").strip()
         if key and key in first:
-            again.append(row)
+            if not region or (key, region) in regions:
+                again.append(row)
         else:
             first[key or str(row.line)] = row
+        regions.add((key, region))
     kept = replace(found, rows=tuple(first.values()))
     rows = tuple(slide_rows(kept))
     table = LabelTable(found.path, found.columns, rows, tuple(row.line for row in kept.rows))

@@ -24,6 +24,7 @@ from slidenet.data.splits.make import make_split
 from slidenet.data.splits.record import SPLIT_NAMES, Split, SplitName, check_split
 from slidenet.mil import BagBatch
 from slidenet.stores import FeatureFile
+from slidenet.stores.features.part import PartSource
 from slidenet.tasks import Targets
 
 
@@ -58,7 +59,7 @@ def read_bags(
                 f"fold {fold} of {settings.splits}, which holds {len(splits)}",
                 expected=f"0 to {len(splits) - 1}",
             )
-        split = splits[fold]
+        split = cohort.of_bags(splits[fold])
     else:
         split = make_split(
             cohort.table,
@@ -212,6 +213,9 @@ class BagDataModule(LightningDataModule):
         for bag, target in zip(self.bags(), self.targets(), strict=True):
             files = [(f.slide_id, f.fingerprint, f.num_tiles) for f in bag.files]
             digest.update(repr((bag.bag_id, files, target.tolist())).encode())
+            for file in bag.files:
+                if isinstance(file.source, PartSource):
+                    digest.update(file.source.rows.tobytes())
         digest.update(repr(self.split).encode())
         batches = self.settings
         return {

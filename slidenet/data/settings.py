@@ -5,8 +5,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from slidenet.core.checks import check_whole
+from slidenet.core.checks import check_share, check_whole
 from slidenet.core.errors import ConfigError
+from slidenet.data.bags.parts import DividingRule
 from slidenet.tasks import TASKS, ClassTask, TaskKind
 
 
@@ -89,7 +90,13 @@ class BatchSettings:
     """What one bag is, and how bags become batches.
 
     Args:
-        bag: What is one bag: a slide, or all slides of a patient side by side.
+        bag: What is one bag: a slide, all slides of a patient side by side, a drawn region of a
+            slide (features made with --regions), or a single tile. Regions and tiles take their
+            label from the row of their slide; with a column region in the table, from the row of
+            slide and region; and label_columns region makes the region itself the label.
+        min_region_share: Tiles with a smaller share in their region are left out of bags of regions
+            and tiles; default: 0 for regions, 0.5 for tiles.
+        tiles_per_slide: With bags of single tiles: as many are drawn of each slide; default: all.
         batch_size: Bags per batch.
         token_budget: Tiles per batch, padding counted; batch_size is not used where it is given.
         max_tiles: In training, as many tiles are drawn from larger bags, others every epoch.
@@ -100,7 +107,9 @@ class BatchSettings:
         num_workers: Processes that read bags ahead; 0 reads in the main process.
     """
 
-    bag: Literal["slide", "patient"] = "slide"
+    bag: Literal["slide", "patient", "region", "tile"] = "slide"
+    min_region_share: float | None = None
+    tiles_per_slide: int | None = None
     batch_size: int = 1
     token_budget: int | None = None
     max_tiles: int | None = None
@@ -132,6 +141,17 @@ class DataSettings(BatchSettings, SplitSettings, FeatureSettings, LabelSettings)
             max_tiles=self.max_tiles,
         )
         check_whole(least=0, num_workers=self.num_workers)
+        check_whole(or_none=True, tiles_per_slide=self.tiles_per_slide)
+        check_share(min_region_share=self.min_region_share or 0.0)
+        for name, bags in (
+            ("min_region_share", ("region", "tile")),
+            ("tiles_per_slide", ("tile",)),
+        ):
+            if getattr(self, name) is not None and self.bag not in bags:
+                raise ConfigError(
+                    f"{name} is given for bags of kind {self.bag!r}",
+                    expected=f"--data.bag {' or '.join(bags)}",
+                )
         if self.sampling == "balanced" and not TASKS[self.task].exclusive_classes:
             raise ConfigError(
                 f"sampling 'balanced' for a {self.task} task",
@@ -144,6 +164,17 @@ class DataSettings(BatchSettings, SplitSettings, FeatureSettings, LabelSettings)
                 expected="a task of classes",
                 remedy="use class_weights 'none'",
             )
+
+    @property
+    def dividing(self) -> DividingRule | None:
+        """How slides are cut into bags; None where a bag holds whole slides."""
+        if self.bag not in ("region", "tile"):
+            return None
+        by_tile = self.bag == "tile"
+        least = (
+            (0.5 if by_tile else 0.0) if self.min_region_share is None else self.min_region_share
+        )
+        return DividingRule(by_tile, least, self.tiles_per_slide, self.seed or 0)
 
     def refuse_split(self) -> None:
         """Refuses settings of the split, where a cross-validation makes the splits.

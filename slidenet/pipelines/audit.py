@@ -152,7 +152,7 @@ def audit(
 
 def audit_or_raise(
     table: LabelTable,
-    task: Task,
+    task: Task | None,
     files: Mapping[str, Path | FeatureFile],
     splits: Sequence[Split],
     *,
@@ -168,7 +168,7 @@ def audit_or_raise(
 
     Args:
         table: The labels.
-        task: What they mean.
+        task: What they mean; None to leave labels alone.
         files: The features file of each slide_id, opened already or by its path.
         splits: What will be trained and tested on.
         strict: Raise for errors and warnings, instead of warning of them.

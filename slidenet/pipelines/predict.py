@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slidenet.core.errors import IdentityMismatchError, ManifestError, StoreError
+from slidenet.core.errors import ConfigError, IdentityMismatchError, ManifestError, StoreError
 from slidenet.core.extras import data_frame
 from slidenet.core.provenance import Identity, describe_difference
 from slidenet.core.records import SlideRow
+from slidenet.core.text import plural
 from slidenet.data import BagDataset, BagSource, collate_bags, find_bag_files, read_label_table
+from slidenet.data.bags.parts import DividingRule, divide_file
 from slidenet.evaluation import Predictions, average_by_patient, write_predictions
 from slidenet.pipelines.cohort.engine import settle_engine
 from slidenet.pipelines.cohort.layout import OutputLayout
@@ -26,7 +28,7 @@ from slidenet.pipelines.fitting.predictions import predict_bags
 from slidenet.pipelines.preprocess import preprocess
 from slidenet.pipelines.settings import OpeningSettings
 from slidenet.pipelines.settings_from_identity import settings_from_identity
-from slidenet.stores import FeatureFile, check_output_folder, open_features
+from slidenet.stores import FeatureFile, FeatureMemory, check_output_folder, open_features
 from slidenet.training import Bundle, load_bundle
 from slidenet.weights.device import resolve_device
 
@@ -116,6 +118,12 @@ def predict(
     features = None if features is None else Path(features)
     model = load_bundle(bundle, allow_code=allow_code)
     rows = _read_rows(slides, features)
+    if by_patient and _dividing(model) is not None:
+        raise ConfigError(
+            f"by_patient for a model of bags of kind {model.training['bag']!r}",
+            expected="a model of slides or patients",
+            remedy="leave --by-patient away",
+        )
     notes = _check_patients(rows) if by_patient or _takes_patients(model) else []
     members = _members(rows, model)
     out = check_output_folder(out)
@@ -189,18 +197,29 @@ class PredictWork(SlideWork):
     members: Mapping[str, Sequence[SlideRow]]
 
     def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
-        """Runs the model over one bag."""
+        """Runs the model over one bag, or over the parts of a slide where those are its bags."""
         files = tuple(self._open(member) for member in self.members[row.slide_id])
-        dataset = BagDataset([BagSource(row.slide_id, files)])
+        bags = [BagSource(row.slide_id, files)]
+        rule = _dividing(self.model)
+        if rule is not None:
+            bags = [BagSource(part.name, (part.file,)) for part in divide_file(files[0], rule)]
+            if not bags:
+                raise StoreError(
+                    f"{files[0].path} has no readable tile that lies enough in a region",
+                    expected="tiles as the model was trained on",
+                    slide=row.slide_id,
+                )
+        dataset = BagDataset(bags, memory=FeatureMemory())
         predictions = predict_bags(
             self.model.module,
-            [collate_bags([dataset[0]])],
+            (collate_bags([dataset[index]]) for index in range(len(dataset))),
             self.model.calibration,
-            patient_of=lambda slide_id: self.members[row.slide_id][0].patient_id,
+            patient_of=lambda _: self.members[row.slide_id][0].patient_id,
         )
-        (decision,) = self.model.task.describe_predictions(
+        described = self.model.task.describe_predictions(
             predictions.predicted, self.model.calibration.threshold
         )
+        decision = described[0] if rule is None else f"{len(bags)} {plural('bag', len(bags))}"
         path = self.layout.root / PREDICTIONS_NAME
         num_tiles = sum(file.num_tiles for file in files)
         return SlideResult(path, decision, num_tiles, value=predictions)
@@ -238,6 +257,15 @@ def _read_rows(slides: Slides, features: Path | None) -> list[SlideRow]:
 
 def _takes_patients(model: Bundle) -> bool:
     return model.training.get("bag") == "patient"
+
+
+def _dividing(model: Bundle) -> DividingRule | None:
+    """How slides are cut into the bags of the model; every tile is taken, whatever was drawn."""
+    bag = model.training.get("bag")
+    if bag not in ("region", "tile"):
+        return None
+    least: Any = model.training["min_region_share"]
+    return DividingRule(bag == "tile", float(least))
 
 
 def _check_patients(rows: Sequence[SlideRow]) -> list[str]:

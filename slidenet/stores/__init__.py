@@ -11,6 +11,7 @@ from slidenet.stores.embeddings import (
 from slidenet.stores.features.file import FeatureArrays, FeatureFile
 from slidenet.stores.features.memory import SMALL_COHORT_BYTES, FeatureMemory
 from slidenet.stores.features.opening import FEATURE_SUFFIXES, open_features, read_features
+from slidenet.stores.features.part import part_of, whole_of
 from slidenet.stores.features.writer import FeatureWriter, disk_needed
 from slidenet.stores.h5.identity import existing_output, identity_of
 from slidenet.stores.h5.validate import validate_file
@@ -41,6 +42,7 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "existing_output",
     "identity_of",
     "open_features",
+    "part_of",
     "read_csv_table",
     "read_features",
     "read_manifest",
@@ -51,6 +53,7 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "tiles_reading",
     "tiles_segmenter",
     "validate_file",
+    "whole_of",
     "write_slide_embedding",
     "write_tile_set",
 ]

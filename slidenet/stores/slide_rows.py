@@ -23,11 +23,12 @@ _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _UNSAFE = re.compile(r'[/\\<>:"|?*\x00-\x1f\x7f]')
 
 
-def slide_rows(table: CsvTable) -> list[SlideRow]:
+def slide_rows(table: CsvTable, *, repeats: bool = False) -> list[SlideRow]:
     """The rows of a table as rows about slides, each slide once.
 
     Args:
         table: Has at least one of the columns `slide_id` and `slide_path`.
+        repeats: Whether a slide may have several rows.
 
     Returns:
         One row per row of the table. `slide_path` is relative to the table's folder, or "" where
@@ -37,8 +38,9 @@ def slide_rows(table: CsvTable) -> list[SlideRow]:
         SlidenetError: Of the class of the table, naming the file, row and column at fault.
     """
     rows = [_slide_row(table, row) for row in table.rows]
-    places = [table.place(row, "slide_id") for row in table.rows]
-    refuse_duplicates(rows, places, error=table.error)
+    if not repeats:
+        places = [table.place(row, "slide_id") for row in table.rows]
+        refuse_duplicates(rows, places, error=table.error)
     return rows
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slidenet.core.provenance import JsonValue
-from slidenet.core.records import SlideMpp, TileGeometry, TileSet
+from slidenet.core.records import SlideMpp, TileGeometry, TileRegions, TileSet
 from slidenet.core.units import Mpp
 from slidenet.stores import FeatureWriter
 from slidenet.testing.lesion_cohort import (
@@ -45,6 +45,7 @@ class GeneratedSlide:
         splits: "train", "val", "test" or "" in each fold.
         in_table: Whether `labels.csv` has it.
         on_disk: Whether there is a features file.
+        regions: In which region each tile lies.
     """
 
     row: dict[str, str]
@@ -55,6 +56,7 @@ class GeneratedSlide:
     splits: list[str]
     in_table: bool = True
     on_disk: bool = True
+    regions: TileRegions | None = None
 
     @property
     def slide_id(self) -> str:
@@ -193,6 +195,7 @@ def _write_file(path: Path, slide: GeneratedSlide) -> None:
         coords=slide.coords,
         tissue_fraction=np.ones(len(slide.coords), np.float32),
         identity=slide.identity["tiles"],
+        regions=slide.regions,
     )
     num_tiles, feature_dim = slide.features.shape
     encoder = slide.identity["tile_encoder"]

@@ -22,8 +22,9 @@ def coords_of(num_tiles, side=256, columns=4):
 
 
 def write_slide(
-    folder, slide_id, num_tiles=9, *, dim=DIM, encoder="toy", unreadable=(), mpp=0.5, coords=None
-):
+    folder, slide_id, num_tiles=9, *, dim=DIM, encoder="toy", unreadable=(), mpp=0.5, coords=None,
+    regions=None,
+):  # fmt: skip
     """A features file of slidenet at 0.5 mpp, so that cells are coords / (128 / mpp)."""
     folder.mkdir(parents=True, exist_ok=True)
     coords = coords_of(num_tiles, round(128 / mpp)) if coords is None else coords
@@ -46,6 +47,7 @@ def write_slide(
         coords=coords,
         tissue_fraction=np.ones(num_tiles, np.float32),
         identity={"segmenter": "none"},
+        regions=regions,
     )
     identity = {"encoder": encoder, "tiles": {"inputs": {"mpp": mpp}, "segmenter": "none"}}
     path = folder / f"{slide_id}.h5"

@@ -9,14 +9,18 @@ scanner).
 import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from slidenet.core.errors import LabelError
 from slidenet.core.records import SlideRow
 from slidenet.core.text import MOST_NAMED, name_some, plural
-from slidenet.stores import SLIDE_COLUMNS, read_csv_table, slide_rows
+from slidenet.stores import SLIDE_COLUMNS, CsvRow, read_csv_table, slide_rows
+from slidenet.stores.slide_rows import refuse_duplicates
+
+REGION_COLUMN = "region"
+"""Where it is there and bags are regions or tiles, rows are about regions: slide_id and region."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,11 +137,75 @@ def read_label_table(path: str | os.PathLike[str]) -> LabelTable:
     table = read_csv_table(
         path, error=LabelError, one_of=("slide_path", "slide_id"), known=SLIDE_COLUMNS
     )
-    rows = tuple(slide_rows(table))
-    labels = LabelTable(table.path, table.columns, rows, tuple(r.line for r in table.rows))
-    patients = {row.patient_id for row in rows}
-    for position, row in enumerate(rows):
-        # A slide without patient is one of its own, by its name; that name must be free.
+    labels = LabelTable(
+        table.path, table.columns, tuple(slide_rows(table)), tuple(r.line for r in table.rows)
+    )
+    _check_unnamed_patients(labels)
+    return labels
+
+
+def read_region_table(path: str | os.PathLike[str]) -> tuple[LabelTable, LabelTable | None]:
+    """Reads a table of labels that may have a row for each region of a slide.
+
+    Args:
+        path: A CSV with a column `slide_id` or `slide_path`, and perhaps `region`.
+
+    Returns:
+        One row per slide, the first of each; and one row per slide and region, with
+        `{slide_id}:{region}` as `slide_id`, or None where the file has no column `region`.
+
+    Raises:
+        LabelError: Naming the file, the row and the column at fault.
+    """
+    table = read_csv_table(
+        path, error=LabelError, one_of=("slide_path", "slide_id"), known=SLIDE_COLUMNS
+    )
+    if REGION_COLUMN not in table.columns:
+        return read_label_table(path), None
+    first: dict[str, tuple[SlideRow, CsvRow]] = {}
+    by_region: dict[str, tuple[SlideRow, CsvRow]] = {}
+    for row, cells in zip(slide_rows(table, repeats=True), table.rows, strict=True):
+        place, region = table.place(cells, REGION_COLUMN), row.labels[REGION_COLUMN].strip()
+        other, _ = first.setdefault(row.slide_id, (row, cells))
+        name = f"{row.slide_id}:{region}"
+        if not region or name in by_region:
+            raise LabelError(
+                f"{place} is {region!r}"
+                + (f", as in row {by_region[name][1].line} of the same slide" if region else ""),
+                expected="one row per region of a slide, named as in its features",
+                remedy="correct the cell; if the column means something else, rename it",
+                slide=row.slide_id,
+            )
+        if row.patient_id != other.patient_id:
+            raise LabelError(
+                f"{place}: the slide is of patient {row.patient_id!r} here and of "
+                f"{other.patient_id!r} in row {first[row.slide_id][1].line}",
+                expected="one patient per slide",
+                slide=row.slide_id,
+            )
+        by_region[name] = (replace(row, slide_id=name), cells)
+    slides, regions = (
+        LabelTable(
+            table.path,
+            table.columns,
+            tuple(row for row, _ in found.values()),
+            tuple(cells.line for _, cells in found.values()),
+        )
+        for found in (first, by_region)
+    )
+    refuse_duplicates(
+        slides.rows,
+        [table.place(cells, "slide_id") for _, cells in first.values()],
+        error=LabelError,
+    )
+    _check_unnamed_patients(slides)
+    return slides, regions
+
+
+def _check_unnamed_patients(labels: LabelTable) -> None:
+    """Refuses a slide without patient, so one of its own by its name, if that name is taken."""
+    patients = {row.patient_id for row in labels.rows}
+    for position, row in enumerate(labels.rows):
         if row.patient_id is None and row.slide_id in patients:
             raise LabelError(
                 f"{labels.place([position], 'patient_id')} is empty, and {row.slide_id!r} is the "
@@ -145,4 +213,3 @@ def read_label_table(path: str | os.PathLike[str]) -> LabelTable:
                 expected="a patient_id, or a slide_id that is no patient_id",
                 remedy="fill the cell",
             )
-    return labels

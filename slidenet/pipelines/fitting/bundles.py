@@ -22,6 +22,8 @@ def write_bundle(
     plan: TrainingPlan,
 ) -> None:
     """Writes the model with all that is needed to apply it to new slides."""
+    rule = data.settings.dividing
+    dividing = {} if rule is None else {"min_region_share": rule.min_region_share}
     save_bundle(
         path,
         trained.module,
@@ -29,6 +31,7 @@ def write_bundle(
         calibration=calibration,
         training={
             "bag": data.settings.bag,
+            **dividing,
             "given": data.settings.given,
             "seed": plan.settings.seed,
             "score": trained.score,

@@ -21,6 +21,7 @@ from slidenet.core.arrays import FloatArray
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError, StoreError
 from slidenet.data import Split
+from slidenet.data.bags.parts import split_slides
 from slidenet.data.datamodule import BagDataModule
 from slidenet.pipelines.audit import audit_or_raise
 from slidenet.pipelines.fitting.checks import check_fit
@@ -31,6 +32,8 @@ from slidenet.pipelines.fitting.plan import (
     TrainingPlan,
     claim_folder,
 )
+from slidenet.stores import whole_of
+from slidenet.tasks import Task
 from slidenet.training import SlideClassifier, default_callbacks, quiet_lightning
 from slidenet.training.bundle import load_classifier, load_weights
 from slidenet.training.callbacks import (
@@ -188,11 +191,19 @@ def audit_data(data: BagDataModule, splits: Sequence[Split], *, strict: bool) ->
     Raises:
         AuditError: When strict, and there is an error or a warning.
     """
+    table, files = data.label_table, data.bag_files
+    task: Task | None = data.task_record
+    if data.cohort.slides is not None:
+        # Of parts of slides the slides are looked at: their files and splits, but not labels, which
+        # differ within one; and no tile is compared with every other.
+        task, splits = None, [split_slides(split) for split in splits]
+        files = {whole_of(file).slide_id: whole_of(file) for file in files.values()}
+        table = data.cohort.slides.select(files)
     with isolate_rng():  # the initial weights are drawn already
         audit_or_raise(
-            data.label_table,
-            data.task_record,
-            data.bag_files,
+            table,
+            task,
+            files,
             splits,
             strict=strict,
             given=data.settings.given,

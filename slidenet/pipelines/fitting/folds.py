@@ -88,7 +88,7 @@ def make_splits(
         split
         if split.val or fraction == 0
         else hold_out_validation(split, table, task, val_fraction=fraction, seed=seed)
-        for split in read_splits(splits, table)
+        for split in map(data.cohort.of_bags, read_splits(splits, table))
     ]
 
 

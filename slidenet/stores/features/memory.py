@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from slidenet.stores.features.file import FeatureArrays, FeatureFile
+from slidenet.stores.features.part import PartSource, whole_of
 
 SMALL_COHORT_BYTES = 256 * 2**20
 """What is kept unless something else is asked for: about 2,700 bags of 64 tiles, or 5 of 30,000
@@ -40,6 +41,11 @@ class FeatureMemory:
         Raises:
             StoreError: The file is gone or broken, or holds NaN or infinite features.
         """
+        if isinstance(file.source, PartSource):
+            if not self.has_room_for(file):
+                return file.read()
+            (features, coords, mask), rows = self.read(file.source.whole), file.source.rows
+            return FeatureArrays(features[rows], coords[rows], mask[rows])
         if file.path not in self._kept:
             arrays = file.read()
             if not self.has_room_for(file):
@@ -49,7 +55,8 @@ class FeatureMemory:
         return self._kept[file.path]
 
     def has_room_for(self, file: FeatureFile) -> bool:
-        """Whether the arrays of a file are in memory, or will be once they are read."""
+        """Whether the arrays of a file (of a part: the whole) are, or will be, kept once read."""
+        file = whole_of(file)
         if file.path in self._kept or math.isinf(self.max_bytes):
             return True
         itemsize = 4 if file.dtype is None else file.dtype.itemsize
