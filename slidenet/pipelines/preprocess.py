@@ -326,6 +326,7 @@ class PreprocessWork(SlideWork):
                     slide.unreadable_places, (overview.shape[1], overview.shape[0])
                 ),
                 unreadable_tiles=damaged,
+                reasons=None if tissue.finding is None else tissue.finding.reasons,
             )
         )
         with atomic_path(self.layout.overlay(slide_id), slide=slide_id) as temporary:

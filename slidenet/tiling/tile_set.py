@@ -57,7 +57,7 @@ class TilingReport:
     damaged: IntArray = field(repr=False, compare=False)
 
     def __str__(self) -> str:
-        dropped = "".join(f", -{count} {name}" for name, count in self.dropped)
+        dropped = "".join(f", -{count} {name}" for name, count in self.dropped if count)
         kept = f"{self.kept} kept"
         if self.unreadable:
             kept += f" ({self.unreadable} of them not readable)"

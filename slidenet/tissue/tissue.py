@@ -11,7 +11,7 @@ from slidenet.core.errors import EmptyTissueError
 from slidenet.core.provenance import Identity
 from slidenet.slides import Slide, damage_note
 from slidenet.tissue.checks import OVERVIEW_PX, checked_finding
-from slidenet.tissue.finding import Finding
+from slidenet.tissue.finding import Finding, Reason
 from slidenet.tissue.segmenters import (
     DEFAULT_SEGMENTER,
     PictureSegmenter,
@@ -86,15 +86,29 @@ def _found(slide: Slide, chosen: Segmenter) -> Tissue:
         slide.thumbnail(OVERVIEW_PX)  # by which it is known what of the slide cannot be read
     finding = checked_finding(found, slide, segmenter=chosen.name)
     if not finding.mask.any():
-        raise EmptyTissueError(
-            f"the segmenter {chosen.name!r} found tissue only in spots under its minimum area",
-            expected="some tissue",
-            remedy="lower --min-area-um2 (in Python, min_area_um2), take another --segmenter "
-            "('all' is the whole slide), or draw the tissue in QuPath and pass its GeoJSON as "
-            "--tissue-geojson",
-            slide=slide.path.name,
-        )
+        raise _nothing_found(finding, chosen.name, slide)
     return tissue_on(slide, finding.mask, segmenter_identity(chosen), finding)
+
+
+def _nothing_found(finding: Finding, segmenter: str, slide: Slide) -> EmptyTissueError:
+    """The error for a slide without tissue, with what its segmenter says it has instead."""
+    found = f"the segmenter {segmenter!r} found no tissue"
+    instead = []
+    if finding.reasons is not None:
+        shares = np.bincount(finding.reasons.ravel(), minlength=len(Reason)) / finding.reasons.size
+        order = sorted((reason for reason in Reason if shares[reason]), key=lambda r: -shares[r])
+        instead = [f"{shares[reason]:.1%} {reason.words}" for reason in order]
+    found += f": {', '.join(instead)}" if instead else ""
+    found += "".join(f"; {note}" for note in finding.notes)
+    small = any(Reason.TOO_SMALL.words in text for text in instead)
+    return EmptyTissueError(
+        found,
+        expected="some tissue",
+        remedy=("lower --min-area-um2 (in Python, min_area_um2), " if small else "")
+        + "take another --segmenter ('all' is the whole slide), or draw the tissue in QuPath and "
+        "pass its GeoJSON as --tissue-geojson",
+        slide=slide.path.name,
+    )
 
 
 def tissue_on(

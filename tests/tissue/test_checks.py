@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from slidenet.core.errors import PluginError
+from slidenet.core.errors import EmptyTissueError, PluginError
 from slidenet.slides import open_slide
 from slidenet.testing import corrupt_tile
 from slidenet.testing.layouts import write_layout
@@ -94,6 +94,15 @@ def test_a_whole_finding_comes_with_the_tissue(slide):
     assert type(found.doubt) is float
     assert found.notes == ("dark ground: fluorescence?",)
     np.testing.assert_array_equal(found.reasons, REASONS)
+
+
+def test_a_slide_without_tissue_says_what_it_has_instead(slide):
+    reasons = np.full((60, 80), Reason.GROUND, np.uint8)
+    reasons[:15] = Reason.INK
+    empty = Finding(reasons == Reason.TISSUE, reasons, 0.9, ("pens only",))
+    message = r"'guest' found no tissue: 75.0% bare glass, 25.0% ink of a pen; pens only; expected"
+    with pytest.raises(EmptyTissueError, match=message):
+        find_tissue(slide, Returns(empty))
 
 
 @pytest.mark.parametrize("segmenter", ["all", Returns(np.ones((50, 50), np.bool_))])

@@ -9,8 +9,15 @@ from shapely.geometry import Polygon
 
 from slidenet.core.arrays import BoolArray, UInt8Array
 from slidenet.core.records import TileGeometry, TileSet
-from slidenet.visualisation.overlay.damage import fill_unreadable, hatch_boxes, label_unreadable
+from slidenet.tissue import rasterize
+from slidenet.visualisation.overlay.damage import (
+    UNREADABLE_WORDS,
+    draw_legend,
+    fill_unreadable,
+    hatch_boxes,
+)
 from slidenet.visualisation.overlay.outlines import blend, draw_outlines
+from slidenet.visualisation.overlay.reasons import tint_reasons
 
 CONTOUR_RGB = (0, 118, 112)
 GRID_RGB = (28, 34, 52)
@@ -30,10 +37,12 @@ def tissue_overlay(
     level0_width: int,
     unreadable: BoolArray | None = None,
     unreadable_tiles: npt.NDArray[np.int64] | None = None,
+    reasons: UInt8Array | None = None,
 ) -> UInt8Array:
     """The slide with tissue outlines and, where given, its tiles drawn on it.
 
-    What lies outside every tile fades, so the eye sees at once what the encoder will see.
+    What lies outside every tile fades, so the eye sees at once what the encoder will see. What was
+    dropped is tinted by its reason; a box in the emptiest corner says what colours are.
 
     Args:
         picture: uint8 RGB (h, w, 3), the whole slide (`Slide.thumbnail`).
@@ -43,6 +52,7 @@ def tissue_overlay(
         unreadable: bool (h, w), True where the picture could not be read; hatched.
         unreadable_tiles: int64 (N, 2), corners of those tiles of `tile_set` that are known not to
             be readable, level-0 pixels; hatched too.
+        reasons: uint8 of any size that covers the slide, codes of `tissue.Reason`.
 
     Returns:
         uint8 RGB (h, w, 3), a new picture.
@@ -51,6 +61,10 @@ def tissue_overlay(
     if tile_set is not None:
         boxes = cell_boxes(tile_set.coords, tile_set.geometry, scale, overlap=True)
         picture = _with_tiles(picture, boxes)
+    legend: list[tuple[str, tuple[int, int, int] | None]] = []
+    if reasons is not None:
+        picture, colours = tint_reasons(picture, reasons)
+        legend += colours
     damaged = unreadable is not None and bool(unreadable.any())
     if unreadable is not None and damaged:
         picture = fill_unreadable(picture, unreadable)
@@ -58,7 +72,13 @@ def tissue_overlay(
         hurt = cell_boxes(unreadable_tiles, tile_set.geometry, scale, overlap=True)
         picture, damaged = hatch_boxes(picture, hurt), True
     picture = draw_outlines(picture, polygons, scale, CONTOUR_RGB)
-    return label_unreadable(picture) if damaged else picture
+    if damaged:
+        legend.insert(0, (UNREADABLE_WORDS, None))
+    if not legend:
+        return picture
+    height, width = picture.shape[:2]
+    tissue = rasterize(polygons, shape=(height, width), downsample_xy=(1 / scale, 1 / scale))
+    return draw_legend(picture, legend, avoid=tissue)
 
 
 def cell_boxes(
