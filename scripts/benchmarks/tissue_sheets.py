@@ -5,20 +5,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-HEIGHT = 300
+HEIGHT, SMALL_HEIGHT = 300, 170
 TRUTH, FOUND = (0, 170, 90), (225, 40, 170)
 COUNTS_NOT = (255, 190, 0)
 QUALITY = 85
 
 
-def outlined(image, mask, colour, label, ignore=None) -> np.ndarray:
-    """A picture uint8 (HEIGHT, w, 3) with the outlines of a mask and a label on it."""
-    scale = HEIGHT / image.shape[0]
-    size = (round(image.shape[1] * scale), HEIGHT)
+def outlined(image, mask, colour, label, *, height=HEIGHT, ignore=None) -> np.ndarray:
+    """A picture uint8 (height, w, 3) with the outlines of a mask and a label on it."""
+    size = (round(image.shape[1] * height / image.shape[0]), height)
     panel = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     if ignore is not None:
         small = cv2.resize(ignore.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-        stripes = np.add.outer(np.arange(HEIGHT), np.arange(size[0])) % 6 < 2
+        stripes = np.add.outer(np.arange(height), np.arange(size[0])) % 6 < 2
         panel[small & stripes] = COUNTS_NOT
     # At the picture's own size lines would vanish when it shrinks: the mask shrinks instead.
     shown = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_AREA)
@@ -31,14 +30,14 @@ def outlined(image, mask, colour, label, ignore=None) -> np.ndarray:
     return panel
 
 
-def row(name: str, scene, results: list) -> np.ndarray:
+def row(name: str, scene, results: list, height=HEIGHT) -> np.ndarray:
     """The truth, then each result's mask with its IoU, side by side."""
-    panels = [outlined(scene.image, scene.truth, TRUTH, name, scene.ignore)]
+    panels = [outlined(scene.image, scene.truth, TRUTH, name, height=height, ignore=scene.ignore)]
     for result in results:
         label = f"{result.segmenter} {result.marks.iou:.2f}"
         if result.doubt is not None:
             label += f", doubt {result.doubt:.2f}"
-        panels.append(outlined(scene.image, result.mask, FOUND, label))
+        panels.append(outlined(scene.image, result.mask, FOUND, label, height=height))
     return np.concatenate(panels, axis=1)
 
 

@@ -1,3 +1,8 @@
+import csv
+import sys
+from importlib import import_module
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -8,6 +13,7 @@ from slidenet.testing.tissue_scenes.scanner import left_out
 from slidenet.testing.tissue_scenes.scene import Canvas
 from slidenet.testing.tissue_scenes.tissue import add_section
 
+BENCHMARKS = Path(__file__).resolve().parents[2] / "scripts" / "benchmarks"
 DARK_GROUND = ("dapi", "fluorescence", "fluorescence60")
 
 
@@ -113,3 +119,20 @@ def test_contrast_scales_the_mean_optical_density(family):
         means.append(paper.density[paper.truth].mean())
     assert 0.36 <= means[0] <= 0.62
     assert means[1] / means[0] == pytest.approx(0.18, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_the_benchmark_marks_every_segmenter_and_draws_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    wanted = "--kinds empty --seeds 1001 --texture a --segmenters saturation otsu"
+    files = ["--real", "", "--overlays", str(tmp_path), "--csv", str(tmp_path / "marks.csv")]
+    monkeypatch.setattr(sys, "argv", ["bench_tissue.py", *wanted.split(), *files])
+    import_module("bench_tissue").main()
+    table = capsys.readouterr().out
+    assert "| empty | 1.00, 0.00, 0.00 |" in table
+    assert "otsu: 1.0 times otsu's time" in table
+    with (tmp_path / "marks.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["segmenter"] for row in rows] == ["saturation", "otsu"]
+    for name, height in (("empty", 304), ("all_kinds", 174)):
+        assert cv2.imread(str(tmp_path / f"{name}.jpg")).shape[0] == height
