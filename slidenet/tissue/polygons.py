@@ -4,7 +4,7 @@ A polygon runs along the *edges* of mask pixels, and a pixel belongs to a polygo
 lies inside, so mask -> polygons -> mask is the identity.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -14,6 +14,9 @@ from shapely.geometry import Polygon
 
 from slidenet.core.arrays import BoolArray, Float64Array
 from slidenet.tissue.tissue import Tissue
+
+BLOCK_CROSSINGS = 2**18
+"""How many crossings of outlines with rows are worked on at once."""
 
 
 def tissue_polygons(tissue: Tissue) -> list[Polygon]:
@@ -57,9 +60,9 @@ def rasterize(
             right_way = ring.is_ccw == (number > 0)
             points = shapely.get_coordinates(ring)[:: 1 if right_way else -1]
             points = points / np.array(downsample_xy)
-            rows, crossings, directions = _row_crossings(points[:-1], points[1:], height)
-            columns = np.clip(np.ceil(crossings - 0.5), 0, width).astype(np.intp)
-            np.add.at(winding, (rows, columns), directions)
+            for rows, crossings, directions in _row_crossings(points[:-1], points[1:], height):
+                columns = np.clip(np.ceil(crossings - 0.5), 0, width).astype(np.intp)
+                np.add.at(winding, (rows, columns), directions)
     return np.cumsum(winding, axis=1, out=winding)[:, :width] > 0
 
 
@@ -89,15 +92,21 @@ def _outlines(mask: BoolArray) -> list[tuple[Float64Array, list[Float64Array]]]:
 
 def _row_crossings(
     start: Float64Array, end: Float64Array, height: int
-) -> tuple[npt.NDArray[np.intp], Float64Array, npt.NDArray[np.int32]]:
-    """Row, x and direction (+1 or -1) of every crossing of an edge with a row's centre line."""
+) -> Iterator[tuple[npt.NDArray[np.intp], Float64Array, npt.NDArray[np.int32]]]:
+    """Row, x and direction (+1 or -1) of every crossing of an edge with a row's centre line.
+
+    In blocks, so that memory does not grow with the length of the outline.
+    """
     low, high = np.minimum(start[:, 1], end[:, 1]), np.maximum(start[:, 1], end[:, 1])
     # Half-open in y, so that a corner on a centre line counts once.
     first = np.clip(np.ceil(low - 0.5), 0, height).astype(np.intp)
     stop = np.clip(np.ceil(high - 0.5), 0, height).astype(np.intp)
     count = stop - first
-    edge = np.repeat(np.arange(len(start)), count)
-    rows = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + first[edge]
-    slope = (rows + 0.5 - start[edge, 1]) / (end[edge, 1] - start[edge, 1])
-    crossings = start[edge, 0] + slope * (end[edge, 0] - start[edge, 0])
-    return rows, crossings, np.where(end[edge, 1] > start[edge, 1], 1, -1).astype(np.int32)
+    block = np.cumsum(count) // BLOCK_CROSSINGS
+    for edges in np.split(np.arange(len(start)), np.flatnonzero(np.diff(block)) + 1):
+        edge = np.repeat(edges, count[edges])
+        before = np.repeat(np.cumsum(count[edges]) - count[edges], count[edges])
+        rows = np.arange(len(edge)) - before + first[edge]
+        slope = (rows + 0.5 - start[edge, 1]) / (end[edge, 1] - start[edge, 1])
+        crossings = start[edge, 0] + slope * (end[edge, 0] - start[edge, 0])
+        yield rows, crossings, np.where(end[edge, 1] > start[edge, 1], 1, -1).astype(np.int32)

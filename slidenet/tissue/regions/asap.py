@@ -23,7 +23,7 @@ from slidenet.core.errors import SlideError
 from slidenet.tissue.regions.classes import says_exclude, text_of
 from slidenet.tissue.regions.contents import EXPORT_REMEDY, shown
 from slidenet.tissue.regions.records import Parsed, Region
-from slidenet.tissue.regions.shapes import check_points, polygon_from
+from slidenet.tissue.regions.shapes import Shapes, check_points
 
 MAX_ELEMENTS = 2_000_000
 """Most elements of a file: about as many as points."""
@@ -153,7 +153,8 @@ class _Reader:
         )
 
     def result(self) -> Parsed:
-        parsed, regions = Parsed(frame="level0"), []
+        shapes, regions = Shapes(), []
+        parsed = Parsed(skipped=shapes.skipped, frame="level0")
         groups = {a.group for a in self.annotations if a.group is not None}
         as_camelyon16 = "_2" in groups and groups | self.parents.keys() <= _CAMELYON16
         if as_camelyon16:
@@ -167,9 +168,8 @@ class _Reader:
                     f"{annotation.label} is of the type {shown(annotation.kind)}",
                     expected=f"one of {', '.join((*_AREAS, *_WITHOUT_AREA))}",
                 )
-            polygon = polygon_from([annotation.ring()], annotation.label)
+            polygon = shapes.polygon([annotation.ring()], annotation.label)
             if polygon is None:
-                parsed.skipped["empty outline"] += 1
                 continue
             excludes = self._excludes(annotation) or (as_camelyon16 and annotation.group == "_2")
             regions.append(

@@ -63,6 +63,7 @@ def drawn_tissue(
     step = max(mask_mpp / slide.slide_mpp.value, 1.0, max(width, height) / MAX_SIDE_PX)
     size = (max(round(height / step), 1), max(round(width / step), 1))
     scale = (width / size[1], height / size[0])
+    _check_length([*taken, *drawn.excluded], scale, name)
     mask = rasterize((region.polygon for region in taken), shape=size, downsample_xy=scale)
     mask &= ~rasterize(
         (region.polygon for region in drawn.excluded), shape=size, downsample_xy=scale
@@ -86,6 +87,17 @@ def drawn_tissue(
         INPUTS_KEY: inputs,
     }
     return replace(tissue_on(slide, mask, identity), notes=notes)
+
+
+def _check_length(regions: Collection[Region], scale: tuple[float, float], name: str) -> None:
+    """Refuses outlines longer than the largest mask has pixels: drawing them takes minutes."""
+    length = sum(region.polygon.length for region in regions) / min(scale)
+    if length > MAX_SIDE_PX**2:
+        raise SlideError(
+            f"the outlines of {name} are {length:,.0f} mask pixels long",
+            expected=f"at most {MAX_SIDE_PX**2:,}, which is every pixel of the largest mask",
+            remedy="simplify them in QuPath with Objects > Annotations... > Simplify shape",
+        )
 
 
 def _shapes_hash(regions: Collection[Region]) -> str:

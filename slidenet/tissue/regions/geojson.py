@@ -13,7 +13,7 @@ from slidenet.core.errors import SlideError
 from slidenet.tissue.regions.classes import class_of, says_exclude, text_of
 from slidenet.tissue.regions.contents import EXPORT_REMEDY, shown
 from slidenet.tissue.regions.records import Kind, Parsed, Region
-from slidenet.tissue.regions.shapes import polygons_of
+from slidenet.tissue.regions.shapes import Shapes
 
 MAX_ARRAYS = 2_000_000
 """Most arrays and objects of a file: about as many as points."""
@@ -54,7 +54,8 @@ def parse_geojson(content: bytes, name: str) -> Parsed:
         SlideError: No GeoJSON, more than the budget allows, or a feature is broken (it is named).
     """
     document = _document(content, name)
-    parsed, regions, old_numbers = Parsed(), [], set()
+    shapes, regions, old_numbers = Shapes(), [], set()
+    parsed = Parsed(skipped=shapes.skipped)
     _read_frame(document, parsed, name)
     for number, (label, feature) in enumerate(_features(document, name)):
         properties = feature.get("properties")
@@ -75,7 +76,7 @@ def parse_geojson(content: bytes, name: str) -> Parsed:
                 f"isMissing of {label} is {shown(is_missing)}", expected="true or false"
             )
         excludes = bool(is_missing) or says_exclude(classification, its_name)
-        for polygon in polygons_of(feature.get("geometry"), label, parsed.skipped):
+        for polygon in shapes.of_geometry(feature.get("geometry"), label):
             regions.append(
                 Region(
                     polygon,

@@ -1,5 +1,6 @@
 """Region files to regions of a slide: read, placed in level-0 pixels, and cut to the slide."""
 
+import hashlib
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -92,7 +93,10 @@ def place_regions(
     skipped = [count_of(what, number) for what, number in sorted(parsed.skipped.items()) if number]
     if skipped:
         notes = (*notes, f"{' and '.join(skipped)} skipped")
-    shapes = [[r.polygon.wkt, r.classification, r.name, r.kind, r.excludes] for r in regions]
+    shapes = [
+        [hashlib.sha256(r.polygon.wkb).hexdigest(), r.classification, r.name, r.kind, r.excludes]
+        for r in regions
+    ]
     return RegionSet(regions, (*parsed.notes, *notes), identity_hash({"regions": shapes}))
 
 

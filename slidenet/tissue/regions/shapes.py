@@ -1,6 +1,7 @@
-"""Polygons out of the `geometry` of GeoJSON, checked; what has no area is counted."""
+"""Polygons out of what files hold, checked; what has no area is counted."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -9,10 +10,14 @@ from shapely.geometry import MultiPoint, Polygon
 
 from slidenet.core.arrays import Float64Array
 from slidenet.core.errors import SlideError
-from slidenet.tissue.regions.contents import shown
+from slidenet.tissue.regions.contents import EXPORT_REMEDY, shown
 
 MAX_COORDINATE = 2.0**31
+MAX_PAIRS = 5e7
+"""Most pairs of edges of a file that lie so near to each other that they must be compared."""
+
 _MAX_DEPTH = 8
+_NUM_SAMPLED = 32
 _WITHOUT_AREA = {
     "Point": "point",
     "MultiPoint": "point",
@@ -22,68 +27,101 @@ _WITHOUT_AREA = {
 }
 
 
-def polygons_of(geometry: Any, label: str, skipped: Counter[str], depth: int = 0) -> list[Polygon]:
-    """The polygons of a geometry, multipolygons and collections taken apart, in their order.
+class Shapes:
+    """Makes polygons of one file, and keeps account of what is skipped and of the work.
 
-    Args:
-        geometry: Of a Feature, as JSON gives it.
-        label: Words that name the feature in messages.
-        skipped: Counts points, lines and outlines without area.
-        depth: How many collections are around it.
-
-    Raises:
-        SlideError: A geometry is broken, or crosses itself; the message says where.
+    Attributes:
+        skipped: How many points, lines and empty outlines there were.
     """
-    kind = geometry.get("type") if isinstance(geometry, dict) else None
-    if kind == "GeometryCollection":
-        parts = geometry.get("geometries")
-        if not isinstance(parts, list) or depth == _MAX_DEPTH:
-            _broken(label, "a GeometryCollection without geometries, or nested too deep")
-        return [found for part in parts for found in polygons_of(part, label, skipped, depth + 1)]
-    if isinstance(kind, str) and kind in _WITHOUT_AREA:
-        skipped[_WITHOUT_AREA[kind]] += 1
-        return []
-    if kind not in ("Polygon", "MultiPolygon"):
-        what = "geometry" if kind is None else "geometry of the type"
-        _broken(label, f"{what} {shown(geometry if kind is None else kind)}")
-    coordinates = geometry.get("coordinates")
-    outlines = [coordinates] if kind == "Polygon" else coordinates
-    if not isinstance(outlines, list):
-        _broken(label, f"coordinates are {shown(outlines)}")
-    found = [polygon_from(_rings(outline, label), label) for outline in outlines]
-    skipped["empty outline"] += sum(polygon is None for polygon in found)
-    return [polygon for polygon in found if polygon is not None]
 
+    def __init__(self) -> None:
+        self.skipped: Counter[str] = Counter()
+        self._pairs_left = MAX_PAIRS
 
-def polygon_from(rings: list[Float64Array], label: str) -> Polygon | None:
-    """A valid polygon; None where the outline encloses nothing.
+    def of_geometry(self, geometry: Any, label: str, depth: int = 0) -> list[Polygon]:
+        """The polygons of a GeoJSON geometry, those of multipolygons and collections in order.
 
-    Args:
-        rings: Shell, then holes; each float64 (n, 2), (x, y), n of at least 3.
-        label: Words that name it in messages.
+        Args:
+            geometry: Of a Feature, as JSON gives it.
+            label: Words that name the feature in messages.
+            depth: How many collections are around it.
 
-    Raises:
-        SlideError: The outline crosses itself; the message says where.
-    """
-    if not rings:
-        return None
-    try:
-        polygon = Polygon(rings[0], rings[1:])
-        if polygon.is_valid and polygon.area > 0:
-            return polygon
-    except (ValueError, shapely.errors.ShapelyError):
-        pass  # too few different points, which is looked at now
-    shell, *holes = rings
-    if _encloses_nothing(shell):
-        return None
-    polygon = Polygon(shell, [hole for hole in holes if not _encloses_nothing(hole)])
-    if not polygon.is_valid:
-        raise SlideError(
-            f"{label} is not a valid polygon ({shapely.is_valid_reason(polygon)})",
-            expected="an outline that does not cross itself",
-            remedy="redraw it in QuPath, or run Objects > Annotations... > Simplify shape",
-        )
-    return polygon
+        Raises:
+            SlideError: A geometry is broken, or crosses itself; the message says where.
+        """
+        kind = geometry.get("type") if isinstance(geometry, dict) else None
+        if kind == "GeometryCollection":
+            parts = geometry.get("geometries")
+            if not isinstance(parts, list) or depth == _MAX_DEPTH:
+                _broken(label, "a GeometryCollection without geometries, or nested too deep")
+            return [found for part in parts for found in self.of_geometry(part, label, depth + 1)]
+        if isinstance(kind, str) and kind in _WITHOUT_AREA:
+            self.skipped[_WITHOUT_AREA[kind]] += 1
+            return []
+        if kind not in ("Polygon", "MultiPolygon"):
+            what = "geometry" if kind is None else "geometry of the type"
+            _broken(label, f"{what} {shown(geometry if kind is None else kind)}")
+        coordinates = geometry.get("coordinates")
+        outlines = [coordinates] if kind == "Polygon" else coordinates
+        if not isinstance(outlines, list):
+            _broken(label, f"coordinates are {shown(outlines)}")
+        found = [self.polygon(_rings(outline, label), label) for outline in outlines]
+        return [polygon for polygon in found if polygon is not None]
+
+    def polygon(self, rings: Sequence[Float64Array], label: str) -> Polygon | None:
+        """A valid polygon; None, and counted, where the outline encloses nothing.
+
+        Args:
+            rings: Shell, then holes; each float64 (n, 2), (x, y), n of at least 3.
+            label: Words that name it in messages.
+
+        Raises:
+            SlideError: The outline crosses itself (the message says where), or its edges are so
+                tangled that looking for it would take minutes.
+        """
+        if rings:
+            self._count_pairs(rings, label)
+            try:
+                polygon = Polygon(rings[0], rings[1:])
+                if polygon.is_valid and polygon.area > 0:
+                    return polygon
+            except (ValueError, shapely.errors.ShapelyError):
+                pass  # too few different points, which is looked at now
+        if not rings or _encloses_nothing(rings[0]):
+            self.skipped["empty outline"] += 1
+            return None
+        holes = [hole for hole in rings[1:] if not _encloses_nothing(hole)]
+        polygon = Polygon(rings[0], holes)
+        if not polygon.is_valid:
+            raise SlideError(
+                f"{label} is not a valid polygon ({shapely.is_valid_reason(polygon)})",
+                expected="an outline that does not cross itself",
+                remedy="redraw it in QuPath, or run Objects > Annotations... > Simplify shape",
+            )
+        return polygon
+
+    def _count_pairs(self, rings: Sequence[Float64Array], label: str) -> None:
+        """Takes the work of checking these rings off the budget; it grows with their tangle.
+
+        An outline costs as many comparisons as there are pairs of edges whose boxes meet: a few
+        per edge of what is drawn, all with all in what is made to keep a computer busy. A sample
+        of the edges tells which.
+        """
+        num_edges = sum(map(len, rings))
+        if num_edges <= _NUM_SAMPLED:
+            return
+        low = np.concatenate([np.minimum(ring, np.roll(ring, 1, axis=0)) for ring in rings])
+        high = np.concatenate([np.maximum(ring, np.roll(ring, 1, axis=0)) for ring in rings])
+        some = slice(None, None, num_edges // _NUM_SAMPLED)
+        meeting = (low[:, None] <= high[some]) & (high[:, None] >= low[some])
+        self._pairs_left -= float(meeting.all(axis=2).sum(axis=0).mean()) * num_edges / 2
+        if self._pairs_left < 0:
+            raise SlideError(
+                f"{label} has {num_edges:,} edges, so tangled that checking whether they cross "
+                "would take minutes",
+                expected="outlines that mostly keep away from themselves",
+                remedy=EXPORT_REMEDY,
+            )
 
 
 def check_points(points: Float64Array, label: str) -> Float64Array:

@@ -66,6 +66,14 @@ def test_polygons_over_the_edge_are_cut_off_and_that_is_said(saved, slide):
     assert tissue.notes == ("1 region cut at the edge of the slide",)
 
 
+def test_outlines_without_end_are_refused(saved, slide, monkeypatch):
+    monkeypatch.setattr("slidenet.tissue.regions.drawn.MAX_SIDE_PX", 100)
+    ring = [[x / 10, 60 * (x % 2)] for x in range(1, 700)] + [[80, 0], [80, 70], [0, 70]]
+    path = saved({"type": "Polygon", "coordinates": [[ring[-1], *ring]]})
+    with pytest.raises(SlideError, match=r"outlines of drawn.geojson are [\d,]+ mask pixels long"):
+        drawn_tissue(slide, path)
+
+
 def test_polygons_off_the_slide_are_an_error(saved, slide):
     path = saved([feature(box(0, 0, 9, 9)), feature(box(100, 10, 150, 20))])
     with pytest.raises(SlideError, match="80 x 60 level-0 pixels; it spans x 100 to 150"):

@@ -250,6 +250,25 @@ def test_the_budget_is_kept_within_seconds(read, make, message):
     assert time.process_time() - start < 5
 
 
+def comb(num_teeth, lean):
+    """Teeth side by side, which lean over all others: valid, and dear to check."""
+    foot = [(20_000 * i / num_teeth, 10) for i in range(num_teeth)]
+    teeth = [p for x, y in foot for p in ((x, y), (x + lean + 5_000 / num_teeth, y + 30_000))]
+    return {"type": "Polygon", "coordinates": [[*teeth, (45_000, 39_000), (0, 39_000), (0, 20)]]}
+
+
+@pytest.mark.parametrize(("lean", "is_refused"), [(0, False), (20_000, True)])
+def test_tangled_outlines_are_refused_before_they_are_checked(read, canvas, lean, is_refused):
+    document, slide = comb(10_000, lean), canvas(50_000, 40_000)
+    start = time.process_time()
+    if is_refused:
+        with pytest.raises(SlideError, match=r"feature 0 .* 20,003 edges, so tangled"):
+            read(document, slide)
+    else:
+        assert len(read(document, slide).regions) == 1
+    assert time.process_time() - start < 3
+
+
 def test_regions_over_the_edge_are_cut_and_that_is_said(read, canvas):
     found = read([feature(box(-9, -9, 20, 20)), feature(box(5, 5, 9, 9))], canvas(10, 10))
     assert [r.polygon.area for r in found.regions] == [100, 16]
