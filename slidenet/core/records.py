@@ -36,6 +36,8 @@ class SlideRow:
         labels: Every other column, as written.
         mpp_xy: Resolution across and down, where both were given; `mpp` then is their mean.
         sha256: What the slide file's SHA-256 must be, 64 hex digits; None: anything.
+        tile_mpp: Of a folder of tile images, microns per pixel of the images.
+        tile_frame: Of a folder of tile images, what the coordinates of its tiles count.
     """
 
     slide_id: str
@@ -45,6 +47,8 @@ class SlideRow:
     labels: Mapping[str, str] = field(default_factory=dict)
     mpp_xy: tuple[float, float] | None = None
     sha256: str | None = None
+    tile_mpp: Mpp | None = None
+    tile_frame: str | None = None
 
     def declared_mpp(self, otherwise: float | None = None) -> float | tuple[float, float] | None:
         """What the row says of the resolution, else what holds for the whole cohort."""
@@ -87,6 +91,9 @@ class TileGeometry:
         level0_height: Height of the slide, level-0 pixels.
         reading: How pixels are taken, one of `READINGS`.
         shrinking: How a larger square becomes the tile, one of `SHRINKINGS`.
+        tile_frame: Of tile images that were cut before, what their places counted (see
+            `slides.tile_images`); "none": they have none, and coords only number the tiles. None
+            where tiles are cut from the slide.
     """
 
     slide_mpp: SlideMpp
@@ -100,6 +107,12 @@ class TileGeometry:
     level0_height: int
     reading: int = BLENDED_READING
     shrinking: str = "area"
+    tile_frame: str | None = None
+
+    @property
+    def placed(self) -> bool:
+        """Whether it is known where the tiles lie on their slide."""
+        return self.tile_frame != "none"
 
     @property
     def scale(self) -> float:
@@ -173,6 +186,33 @@ class TileRegions:
         """How many tiles lie in each region, regions without tiles included."""
         found = np.bincount(self.index, minlength=len(self.names))
         return dict(zip(self.names, found.tolist(), strict=True))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CutTiles:
+    """Tiles of a slide that another tool has cut.
+
+    Attributes:
+        coords: int64 (N, 2), (x, y) of each tile's top-left corner in level-0 pixels, sorted by row
+            (y), then column (x); numbers of tiles in the same form where they have no places.
+        tile_size_px: Side of a tile in its own pixels.
+        stride_px: Step between neighbours in the tiles' own pixels.
+        tile_mpp: Microns per pixel of the tiles.
+        frame: What their coordinates counted, as `TileGeometry.tile_frame`.
+        notes: What a user should know of the folder, a clause each.
+    """
+
+    coords: IntArray
+    tile_size_px: int
+    stride_px: int
+    tile_mpp: Mpp
+    frame: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def placed(self) -> bool:
+        """Whether it is known where the tiles lie on their slide."""
+        return self.frame != "none"
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,7 @@ from slidenet.pipelines.settings import EmbedTilesSettings, settings_with
 from slidenet.slides import Slide, check_sha256, none_readable, open_slide
 from slidenet.slides.geometry import MPP_TOLERANCE, check_true_level
 from slidenet.slides.resolution import OVERRIDE, source_in_words
+from slidenet.slides.tile_images.declaration import TileDeclaration
 from slidenet.stores import (
     FeatureWriter,
     check_output_folder,
@@ -143,6 +144,7 @@ class EmbedTilesWork(SlideWork):
                 mpp=row.declared_mpp(planned.value if planned.source == OVERRIDE else None),
                 icc=bool(tile_set.identity["icc"]),
                 reader=self.settings.reader,
+                tiles=_declared_tiles(tile_set),
                 **self.settings.how_to_open(),
             ) as slide:
                 _check_same_slide(slide, tile_set)
@@ -215,6 +217,14 @@ class EmbedTilesWork(SlideWork):
         if abs(found / wanted - 1) > MPP_TOLERANCE:
             text += f"; warning: tiles at {found:g} mpp, the encoder was trained at {wanted:g}"
         return text
+
+
+def _declared_tiles(tile_set: TileSet) -> TileDeclaration | None:
+    """What was declared of tile images when the tile set was made."""
+    geometry = tile_set.geometry
+    if geometry.tile_frame is None:
+        return None
+    return TileDeclaration(geometry.target_mpp, geometry.tile_frame)
 
 
 def _check_any_readable(path: Path, reason: str | None) -> None:

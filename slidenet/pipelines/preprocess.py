@@ -51,15 +51,18 @@ from slidenet.stores import (
     write_tile_set,
 )
 from slidenet.stores.atomic import atomic_path
-from slidenet.tiling import FILTERS, TileFilter, choose_tiles, tiling_identity
+from slidenet.tiling import FILTERS, TileFilter, choose_tiles, plan_as_cut, tiling_identity
 from slidenet.tissue import (
+    AllSegmenter,
     Segmenter,
     Tissue,
+    check_placed,
     drawn_tissue,
     find_region_file,
     find_tissue,
     qupath_origin,
     segmenter_identity,
+    tissue_as_cut,
     tissue_polygons,
     write_geojson,
 )
@@ -100,7 +103,8 @@ def preprocess(
     segmenter = settings.segmenter
     if settings.tissue_geojson is None:
         segmenter = segmenter_of_folder(layout, rows, segmenter, overwrite=overwrite)
-    tiler = Tiler.of(replace(settings, reading=reading, segmenter=segmenter))
+    named = settings.segmenter is not None
+    tiler = Tiler.of(replace(settings, reading=reading, segmenter=segmenter), named=named)
     work = PreprocessWork(layout, tiler, overwrite)
     report, records = None, []
     try:
@@ -126,20 +130,28 @@ class Tiler:
         settings: The settings.
         segmenter: What finds tissue where no GeoJSON is given.
         filters: What drops tiles.
+        judges_cut_tiles: Whether the segmenter also judges tile images, which are otherwise taken
+            as they were cut.
     """
 
     settings: PreprocessSettings
     segmenter: Segmenter
     filters: tuple[TileFilter, ...]
+    judges_cut_tiles: bool = False
 
     @classmethod
-    def of(cls, settings: PreprocessSettings) -> "Tiler":
+    def of(cls, settings: PreprocessSettings, *, named: bool = True) -> "Tiler":
         """Refuses settings that contradict each other.
+
+        Args:
+            settings: The settings.
+            named: Whether the user named their segmenter, if there is one.
 
         Raises:
             ConfigError: A setting is out of range or does not belong to the segmenter.
         """
         settings.how_to_open()
+        settings.declared_tiles()
         stride_px = settings.tile_size_px if settings.stride_px is None else settings.stride_px
         check_tile_settings(settings.target_mpp, settings.tile_size_px, stride_px)
         check_share(min_tissue_fraction=settings.min_tissue_fraction)
@@ -173,10 +185,28 @@ class Tiler:
             "blur": settings.drop_blurred,
         }
         filters = tuple(FILTERS[name]() for name, wanted in drop.items() if wanted)
-        return cls(settings, segmenter, filters)
+        judges_cut_tiles = named and settings.segmenter not in (None, AllSegmenter.name)
+        return cls(settings, segmenter, filters, judges_cut_tiles)
 
     def geometry(self, slide: Slide) -> TileGeometry:
-        """How tiles lie on `slide`."""
+        """How tiles lie on `slide`.
+
+        Raises:
+            ResolutionError: Other tiles were asked for than those of a folder of tile images.
+        """
+        if slide.cut_tiles is not None:
+            default = PreprocessSettings()
+            asked = {
+                name: getattr(self.settings, name)
+                for name in ("target_mpp", "tile_size_px")
+                if getattr(self.settings, name) != getattr(default, name)
+            }
+            return plan_as_cut(
+                slide,
+                asked,
+                stride_px=self.settings.stride_px,
+                reading=_reading(self.settings),
+            )
         return plan_tiles(
             slide,
             target_mpp=self.settings.target_mpp,
@@ -188,8 +218,19 @@ class Tiler:
         )
 
     def drawn_tissue(self, slide: Slide, slide_id: str) -> Tissue | None:
-        """Tissue the user drew for this slide; None when the segmenter is to find it."""
+        """Tissue the user drew for this slide, or tiles as they were cut.
+
+        Returns:
+            None when the segmenter is to find it.
+
+        Raises:
+            SlideError: Nothing was drawn for this slide, or its tile images have no places.
+        """
         asked = self.settings
+        if slide.cut_tiles is not None:
+            if asked.tissue_geojson is None and not self.judges_cut_tiles:
+                return tissue_as_cut(slide)
+            check_placed(slide, "--tissue-geojson" if asked.tissue_geojson else "--segmenter")
         if asked.tissue_geojson is None:
             return None
         path = find_region_file(asked.tissue_geojson, slide_id, slide.path)
@@ -229,6 +270,8 @@ class Tiler:
 
 def _notes(slide: Slide, geometry: TileGeometry) -> list[str]:
     """What a user should know about the resolution and the level of the tiles."""
+    if slide.cut_tiles is not None:
+        return list(slide.cut_tiles.notes)
     notes = list(resolution_notes(slide.properties, geometry.slide_mpp, vendor=slide.vendor))
     residual = slide.level_residuals[geometry.level]
     if geometry.reading != BLENDED_READING and residual > LEAST_RESIDUAL_PX:
@@ -268,6 +311,7 @@ class PreprocessWork(SlideWork):
             mpp=row.declared_mpp(asked.mpp),
             icc=asked.icc,
             reader=asked.reader,
+            tiles=asked.declared_tiles(row),
             **asked.how_to_open(),
         ) as slide:
             geometry = tiler.geometry(slide)
@@ -310,11 +354,12 @@ class PreprocessWork(SlideWork):
         slide_id, polygons = tile_set.slide_id, tissue_polygons(tissue)
         check_output_folder(self.layout.tissue(slide_id).parent)
         cropped = self.tiler.settings.annotation_frame == "qupath"
-        write_geojson(
-            self.layout.tissue(slide_id),
-            polygons,
-            origin=qupath_origin(slide.properties) if cropped else (0, 0),
-        )
+        if tile_set.geometry.placed:  # else nothing is an outline of a slide
+            write_geojson(
+                self.layout.tissue(slide_id),
+                polygons,
+                origin=qupath_origin(slide.properties) if cropped else (0, 0),
+            )
         overview = slide.thumbnail(OVERLAY_SIDE_PX)
         picture = Image.fromarray(
             tissue_overlay(

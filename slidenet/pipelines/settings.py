@@ -13,9 +13,11 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from slidenet.core.checks import check_positive
 from slidenet.core.errors import ConfigError
+from slidenet.core.records import SlideRow
 from slidenet.core.registry import Registry
 from slidenet.slides.isolation import can_isolate, check_isolation
 from slidenet.slides.limits import LIMITS
+from slidenet.slides.tile_images.declaration import TileDeclaration
 
 S = TypeVar("S")
 _log = logging.getLogger(__name__)
@@ -122,6 +124,11 @@ class PreprocessSettings(SegmenterSettings, OpeningSettings):
         reading: How tiles are read: 2, whole pixels of the level read; 1, as earlier versions and
             other tools do, blended where a tile starts between two pixels; default: 2, but 1 where
             the output folder was begun so.
+        tile_mpp: Of folders of tile images, which are taken as they were cut: microns per pixel of
+            the images; the column tile_mpp of the manifest wins.
+        tile_frame: Of folders of tile images, what the places in their names (or in a CSV) count:
+            level0 (pixels of level 0 of the slide), tile (pixels of the images), grid (columns and
+            rows) or none (no places); the column tile_frame of the manifest wins.
         shrinking: How pixels are made fewer: area (averaged), or jpeg (by the decoder of JPEG
             tiles: less work, slightly other pixels).
         reader: Who reads the slides: tiled, openslide, flat, fastslide (a package to be
@@ -144,8 +151,24 @@ class PreprocessSettings(SegmenterSettings, OpeningSettings):
     allow_upsampling: bool = False
     icc: bool = False
     reading: int | None = None
+    tile_mpp: float | None = None
+    tile_frame: Literal["level0", "tile", "grid", "none"] | None = None
     shrinking: Literal["area", "jpeg"] = "area"
     reader: str | None = None
+
+    def declared_tiles(self, row: SlideRow | None = None) -> TileDeclaration:
+        """What is declared of a slide that is a folder of tile images.
+
+        Args:
+            row: Of the manifest, which wins.
+
+        Raises:
+            ConfigError: A resolution that is not above zero, or an unknown frame.
+        """
+        own = TileDeclaration(self.tile_mpp, self.tile_frame)
+        if row is None:
+            return own
+        return TileDeclaration(row.tile_mpp or own.tile_mpp, row.tile_frame or own.frame)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from slidenet.pipelines.tissue.segmenter import SEGMENTER_FLAGS
 from slidenet.slides import READERS
 from slidenet.tile_encoders.catalogue import TILE_ENCODERS
 from slidenet.tissue import SEGMENTERS, segmenter_identity
+from slidenet.tissue.as_cut import AS_CUT
 from slidenet.tissue.regions import DRAWN
 from slidenet.tissue.segmenters.registry import setting_names
 
@@ -64,15 +65,18 @@ def settings_from_identity(
         )
     read_by: Any = tiles.get("reader")
     reader = None if read_by is None else _name(read_by, "name", READERS)
-    segmenter = _name(tissue, "segmenter", SEGMENTERS)
+    # Of tile images, which are taken as they were cut, none was asked.
+    as_cut = tissue["segmenter"] == AS_CUT
+    segmenter = None if as_cut else _name(tissue, "segmenter", SEGMENTERS)
     encoder_name = _name(encoder, "encoder", TILE_ENCODERS)
     TILE_ENCODERS.require_own(encoder_name, source=source, allow_code=allow_code)
-    SEGMENTERS.require_own(segmenter, source=source, allow_code=allow_code)
+    if segmenter is not None:
+        SEGMENTERS.require_own(segmenter, source=source, allow_code=allow_code)
     if reader is not None:
         READERS.require_own(reader, source=source, allow_code=allow_code)
     tiler = Tiler.of(_preprocess_settings(tiles, segmenter, reader))
     asked: Identity = {
-        "tissue": segmenter_identity(tiler.segmenter),
+        "tissue": tissue if as_cut else segmenter_identity(tiler.segmenter),
         "filters": [tile_filter.identity() for tile_filter in tiler.filters],
     }
     difference = describe_difference({name: tiles[name] for name in asked}, asked)
@@ -103,9 +107,9 @@ def _complete(identity: Mapping[str, Any]) -> bool:
 
 
 def _preprocess_settings(
-    tiles: Mapping[str, Any], segmenter: str, reader: str | None
+    tiles: Mapping[str, Any], segmenter: str | None, reader: str | None
 ) -> PreprocessSettings:
-    known = setting_names(segmenter)
+    known = () if segmenter is None else setting_names(segmenter)
     tissue = {name: value for name, value in tiles["tissue"].items() if name in known}
     of_others = {name: value for name, value in tissue.items() if name not in SEGMENTER_FLAGS}
     settings = PreprocessSettings(

@@ -11,6 +11,7 @@ from slidenet.core.records import (
     READINGS,
     SHRINKINGS,
     WHOLE_PIXEL_READING,
+    CutTiles,
     SlideMpp,
     TileGeometry,
 )
@@ -130,6 +131,10 @@ def plan_tiles(
     if not 0 <= mpp_tolerance < 0.5:
         raise refused("mpp_tolerance", mpp_tolerance, "a share from 0 to below 0.5")
     check_reading(reading, shrinking)
+    if slide.cut_tiles is not None:
+        return _geometry_of_cut(
+            slide, slide.cut_tiles, target_mpp, tile_size_px, stride_px, reading
+        )
     slide_mpp: SlideMpp = slide.slide_mpp
     downsamples: Sequence[float] = slide.level_downsamples
     if reading != BLENDED_READING:
@@ -157,6 +162,45 @@ def plan_tiles(
         level0_height=height,
         reading=reading,
         shrinking=shrinking,
+    )
+
+
+def _geometry_of_cut(
+    slide: Slide,
+    cut: CutTiles,
+    target_mpp: float,
+    tile_size_px: int,
+    stride_px: int,
+    reading: int,
+) -> TileGeometry:
+    """Tiles as they were cut, or pictures of the very same places with fewer pixels.
+
+    Raises:
+        ResolutionError: Another part of the slide was asked for than the tiles show.
+    """
+    own_um = cut.tile_size_px * cut.tile_mpp
+    if abs(tile_size_px * target_mpp / own_um - 1) > MPP_TOLERANCE:
+        raise ResolutionError(
+            f"its tiles are cut already, {cut.tile_size_px} px at {cut.tile_mpp:g} mpp, and tiles "
+            f"of {tile_size_px} px at {target_mpp:g} mpp were asked for",
+            expected="tiles as they are",
+            remedy="leave out --tile-size-px and --target-mpp (in Python, tile_size_px, "
+            "target_mpp); or cut the slide itself",
+            slide=slide.path.name,
+        )
+    width, height = slide.level_dimensions[0]
+    return TileGeometry(
+        slide_mpp=slide.slide_mpp,
+        target_mpp=Mpp(target_mpp),
+        read_mpp=cut.tile_mpp,
+        level=0,
+        tile_size_px=tile_size_px,
+        stride_px=stride_px,
+        read_size_px=cut.tile_size_px,
+        level0_width=width,
+        level0_height=height,
+        reading=reading,
+        tile_frame=cut.frame,
     )
 
 

@@ -27,6 +27,9 @@ from slidenet.slides.readers.flat import MEETS, FlatReader
 from slidenet.slides.readers.openslide import OpenSlideReader
 from slidenet.slides.readers.tiled import TiledReader
 from slidenet.slides.resolution import DeclaredMpp
+from slidenet.slides.tile_images.declaration import TileDeclaration
+from slidenet.slides.tile_images.listing import DEEPZOOM_SUFFIX, is_tile_folder
+from slidenet.slides.tile_images.reader import TileImagesReader
 
 AUTOMATIC: tuple[type[SlideReader], ...] = (TiledReader, OpenSlideReader, FlatReader)
 """slidenet's own readers, in the order they are asked whether they know a file."""
@@ -41,7 +44,9 @@ for _reader in AUTOMATIC:
     READERS.add(_reader.name, _reader)
 READERS.add(FastSlideReader.name, FastSlideReader)
 
-SLIDE_SUFFIXES = tuple(sorted({suffix for reader in AUTOMATIC for suffix in reader.suffixes}))
+SLIDE_SUFFIXES = tuple(
+    sorted({suffix for reader in AUTOMATIC for suffix in reader.suffixes} | {DEEPZOOM_SUFFIX})
+)
 """What a folder of slides is searched for, lower case. The content decides how a file is read."""
 
 _log = logging.getLogger(__name__)
@@ -54,18 +59,20 @@ def open_slide(
     icc: bool = False,
     reader: str | None = None,
     isolate: bool = False,
+    tiles: TileDeclaration | None = None,
     limits: ReadingLimits = LIMITS,
 ) -> Slide:
     """Opens a slide, by its content and not by its name.
 
+    A folder of tile images, or a DeepZoom picture (.dzi), is a slide whose tiles are cut already.
     Tiles of TIFF slides are decoded by slidenet itself where that gives openslide's pixels; then
     come the formats openslide 4 knows, then flat PNG, JPEG and TIFF images. `Slide.reader_note`
     says which it was and why. A slide that does not say its resolution opens too; asking for its
     `slide_mpp` raises.
 
     Args:
-        path: The file. Of a slide made of several files, the one openslide opens (.mrxs, .vms,
-            any one .dcm).
+        path: The file, or a folder of tile images. Of a slide made of several files, the one
+            openslide opens (.mrxs, .vms, any one .dcm).
         mpp: Microns per pixel of level 0, where the file does not say it or is wrong; wins over
             the file. Where the file is wrong in saying that pixels are not square: (x, y).
         icc: Apply the embedded ICC profile, so that pixels are sRGB. A file without a profile is
@@ -75,6 +82,7 @@ def open_slide(
             knows the file.
         isolate: Open and read it in a process of its own, which a damaged slide may crash or keep
             busy without harm; see `slides.isolation`.
+        tiles: What is declared of a folder of tile images.
         limits: How much work and memory the slide may cost.
 
     Raises:
@@ -88,7 +96,7 @@ def open_slide(
         if reader is not None:
             READERS[reader]  # an unknown one is refused here, with the names there are
         try:
-            return open_isolated(path, mpp, icc=icc, reader=reader, limits=limits)
+            return open_isolated(path, mpp, icc=icc, reader=reader, tiles=tiles, limits=limits)
         except (UnknownNameError, PluginError) as error:
             raise ConfigError(
                 f"the reader {reader!r} is known to this process only",
@@ -97,6 +105,16 @@ def open_slide(
                 slide=Path(path).name,
             ) from error
     path = Path(path)
+    if is_tile_folder(path):
+        if reader is not None:
+            raise UnreadableSlideError(
+                f"the reader {reader!r} was asked for, and the slide is a folder of tile images",
+                expected="a slide file",
+                remedy="leave out --reader (in Python, reader)",
+                slide=path.name,
+            )
+        with limits_in_force(limits):
+            return TileImagesReader(path, mpp, icc, tiles)
     check_file(path)
     expected = f"a file that the reader {reader!r} knows"
     if reader is None:

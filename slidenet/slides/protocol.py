@@ -10,7 +10,7 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from slidenet.core.records import SlideMpp
+from slidenet.core.records import CutTiles, SlideMpp
 from slidenet.slides.pyramid import Level
 
 RGB = tuple[int, int, int]
@@ -90,6 +90,10 @@ class Slide(Protocol):
             (left, top, right, bottom) of rectangles that do not overlap, as shares of the slide's
             width and height; none before the first thumbnail.
         """
+
+    @property
+    def cut_tiles(self) -> CutTiles | None:
+        """The tiles, where the slide is a folder of tile images; None where tiles are to be cut."""
 
     @property
     def slide_mpp(self) -> SlideMpp:

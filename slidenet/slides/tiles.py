@@ -163,6 +163,14 @@ class ReadsTilesElsewhere(Protocol):
         """See `read_tiles`."""
 
 
+@runtime_checkable
+class HoldsCutTiles(Protocol):
+    """A slide of tile images, which are handed out as they were cut."""
+
+    def read_cut_tile(self, location: Size) -> Pixels:
+        """The tile that begins at (x, y), level-0 pixels: uint8 (side, side, 3)."""
+
+
 def _read_block(
     slide: Slide, geometry: TileGeometry, coords: IntArray, pixels: Pixels, codes: UInt8Array
 ) -> str | None:
@@ -205,6 +213,8 @@ def read_tile(
         PixelReadError: These pixels cannot be decoded; other tiles still can.
     """
     check_planned_for(slide, geometry)
+    if slide.cut_tiles is not None and isinstance(slide, HoldsCutTiles):
+        return _whole_tile(slide.read_cut_tile((int(location[0]), int(location[1]))), geometry, out)
     side, wanted, level = geometry.read_size_px, geometry.tile_size_px, geometry.level
     if geometry.reading == BLENDED_READING:
         x, y = location
@@ -216,7 +226,12 @@ def read_tile(
         if side == shrink * wanted:
             return slide.read_shrunk(place, level, square, shrink, scaled_jpeg=scaled_jpeg, out=out)
         pixels = slide.read_shrunk(place, level, square, shrink, scaled_jpeg=scaled_jpeg)
-    pixels = resized(pixels, (wanted, wanted))
+    return _whole_tile(pixels, geometry, out)
+
+
+def _whole_tile(pixels: Pixels, geometry: TileGeometry, out: Pixels | None) -> Pixels:
+    """Pixels of the place of a tile at the size of the tile."""
+    pixels = resized(pixels, (geometry.tile_size_px, geometry.tile_size_px))
     if out is None:
         return pixels
     out[...] = pixels

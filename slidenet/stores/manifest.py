@@ -9,6 +9,8 @@
 - `mpp_x` and `mpp_y` instead, for slides whose file is wrong in saying that its pixels are not
   square; may be empty;
 - `sha256`: of the slide file, compared before it is read; may be empty;
+- `tile_mpp` and `tile_frame`: of a slide that is a folder of tile images, the microns per pixel of
+  the images and what the places in their names count (`docs/tiles.md`); may be empty;
 - `patient_id`: groups slides of one patient; may be empty;
 - every other column is a label, kept as written.
 
@@ -22,11 +24,14 @@ from pathlib import Path
 
 from slidenet.core.errors import ManifestError
 from slidenet.core.records import SlideRow
+from slidenet.core.text import name_some
 from slidenet.slides import SCANNER_FORMATS, SLIDE_SUFFIXES
+from slidenet.slides.tile_images.listing import is_tile_folder
 from slidenet.stores.csv_table import read_csv_table
 from slidenet.stores.slide_rows import (
     SLIDE_COLUMNS,
     check_slide_id,
+    id_of_path,
     path_error,
     refuse_duplicates,
     slide_rows,
@@ -43,9 +48,10 @@ def read_manifest(
 
     Args:
         path_or_folder: A `slides.csv`, or a folder whose slide files (not those of its
-            subfolders) make the cohort, in order of name, with the file stem as `slide_id`; or one
-            slide file, a cohort of one. Slides of the folder in formats that nobody here reads are
-            left out and named in the log.
+            subfolders) make the cohort, in order of name, with the file stem as `slide_id`; a
+            folder without slide files whose subfolders hold tile images, each of them a slide; or
+            one slide file, a cohort of one. Slides of the folder in formats that nobody here reads
+            are left out and named in the log.
         suffixes: File name endings that make a file of the folder a slide; case does not matter.
 
     Returns:
@@ -80,6 +86,7 @@ def _read_folder(folder: Path, suffixes: Collection[str]) -> list[SlideRow]:
         and not p.name.startswith(".")
         and p.name.lower().endswith(endings)
     )
+    paths = paths or _tile_folders(folder)
     foreign = _foreign_slides(folder, endings)
     if not paths:
         raise ManifestError(
@@ -87,17 +94,28 @@ def _read_folder(folder: Path, suffixes: Collection[str]) -> list[SlideRow]:
             expected=f"files ending in {', '.join(endings)}",
             remedy="convert them into pyramidal OME-TIFFs"
             if foreign
-            else "list slides of subfolders in a slides.csv with a column slide_path",
+            else "list slides of subfolders in a slides.csv with a column slide_path; of tile "
+            "images, give the folder that holds a folder per slide",
         )
     if foreign:
         _log.warning("%s: left out, for no reader here knows their format: %s", folder, foreign)
     paths = _without_parts(paths, folder)
-    rows = [SlideRow(slide_id=p.stem, slide_path=str(p)) for p in paths]
+    rows = [SlideRow(slide_id=id_of_path(p), slide_path=str(p)) for p in paths]
     places = [f"{folder}, file {p.name}" for p in paths]
     for row, place in zip(rows, places, strict=True):
         check_slide_id(row.slide_id, place, error=ManifestError)
     refuse_duplicates(rows, places, error=ManifestError)
     return rows
+
+
+def _tile_folders(folder: Path) -> list[Path]:
+    """The subfolders that are slides of tile images, in order of name; the others are named."""
+    folders = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    found = [p for p in folders if is_tile_folder(p)]
+    others = [p.name for p in folders if p not in set(found)]
+    if found and others:
+        _log.warning("%s: left out, for they hold no tile images: %s", folder, name_some(others))
+    return found
 
 
 def _foreign_slides(folder: Path, endings: tuple[str, ...]) -> str:

@@ -11,12 +11,15 @@ from pathlib import Path
 
 from slidenet.core.records import SlideRow
 from slidenet.core.units import Mpp
+from slidenet.slides.tile_images.declaration import TILE_FRAMES
+from slidenet.slides.tile_images.listing import DEEPZOOM_FOLDER
 from slidenet.stores.csv_table import CsvRow, CsvTable, ErrorKind, as_number
 
 MAX_SLIDE_ID_BYTES = 200
 MIN_MPP, MAX_MPP = 0.01, 100.0
 
-SLIDE_COLUMNS = ("slide_id", "slide_path", "mpp", "mpp_x", "mpp_y", "sha256", "patient_id")
+SLIDE_COLUMNS = ("slide_id", "slide_path", "mpp", "mpp_x", "mpp_y", "sha256", "patient_id",
+                 "tile_mpp", "tile_frame")  # fmt: skip
 """Columns with a meaning; every other column is a label."""
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
@@ -51,7 +54,7 @@ def _slide_row(table: CsvTable, row: CsvRow) -> SlideRow:
         slide_path = cells["slide_path"].strip()
         if ("slide_id" not in cells and not slide_path) or "\x00" in slide_path:
             raise path_error(slide_path, table.place(row), error)
-        slide_id, where = Path(slide_path).stem, "slide_path"
+        slide_id, where = id_of_path(table.path.parent / slide_path), "slide_path"
     if "slide_id" in cells:
         slide_id, where = cells["slide_id"].strip(), "slide_id"
     check_slide_id(slide_id, table.place(row, where), error=error)
@@ -63,8 +66,21 @@ def _slide_row(table: CsvTable, row: CsvRow) -> SlideRow:
         patient_id=cells.get("patient_id", "").strip() or None,
         labels={name: value for name, value in cells.items() if name not in SLIDE_COLUMNS},
         mpp_xy=mpp_xy,
+        tile_mpp=_mpp(cells, "tile_mpp", table.place(row), error),
+        tile_frame=_tile_frame(cells.get("tile_frame", "").strip(), table.place(row), error),
         sha256=_sha256(cells.get("sha256", "").strip(), table.place(row), error),
     )
+
+
+def id_of_path(path: Path) -> str:
+    """The `slide_id` of a slide that was given without one: its name without the ending.
+
+    Of a folder the whole name, where a dot begins no ending; of the folder of a DeepZoom picture
+    what comes before `_files`.
+    """
+    if not path.is_dir():
+        return path.stem
+    return path.name.removesuffix(DEEPZOOM_FOLDER)
 
 
 def path_error(slide_path: str, place: str, error: ErrorKind) -> Exception:
@@ -102,6 +118,16 @@ def _mpp(cells: Mapping[str, str], name: str, place: str, error: ErrorKind) -> M
             remedy="write it with a decimal point, in microns",
         )
     return Mpp(value) if text else None
+
+
+def _tile_frame(text: str, place: str, error: ErrorKind) -> str | None:
+    if text and text not in TILE_FRAMES:
+        raise error(
+            f"{place}, column 'tile_frame' is {text!r}",
+            expected=f"{', '.join(TILE_FRAMES)}, or nothing",
+            remedy="write what the places in the names of the tiles count",
+        )
+    return text or None
 
 
 def _sha256(text: str, place: str, error: ErrorKind) -> str | None:

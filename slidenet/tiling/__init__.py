@@ -1,5 +1,6 @@
 """Floor 4: the lattice of tiles, tissue under each, filters, and the tile set."""
 
+from slidenet.tiling.as_cut import plan_as_cut
 from slidenet.tiling.filters import FILTERS, BlankFilter, BlurFilter, PenFilter, TileFilter
 from slidenet.tiling.grid import grid, tissue_fractions
 from slidenet.tiling.tile_set import TilingReport, choose_tiles, tiling_identity
@@ -13,6 +14,7 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "TilingReport",
     "choose_tiles",
     "grid",
+    "plan_as_cut",
     "tiling_identity",
     "tissue_fractions",
 ]

@@ -17,7 +17,7 @@ from slidenet.slides import Slide, none_readable, plan_tiles, read_tiles
 from slidenet.tiling.filters import BlankFilter, TileFilter
 from slidenet.tiling.grid import grid, tissue_fractions
 from slidenet.tiling.region_shares import regions_of_tiles
-from slidenet.tissue import ChosenRegions, Tissue
+from slidenet.tissue import ChosenRegions, Tissue, check_placed
 
 TILING_VERSION = 1
 """Raised when the same settings would choose other tiles."""
@@ -108,7 +108,8 @@ def choose_tiles(
         ConfigError: `min_tissue_fraction` or `min_region_fraction` is no share.
     """
     check_share(min_tissue_fraction=min_tissue_fraction, min_region_fraction=min_region_fraction)
-    coords = grid(geometry, slide=slide_id)
+    cut = slide.cut_tiles
+    coords = grid(geometry, slide=slide_id) if cut is None else cut.coords
     in_grid = len(coords)
     side = geometry.tile_size_px * geometry.scale
     fraction = tissue_fractions(tissue, coords, side)
@@ -116,6 +117,7 @@ def choose_tiles(
     coords, fraction = coords[enough], fraction[enough]
     on_tissue, in_regions, lies_in = len(coords), None, None
     if regions is not None:
+        check_placed(slide, "--regions")
         inside, lies_in = regions_of_tiles(regions, coords, side, min_share=min_region_fraction)
         coords, fraction = coords[inside], fraction[inside]
         in_regions = len(coords)
@@ -185,7 +187,8 @@ def tiling_identity(
     """
     asked = ("target_mpp", "tile_size_px", "stride_px")
     how = ("reading", "shrinking")
-    of_this_slide = {k: v for k, v in asdict(geometry).items() if k not in asked + how}
+    left_out = (*asked, *how, *(["tile_frame"] if geometry.tile_frame is None else []))
+    of_this_slide = {k: v for k, v in asdict(geometry).items() if k not in left_out}
     # Left out where they are as in version 1, so that its identities stay equal.
     read = {
         name: getattr(geometry, name)

@@ -1,5 +1,6 @@
 """Floor 3: where the tissue of a slide is, as mask and as polygons."""
 
+from slidenet.tissue.as_cut import check_placed, tissue_as_cut
 from slidenet.tissue.finding import DroppedRegion, Finding, Reason, dropped_regions
 from slidenet.tissue.polygons import rasterize, tissue_polygons
 from slidenet.tissue.regions import (
@@ -41,6 +42,7 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "SaturationSegmenter",
     "Segmenter",
     "Tissue",
+    "check_placed",
     "drawn_regions",
     "drawn_tissue",
     "dropped_regions",
@@ -51,6 +53,7 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "rasterize",
     "read_regions",
     "segmenter_identity",
+    "tissue_as_cut",
     "tissue_polygons",
     "write_geojson",
 ]

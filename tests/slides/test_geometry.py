@@ -82,6 +82,7 @@ def test_what_is_read_covers_the_tile_and_is_never_enlarged(slide_mpp, target, t
 def fake_slide(mpp, downsamples=PYRAMID, size=(10000, 8000)):
     dimensions = tuple((int(size[0] / d), int(size[1] / d)) for d in downsamples)
     return SimpleNamespace(
+        cut_tiles=None,
         path=Path("fake.svs"),
         levels=check_levels(dimensions),
         slide_mpp=SlideMpp(Mpp(mpp), "override"),

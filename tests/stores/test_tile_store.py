@@ -53,7 +53,8 @@ def test_same_tiles_same_bytes(path, tmp_path, tile_set):
 
 def test_the_schema_names_every_field_of_the_geometry():
     fields = {field.name for field in dataclasses.fields(TileGeometry)}
-    assert set(schema.GEOMETRY_ATTRIBUTES_2) == fields | {"slide_mpp_source"}
+    known = {*schema.GEOMETRY_ATTRIBUTES_2, *schema.CUT_ATTRIBUTES}
+    assert known == fields | {"slide_mpp_source"}
 
 
 def test_trident_reads_the_tiles(path):

@@ -8,7 +8,7 @@ from slidenet.core.errors import ManifestError
 from slidenet.core.records import SlideRow
 from slidenet.slides import READERS, SLIDE_SUFFIXES
 from slidenet.stores import read_manifest
-from slidenet.stores.slide_rows import check_slide_id, refuse_duplicates
+from slidenet.stores.slide_rows import check_slide_id, id_of_path, refuse_duplicates
 
 Slides: TypeAlias = str | Path | Sequence[str | Path | SlideRow]
 """A manifest slides.csv, a folder of slides, one slide, several slides, or rows of a manifest."""
@@ -29,7 +29,7 @@ def rows_of(slides: Slides, *, reader: str | None = None) -> list[SlideRow]:
         suffixes = SLIDE_SUFFIXES if reader is None else READERS[reader].suffixes
         return read_manifest(slides, suffixes=suffixes)
     rows = [
-        slide if isinstance(slide, SlideRow) else SlideRow(Path(slide).stem, str(slide))
+        slide if isinstance(slide, SlideRow) else SlideRow(id_of_path(Path(slide)), str(slide))
         for slide in slides
     ]
     places = [f"slide {number}, {row.slide_path}" for number, row in enumerate(rows, 1)]

@@ -49,13 +49,18 @@ def info(
     tiler = Tiler.of(settings_with(PreprocessSettings, settings, keywords))
     asked = tiler.settings
     with open_slide(
-        slide, mpp=asked.mpp, icc=asked.icc, reader=asked.reader, **asked.how_to_open()
+        slide,
+        mpp=asked.mpp,
+        icc=asked.icc,
+        reader=asked.reader,
+        tiles=asked.declared_tiles(),
+        **asked.how_to_open(),
     ) as opened:
         rows = [
             ("slide", str(opened.path)),
             ("vendor", opened.vendor),
             ("reader", _reader(opened)),
-            ("file size", f"{opened.path.stat().st_size / 1e6:,.1f} MB"),
+            *_file_size(opened),
             ("fingerprint", opened.fingerprint),
             *_resolution(opened),
             *_levels(opened),
@@ -64,6 +69,15 @@ def info(
         ]
         rows += _missing(opened)
     return SlideFacts(rows)
+
+
+def _file_size(slide: Slide) -> list[tuple[str, str]]:
+    if slide.cut_tiles is not None:
+        cut = slide.cut_tiles
+        where = f"with places (frame {cut.frame})" if cut.placed else "without places"
+        size = f"{cut.tile_size_px} px at {cut.tile_mpp:g} mpp"
+        return [("tile images", f"{len(cut.coords):,} of {size}, {where}")]
+    return [("file size", f"{slide.path.stat().st_size / 1e6:,.1f} MB")]
 
 
 def _reader(slide: Slide) -> str:
@@ -130,11 +144,13 @@ def _estimate(slide: Slide, tiler: Tiler) -> list[tuple[str, str]]:
     width, height = slide.level_dimensions[0]
     area = tissue.fraction * width * height * (slide.slide_mpp.value / 1000) ** 2
     how = "drawn by hand" if drawn else tiler.segmenter.name
+    how = how if slide.cut_tiles is None else "tiles as they were cut"
     rows = [("tissue", f"{tissue.fraction:.1%} of the slide, {area:.1f} mm2 ({how})")]
     settings = tiler.settings
     try:
         geometry = tiler.geometry(slide)
-        coords = grid(geometry, slide=slide.path.name)
+        cut = slide.cut_tiles
+        coords = grid(geometry, slide=slide.path.name) if cut is None else cut.coords
     except SlideError as error:
         return [*rows, ("tiles", f"none: {error}")]
     side = geometry.tile_size_px * geometry.scale
@@ -145,7 +161,7 @@ def _estimate(slide: Slide, tiler: Tiler) -> list[tuple[str, str]]:
         reading += f", {geometry.read_size_px} px resampled to {geometry.tile_size_px}"
     return [
         *rows,
-        ("tiles", f"about {int(kept.sum()):,} of {settings.tile_size_px} px at "
-                  f"{settings.target_mpp:g} mpp ({len(coords):,} in the grid)"),
+        ("tiles", f"about {int(kept.sum()):,} of {geometry.tile_size_px} px at "
+                  f"{geometry.target_mpp:g} mpp ({len(coords):,} in the grid)"),
         ("read from", reading),
     ]  # fmt: skip

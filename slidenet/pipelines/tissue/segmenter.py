@@ -13,6 +13,7 @@ from slidenet.pipelines.cohort.reading import tile_files
 from slidenet.pipelines.settings import SegmenterSettings
 from slidenet.stores import tiles_segmenter
 from slidenet.tissue import DEFAULT_SEGMENTER, SEGMENTERS, Segmenter, make_segmenter
+from slidenet.tissue.as_cut import AS_CUT
 from slidenet.tissue.regions import DRAWN
 from slidenet.tissue.segmenters.registry import setting_names
 
@@ -84,7 +85,7 @@ def segmenter_of_folder(
             name = tiles_segmenter(path)
         except StoreError:  # it is named when its turn is
             continue
-        if name not in (None, DRAWN):
+        if name not in (None, DRAWN, AS_CUT):
             there.setdefault(name, []).append(path.stem)
     if not there:
         return DEFAULT_SEGMENTER

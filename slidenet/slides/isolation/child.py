@@ -36,6 +36,7 @@ from slidenet.slides.limits import ReadingLimits
 from slidenet.slides.opening import open_slide
 from slidenet.slides.protocol import Pixels, Slide
 from slidenet.slides.resolution import DeclaredMpp
+from slidenet.slides.tile_images.declaration import TileDeclaration
 from slidenet.slides.tiles import read_tiles
 
 _NUM_THREADS = 4
@@ -111,6 +112,7 @@ class _Server:
         *,
         icc: bool,
         reader: str | None,
+        tiles: TileDeclaration | None,
         limits: ReadingLimits,
         folder: str | None,
         module_path: list[str],
@@ -125,7 +127,9 @@ class _Server:
         cv2.setNumThreads(opencv_threads)
         self._budget.allow(limits.max_memory_bytes)
         started = time.process_time()
-        self._slide = slide = open_slide(path, mpp, icc=icc, reader=reader, limits=limits)
+        self._slide = slide = open_slide(
+            path, mpp, icc=icc, reader=reader, tiles=tiles, limits=limits
+        )
         facts = SlideFacts.of(slide)
         return replace(facts, opening_cpu_s=time.process_time() - started)
 

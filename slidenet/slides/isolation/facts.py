@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from slidenet.core.errors import SlideError
-from slidenet.core.records import SlideMpp
+from slidenet.core.records import CutTiles, SlideMpp
 from slidenet.slides.protocol import RGB, Size, Slide
 from slidenet.slides.pyramid import Level
 
@@ -32,6 +32,7 @@ class SlideFacts:
     storage_note: str
     has_mpp: bool
     mpp: SlideMpp | SlideError
+    cut_tiles: CutTiles | None = None
     opening_cpu_s: float = 0.0
 
     @classmethod
@@ -56,4 +57,5 @@ class SlideFacts:
             storage_note=slide.storage_note,
             has_mpp=slide.has_mpp,
             mpp=mpp,
+            cut_tiles=slide.cut_tiles,
         )

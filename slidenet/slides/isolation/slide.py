@@ -24,11 +24,15 @@ from slidenet.slides.isolation.process import ChildProcess
 from slidenet.slides.limits import LIMITS, ReadingLimits
 from slidenet.slides.protocol import Pixels, Places, Size
 from slidenet.slides.resolution import DeclaredMpp
+from slidenet.slides.tile_images.declaration import TileDeclaration
+from slidenet.slides.tile_images.listing import DEEPZOOM_FOLDER, is_tile_folder
 from slidenet.slides.tiles import TilePixels, batches_ahead
 
 _THREAD_BYTES = 8 << 20
 _COMPANIONS = {".mrxs", ".vms", ".vmu", ".dcm"}
 _MAX_COMPANIONS = 10_000
+_FILE_BYTES = 4096
+"""Reading the header of a tile image costs about as much as decoding so many bytes."""
 
 
 def open_isolated(
@@ -37,6 +41,7 @@ def open_isolated(
     *,
     icc: bool = False,
     reader: str | None = None,
+    tiles: TileDeclaration | None = None,
     limits: ReadingLimits = LIMITS,
 ) -> "IsolatedSlide":
     """Opens a slide in a process of its own; see `open_slide` for the arguments.
@@ -47,7 +52,7 @@ def open_isolated(
         UnreadableSlideError: As `open_slide`; also where the slide exceeds its limits or crashes
             a library.
     """
-    return IsolatedSlide(Path(path), mpp, icc=icc, reader=reader, limits=limits)
+    return IsolatedSlide(Path(path), mpp, icc=icc, reader=reader, tiles=tiles, limits=limits)
 
 
 class IsolatedSlide:
@@ -61,6 +66,7 @@ class IsolatedSlide:
         mpp: Resolution of level 0 declared by the user.
         icc: Whether to apply the embedded ICC profile.
         reader: Who reads it.
+        tiles: What is declared of tile images.
         limits: How much work and memory it may cost.
     """
 
@@ -72,9 +78,11 @@ class IsolatedSlide:
         icc: bool,
         reader: str | None,
         limits: ReadingLimits,
+        tiles: TileDeclaration | None = None,
     ) -> None:
         self.path = path
         self._mpp, self._icc, self._reader, self._limits = mpp, icc, reader, limits
+        self._tiles = tiles
         self._stored_bytes = _stored_bytes(path)
         self._overview_cpu_s = limits.overview_cpu_s(self._stored_bytes)
         self._lock = threading.Lock()
@@ -97,10 +105,17 @@ class IsolatedSlide:
         self.storage_note = self._facts.storage_note
         self.unreadable_places: Places = ()
         self.has_mpp = self._facts.has_mpp
+        self.cut_tiles = self._facts.cut_tiles
 
     def __reduce__(self) -> tuple[object, ...]:
         # A process belongs to the one that started it; the other side opens the file again.
-        again = partial(IsolatedSlide, icc=self._icc, reader=self._reader, limits=self._limits)
+        again = partial(
+            IsolatedSlide,
+            icc=self._icc,
+            reader=self._reader,
+            limits=self._limits,
+            tiles=self._tiles,
+        )
         return (again, (self.path, self._mpp))
 
     def __repr__(self) -> str:
@@ -145,6 +160,11 @@ class IsolatedSlide:
             return pixels
         out[...] = pixels
         return out
+
+    def read_cut_tile(self, location: Size) -> Pixels:
+        """See `tile_images.reader.TileImagesReader.read_cut_tile`."""
+        pixels: Pixels = self._ask("read_cut_tile", location, cpu_s=self._overview_cpu_s)
+        return pixels
 
     def has_stored(self, location: Size, level: int, size: Size) -> bool:
         """See `Slide.has_stored`."""
@@ -227,6 +247,7 @@ class IsolatedSlide:
                 cpu_s=self._overview_cpu_s,
                 icc=self._icc,
                 reader=self._reader,
+                tiles=self._tiles,
                 limits=self._limits,
                 folder=_working_folder(),
                 module_path=list(sys.path),
@@ -314,6 +335,8 @@ def _working_folder() -> str | None:
 def _stored_bytes(path: Path) -> int:
     """Bytes of the slide on disk, those of the files beside it included."""
     try:
+        if is_tile_folder(path):
+            return _bytes_of_folder(path)
         size = path.stat().st_size
         if path.suffix.lower() not in _COMPANIONS:
             return size
@@ -325,3 +348,13 @@ def _stored_bytes(path: Path) -> int:
         return size + sum(sizes)
     except OSError:
         return 0  # opening it will say what is wrong
+
+
+def _bytes_of_folder(path: Path) -> int:
+    """Bytes of all tile images of a folder, and for each what opening a file costs beside."""
+    folder = path.with_name(path.stem + DEEPZOOM_FOLDER) if path.is_file() else path
+    total = 0
+    for root, _, _ in os.walk(folder):
+        with os.scandir(root) as entries:
+            total += sum(e.stat().st_size + _FILE_BYTES for e in entries if e.is_file())
+    return total

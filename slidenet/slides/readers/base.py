@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from slidenet.core.errors import ConfigError, CoordinateError, MissingMppError
-from slidenet.core.records import SlideMpp
+from slidenet.core.records import CutTiles, SlideMpp
 from slidenet.slides.colour import WHITE
 from slidenet.slides.fingerprint import fingerprint_file
 from slidenet.slides.protocol import RGB, Pixels, Places, Size
@@ -67,6 +67,7 @@ class SlideReader(ABC):
         self.reader_name = self.name
         self.reader_note = ""
         self.unreadable_places: Places = ()
+        self.cut_tiles: CutTiles | None = None
         self._told_problem = False
         self._declared_mpp = mpp
         self._icc = icc

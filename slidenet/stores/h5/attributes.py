@@ -73,6 +73,10 @@ def geometry_attributes(geometry: TileGeometry) -> dict[str, AttributeValue]:
     for name, kind in kinds.items():
         if name not in attributes:
             attributes[name] = kind(getattr(geometry, name))
+    for name, kind in schema.CUT_ATTRIBUTES.items():
+        value = getattr(geometry, name)
+        if value is not None:
+            attributes[name] = kind(value)
     return attributes
 
 
@@ -98,6 +102,9 @@ def read_geometry(group: Any, path: Path) -> TileGeometry:
     found: dict[str, AttributeValue] = {
         name: read_attribute(group, name, kind, path) for name, kind in kinds.items()
     }
+    for name, kind in schema.CUT_ATTRIBUTES.items():
+        if name in group.attrs:
+            found[name] = read_attribute(group, name, kind, path)
     value, source = found.pop("slide_mpp"), found.pop("slide_mpp_source")
     slide_mpp = SlideMpp(Mpp(float(value)), str(source))
     return TileGeometry(slide_mpp=slide_mpp, **found)  # type: ignore[arg-type]  # typed by schema

@@ -40,7 +40,9 @@ attribute                  type    meaning (str: UTF-8 of fixed length, `bytes` 
   (2) ``reading`` (int64; 2: whole pixels of the level; a file without it has 1: blended where a
   tile starts between two pixels of the level) and ``shrinking`` (``area`` or ``jpeg``: who makes a
   tile of a larger square). Where the segmenter says it, ``tissue_doubt`` (float64, from 0, sure, to
-  1: how unsure it was of the tissue).
+  1: how unsure it was of the tissue). Of tile images that another tool has cut, ``tile_frame``
+  (``level0``, ``tile``, ``grid``: what their places counted; ``none``: they have none, and
+  ``/coords`` only numbers the tiles).
 
 Where drawn regions were asked for, both ``slidenet.tiles`` and ``slidenet.features`` have, all or
 none of them,
@@ -130,6 +132,9 @@ GEOMETRY_ATTRIBUTES: dict[str, type] = {
 
 GEOMETRY_ATTRIBUTES_2: dict[str, type] = {**GEOMETRY_ATTRIBUTES, "reading": int, "shrinking": str}
 """Those of files of version 2."""
+
+CUT_ATTRIBUTES: dict[str, type] = {"tile_frame": str}
+"""Those of tile images besides; a file without them is of tiles cut from the slide."""
 
 COORDS_ATTRIBUTES: dict[str, type] = {
     "patch_size": int,

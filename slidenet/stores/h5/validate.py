@@ -13,6 +13,7 @@ from slidenet.core.errors import StoreError
 from slidenet.core.provenance import canonical_json, identity_hash
 from slidenet.core.records import READINGS, SHRINKINGS, TileGeometry
 from slidenet.core.text import name_some, plural
+from slidenet.slides.tile_images.declaration import TILE_FRAMES
 from slidenet.stores.h5 import schema
 from slidenet.stores.h5.attributes import (
     attribute_problem,
@@ -189,7 +190,12 @@ def _geometry_problems(geometry: TileGeometry) -> list[str]:
     ]
     if geometry.level < 0:
         problems.append(f"attribute 'level' is {geometry.level}; expected 0 or more")
-    for name, known in (("reading", READINGS), ("shrinking", SHRINKINGS)):
+    frames = (None, *TILE_FRAMES)
+    for name, known in (
+        ("reading", READINGS),
+        ("shrinking", SHRINKINGS),
+        ("tile_frame", frames),
+    ):
         value = getattr(geometry, name)
         if value not in known:
             expected = " or ".join(map(str, known))

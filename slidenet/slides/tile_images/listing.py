@@ -1,0 +1,118 @@
+"""What lies in a folder of tile images: one look, however many files there are."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from slidenet.core.errors import UnreadableSlideError
+
+IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff")
+DEEPZOOM_SUFFIX, DEEPZOOM_FOLDER = ".dzi", "_files"
+_SLIDES_OF_FOLDERS = (".bif", ".czi", ".dcm", ".mrxs", ".ndpi", ".scn", ".svs", ".vms", ".vmu")
+_OF_THE_SYSTEM = {"thumbs.db", "desktop.ini"}
+MAX_FILES = 5_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class FolderListing:
+    """The names in a folder, each kind in the order that people count in (2 before 10).
+
+    Attributes:
+        images: Files with the ending of an image.
+        tables: CSV files.
+        deepzooms: Descriptions of DeepZoom pictures (.dzi).
+        slides: Files of scanners' formats.
+        folders: Folders.
+        num_others: Other files, but for hidden ones and those of the system.
+    """
+
+    images: tuple[str, ...]
+    tables: tuple[str, ...]
+    deepzooms: tuple[str, ...]
+    slides: tuple[str, ...]
+    folders: tuple[str, ...]
+    num_others: int
+
+    @classmethod
+    def of(cls, folder: Path) -> "FolderListing":
+        """Looks into a folder.
+
+        Raises:
+            UnreadableSlideError: It cannot be read, or holds more than `MAX_FILES` names.
+        """
+        kinds: dict[str, list[str]] = {name: [] for name in ("", *cls.__slots__)}
+        try:
+            with os.scandir(folder) as entries:
+                for count, entry in enumerate(entries):
+                    if count >= MAX_FILES:
+                        raise _too_many(folder)
+                    kinds[_kind(entry)].append(entry.name)
+        except OSError as error:
+            raise UnreadableSlideError(
+                f"{folder.absolute()} cannot be read ({error.strerror})",
+                expected="a folder that can be listed",
+                remedy="check the path and its permissions",
+                slide=folder.name,
+            ) from error
+        num_others = len(kinds.pop("num_others"))
+        kinds.pop("")
+        ordered = {name: tuple(sorted(names, key=_natural)) for name, names in kinds.items()}
+        return cls(**ordered, num_others=num_others)
+
+
+def is_tile_folder(path: Path) -> bool:
+    """Whether a path is read as tile images: a .dzi file, or a folder that holds images or one.
+
+    A folder with files of a scanner's format is none: what lies beside those is not the slide.
+    """
+    if path.suffix.lower() == DEEPZOOM_SUFFIX and path.is_file():
+        return True
+    if not path.is_dir():
+        return False
+    found = False
+    with os.scandir(path) as entries:
+        for entry in entries:
+            kind = _kind(entry)
+            if kind == "slides":
+                return False
+            found = found or kind in ("images", "deepzooms")
+    return found or _is_deepzoom_folder(path)
+
+
+def _is_deepzoom_folder(path: Path) -> bool:
+    stem = path.name.removesuffix(DEEPZOOM_FOLDER)
+    return stem != path.name and path.with_name(stem + DEEPZOOM_SUFFIX).is_file()
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    name = entry.name.lower()
+    if name.startswith(".") or name in _OF_THE_SYSTEM:
+        return ""
+    suffix = os.path.splitext(name)[1]
+    if entry.is_dir():
+        return "folders"
+    # A link to a tile that is away is a tile that cannot be read, not one that was never there.
+    if suffix in IMAGE_SUFFIXES and (entry.is_file() or entry.is_symlink()):
+        return "images"
+    if not entry.is_file():
+        return "num_others"
+    if suffix == ".csv":
+        return "tables"
+    if suffix == DEEPZOOM_SUFFIX:
+        return "deepzooms"
+    return "slides" if suffix in _SLIDES_OF_FOLDERS else "num_others"
+
+
+def _natural(name: str) -> tuple[tuple[int, str], ...]:
+    parts = re.split("([0-9]+)", name)
+    return tuple((int(part), part) if i % 2 else (0, part) for i, part in enumerate(parts))
+
+
+def _too_many(folder: Path) -> UnreadableSlideError:
+    return UnreadableSlideError(
+        f"{folder} holds more than {MAX_FILES:,} files",
+        expected="the tiles of one slide",
+        remedy="give each slide a folder of its own",
+        slide=folder.name,
+    )

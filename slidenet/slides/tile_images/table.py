@@ -1,0 +1,192 @@
+"""A CSV in the folder that says where its tiles lie, with the column names of the field."""
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from slidenet.core.errors import UnreadableSlideError
+from slidenet.core.text import name_some
+from slidenet.slides.tile_images.declaration import GRID, TILE_FRAMES, TileDeclaration
+
+FILE_COLUMNS = ("tile", "image", "file", "filename", "file_name", "path", "tile_path", "image_path",
+                "tile_name", "image_name", "patch", "patch_name", "name", "tile_id")  # fmt: skip
+"""What the column of the files is called, the one taken first where there are several."""
+
+PLACE_COLUMNS: tuple[tuple[str, str, str | None], ...] = (
+    ("x", "y", None),
+    ("tile_x", "tile_y", None),  # GigaPath's dataset.csv
+    ("coord_x", "coord_y", None),
+    ("x_coord", "y_coord", None),
+    ("start_w", "start_h", None),  # TIAToolbox
+    ("x_min", "y_min", None),
+    ("xmin", "ymin", None),
+    ("left", "top", None),
+    ("col", "row", GRID),
+    ("column", "row", GRID),
+)
+"""Columns of the two numbers, and what they count where their name says it."""
+
+MAX_BYTES = 2_000_000_000
+_MAX_PLACE = 1 << 31
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceTable:
+    """What a CSV says about the tiles of its folder.
+
+    Attributes:
+        path: The CSV.
+        places: (x, y) by name of the image in the folder, in the order of the rows.
+        num_missing: Rows whose image is not there.
+        declared: What it says of resolution and frame.
+        slide_mpp: What it says of level 0.
+    """
+
+    path: Path
+    places: Mapping[str, tuple[float, float]]
+    num_missing: int
+    declared: TileDeclaration
+    slide_mpp: float | None
+
+
+def find_place_table(
+    folder: Path, tables: Sequence[str], images: Sequence[str]
+) -> PlaceTable | None:
+    """Reads the one CSV of a folder that has a column of files and two of places, if there is one.
+
+    Raises:
+        UnreadableSlideError: Several have them, or the one is damaged; the row is named.
+    """
+    found = []
+    for name in tables:
+        columns = _columns(folder / name)
+        if columns is not None:
+            found.append((folder / name, columns))
+    if len(found) > 1:
+        raise UnreadableSlideError(
+            f"{len(found)} CSV files say where its tiles lie "
+            f"({name_some(path.name for path, _ in found)})",
+            expected="one",
+            remedy="move the others out of the folder",
+            slide=folder.name,
+        )
+    return _read(*found[0], images) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    file: str
+    x: str
+    y: str
+    frame: str | None
+    delimiter: str
+
+
+def _columns(path: Path) -> _Columns | None:
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            header = file.readline(1 << 16)
+    except OSError as error:
+        raise _damaged(path, f"cannot be read ({error.strerror})") from error
+    for delimiter in ",;\t":
+        names = next(csv.reader([header], delimiter=delimiter), [])
+        known = {name.strip().lower(): name for name in names}
+        files = [known[name] for name in FILE_COLUMNS if name in known]
+        for x, y, frame in PLACE_COLUMNS:
+            if files and x in known and y in known:
+                return _Columns(files[0], known[x], known[y], frame, delimiter)
+    return None
+
+
+def _read(path: Path, columns: _Columns, images: Sequence[str]) -> PlaceTable:
+    there = set(images)
+    places: dict[str, tuple[float, float]] = {}
+    said: dict[str, set[str]] = {name: set() for name in ("tile_mpp", "slide_mpp", "frame")}
+    missing = 0
+    if path.stat().st_size > MAX_BYTES:
+        raise _damaged(path, f"has {path.stat().st_size:,} bytes")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for row in csv.DictReader(file, delimiter=columns.delimiter):
+                name = _name_there(str(row.get(columns.file) or ""), there, path.parent.name)
+                if name is None:
+                    missing += 1
+                    continue
+                line = f"row of {name}"
+                if name in places:
+                    raise _damaged(path, f"names the tile {name} twice")
+                places[name] = (
+                    _number(row.get(columns.x), columns.x, line, path),
+                    _number(row.get(columns.y), columns.y, line, path),
+                )
+                for what, values in said.items():
+                    if (row.get(what) or "").strip():
+                        values.add(str(row[what]).strip())
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise _damaged(path, f"is no CSV in UTF-8 ({error})") from error
+    if not places:
+        raise UnreadableSlideError(
+            f"none of the {missing} tiles named in {path.name} lies in the folder",
+            expected=f"names of its images in the column {columns.file!r}",
+            remedy="put the CSV into the folder of its images",
+            slide=path.parent.name,
+        )
+    frame = _only(said["frame"], "frame", path)
+    if frame is not None and frame not in TILE_FRAMES:
+        raise _damaged(path, f"says frame {frame!r}, none of {', '.join(TILE_FRAMES)}")
+    tile_mpp, slide_mpp = (
+        _mpp(_only(said[n], n, path), n, path) for n in ("tile_mpp", "slide_mpp")
+    )
+    return PlaceTable(
+        path, places, missing, TileDeclaration(tile_mpp, frame or columns.frame), slide_mpp
+    )
+
+
+def _name_there(text: str, there: set[str], folder: str) -> str | None:
+    """The image of the folder that a cell means; its own folders, Windows' too, do not count."""
+    path = PurePosixPath(text.strip().replace("\\", "/"))
+    if path.name in there:
+        return path.name
+    with_ending = [path.name + suffix for suffix in (".png", ".jpg", ".jpeg", ".tif", ".tiff")]
+    return next((name for name in with_ending if name in there), None)
+
+
+def _number(text: str | None, column: str, line: str, path: Path) -> float:
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        value = math.nan
+    if not (0 <= value < _MAX_PLACE and value == int(value)):
+        raise _damaged(path, f"has {text!r} in column {column!r}, {line}; a place is a whole number"
+                             " of at least 0")  # fmt: skip
+    return value
+
+
+def _mpp(text: str | None, column: str, path: Path) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise _damaged(path, f"has {text!r} in column {column!r}; it is a number above 0")
+    return value
+
+
+def _only(values: set[str], column: str, path: Path) -> str | None:
+    if len(values) > 1:
+        raise _damaged(path, f"has different values in column {column!r} "
+                             f"({name_some(sorted(values), most=2)})")  # fmt: skip
+    return next(iter(values), None)
+
+
+def _damaged(path: Path, what: str) -> UnreadableSlideError:
+    return UnreadableSlideError(
+        f"{path.name} {what}",
+        expected="one row per tile: its file, and where it lies",
+        remedy="correct it, or move it out of the folder",
+        slide=path.parent.name,
+    )
