@@ -99,6 +99,7 @@ def preprocess(
     Tiler.of(settings)
     rows = rows_of(slides, reader=settings.reader)
     layout = OutputLayout(check_output_folder(out))
+    _check_not_overwritten(settings.tissue_geojson, layout)
     reading = reading_of_folder(layout, rows, settings.reading, overwrite=overwrite)
     segmenter = settings.segmenter
     if settings.tissue_geojson is None:
@@ -120,6 +121,17 @@ def preprocess(
         return report
     where = f"{layout.tissue_table} lists all by doubt, {layout.contact_sheet} shows them"
     return replace(report, notes=(f"{doubtful}; {where}",))
+
+
+def _check_not_overwritten(drawn: Path | None, layout: OutputLayout) -> None:
+    """Refuses to read what people drew from where it would be written over."""
+    written = layout.tissue("").parent
+    if drawn is not None and drawn.resolve() == written.resolve():
+        raise ConfigError(
+            f"--tissue-geojson {drawn} is where the tissue of this output folder is written",
+            expected="files that are not written over while they are read",
+            remedy="move the corrected files to a folder of their own, or choose another --out",
+        )
 
 
 @dataclass(frozen=True, slots=True)

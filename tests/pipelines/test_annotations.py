@@ -8,6 +8,7 @@ import pytest
 import shapely
 from shapely.geometry import Polygon, box, mapping
 
+from slidenet.core.errors import ConfigError
 from slidenet.core.records import SlideRow
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.preprocess import preprocess
@@ -71,6 +72,7 @@ def test_a_polygon_of_qupath_selects_the_tiles_it_was_drawn_on(tmp_path, slide_p
     np.testing.assert_allclose(shapes.bounds, np.add(found, (*BOUNDS, *BOUNDS)))
 
 
+@pytest.mark.slow
 def test_uncropped_in_and_out(tmp_path, slide_path):
     folder, out = tmp_path / "regions", tmp_path / "out"
     folder.mkdir()
@@ -100,3 +102,16 @@ def test_what_excludes_has_no_tiles(tmp_path, slide_path):
     covered = tiles_of(slide_path, tmp_path / "out", folder, exclude_classes=["fat"])
     expected = box(32, 0, 64, 128).union(box(128, 0, 256, 128))
     assert covered.equals(shapely.transform(expected, lambda xy: xy + BOUNDS))
+
+
+@pytest.mark.slow
+def test_what_was_written_is_read_again_but_never_written_over(tmp_path, slide_path):
+    folder = tmp_path / "regions"
+    folder.mkdir()
+    (folder / "a.geojson").write_text(json.dumps(mapping(DRAWN)))
+    covered = tiles_of(slide_path, tmp_path / "out", folder)
+    own = tmp_path / "out" / "tissue"
+    assert {path.suffix for path in own.iterdir()} == {".geojson", ".json"}
+    assert tiles_of(slide_path, tmp_path / "again", own).equals(covered)
+    with pytest.raises(ConfigError, match=r"is where the tissue .* a folder of their own"):
+        tiles_of(slide_path, tmp_path / "out", own)

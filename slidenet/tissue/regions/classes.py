@@ -25,10 +25,10 @@ def class_of(value: object, label: str) -> str | None:
     """
     if isinstance(value, dict):
         names = value.get("names")
-        if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
-            value = _DERIVED.join(names)
-        elif names is None:
+        if names is None or names == []:
             value = value.get("name")
+        elif isinstance(names, list) and all(isinstance(name, str) for name in names):
+            value = _DERIVED.join(names)
         else:
             raise SlideError(
                 f"{label} has a class with names that are {shown(names)}",

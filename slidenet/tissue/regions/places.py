@@ -6,6 +6,9 @@ from slidenet.core.errors import SlideError
 
 SUFFIXES = (".geojson", ".json", ".geojson.gz", ".json.gz", ".xml")
 
+_OWN_RECORD = b'"slidenet.'
+"""How the format of slidenet's own records starts."""
+
 
 def find_region_file(folder: str | Path, slide_id: str, slide_path: str | Path) -> Path | None:
     """The region file of a slide: its id or its file's name, and one of `SUFFIXES`.
@@ -16,7 +19,8 @@ def find_region_file(folder: str | Path, slide_id: str, slide_path: str | Path) 
         slide_path: For example scans/case_7.tif: case_7.tif.geojson.
 
     Returns:
-        The file; None where there is none.
+        The file; None where there is none. What slidenet itself wrote as JSON that is no GeoJSON
+        (the record of what was found on a slide) does not count.
 
     Raises:
         SlideError: There are several, or the id or a link leads out of the folder.
@@ -34,7 +38,7 @@ def find_region_file(folder: str | Path, slide_id: str, slide_path: str | Path) 
         folder / f"{name}{suffix}"
         for name in names
         for suffix in SUFFIXES
-        if (folder / f"{name}{suffix}").exists()
+        if _may_hold_regions(folder / f"{name}{suffix}")
     ]
     if len(found) > 1:
         raise SlideError(
@@ -51,3 +55,12 @@ def find_region_file(folder: str | Path, slide_id: str, slide_path: str | Path) 
             slide=slide_id,
         )
     return found[0] if found else None
+
+
+def _may_hold_regions(path: Path) -> bool:
+    if not path.is_file():
+        return path.exists()  # a folder or a device, which is refused by name when it is read
+    if path.suffix != ".json":
+        return True
+    with path.open("rb") as file:
+        return _OWN_RECORD not in file.read(64)

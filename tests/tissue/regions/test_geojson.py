@@ -72,6 +72,7 @@ def test_a_third_coordinate_does_no_harm(read):
         ("two\nlines\x1b[31m", "two lines [31m"),
         ("", None),
         ({}, None),
+        ({"names": [], "name": None}, None),
         (None, None),
     ],
 )
@@ -257,6 +258,7 @@ def comb(num_teeth, lean):
     return {"type": "Polygon", "coordinates": [[*teeth, (45_000, 39_000), (0, 39_000), (0, 20)]]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("lean", "is_refused"), [(0, False), (20_000, True)])
 def test_tangled_outlines_are_refused_before_they_are_checked(read, canvas, lean, is_refused):
     document, slide = comb(10_000, lean), canvas(50_000, 40_000)

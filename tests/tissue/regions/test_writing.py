@@ -48,9 +48,9 @@ def test_the_bytes_of_older_versions(tmp_path):
 
 
 def test_mask_to_file_to_mask_is_the_identity(tmp_path, canvas):
-    mask = np.random.default_rng(1).random((50, 70)) < 0.5
+    mask = np.random.default_rng(1).random((25, 35)) < 0.5
     tissue = Tissue(mask, (11.59, 11.6012345), {})
-    slide = canvas(812, 581, bounds=(100, 50, 300, 300))
+    slide = canvas(406, 291, bounds=(100, 50, 300, 300))
     for origin in ((0, 0), (100, 50)):
         write_geojson(tmp_path / "t.geojson", tissue_polygons(tissue), origin=origin)
         polygons = [r.polygon for r in read_regions(tmp_path / "t.geojson", slide).regions]
