@@ -8,7 +8,8 @@ import numpy as np
 HEIGHT, SMALL_HEIGHT = 300, 170
 TRUTH, FOUND = (0, 170, 90), (225, 40, 170)
 COUNTS_NOT = (255, 190, 0)
-QUALITY = 85
+QUALITY = 82
+FONT = (cv2.FONT_HERSHEY_SIMPLEX, 0.42)
 
 
 def outlined(image, mask, colour, label, *, height=HEIGHT, ignore=None) -> np.ndarray:
@@ -23,10 +24,9 @@ def outlined(image, mask, colour, label, *, height=HEIGHT, ignore=None) -> np.nd
     shown = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_AREA)
     contours, _ = cv2.findContours(shown, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(panel, contours, -1, colour, 1)
-    for thickness, ink in ((3, (255, 255, 255)), (1, (20, 20, 20))):
-        cv2.putText(
-            panel, label, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, ink, thickness, cv2.LINE_AA
-        )
+    (width, _), _ = cv2.getTextSize(label, *FONT, 1)
+    panel[:18, : width + 8] = 255
+    cv2.putText(panel, label, (4, 14), *FONT, (20, 20, 20), 1, cv2.LINE_AA)
     return panel
 
 
@@ -58,6 +58,7 @@ def write(path: Path, picture: np.ndarray) -> None:
 
 def all_kinds(panels: list[np.ndarray], columns: int) -> np.ndarray:
     """One panel per kind, `columns` in a row."""
+    panels = [np.pad(panel, ((0, 0), (0, 4), (0, 0)), constant_values=255) for panel in panels]
     rows = [
         np.concatenate(panels[start : start + columns], axis=1)
         for start in range(0, len(panels), columns)
