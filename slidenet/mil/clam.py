@@ -56,6 +56,8 @@ class ClusteringMIL(BagModel):
         ConfigError: For settings out of range.
     """
 
+    needs_places = False
+
     def __init__(
         self,
         *,

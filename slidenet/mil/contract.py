@@ -4,7 +4,7 @@ Shapes: B bags, L tiles, D feature length, K outputs, A attention maps.
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -88,9 +88,15 @@ class BagModel(nn.Module):
         feature_dim: Length D of a tile feature vector.
         num_outputs: Length K of the logits, `Task.num_outputs`.
 
+    Attributes:
+        needs_places: Whether the result depends on `grid_xy` or on the order of tiles. Such a model
+            is not given tiles without places; one for which both play no part says False.
+
     Raises:
         ConfigError: If one of them is not a positive whole number.
     """
+
+    needs_places: ClassVar[bool] = True
 
     def __init__(self, feature_dim: int, num_outputs: int) -> None:
         super().__init__()

@@ -42,6 +42,8 @@ class DualStreamMIL(BagModel):
         ConfigError: For settings out of range.
     """
 
+    needs_places = False
+
     def __init__(
         self,
         *,

@@ -22,6 +22,8 @@ class MeanPooling(BagModel):
         num_outputs: Length of the logits.
     """
 
+    needs_places = False
+
     def __init__(self, *, feature_dim: int, num_outputs: int) -> None:
         super().__init__(feature_dim, num_outputs)
         self.head = Head(feature_dim, num_outputs)
@@ -44,6 +46,8 @@ class MaxPooling(BagModel):
         feature_dim: Length of a feature vector.
         num_outputs: Length of the logits.
     """
+
+    needs_places = False
 
     def __init__(self, *, feature_dim: int, num_outputs: int) -> None:
         super().__init__(feature_dim, num_outputs)
@@ -77,6 +81,8 @@ class AttentionMIL(BagModel):
     Raises:
         ConfigError: For settings out of range.
     """
+
+    needs_places = False
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ from slidenet.pipelines.cohort.run import LOCAL, run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
 from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.embed_tiles import embed_tiles, load_encoder
-from slidenet.pipelines.fitting.bundles import check_feature_dim
+from slidenet.pipelines.fitting.bundles import check_bundle_places, check_feature_dim
 from slidenet.pipelines.fitting.predictions import predict_bags
 from slidenet.pipelines.preprocess import preprocess
 from slidenet.pipelines.settings import OpeningSettings
@@ -245,6 +245,7 @@ class PredictWork(SlideWork):
                 slide=row.slide_id,
             )
         check_feature_dim(self.model, self.bundle, file)
+        check_bundle_places(self.model, file)
         return file
 
 

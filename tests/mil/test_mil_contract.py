@@ -87,6 +87,15 @@ def test_attention_sums_to_one_over_real_tiles(name, small, bags):
         assert not attention.masked_select(~mask[:, None]).any()
 
 
+def test_models_for_which_the_order_does_not_matter_need_no_places(position_free, small):
+    assert not small(position_free, 3).needs_places
+
+
+@pytest.mark.parametrize("name", ["gigapath", "longnet", "transmil"])
+def test_the_others_need_places(name, small):
+    assert small(name, 3).needs_places
+
+
 def test_order_of_tiles_does_not_matter_without_positions(position_free, small, bags):
     model = small(position_free, 3)
     features, grid_xy, mask = bags((9, 6))

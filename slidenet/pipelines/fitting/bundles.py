@@ -4,6 +4,7 @@ from pathlib import Path
 
 from slidenet.core.errors import ConfigError, IdentityMismatchError
 from slidenet.core.provenance import describe_difference
+from slidenet.data.bags.places import check_places
 from slidenet.data.datamodule import BagDataModule
 from slidenet.pipelines.fitting.fit import TrainedModel
 from slidenet.pipelines.fitting.plan import TrainingPlan
@@ -60,6 +61,16 @@ def check_fits(bundle: Bundle, data: BagDataModule, source: Path) -> None:
             remedy="make the features as it was trained on, with `slidenet run`",
         )
     check_feature_dim(bundle, source, next(iter(data.bag_files.values())))
+    check_bundle_places(bundle, *data.bag_files.values())
+
+
+def check_bundle_places(bundle: Bundle, *files: FeatureFile) -> None:
+    """Refuses features without places for a model that goes by them.
+
+    Raises:
+        ConfigError: Naming the model and the slide.
+    """
+    check_places(files, bundle.module.network, str(bundle.module.hparams["network"]))
 
 
 def check_feature_dim(bundle: Bundle, source: Path, file: FeatureFile) -> None:

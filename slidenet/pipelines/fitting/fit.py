@@ -22,6 +22,7 @@ from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError, StoreError
 from slidenet.data import Split
 from slidenet.data.bags.parts import split_slides
+from slidenet.data.bags.places import check_places
 from slidenet.data.datamodule import BagDataModule
 from slidenet.pipelines.audit import audit_or_raise
 from slidenet.pipelines.fitting.checks import check_fit
@@ -164,6 +165,7 @@ def prepare_fit(
     plan = plan.as_begun(folder / PLAN_NAME)
     seed_run(settings.seed)
     module = make_classifier(data, plan.model_settings(overrides))
+    check_places(data.bag_files.values(), module.network, str(module.hparams["network"]))
     keep: Keep = settings.keep if data.split.val else "last"
     if keep == "best":
         callbacks = default_callbacks(

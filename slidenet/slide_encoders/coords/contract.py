@@ -72,6 +72,15 @@ def checked_grid_xy(
         CoordinateError: For the first fatal problem.
     """
     check_coords(coords, slide=slide)
+    if not geometry.placed:
+        raise CoordinateError(
+            f"recipe {recipe.name!r} goes by where tiles lie, and the tile images of this slide "
+            "have no places",
+            expected="tiles with places",
+            remedy="use --recipe mean or mean_std; or give the places when the tiles are "
+            "preprocessed (--tile-frame)",
+            slide=slide,
+        )
     grid_xy = recipe.grid_cells(
         coords,
         slide_mpp=geometry.slide_mpp.value,

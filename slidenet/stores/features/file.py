@@ -117,6 +117,11 @@ class FeatureFile:
             self.check_any_tile()
 
     @property
+    def placed(self) -> bool:
+        """Whether `coords` say where tiles lie; of some tile images they only number them."""
+        return self.geometry is None or self.geometry.placed
+
+    @property
     def identity_hash(self) -> str:
         """Hash of the identity."""
         return identity_hash(self.identity)

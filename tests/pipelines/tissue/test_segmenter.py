@@ -70,6 +70,9 @@ def test_flags_reach_the_segmenter_and_come_back_from_its_identity(name):
     }  # fmt: skip
     tiling, _ = settings_from_identity(identity, source="model.slidenet")
     assert segmenter_of(tiling) == made
+    as_cut = {**identity, "tiles": {**identity["tiles"], "tissue": {"segmenter": "as_cut"}}}
+    tiling, _ = settings_from_identity(as_cut, source="model.slidenet")
+    assert (tiling.segmenter, tiling.target_mpp) == (None, 0.5)
     drawn = {**identity, "tiles": {**identity["tiles"], "tissue": {"segmenter": "geojson"}}}
     with pytest.raises(IdentityMismatchError, match="drawn annotations"):
         settings_from_identity(drawn, source="model.slidenet")
