@@ -10,10 +10,13 @@ from collections.abc import Mapping, Sequence
 import shapely
 
 from slidenet.core.errors import SlideError
+from slidenet.core.text import count_of
 from slidenet.slides import Slide
-from slidenet.tissue.regions.records import Frame, Parsed
+from slidenet.tissue.regions.records import Frame, Parsed, Region
 
 _BOUNDS = tuple(f"openslide.bounds-{what}" for what in ("x", "y", "width", "height"))
+_SLACK = 0.02
+"""So far regions may reach beyond the bounds without a word, as a share of their longer side."""
 
 
 def qupath_origin(properties: Mapping[str, str]) -> tuple[int, int]:
@@ -21,10 +24,7 @@ def qupath_origin(properties: Mapping[str, str]) -> tuple[int, int]:
 
     (0, 0) where the slide does not report all four bounds as whole numbers; so does QuPath.
     """
-    try:
-        x, y, _, _ = (int(properties[name]) for name in _BOUNDS)
-    except (KeyError, ValueError):
-        return 0, 0
+    x, y, _, _ = _bounds(properties)
     return x, y
 
 
@@ -74,6 +74,43 @@ def origin_of(
     return bounds, ()
 
 
+def frame_notes(regions: Sequence[Region], slide: Slide, frame: Frame) -> Sequence[str]:
+    """Says which regions lie where nothing was scanned, as if drawn in the other frame.
+
+    Args:
+        regions: In level-0 pixels.
+        slide: The slide.
+        frame: The frame they were taken to be drawn in, which the file does not say.
+    """
+    x, y, width, height = _bounds(slide.properties)
+    if (x, y) == (0, 0) or min(width, height) <= 0:
+        return ()
+    slack, right, bottom = _SLACK * max(width, height), x + width, y + height
+    beyond = [
+        region
+        for region, (x0, y0, x1, y1) in ((each, each.polygon.bounds) for each in regions)
+        if min(x0 - x, y0 - y, right - x1, bottom - y1) < -slack
+    ]
+    if not beyond:
+        return ()
+    other = "qupath if they were drawn on what QuPath shows by default"
+    if frame == "qupath":
+        other = "level0 if they were drawn with QuPath's --no-crop"
+    return (
+        f"{count_of('region', len(beyond))} (first: {beyond[0]}) beyond what was scanned, x {x} to "
+        f"{right}, y {y} to {bottom} of level 0: pass --annotation-frame {other}",
+    )
+
+
 def moved(polygon: shapely.Polygon, by: tuple[int, int]) -> shapely.Polygon:
     """The polygon shifted by (x, y); the very same one where that is nothing."""
     return polygon if by == (0, 0) else shapely.transform(polygon, lambda points: points + by)
+
+
+def _bounds(properties: Mapping[str, str]) -> tuple[int, int, int, int]:
+    """(x, y, width, height); zeros where they are not all there."""
+    try:
+        x, y, width, height = (int(properties[name]) for name in _BOUNDS)
+    except (KeyError, ValueError):
+        return 0, 0, 0, 0
+    return x, y, width, height

@@ -17,7 +17,7 @@ from slidenet.slides import Slide
 from slidenet.tissue.regions.asap import parse_asap
 from slidenet.tissue.regions.classes import is_named
 from slidenet.tissue.regions.contents import is_xml, read_contents
-from slidenet.tissue.regions.frames import moved, origin_of
+from slidenet.tissue.regions.frames import frame_notes, moved, origin_of
 from slidenet.tissue.regions.geojson import parse_geojson
 from slidenet.tissue.regions.records import FRAMES, Frame, Region, RegionSet
 
@@ -90,6 +90,8 @@ def place_regions(
         )
         for region in parsed.regions
     )
+    if parsed.frame is None and not parsed.old_numbers:
+        notes = (*notes, *frame_notes(regions, slide, frame))
     skipped = [count_of(what, number) for what, number in sorted(parsed.skipped.items()) if number]
     if skipped:
         notes = (*notes, f"{' and '.join(skipped)} skipped")

@@ -99,3 +99,24 @@ def test_the_wrong_frame_is_named_where_it_leads_off_the_slide(saved, canvas):
     path = saved(annotation(box(800, 700, 900, 790)))
     with pytest.raises(SlideError, match="--annotation-frame level0"):
         read_regions(path, canvas(bounds=BOUNDS))
+
+
+@pytest.mark.parametrize(
+    ("shape", "frame", "said"),
+    [
+        ((520, 450, 600, 590), "qupath", "pass --annotation-frame level0 if"),
+        ((10, 20, 60, 50), "level0", "pass --annotation-frame qupath if"),
+        ((400, 100, 600, 200), "qupath", "pass --annotation-frame level0 if"),
+        ((400, 100, 505, 200), "qupath", None),
+        ((300, 200, 400, 300), "level0", None),
+    ],
+)
+def test_the_wrong_frame_is_guessed_at_where_nothing_was_scanned(saved, canvas, shape, frame, said):
+    notes = read_regions(saved(annotation(box(*shape))), canvas(bounds=BOUNDS), frame=frame).notes
+    if said is None:
+        assert not notes
+    else:
+        assert notes[0].startswith(
+            "1 region (first: region 0) beyond what was scanned, x 300 to 800"
+        )
+        assert said in notes[0]
