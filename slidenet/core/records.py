@@ -22,6 +22,7 @@ SHRINKINGS = ("area", "jpeg")
 
 RegionBy = Literal["class", "name", "core"]
 """What drawn regions are told apart by: class, own name, or core of a tissue microarray."""
+REGION_BY: tuple[RegionBy, ...] = get_args(RegionBy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ class TileRegions:
         found = ""
         if not all(self.names) or len(set(self.names)) != len(self.names):
             found = "regions without a name, or two of one name"
-        elif self.by not in get_args(RegionBy):
+        elif self.by not in REGION_BY:
             found = f"regions told apart by {self.by!r}"
         elif self.index.dtype != np.uint16 or self.index.ndim != 1:
             found = f"region indices {self.index.dtype} of shape {self.index.shape}"

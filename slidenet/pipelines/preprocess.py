@@ -8,7 +8,6 @@ from PIL import Image
 
 from slidenet.core.arrays import IntArray
 from slidenet.core.checks import check_share
-from slidenet.core.errors import ConfigError, SlideError
 from slidenet.core.provenance import Identity
 from slidenet.core.records import (
     BLENDED_READING,
@@ -26,6 +25,13 @@ from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
 from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.settings import PreprocessSettings, settings_with
 from slidenet.pipelines.tissue.contact_sheet import write_contact_sheet
+from slidenet.pipelines.tissue.drawn import (
+    check_drawn_settings,
+    check_not_overwritten,
+    region_notes,
+    regions_of_slide,
+    tissue_of_slide,
+)
 from slidenet.pipelines.tissue.record import TissueRecord, look_at
 from slidenet.pipelines.tissue.segmenter import segmenter_of, segmenter_of_folder
 from slidenet.pipelines.tissue.table import records_of_folder, write_tissue_table
@@ -54,11 +60,10 @@ from slidenet.stores.atomic import atomic_path
 from slidenet.tiling import FILTERS, TileFilter, choose_tiles, plan_as_cut, tiling_identity
 from slidenet.tissue import (
     AllSegmenter,
+    ChosenRegions,
     Segmenter,
     Tissue,
     check_placed,
-    drawn_tissue,
-    find_region_file,
     find_tissue,
     qupath_origin,
     segmenter_identity,
@@ -66,7 +71,7 @@ from slidenet.tissue import (
     tissue_polygons,
     write_geojson,
 )
-from slidenet.visualisation import tissue_overlay
+from slidenet.visualisation import draw_regions, tissue_overlay
 
 JPEG_QUALITY = 88
 OVERLAY_SIDE_PX = 1600
@@ -99,7 +104,7 @@ def preprocess(
     Tiler.of(settings)
     rows = rows_of(slides, reader=settings.reader)
     layout = OutputLayout(check_output_folder(out))
-    _check_not_overwritten(settings.tissue_geojson, layout)
+    check_not_overwritten(settings, layout)
     reading = reading_of_folder(layout, rows, settings.reading, overwrite=overwrite)
     segmenter = settings.segmenter
     if settings.tissue_geojson is None:
@@ -117,21 +122,11 @@ def preprocess(
             write_contact_sheet(layout, records)
     done = {outcome.slide_id for outcome in report.outcomes if outcome.status != "failed"}
     doubtful = look_at([record for record in records if record.slide_id in done])
-    if not doubtful:
-        return report
-    where = f"{layout.tissue_table} lists all by doubt, {layout.contact_sheet} shows them"
-    return replace(report, notes=(f"{doubtful}; {where}",))
-
-
-def _check_not_overwritten(drawn: Path | None, layout: OutputLayout) -> None:
-    """Refuses to read what people drew from where it would be written over."""
-    written = layout.tissue("").parent
-    if drawn is not None and drawn.resolve() == written.resolve():
-        raise ConfigError(
-            f"--tissue-geojson {drawn} is where the tissue of this output folder is written",
-            expected="files that are not written over while they are read",
-            remedy="move the corrected files to a folder of their own, or choose another --out",
-        )
+    notes = list(region_notes(tiler.settings, report.outcomes))
+    if doubtful:
+        where = f"{layout.tissue_table} lists all by doubt, {layout.contact_sheet} shows them"
+        notes.append(f"{doubtful}; {where}")
+    return replace(report, notes=tuple(notes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,26 +166,7 @@ class Tiler:
         if settings.reader is not None:
             READERS[settings.reader]  # an unknown one now, not once per slide
         segmenter = segmenter_of(settings)
-        if settings.tissue_geojson is not None and not settings.tissue_geojson.is_dir():
-            raise ConfigError(
-                f"tissue_geojson {settings.tissue_geojson} is not a folder",
-                expected="a folder with one file of drawn tissue per slide, as {slide_id}.geojson",
-            )
-        if settings.tissue_class is not None and settings.tissue_geojson is None:
-            raise ConfigError(
-                f"tissue_class {settings.tissue_class!r} is given without tissue_geojson",
-                expected="both, since only drawn annotations have a class",
-            )
-        if isinstance(settings.exclude_classes, str):
-            raise ConfigError(
-                f"exclude_classes is the text {settings.exclude_classes!r}",
-                expected="a list of classes",
-            )
-        if settings.exclude_classes and settings.tissue_geojson is None:
-            raise ConfigError(
-                f"exclude_classes {list(settings.exclude_classes)} is given without tissue_geojson",
-                expected="both, since only drawn regions can be taken out",
-            )
+        check_drawn_settings(settings)
         drop = {
             "blank": settings.drop_blank,
             "pen": settings.drop_penned,
@@ -243,26 +219,15 @@ class Tiler:
             if asked.tissue_geojson is None and not self.judges_cut_tiles:
                 return tissue_as_cut(slide)
             check_placed(slide, "--tissue-geojson" if asked.tissue_geojson else "--segmenter")
-        if asked.tissue_geojson is None:
-            return None
-        path = find_region_file(asked.tissue_geojson, slide_id, slide.path)
-        if path is None:
-            raise SlideError(
-                f"there is no {asked.tissue_geojson / slide_id}.geojson",
-                expected="one file of drawn tissue per slide in --tissue-geojson: {slide_id} or "
-                "the slide file's name, then .geojson, .json, .geojson.gz or .xml",
-                remedy="export the annotations of this slide from QuPath under that name",
-                slide=slide_id,
-            )
-        return drawn_tissue(
-            slide,
-            path,
-            classification=asked.tissue_class,
-            frame=asked.annotation_frame,
-            exclude_classes=asked.exclude_classes or (),
-        )
+        return tissue_of_slide(asked, slide, slide_id)
 
-    def identity(self, slide: Slide, geometry: TileGeometry, drawn: Tissue | None) -> Identity:
+    def identity(
+        self,
+        slide: Slide,
+        geometry: TileGeometry,
+        drawn: Tissue | None,
+        regions: ChosenRegions | None,
+    ) -> Identity:
         """The identity the tile set will carry, before tissue is searched for."""
         return tiling_identity(
             geometry,
@@ -271,6 +236,8 @@ class Tiler:
             min_tissue_fraction=self.settings.min_tissue_fraction,
             filters=self.filters,
             reader=self.reader,
+            regions=regions,
+            min_region_fraction=self.settings.min_region_fraction,
         )
 
     @property
@@ -296,6 +263,11 @@ def _notes(slide: Slide, geometry: TileGeometry) -> list[str]:
 
 def _reading(settings: PreprocessSettings) -> int:
     return WHOLE_PIXEL_READING if settings.reading is None else settings.reading
+
+
+def _by_region(tile_set: TileSet) -> dict[str, int] | None:
+    """How many tiles lie in each region, for what is said of the cohort; None without regions."""
+    return None if tile_set.regions is None else tile_set.regions.counts()
 
 
 @dataclass(frozen=True)
@@ -328,39 +300,49 @@ class PreprocessWork(SlideWork):
         ) as slide:
             geometry = tiler.geometry(slide)
             drawn = tiler.drawn_tissue(slide, row.slide_id)
-            identity = tiler.identity(slide, geometry, drawn)
+            regions = regions_of_slide(asked, slide, row.slide_id)
+            identity = tiler.identity(slide, geometry, drawn, regions)
             if not self.overwrite and existing_output(path, identity, slide.fingerprint):
                 there = read_tile_set(path)
                 detail = f"{there.num_tiles} tiles"
                 if there.tissue_doubt is not None:
                     detail += f"; doubt {there.tissue_doubt:.2f}"
-                return SlideResult(path, detail, there.num_tiles, already_done=True)
+                return SlideResult(
+                    path, detail, there.num_tiles, already_done=True, value=_by_region(there)
+                )
             tissue = drawn or find_tissue(slide, tiler.segmenter)
             tile_set, counts = choose_tiles(
                 slide,
                 tissue,
                 geometry,
                 slide_id=row.slide_id,
-                min_tissue_fraction=tiler.settings.min_tissue_fraction,
+                min_tissue_fraction=asked.min_tissue_fraction,
                 filters=tiler.filters,
                 reader=tiler.reader,
+                regions=regions,
+                min_region_fraction=asked.min_region_fraction,
             )
-            notes = [*tissue.notes, *_notes(slide, geometry)]
+            notes = [*tissue.notes, *(regions.notes if regions else ()), *_notes(slide, geometry)]
             record = TissueRecord.of(tissue, slide, row.slide_id)
             tile_set = replace(tile_set, tissue_doubt=record.doubt)
             found = record.summary()
             note = f"; {found}" if found else ""
-            note += self._write_pictures(slide, tissue, tile_set, counts.damaged)
+            note += self._write_pictures(slide, tissue, regions, tile_set, counts.damaged)
             record.write(self.layout.tissue_record(row.slide_id))
             missing = (slide.storage_note, damage_note(slide.unreadable_places))
             note += "".join(f"; {text}" for text in missing if text)
         # Last, because this file is what says that the slide is done.
         write_tile_set(path, tile_set)
         note += "".join(f"; warning: {text}" for text in notes)
-        return SlideResult(path, f"{counts}{note}", tile_set.num_tiles)
+        return SlideResult(path, f"{counts}{note}", tile_set.num_tiles, value=_by_region(tile_set))
 
     def _write_pictures(
-        self, slide: Slide, tissue: Tissue, tile_set: TileSet, damaged: IntArray
+        self,
+        slide: Slide,
+        tissue: Tissue,
+        regions: ChosenRegions | None,
+        tile_set: TileSet,
+        damaged: IntArray,
     ) -> str:
         """Writes GeoJSON and overlay; returns what a user should know about the picture."""
         slide_id, polygons = tile_set.slide_id, tissue_polygons(tissue)
@@ -373,19 +355,20 @@ class PreprocessWork(SlideWork):
                 origin=qupath_origin(slide.properties) if cropped else (0, 0),
             )
         overview = slide.thumbnail(OVERLAY_SIDE_PX)
-        picture = Image.fromarray(
-            tissue_overlay(
-                overview,
-                polygons,
-                tile_set,
-                level0_width=tile_set.geometry.level0_width,
-                unreadable=mark_places(
-                    slide.unreadable_places, (overview.shape[1], overview.shape[0])
-                ),
-                unreadable_tiles=damaged,
-                reasons=None if tissue.finding is None else tissue.finding.reasons,
-            )
+        level0_width = tile_set.geometry.level0_width
+        drawn = tissue_overlay(
+            overview,
+            polygons,
+            tile_set,
+            level0_width=level0_width,
+            unreadable=mark_places(slide.unreadable_places, (overview.shape[1], overview.shape[0])),
+            unreadable_tiles=damaged,
+            reasons=None if tissue.finding is None else tissue.finding.reasons,
         )
+        if regions is not None:
+            named = list(zip(regions.names, regions.shapes, strict=True))
+            drawn = draw_regions(drawn, named, level0_width=level0_width)
+        picture = Image.fromarray(drawn)
         with atomic_path(self.layout.overlay(slide_id), slide=slide_id) as temporary:
             picture.save(temporary, format="JPEG", quality=JPEG_QUALITY)
         light = illumination_of(slide, overview)

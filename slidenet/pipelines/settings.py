@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from slidenet.core.checks import check_positive
 from slidenet.core.errors import ConfigError
-from slidenet.core.records import SlideRow
+from slidenet.core.records import RegionBy, SlideRow
 from slidenet.core.registry import Registry
 from slidenet.slides.isolation import can_isolate, check_isolation
 from slidenet.slides.limits import LIMITS
@@ -115,6 +115,13 @@ class PreprocessSettings(SegmenterSettings, OpeningSettings):
             slide's bounds), or level0, the corner of the whole scan (QuPath's --no-crop).
         exclude_classes: Classes of drawn regions whose area is taken out, besides Ignore* and
             artefacts, which always are.
+        regions: Folder of drawn regions, a file per slide as in tissue_geojson: only tiles that lie
+            in a region are kept, and each records in which one it mostly lies, and how much.
+        region_classes: Only regions of these classes, and of those derived from them; default: all
+            regions that have a class.
+        region_by: What regions are told apart by: class; name, as a person called each; or core,
+            one region per core of a tissue microarray.
+        min_region_fraction: A tile is kept when at least this share of it lies in one region.
         min_tissue_fraction: A tile is kept when at least this share of it is tissue.
         drop_blank: Drop tiles that are nearly uniform background.
         drop_blurred: Drop tiles that are out of focus.
@@ -144,6 +151,10 @@ class PreprocessSettings(SegmenterSettings, OpeningSettings):
     tissue_class: str | None = None
     annotation_frame: Literal["qupath", "level0"] = "qupath"
     exclude_classes: Sequence[str] | None = None
+    regions: Path | None = None
+    region_classes: Sequence[str] | None = None
+    region_by: RegionBy = "class"
+    min_region_fraction: float = 0.1
     min_tissue_fraction: float = 0.1
     drop_blank: bool = True
     drop_blurred: bool = False

@@ -40,7 +40,7 @@ def settings_from_identity(
 
     Raises:
         PluginError: The features were made with code outside slidenet, and `allow_code` is False.
-        IdentityMismatchError: The features were not made by slidenet, tissue comes from
+        IdentityMismatchError: The features were not made by slidenet, tissue or regions come from
             drawn annotations, or this version of slidenet would cut other tiles.
     """
     tiles, encoder = identity.get("tiles"), identity.get("tile_encoder")
@@ -62,6 +62,13 @@ def settings_from_identity(
             expected="a segmenter that can be run on new slides",
             remedy="preprocess the new slides with --tissue-geojson and embed their tiles, then "
             "give the folder as --features",
+        )
+    if "regions" in tiles:
+        raise IdentityMismatchError(
+            "the tiles of the training slides lie in regions that a person drew",
+            expected="features of tiles anywhere on the tissue, or regions on the new slides too",
+            remedy="preprocess the new slides with --regions and the settings of the training, "
+            "embed their tiles, then give the folder as --features",
         )
     read_by: Any = tiles.get("reader")
     reader = None if read_by is None else _name(read_by, "name", READERS)

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from slidenet.core.errors import EmptyTissueError, MissingMppError, SlideError
-from slidenet.core.text import text_table
+from slidenet.core.text import name_some, text_table
 from slidenet.core.units import Mpp, magnification
 from slidenet.pipelines.preprocess import Tiler
 from slidenet.pipelines.settings import PreprocessSettings, settings_with
+from slidenet.pipelines.tissue.drawn import regions_of_slide
 from slidenet.slides import Slide, damage_note, illumination_of, open_slide, resolution_notes
 from slidenet.slides.geometry import LEAST_RESIDUAL_PX
 from slidenet.slides.resolution import source_in_words
-from slidenet.tiling import grid, tissue_fractions
+from slidenet.tiling import grid, regions_of_tiles, tissue_fractions
 from slidenet.tissue import find_tissue
 
 
@@ -136,6 +137,8 @@ def _estimate(slide: Slide, tiler: Tiler) -> list[tuple[str, str]]:
     """Tissue and tiles from the overview alone; filters are not run, so tiles may be fewer."""
     if not slide.has_mpp:
         return [("tissue", "unknown without mpp"), ("tiles", "unknown without mpp")]
+    settings = tiler.settings
+    regions = regions_of_slide(settings, slide, slide.path.stem)
     try:
         drawn = tiler.drawn_tissue(slide, slide.path.stem)
         tissue = drawn or find_tissue(slide, tiler.segmenter)
@@ -146,7 +149,6 @@ def _estimate(slide: Slide, tiler: Tiler) -> list[tuple[str, str]]:
     how = "drawn by hand" if drawn else tiler.segmenter.name
     how = how if slide.cut_tiles is None else "tiles as they were cut"
     rows = [("tissue", f"{tissue.fraction:.1%} of the slide, {area:.1f} mm2 ({how})")]
-    settings = tiler.settings
     try:
         geometry = tiler.geometry(slide)
         cut = slide.cut_tiles
@@ -156,12 +158,21 @@ def _estimate(slide: Slide, tiler: Tiler) -> list[tuple[str, str]]:
     side = geometry.tile_size_px * geometry.scale
     fraction = tissue_fractions(tissue, coords, side)
     kept = (fraction >= settings.min_tissue_fraction) & (fraction > 0)
+    num_kept = int(kept.sum())
+    if regions is not None:
+        _, lies_in = regions_of_tiles(
+            regions, coords[kept], side, min_share=settings.min_region_fraction
+        )
+        counts = lies_in.counts()
+        num_kept = sum(counts.values())
+        rows += [("regions", name_some(f"{name} {count}" for name, count in counts.items()))]
+        rows += [("note", note) for note in regions.notes]
     reading = f"level {geometry.level} at {geometry.read_mpp:.4g} mpp"
     if geometry.resampled:
         reading += f", {geometry.read_size_px} px resampled to {geometry.tile_size_px}"
     return [
         *rows,
-        ("tiles", f"about {int(kept.sum()):,} of {geometry.tile_size_px} px at "
+        ("tiles", f"about {num_kept:,} of {geometry.tile_size_px} px at "
                   f"{geometry.target_mpp:g} mpp ({len(coords):,} in the grid)"),
         ("read from", reading),
     ]  # fmt: skip

@@ -1,0 +1,177 @@
+"""What people drew on the slides of a cohort: their tissue, and the regions tiles are to lie in."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from slidenet.core.checks import check_choice, check_share
+from slidenet.core.errors import ConfigError, SlideError
+from slidenet.core.records import REGION_BY
+from slidenet.core.text import count_of, name_some
+from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.report import SlideOutcome
+from slidenet.pipelines.settings import PreprocessSettings
+from slidenet.slides import Slide
+from slidenet.tissue import (
+    ChosenRegions,
+    Tissue,
+    check_placed,
+    drawn_regions,
+    drawn_tissue,
+    find_region_file,
+)
+
+_FILES = "{slide_id} or the slide file's name, then .geojson, .json, .geojson.gz or .xml"
+
+
+def check_drawn_settings(settings: PreprocessSettings) -> None:
+    """Refuses settings of drawn tissue and regions that contradict each other.
+
+    Raises:
+        ConfigError: Naming them.
+    """
+    for name in ("tissue_geojson", "regions"):
+        folder = getattr(settings, name)
+        if folder is not None and not folder.is_dir():
+            raise ConfigError(
+                f"{name} {folder} is not a folder",
+                expected=f"a folder with one file per slide: {_FILES}",
+            )
+    for name in ("region_classes", "exclude_classes"):
+        classes = getattr(settings, name)
+        if isinstance(classes, str):
+            raise ConfigError(f"{name} is the text {classes!r}", expected="a list of classes")
+        if classes is not None and not all(isinstance(one, str) and one for one in classes):
+            raise ConfigError(f"{name} is {list(classes)}", expected="a list of class names")
+    check_choice(REGION_BY, region_by=settings.region_by)
+    check_share(min_region_fraction=settings.min_region_fraction)
+    drawn = settings.tissue_geojson is not None or settings.regions is not None
+    for name, wanted, where in (
+        ("tissue_class", settings.tissue_geojson is not None, "tissue_geojson"),
+        ("region_classes", settings.regions is not None, "regions"),
+        ("exclude_classes", drawn, "tissue_geojson or regions"),
+    ):
+        value = getattr(settings, name)
+        if value and not wanted:
+            raise ConfigError(
+                f"{name} {value!r} is given without {where}",
+                expected="both, since only what is drawn has a class",
+            )
+    if settings.regions is None and settings.region_by != "class":
+        raise ConfigError(
+            f"region_by {settings.region_by!r} is given without regions", expected="both"
+        )
+    if settings.region_classes is not None and not settings.region_classes:
+        raise ConfigError(
+            "region_classes is an empty list",
+            expected="at least one class, or no region_classes for all of them",
+        )
+    if settings.region_classes is not None and settings.region_by == "core":
+        raise ConfigError(
+            f"region_classes {list(settings.region_classes)} is given with region_by core",
+            expected="one of them: cores are told apart by their names and have no classes",
+            remedy="leave out --region-classes, or pass --region-by class",
+        )
+
+
+def check_not_overwritten(settings: PreprocessSettings, layout: OutputLayout) -> None:
+    """Refuses to read what people drew from where it would be written over.
+
+    Raises:
+        ConfigError: Naming the folder.
+    """
+    written = layout.tissue("").parent.resolve()
+    for flag, folder in (
+        ("--tissue-geojson", settings.tissue_geojson),
+        ("--regions", settings.regions),
+    ):
+        if folder is not None and folder.resolve() == written:
+            raise ConfigError(
+                f"{flag} {folder} is where the tissue of this output folder is written",
+                expected="files that are not written over while they are read",
+                remedy="move the corrected files to a folder of their own, or choose another --out",
+            )
+
+
+def tissue_of_slide(settings: PreprocessSettings, slide: Slide, slide_id: str) -> Tissue | None:
+    """Tissue that was drawn for this slide; None where a segmenter is to find it.
+
+    Raises:
+        SlideError: There is no file for this slide, or it cannot be used.
+    """
+    if settings.tissue_geojson is None:
+        return None
+    return drawn_tissue(
+        slide,
+        _file_of(settings.tissue_geojson, slide, slide_id, "tissue", "--tissue-geojson"),
+        classification=settings.tissue_class,
+        frame=settings.annotation_frame,
+        exclude_classes=settings.exclude_classes or (),
+    )
+
+
+def regions_of_slide(
+    settings: PreprocessSettings, slide: Slide, slide_id: str
+) -> ChosenRegions | None:
+    """Regions that were drawn on this slide; None where none were asked for.
+
+    Raises:
+        SlideError: There is no file for this slide, or it cannot be used.
+    """
+    if settings.regions is None:
+        return None
+    check_placed(slide, "--regions")
+    return drawn_regions(
+        slide,
+        _file_of(settings.regions, slide, slide_id, "regions", "--regions"),
+        by=settings.region_by,
+        classes=settings.region_classes,
+        frame=settings.annotation_frame,
+        exclude_classes=settings.exclude_classes or (),
+    )
+
+
+def _file_of(folder: Path, slide: Slide, slide_id: str, what: str, flag: str) -> Path:
+    path = find_region_file(folder, slide_id, slide.path)
+    if path is None:
+        raise SlideError(
+            f"there is no {folder / slide_id}.geojson",
+            expected=f"one file of drawn {what} per slide in {flag}: {_FILES}",
+            remedy="export the annotations of this slide from QuPath under that name, or leave the "
+            "slide out",
+            slide=slide_id,
+        )
+    return path
+
+
+def region_notes(settings: PreprocessSettings, outcomes: Sequence[SlideOutcome]) -> tuple[str, ...]:
+    """What to know of the regions of a cohort, a line each.
+
+    Args:
+        settings: Of the run.
+        outcomes: Of its slides; their values are tiles by region.
+    """
+    by_slide = [dict(outcome.value) for outcome in outcomes if outcome.value]
+    if settings.regions is None or not by_slide:
+        return ()
+    tiles, slides = Counter[str](), Counter[str]()
+    for counts in by_slide:
+        tiles.update(counts)
+        slides.update(counts.keys())
+    if settings.region_by != "class":
+        num_regions = sum(slides.values())
+        return (
+            f"{count_of('tile', tiles.total())} in {count_of('region', num_regions)} of "
+            f"{count_of('slide', len(by_slide))}",
+        )
+    found = ", ".join(
+        f"{name} {tiles[name]} ({count_of('slide', slides[name])})" for name in sorted(tiles)
+    )
+    notes = [f"tiles by class: {found}"]
+    nowhere = sorted(set(settings.region_classes or ()) - tiles.keys())
+    if nowhere:
+        notes.append(
+            f"warning: no slide has a region of the class {name_some(map(repr, nowhere))}; check "
+            "the spelling of --region-classes"
+        )
+    return tuple(notes)
