@@ -11,6 +11,7 @@ from shapely.geometry import Polygon, box, mapping
 from slidenet.core.errors import ConfigError
 from slidenet.core.records import SlideRow
 from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.inspection.info import info
 from slidenet.pipelines.preprocess import preprocess
 from slidenet.pipelines.settings import PreprocessSettings
 from slidenet.slides import open_slide
@@ -115,3 +116,8 @@ def test_what_was_written_is_read_again_but_never_written_over(tmp_path, slide_p
     assert tiles_of(slide_path, tmp_path / "again", own).equals(covered)
     with pytest.raises(ConfigError, match=r"is where the tissue .* a folder of their own"):
         tiles_of(slide_path, tmp_path / "out", own)
+
+
+def test_info_says_the_bounds(slide_path):
+    rows = dict(info(slide_path, isolate=False).rows)
+    assert rows["bounds"] == "start at (384, 256), from where QuPath counts"

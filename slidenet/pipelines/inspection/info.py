@@ -15,7 +15,7 @@ from slidenet.slides import Slide, damage_note, illumination_of, open_slide, res
 from slidenet.slides.geometry import LEAST_RESIDUAL_PX
 from slidenet.slides.resolution import source_in_words
 from slidenet.tiling import grid, regions_of_tiles, tissue_fractions
-from slidenet.tissue import find_tissue
+from slidenet.tissue import find_tissue, qupath_origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ def info(
             *_file_size(opened),
             ("fingerprint", opened.fingerprint),
             *_resolution(opened),
+            *_bounds(opened),
             *_levels(opened),
             ("light", str(illumination_of(opened))),
             *_estimate(opened, tiler),
@@ -111,6 +112,12 @@ def _resolution(slide: Slide) -> list[tuple[str, str]]:
         ("mpp", f"{mpp.value:.4g} (about {magnification(mpp.value):.3g}x), {source}"),
         *(("also says", note) for note in notes),
     ]
+
+
+def _bounds(slide: Slide) -> list[tuple[str, str]]:
+    """What was scanned, where that is not all; QuPath shows nothing else."""
+    x, y = qupath_origin(slide.properties)
+    return [("bounds", f"start at ({x:,}, {y:,}), from where QuPath counts")] if x or y else []
 
 
 def _levels(slide: Slide) -> list[tuple[str, str]]:
