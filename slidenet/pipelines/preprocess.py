@@ -33,7 +33,7 @@ from slidenet.pipelines.tissue.drawn import (
     tissue_of_slide,
 )
 from slidenet.pipelines.tissue.record import TissueRecord, look_at
-from slidenet.pipelines.tissue.segmenter import segmenter_of, segmenter_of_folder
+from slidenet.pipelines.tissue.segmenter import segmenter_of, settings_of_folder
 from slidenet.pipelines.tissue.table import records_of_folder, write_tissue_table
 from slidenet.slides import (
     FLUORESCENCE,
@@ -101,16 +101,14 @@ def preprocess(
         **keywords: Fields of `PreprocessSettings`.
     """
     settings = settings_with(PreprocessSettings, settings, keywords)
-    Tiler.of(settings)
     rows = rows_of(slides, reader=settings.reader)
-    layout = OutputLayout(check_output_folder(out))
+    layout, named = OutputLayout(Path(out)), settings.segmenter is not None
+    settings = settings_of_folder(settings, layout, rows, overwrite=overwrite)
+    Tiler.of(settings)
+    check_output_folder(out)
     check_not_overwritten(settings, layout)
     reading = reading_of_folder(layout, rows, settings.reading, overwrite=overwrite)
-    segmenter = settings.segmenter
-    if settings.tissue_geojson is None:
-        segmenter = segmenter_of_folder(layout, rows, segmenter, overwrite=overwrite)
-    named = settings.segmenter is not None
-    tiler = Tiler.of(replace(settings, reading=reading, segmenter=segmenter), named=named)
+    tiler = Tiler.of(replace(settings, reading=reading), named=named)
     work = PreprocessWork(layout, tiler, overwrite)
     report, records = None, []
     try:

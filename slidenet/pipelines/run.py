@@ -24,6 +24,7 @@ from slidenet.pipelines.settings import (
     RunSettings,
     settings_with,
 )
+from slidenet.pipelines.tissue.segmenter import settings_of_folder
 from slidenet.slide_encoders import RECIPES
 from slidenet.stores import check_output_folder
 
@@ -90,11 +91,12 @@ def run(
     tiling, encoding = settings.step(PreprocessSettings), settings.step(EmbedTilesSettings)
     embedding = settings.step(EmbedSlidesSettings)
     # All of it now: a misspelt name or missing weights must not surface after hours of work.
-    Tiler.of(tiling)
+    layout = OutputLayout(Path(out))
+    Tiler.of(settings_of_folder(tiling, layout, rows, overwrite=overwrite, quiet=True))
     slide_encoder = load_recipe(embedding)
     tile_encoder = load_encoder(encoding)
     check_feature_dim(slide_encoder, tile_encoder.feature_dim, tile_encoder.spec.name)
-    layout = OutputLayout(check_output_folder(out))
+    check_output_folder(out)
     tile_encoder = settle_engine(tile_encoder, encoding, layout, overwrite=overwrite)
     reading = _reading(layout, rows, settings, overwrite)
     tiling = replace(tiling, reading=reading)

@@ -11,6 +11,7 @@ from slidenet.core.units import Mpp, magnification
 from slidenet.pipelines.preprocess import Tiler
 from slidenet.pipelines.settings import PreprocessSettings, settings_with
 from slidenet.pipelines.tissue.drawn import regions_of_slide
+from slidenet.pipelines.tissue.record import TissueRecord
 from slidenet.slides import Slide, damage_note, illumination_of, open_slide, resolution_notes
 from slidenet.slides.geometry import LEAST_RESIDUAL_PX
 from slidenet.slides.resolution import source_in_words
@@ -156,6 +157,8 @@ def _estimate(slide: Slide, tiler: Tiler) -> list[tuple[str, str]]:
     how = "drawn by hand" if drawn else tiler.segmenter.name
     how = how if slide.cut_tiles is None else "tiles as they were cut"
     rows = [("tissue", f"{tissue.fraction:.1%} of the slide, {area:.1f} mm2 ({how})")]
+    found = TissueRecord.of(tissue, slide, slide.path.stem).summary()
+    rows += [("found", found)] if found else []
     try:
         geometry = tiler.geometry(slide)
         cut = slide.cut_tiles

@@ -11,7 +11,7 @@ import numpy as np
 from slidenet.core.errors import StoreError
 from slidenet.core.text import count_of
 from slidenet.slides import Slide
-from slidenet.stores.atomic import write_json
+from slidenet.stores.atomic import atomic_path
 from slidenet.tissue import Reason, Tissue, dropped_regions
 from slidenet.tissue.finding import DOUBTFUL
 from slidenet.tissue.regions import DRAWN
@@ -104,12 +104,22 @@ class TissueRecord:
         Raises:
             OutputError: The file cannot be written.
         """
-        areas = {reason.name.lower(): area for reason, area in self.areas_um2.items()}
-        content = {"format": FORMAT, "version": VERSION, "slide_id": self.slide_id,
-                   "segmenter": self.segmenter, "doubt": self.doubt, "notes": list(self.notes),
-                   "areas_um2": areas, "num_dropped": self.num_dropped,
-                   "dropped": list(self.dropped)}  # fmt: skip
-        write_json(path, content)
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "slide_id": self.slide_id,
+            "segmenter": self.segmenter,
+            "doubt": self.doubt,
+            "notes": list(self.notes),
+            "areas_um2": {reason.name.lower(): area for reason, area in self.areas_um2.items()},
+            "num_dropped": self.num_dropped,
+        }
+        # One region a line: small, and still readable in a text editor.
+        lines = [json.dumps(region) for region in self.dropped]
+        dropped = "[\n    " + ",\n    ".join(lines) + "\n  ]" if lines else "[]"
+        text = json.dumps(content, indent=2).removesuffix("\n}")
+        with atomic_path(path, slide=self.slide_id) as temporary:
+            temporary.write_text(f'{text},\n  "dropped": {dropped}\n}}\n', encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> "TissueRecord":

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from slidenet.core.errors import ConfigError, IdentityMismatchError, StoreError
@@ -10,7 +10,7 @@ from slidenet.core.records import SlideRow
 from slidenet.core.text import name_some
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.reading import tile_files
-from slidenet.pipelines.settings import SegmenterSettings
+from slidenet.pipelines.settings import PreprocessSettings, SegmenterSettings
 from slidenet.stores import tiles_segmenter
 from slidenet.tissue import DEFAULT_SEGMENTER, SEGMENTERS, Segmenter, make_segmenter
 from slidenet.tissue.as_cut import AS_CUT
@@ -59,23 +59,30 @@ def segmenter_of(settings: SegmenterSettings) -> Segmenter:
     return make_segmenter(name, **given, **further)
 
 
-def segmenter_of_folder(
-    layout: OutputLayout, rows: Sequence[SlideRow], asked: str | None, *, overwrite: bool = False
-) -> str:
-    """The name of the segmenter that finds the tissue of these slides.
+def settings_of_folder(
+    settings: PreprocessSettings,
+    layout: OutputLayout,
+    rows: Sequence[SlideRow],
+    *,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> PreprocessSettings:
+    """The settings with the segmenter that finds the tissue of these slides.
 
     Args:
-        layout: Paths of the output folder.
+        settings: Where they name none, it is that of the tiles there, else the default. Where
+            tissue is drawn by hand, none is needed.
+        layout: Paths of the output folder, which need not be there yet.
         rows: The slides of this run.
-        asked: The one asked for; None: that of the tiles there, else the default.
         overwrite: Whether the tiles of these slides are to be replaced.
+        quiet: Whether it is not said that the folder goes on with another than the default.
 
     Raises:
         IdentityMismatchError: None is asked for, and the folder holds tiles of several, or of one
             of another package, whose code is only run where it is named.
     """
-    if asked is not None:
-        return asked
+    if settings.segmenter is not None or settings.tissue_geojson is not None:
+        return settings
     replaced = {layout.tiles(row.slide_id) for row in rows} if overwrite else set()
     there: dict[str, list[str]] = {}
     for path in tile_files(layout):
@@ -88,7 +95,7 @@ def segmenter_of_folder(
         if name not in (None, DRAWN, AS_CUT):
             there.setdefault(name, []).append(path.stem)
     if not there:
-        return DEFAULT_SEGMENTER
+        return replace(settings, segmenter=DEFAULT_SEGMENTER)
     begun = "; ".join(f"{name}: {name_some(names, most=3)}" for name, names in there.items())
     if len(there) > 1:
         raise IdentityMismatchError(
@@ -104,10 +111,10 @@ def segmenter_of_folder(
             expected="a segmenter by name",
             remedy=f"pass --segmenter {found} to go on as begun",
         )
-    if found != DEFAULT_SEGMENTER:
+    if found != DEFAULT_SEGMENTER and not quiet:
         _log.warning(
             "%s was begun with the segmenter %s, so the tissue of its other slides is found by it, "
             "too; a new output folder gets %s",
             *(layout.root, found, DEFAULT_SEGMENTER),
         )
-    return found
+    return replace(settings, segmenter=found)

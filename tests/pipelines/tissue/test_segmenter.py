@@ -14,7 +14,7 @@ from slidenet.pipelines.settings_from_identity import settings_from_identity
 from slidenet.pipelines.tissue.segmenter import (
     SEGMENTER_FLAGS,
     segmenter_of,
-    segmenter_of_folder,
+    settings_of_folder,
 )
 from slidenet.stores import read_tile_set, write_tile_set
 from slidenet.tissue import DEFAULT_SEGMENTER, SEGMENTERS, segmenter_identity
@@ -123,7 +123,9 @@ def test_settings_of_other_packages_come_as_a_mapping():
     ],
 )
 def test_a_folder_goes_on_as_it_was_begun(folder, caplog, there, asked, overwrite, wanted):
-    assert segmenter_of_folder(folder(**there), ROWS, asked, overwrite=overwrite) == wanted
+    settings = PreprocessSettings(segmenter=asked)
+    found = settings_of_folder(settings, folder(**there), ROWS, overwrite=overwrite)
+    assert found == PreprocessSettings(segmenter=wanted)
     said = [r.message for r in caplog.records if "was begun with the segmenter" in r.message]
     assert len(said) == (asked is None and wanted != DEFAULT_SEGMENTER)
 
@@ -132,12 +134,14 @@ def test_several_segmenters_and_those_of_others_must_be_named(folder):
     with pytest.raises(
         IdentityMismatchError, match=r"code of others.*--segmenter guest\.seg.*Dark"
     ):
-        segmenter_of_folder(folder(a=GUEST), ROWS, None)
+        settings_of_folder(PreprocessSettings(), folder(a=GUEST), ROWS)
     layout = folder(b={"segmenter": "otsu"})
     (layout.tiles("broken")).write_bytes(b"no h5")  # is told when its turn is
     message = r"several segmenters \(guest\.segmenters:Dark: a; otsu: b\).*--segmenter otsu"
+    drawn = PreprocessSettings(tissue_geojson=layout.root)
+    assert settings_of_folder(drawn, layout, ROWS) == drawn
     with pytest.raises(IdentityMismatchError, match=message):
-        segmenter_of_folder(layout, ROWS, None)
+        settings_of_folder(PreprocessSettings(), layout, ROWS)
 
 
 def test_the_doubt_of_a_tile_set_is_kept(folder):

@@ -1,0 +1,111 @@
+"""From a segmenter that doubts to the line of the slide, the table and the end of the run."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import slidenet
+from slidenet.cli.main import main
+from slidenet.core.errors import IdentityMismatchError
+from slidenet.pipelines.cohort.runner import work_on
+from slidenet.stores import read_tile_set
+
+GUEST = '''
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+from slidenet.tissue import Finding, Reason
+
+
+@dataclass(frozen=True)
+class Doubting:
+    """Doubts what is red, and says so."""
+
+    name: ClassVar[str] = "doubting"
+    level: int = 200
+
+    def find(self, slide):
+        image = slide.thumbnail(128)
+        reasons = (image.min(axis=2) >= self.level).astype("uint8")
+        reasons[:8] = Reason.INK
+        red = bool(image[64, 64, 0] > image[64, 64, 2])
+        notes = ("red: is it <tissue>?",) if red else ()
+        return Finding(reasons == Reason.TISSUE, reasons, 0.75 if red else 0.125, notes)
+
+    def identity(self):
+        return {"segmenter": self.name, **asdict(self)}
+'''
+
+
+class KilledAfterOne:
+    """A runner that is interrupted after the first slide."""
+
+    def run(self, work, rows, progress):
+        yield work_on(rows[0], work, progress)
+        raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """Three slides with a blue, a red and a blue square; the module of a segmenter."""
+    folder = tmp_path_factory.mktemp("cohort")
+    (folder / "doubting_guest.py").write_text(GUEST)
+    for slide_id, colour in (("a", (90, 60, 150)), ("b", (190, 60, 80)), ("c", (90, 60, 150))):
+        picture = np.full((256, 256, 3), 240, np.uint8)
+        picture[32:224, 32:224] = colour
+        Image.fromarray(picture).save(folder / f"{slide_id}.png")
+    return folder
+
+
+def test_doubt_from_the_slide_to_the_end_of_the_run(cohort, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(cohort))
+    slides = [cohort / f"{slide_id}.png" for slide_id in "abc"]
+    given = {"mpp": 1.0, "target_mpp": 1.0, "tile_size_px": 64, "isolate": False,
+             "drop_blank": False, "segmenter": "doubting_guest.Doubting",
+             "segmenter_settings": {"level": 210}}  # fmt: skip
+
+    def rows():
+        with (tmp_path / "tissue.csv").open() as file:
+            return [(row["slide_id"], row["doubt"]) for row in csv.DictReader(file)]
+
+    with pytest.raises(KeyboardInterrupt):
+        slidenet.preprocess(slides, tmp_path, runner=KilledAfterOne(), **given)
+    assert rows() == [("a", "0.125")]
+    with pytest.raises(IdentityMismatchError, match=r"--segmenter doubting_guest:Doubting"):
+        slidenet.preprocess(slides, tmp_path, **{**given, "segmenter": None})
+    report = slidenet.preprocess(slides, tmp_path, **given)
+    assert rows() == [("b", "0.75"), ("a", "0.125"), ("c", "0.125")]
+    first, second, _ = report.outcomes
+    assert (first.status, first.detail) == ("already done", "16 tiles; doubt 0.12")
+    assert "doubt 0.75; ink of a pen: 0.00 mm2 dropped; warning: red: is it" in second.detail
+    assert (
+        report.table()
+        .splitlines()[-1]
+        .startswith("1 slide to look at: b (doubt 0.75; red: is it <tissue>?); ")
+    )
+    assert read_tile_set(tmp_path / "tiles" / "b.h5").tissue_doubt == 0.75
+    page = (tmp_path / "overlays" / "index.html").read_text()
+    assert "red: is it &lt;tissue&gt;?" in page
+    assert page.index('src="b.jpg"') < page.index('src="a.jpg"')
+    before = (tmp_path / "tissue.csv").read_bytes()
+    assert {o.status for o in slidenet.preprocess(slides, tmp_path, **given).outcomes} == {
+        "already done"
+    }
+    assert (tmp_path / "tissue.csv").read_bytes() == before
+
+
+def test_settings_of_segmenters_are_flags_and_refused_as_typed(cohort, tmp_path, capsys):
+    flags = ["--slides", str(cohort / "a.png"), "--out", str(tmp_path / "out"), "--segmenter=otsu"]
+    assert main(["preprocess", *flags, "--closing-um=3"]) == 2
+    error = capsys.readouterr().err
+    assert "--closing-um is 3.0, and the segmenter 'otsu' has no such setting" in error
+    assert "--min-contrast" in error
+    assert main(["preprocess", *flags, "--segmenter-settings={width: 3}"]) == 2
+    assert "the segmenter 'otsu' has no setting 'width'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    flags += ["--mpp=1", "--target-mpp=1", "--tile-size-px=64", "--no-isolate"]
+    assert main(["preprocess", *flags, "--min-contrast=200"]) == 1
+    assert "expected at least 200, the --min-contrast. To fix: " in capsys.readouterr().out
+    assert main(["preprocess", *flags, "--min-contrast=20"]) == 0
