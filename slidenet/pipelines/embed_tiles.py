@@ -1,6 +1,5 @@
 """`slidenet embed-tiles`: the features of every tile."""
 
-from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from slidenet.core.records import SlideRow, TileSet
 from slidenet.data import TileStream
 from slidenet.pipelines.cohort.engine import settle_engine
 from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.planned import open_planned, planned_tiles
 from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.reading import check_one_reading
 from slidenet.pipelines.cohort.report import RunReport
@@ -20,16 +20,13 @@ from slidenet.pipelines.cohort.run import LOCAL, run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
 from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.settings import EmbedTilesSettings, settings_with
-from slidenet.slides import Slide, check_sha256, none_readable, open_slide
-from slidenet.slides.geometry import MPP_TOLERANCE, check_true_level
-from slidenet.slides.resolution import OVERRIDE, source_in_words
-from slidenet.slides.tile_images.declaration import TileDeclaration
+from slidenet.slides import Slide, none_readable
+from slidenet.slides.geometry import MPP_TOLERANCE
 from slidenet.stores import (
     FeatureWriter,
     check_output_folder,
     existing_output,
     open_features,
-    read_tile_set,
 )
 from slidenet.tile_encoders import TileEncoder, load_tile_encoder
 from slidenet.weights.device import available_cores
@@ -136,46 +133,15 @@ class EmbedTilesWork(SlideWork):
         if already:
             progress.advance(tile_set.num_tiles, done_before=True)
         else:
-            if row.sha256 is not None:
-                check_sha256(Path(row.slide_path), row.sha256)
-            planned = tile_set.geometry.slide_mpp
-            with open_slide(
-                row.slide_path,
-                mpp=row.declared_mpp(planned.value if planned.source == OVERRIDE else None),
-                icc=bool(tile_set.identity["icc"]),
-                reader=self.settings.reader,
-                tiles=_declared_tiles(tile_set),
-                **self.settings.how_to_open(),
-            ) as slide:
-                _check_same_slide(slide, tile_set)
+            reader, how = self.settings.reader, self.settings.how_to_open()
+            with open_planned(row, tile_set, reader, how) as slide:
                 reason = self._encode(slide, tile_set, path, identity, progress)
             _check_any_readable(path, reason)
         summary = self._summary(path, tile_set)
         return SlideResult(path, summary, tile_set.num_tiles, already_done=already)
 
     def _tile_set(self, row: SlideRow) -> TileSet:
-        path = self.layout.tiles(row.slide_id)
-        if not path.is_file():
-            raise StoreError(
-                f"there is no {path}",
-                expected="the tiles of this slide",
-                remedy="run `slidenet preprocess` with the same --slides and --out first",
-                slide=row.slide_id,
-            )
-        tile_set = read_tile_set(path)
-        made_with = tile_set.identity.get("reader")
-        name = made_with["name"] if isinstance(made_with, Mapping) else None
-        given = self.settings.reader
-        if name != given:
-            now = f" --reader {given}" if given else ""
-            raise StoreError(
-                f"--reader {given} is given" if given else "no --reader is given",
-                expected=f"{f'--reader {name}' if name else 'none'}, as when {path} was made",
-                remedy=(f"give --reader {name}" if name else "leave out --reader")
-                + f", or make the tiles again: `slidenet preprocess --overwrite{now}`",
-                slide=row.slide_id,
-            )
-        return tile_set
+        return planned_tiles(self.layout, row, self.settings.reader)
 
     def _encode(
         self, slide: Slide, tile_set: TileSet, path: Path, identity: Identity, progress: Progress
@@ -219,14 +185,6 @@ class EmbedTilesWork(SlideWork):
         return text
 
 
-def _declared_tiles(tile_set: TileSet) -> TileDeclaration | None:
-    """What was declared of tile images when the tile set was made."""
-    geometry = tile_set.geometry
-    if geometry.tile_frame is None:
-        return None
-    return TileDeclaration(geometry.target_mpp, geometry.tile_frame)
-
-
 def _check_any_readable(path: Path, reason: str | None) -> None:
     """Refuses features of a slide none of whose tiles could be read, and removes them.
 
@@ -238,23 +196,3 @@ def _check_any_readable(path: Path, reason: str | None) -> None:
         return
     path.unlink()
     raise none_readable(file.num_tiles, reason, slide="")
-
-
-def _check_same_slide(slide: Slide, tile_set: TileSet) -> None:
-    check_true_level(slide, tile_set.geometry.level)
-    if slide.fingerprint != tile_set.fingerprint:
-        raise StoreError(
-            f"{slide.path} is not the file its tiles were made from",
-            expected=f"fingerprint {tile_set.fingerprint[:12]}..., found "
-            f"{slide.fingerprint[:12]}...",
-            remedy="run `slidenet preprocess --overwrite` for the changed slide",
-            slide=tile_set.slide_id,
-        )
-    if slide.slide_mpp.value != tile_set.geometry.slide_mpp.value:
-        raise StoreError(
-            f"the slide now has {slide.slide_mpp.value} mpp "
-            f"({source_in_words(slide.slide_mpp.source)})",
-            expected=f"{tile_set.geometry.slide_mpp.value} mpp, as its tiles were made with",
-            remedy="run `slidenet preprocess --overwrite` after changing the mpp column",
-            slide=tile_set.slide_id,
-        )
