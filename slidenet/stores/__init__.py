@@ -18,9 +18,9 @@ from slidenet.stores.h5.validate import validate_file
 from slidenet.stores.manifest import read_manifest
 from slidenet.stores.slide_rows import SLIDE_COLUMNS, slide_rows
 from slidenet.stores.tiles import (
+    TilesOrigin,
     read_tile_set,
-    tiles_reading,
-    tiles_segmenter,
+    tiles_origin,
     write_tile_set,
 )
 
@@ -35,6 +35,7 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "SLIDE_COLUMNS",
     "SMALL_COHORT_BYTES",
     "SlideEmbedding",
+    "TilesOrigin",
     "atomic_path",
     "check_output_folder",
     "csv_lines",
@@ -50,8 +51,7 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "read_slide_embeddings",
     "read_tile_set",
     "slide_rows",
-    "tiles_reading",
-    "tiles_segmenter",
+    "tiles_origin",
     "validate_file",
     "whole_of",
     "write_slide_embedding",

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from slidenet.core.errors import CoordinateError, StoreError
 from slidenet.core.records import BLENDED_READING, TileSet
@@ -69,39 +69,38 @@ def write_tile_datasets(h5: Any, tile_set: TileSet) -> None:
     write_attributes(group, {"num_tiles": tile_set.num_tiles})
 
 
-def tiles_reading(path: str | os.PathLike[str]) -> int:
-    """How the pixels of a file's tiles are read, from two attributes: quick for whole cohorts.
+class TilesOrigin(NamedTuple):
+    """What a cohort must have in common, of the tiles of one slide.
+
+    Attributes:
+        reading: How their pixels are read.
+        segmenter: What found their tissue: a name, or of another package's the import path;
+            "geojson" where it was drawn by hand; None where the file does not say.
+    """
+
+    reading: int
+    segmenter: str | None
+
+
+def tiles_origin(path: str | os.PathLike[str]) -> TilesOrigin:
+    """What a file says of its tiles in a few attributes: quick for whole cohorts.
 
     Raises:
         StoreError: The file is missing or broken, or does not say it.
     """
     path = Path(path)
     with open_h5(path) as h5:
-        group = h5[schema.GROUP]
-        if read_attribute(group, "format_version", int, path) == 1:
-            return BLENDED_READING
-        return read_attribute(group, "reading", int, path)
-
-
-def tiles_segmenter(path: str | os.PathLike[str]) -> str | None:
-    """The segmenter of a file's tiles: its name, or of another package's the import path.
-
-    Returns:
-        "geojson" where tissue was drawn by hand; None where the file does not say.
-
-    Raises:
-        StoreError: The file is missing or broken.
-    """
-    path = Path(path)
-    with open_h5(path) as h5:
         if schema.GROUP not in h5:
-            raise StoreError(f"{path} has no group {schema.GROUP!r}")
-        tissue = read_identity(h5[schema.GROUP], path).get("tissue")
+            raise StoreError(f"{path} has no group /{schema.GROUP}", remedy="make the file again")
+        group = h5[schema.GROUP]
+        first = read_attribute(group, "format_version", int, path) == 1
+        reading = BLENDED_READING if first else read_attribute(group, "reading", int, path)
+        tissue = read_identity(group, path).get("tissue")
     if not isinstance(tissue, Mapping):
-        return None
+        return TilesOrigin(reading, None)
     plugin, name = tissue.get("plugin"), tissue.get("segmenter")
     found = plugin.get("code") if isinstance(plugin, Mapping) else name
-    return found if isinstance(found, str) else None
+    return TilesOrigin(reading, found if isinstance(found, str) else None)
 
 
 def read_tile_set(path: str | os.PathLike[str]) -> TileSet:

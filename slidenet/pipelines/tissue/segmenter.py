@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from slidenet.core.errors import ConfigError, IdentityMismatchError, StoreError
+from slidenet.core.errors import ConfigError, IdentityMismatchError
 from slidenet.core.records import SlideRow
 from slidenet.core.text import name_some
 from slidenet.pipelines.cohort.layout import OutputLayout
-from slidenet.pipelines.cohort.reading import tile_files
+from slidenet.pipelines.cohort.reading import origins, tile_files
 from slidenet.pipelines.settings import PreprocessSettings, SegmenterSettings
-from slidenet.stores import tiles_segmenter
 from slidenet.tissue import DEFAULT_SEGMENTER, SEGMENTERS, Segmenter, make_segmenter
 from slidenet.tissue.as_cut import AS_CUT
 from slidenet.tissue.regions import DRAWN
@@ -85,15 +84,10 @@ def settings_of_folder(
         return settings
     replaced = {layout.tiles(row.slide_id) for row in rows} if overwrite else set()
     there: dict[str, list[str]] = {}
-    for path in tile_files(layout):
-        if path in replaced:
-            continue
-        try:
-            name = tiles_segmenter(path)
-        except StoreError:  # it is named when its turn is
-            continue
-        if name not in (None, DRAWN, AS_CUT):
-            there.setdefault(name, []).append(path.stem)
+    kept = (path for path in tile_files(layout) if path not in replaced)
+    for slide_id, origin in origins(kept):
+        if origin.segmenter not in (None, DRAWN, AS_CUT):
+            there.setdefault(str(origin.segmenter), []).append(slide_id)
     if not there:
         return replace(settings, segmenter=DEFAULT_SEGMENTER)
     begun = "; ".join(f"{name}: {name_some(names, most=3)}" for name, names in there.items())

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 
+import h5py
 import numpy as np
 import pytest
 
@@ -136,7 +137,9 @@ def test_several_segmenters_and_those_of_others_must_be_named(folder):
     ):
         settings_of_folder(PreprocessSettings(), folder(a=GUEST), ROWS)
     layout = folder(b={"segmenter": "otsu"})
-    (layout.tiles("broken")).write_bytes(b"no h5")  # is told when its turn is
+    layout.tiles("broken").write_bytes(b"no h5")  # is told when its turn is
+    with h5py.File(layout.tiles("foreign"), "w") as file:
+        file["coords"] = np.zeros((1, 2))
     message = r"several segmenters \(guest\.segmenters:Dark: a; otsu: b\).*--segmenter otsu"
     drawn = PreprocessSettings(tissue_geojson=layout.root)
     assert settings_of_folder(drawn, layout, ROWS) == drawn
