@@ -20,7 +20,7 @@ import numpy as np
 
 from slidenet.core.arrays import Float64Array
 from slidenet.core.errors import SlideError
-from slidenet.tissue.regions.classes import says_exclude, text_of
+from slidenet.tissue.regions.classes import class_excludes, name_excludes, text_of
 from slidenet.tissue.regions.contents import EXPORT_REMEDY, shown
 from slidenet.tissue.regions.records import Parsed, Region
 from slidenet.tissue.regions.shapes import Shapes, check_points
@@ -156,8 +156,9 @@ class _Reader:
         shapes, regions = Shapes(), []
         parsed = Parsed(skipped=shapes.skipped, frame="level0")
         groups = {a.group for a in self.annotations if a.group is not None}
-        as_camelyon16 = "_2" in groups and groups | self.parents.keys() <= _CAMELYON16
-        if as_camelyon16:
+        parsed.excluding_classes = {group for group in groups if self._is_within_excluding(group)}
+        if "_2" in groups and groups | self.parents.keys() <= _CAMELYON16:
+            parsed.excluding_classes.add("_2")
             parsed.notes.append("the group _2 is taken out, as in CAMELYON16")
         for number, annotation in enumerate(self.annotations):
             if annotation.kind in _WITHOUT_AREA:
@@ -171,20 +172,19 @@ class _Reader:
             polygon = shapes.polygon([annotation.ring()], annotation.label)
             if polygon is None:
                 continue
-            excludes = self._excludes(annotation) or (as_camelyon16 and annotation.group == "_2")
+            excludes = name_excludes(annotation.name)
             regions.append(
                 Region(polygon, annotation.group, annotation.name, excludes=excludes, number=number)
             )
         parsed.regions = regions
         return parsed
 
-    def _excludes(self, annotation: _Annotation) -> bool:
-        """Whether its name, its group, or a group around that says so."""
-        if says_exclude(None, annotation.name):
-            return True
-        group, seen = annotation.group, set()
+    def _is_within_excluding(self, name: str) -> bool:
+        """Whether a group, or one around it, says so."""
+        group: str | None = name
+        seen: set[str] = set()
         while group is not None and group not in seen:
-            if says_exclude(group, None):
+            if class_excludes(group):
                 return True
             seen.add(group)
             group = self.parents.get(group)

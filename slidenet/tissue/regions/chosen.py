@@ -164,7 +164,7 @@ def _annotations(
             f"{'class' if by == 'name' else 'name'}",
         )
     found = {region.classification for region in pool}
-    there = ", ".join(sorted(map(repr, found - {None}))) or "none"
+    there = name_some(sorted(map(repr, found - {None})), most=20) or "none"
     missing = [name for name in asked if not any(belongs_to(one, name) for one in found)]
     if not labelled:
         raise SlideError(

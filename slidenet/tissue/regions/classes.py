@@ -10,8 +10,15 @@ MAX_NAME = 200
 """Longest class or name, characters."""
 
 _DERIVED = ": "
-_EXCLUDING = re.compile(
-    r"ignored?\b.*|excluded?|exclusion|(?:.*[\s_-])?art[ei]facts?[\s_-]?\d*", re.IGNORECASE
+_SAYS_IGNORE = r"ignored?\b.*|excluded?|exclusion"
+_NOT_WITHOUT = r"(?!(?:no|non|without)[\s_-])"
+_EXCLUDING_CLASS = re.compile(
+    rf"{_SAYS_IGNORE}|{_NOT_WITHOUT}(?:.*[\s_-])?art[ei]facts?(?![a-z]|[\s_-]*free).*",
+    re.IGNORECASE,
+)
+# A name is free text: "tumour with artefacts" is a tumour.
+_EXCLUDING_NAME = re.compile(
+    rf"{_SAYS_IGNORE}|{_NOT_WITHOUT}(?:\w+[\s_-])?art[ei]facts?[\s_-]?\d*", re.IGNORECASE
 )
 _TRAINING_ONLY = "region*"
 """QuPath's class for areas of training pictures: its star does not say "ignore"."""
@@ -62,17 +69,24 @@ def belongs_to(classification: str | None, wanted: str) -> bool:
     )
 
 
-def says_exclude(classification: str | None, name: str | None) -> bool:
-    """Whether the class or the name of a region says that its area is not to be used.
+def class_excludes(classification: str | None) -> bool:
+    """Whether a class says that its areas are not to be used.
 
     "Ignore*", artefacts in both spellings and ASAP's "Exclusion"; of derived classes any part.
     Also every other class that ends in a star, as QuPath marks what it ignores ("Region*", its
     class for areas of training, excepted).
     """
     parts = [part.strip() for part in (classification or "").split(_DERIVED.strip())]
-    if any(part.endswith("*") and part.lower() != _TRAINING_ONLY for part in parts):
-        return True
-    return any(_EXCLUDING.fullmatch(text.rstrip("*").strip()) for text in (*parts, name or ""))
+    return any(
+        (part.endswith("*") and part.lower() != _TRAINING_ONLY)
+        or _EXCLUDING_CLASS.fullmatch(part.rstrip("*").strip())
+        for part in parts
+    )
+
+
+def name_excludes(name: str | None) -> bool:
+    """Whether the name of a region says no more than to ignore it, or that it is an artefact."""
+    return bool(_EXCLUDING_NAME.fullmatch((name or "").rstrip("*").strip()))
 
 
 def is_named(classification: str | None, classes: Collection[str]) -> bool:

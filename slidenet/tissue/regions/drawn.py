@@ -7,6 +7,7 @@ from pathlib import Path
 
 from slidenet.core.errors import SlideError
 from slidenet.core.provenance import INPUTS_KEY, Identity, identity_hash
+from slidenet.core.text import name_some
 from slidenet.slides import Slide
 from slidenet.tissue.masks import MAX_SIDE_PX
 from slidenet.tissue.polygons import rasterize
@@ -106,10 +107,10 @@ def _shapes_hash(regions: Collection[Region]) -> str:
 
 
 def _nothing_chosen(drawn: RegionSet, classification: str | None, name: str) -> SlideError:
-    classes = sorted({region.classification or "(none)" for region in drawn.included})
+    classes = sorted({repr(region.classification or "(none)") for region in drawn.included})
     found = f"{name} holds no polygons"
     if classification is not None and classes:
-        found += f" of the class {classification!r}; its classes: {classes}"
+        found += f" of the class {classification!r}; its classes: {name_some(classes)}"
     elif drawn.excluded:
         found += f" but {len(drawn.excluded)} that exclude"
     return SlideError(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from slidenet.core.errors import SlideError
-from slidenet.tissue.regions.classes import class_of, says_exclude, text_of
+from slidenet.tissue.regions.classes import class_of, name_excludes, text_of
 from slidenet.tissue.regions.contents import EXPORT_REMEDY, shown
 from slidenet.tissue.regions.records import Kind, Parsed, Region
 from slidenet.tissue.regions.shapes import Shapes
@@ -75,7 +75,7 @@ def parse_geojson(content: bytes, name: str) -> Parsed:
             raise SlideError(
                 f"isMissing of {label} is {shown(is_missing)}", expected="true or false"
             )
-        excludes = bool(is_missing) or says_exclude(classification, its_name)
+        excludes = bool(is_missing) or name_excludes(its_name)
         for polygon in shapes.of_geometry(feature.get("geometry"), label):
             regions.append(
                 Region(

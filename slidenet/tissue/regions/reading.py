@@ -15,7 +15,7 @@ from slidenet.core.provenance import identity_hash
 from slidenet.core.text import count_of
 from slidenet.slides import Slide
 from slidenet.tissue.regions.asap import parse_asap
-from slidenet.tissue.regions.classes import is_named
+from slidenet.tissue.regions.classes import belongs_to, class_excludes, is_named
 from slidenet.tissue.regions.contents import is_xml, read_contents
 from slidenet.tissue.regions.frames import frame_notes, moved, origin_of
 from slidenet.tissue.regions.geojson import parse_geojson
@@ -41,7 +41,8 @@ def read_regions(
             counts in level 0.
         exclude_classes: Classes that exclude besides those that say so themselves; with all that
             is derived from them, and in upper or lower case.
-        wanted_classes: Classes the caller asks for by name: they never exclude.
+        wanted_classes: Classes the caller asks for by name: if they say that they exclude, they do
+            not.
 
     Returns:
         Regions in level-0 pixels, cut to the slide; in the order of the file.
@@ -85,8 +86,9 @@ def place_regions(
         replace(
             region,
             polygon=moved(region.polygon, origin),
-            excludes=not is_named(region.classification, wanted_classes)
-            and (region.excludes or is_named(region.classification, exclude_classes)),
+            excludes=region.excludes
+            or is_named(region.classification, exclude_classes)
+            or _class_excludes(region.classification, parsed.excluding_classes, wanted_classes),
         )
         for region in parsed.regions
     )
@@ -139,6 +141,18 @@ def cut_to_slide(drawn: RegionSet, slide: Slide, name: str) -> RegionSet:
     if num_repeated:
         notes.append(f"{count_of('region', num_repeated)} drawn twice, taken once")
     return RegionSet(tuple(found), tuple(notes), drawn.digest)
+
+
+def _class_excludes(
+    classification: str | None, of_file: Collection[str], wanted: Collection[str]
+) -> bool:
+    """Whether the class says so, and the caller has not asked for just that class by name."""
+
+    def excludes(name: str | None) -> bool:
+        return name in of_file or class_excludes(name)
+
+    asked_for = any(excludes(name) and belongs_to(classification, name) for name in wanted)
+    return excludes(classification) and not asked_for
 
 
 def _areas(geometry: shapely.Geometry) -> Sequence[Polygon]:

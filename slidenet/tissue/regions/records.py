@@ -1,7 +1,7 @@
 """What people draw on a slide: regions with class and name, in level-0 pixels."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -75,7 +75,9 @@ class Parsed:
     """What a file holds, before it is placed on a slide.
 
     Attributes:
-        regions: In the file's own frame; `excludes` says only what the file itself says.
+        regions: In the file's own frame; `excludes` says only what follows from other things than
+            the class: its name, or that the core is missing.
+        excluding_classes: Classes that exclude in this file, besides those that do everywhere.
         skipped: How many of what has no area or is no region: "point", "line", "cell", ...
         notes: What a user should know.
         frame: What the file says of its frame; None: nothing.
@@ -84,6 +86,7 @@ class Parsed:
     """
 
     regions: Sequence[Region] = ()
+    excluding_classes: Collection[str] = ()
     skipped: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     frame: Frame | None = None

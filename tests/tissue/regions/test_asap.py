@@ -87,6 +87,10 @@ def test_groups_of_camelyon16(read):
     found = read(xml(*(annotation(SQUARE, group=name) for name in names)))
     assert [r.excludes for r in found.regions] == [False, False, True]
     assert found.notes == ("the group _2 is taken out, as in CAMELYON16",)
+    asked = read(
+        xml(*(annotation(SQUARE, group=name) for name in names)), wanted_classes=["_2"]
+    ).regions
+    assert not any(r.excludes for r in asked)
     other = read(xml(*(annotation(SQUARE, group=name) for name in [*names, "_3"])))
     assert not any(r.excludes for r in other.regions)
 

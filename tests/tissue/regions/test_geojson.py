@@ -91,7 +91,13 @@ def test_every_spelling_of_a_class(read, classification, expected):
         ({"classification": "Pen artefacts"}, True),
         ({"classification": "Exclusion"}, True),
         ({"classification": "Blood*"}, True),
+        ({"classification": "Artifact (pen), left"}, True),
+        ({"classification": "tissue_artifact"}, True),
+        ({"classification": "No artefacts"}, False),
+        ({"classification": "artifact-free"}, False),
+        ({"classification": "Tumor", "name": "tumour with some artefacts"}, False),
         ({"name": "Ignore*"}, True),
+        ({"name": "fold artefact 3"}, True),
         ({"name": "artefact"}, True),
         ({"name": "ignore this fold"}, True),
         ({"objectType": "tmaCore", "name": "A-1", "isMissing": True}, True),
@@ -113,6 +119,26 @@ def test_the_caller_names_classes_that_exclude_and_that_do_not(read):
     document = [feature(box(i, 0, i + 1, 1), classification=name) for i, name in enumerate(names)]
     found = read(document, exclude_classes=["necrosis"], wanted_classes=["Artefact"]).regions
     assert [r.excludes for r in found] == [True, True, False, False]
+
+
+def test_a_class_asked_for_does_not_bring_back_what_is_drawn_out_of_it(read):
+    core = {"objectType": "tmaCore", "isMissing": True}
+    document = [
+        feature(box(i, 0, i + 1, 1), **properties)
+        for i, properties in enumerate(
+            [
+                {"classification": "Tumor", "name": "Ignore*"},
+                {"classification": "Tumor: Artefact"},
+                {"classification": "Tumor: Necrotic"},
+                {"classification": "Tumor", **core},
+                {"classification": "Tumor"},
+            ]
+        )
+    ]
+    found = read(document, exclude_classes=["Tumor: Necrotic"], wanted_classes=["Tumor"]).regions
+    assert [r.excludes for r in found] == [True, True, True, True, False]
+    found = read(document, wanted_classes=["Tumor: Artefact"]).regions
+    assert [r.excludes for r in found] == [True, False, False, True, False]
 
 
 @pytest.mark.parametrize(
