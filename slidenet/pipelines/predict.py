@@ -65,7 +65,9 @@ class PredictReport:
         done = "nothing could be predicted"
         if self.predictions is not None:
             done = f"{len(self.predictions)} predicted; wrote {self.path}"
-        return "\n\n".join([*shown, self.stages[-1].table(), *self.notes, done])
+        # The model's decision is as good as the tissue it was shown.
+        doubts = [n for stage in self.stages[:-1] if not stage.exit_code for n in stage.notes]
+        return "\n\n".join([*shown, self.stages[-1].table(), *doubts, *self.notes, done])
 
     def to_pandas(self) -> "pandas.DataFrame":
         """One row per bag (or patient): the columns of the CSV, but for what is called.

@@ -45,7 +45,10 @@ def checked_finding(found: object, slide: Slide, *, segmenter: str) -> Finding:
         raise error.with_slide(slide.path.name) from None
     lines = tuple(" ".join(note.split()) for note in notes)
     doubt = None if finding.doubt is None else float(finding.doubt)
-    return _without_unreadable(Finding(finding.mask, finding.reasons, doubt, lines), slide)
+    # Plain arrays, whatever subclass they were: a masked array would not obey what follows.
+    mask = np.array(finding.mask)
+    reasons = None if finding.reasons is None else np.array(finding.reasons)
+    return _without_unreadable(Finding(mask, reasons, doubt, lines), slide)
 
 
 def _check_mask(mask: object, slide: Slide) -> None:

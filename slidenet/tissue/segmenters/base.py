@@ -96,8 +96,9 @@ class PictureSegmenter(ABC):
                     f"it is {light}: the segmenter {self.name!r} would take "
                     "its dark background for tissue",
                     expected="a brightfield slide",
-                    remedy="draw the tissue in QuPath and pass its GeoJSON, or use the segmenter "
-                    "'all'; tile encoders have seen brightfield only",
+                    remedy="take another --segmenter ('all' is the whole slide), or draw the "
+                    "tissue in QuPath and pass its GeoJSON as --tissue-geojson; tile encoders have "
+                    "seen brightfield only",
                     slide=slide.path.name,
                 )
         readable = ~mark_places(slide.unreadable_places, (image.shape[1], image.shape[0]))

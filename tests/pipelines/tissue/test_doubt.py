@@ -9,7 +9,9 @@ from PIL import Image
 import slidenet
 from slidenet.cli.main import main
 from slidenet.core.errors import IdentityMismatchError
+from slidenet.pipelines.cohort.report import RunReport
 from slidenet.pipelines.cohort.runner import work_on
+from slidenet.pipelines.predict import PredictReport
 from slidenet.stores import read_tile_set
 
 GUEST = '''
@@ -109,3 +111,9 @@ def test_settings_of_segmenters_are_flags_and_refused_as_typed(cohort, tmp_path,
     assert main(["preprocess", *flags, "--min-contrast=200"]) == 1
     assert "expected at least 200, the --min-contrast. To fix: " in capsys.readouterr().out
     assert main(["preprocess", *flags, "--min-contrast=20"]) == 0
+
+
+def test_predictions_come_with_the_slides_to_look_at(tmp_path):
+    tiles = RunReport("preprocess", {}, "", 0.0, [], notes=("1 slide to look at: b",))
+    report = PredictReport(None, [tiles, RunReport("predict", {}, "", 0.0, [])], tmp_path)
+    assert "\n1 slide to look at: b\n" in report.table()
