@@ -22,6 +22,7 @@ from slidenet.core.provenance import Identity
 PLUGIN_GROUPS = (
     "slidenet.attention",
     "slidenet.bag_models",
+    "slidenet.segmentation_networks",
     "slidenet.segmenters",
     "slidenet.slide_encoders",
     "slidenet.slide_readers",

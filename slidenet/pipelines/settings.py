@@ -66,9 +66,9 @@ class SegmenterSettings:
     """What finds tissue, and its settings; default of each setting: the segmenter's own.
 
     Args:
-        segmenter: How tissue is found: otsu (luminance), saturation (HSV), all (whole slide), or
-            the name or import path of a segmenter of another package; default: what the output
-            folder was begun with, else otsu.
+        segmenter: How tissue is found: otsu (luminance), saturation (HSV), all (whole slide), model
+            (a network of your own), or the name or import path of a segmenter of another package;
+            default: what the output folder was begun with, else otsu.
         segment_mpp: Resolution of the picture in which tissue is looked for, in microns per pixel.
         min_area_um2: Smallest piece of tissue kept, in square microns.
         max_hole_um2: Holes in tissue up to this area are filled, in square microns.
@@ -80,7 +80,11 @@ class SegmenterSettings:
         threshold: Of saturation: least saturation of tissue, of 255, instead of Otsu's choice.
         median_um: Of saturation: diameter of the filter that removes speckle, in microns.
         closing_um: Of saturation: gaps up to this width are closed, in microns.
-        segmenter_settings: Settings of a segmenter of another package, as a mapping.
+        segmenter_weights: Of model, a segmentation network of your own: file of its weights.
+        segmenter_class: Of model: import path of the network's class (a torch.nn.Module).
+        segmenter_settings: Settings of a segmenter of another package, or further ones of model
+            (mean, std, tile_px, ...), as a mapping.
+        allow_code: Let segmenter_weights be a TorchScript archive, which is a program, and run it.
     """
 
     segmenter: str | None = None
@@ -93,7 +97,10 @@ class SegmenterSettings:
     threshold: int | None = None
     median_um: float | None = None
     closing_um: float | None = None
+    segmenter_weights: Path | None = None
+    segmenter_class: str | None = None
     segmenter_settings: dict[str, Any] | None = None
+    allow_code: bool = False
 
 
 @dataclass(frozen=True)

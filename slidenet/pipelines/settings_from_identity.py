@@ -20,6 +20,7 @@ from slidenet.tile_encoders.catalogue import TILE_ENCODERS
 from slidenet.tissue import SEGMENTERS, segmenter_identity
 from slidenet.tissue.as_cut import AS_CUT
 from slidenet.tissue.regions import DRAWN
+from slidenet.tissue.segmenters.model import ModelSegmenter
 from slidenet.tissue.segmenters.registry import setting_names
 
 _FILTER_FLAGS = {"blank": "drop_blank", "blur": "drop_blurred", "pen": "drop_penned"}
@@ -62,6 +63,13 @@ def settings_from_identity(
             expected="a segmenter that can be run on new slides",
             remedy="preprocess the new slides with --tissue-geojson and embed their tiles, then "
             "give the folder as --features",
+        )
+    if tissue["segmenter"] == ModelSegmenter.name:
+        raise IdentityMismatchError(
+            "the tissue of the training slides was found by a network whose weights lie elsewhere",
+            expected="one of the segmenters that need no file",
+            remedy="preprocess the new slides with the same --segmenter-weights and embed their "
+            "tiles, then give the folder as --features",
         )
     if "regions" in tiles:
         raise IdentityMismatchError(

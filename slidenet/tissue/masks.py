@@ -13,12 +13,14 @@ MAX_SIDE_PX = 4096
 """Longest side of the picture segmented; a larger slide is segmented at a coarser resolution."""
 
 
-def overview(slide: Slide, target_mpp: float) -> tuple[UInt8Array, float]:
+def overview(
+    slide: Slide, target_mpp: float, *, max_side_px: int = MAX_SIDE_PX
+) -> tuple[UInt8Array, float]:
     """A picture of the whole slide at about `target_mpp`, never upsampled, and its true mpp."""
     slide_mpp = slide.slide_mpp.value
     longest = max(slide.level_dimensions[0])
     wanted = round(longest * slide_mpp / max(target_mpp, slide_mpp))
-    image = slide.thumbnail(min(max(wanted, 1), MAX_SIDE_PX))
+    image = slide.thumbnail(min(max(wanted, 1), max_side_px))
     return image, slide_mpp * longest / max(image.shape[:2])
 
 

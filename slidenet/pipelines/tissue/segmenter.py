@@ -35,7 +35,7 @@ def segmenter_of(settings: SegmenterSettings) -> Segmenter:
     given: dict[str, Any] = {}
     for flag in SEGMENTER_FLAGS:
         value = getattr(settings, flag)
-        if value is None:
+        if value is None or value is False:
             continue
         if flag not in known:
             flags = ", ".join(f"--{own.replace('_', '-')}" for own in known)

@@ -8,6 +8,7 @@ from slidenet.core.plugins import code_identity
 from slidenet.core.provenance import Identity, canonical_json
 from slidenet.core.registry import Registry
 from slidenet.tissue.segmenters.base import Segmenter
+from slidenet.tissue.segmenters.model import ModelSegmenter
 from slidenet.tissue.segmenters.otsu import OtsuSegmenter
 from slidenet.tissue.segmenters.saturation import SaturationSegmenter
 from slidenet.tissue.segmenters.whole import AllSegmenter
@@ -25,7 +26,7 @@ SEGMENTERS: Registry[type[Segmenter]] = Registry(
     ),
     expected="a frozen dataclass with name, find(slide) and identity()",
 )
-for _segmenter in (OtsuSegmenter, SaturationSegmenter, AllSegmenter):
+for _segmenter in (OtsuSegmenter, SaturationSegmenter, AllSegmenter, ModelSegmenter):
     SEGMENTERS.add(_segmenter.name, _segmenter)
 
 
