@@ -28,6 +28,7 @@ from slidenet.pipelines.tissue.contact_sheet import write_contact_sheet
 from slidenet.pipelines.tissue.drawn import (
     check_drawn_settings,
     check_not_overwritten,
+    notes_on_regions,
     region_notes,
     regions_of_slide,
     tissue_of_slide,
@@ -320,7 +321,7 @@ class PreprocessWork(SlideWork):
                 regions=regions,
                 min_region_fraction=asked.min_region_fraction,
             )
-            notes = [*tissue.notes, *(regions.notes if regions else ()), *_notes(slide, geometry)]
+            notes = [*tissue.notes, *notes_on_regions(regions, tile_set), *_notes(slide, geometry)]
             record = TissueRecord.of(tissue, slide, row.slide_id)
             tile_set = replace(tile_set, tissue_doubt=record.doubt)
             found = record.summary()

@@ -14,12 +14,16 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from slidenet.core.arrays import BoolArray, Float64Array, IntArray
+from slidenet.core.errors import SlideError
 from slidenet.core.records import TileRegions
 from slidenet.tissue import ChosenRegions
 
 MOST_CELLS = 2**22
 MOST_PIECES = 2**20
 """Tiles and edges are taken in groups of about this many, so that memory stays small."""
+
+MOST_LENGTH = 10_000_000
+"""Sides of a tile; all sides of all tiles of the largest slides are fewer."""
 
 LEAST_SHARE = 1e-9
 """Smaller shares, and smaller differences between shares, are rounding and count as none."""
@@ -41,7 +45,17 @@ def regions_of_tiles(
 
     Returns:
         bool (N,), and the regions of the tiles where it is True.
+
+    Raises:
+        SlideError: The outlines are so long that following them would take minutes.
     """
+    length = shapely.length(np.array(regions.shapes, dtype=object)).sum() / side
+    if length > MOST_LENGTH:
+        raise SlideError(
+            f"the outlines of the regions run along {length:,.0f} sides of tiles",
+            expected=f"at most {MOST_LENGTH:,}",
+            remedy="simplify them in QuPath with Objects > Annotations... > Simplify shape",
+        )
     best, exact = largest_shares(regions.shapes, coords, side)
     share: npt.NDArray[np.float32] = exact.astype(np.float32)
     inside = (share >= np.float32(min_share)) & (best >= 0)

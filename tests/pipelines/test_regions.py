@@ -139,6 +139,25 @@ def test_a_class_that_no_slide_has_is_said_at_the_end(cut, drawn):
     assert "no slide has a region of the class 'Stromma'" in report.notes[1]
 
 
+def core(x, name, missing=False):
+    spot = shapely.Point(x, 200).buffer(70)
+    named = {} if name is None else {"name": name}
+    return feature(spot, objectType="tma_core", isMissing=missing, **named)
+
+
+def test_one_region_per_core(cut, drawn):
+    tiny = feature(box(0, 500, 2, 502), objectType="tma_core", name="A-5")
+    cores = [core(80, "A-1"), core(230, None), core(400, "A-3", missing=True), tiny]
+    report, outcome, tiles = cut(drawn(*cores, TUMOR), region_by="core")
+    assert tiles.regions.names == ("A-1", "core 2", "A-5")
+    assert tiles.regions.by == "core"
+    assert tiles.coords[:, 0].max() < 300
+    for words in ("1 core without a name called core 2", "1 missing core left out",
+                  "no tile lies in A-5"):  # fmt: skip
+        assert f"warning: {words}" in outcome.detail
+    assert report.notes[0] == f"{tiles.num_tiles} tiles in 3 cores of 1 slide"
+
+
 def test_no_file_for_the_slide(cut, tmp_path):
     _, outcome, _ = cut(tmp_path)
     assert "one file of drawn regions per slide in --regions" in outcome.detail

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import shapely
 
+from slidenet.core.errors import SlideError
 from slidenet.tiling import region_shares
-from slidenet.tiling.region_shares import largest_shares
+from slidenet.tiling.region_shares import largest_shares, regions_of_tiles
+from slidenet.tissue import ChosenRegions
 
 
 def lattice(columns, rows, step, *, origin=(0, 0)):
@@ -88,3 +90,13 @@ def test_as_geos_cuts_them(step, side, monkeypatch):
 def test_no_tiles():
     best, share = largest_shares([shapely.box(0, 0, 1, 1)], np.empty((0, 2), np.int64), 100)
     assert best.shape == share.shape == (0,)
+
+
+def test_endless_outlines_are_refused_at_once(monkeypatch):
+    regions = ChosenRegions(("T",), (shapely.box(0, 0, 300, 300),), "class", {})
+    inside, found = regions_of_tiles(regions, lattice(3, 3, 100), 100, min_share=0.5)
+    assert inside.all()
+    assert found.counts() == {"T": 9}
+    monkeypatch.setattr(region_shares, "MOST_LENGTH", 11)
+    with pytest.raises(SlideError, match=r"run along 12 sides of tiles; expected at most 11"):
+        regions_of_tiles(regions, lattice(3, 3, 100), 100, min_share=0.5)

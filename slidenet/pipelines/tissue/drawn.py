@@ -6,7 +6,7 @@ from pathlib import Path
 
 from slidenet.core.checks import check_choice, check_share
 from slidenet.core.errors import ConfigError, SlideError
-from slidenet.core.records import REGION_BY
+from slidenet.core.records import REGION_BY, TileSet
 from slidenet.core.text import count_of, name_some
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.report import SlideOutcome
@@ -144,6 +144,15 @@ def _file_of(folder: Path, slide: Slide, slide_id: str, what: str, flag: str) ->
     return path
 
 
+def notes_on_regions(regions: ChosenRegions | None, tile_set: TileSet) -> tuple[str, ...]:
+    """What to know of the regions of one slide, a clause each."""
+    if regions is None or tile_set.regions is None:
+        return ()
+    empty = [name for name, count in tile_set.regions.counts().items() if not count]
+    left_out = f"no tile lies in {name_some(empty)}"
+    return (*regions.notes, *((left_out,) if empty else ()))
+
+
 def region_notes(settings: PreprocessSettings, outcomes: Sequence[SlideOutcome]) -> tuple[str, ...]:
     """What to know of the regions of a cohort, a line each.
 
@@ -159,9 +168,9 @@ def region_notes(settings: PreprocessSettings, outcomes: Sequence[SlideOutcome])
         tiles.update(counts)
         slides.update(counts.keys())
     if settings.region_by != "class":
-        num_regions = sum(slides.values())
+        noun = "core" if settings.region_by == "core" else "region"
         return (
-            f"{count_of('tile', tiles.total())} in {count_of('region', num_regions)} of "
+            f"{count_of('tile', tiles.total())} in {count_of(noun, slides.total())} of "
             f"{count_of('slide', len(by_slide))}",
         )
     found = ", ".join(

@@ -16,7 +16,7 @@ from slidenet.core.records import RegionBy
 from slidenet.core.text import count_of, name_some
 from slidenet.slides import Slide
 from slidenet.tissue.regions.classes import belongs_to
-from slidenet.tissue.regions.overlaps import check_overlaps
+from slidenet.tissue.regions.overlaps import check_crossings, check_overlaps
 from slidenet.tissue.regions.reading import read_regions
 from slidenet.tissue.regions.records import Frame, Region, RegionSet
 
@@ -112,6 +112,8 @@ def choose_regions(
             expected=f"at most {MOST_REGIONS}",
             remedy="export only the annotations that are to be regions",
         )
+    used = [region.polygon for _, region in labelled]
+    check_crossings([*used, *(region.polygon for region in drawn.excluded)], file_name=file_name)
     excluded = np.array([region.polygon for region in drawn.excluded], dtype=object)
     tree = shapely.STRtree(excluded)
     areas: dict[str, BaseGeometry] = {}

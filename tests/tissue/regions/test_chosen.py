@@ -1,5 +1,6 @@
 """Which drawn regions count, by what name; overlaps, exclusions, cores."""
 
+import numpy as np
 import pytest
 import shapely
 from shapely.geometry import Polygon, box, mapping
@@ -162,3 +163,19 @@ def test_the_identity_says_what_was_chosen_and_follows_the_drawing(choose):
         == {"by", "classes", "exclude_classes", "inputs"}
     )
     assert changed.identity["inputs"] != chosen.identity["inputs"]
+
+
+def comb(num_teeth, *, upright):
+    """A comb over 1000 x 800 px whose teeth run across it."""
+    step = 1000 / num_teeth
+    tooth = np.array([(0, 790), (step / 2, 790), (step / 2, 10), (step, 10)])
+    teeth = np.concatenate([tooth + np.array([step * i, 0]) for i in range(num_teeth)])
+    points = np.concatenate([[(0, 0)], teeth, [(1000, 0)]])
+    return Polygon(points if upright else points[:, ::-1] * (1, 0.8))
+
+
+def test_outlines_that_cross_again_and_again_are_refused_at_once(choose):
+    across = [feature(comb(400, upright=upright), "T") for upright in (False, True)]
+    with pytest.raises(SlideError, match=r"outlines of s.geojson cross each other again and again"):
+        choose(*across)
+    assert choose(*[feature(comb(9, upright=u), "T") for u in (False, True)]).names == ("T",)
