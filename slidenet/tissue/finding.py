@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -80,34 +81,51 @@ class DroppedRegion:
     box: tuple[int, int, int, int]
 
 
+class DroppedRegions(NamedTuple):
+    """The largest dropped regions of a slide, and how many there are."""
+
+    largest: list[DroppedRegion]
+    number: int
+
+
 def dropped_regions(
-    finding: Finding, *, level0_size: tuple[int, int], slide_mpp: float | None
-) -> list[DroppedRegion]:
+    finding: Finding,
+    *,
+    level0_size: tuple[int, int],
+    slide_mpp: float | None,
+    most: int | None = None,
+) -> DroppedRegions:
     """The connected parts that are no tissue, largest first; bare glass is left out.
 
     Args:
         finding: What was found.
         level0_size: (width, height) of the slide, level-0 pixels.
         slide_mpp: Resolution of level 0; None where it is not known.
+        most: So many of them are described, the others only counted; None: all.
     """
     if finding.reasons is None:
-        return []
+        return DroppedRegions([], 0)
     rows, columns = finding.mask.shape
     across, down = level0_size[0] / columns, level0_size[1] / rows
-    found: list[tuple[int, DroppedRegion]] = []
+    # Reason, left, top, width, height and number of pixels, one row per region: of millions of
+    # specks only the largest become objects.
+    found = [np.empty((0, 6), np.int64)]
     for reason in Reason:
         here = finding.reasons == reason
         if reason in (Reason.TISSUE, Reason.GROUND) or not here.any():
             continue
         stats = cv2.connectedComponentsWithStats(here.astype(np.uint8), connectivity=8)[2]
-        for left, top, width, height, count in np.asarray(stats)[1:].tolist():
-            area = None if slide_mpp is None else count * across * down * slide_mpp**2
-            box = (
-                int(left * across),
-                int(top * down),
-                min(round((left + width) * across), level0_size[0]),
-                min(round((top + height) * down), level0_size[1]),
-            )
-            found.append((count, DroppedRegion(reason, area, box)))
-    found.sort(key=lambda pair: (-pair[0], pair[1].box))
-    return [region for _, region in found]
+        found.append(np.insert(np.asarray(stats, np.int64)[1:], 0, reason, axis=1))
+    table = np.concatenate(found)
+    table = table[np.lexsort((table[:, 2], table[:, 1], -table[:, 5]))]
+    largest = []
+    for code, left, top, width, height, count in table[:most].tolist():
+        area = None if slide_mpp is None else count * across * down * slide_mpp**2
+        box = (
+            int(left * across),
+            int(top * down),
+            min(round((left + width) * across), level0_size[0]),
+            min(round((top + height) * down), level0_size[1]),
+        )
+        largest.append(DroppedRegion(Reason(code), area, box))
+    return DroppedRegions(largest, len(table))

@@ -46,18 +46,23 @@ def test_an_island_in_a_hole_is_no_part_of_the_hole():
 def test_dropped_regions_have_their_place_on_the_slide_and_their_area():
     reasons = codes("##...s", "##ii..", "##ii.i")
     finding = Finding(reasons == Reason.TISSUE, reasons)
-    regions = dropped_regions(finding, level0_size=(601, 300), slide_mpp=0.5)
-    first, *rest = regions
+    (first, *rest), number = dropped_regions(finding, level0_size=(601, 300), slide_mpp=0.5)
+    assert number == 3
     assert (first.reason, first.box) == (Reason.INK, (200, 100, 401, 300))
     assert first.area_um2 == pytest.approx(4 * (601 / 6) * 100 * 0.25)
     assert [region.box for region in rest] == [(500, 0, 601, 100), (500, 200, 601, 300)]
     assert [region.reason for region in rest] == [Reason.TOO_SMALL, Reason.INK]
     unknown = dropped_regions(finding, level0_size=(601, 300), slide_mpp=None)
-    assert [region.area_um2 for region in unknown] == [None] * 3
+    assert [region.area_um2 for region in unknown.largest] == [None] * 3
+    few = dropped_regions(finding, level0_size=(601, 300), slide_mpp=0.5, most=1)
+    assert few == ([first], 3)
 
 
 def test_without_reasons_nothing_is_said_to_be_dropped():
-    assert dropped_regions(Finding(np.zeros((2, 2), bool)), level0_size=(2, 2), slide_mpp=1) == []
+    assert dropped_regions(Finding(np.zeros((2, 2), bool)), level0_size=(2, 2), slide_mpp=1) == (
+        [],
+        0,
+    )
 
 
 def test_every_reason_has_words():

@@ -12,7 +12,7 @@ from slidenet.core.errors import StoreError
 from slidenet.core.text import count_of
 from slidenet.slides import Slide
 from slidenet.stores.atomic import atomic_path
-from slidenet.tissue import Reason, Tissue, dropped_regions
+from slidenet.tissue import DroppedRegion, Reason, Tissue, dropped_regions
 from slidenet.tissue.finding import DOUBTFUL
 from slidenet.tissue.regions import DRAWN
 
@@ -56,12 +56,16 @@ class TissueRecord:
         finding, slide_mpp = tissue.finding, slide.slide_mpp.value
         pixel_um2 = tissue.downsample_xy[0] * tissue.downsample_xy[1] * slide_mpp**2
         counts = {Reason.TISSUE: int(tissue.mask.sum())}
-        regions = []
+        largest: list[DroppedRegion] = []
+        number = 0
         if finding is not None and finding.reasons is not None:
             codes = np.bincount(finding.reasons.ravel(), minlength=len(Reason))
             counts = {reason: int(codes[reason]) for reason in Reason if codes[reason]}
-            regions = dropped_regions(
-                finding, level0_size=slide.level_dimensions[0], slide_mpp=slide_mpp
+            largest, number = dropped_regions(
+                finding,
+                level0_size=slide.level_dimensions[0],
+                slide_mpp=slide_mpp,
+                most=MOST_REGIONS,
             )
         return cls(
             slide_id,
@@ -69,14 +73,14 @@ class TissueRecord:
             None if finding is None or finding.doubt is None else round(finding.doubt, 4),
             () if finding is None else finding.notes,
             {reason: round(count * pixel_um2, 1) for reason, count in counts.items()},
-            len(regions),
+            number,
             tuple(
                 {
                     "reason": region.reason.name.lower(),
                     "area_um2": round(region.area_um2 or 0.0, 1),
                     "box": list(region.box),
                 }
-                for region in regions[:MOST_REGIONS]
+                for region in largest
             ),
         )
 

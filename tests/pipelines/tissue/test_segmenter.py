@@ -49,6 +49,13 @@ def test_every_setting_of_a_segmenter_is_a_flag(name):
         assert re.search(rf"^ {{8}}{flag}: ", SegmenterSettings.__doc__, re.M), f"{flag}: no help"
 
 
+def test_the_help_of_segmenter_names_each_and_the_default():
+    text = re.search(r" {8}segmenter: (.*?)\n {8}segment_mpp", SegmenterSettings.__doc__, re.S)[1]
+    words = " ".join(text.split())
+    assert all(re.search(rf"\b{name}\b \(", words) for name in SEGMENTERS), words
+    assert words.endswith(f"else {DEFAULT_SEGMENTER}.")
+
+
 def test_every_flag_is_a_setting_of_some_segmenter():
     assert set(SEGMENTER_FLAGS) == {s for name in SEGMENTERS for s in setting_names(name)}
 
