@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from slidenet.pipelines.embed_slides import embed_slides as embed_slides
     from slidenet.pipelines.embed_tiles import embed_tiles as embed_tiles
     from slidenet.pipelines.evaluate import evaluate as evaluate
+    from slidenet.pipelines.export_tiles import export_tiles as export_tiles
     from slidenet.pipelines.inspection.attention import describe_attention as describe_attention
     from slidenet.pipelines.inspection.plan import plan as plan
     from slidenet.pipelines.predict import predict as predict
@@ -41,6 +42,7 @@ _HOMES = {
     "embed_slides": "slidenet.pipelines.embed_slides",
     "embed_tiles": "slidenet.pipelines.embed_tiles",
     "evaluate": "slidenet.pipelines.evaluate",
+    "export_tiles": "slidenet.pipelines.export_tiles",
     "load_slide_encoder": "slidenet.slide_encoders",
     "load_tile_encoder": "slidenet.tile_encoders",
     "open_slide": "slidenet.slides",

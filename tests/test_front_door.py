@@ -16,8 +16,8 @@ from slidenet.testing import write_feature_cohort, write_synthetic_slide
 
 NAMES = [
     "SlidenetError", "__version__", "audit", "crossval", "describe_attention", "embed_slides",
-    "embed_tiles", "evaluate", "load_slide_encoder", "load_tile_encoder", "open_slide", "plan",
-    "predict", "preprocess", "read_features", "read_slide_embeddings", "run", "train",
+    "embed_tiles", "evaluate", "export_tiles", "load_slide_encoder", "load_tile_encoder",
+    "open_slide", "plan", "predict", "preprocess", "read_features", "read_slide_embeddings", "run", "train",
 ]  # fmt: skip
 
 
@@ -88,6 +88,8 @@ def test_a_notebook_from_slides_to_slide_embeddings(slides, tmp_path):
     print(tiles.table())
     features = slidenet.embed_tiles(slides, out, batch_size=16, engine="torch")
     assert list(features.to_pandas()["status"]) == ["done", "done"]
+    images = slidenet.export_tiles(slides, out, image_format="jpeg")
+    assert images.exit_code == 0
     embeddings = slidenet.embed_slides(slides, out, recipe="mean_std")
     assert embeddings.exit_code == 0
 

@@ -50,6 +50,9 @@ VERBS = {
     ),
     "preprocess": Verb("pipelines.preprocess:preprocess", "find tissue, cut it into tiles"),
     "embed-tiles": Verb("pipelines.embed_tiles:embed_tiles", "tiles to features"),
+    "export-tiles": Verb(
+        "pipelines.export_tiles:export_tiles", "tiles to image files or WebDataset shards"
+    ),
     "embed-slides": Verb(
         "pipelines.embed_slides:embed_slides",
         "features to one vector",

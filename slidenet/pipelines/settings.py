@@ -219,6 +219,30 @@ class EmbedTilesSettings(OpeningSettings):
 
 
 @dataclass(frozen=True)
+class ExportTilesSettings(OpeningSettings):
+    """How tiles are written as images.
+
+    Args:
+        shards: Write WebDataset shards (tar files) instead of a folder of images per slide.
+        image_format: png keeps every pixel; jpeg takes a quarter of the room.
+        quality: Of jpeg, 1 to 100.
+        shard_mb: Largest size of a shard, in megabytes.
+        region_classes: Only tiles that lie in these drawn regions (`--regions` of preprocess), by
+            the names that were recorded; default: all tiles.
+        by_region: Put the tiles of each region into a folder of its name.
+        reader: Who reads the slides, the same as in preprocess.
+    """
+
+    shards: bool = False
+    image_format: Literal["png", "jpeg"] = "png"
+    quality: int = 90
+    shard_mb: float = 256.0
+    region_classes: list[str] | None = None
+    by_region: bool = False
+    reader: str | None = None
+
+
+@dataclass(frozen=True)
 class EmbedSlidesSettings:
     """How the features of a slide become one vector.
 

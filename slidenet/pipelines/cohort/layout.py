@@ -56,6 +56,11 @@ class OutputLayout:
         return self.root / "overlays" / "index.html"
 
     @property
+    def tile_images(self) -> Path:
+        """Where tiles are exported to unless another folder is named."""
+        return self.root / "tile_images"
+
+    @property
     def run_report(self) -> Path:
         """What the last run of each verb did, machine-readable."""
         return self.root / RUN_REPORT_NAME

@@ -176,13 +176,15 @@ def work_on(row: SlideRow, work: SlideWork, progress: Progress) -> SlideOutcome:
         detail = f"slide {row.slide_id!r}: internal error, {type(error).__name__}: {error}"
         trace = traceback.format_exc()
     else:
+        root, output = work.layout.root, result.output
+        output = output.relative_to(root) if output.is_relative_to(root) else output
         return SlideOutcome(
             row.slide_id,
             "already done" if result.already_done else "done",
             result.detail,
             num_tiles=result.num_tiles,
             seconds=round(time.monotonic() - clock, 3),
-            output=str(result.output.relative_to(work.layout.root)),
+            output=str(output),
             value=result.value,
         )
     seconds = round(time.monotonic() - clock, 3)

@@ -1,0 +1,1 @@
+"""Tiles written as image files, or as shards of a WebDataset."""
