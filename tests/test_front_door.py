@@ -17,7 +17,8 @@ from slidenet.testing import write_feature_cohort, write_synthetic_slide
 NAMES = [
     "SlidenetError", "__version__", "audit", "crossval", "describe_attention", "embed_slides",
     "embed_tiles", "evaluate", "export_tiles", "load_slide_encoder", "load_tile_encoder",
-    "open_slide", "plan", "predict", "preprocess", "read_features", "read_slide_embeddings", "run", "train",
+    "open_slide", "plan", "predict", "preprocess", "read_features",
+    "read_slide_embeddings", "run", "train",
 ]  # fmt: skip
 
 
