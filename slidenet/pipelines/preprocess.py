@@ -62,6 +62,7 @@ from slidenet.tiling import FILTERS, TileFilter, choose_tiles, plan_as_cut, tili
 from slidenet.tissue import (
     AllSegmenter,
     ChosenRegions,
+    PictureSegmenter,
     Segmenter,
     Tissue,
     check_placed,
@@ -166,8 +167,13 @@ class Tiler:
             READERS[settings.reader]  # an unknown one now, not once per slide
         segmenter = segmenter_of(settings)
         check_drawn_settings(settings)
+        drop_blank = settings.drop_blank
+        if drop_blank is None:  # fixed levels must not undo what a finer judge has found
+            pale = isinstance(segmenter, PictureSegmenter) and segmenter.finds_pale
+            drop_blank = not pale or settings.tissue_geojson is not None
+        settings = replace(settings, drop_blank=drop_blank)
         drop = {
-            "blank": settings.drop_blank,
+            "blank": drop_blank,
             "pen": settings.drop_penned,
             "blur": settings.drop_blurred,
         }

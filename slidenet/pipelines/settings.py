@@ -130,7 +130,8 @@ class PreprocessSettings(SegmenterSettings, OpeningSettings):
             one region per core of a tissue microarray.
         min_region_fraction: A tile is kept when at least this share of it lies in one region.
         min_tissue_fraction: A tile is kept when at least this share of it is tissue.
-        drop_blank: Drop tiles that are nearly uniform background.
+        drop_blank: Drop tiles whose pixels are nearly all white or black by fixed levels; default:
+            yes, but not with a segmenter that finds tissue as pale as that (model).
         drop_blurred: Drop tiles that are out of focus.
         drop_penned: Drop tiles covered by marker ink.
         allow_upsampling: Accept slides coarser than target_mpp and enlarge their pixels.
@@ -163,7 +164,7 @@ class PreprocessSettings(SegmenterSettings, OpeningSettings):
     region_by: RegionBy = "class"
     min_region_fraction: float = 0.1
     min_tissue_fraction: float = 0.1
-    drop_blank: bool = True
+    drop_blank: bool | None = None
     drop_blurred: bool = False
     drop_penned: bool = False
     allow_upsampling: bool = False

@@ -43,6 +43,8 @@ class PictureSegmenter(ABC):
         name: Name in the registry.
         knows_dark_ground: Whether it can find bright tissue on dark ground; the others refuse
             fluorescence.
+        finds_pale: Whether it can tell tissue from glass that is as white; tiles of it are then
+            not dropped for being white.
         segment_mpp: Resolution of the picture, microns per pixel.
         black_level: Pixels whose brightest channel is below this are scanner black (borders,
             unscanned area), neither tissue nor part of a threshold; 0 turns this off.
@@ -52,6 +54,7 @@ class PictureSegmenter(ABC):
 
     name: ClassVar[str]
     knows_dark_ground: ClassVar[bool] = False
+    finds_pale: ClassVar[bool] = False
     segment_mpp: float
     black_level: int
     min_area_um2: float

@@ -72,6 +72,7 @@ class ModelSegmenter(PictureSegmenter):
 
     name: ClassVar[str] = "model"
     knows_dark_ground: ClassVar[bool] = True  # or it does not; its maker knows
+    finds_pale: ClassVar[bool] = True
     segmenter_weights: Path | str | None = None
     segmenter_class: str | None = None
     class_settings: Mapping[str, Any] | None = None

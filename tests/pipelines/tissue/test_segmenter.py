@@ -10,6 +10,7 @@ import pytest
 from slidenet.core.errors import ConfigError, IdentityMismatchError
 from slidenet.core.records import SlideMpp, SlideRow, TileGeometry, TileSet
 from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.preprocess import Tiler
 from slidenet.pipelines.settings import PreprocessSettings, SegmenterSettings
 from slidenet.pipelines.settings_from_identity import settings_from_identity
 from slidenet.pipelines.tissue.segmenter import (
@@ -18,7 +19,7 @@ from slidenet.pipelines.tissue.segmenter import (
     settings_of_folder,
 )
 from slidenet.stores import read_tile_set, write_tile_set
-from slidenet.tissue import DEFAULT_SEGMENTER, SEGMENTERS, segmenter_identity
+from slidenet.tissue import DEFAULT_SEGMENTER, SEGMENTERS, OtsuSegmenter, segmenter_identity
 from slidenet.tissue.segmenters.registry import setting_names
 
 GEOMETRY = TileGeometry(SlideMpp(0.5, "override"), 0.5, 0.5, 0, 256, 256, 256, 4000, 4000)
@@ -164,3 +165,23 @@ def test_the_doubt_of_a_tile_set_is_kept(folder):
     assert tiles.tissue_doubt is None
     write_tile_set(path, dataclasses.replace(tiles, tissue_doubt=0.25))
     assert read_tile_set(path).tissue_doubt == 0.25
+
+
+@pytest.mark.parametrize(
+    ("finds_pale", "given", "wanted"),
+    [
+        (False, {}, True),
+        (True, {}, False),
+        (True, {"drop_blank": True}, True),
+        (False, {"drop_blank": False}, False),
+    ],
+)
+def test_pale_tissue_is_not_dropped_for_being_white(
+    monkeypatch, tmp_path, finds_pale, given, wanted
+):
+    monkeypatch.setattr(OtsuSegmenter, "finds_pale", finds_pale)
+    tiler = Tiler.of(PreprocessSettings(segmenter="otsu", **given))
+    assert tiler.settings.drop_blank is wanted
+    assert [f.name for f in tiler.filters] == ["blank"] * wanted
+    drawn = Tiler.of(PreprocessSettings(segmenter="otsu", tissue_geojson=tmp_path))
+    assert drawn.settings.drop_blank, "as before"
