@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import shapely
 from shapely.geometry import Polygon, box
 
@@ -20,6 +21,9 @@ from slidenet.tissue.regions.contents import is_xml, read_contents
 from slidenet.tissue.regions.frames import frame_notes, moved, origin_of
 from slidenet.tissue.regions.geojson import parse_geojson
 from slidenet.tissue.regions.records import FRAMES, Frame, Region, RegionSet
+
+MOST_EXITS = 20_000
+"""So often all outlines of a file may cross the edge of the slide: each time is a piece more."""
 
 
 def read_regions(
@@ -119,7 +123,7 @@ def cut_to_slide(drawn: RegionSet, slide: Slide, name: str) -> RegionSet:
     canvas = box(0, 0, width, height)
     seen: set[tuple[object, ...]] = set()
     found: list[Region] = []
-    num_cut = num_repeated = 0
+    num_cut = num_repeated = num_exits = 0
     for region in drawn.regions:
         key = (region.polygon.wkb, region.classification, region.name, region.kind)
         if key in seen:
@@ -130,6 +134,14 @@ def cut_to_slide(drawn: RegionSet, slide: Slide, name: str) -> RegionSet:
         if left >= 0 and top >= 0 and right <= width and bottom <= height:
             found.append(region)
             continue
+        num_exits += _exits(region.polygon, width, height)
+        if num_exits > MOST_EXITS:
+            raise SlideError(
+                f"outlines of {name} cross the edge of the slide more than {MOST_EXITS:,} times",
+                expected="regions drawn on this slide, in its full resolution",
+                remedy="redraw them in QuPath",
+                slide=slide.path.name,
+            )
         parts = _areas(region.polygon.intersection(canvas))
         if not parts:
             raise _outside(region, slide, name)
@@ -153,6 +165,13 @@ def _class_excludes(
 
     asked_for = any(excludes(name) and belongs_to(classification, name) for name in wanted)
     return excludes(classification) and not asked_for
+
+
+def _exits(polygon: Polygon, width: int, height: int) -> int:
+    """How often its outline passes from the slide to outside of it, or back."""
+    points = shapely.get_coordinates(polygon)
+    is_on = ((points >= 0) & (points <= (width, height))).all(axis=1)
+    return int(np.count_nonzero(is_on[1:] != is_on[:-1]))
 
 
 def _areas(geometry: shapely.Geometry) -> Sequence[Polygon]:

@@ -297,6 +297,13 @@ def test_tangled_outlines_are_refused_before_they_are_checked(read, canvas, lean
     assert time.process_time() - start < 3
 
 
+def test_outlines_that_leave_the_slide_without_end_are_refused(read, canvas, monkeypatch):
+    assert len(read(comb(40, 0), canvas(50_000, 20_000)).regions) == 40
+    monkeypatch.setattr("slidenet.tissue.regions.reading.MOST_EXITS", 50)
+    with pytest.raises(SlideError, match="cross the edge of the slide more than 50 times"):
+        read(comb(40, 0), canvas(50_000, 20_000))
+
+
 def test_regions_over_the_edge_are_cut_and_that_is_said(read, canvas):
     found = read([feature(box(-9, -9, 20, 20)), feature(box(5, 5, 9, 9))], canvas(10, 10))
     assert [r.polygon.area for r in found.regions] == [100, 16]
