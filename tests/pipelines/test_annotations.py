@@ -87,6 +87,7 @@ def test_uncropped_in_and_out(tmp_path, slide_path):
     np.testing.assert_allclose((*points.min(axis=0), *points.max(axis=0)), square.bounds, atol=8)
 
 
+@pytest.mark.slow
 def test_what_excludes_has_no_tiles(tmp_path, slide_path):
     folder = tmp_path / "regions"
     folder.mkdir()
