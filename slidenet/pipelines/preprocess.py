@@ -24,7 +24,7 @@ from slidenet.pipelines.cohort.run import LOCAL, run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
 from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.settings import PreprocessSettings, settings_with
-from slidenet.pipelines.tissue.contact_sheet import write_contact_sheet
+from slidenet.pipelines.tissue.contact_sheet import describe_tissue
 from slidenet.pipelines.tissue.drawn import (
     check_drawn_settings,
     check_not_overwritten,
@@ -35,7 +35,6 @@ from slidenet.pipelines.tissue.drawn import (
 )
 from slidenet.pipelines.tissue.record import TissueRecord, look_at
 from slidenet.pipelines.tissue.segmenter import segmenter_of, settings_of_folder
-from slidenet.pipelines.tissue.table import records_of_folder, write_tissue_table
 from slidenet.slides import (
     FLUORESCENCE,
     READERS,
@@ -112,20 +111,16 @@ def preprocess(
     reading = reading_of_folder(layout, rows, settings.reading, overwrite=overwrite)
     tiler = Tiler.of(replace(settings, reading=reading), named=named)
     work = PreprocessWork(layout, tiler, overwrite)
-    report, records = None, []
     try:
         report = run_cohort("preprocess", rows, work, settings=[tiler.settings], runner=runner)
     finally:  # also of what was done before an interrupt
-        records = records_of_folder(layout)
-        if any(record.is_described for record in records):  # an older, finished folder stays as is
-            write_tissue_table(layout, records)
-            write_contact_sheet(layout, records)
+        records, notes = describe_tissue(layout)
     done = {outcome.slide_id for outcome in report.outcomes if outcome.status != "failed"}
     doubtful = look_at([record for record in records if record.slide_id in done])
-    notes = list(region_notes(tiler.settings, report.outcomes))
     if doubtful:
         where = f"{layout.tissue_table} lists all by doubt, {layout.contact_sheet} shows them"
         notes.append(f"{doubtful}; {where}")
+    notes += region_notes(tiler.settings, report.outcomes)
     return replace(report, notes=tuple(notes))
 
 

@@ -8,10 +8,15 @@ from collections.abc import Sequence
 from html import escape
 from urllib.parse import quote
 
+from slidenet.core.errors import OutputError
 from slidenet.core.text import count_of
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.tissue.record import TissueRecord
-from slidenet.pipelines.tissue.table import NOT_DESCRIBED
+from slidenet.pipelines.tissue.table import (
+    NOT_DESCRIBED,
+    records_of_folder,
+    write_tissue_table,
+)
 from slidenet.stores.atomic import atomic_path
 from slidenet.tissue import Reason
 
@@ -24,6 +29,28 @@ figure img { display: block; width: 100%; height: 260px; object-fit: contain; ba
 figcaption { margin-top: 8px; overflow-wrap: anywhere; }
 .warning { color: #a32d08; } .areas { color: #555c6b; }
 """
+
+
+def describe_tissue(layout: OutputLayout) -> tuple[list[TissueRecord], list[str]]:
+    """Writes `tissue.csv` and the page of an output folder, from the files of its slides.
+
+    A folder whose slides are all of an earlier version stays as it is. Where a file cannot be
+    written (a spreadsheet holds it, another process writes it), that is a note: the work on the
+    slides is done, and the next run writes it.
+
+    Returns:
+        What was found on every slide, the most doubtful first; notes.
+    """
+    records = records_of_folder(layout)
+    if not any(record.is_described for record in records):
+        return records, []
+    notes = []
+    for write in (write_tissue_table, write_contact_sheet):
+        try:
+            write(layout, records)
+        except OutputError as error:
+            notes.append(f"warning: {error}")
+    return records, notes
 
 
 def write_contact_sheet(layout: OutputLayout, records: Sequence[TissueRecord]) -> None:

@@ -1,6 +1,7 @@
 """What was found on slides, kept and shown: JSON, table, page."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from slidenet.core.errors import StoreError
 from slidenet.core.records import SlideMpp, TileGeometry, TileSet
 from slidenet.pipelines.cohort.layout import OutputLayout
-from slidenet.pipelines.tissue.contact_sheet import write_contact_sheet
+from slidenet.pipelines.tissue.contact_sheet import describe_tissue, write_contact_sheet
 from slidenet.pipelines.tissue.record import MOST_REGIONS, TissueRecord, look_at
 from slidenet.pipelines.tissue.table import records_of_folder, write_tissue_table
 from slidenet.stores import write_tile_set
@@ -104,6 +105,25 @@ def test_the_table_lists_every_slide_with_tiles_by_doubt(folder):
     assert rows[2]["notes"].startswith("what was found is not described")
     assert look_at(records).startswith("1 slide to look at: bad <script>")
     assert look_at(records[1:]) == ""
+
+
+def test_a_table_that_cannot_be_written_is_a_note_and_not_the_end(folder):
+    folder.tissue_table.mkdir()  # as good as a file that a spreadsheet holds open
+    records, notes = describe_tissue(folder)
+    assert len(records) == 4
+    assert len(notes) == 1
+    assert re.match(r"warning: .*tissue\.csv cannot be written", notes[0])
+    assert folder.contact_sheet.is_file()
+
+
+def test_a_folder_of_an_earlier_version_stays_as_it_is(folder):
+    for slide_id in ("sure", "unsaid", 'bad <script>alert("x")<script>'):
+        folder.tissue_record(slide_id).unlink()
+    records, notes = describe_tissue(folder)
+    assert [record.is_described for record in records] == [False] * 4
+    assert notes == []
+    assert not folder.tissue_table.exists()
+    assert not folder.contact_sheet.exists()
 
 
 def test_the_page_shows_every_slide_and_escapes_what_it_shows(folder):
