@@ -66,14 +66,17 @@ class SegmenterSettings:
     """What finds tissue, and its settings; default of each setting: the segmenter's own.
 
     Args:
-        segmenter: How tissue is found: otsu (luminance), saturation (HSV), all (whole slide), model
-            (a network of your own), or the name or import path of a segmenter of another package;
-            default: what the output folder was begun with, else otsu.
+        segmenter: How tissue is found: optical_density (above the slide's own glass), otsu
+            (luminance), saturation (HSV), all (whole slide), model (a network of your own), or the
+            name or import path of a segmenter of another package; default: what the output folder
+            was begun with, else otsu.
         segment_mpp: Resolution of the picture in which tissue is looked for, in microns per pixel.
         min_area_um2: Smallest piece of tissue kept, in square microns.
         max_hole_um2: Holes in tissue up to this area are filled, in square microns.
         black_level: Pixels whose brightest channel is below this are scanner black (borders,
             unscanned area); 0 turns this off.
+        sensitivity: Of optical_density: density above the glass that makes a pixel tissue, in
+            standard deviations of the glass.
         min_contrast: Least difference between the two sides of Otsu's threshold, of 255; what
             differs less is noise.
         smooth_um: Of otsu: width (standard deviation) of the smoothing, in microns; 0: none.
@@ -92,6 +95,7 @@ class SegmenterSettings:
     min_area_um2: float | None = None
     max_hole_um2: float | None = None
     black_level: int | None = None
+    sensitivity: float | None = None
     min_contrast: float | None = None
     smooth_um: float | None = None
     threshold: int | None = None

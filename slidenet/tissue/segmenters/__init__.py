@@ -4,6 +4,7 @@ All lengths and areas are physical; pixels appear only after the picture's own r
 """
 
 from slidenet.tissue.segmenters.base import PictureSegmenter, Segmenter
+from slidenet.tissue.segmenters.optical_density import OpticalDensitySegmenter
 from slidenet.tissue.segmenters.otsu import OtsuSegmenter
 from slidenet.tissue.segmenters.registry import (
     DEFAULT_SEGMENTER,
@@ -17,6 +18,7 @@ from slidenet.tissue.segmenters.whole import AllSegmenter
 __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "AllSegmenter",
     "DEFAULT_SEGMENTER",
+    "OpticalDensitySegmenter",
     "OtsuSegmenter",
     "PictureSegmenter",
     "SEGMENTERS",

@@ -9,6 +9,7 @@ from slidenet.core.provenance import Identity, canonical_json
 from slidenet.core.registry import Registry
 from slidenet.tissue.segmenters.base import Segmenter
 from slidenet.tissue.segmenters.model import ModelSegmenter
+from slidenet.tissue.segmenters.optical_density import OpticalDensitySegmenter
 from slidenet.tissue.segmenters.otsu import OtsuSegmenter
 from slidenet.tissue.segmenters.saturation import SaturationSegmenter
 from slidenet.tissue.segmenters.whole import AllSegmenter
@@ -26,7 +27,13 @@ SEGMENTERS: Registry[type[Segmenter]] = Registry(
     ),
     expected="a frozen dataclass with name, find(slide) and identity()",
 )
-for _segmenter in (OtsuSegmenter, SaturationSegmenter, AllSegmenter, ModelSegmenter):
+for _segmenter in (
+    OpticalDensitySegmenter,
+    OtsuSegmenter,
+    SaturationSegmenter,
+    AllSegmenter,
+    ModelSegmenter,
+):
     SEGMENTERS.add(_segmenter.name, _segmenter)
 
 

@@ -1,0 +1,138 @@
+"""Ink of pens and marking dyes: hues that no stain has, or one dye in a dense, even stroke."""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from slidenet.core.arrays import BoolArray
+from slidenet.tissue.optics.density import (
+    Plane,
+    Sheet,
+    channels,
+    extremes_of,
+    grown,
+    labelled,
+    opened,
+)
+from slidenet.tissue.optics.stain import Stain
+
+_REACH_UM = 64.0
+_DENSE = 0.35
+_LEAST_STROKE_UM2 = 20_000.0
+_BLEED_UM = 112.0
+_THIN = 0.45
+_WIDEST_STROKE_UM = 800.0
+_LONG = 4.0  # lengths of a stroke by its width
+_THICK = 2.0
+_ONE_DYE = 0.007  # spread of the shares of red and green within one dye
+
+
+def find_ink(sheet: Sheet, stain: Stain) -> BoolArray:
+    """Where ink is, bool (h, w), with the thin edges of its strokes.
+
+    Ratios of densities do not change with the thickness of a layer, so they tell dyes apart.
+    Haematoxylin, eosin and DAB absorb green light strongly; green ink does not. Blue ink absorbs
+    more red than green and little blue, red ink hardly any red, black ink all three alike.
+
+    Violet ink has the hue of stained tissue. But it is one dye, so its hue does not vary, it fills
+    its stroke evenly, where tissue is two dyes in a texture, and a stroke is long.
+    """
+    if stain.grey:
+        return np.zeros(sheet.shape, np.bool_)
+    red, green, blue = channels(stain.density)
+    low, high = extremes_of(stain.density)
+    total = np.maximum(red + green + blue, np.float32(1e-2))
+    hues = (red / total, green / total)
+    foreign = (green < 0.75 * np.minimum(red, blue)) | ((red > 1.2 * green) & (blue < 0.5 * red))
+    foreign |= (red < 0.25 * green) & (blue > 0.6 * green) & (high > 0.6)
+    inside = (sheet.lit & (total > 0.6)).astype(np.float32)
+    varied = _variance(hues[0], inside) + _variance(hues[1], inside)
+    foreign &= (varied < 0.01**2) & (_unevenness(total, inside, 3) < 0.15**2)
+    foreign |= high - low < 0.22 * high
+    seeds = opened(sheet.lit & (high > _DENSE) & foreign, 1)
+    labels, kept = _strokes(sheet, seeds, hues, 0.05, total, 0.0)
+    area = np.bincount(labels.ravel(), minlength=len(kept))
+    ink = (kept > 0.1 * area)[labels] & (labels > 0)
+    ink |= _violet(
+        sheet, hues, total, (varied < 0.005**2) & (_unevenness(total, inside, 5) < 0.06**2)
+    )
+    return ink | _bleeding(sheet, ink, hues, total)
+
+
+def _violet(sheet: Sheet, hues: tuple[Plane, Plane], total: Plane, plain: BoolArray) -> BoolArray:
+    """Strokes of a hue that tissue has, too."""
+    red, green = hues
+    ink = np.zeros(sheet.shape, np.bool_)
+    seeds = sheet.lit & (total > 1.2) & (red > 0.2) & (green > 0.35) & (red + green > 0.75)
+    if not seeds.any():
+        return ink
+    seeds = opened(seeds & plain, 1)
+    labels, kept = _strokes(sheet, seeds, hues, 0.03, total, 0.4)
+    for piece in np.flatnonzero(kept > sheet.area(_LEAST_STROKE_UM2) / 20):
+        here = labels == piece
+        if piece == 0 or here.sum() < sheet.area(_LEAST_STROKE_UM2):
+            continue
+        padded = np.pad(here.astype(np.uint8), 1)
+        depth = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
+        core = depth > 2.5
+        if kept[piece] < 0.1 * core.sum():
+            continue
+        width = 2 * float(depth.max())
+        stroke = here.sum() > _LONG * width**2 and width * sheet.um < _WIDEST_STROKE_UM
+        one_dye = np.hypot(red[core].std(), green[core].std()) < _ONE_DYE
+        # Two of three: a thick layer, one dye only, the shape of a stroke.
+        thick = np.median(total[here]) > _THICK
+        if sum(map(bool, (thick, one_dye, stroke))) >= 2:
+            ink |= here
+    return ink
+
+
+def _bleeding(sheet: Sheet, ink: BoolArray, hues: tuple[Plane, Plane], total: Plane) -> BoolArray:
+    """Thin ink that ran out of a stroke: of its hue, and near it."""
+    if not ink.any():
+        return ink
+    weight = ink.astype(np.float32)
+    reach = 2 * _REACH_UM
+    near = sheet.blur(weight, reach) + 1e-4
+    thin = grown(ink, sheet.px(_BLEED_UM)) & (total < _THIN)
+    for hue in hues:
+        thin &= np.abs(hue - sheet.blur(hue * weight, reach) / near) < 0.1
+    return thin
+
+
+def _strokes(
+    sheet: Sheet,
+    seeds: BoolArray,
+    hues: tuple[Plane, Plane],
+    tolerance: float,
+    total: Plane,
+    least_share: float,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Seeds with what is of their hue and hangs on them: numbers of pieces, seeds in each."""
+    weight = seeds.astype(np.float32)
+    near = sheet.blur(weight, _REACH_UM) + 1e-4
+    alike = sheet.lit & (total > 0.3) & (near > 2e-3)
+    for hue in hues:
+        alike &= np.abs(hue - sheet.blur(hue * weight, _REACH_UM) / near) < tolerance
+    if least_share:
+        alike &= total > least_share * sheet.blur(total * weight, _REACH_UM) / near
+    labels, count = labelled(alike | seeds)
+    kept = np.bincount(labels[seeds], minlength=count)
+    return labels, np.where(kept >= 4, kept, 0)
+
+
+def _windowed(values: Plane, inside: Plane, side: int = 5) -> Plane:
+    """Mean within a window, of what is inside."""
+    share = np.maximum(np.asarray(cv2.blur(inside, (side, side)), np.float32), 1e-3)
+    return np.asarray(cv2.blur(values * inside, (side, side)) / share, np.float32)
+
+
+def _variance(values: Plane, inside: Plane, side: int = 5) -> Plane:
+    """Variance within a window, of what is inside."""
+    return _windowed(values * values, inside, side) - _windowed(values, inside, side) ** 2
+
+
+def _unevenness(total: Plane, inside: Plane, side: int) -> Plane:
+    """Variance of density within a window, relative to its mean squared."""
+    mean = np.maximum(_windowed(total, inside, side), np.float32(1e-2))
+    return np.asarray(_variance(total, inside, side) / (mean * mean), np.float32)

@@ -1,0 +1,122 @@
+"""From evidence to outlines: gaps closed, edges drawn where density is half of what it becomes."""
+
+import numpy as np
+import numpy.typing as npt
+
+from slidenet.core.arrays import BoolArray, UInt8Array
+from slidenet.tissue.optics.density import (
+    Plane,
+    Sheet,
+    closed,
+    enlarged,
+    extremes_of,
+    gaussian,
+    grown,
+    labelled,
+    mean_of,
+    opened,
+    optical_density,
+    resized,
+    shrunken,
+    touching,
+)
+from slidenet.tissue.optics.ground import Ground
+from slidenet.tissue.optics.stain import Stain
+
+_BROAD = 2.5  # evidence over many microns from which what is no ground counts
+_RIM_UM = 96.0  # how far an edge can be felt: what lies deeper than this is enclosed
+_GAP_UM = 40.0
+_CRACK_UM = 24.0
+_POOL_UM2 = (4000.0, 16_000.0)
+_EDGE = 0.5
+_PIECE_COLOUR = 0.36  # least difference of a piece's channels; stained tissue has half
+_ROUGH_EDGE = 0.35
+
+
+def outline(
+    sheet: Sheet, ground: Ground, stain: Stain, blocked: BoolArray, sensitivity: float
+) -> BoolArray:
+    """What is tissue, on the working scale.
+
+    A pixel counts by its evidence, or where it is enclosed: too deep within what the ground did
+    not reach to be the rim of it, and not as clean as the ground (pale fat, mucin). Gaps are
+    closed where a disc of `_GAP_UM` does not fit from outside; a piece needs a few pixels of
+    strong evidence.
+
+    Args:
+        sheet: The picture.
+        ground: What was flooded.
+        stain: The evidence.
+        blocked: bool (h, w), ink and debris.
+        sensitivity: Evidence, in standard deviations of the ground, that one pixel needs.
+    """
+    free = ~ground.reached & ~blocked
+    mean = mean_of(stain.density)
+    stained = free & ((stain.fine > sensitivity) | (stain.broad > _BROAD))
+    stained &= mean > _ROUGH_EDGE * _local_density(sheet, mean)
+    pools, areas, clean = _pools(sheet, ground, stain, ~stained, _CRACK_UM)
+    bare = clean & (areas > sheet.area(_POOL_UM2[0]))
+    deep = shrunken(free, sheet.px(_RIM_UM)) & ~bare[pools]
+    pools, areas, clean = _pools(sheet, ground, stain, ~(stained | deep & ~blocked), _GAP_UM)
+    open_to = np.bincount(pools[ground.reached], minlength=len(areas)) > 0
+    outside = open_to | (clean & (areas > sheet.area(_POOL_UM2[1])))
+    for side in (pools[0], pools[-1], pools[:, 0], pools[:, -1]):
+        outside[side] |= clean[side]
+    outside[0] = False
+    found = sheet.lit & ~outside[pools] & free
+    found = touching(found, stain.fine > 1.5 * sensitivity, 4)
+    return found if stain.grey else found & ~_colourless(found, stain)
+
+
+def _colourless(found: BoolArray, stain: Stain) -> BoolArray:
+    """Pieces that as a whole absorb all colours nearly alike: edges of glass, glue, bubbles."""
+    labels, count = labelled(found)
+    flat = labels.ravel()
+    low, high = extremes_of(stain.density)
+    colour = np.bincount(flat, (high - low).ravel(), count)
+    colourless = colour < _PIECE_COLOUR * np.bincount(flat, high.ravel(), count)
+    colourless[0] = False
+    return np.asarray(colourless[labels])
+
+
+def sharpened(
+    image: UInt8Array,
+    mpp: float,
+    found: BoolArray,
+    sheet: Sheet,
+    ground: Ground,
+    stain: Stain,
+    blocked: BoolArray,
+) -> BoolArray:
+    """Draws the outline of `found` on the picture's own pixels, (h, w).
+
+    Light that is spread over an edge shows half of the tissue's density at the edge itself.
+    Colours are left out of it: JPEG keeps them at half the resolution.
+    """
+    size = image.shape[:2]
+    inner = shrunken(found, 2)
+    band = grown(found, 1) & ~inner & ~blocked
+    mean = mean_of(stain.density)
+    edge = resized(ground.level + _EDGE * _local_density(sheet, mean), size)
+    darker = gaussian(mean_of(optical_density(image)), 5.6 / mpp) > edge
+    drawn = enlarged(inner, size) | (enlarged(band, size) & darker)
+    return closed(drawn, max(1, round(_CRACK_UM / mpp)))
+
+
+def _local_density(sheet: Sheet, mean: Plane) -> Plane:
+    """Density of the tissue that is near, weighted by itself so that bare glass does not count."""
+    positive = np.maximum(mean, 0)
+    square = sheet.blur(positive * positive, 32.0)
+    return np.asarray(square / (sheet.blur(positive, 32.0) + 1e-4), np.float32)
+
+
+def _pools(
+    sheet: Sheet, ground: Ground, stain: Stain, empty: BoolArray, width_um: float
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], BoolArray]:
+    """Connected parts of what shows no stain: their numbers, areas, and whether they are clean."""
+    labels, count = labelled(opened(empty, sheet.px(width_um)), connectivity=4)
+    areas = np.maximum(np.bincount(labels.ravel(), minlength=count), 1)
+    shown = np.bincount(labels.ravel(), np.minimum(stain.fine, 9).ravel(), minlength=count) / areas
+    clean = shown < min(max(stain.ground + 0.7, 1.3), 2.5)
+    clean[0] = False
+    return labels, areas, clean

@@ -1,0 +1,82 @@
+"""A brightfield slide looked at: tissue, what the rest is, and how sure that is."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from slidenet.core.arrays import BoolArray, UInt8Array
+from slidenet.tissue.finding import Reason
+from slidenet.tissue.optics.density import Sheet, grown, make_sheet, opened
+from slidenet.tissue.optics.glass import Glass, fit_glass
+from slidenet.tissue.optics.ground import Ground, flood
+from slidenet.tissue.optics.ink import find_ink
+from slidenet.tissue.optics.outline import outline, sharpened
+from slidenet.tissue.optics.stain import Stain, evidence
+
+_FAINT = 8.0  # mean evidence, in standard deviations, below which tissue is called faint
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What was seen on a picture.
+
+    Attributes:
+        tissue: bool (h, w), not cleaned yet.
+        reasons: uint8 (h, w), codes of `Reason`: ink, debris, haze, or ground.
+        doubt: From 0 (sure) to 1.
+        notes: What a person should know, one line each.
+    """
+
+    tissue: BoolArray
+    reasons: UInt8Array
+    doubt: float
+    notes: tuple[str, ...]
+
+
+def look(image: UInt8Array, lit: BoolArray, mpp: float, sensitivity: float) -> View:
+    """Tells tissue from glass, haze, ink and debris.
+
+    Args:
+        image: uint8 RGB (h, w, 3), tissue darker than its ground.
+        lit: bool (h, w), False where the scanner stored nothing.
+        mpp: Microns per pixel.
+        sensitivity: Evidence a pixel needs, in standard deviations of the ground.
+    """
+    sheet = make_sheet(image, lit, mpp)
+    glass = fit_glass(sheet)
+    ground = flood(sheet, glass)
+    stain = evidence(sheet, ground)
+    ink = grown(find_ink(sheet, stain), 2)
+    blocked = ink | stain.neutral
+    found = outline(sheet, ground, stain, blocked, sensitivity)
+    tissue = sharpened(image, mpp, found, sheet, ground, stain, blocked)
+    reasons = np.full(sheet.shape, Reason.GROUND, np.uint8)
+    debris = stain.neutral & ~ground.reached & (stain.fine > sensitivity)
+    reasons[opened(debris, 1)] = Reason.DEBRIS
+    reasons[ground.coloured] = Reason.HAZE
+    reasons[ink] = Reason.INK
+    size = (image.shape[1], image.shape[0])
+    full = np.asarray(cv2.resize(reasons, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+    doubt, notes = _doubt(sheet, glass, ground, stain, ink, found)
+    return View(tissue, full, doubt, notes)
+
+
+def _doubt(
+    sheet: Sheet, glass: Glass, ground: Ground, stain: Stain, ink: BoolArray, found: BoolArray
+) -> tuple[float, tuple[str, ...]]:
+    """What could be wrong, each with its own doubt; they add up like independent chances."""
+    tissue = max(1, int(found.sum()))
+    shown = float(stain.broad[found].mean()) if found.any() else 0.0
+    beside = grown(found, sheet.px(200.0))
+    haze = float((ground.coloured & beside).sum()) / tissue
+    inked = float((ink & beside).sum()) / tissue
+    doubts = [
+        (0.5 * max(0.0, 1 - shown / _FAINT), f"faint tissue: {shown:.1f} standard deviations"),
+        (0.6 * (not glass.found), "no bare glass to be seen: tissue from edge to edge?"),
+        (0.2 * stain.grey, "a picture without colours: ink and debris cannot be told"),
+        (0.5 * min(1.0, 2 * haze), "coloured ground beside the tissue was left out"),
+        (0.4 * min(1.0, 2 * inked), "ink beside or over the tissue was left out"),
+    ]
+    sure = float(np.prod([1 - doubt for doubt, _ in doubts]))
+    return round(1 - sure, 3), tuple(note for doubt, note in doubts if doubt > 0.1)
