@@ -183,6 +183,13 @@ def _annotations(
         notes.append(f"no region of the class {absent} (there are {there})")
     if by == "class":
         labelled.sort(key=lambda pair: pair[0])
+    else:
+        classes_of: dict[str, set[str | None]] = {}
+        for name, region in labelled:
+            classes_of.setdefault(name, set()).add(region.classification)
+        mixed = [repr(name) for name, its in classes_of.items() if len(its) > 1]
+        if mixed:
+            notes.append(f"regions of several classes are one, called {name_some(mixed)}")
     return labelled, notes
 
 

@@ -59,7 +59,10 @@ def test_derived_classes_belong_to_theirs_unless_asked_for_themselves(choose):
 def test_by_name(choose):
     chosen = choose(TUMOR, STROMA, feature(box(0, 500, 9, 509), "Tumor"), by="name")
     assert areas(chosen) == {"left": 20_000}
-    assert chosen.notes == ("1 region without a name left out",)
+    assert chosen.notes == (
+        "1 region without a name left out",
+        "regions of several classes are one, called 'left'",
+    )
     assert areas(choose(TUMOR, STROMA, by="name", classes=["Stroma"])) == {"left": 10_000}
 
 
@@ -179,3 +182,12 @@ def test_outlines_that_cross_again_and_again_are_refused_at_once(choose):
     with pytest.raises(SlideError, match=r"outlines of s.geojson cross each other again and again"):
         choose(*across)
     assert choose(*[feature(comb(9, upright=u), "T") for u in (False, True)]).names == ("T",)
+
+
+def test_regions_lie_where_qupath_shows_them(saved, canvas):
+    slide = canvas(bounds=(300, 200, 700, 600))
+    path = saved([TUMOR])
+    assert drawn_regions(slide, path).shapes[0].bounds == (300, 200, 400, 300)
+    uncropped = drawn_regions(slide, path, frame="level0")
+    assert uncropped.shapes[0].bounds == (0, 0, 100, 100)
+    assert uncropped.identity["inputs"] != drawn_regions(slide, path).identity["inputs"]
