@@ -81,6 +81,9 @@ def test_an_export_that_was_killed_ends_with_the_same_bytes(cohort, tmp_path):
     assert report.outcomes[0].status == "done"
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert export(cohort, tmp_path / "two").outcomes[0].status == "already done"
+    (folder / "0_0.png").unlink()  # lost since
+    assert export(cohort, tmp_path / "two").outcomes[0].status == "done"
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
 @pytest.mark.slow
@@ -116,9 +119,7 @@ def test_shards_hold_samples_up_to_a_size_and_go_on_behind_the_last_whole_one(co
 
     export(cohort, tmp_path / "two", shards=True, shard_mb=0.03)
     index = json.loads((tmp_path / "two" / "S.1.json").read_text())
-    first = index["shards"][:1]
-    done = first[0]["num_tiles"]
-    index |= {"complete": False, "shards": first, "next_row": done, "num_tiles": done}
+    index |= {"complete": False, "shards": index["shards"][:2]}
     (tmp_path / "two" / "S.1.json").write_text(json.dumps(index))
     for name in names[1:-1]:
         (tmp_path / "two" / name).unlink()
@@ -188,3 +189,16 @@ def test_what_cannot_be_read_is_left_out_and_counted(tmp_path):
             [slide], tmp_path / "out", to=tmp_path / name, **more, **ISOLATED
         )
         assert (again.outcomes[0].status, again.outcomes[0].detail) == ("already done", detail)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"format": 1}', '{"complete": true, "num_tiles": "x"}']
+)
+def test_damaged_records_of_an_export_are_one_line(cohort, tmp_path, text):
+    (tmp_path / "S.1").mkdir()
+    (tmp_path / "S.1" / "tiles.json").write_text(text)
+    (tmp_path / "S.1.json").write_text(text)
+    for more in ({}, {"shards": True}):
+        outcome = export(cohort, tmp_path, **more).outcomes[0]
+        assert outcome.status == "failed"
+        assert "internal error" not in outcome.detail

@@ -48,8 +48,12 @@ class DeepZoom:
         return (max(self.width, self.height) - 1).bit_length()
 
     @classmethod
-    def at(cls, path: Path) -> "DeepZoom | None":
+    def at(cls, path: Path, listing: FolderListing | None) -> "DeepZoom | None":
         """The picture a path means: its .dzi, its folder of levels, or the folder of both.
+
+        Args:
+            path: A file or a folder.
+            listing: What lies in the folder.
 
         Returns:
             None where the path means something else.
@@ -58,12 +62,11 @@ class DeepZoom:
             UnreadableSlideError: The description is damaged, its folder is missing, or there are
                 several.
         """
-        if path.suffix.lower() == DEEPZOOM_SUFFIX and path.is_file():
+        if listing is None:
             return cls._read(path)
         stem = path.name.removesuffix(DEEPZOOM_FOLDER)
         if stem != path.name and path.with_name(stem + DEEPZOOM_SUFFIX).is_file():
             return cls._read(path.with_name(stem + DEEPZOOM_SUFFIX))
-        listing = FolderListing.of(path)
         if not listing.deepzooms or listing.images:
             return None
         if len(listing.deepzooms) > 1:

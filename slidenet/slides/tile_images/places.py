@@ -64,10 +64,11 @@ def read_tile_images(
         MissingMppError: Nothing says the resolution.
     """
     declared = declared or TileDeclaration()
-    picture = DeepZoom.at(path)
+    listing = None if path.is_file() else FolderListing.of(path)
+    picture = DeepZoom.at(path, listing)
     if picture is not None:
         return _of_deepzoom(picture, path, Resolutions.of(mpp, declared.tile_mpp, slide=path.name))
-    listing = FolderListing.of(path)
+    assert listing is not None, "a file is a .dzi"
     record = TileFolderRecord.of_folder(path)
     table = (
         None if declared.frame == NONE else find_place_table(path, listing.tables, listing.images)

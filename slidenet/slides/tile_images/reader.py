@@ -35,6 +35,7 @@ from slidenet.slides.tile_images.declaration import TileDeclaration
 from slidenet.slides.tile_images.places import read_tile_images
 
 _SAMPLED_FILES = 64
+_PROBED_TILES = 64
 _SAMPLED_BYTES = 64 * 1024
 _PICTURE_PX = 4096
 """Longest side of the picture that smaller overviews are made of: tiles are decoded once."""
@@ -236,27 +237,38 @@ class TileImagesReader(SlideReader):
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         picture = np.empty((size[1], size[0], 3), np.uint8)
         picture[:] = self.background_rgb
-        self._unreadable, reason = [], None
+        self._unreadable = []
+        self._check_any_readable()
         coords = self._images.cut.coords
         low = np.minimum(np.rint(coords * scale).astype(np.int64), np.array(size) - 1)
         high = np.maximum(np.rint((coords + self._footprint) * scale).astype(np.int64), low + 1)
         for index in range(len(coords)):
             try:
                 pixels = self._decoded(index)
-            except PixelReadError as error:
+            except PixelReadError:
                 self._unreadable.append(index)
-                reason = reason or error.found
                 continue
             box = high[index] - low[index]
             _paste(picture, resized(pixels, (int(box[0]), int(box[1]))), low[index])
-        if len(self._unreadable) == len(coords):
-            raise UnreadableSlideError(
-                f"none of its {len(coords)} tiles can be read ({reason})",
-                expected="images that can be decoded",
-                remedy="copy them again",
-                slide=self.path.name,
-            )
         return picture
+
+    def _check_any_readable(self) -> None:
+        """Refuses a folder of which none of some tiles all over it can be decoded."""
+        step, reason = max(1, len(self._images.names) // _PROBED_TILES), None
+        probed = range(0, len(self._images.names), step)
+        for index in probed:
+            try:
+                self._decoded(index)
+            except PixelReadError as error:
+                reason = reason or error.found
+            else:
+                return
+        raise UnreadableSlideError(
+            f"none of {len(probed)} tiles all over it can be read ({reason})",
+            expected="images that can be decoded",
+            remedy="copy them again",
+            slide=self.path.name,
+        )
 
 
 def _paste(picture: Pixels, pixels: Pixels, corner: IntArray) -> None:

@@ -16,8 +16,10 @@ from slidenet.core.errors import IdentityMismatchError, OutputError
 from slidenet.core.provenance import Identity, describe_difference
 from slidenet.slides.tile_images.record import RECORD_NAME, TileFolderRecord
 from slidenet.stores.atomic import atomic_path, output_errors, write_json
+from slidenet.stores.tile_images.encoding import SUFFIXES
 
 TABLE_NAME = "tiles.csv"
+_IMAGES = tuple(SUFFIXES.values())
 
 
 class TileFolder:
@@ -31,8 +33,8 @@ class TileFolder:
         overwrite: Remove the images of an export of another identity.
 
     Attributes:
-        complete: Whether an earlier run of this identity has finished it.
-        num_tiles: Images it ended with, where it is complete.
+        complete: Whether an earlier run of this identity has finished it, and all is still there.
+        num_tiles: Images that were there before.
 
     Raises:
         IdentityMismatchError: It holds an export of another identity.
@@ -51,9 +53,10 @@ class TileFolder:
         self.folder, self.complete, self.num_tiles = folder, False, 0
         self._record, self._identity, self._slide = record, identity, slide
         self._there: set[str] = set()
-        found = self._found()
+        found, difference = self._found(), ""
         if found is not None:
-            difference = describe_difference(found.get("identity") or {}, identity)
+            known = found.get("identity")
+            difference = describe_difference(known if isinstance(known, dict) else {}, identity)
             if difference and not overwrite:
                 raise IdentityMismatchError(
                     f"{folder} holds tiles exported with other settings or of another slide "
@@ -61,13 +64,15 @@ class TileFolder:
                     remedy="choose another folder (--to), or pass --overwrite to replace them",
                     slide=slide,
                 )
-            self.complete = not (difference or overwrite) and found.get("complete") is True
-            self.num_tiles = int(found.get("num_tiles") or 0)
             if difference or overwrite:
                 self._remove()
         with output_errors(folder, slide=slide):
             folder.mkdir(parents=True, exist_ok=True)
             self._there = set(os.listdir(folder))
+        if found is not None and not (difference or overwrite):
+            self.num_tiles = sum(name.endswith(_IMAGES) for name in self._there)
+            whole = found.get("complete") is True and found.get("num_tiles") == self.num_tiles
+            self.complete = whole and TABLE_NAME in self._there
         if not self.complete:
             self._write_record(complete=False)
 
@@ -131,5 +136,5 @@ class TileFolder:
     def _remove(self) -> None:
         with output_errors(self.folder, slide=self._slide):
             for name in os.listdir(self.folder):
-                if name.endswith((".png", ".jpg", ".tmp")) or name in (TABLE_NAME, RECORD_NAME):
+                if name.endswith((*_IMAGES, ".tmp")) or name in (TABLE_NAME, RECORD_NAME):
                     (self.folder / name).unlink()

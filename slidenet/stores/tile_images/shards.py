@@ -16,6 +16,7 @@ from slidenet.stores.atomic import atomic_path, output_errors, write_json
 
 FORMAT = "slidenet.tile_shards"
 _BLOCK, _END = 512, tarfile.RECORDSIZE
+_NOTHING = {"next_row": 0, "num_skipped": 0}
 
 
 class TileShards:
@@ -65,9 +66,12 @@ class TileShards:
             if difference or overwrite:
                 self._remove(found["shards"])
             else:
-                self.complete, self._shards = found["complete"], found["shards"]
-                self.next_row, self.num_tiles = found["next_row"], found["num_tiles"]
-                self.num_skipped = found["num_skipped"]
+                there = [(folder / str(shard["name"])).is_file() for shard in found["shards"]]
+                self._shards = found["shards"][: [*there, False].index(False)]
+                self.complete = found["complete"] and all(there)
+                self.num_tiles = sum(shard["num_tiles"] for shard in self._shards)
+                last = found if self.complete else (self._shards or [_NOTHING])[-1]
+                self.next_row, self.num_skipped = last["next_row"], last["num_skipped"]
         self._samples: list[tuple[str, bytes]] = []
         self._bytes, self._row = _END, self.next_row
 
@@ -124,7 +128,14 @@ class TileShards:
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
         count = len(self._samples) // 2
-        self._shards.append({"name": name, "num_tiles": count})
+        self._shards.append(
+            {
+                "name": name,
+                "num_tiles": count,
+                "next_row": self._row,
+                "num_skipped": self.num_skipped,
+            }
+        )
         self.num_tiles += count
         self.next_row = self._row
         self._samples, self._bytes = [], _END
@@ -157,10 +168,13 @@ class TileShards:
                 "identity": dict(found["identity"]),
                 "complete": bool(found["complete"]),
                 "shards": [
-                    {"name": str(s["name"]), "num_tiles": int(s["num_tiles"])}
-                    for s in found["shards"]
+                    {
+                        "name": f"{self.slide_id}-{number:06d}.tar",  # whatever the file says
+                        **{n: int(s[n]) for n in ("num_tiles", "next_row", "num_skipped")},
+                    }
+                    for number, s in enumerate(found["shards"])
                 ],
-                **{n: int(found[n]) for n in ("next_row", "num_tiles", "num_skipped")},
+                **{n: int(found[n]) for n in ("next_row", "num_skipped")},
             }
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise StoreError(
@@ -173,9 +187,8 @@ class TileShards:
 
     def _remove(self, shards: list[dict[str, Any]]) -> None:
         with output_errors(self.folder, slide=self.slide_id):
-            for number in range(len(shards)):  # by our own names, whatever the file says
-                path = self.folder / f"{self.slide_id}-{number:06d}.tar"
-                path.unlink(missing_ok=True)
+            for shard in shards:
+                (self.folder / shard["name"]).unlink(missing_ok=True)
             self.index.unlink(missing_ok=True)
 
 
