@@ -22,6 +22,10 @@ MOST_REGIONS = 200
 """Dropped regions listed per slide, the largest; the others are counted."""
 
 
+LEAST_MM2 = 0.005
+"""Less of a reason is not named in the line of a slide."""
+
+
 @dataclass(frozen=True, slots=True)
 class TissueRecord:
     """What was found on one slide.
@@ -98,8 +102,9 @@ class TissueRecord:
         """Doubt, what was dropped and the warnings, as a clause for the line of the slide."""
         parts = [f"doubt {self.doubt:.2f}"] if self.doubt is not None else []
         for reason in (Reason.INK, Reason.DEBRIS, Reason.HAZE, Reason.EXCLUDED):
-            if self.areas_um2.get(reason):
-                parts.append(f"{reason.words}: {self.areas_um2[reason] / 1e6:.2f} mm2 dropped")
+            square_mm = self.areas_um2.get(reason, 0) / 1e6
+            if square_mm >= LEAST_MM2:
+                parts.append(f"{reason.words}: {square_mm:.2f} mm2 dropped")
         return "; ".join([*parts, *(f"warning: {note}" for note in self.notes)])
 
     def write(self, path: Path) -> None:

@@ -31,7 +31,7 @@ class Doubting:
     def find(self, slide):
         image = slide.thumbnail(128)
         reasons = (image.min(axis=2) >= self.level).astype("uint8")
-        reasons[:8] = Reason.INK
+        reasons[:16] = Reason.INK
         red = bool(image[64, 64, 0] > image[64, 64, 2])
         notes = ("red: is it <tissue>?",) if red else ()
         return Finding(reasons == Reason.TISSUE, reasons, 0.75 if red else 0.125, notes)
@@ -81,7 +81,7 @@ def test_doubt_from_the_slide_to_the_end_of_the_run(cohort, tmp_path, monkeypatc
     assert rows() == [("b", "0.75"), ("a", "0.125"), ("c", "0.125")]
     first, second, _ = report.outcomes
     assert (first.status, first.detail) == ("already done", "16 tiles; doubt 0.12")
-    assert "doubt 0.75; ink of a pen: 0.00 mm2 dropped; warning: red: is it" in second.detail
+    assert "doubt 0.75; ink of a pen: 0.01 mm2 dropped; warning: red: is it" in second.detail
     assert (
         report.table()
         .splitlines()[-1]
