@@ -40,6 +40,7 @@ class OpticalDensitySegmenter(PictureSegmenter):
 
     name: ClassVar[str] = "optical_density"
     knows_dark_ground: ClassVar[bool] = True
+    finds_pale: ClassVar[bool] = True
     segment_mpp: float = 8.0
     sensitivity: float = 4.5
     black_level: int = 20
