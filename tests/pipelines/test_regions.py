@@ -93,6 +93,7 @@ def test_each_tile_records_its_class_and_how_much_lies_in_it(cut, drawn, layout)
     assert stroma[:, 296:304].max() > 60, "a blue line along the left of Stroma"
 
 
+@pytest.mark.slow
 def test_done_again_only_where_the_drawing_or_the_choice_changed(cut, drawn):
     folder = drawn(TUMOR, STROMA)
     _, _, first = cut(folder, region_classes=["Tumor", "Stroma"])
@@ -190,6 +191,7 @@ def test_info_counts_tiles_in_regions(row, drawn):
     assert facts["tiles"].startswith("about 119 of 32 px")
 
 
+@pytest.mark.slow
 def test_features_know_the_regions_and_new_slides_are_refused(
     cut, drawn, row, layout, colour_encoder
 ):

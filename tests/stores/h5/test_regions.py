@@ -16,9 +16,9 @@ NAMES = ("Immune cells", "Größe: <2 µm>", "Tumor")
 
 @pytest.fixture
 def with_regions(toy):
-    tiles = toy.make_tile_set(70)
-    index = np.arange(70, dtype=np.uint16) % 2 + 1
-    share = np.linspace(0.01, 1, 70, dtype=np.float32)
+    tiles = toy.make_tile_set(36)
+    index = np.arange(36, dtype=np.uint16) % 2 + 1
+    share = np.linspace(0.01, 1, 36, dtype=np.float32)
     return dataclasses.replace(tiles, regions=TileRegions(NAMES, index, share, "name"))
 
 
@@ -98,6 +98,6 @@ def test_what_is_wrong_is_found(message, files):
 def test_of_another_length(files):
     with h5py.File(files[1], "r+") as h5:
         del h5["slidenet/region"]
-        h5["slidenet/region"] = np.zeros(69, np.uint16)
-    with pytest.raises(StoreError, match=r"region has shape \(69,\); expected \(70,\)"):
+        h5["slidenet/region"] = np.zeros(35, np.uint16)
+    with pytest.raises(StoreError, match=r"region has shape \(35,\); expected \(36,\)"):
         open_features(files[1])
