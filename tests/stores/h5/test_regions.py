@@ -83,19 +83,21 @@ PROBLEMS = {
 
 
 @pytest.mark.parametrize("message", PROBLEMS)
-def test_what_is_wrong_is_found(message, files):
-    for path in files:
-        with h5py.File(path, "r+") as h5:
-            PROBLEMS[message](h5)
-        (problem,) = validate_file(path)
-        assert message in problem
+def test_what_is_wrong_is_found(message, with_regions, tmp_path):
+    path = write_tile_set(tmp_path / "slide_1.h5", with_regions)
+    with h5py.File(path, "r+") as h5:
+        PROBLEMS[message](h5)
+    (problem,) = validate_file(path)
+    assert message in problem
     with pytest.raises(StoreError, match=message.split(" ", 1)[1]):
-        read_tile_set(files[0])
-    with pytest.raises(StoreError, match=message.split(" ", 1)[1]):
+        read_tile_set(path)
+
+
+def test_features_with_wrong_regions(files):
+    with h5py.File(files[1], "r+") as h5:
+        h5["slidenet/region"][0] = 3
+    with pytest.raises(StoreError, match="a tile in region 3 of 3"):
         assert open_features(files[1]).regions
-
-
-def test_of_another_length(files):
     with h5py.File(files[1], "r+") as h5:
         del h5["slidenet/region"]
         h5["slidenet/region"] = np.zeros(35, np.uint16)
