@@ -138,7 +138,7 @@ def validate_file(path: str | os.PathLike[str]) -> list[str]:
 def _content_problems(h5: Any, kind: str, path: Path) -> list[str]:
     group = h5[schema.GROUP]
     problems = _json_problems(group, kind)
-    if not 0 <= group.attrs.get(schema.TISSUE_DOUBT, 0) <= 1:
+    if kind == schema.TILES_FORMAT and not 0 <= group.attrs.get(schema.TISSUE_DOUBT, 0) <= 1:
         problems.append(f"attribute {schema.TISSUE_DOUBT!r} is outside [0, 1]")
     if kind == schema.SLIDE_EMBEDDING_FORMAT:
         if not np.isfinite(h5[schema.SLIDE_EMBEDDING][:]).all():

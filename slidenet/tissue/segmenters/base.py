@@ -99,7 +99,7 @@ class PictureSegmenter(ABC):
                     f"it is {light}: the segmenter {self.name!r} would take "
                     "its dark background for tissue",
                     expected="a brightfield slide",
-                    remedy="take another --segmenter ('all' is the whole slide), or draw the "
+                    remedy="take --segmenter optical_density, which knows dark ground, or draw the "
                     "tissue in QuPath and pass its GeoJSON as --tissue-geojson; tile encoders have "
                     "seen brightfield only",
                     slide=slide.path.name,

@@ -18,7 +18,7 @@ from slidenet.pipelines.tissue.segmenter import (
     segmenter_of,
     settings_of_folder,
 )
-from slidenet.stores import read_tile_set, write_tile_set
+from slidenet.stores import read_tile_set, validate_file, write_tile_set
 from slidenet.tissue import DEFAULT_SEGMENTER, SEGMENTERS, OtsuSegmenter, segmenter_identity
 from slidenet.tissue.segmenters.registry import setting_names
 
@@ -165,6 +165,11 @@ def test_the_doubt_of_a_tile_set_is_kept(folder):
     assert tiles.tissue_doubt is None
     write_tile_set(path, dataclasses.replace(tiles, tissue_doubt=0.25))
     assert read_tile_set(path).tissue_doubt == 0.25
+    assert validate_file(path) == []
+    for doubt, problem in ((2.0, "is outside [0, 1]"), ("much", "expected a finite number")):
+        with h5py.File(path, "r+") as file:
+            file["slidenet"].attrs["tissue_doubt"] = doubt
+        assert problem in validate_file(path)[0]
 
 
 @pytest.mark.parametrize(
