@@ -10,7 +10,8 @@ from slidenet.core.errors import UnreadableSlideError
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff")
 DEEPZOOM_SUFFIX, DEEPZOOM_FOLDER = ".dzi", "_files"
 _SLIDES_OF_FOLDERS = (".bif", ".czi", ".dcm", ".mrxs", ".ndpi", ".scn", ".svs", ".vms", ".vmu")
-_OF_THE_SYSTEM = {"thumbs.db", "desktop.ini"}
+_NOT_COUNTED = {"thumbs.db", "desktop.ini", "tiles.json"}
+"""Files of Windows, and slidenet's own record of an export."""
 MAX_FILES = 5_000_000
 
 
@@ -24,7 +25,7 @@ class FolderListing:
         deepzooms: Descriptions of DeepZoom pictures (.dzi).
         slides: Files of scanners' formats.
         folders: Folders.
-        num_others: Other files, but for hidden ones and those of the system.
+        num_others: Other files, but for hidden ones, those of Windows and `tiles.json`.
     """
 
     images: tuple[str, ...]
@@ -87,7 +88,7 @@ def _is_deepzoom_folder(path: Path) -> bool:
 
 def _kind(entry: os.DirEntry[str]) -> str:
     name = entry.name.lower()
-    if name.startswith(".") or name in _OF_THE_SYSTEM:
+    if name.startswith(".") or name in _NOT_COUNTED:
         return ""
     suffix = os.path.splitext(name)[1]
     if entry.is_dir():
