@@ -1,17 +1,18 @@
 """Segmenters that return nonsense: each is one line that names the segmenter, the slide and the
 cause."""
 
+import sys
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from slidenet.core.errors import EmptyTissueError, PluginError
+from slidenet.core.errors import ConfigError, EmptyTissueError, PluginError
 from slidenet.slides import open_slide
 from slidenet.testing import corrupt_tile
 from slidenet.testing.layouts import write_layout
-from slidenet.tissue import Finding, Reason, find_tissue
+from slidenet.tissue import Finding, Reason, find_tissue, make_segmenter
 
 WIDE = np.zeros((60, 80), np.bool_)
 WIDE[10:30, 20:50] = True
@@ -117,3 +118,55 @@ def test_what_cannot_be_read_is_no_tissue_whoever_segments(tmp_path, segmenter):
     hurt[256:384, 256:384] = True
     np.testing.assert_array_equal(found.mask, ~hurt)
     np.testing.assert_array_equal(found.finding.reasons == Reason.UNREADABLE, hurt)
+
+
+@dataclass(frozen=True)
+class Nameless:
+    """A segmenter whose name was forgotten."""
+
+    def find(self, slide):
+        return WIDE
+
+    def identity(self):
+        return {"segmenter": "nameless"}
+
+
+@dataclass(frozen=True)
+class Unwritable(Returns):
+    """A segmenter whose identity holds what no file can."""
+
+    weights: tuple = (1, 2)
+
+    def __post_init__(self):
+        if self.weights == "bad":
+            raise ValueError("weights are bad")
+
+    def identity(self):
+        return {"segmenter": self.name, "weights": np.array(self.weights)}
+
+
+class Plain:
+    """Something else."""
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "error", "message"),
+    [
+        ("Nameless", {}, PluginError, "has no name; expected a text"),
+        ("Unwritable", {}, PluginError, "identity of the segmenter 'guest' is no JSON"),
+        (
+            "Unwritable",
+            {"weights": "bad"},
+            ConfigError,
+            "does not take these settings .weights are",
+        ),
+        ("Plain", {}, PluginError, "is no segmenter; expected a frozen dataclass"),
+        ("WIDE", {}, PluginError, "is no segmenter"),
+    ],
+)
+def test_segmenters_that_cannot_be_used_are_refused_before_any_slide(
+    monkeypatch, name, settings, error, message
+):
+    monkeypatch.setitem(sys.modules, "guest_package", sys.modules[__name__])
+    with pytest.raises(error, match=message):
+        make_segmenter(f"guest_package.{name}", **settings)

@@ -53,7 +53,7 @@ def make_segmenter(name: str, **settings: Any) -> Segmenter:
     Raises:
         UnknownNameError: No segmenter of that name.
         ConfigError: A setting it does not have, or out of range.
-        PluginError: The identity of another package's is nothing that can be written down.
+        PluginError: That of another package has no name, or an identity that cannot be written.
     """
     known = setting_names(name)
     for setting in settings:
@@ -70,6 +70,12 @@ def make_segmenter(name: str, **settings: Any) -> Segmenter:
             f"the segmenter {name!r} does not take these settings ({error})",
             expected=f"values that suit {', '.join(known)}",
         ) from error
+    if not isinstance(getattr(segmenter, "name", None), str):
+        raise PluginError(
+            f"the segmenter {name!r} has no name",
+            expected="a text in its attribute `name`, for messages and files",
+            remedy='add `name: ClassVar[str] = "..."` to its class',
+        )
     segmenter_identity(segmenter)
     return segmenter
 
