@@ -134,6 +134,7 @@ def with_regions(cohort, out):
     write_tile_set(out / "tiles" / "S.1.h5", dataclasses.replace(tiles, regions=regions))
 
 
+@pytest.mark.slow
 def test_tiles_are_chosen_and_parted_by_region(cohort, tmp_path):
     (tmp_path / "out" / "tiles").mkdir(parents=True)
     with_regions(cohort, tmp_path / "out")

@@ -89,7 +89,7 @@ def test_a_finished_folder_is_left_as_it_is_and_a_changed_one_is_noticed(cohort,
 
 
 def test_longnet_refuses_a_bag_without_places_and_poolings_take_it(cohort):
-    net = LongNetViT(feature_dim=6, embed_dim=32, depth=1, num_heads=4, ffn_dim=32)
+    net = LongNetViT(feature_dim=6, embed_dim=32, depth=1, num_heads=16, ffn_dim=32)
     encoder = LongNetEncoder("small", net, RECIPES["gigapath"])
     out, slides = cohort / "out", [cohort / "tiles" / "bag"]
     report = slidenet.embed_slides(
@@ -125,6 +125,7 @@ def test_a_segmenter_that_is_named_judges_tiles_with_places(cohort, tmp_path):
     assert identity["tissue"]["segmenter"] == "otsu"
 
 
+@pytest.mark.slow
 def test_a_folder_of_folders_is_a_cohort_and_flags_declare_what_its_tiles_are(
     cohort, tmp_path, capsys, caplog
 ):

@@ -48,6 +48,16 @@ PATTERNS = (
     NamePattern(  # GigaPath's own cutting
         "..x_..y", re.compile(rf"(?:^|[^0-9])(?P<x>{_NUMBER})x_(?P<y>{_NUMBER})y$", re.IGNORECASE)
     ),
+    NamePattern(  # cutting derived from it, rows first
+        "..y_..x", re.compile(rf"(?:^|[^0-9])(?P<y>{_NUMBER})y_(?P<x>{_NUMBER})x$", re.IGNORECASE)
+    ),
+    NamePattern(
+        "y.._x..",
+        re.compile(
+            rf"(?:^|[^0-9a-z])y[_= -]?(?P<y>{_NUMBER})[_, -]+x[_= -]?(?P<x>{_NUMBER})$",
+            re.IGNORECASE,
+        ),
+    ),
     NamePattern(
         "x.._y..",
         re.compile(
