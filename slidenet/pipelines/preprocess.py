@@ -22,7 +22,7 @@ from slidenet.pipelines.cohort.reading import reading_of_folder
 from slidenet.pipelines.cohort.report import RunReport
 from slidenet.pipelines.cohort.run import LOCAL, run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
-from slidenet.pipelines.cohort.slides import Slides, rows_of
+from slidenet.pipelines.cohort.slides import Slides, check_tile_folders, rows_of
 from slidenet.pipelines.settings import PreprocessSettings, settings_with
 from slidenet.pipelines.tissue.contact_sheet import describe_tissue
 from slidenet.pipelines.tissue.drawn import (
@@ -103,6 +103,7 @@ def preprocess(
     """
     settings = settings_with(PreprocessSettings, settings, keywords)
     rows = rows_of(slides, reader=settings.reader)
+    check_tile_folders(rows, settings.declared_tiles())
     layout, named = OutputLayout(Path(out)), settings.segmenter is not None
     settings = settings_of_folder(settings, layout, rows, overwrite=overwrite)
     Tiler.of(settings)

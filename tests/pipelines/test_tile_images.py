@@ -116,6 +116,13 @@ def test_what_contradicts_tiles_that_are_cut_is_refused(cohort, tmp_path, settin
     assert words in report.outcomes[0].detail
 
 
+def test_the_folder_of_one_slide_is_no_cohort_of_its_tiles(cohort, tmp_path, capsys):
+    arguments = ["--slides", str(cohort / "tiles" / "bag"), "--out", str(tmp_path)]
+    assert main(["preprocess", *arguments, "--tile-mpp", "0.5"]) == 2
+    said = capsys.readouterr().err
+    assert "--tile-mpp is given, and none of the 5 slides is a folder of tile images" in said
+
+
 def test_a_segmenter_that_is_named_judges_tiles_with_places(cohort, tmp_path):
     slides = [cohort / "tiles" / "placed.v1"]
     settings = {"mpp": 0.25, "tile_mpp": 0.5, "tile_frame": "level0", "min_area_um2": 0.0}

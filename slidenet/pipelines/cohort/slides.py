@@ -7,6 +7,8 @@ from typing import TypeAlias
 from slidenet.core.errors import ManifestError
 from slidenet.core.records import SlideRow
 from slidenet.slides import READERS, SLIDE_SUFFIXES
+from slidenet.slides.tile_images.declaration import TileDeclaration
+from slidenet.slides.tile_images.listing import is_tile_folder
 from slidenet.stores import read_manifest
 from slidenet.stores.slide_rows import check_slide_id, id_of_path, refuse_duplicates
 
@@ -37,3 +39,29 @@ def rows_of(slides: Slides, *, reader: str | None = None) -> list[SlideRow]:
         check_slide_id(row.slide_id, place, error=ManifestError)
     refuse_duplicates(rows, places, error=ManifestError)
     return rows
+
+
+def check_tile_folders(rows: Sequence[SlideRow], declared: TileDeclaration) -> None:
+    """Refuses what is declared of tile images where no slide is a folder of them.
+
+    The folder of one slide's tiles, given as a cohort, is as many slides of one image each.
+
+    Args:
+        rows: The slides.
+        declared: What is declared of all of them.
+
+    Raises:
+        ManifestError: Naming the first slide.
+    """
+    flags = {"--tile-mpp": declared.tile_mpp, "--tile-frame": declared.frame}
+    given = [flag for flag, value in flags.items() if value is not None]
+    paths = [Path(row.slide_path) for row in rows]
+    if not (given and paths) or any(is_tile_folder(path) for path in paths):
+        return
+    raise ManifestError(
+        f"{' and '.join(given)} is given, and none of the {len(rows)} slides is a folder of tile "
+        f"images (first: {paths[0]})",
+        expected="the folder that holds a folder of tiles per slide",
+        remedy="give the folder above as --slides, or a slides.csv whose slide_path is the folder "
+        "of a slide's tiles",
+    )
