@@ -30,18 +30,23 @@ INKS = {
 COLOURS = tuple(INKS["a"])
 
 
-def write(canvas: Canvas, strokes: BoolArray, colour: str) -> None:
-    """Ink where `strokes`, bool (h, w), is; on tissue it counts neither way."""
+def write(canvas: Canvas, strokes: BoolArray, colour: str, *, wiped: bool = False) -> None:
+    """Ink where `strokes`, bool (h, w), is; on tissue it counts neither way.
+
+    Ink that was `wiped` with alcohol is weak, and some of it lies around the strokes.
+    """
     rng = canvas.rng
     dye = np.array(INKS[canvas.palette][colour]) * (1 + rng.normal(0, 0.06, 3))
     soft = blurred(strokes, float(rng.uniform(1.0, 3.2)))
     flow = (
         1 + 0.10 * smooth_field(rng, canvas.shape, 70) + 0.05 * smooth_field(rng, canvas.shape, 7)
     )
-    amount = soft * flow * rng.uniform(0.55, 1.15)
+    amount = soft * flow * rng.uniform(*((0.2, 0.5) if wiped else (0.55, 1.15)))
     if rng.random() < 0.5:  # dye gathers at the rim of a stroke that dries
         rim = np.clip(soft - blurred(strokes, 7), 0, None)
         amount = amount + 0.6 * rim
+    if wiped:
+        amount = amount + 0.2 * blurred(strokes, float(rng.uniform(8, 16)))
     density = np.clip(amount, 0, None)[..., None] * dye.clip(0.03)
     canvas.density += density.astype(np.float32)
     canvas.ignore |= (density.max(axis=2) > 0.04) & canvas.truth

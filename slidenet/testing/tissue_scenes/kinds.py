@@ -73,7 +73,7 @@ def _tma(canvas: Canvas) -> UInt8Array:
     return scanner.developed(canvas)
 
 
-def _write(canvas: Canvas, colour: str) -> None:
+def _write(canvas: Canvas, colour: str, *, wiped: bool = False) -> None:
     """Two or three marks of a pen: a stroke, dots, letters, a ring around the largest piece."""
     rng = canvas.rng
     width = float(rng.uniform(14, 56))
@@ -84,7 +84,7 @@ def _write(canvas: Canvas, colour: str) -> None:
         lambda: ink.around(rng, canvas.truth, width / 1.6),
     )
     for way in rng.permutation(len(ways))[: rng.integers(2, 4)]:
-        ink.write(canvas, ways[way](), colour)
+        ink.write(canvas, ways[way](), colour, wiped=wiped)
 
 
 def _pen(canvas: Canvas, colour: str) -> UInt8Array:
@@ -234,6 +234,54 @@ def _combined(canvas: Canvas) -> UInt8Array:
     return scanner.developed(canvas)
 
 
+def _wiped_pen(canvas: Canvas) -> UInt8Array:
+    """A pen that somebody wiped off: weak strokes and a stain around them."""
+    _sections(canvas, float(canvas.rng.uniform(0.4, 1.0)))
+    _write(canvas, str(canvas.rng.choice(ink.COLOURS)), wiped=True)
+    return scanner.developed(canvas)
+
+
+def _pen_alone(canvas: Canvas) -> UInt8Array:
+    """A written slide without tissue."""
+    rng = canvas.rng
+    colour = str(rng.choice(ink.COLOURS))
+    way = ink.stroke(
+        rng, canvas.shape, float(rng.uniform(12, 50)), length=float(rng.uniform(150, 900))
+    )
+    for strokes in (way, ink.letters(rng, canvas.shape, 14), ink.dots(rng, canvas.shape, 3)):
+        if rng.random() < 0.7:
+            ink.write(canvas, strokes, colour)
+    return scanner.developed(canvas)
+
+
+def _one_stain(canvas: Canvas) -> UInt8Array:
+    """Almost all haematoxylin, dark and crowded, or almost all eosin."""
+    rng = canvas.rng
+    blue = (0.85, 0.97) if rng.random() < 0.5 else (0.03, 0.15)
+    contrast = float(rng.uniform(0.5, 1.6))
+    tissue.add_section(canvas, any_of(sections(canvas)), contrast, balance=blue)
+    return scanner.developed(canvas)
+
+
+def _overexposed(canvas: Canvas) -> UInt8Array:
+    """Glass that is white beyond what the camera can say."""
+    canvas.light *= float(canvas.rng.uniform(1.06, 1.22))
+    _sections(canvas, float(canvas.rng.uniform(0.4, 1.0)))
+    return scanner.developed(canvas)
+
+
+def _defocused(canvas: Canvas) -> UInt8Array:
+    _sections(canvas, float(canvas.rng.uniform(0.4, 1.0)))
+    return scanner.developed(canvas, blur=float(canvas.rng.uniform(1.0, 2.5)))
+
+
+def _grey(canvas: Canvas) -> UInt8Array:
+    """A scan in grey levels."""
+    _sections(canvas, float(canvas.rng.uniform(0.4, 1.0)))
+    image = scanner.developed(canvas)
+    return np.repeat(image.mean(axis=2, keepdims=True).round().astype(np.uint8), 3, axis=2)
+
+
 KINDS: dict[str, Build] = {
     "plain": _plain,
     "biopsy": _biopsy,
@@ -265,5 +313,11 @@ KINDS: dict[str, Build] = {
     "jpeg": _jpeg,
     "noise": _noisy,
     "combined": _combined,
+    "wiped_pen": _wiped_pen,
+    "pen_alone": _pen_alone,
+    "one_stain": _one_stain,
+    "overexposed": _overexposed,
+    "defocused": _defocused,
+    "grey": _grey,
 }
 """Kinds of scene by name, in the order of the tables."""

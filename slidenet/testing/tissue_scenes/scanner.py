@@ -9,7 +9,11 @@ from slidenet.testing.tissue_scenes.scene import Canvas
 
 
 def developed(
-    canvas: Canvas, *, noise: float | None = None, quality: int | None = None
+    canvas: Canvas,
+    *,
+    noise: float | None = None,
+    quality: int | None = None,
+    blur: float = 0.0,
 ) -> UInt8Array:
     """The picture of a canvas, uint8 (h, w, 3), by Beer and Lambert's law.
 
@@ -17,10 +21,11 @@ def developed(
         canvas: Light and density.
         noise: Deviation of the camera's noise, grey levels; None: a good camera's, by chance.
         quality: Of JPEG, 1 to 100; None: none or a good one, by chance.
+        blur: Deviation of what is out of focus, px, on top of the optics'.
     """
     rng = canvas.rng
     picture = 255 * canvas.light * np.exp(-canvas.density)
-    picture = blurred(picture, float(rng.uniform(0.3, 0.6)))
+    picture = blurred(picture, float(rng.uniform(0.3, 0.6)) + blur)
     deviation = rng.uniform(0.4, 1.6) if noise is None else noise
     grain = rng.standard_normal(picture.shape, dtype=np.float32)
     picture += deviation * grain * np.sqrt(picture.clip(1) / 255)

@@ -26,15 +26,26 @@ def paint(canvas: Canvas, mask: BoolArray, density: Float32Array) -> None:
     canvas.truth |= mask
 
 
-def add_section(canvas: Canvas, mask: BoolArray, contrast: float = 1.0) -> None:
-    """H&E tissue in `mask`, bool (h, w), at a share of normal contrast; lumens stay glass."""
+def add_section(
+    canvas: Canvas,
+    mask: BoolArray,
+    contrast: float = 1.0,
+    *,
+    balance: tuple[float, float] = (0.35, 0.65),
+) -> None:
+    """H&E tissue in `mask`; lumens stay glass.
+
+    Args:
+        canvas: Where it is painted.
+        mask: bool (h, w), the tissue.
+        contrast: Share of normal mean optical density.
+        balance: Range of the share of haematoxylin; eosin is the rest.
+    """
     rng = canvas.rng
     haematoxylin, eosin, lumens = FAMILIES[canvas.family].texture(rng, canvas.shape)
     mask = mask & ~lumens
-    balance = rng.uniform(0.35, 0.65)
-    density = _mixed(
-        canvas, {"haematoxylin": balance * haematoxylin, "eosin": (1 - balance) * eosin}
-    )
+    blue = rng.uniform(*balance)
+    density = _mixed(canvas, {"haematoxylin": blue * haematoxylin, "eosin": (1 - blue) * eosin})
     density *= np.clip(1 + 0.15 * smooth_field(rng, canvas.shape, 250), 0.6, 1.5)[..., None]
     wanted = contrast * rng.uniform(*NORMAL_DENSITY)
     paint(canvas, mask, density * (wanted / max(float(density[mask].mean()), 1e-6)))
