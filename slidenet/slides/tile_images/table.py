@@ -54,16 +54,22 @@ class PlaceTable:
 def find_place_table(
     folder: Path, tables: Sequence[str], images: Sequence[str]
 ) -> PlaceTable | None:
-    """Reads the one CSV of a folder that has a column of files and two of places, if there is one.
+    """Reads the one CSV that has a column of files and two of places, if there is one.
+
+    Args:
+        folder: Of the images.
+        tables: CSV files in it; one of the folder's name beside it is looked at, too.
+        images: Names of the images.
 
     Raises:
         UnreadableSlideError: Several have them, or the one is damaged; the row is named.
     """
     found = []
-    for name in tables:
-        columns = _columns(folder / name)
+    beside = folder.parent / f"{folder.name}.csv"
+    for path in [*(folder / name for name in tables), *([beside] if beside.is_file() else [])]:
+        columns = _columns(path)
         if columns is not None:
-            found.append((folder / name, columns))
+            found.append((path, columns))
     if len(found) > 1:
         raise UnreadableSlideError(
             f"{len(found)} CSV files say where its tiles lie "
@@ -110,7 +116,7 @@ def _read(path: Path, columns: _Columns, images: Sequence[str]) -> PlaceTable:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             for row in csv.DictReader(file, delimiter=columns.delimiter):
-                name = _name_there(str(row.get(columns.file) or ""), there, path.parent.name)
+                name = _name_there(str(row.get(columns.file) or ""), there)
                 if name is None:
                     missing += 1
                     continue
@@ -144,7 +150,7 @@ def _read(path: Path, columns: _Columns, images: Sequence[str]) -> PlaceTable:
     )
 
 
-def _name_there(text: str, there: set[str], folder: str) -> str | None:
+def _name_there(text: str, there: set[str]) -> str | None:
     """The image of the folder that a cell means; its own folders, Windows' too, do not count."""
     path = PurePosixPath(text.strip().replace("\\", "/"))
     if path.name in there:

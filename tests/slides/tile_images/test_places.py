@@ -97,6 +97,16 @@ def test_a_csv_says_where_tiles_lie(make_folder, header, row):
     assert images.cut.coords.tolist() == [[0, 0], [16, 0]]
 
 
+def test_a_csv_beside_the_folder_is_as_good_and_two_are_one_too_many(make_folder):
+    folder = make_folder(["a.png", "b.png"])
+    folder.with_name("S1.csv").write_text("name,col,row\na.png,1,0\nb.png,0,0\n")
+    images = read(folder, None, mpp=None)
+    assert (images.names, images.cut.frame) == (("b.png", "a.png"), "grid")
+    (folder / "x.csv").write_text("name,x,y\na.png,1,0\n")
+    with pytest.raises(UnreadableSlideError, match=r"2 CSV files say .*\(x\.csv, S1\.csv\)"):
+        read(folder)
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
