@@ -1,6 +1,7 @@
 """`slidenet export-tiles`: the tiles of every slide as image files or WebDataset shards."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from slidenet.pipelines.settings import ExportTilesSettings, settings_with
 from slidenet.slides import Slide, none_readable, read_tiles
 from slidenet.slides.tile_images.record import TileFolderRecord
 from slidenet.stores import check_output_folder
-from slidenet.stores.slide_rows import check_slide_id
+from slidenet.stores.slide_rows import UNSAFE_IN_NAMES
 from slidenet.stores.tile_images.encoding import SUFFIXES, check_encoding, encode_tile
 from slidenet.stores.tile_images.folder import TileFolder
 from slidenet.stores.tile_images.shards import TileShards
@@ -65,10 +66,9 @@ def export_tiles(
     settings.how_to_open()
     check_encoding(settings.image_format, settings.quality)
     check_positive(shard_mb=settings.shard_mb)
-    if isinstance(settings.region_classes, str) or settings.region_classes == []:
-        raise ConfigError(
-            f"region_classes is {settings.region_classes!r}", expected="a list of names, or none"
-        )
+    classes = settings.region_classes
+    if isinstance(classes, str) or (classes is not None and not classes):
+        raise ConfigError(f"region_classes is {classes!r}", expected="a list of names, or none")
     rows = rows_of(slides, reader=settings.reader)
     layout = OutputLayout(check_output_folder(out))
     folder = check_output_folder(layout.tile_images if to is None else to)
@@ -157,10 +157,9 @@ class ExportTilesWork(SlideWork):
         if not self.settings.by_region:
             yield Part("", self.folder, np.sort(np.concatenate(list(rows.values()))))
             return
-        for name, found in rows.items():
-            if len(found):
-                check_slide_id(name, f"region {name!r} as the name of a folder", error=ConfigError)
-                yield Part(name, self.folder / name, found)
+        folders = _folder_names([name for name, found in rows.items() if len(found)])
+        for name, folder in folders.items():
+            yield Part(name, self.folder / folder, rows[name])
 
     def _write_folder(
         self, row: SlideRow, tile_set: TileSet, part: "Part", progress: Progress
@@ -270,7 +269,7 @@ class ExportTilesWork(SlideWork):
             "fingerprint": tile_set.fingerprint,
             "image_format": settings.image_format,
             **({"quality": settings.quality} if settings.image_format == "jpeg" else {}),
-            "region_classes": settings.region_classes,
+            "region_classes": list(settings.region_classes) if settings.region_classes else None,
             **({"region": part.name} if settings.by_region else {}),
         }
 
@@ -288,6 +287,26 @@ class Part:
     name: str
     folder: Path
     rows: IntArray
+
+
+def _folder_names(regions: Sequence[str]) -> dict[str, str]:
+    """Names of regions as names of folders on any disk: `Tumor: Necrosis` is `Tumor_ Necrosis`.
+
+    Raises:
+        ConfigError: Two become the same.
+    """
+    names: dict[str, str] = {}
+    for region in regions:
+        name = re.sub(UNSAFE_IN_NAMES, "_", region).strip(". ") or "_"
+        same = [other for other, there in names.items() if there.casefold() == name.casefold()]
+        if same:
+            raise ConfigError(
+                f"the regions {same[0]!r} and {region!r} would share the folder {name!r}",
+                expected="names that differ in letters and digits",
+                remedy="export them one at a time with --region-classes, or leave out --by-region",
+            )
+        names[region] = name
+    return names
 
 
 def _rows_in(regions: TileRegions, name: str) -> IntArray:

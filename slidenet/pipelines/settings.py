@@ -243,7 +243,7 @@ class ExportTilesSettings(OpeningSettings):
     image_format: Literal["png", "jpeg"] = "png"
     quality: int = 90
     shard_mb: float = 256.0
-    region_classes: list[str] | None = None
+    region_classes: Sequence[str] | None = None
     by_region: bool = False
     reader: str | None = None
 

@@ -23,7 +23,8 @@ SLIDE_COLUMNS = ("slide_id", "slide_path", "mpp", "mpp_x", "mpp_y", "sha256", "p
 """Columns with a meaning; every other column is a label."""
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-_UNSAFE = re.compile(r'[/\\<>:"|?*\x00-\x1f\x7f]')
+UNSAFE_IN_NAMES = re.compile(r'[/\\<>:"|?*\x00-\x1f\x7f]')
+"""What some disk does not take in the name of a file."""
 
 
 def slide_rows(table: CsvTable, *, repeats: bool = False) -> list[SlideRow]:
@@ -142,7 +143,7 @@ def _sha256(text: str, place: str, error: ErrorKind) -> str | None:
 
 def check_slide_id(slide_id: str, place: str, *, error: ErrorKind) -> None:
     """A slide_id becomes a file name on whatever disk the outputs end up on."""
-    unsafe = _UNSAFE.search(slide_id)
+    unsafe = UNSAFE_IN_NAMES.search(slide_id)
     if not slide_id:
         wrong = "is empty"
     elif unsafe:

@@ -10,7 +10,9 @@ from PIL import Image
 
 import slidenet
 from slidenet.cli.main import main
+from slidenet.core.errors import ConfigError
 from slidenet.core.records import TileRegions
+from slidenet.pipelines.export_tiles import _folder_names
 from slidenet.slides import open_slide, read_tiles
 from slidenet.stores import read_tile_set, write_tile_set
 from slidenet.testing import corrupt_tile
@@ -156,6 +158,13 @@ def test_tiles_are_chosen_and_parted_by_region(cohort, tmp_path):
     assert "no tile lies in Tumour; expected some of the regions of this slide: Tumor, Stroma" in (
         wrong.detail
     )
+
+
+def test_names_of_regions_become_names_of_folders_on_any_disk():
+    names = _folder_names(["Tumor: Necrosis", "Stroma", "..", "A/B?"])
+    assert list(names.values()) == ["Tumor_ Necrosis", "Stroma", "_", "A_B_"]
+    with pytest.raises(ConfigError, match="'A:B' and 'a/b' would share the folder 'a_b'"):
+        _folder_names(["A:B", "a/b"])
 
 
 def test_regions_that_were_not_recorded_and_bad_settings_are_refused(cohort, tmp_path, capsys):
