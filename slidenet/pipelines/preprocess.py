@@ -28,6 +28,8 @@ from slidenet.pipelines.tissue.contact_sheet import describe_tissue
 from slidenet.pipelines.tissue.drawn import (
     check_drawn_settings,
     check_not_overwritten,
+    drawn_out_of_slide,
+    exclusion_notes,
     notes_on_regions,
     region_notes,
     regions_of_slide,
@@ -61,6 +63,7 @@ from slidenet.tiling import FILTERS, TileFilter, choose_tiles, plan_as_cut, tili
 from slidenet.tissue import (
     AllSegmenter,
     ChosenRegions,
+    DrawnOut,
     PictureSegmenter,
     Segmenter,
     Tissue,
@@ -68,6 +71,7 @@ from slidenet.tissue import (
     find_tissue,
     qupath_origin,
     segmenter_identity,
+    take_off,
     tissue_as_cut,
     tissue_polygons,
     write_geojson,
@@ -121,6 +125,7 @@ def preprocess(
     if doubtful:
         where = f"{layout.tissue_table} lists all by doubt, {layout.contact_sheet} shows them"
         notes.append(f"{doubtful}; {where}")
+    notes += exclusion_notes(settings, rows)
     notes += region_notes(tiler.settings, report.outcomes)
     return replace(report, notes=tuple(notes))
 
@@ -228,11 +233,13 @@ class Tiler:
         geometry: TileGeometry,
         drawn: Tissue | None,
         regions: ChosenRegions | None,
+        out: DrawnOut | None,
     ) -> Identity:
         """The identity the tile set will carry, before tissue is searched for."""
+        tissue = segmenter_identity(self.segmenter) if drawn is None else drawn.identity
         return tiling_identity(
             geometry,
-            segmenter_identity(self.segmenter) if drawn is None else drawn.identity,
+            tissue if out is None else out.identity(tissue),
             icc=slide.icc_applied,
             min_tissue_fraction=self.settings.min_tissue_fraction,
             filters=self.filters,
@@ -302,7 +309,8 @@ class PreprocessWork(SlideWork):
             geometry = tiler.geometry(slide)
             drawn = tiler.drawn_tissue(slide, row.slide_id)
             regions = regions_of_slide(asked, slide, row.slide_id)
-            identity = tiler.identity(slide, geometry, drawn, regions)
+            out = drawn_out_of_slide(asked, slide, row.slide_id)
+            identity = tiler.identity(slide, geometry, drawn, regions, out)
             if not self.overwrite and existing_output(path, identity, slide.fingerprint):
                 there = read_tile_set(path)
                 detail = f"{there.num_tiles} tiles"
@@ -312,6 +320,8 @@ class PreprocessWork(SlideWork):
                     path, detail, there.num_tiles, already_done=True, value=_by_region(there)
                 )
             tissue = drawn or find_tissue(slide, tiler.segmenter)
+            if out is not None:
+                tissue = take_off(tissue, out, slide)
             tile_set, counts = choose_tiles(
                 slide,
                 tissue,
@@ -328,7 +338,7 @@ class PreprocessWork(SlideWork):
             tile_set = replace(tile_set, tissue_doubt=record.doubt)
             found = record.summary()
             note = f"; {found}" if found else ""
-            note += self._write_pictures(slide, tissue, regions, tile_set, counts.damaged)
+            note += self._write_pictures(slide, tissue, regions, out, tile_set, counts.damaged)
             record.write(self.layout.tissue_record(row.slide_id))
             missing = (slide.storage_note, damage_note(slide.unreadable_places))
             note += "".join(f"; {text}" for text in missing if text)
@@ -342,6 +352,7 @@ class PreprocessWork(SlideWork):
         slide: Slide,
         tissue: Tissue,
         regions: ChosenRegions | None,
+        out: DrawnOut | None,
         tile_set: TileSet,
         damaged: IntArray,
     ) -> str:
@@ -365,6 +376,7 @@ class PreprocessWork(SlideWork):
             unreadable=mark_places(slide.unreadable_places, (overview.shape[1], overview.shape[0])),
             unreadable_tiles=damaged,
             reasons=None if tissue.finding is None else tissue.finding.reasons,
+            drawn_out=() if out is None else out.polygons,
         )
         if regions is not None:
             named = list(zip(regions.names, regions.shapes, strict=True))

@@ -124,6 +124,9 @@ class PreprocessSettings(SegmenterSettings, OpeningSettings):
             tissue; default: all of them.
         annotation_frame: Where GeoJSON has its (0, 0): qupath, the corner of what QuPath shows (the
             slide's bounds), or level0, the corner of the whole scan (QuPath's --no-crop).
+        exclude_regions: Folder of files as in tissue_geojson, of as many slides as need one: the
+            regions in them that exclude (Ignore*, artefacts, exclude_classes) are taken off the
+            tissue, whatever found it; other regions do not count.
         exclude_classes: Classes of drawn regions whose area is taken out, besides Ignore* and
             artefacts, which always are.
         regions: Folder of drawn regions, a file per slide as in tissue_geojson: only tiles that lie
@@ -163,6 +166,7 @@ class PreprocessSettings(SegmenterSettings, OpeningSettings):
     tissue_geojson: Path | None = None
     tissue_class: str | None = None
     annotation_frame: Literal["qupath", "level0"] = "qupath"
+    exclude_regions: Path | None = None
     exclude_classes: Sequence[str] | None = None
     regions: Path | None = None
     region_classes: Sequence[str] | None = None

@@ -5,13 +5,16 @@ from slidenet.tissue.finding import DroppedRegion, Finding, Reason, dropped_regi
 from slidenet.tissue.polygons import rasterize, tissue_polygons
 from slidenet.tissue.regions import (
     ChosenRegions,
+    DrawnOut,
     Region,
     RegionSet,
+    drawn_out,
     drawn_regions,
     drawn_tissue,
     find_region_file,
     qupath_origin,
     read_regions,
+    take_off,
     write_geojson,
 )
 from slidenet.tissue.segmenters import (
@@ -32,6 +35,7 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "AllSegmenter",
     "ChosenRegions",
     "DEFAULT_SEGMENTER",
+    "DrawnOut",
     "DroppedRegion",
     "Finding",
     "OpticalDensitySegmenter",
@@ -45,6 +49,7 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "Segmenter",
     "Tissue",
     "check_placed",
+    "drawn_out",
     "drawn_regions",
     "drawn_tissue",
     "dropped_regions",
@@ -55,6 +60,7 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "rasterize",
     "read_regions",
     "segmenter_identity",
+    "take_off",
     "tissue_as_cut",
     "tissue_polygons",
     "write_geojson",

@@ -111,8 +111,8 @@ def _without_unreadable(finding: Finding, slide: Slide) -> Finding:
         return finding
     if max(mask.shape) < OVERVIEW_PX:  # one of its pixels would drop more than is damaged
         shape = slide.thumbnail(OVERVIEW_PX).shape[:2]
-        mask = _enlarged(mask, shape)
-        reasons = None if reasons is None else _enlarged(reasons, shape)
+        mask = enlarged(mask, shape)
+        reasons = None if reasons is None else enlarged(reasons, shape)
     lost = _unreadable(slide, mask.shape)
     if reasons is None:
         reasons = np.where(mask, Reason.TISSUE, Reason.GROUND).astype(np.uint8)
@@ -124,7 +124,7 @@ def _unreadable(slide: Slide, shape: tuple[int, ...]) -> BoolArray:
     return mark_places(slide.unreadable_places, (shape[1], shape[0]))
 
 
-def _enlarged(values: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+def enlarged(values: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
     """The nearest value for every pixel of a picture of another size that shows the same."""
     rows = np.arange(shape[0]) * values.shape[0] // shape[0]
     columns = np.arange(shape[1]) * values.shape[1] // shape[1]

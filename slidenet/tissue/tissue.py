@@ -29,8 +29,9 @@ class Tissue:
         mask: bool (h, w), True = tissue; covers the whole slide; read-only.
         downsample_xy: Level-0 pixels per mask pixel, (x, y); exact, so slightly different per axis.
         identity: Every setting that chose the mask.
-        finding: What the segmenter says of it; None for tissue drawn by hand.
-        notes: Of tissue drawn by hand: what a user should know of the file, a clause each.
+        finding: What the segmenter says of it; None for tissue drawn by hand of which nothing was
+            taken off.
+        notes: What a user should know of the files that were drawn by hand, a clause each.
     """
 
     mask: npt.NDArray[np.bool_]

@@ -10,13 +10,13 @@ from slidenet.core.text import name_some, text_table
 from slidenet.core.units import Mpp, magnification
 from slidenet.pipelines.preprocess import Tiler
 from slidenet.pipelines.settings import PreprocessSettings, settings_with
-from slidenet.pipelines.tissue.drawn import regions_of_slide
+from slidenet.pipelines.tissue.drawn import drawn_out_of_slide, regions_of_slide
 from slidenet.pipelines.tissue.record import TissueRecord
 from slidenet.slides import Slide, damage_note, illumination_of, open_slide, resolution_notes
 from slidenet.slides.geometry import LEAST_RESIDUAL_PX
 from slidenet.slides.resolution import source_in_words
 from slidenet.tiling import grid, regions_of_tiles, tissue_fractions
-from slidenet.tissue import find_tissue, qupath_origin
+from slidenet.tissue import find_tissue, qupath_origin, take_off
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +147,12 @@ def _estimate(slide: Slide, tiler: Tiler) -> list[tuple[str, str]]:
         return [("tissue", "unknown without mpp"), ("tiles", "unknown without mpp")]
     settings = tiler.settings
     regions = regions_of_slide(settings, slide, slide.path.stem)
+    out = drawn_out_of_slide(settings, slide, slide.path.stem)
     try:
         drawn = tiler.drawn_tissue(slide, slide.path.stem)
         tissue = drawn or find_tissue(slide, tiler.segmenter)
+        if out is not None:
+            tissue = take_off(tissue, out, slide)
     except EmptyTissueError as error:
         return [("tissue", f"none: {error.found}"), ("tiles", "0")]
     width, height = slide.level_dimensions[0]

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from slidenet.core.checks import check_choice, check_share
 from slidenet.core.errors import ConfigError, SlideError
-from slidenet.core.records import REGION_BY, TileSet
+from slidenet.core.records import REGION_BY, SlideRow, TileSet
 from slidenet.core.text import count_of, name_some
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.report import SlideOutcome
@@ -14,12 +15,15 @@ from slidenet.pipelines.settings import PreprocessSettings
 from slidenet.slides import Slide
 from slidenet.tissue import (
     ChosenRegions,
+    DrawnOut,
     Tissue,
     check_placed,
+    drawn_out,
     drawn_regions,
     drawn_tissue,
     find_region_file,
 )
+from slidenet.tissue.regions.places import SUFFIXES
 
 _FILES = "{slide_id} or the slide file's name, then .geojson, .json, .geojson.gz or .xml"
 
@@ -30,12 +34,12 @@ def check_drawn_settings(settings: PreprocessSettings) -> None:
     Raises:
         ConfigError: Naming them.
     """
-    for name in ("tissue_geojson", "regions"):
+    for name in ("tissue_geojson", "regions", "exclude_regions"):
         folder = getattr(settings, name)
         if folder is not None and not folder.is_dir():
             raise ConfigError(
                 f"{name} {folder} is not a folder",
-                expected=f"a folder with one file per slide: {_FILES}",
+                expected=f"a folder with a file per slide: {_FILES}",
             )
     for name in ("region_classes", "exclude_classes"):
         classes = getattr(settings, name)
@@ -45,11 +49,12 @@ def check_drawn_settings(settings: PreprocessSettings) -> None:
             raise ConfigError(f"{name} is {list(classes)}", expected="a list of class names")
     check_choice(REGION_BY, region_by=settings.region_by)
     check_share(min_region_fraction=settings.min_region_fraction)
-    drawn = settings.tissue_geojson is not None or settings.regions is not None
+    folders = (settings.tissue_geojson, settings.regions, settings.exclude_regions)
+    drawn = any(folder is not None for folder in folders)
     for name, wanted, where in (
         ("tissue_class", settings.tissue_geojson is not None, "tissue_geojson"),
         ("region_classes", settings.regions is not None, "regions"),
-        ("exclude_classes", drawn, "tissue_geojson or regions"),
+        ("exclude_classes", drawn, "tissue_geojson, regions or exclude_regions"),
     ):
         value = getattr(settings, name)
         if value and not wanted:
@@ -84,6 +89,7 @@ def check_not_overwritten(settings: PreprocessSettings, layout: OutputLayout) ->
     for flag, folder in (
         ("--tissue-geojson", settings.tissue_geojson),
         ("--regions", settings.regions),
+        ("--exclude-regions", settings.exclude_regions),
     ):
         if folder is not None and folder.resolve() == written:
             raise ConfigError(
@@ -131,6 +137,30 @@ def regions_of_slide(
     )
 
 
+def drawn_out_of_slide(
+    settings: PreprocessSettings, slide: Slide, slide_id: str
+) -> DrawnOut | None:
+    """What is drawn out on this slide; None where there is no file for it.
+
+    Raises:
+        SlideError: The file cannot be used.
+    """
+    if settings.exclude_regions is None:
+        return None
+    path = find_region_file(settings.exclude_regions, slide_id, slide.path)
+    if path is None:
+        return None
+    check_placed(slide, "--exclude-regions")
+    tissue_class = () if settings.tissue_class is None else (settings.tissue_class,)
+    return drawn_out(
+        slide,
+        path,
+        frame=settings.annotation_frame,
+        exclude_classes=settings.exclude_classes or (),
+        wanted_classes=(*(settings.region_classes or ()), *tissue_class),
+    )
+
+
 def _file_of(folder: Path, slide: Slide, slide_id: str, what: str, flag: str) -> Path:
     path = find_region_file(folder, slide_id, slide.path)
     if path is None:
@@ -142,6 +172,37 @@ def _file_of(folder: Path, slide: Slide, slide_id: str, what: str, flag: str) ->
             slide=slide_id,
         )
     return path
+
+
+def exclusion_notes(settings: PreprocessSettings, rows: Sequence[SlideRow]) -> tuple[str, ...]:
+    """What to know of the files of `exclude_regions`, a line each.
+
+    No slide needs one, so that a wrong name would go unseen.
+
+    Args:
+        settings: Of the run.
+        rows: Its slides.
+    """
+    folder = settings.exclude_regions
+    if folder is None:
+        return ()
+    used = set()
+    for row in rows:
+        with suppress(SlideError):  # which is the failure of that slide
+            used.add(find_region_file(folder, row.slide_id, row.slide_path))
+    used -= {None}
+    notes = [f"--exclude-regions holds a file for {len(used)} of {count_of('slide', len(rows))}"]
+    if not used:
+        notes = [f"warning: {notes[0]}; expected names: {_FILES}"]
+    others = sorted(
+        path.name for path in folder.iterdir() if path.name.endswith(SUFFIXES) and path not in used
+    )
+    if others:
+        notes.append(
+            f"{count_of('file', len(others))} of --exclude-regions without a slide of this run: "
+            f"{name_some(others, most=3)}"
+        )
+    return tuple(notes)
 
 
 def notes_on_regions(regions: ChosenRegions | None, tile_set: TileSet) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+from shapely.geometry import Polygon
+
 from slidenet.core.errors import SlideError
 from slidenet.core.provenance import INPUTS_KEY, Identity, identity_hash
 from slidenet.core.text import name_some
@@ -61,10 +63,9 @@ def drawn_tissue(
     used = RegionSet((*taken, *drawn.excluded), drawn.notes, drawn.digest)
     notes = cut_to_slide(used, slide, name).notes
     width, height = slide.level_dimensions[0]
-    step = max(mask_mpp / slide.slide_mpp.value, 1.0, max(width, height) / MAX_SIDE_PX)
-    size = (max(round(height / step), 1), max(round(width / step), 1))
+    size = mask_size(slide, mask_mpp)
     scale = (width / size[1], height / size[0])
-    _check_length([*taken, *drawn.excluded], scale, name)
+    check_length([region.polygon for region in (*taken, *drawn.excluded)], scale, name)
     mask = rasterize((region.polygon for region in taken), shape=size, downsample_xy=scale)
     mask &= ~rasterize(
         (region.polygon for region in drawn.excluded), shape=size, downsample_xy=scale
@@ -90,9 +91,20 @@ def drawn_tissue(
     return replace(tissue_on(slide, mask, identity), notes=notes)
 
 
-def _check_length(regions: Collection[Region], scale: tuple[float, float], name: str) -> None:
+def mask_size(slide: Slide, mask_mpp: float) -> tuple[int, int]:
+    """(h, w) of a mask of the whole slide; coarser where a side would exceed 4096 pixels.
+
+    Raises:
+        MissingMppError: The slide has no mpp.
+    """
+    width, height = slide.level_dimensions[0]
+    step = max(mask_mpp / slide.slide_mpp.value, 1.0, max(width, height) / MAX_SIDE_PX)
+    return max(round(height / step), 1), max(round(width / step), 1)
+
+
+def check_length(polygons: Collection[Polygon], scale: tuple[float, float], name: str) -> None:
     """Refuses outlines longer than the largest mask has pixels: drawing them takes minutes."""
-    length = sum(region.polygon.length for region in regions) / min(scale)
+    length = sum(polygon.length for polygon in polygons) / min(scale)
     if length > MAX_SIDE_PX**2:
         raise SlideError(
             f"the outlines of {name} are {length:,.0f} mask pixels long",

@@ -9,7 +9,7 @@ from shapely.geometry import Polygon
 
 from slidenet.core.arrays import BoolArray, UInt8Array
 from slidenet.core.records import TileGeometry, TileSet
-from slidenet.tissue import rasterize
+from slidenet.tissue import Reason, rasterize
 from slidenet.visualisation.overlay.damage import (
     UNREADABLE_WORDS,
     draw_legend,
@@ -17,7 +17,7 @@ from slidenet.visualisation.overlay.damage import (
     hatch_boxes,
 )
 from slidenet.visualisation.overlay.outlines import blend, draw_outlines
-from slidenet.visualisation.overlay.reasons import tint_reasons
+from slidenet.visualisation.overlay.reasons import REASON_RGB, tint_reasons
 
 CONTOUR_RGB = (0, 118, 112)
 GRID_RGB = (28, 34, 52)
@@ -38,6 +38,7 @@ def tissue_overlay(
     unreadable: BoolArray | None = None,
     unreadable_tiles: npt.NDArray[np.int64] | None = None,
     reasons: UInt8Array | None = None,
+    drawn_out: Sequence[Polygon] = (),
 ) -> UInt8Array:
     """The slide with tissue outlines and, where given, its tiles drawn on it.
 
@@ -53,6 +54,7 @@ def tissue_overlay(
         unreadable_tiles: int64 (N, 2), corners of those tiles of `tile_set` that are known not to
             be readable, level-0 pixels; hatched too.
         reasons: uint8 of any size that covers the slide, codes of `tissue.Reason`.
+        drawn_out: What a person drew out, level-0 pixels: outlined, also where it is no tissue.
 
     Returns:
         uint8 RGB (h, w, 3), a new picture.
@@ -72,6 +74,10 @@ def tissue_overlay(
         hurt = cell_boxes(unreadable_tiles, tile_set.geometry, scale, overlap=True)
         picture, damaged = hatch_boxes(picture, hurt), True
     picture = draw_outlines(picture, polygons, scale, CONTOUR_RGB)
+    if drawn_out:
+        rgb = REASON_RGB[Reason.EXCLUDED]
+        picture = draw_outlines(picture, drawn_out, scale, rgb, flow=False)
+        legend = list(dict.fromkeys([*legend, (Reason.EXCLUDED.words, rgb)]))
     if damaged:
         legend.insert(0, (UNREADABLE_WORDS, None))
     if not legend:
