@@ -201,6 +201,7 @@ class CutTiles:
         tile_mpp: Microns per pixel of the tiles.
         frame: What their coordinates counted, as `TileGeometry.tile_frame`.
         notes: What a user should know of the folder, a clause each.
+        regions: In which region each tile lies, where a table in the folder says it.
     """
 
     coords: IntArray
@@ -209,6 +210,7 @@ class CutTiles:
     tile_mpp: Mpp
     frame: str
     notes: tuple[str, ...] = ()
+    regions: TileRegions | None = None
 
     @property
     def placed(self) -> bool:

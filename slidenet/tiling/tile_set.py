@@ -121,6 +121,8 @@ def choose_tiles(
         inside, lies_in = regions_of_tiles(regions, coords, side, min_share=min_region_fraction)
         coords, fraction = coords[inside], fraction[inside]
         in_regions = len(coords)
+    elif cut is not None and cut.regions is not None:
+        lies_in = cut.regions.take(enough)
     kept, dropped, unreadable, damaged = _filtered(slide, geometry, coords, filters)
     lies_in = None if lies_in is None else lies_in.take(kept)
     report = TilingReport(

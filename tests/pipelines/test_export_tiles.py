@@ -151,6 +151,12 @@ def test_tiles_are_chosen_and_parted_by_region(cohort, tmp_path):
     assert rows[:2] == [
         "tile,x,y,tissue_fraction,region,region_share", "0_128.png,0,128,1.0,Stroma,0.5",
     ]  # fmt: skip
+    back = slidenet.preprocess(
+        tmp_path / "out" / "tile_images", tmp_path / "back", drop_blank=False, **ISOLATED
+    )
+    assert back.outcomes[0].detail.endswith("2 kept (2 Stroma)")
+    again = read_tile_set(tmp_path / "back" / "tiles" / "S.1.h5").regions
+    assert (again.names, again.share.tolist()) == (("Stroma",), [0.5, 0.5])
     parted = of_regions(by_region=True, to=tmp_path / "parted").outcomes[0]
     assert parted.detail == "6 tiles (4 Tumor, 2 Stroma)"
     assert len(list((tmp_path / "parted" / "Tumor" / "S.1").glob("*.png"))) == 4

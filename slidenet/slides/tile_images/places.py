@@ -70,17 +70,17 @@ def read_tile_images(
         return _of_deepzoom(picture, path, Resolutions.of(mpp, declared.tile_mpp, slide=path.name))
     assert listing is not None, "a file is a .dzi"
     record = TileFolderRecord.of_folder(path)
-    table = (
-        None if declared.frame == NONE else find_place_table(path, listing.tables, listing.images)
-    )
-    named = None
-    if table is None and declared.frame != NONE:
+    table = find_place_table(path, listing.tables, listing.images)
+    named, placing = None, table
+    if table is not None and (table.places is None or declared.frame == NONE):
+        placing = None
+    if placing is None and declared.frame != NONE:
         stems = [Path(name).stem for name in listing.images]
         named = places_in_names(stems, slide=path.name)
-    frame = _frame(declared, record, table, named, listing, path.name)
+    frame = _frame(declared, record, placing, named, listing, path.name)
     notes, names, xy = list[str](), listing.images, None
     if frame != NONE:
-        names, xy = _placed(listing, table, named, notes)
+        names, xy = _placed(listing, placing, named, notes)
     if listing.num_others:
         notes.append(f"{count_of('other file', listing.num_others)} in the folder")
     sizes = image_sizes(path, names)
@@ -119,12 +119,13 @@ def read_tile_images(
         stride = max(1, round(_stride(coords, footprint) / scale))
     else:
         stride = record.stride_px
+    regions = None if table is None else table.regions_of(names)
     said_by = [] if record is None else [path / RECORD_NAME]
     said_by += [] if table is None else [table.path]
     return TileImages(
         folder=path,
         names=names,
-        cut=CutTiles(coords, side, stride, tile_mpp, frame, tuple(notes)),
+        cut=CutTiles(coords, side, stride, tile_mpp, frame, tuple(notes), regions),
         slide_mpp=slide_mpp,
         level0_size=_checked_extent(covered, path.name),
         said_by=tuple(said_by),
@@ -166,7 +167,9 @@ def _frame(
             slide=slide,
         )
     if frame is None:
-        x, y = next(iter(table.places.values())) if table is not None else named.xy[0]  # type: ignore[union-attr]  # one of the two is there
+        xy = named.xy if named is not None else None if table is None else table.places
+        assert xy, "one of the two says places"
+        (x, y), *_ = xy
         where = table.path.name if table is not None else "the names of its images"
         raise UnreadableSlideError(
             f"{where} say where its tiles lie (first: {x:g}, {y:g}), and nothing says what these "
@@ -188,7 +191,7 @@ def _placed(
 ) -> tuple[tuple[str, ...], IntArray]:
     """The images that have a place, and their places in whatever frame."""
     if table is not None:
-        names, xy = tuple(table.places), list(table.places.values())
+        names, xy = table.names, list(table.places or ())
         if table.num_missing:
             notes.append(
                 f"{count_of('tile', table.num_missing)} of {table.path.name} not in the folder"

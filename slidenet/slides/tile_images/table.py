@@ -1,4 +1,4 @@
-"""A CSV in the folder that says where its tiles lie, with the column names of the field."""
+"""A CSV of the folder that says where its tiles lie, or in which region; names of the field."""
 
 import csv
 import math
@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from slidenet.core.errors import UnreadableSlideError
+from slidenet.core.records import TileRegions
 from slidenet.core.text import name_some
 from slidenet.slides.tile_images.declaration import GRID, TILE_FRAMES, TileDeclaration
 
@@ -28,6 +31,9 @@ PLACE_COLUMNS: tuple[tuple[str, str, str | None], ...] = (
 )
 """Columns of the two numbers, and what they count where their name says it."""
 
+REGION_COLUMN, SHARE_COLUMN = "region", "region_share"
+"""As `slidenet export-tiles` writes them."""
+
 MAX_BYTES = 2_000_000_000
 _MAX_PLACE = 1 << 31
 
@@ -38,23 +44,52 @@ class PlaceTable:
 
     Attributes:
         path: The CSV.
-        places: (x, y) by name of the image in the folder, in the order of the rows.
+        names: Images of the folder, in the order of the rows.
+        places: (x, y) of each; None where it does not say them.
+        regions: Name of the region each lies in, and which share of it; None where it does not
+            say them.
         num_missing: Rows whose image is not there.
         declared: What it says of resolution and frame.
         slide_mpp: What it says of level 0.
     """
 
     path: Path
-    places: Mapping[str, tuple[float, float]]
+    names: tuple[str, ...]
+    places: tuple[tuple[float, float], ...] | None
+    regions: tuple[tuple[str, float], ...] | None
     num_missing: int
     declared: TileDeclaration
     slide_mpp: float | None
+
+    def regions_of(self, names: Sequence[str]) -> TileRegions | None:
+        """In which region each of some tiles lies; None where the table does not say it.
+
+        Raises:
+            UnreadableSlideError: It says it of some tiles only.
+        """
+        if self.regions is None:
+            return None
+        known = dict(zip(self.names, self.regions, strict=True))
+        without = [name for name in names if not known.get(name, ("", 1.0))[0]]
+        if without:
+            raise _damaged(
+                self.path,
+                f"says no region of {len(without)} of {len(names)} tiles (first {without[0]})",
+            )
+        regions = tuple(sorted({known[name][0] for name in names}))
+        place = {region: number for number, region in enumerate(regions)}
+        return TileRegions(
+            regions,
+            np.array([place[known[name][0]] for name in names], dtype=np.uint16),
+            np.array([known[name][1] for name in names], dtype=np.float32),
+            "class",
+        )
 
 
 def find_place_table(
     folder: Path, tables: Sequence[str], images: Sequence[str]
 ) -> PlaceTable | None:
-    """Reads the one CSV that has a column of files and two of places, if there is one.
+    """Reads the one CSV that has a column of files, and two of places or one of regions, if any.
 
     Args:
         folder: Of the images.
@@ -72,7 +107,7 @@ def find_place_table(
             found.append((path, columns))
     if len(found) > 1:
         raise UnreadableSlideError(
-            f"{len(found)} CSV files say where its tiles lie "
+            f"{len(found)} CSV files say where or in which region its tiles lie "
             f"({name_some(path.name for path, _ in found)})",
             expected="one",
             remedy="move the others out of the folder",
@@ -84,8 +119,9 @@ def find_place_table(
 @dataclass(frozen=True, slots=True)
 class _Columns:
     file: str
-    x: str
-    y: str
+    place: tuple[str, str] | None
+    region: str | None
+    share: str | None
     frame: str | None
     delimiter: str
 
@@ -100,15 +136,19 @@ def _columns(path: Path) -> _Columns | None:
         names = next(csv.reader([header], delimiter=delimiter), [])
         known = {name.strip().lower(): name for name in names}
         files = [known[name] for name in FILE_COLUMNS if name in known]
-        for x, y, frame in PLACE_COLUMNS:
-            if files and x in known and y in known:
-                return _Columns(files[0], known[x], known[y], frame, delimiter)
+        found = [(x, y, frame) for x, y, frame in PLACE_COLUMNS if x in known and y in known]
+        region, share = known.get(REGION_COLUMN), known.get(SHARE_COLUMN)
+        if files and (found or region):
+            x, y, frame = found[0] if found else ("", "", None)
+            place = (known[x], known[y]) if found else None
+            return _Columns(files[0], place, region, share, frame, delimiter)
     return None
 
 
 def _read(path: Path, columns: _Columns, images: Sequence[str]) -> PlaceTable:
     there = set(images)
-    places: dict[str, tuple[float, float]] = {}
+    places: dict[str, tuple[float, ...]] = {}
+    regions: list[tuple[str, float]] = []
     said: dict[str, set[str]] = {name: set() for name in ("tile_mpp", "slide_mpp", "frame")}
     missing = 0
     if path.stat().st_size > MAX_BYTES:
@@ -123,10 +163,9 @@ def _read(path: Path, columns: _Columns, images: Sequence[str]) -> PlaceTable:
                 line = f"row of {name}"
                 if name in places:
                     raise _damaged(path, f"names the tile {name} twice")
-                places[name] = (
-                    _number(row.get(columns.x), columns.x, line, path),
-                    _number(row.get(columns.y), columns.y, line, path),
-                )
+                place = columns.place or ()
+                places[name] = tuple(_number(row.get(c), c, line, path) for c in place)
+                regions.append(_region(row, columns, line, path))
                 for what, values in said.items():
                     if (row.get(what) or "").strip():
                         values.add(str(row[what]).strip())
@@ -146,8 +185,32 @@ def _read(path: Path, columns: _Columns, images: Sequence[str]) -> PlaceTable:
         _mpp(_only(said[n], n, path), n, path) for n in ("tile_mpp", "slide_mpp")
     )
     return PlaceTable(
-        path, places, missing, TileDeclaration(tile_mpp, frame or columns.frame), slide_mpp
+        path,
+        names=tuple(places),
+        places=None if columns.place is None else tuple((x, y) for x, y in places.values()),
+        regions=None if columns.region is None else tuple(regions),
+        num_missing=missing,
+        declared=TileDeclaration(tile_mpp, frame or columns.frame),
+        slide_mpp=slide_mpp,
     )
+
+
+def _region(
+    row: Mapping[str, str | None], columns: _Columns, line: str, path: Path
+) -> tuple[str, float]:
+    """Name of the region of a tile ("": none), and the share of the tile that lies in it."""
+    name = "" if columns.region is None else (row.get(columns.region) or "").strip()
+    text = None if columns.share is None else (row.get(columns.share) or "").strip()
+    if not name or not text:
+        return name, 1.0
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:
+        raise _damaged(path, f"has {text!r} in column {columns.share!r}, {line}; a share is above 0"
+                             " and at most 1")  # fmt: skip
+    return name, share
 
 
 def _name_there(text: str, there: set[str]) -> str | None:

@@ -107,6 +107,24 @@ def test_a_csv_beside_the_folder_is_as_good_and_two_are_one_too_many(make_folder
         read(folder)
 
 
+@pytest.mark.parametrize("placed", [True, False])
+def test_a_csv_may_say_in_which_region_each_tile_lies(make_folder, placed):
+    folder = make_folder(["0_0.png", "16_0.png", "0_16.png"])
+    rows = ["0_16.png,Stroma,0.5", "0_0.png,Tumor,1", "16_0.png,Tumor,"]
+    (folder / "r.csv").write_text("\n".join(["tile,region,region_share", *rows]))
+    regions = read(folder, "level0" if placed else "none").cut.regions
+    assert (regions.names, regions.by) == (("Stroma", "Tumor"), "class")
+    found = {name: regions.names[i] for name, i in zip("abc", regions.index, strict=True)}
+    order = {"a": "Tumor", "b": "Tumor", "c": "Stroma"}
+    if not placed:  # in the order of names: 0_0, 0_16, 16_0
+        order = {"a": "Tumor", "b": "Stroma", "c": "Tumor"}
+    assert found == order
+    assert sorted(regions.share.tolist()) == [0.5, 1.0, 1.0]
+    (folder / "r.csv").write_text("\n".join(["tile,region", "0_0.png,Tumor", "16_0.png,"]))
+    with pytest.raises(UnreadableSlideError, match=r"says no region of 2 of 3 tiles"):
+        read(folder)
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
