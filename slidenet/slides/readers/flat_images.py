@@ -157,6 +157,8 @@ def _eight_bits(path: Path, transform: ImageCms.ImageCmsTransform | None) -> Pix
 def _in_bands(samples: Pixels, transform: ImageCms.ImageCmsTransform | None) -> Pixels:
     """8-bit samples, uint8 (height, width[, bands]), as RGB on white."""
     height, width = samples.shape[:2]
+    if transform is None and samples.shape[2:] == (3,):
+        return samples
     pixels = np.empty((height, width, 3), np.uint8)
     step = max(1, _BAND_PX // width)
     for top in range(0, height, step):
