@@ -69,7 +69,7 @@ class SegmenterSettings:
         segmenter: How tissue is found: optical_density (above the slide's own glass), otsu
             (luminance), saturation (HSV), all (whole slide), model (a network of your own), or the
             name or import path of a segmenter of another package; default: what the output folder
-            was begun with, else otsu.
+            was begun with, else optical_density.
         segment_mpp: Resolution of the picture in which tissue is looked for, in microns per pixel.
         min_area_um2: Smallest piece of tissue kept, in square microns.
         max_hole_um2: Holes in tissue up to this area are filled, in square microns.

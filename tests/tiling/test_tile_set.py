@@ -194,7 +194,7 @@ class TestRecipe:
     ("file", "mpp", "target_mpp", "low", "high"),
     [
         ("cmu_small_region.svs", None, 0.5, 45, 52),
-        ("her2st_B4.tiff", None, 1.0, 180, 205),
+        ("her2st_B4.tiff", None, 1.0, 180, 210),
         ("her2st_C3.tiff", None, 1.0, 125, 138),
         ("tcga-cr-7395-01a-01-ts1.svs", 0.25, 0.5, 38, 40),
     ],

@@ -12,7 +12,9 @@ from slidenet.slides import open_slide
 from slidenet.testing import Blob, SyntheticSlide, corrupt_tile, write_pyramid
 from slidenet.testing.layouts import write_layout
 from slidenet.tissue import (
+    DEFAULT_SEGMENTER,
     AllSegmenter,
+    OpticalDensitySegmenter,
     OtsuSegmenter,
     SaturationSegmenter,
     find_tissue,
@@ -158,8 +160,8 @@ def test_tissue_covers_the_slide_exactly(flat_slide):
     rows, columns = tissue.mask.shape
     assert tissue.downsample_xy == (80 / columns, 60 / rows)
     assert not tissue.mask.flags.writeable
-    assert tissue.identity == OtsuSegmenter().identity()
-    assert tissue.identity["segmenter"] == "otsu"
+    assert tissue.identity == OpticalDensitySegmenter().identity()
+    assert tissue.identity["segmenter"] == DEFAULT_SEGMENTER
 
 
 def test_only_specks_left_is_an_empty_slide(flat_slide):
@@ -275,6 +277,6 @@ def test_what_cannot_be_read_is_no_tissue(tmp_path, name):
 def test_damage_is_named_where_no_tissue_is_found(tmp_path):
     path = write_layout(tmp_path / "hurt.tif", [picture(shape=(512, 512))], tile_px=128)
     corrupt_tile(path, (300, 300))
-    damage = r"between the two sides.*; up to 6\.2% of its overview cannot be decoded"
+    damage = r"93\.8% bare glass, 6\.2% not readable; up to 6\.2% of its overview cannot be decoded"
     with open_slide(path, mpp=8.0) as slide, pytest.raises(EmptyTissueError, match=damage):
         find_tissue(slide)

@@ -13,12 +13,17 @@ from slidenet.tissue.optics.density import (
     grown,
     labelled,
     opened,
+    shrunken,
 )
 from slidenet.tissue.optics.stain import Stain
 
 _REACH_UM = 64.0
 _DENSE = 0.35
-_LEAST_STROKE_UM2 = 20_000.0
+_EVEN_HUE = 0.01
+_SMOOTH = 0.06
+_ONE_HUE = 0.0075
+_LEAST_UM2 = 8000.0
+_LEAST_STROKE_UM2 = 8000.0
 _BLEED_UM = 112.0
 _THIN = 0.45
 _WIDEST_STROKE_UM = 800.0
@@ -43,32 +48,41 @@ def find_ink(sheet: Sheet, stain: Stain) -> BoolArray:
     low, high = extremes_of(stain.density)
     total = np.maximum(red + green + blue, np.float32(1e-2))
     hues = (red / total, green / total)
+    dense = sheet.lit & (high > _DENSE)
     foreign = (green < 0.75 * np.minimum(red, blue)) | ((red > 1.2 * green) & (blue < 0.5 * red))
     foreign |= (red < 0.25 * green) & (blue > 0.6 * green) & (high > 0.6)
     inside = (sheet.lit & (total > 0.6)).astype(np.float32)
     varied = _variance(hues[0], inside) + _variance(hues[1], inside)
-    foreign &= (varied < 0.01**2) & (_unevenness(total, inside, 3) < 0.15**2)
-    foreign |= high - low < 0.22 * high
-    seeds = opened(sheet.lit & (high > _DENSE) & foreign, 1)
-    labels, kept = _strokes(sheet, seeds, hues, 0.05, total, 0.0)
-    area = np.bincount(labels.ravel(), minlength=len(kept))
-    ink = (kept > 0.1 * area)[labels] & (labels > 0)
-    ink |= _violet(
-        sheet, hues, total, (varied < 0.005**2) & (_unevenness(total, inside, 5) < 0.06**2)
-    )
-    return ink | _bleeding(sheet, ink, hues, total)
+    even = varied < _EVEN_HUE**2
+    black = high - low < 0.22 * high
+    uneven, finely = unevenness(total, inside, 5), unevenness(total, inside, 3)
+    seeds = (black | foreign) & even & (finely < 0.15**2)
+    ink = np.zeros(sheet.shape, np.bool_)
+    labels, held = _strokes(sheet, opened(dense & seeds, 1), hues, 0.05, total, 0.0)
+    area = np.bincount(labels.ravel(), minlength=len(held))
+    for piece in np.flatnonzero((held > 0.1 * area) & (area > sheet.area(_LEAST_UM2))):
+        here = labels == piece
+        core = shrunken(here, 1)
+        core = core if core.sum() > 10 else here
+        smooth = np.percentile(finely[core], 25) < _SMOOTH**2
+        smooth &= np.median(varied[core]) < _ONE_HUE**2
+        if piece and smooth:
+            ink |= here
+    coloured = ink & ~black
+    ink |= _dyed(sheet, hues, total, (varied < 0.005**2) & (uneven < 0.06**2))
+    return ink | _bleeding(sheet, coloured, hues, total)
 
 
-def _violet(sheet: Sheet, hues: tuple[Plane, Plane], total: Plane, plain: BoolArray) -> BoolArray:
-    """Strokes of a hue that tissue has, too."""
+def _dyed(sheet: Sheet, hues: tuple[Plane, Plane], total: Plane, plain: BoolArray) -> BoolArray:
+    """Strokes of any hue, also one that tissue has."""
     red, green = hues
     ink = np.zeros(sheet.shape, np.bool_)
-    seeds = sheet.lit & (total > 1.2) & (red > 0.2) & (green > 0.35) & (red + green > 0.75)
+    seeds = sheet.lit & (total > 1.2)
     if not seeds.any():
         return ink
     seeds = opened(seeds & plain, 1)
     labels, kept = _strokes(sheet, seeds, hues, 0.03, total, 0.4)
-    for piece in np.flatnonzero(kept > sheet.area(_LEAST_STROKE_UM2) / 20):
+    for piece in np.flatnonzero(kept >= 4):
         here = labels == piece
         if piece == 0 or here.sum() < sheet.area(_LEAST_STROKE_UM2):
             continue
@@ -78,11 +92,13 @@ def _violet(sheet: Sheet, hues: tuple[Plane, Plane], total: Plane, plain: BoolAr
         if kept[piece] < 0.1 * core.sum():
             continue
         width = 2 * float(depth.max())
+        rim = grown(here, 3) & ~grown(here, 1)
+        bare = float((total[rim] < 0.3 * np.median(total[here])).mean())
         stroke = here.sum() > _LONG * width**2 and width * sheet.um < _WIDEST_STROKE_UM
         one_dye = np.hypot(red[core].std(), green[core].std()) < _ONE_DYE
-        # Two of three: a thick layer, one dye only, the shape of a stroke.
         thick = np.median(total[here]) > _THICK
-        if sum(map(bool, (thick, one_dye, stroke))) >= 2:
+        dot = one_dye and thick and bare > 0.8
+        if dot or (stroke and bare > 0.2 and (one_dye or thick)):
             ink |= here
     return ink
 
@@ -132,7 +148,7 @@ def _variance(values: Plane, inside: Plane, side: int = 5) -> Plane:
     return _windowed(values * values, inside, side) - _windowed(values, inside, side) ** 2
 
 
-def _unevenness(total: Plane, inside: Plane, side: int) -> Plane:
+def unevenness(total: Plane, inside: Plane, side: int) -> Plane:
     """Variance of density within a window, relative to its mean squared."""
     mean = np.maximum(_windowed(total, inside, side), np.float32(1e-2))
     return np.asarray(_variance(total, inside, side) / (mean * mean), np.float32)

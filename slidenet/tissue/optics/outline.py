@@ -21,6 +21,7 @@ from slidenet.tissue.optics.density import (
     touching,
 )
 from slidenet.tissue.optics.ground import Ground
+from slidenet.tissue.optics.ink import unevenness
 from slidenet.tissue.optics.stain import Stain
 
 _BROAD = 2.5  # evidence over many microns from which what is no ground counts
@@ -29,7 +30,8 @@ _GAP_UM = 40.0
 _CRACK_UM = 24.0
 _POOL_UM2 = (4000.0, 16_000.0)
 _EDGE = 0.5
-_PIECE_COLOUR = 0.36  # least difference of a piece's channels; stained tissue has half
+_PIECE_TEXTURE = 0.08
+_PIECE_COLOUR = 0.28  # least difference of a piece's channels; stained tissue has half
 _ROUGH_EDGE = 0.35
 
 
@@ -65,18 +67,24 @@ def outline(
     outside[0] = False
     found = sheet.lit & ~outside[pools] & free
     found = touching(found, stain.fine > 1.5 * sensitivity, 4)
-    return found if stain.grey else found & ~_colourless(found, stain)
+    return found if stain.grey else found & ~_colourless(sheet, found, stain)
 
 
-def _colourless(found: BoolArray, stain: Stain) -> BoolArray:
-    """Pieces that as a whole absorb all colours nearly alike: edges of glass, glue, bubbles."""
+def _colourless(sheet: Sheet, found: BoolArray, stain: Stain) -> BoolArray:
+    """Pieces that absorb all colours nearly alike and are thin or even: glue, bubbles, hairs."""
     labels, count = labelled(found)
     flat = labels.ravel()
     low, high = extremes_of(stain.density)
     colour = np.bincount(flat, (high - low).ravel(), count)
-    colourless = colour < _PIECE_COLOUR * np.bincount(flat, high.ravel(), count)
-    colourless[0] = False
-    return np.asarray(colourless[labels])
+    dull = colour < _PIECE_COLOUR * np.bincount(flat, high.ravel(), count)
+    core = shrunken(found, 4)
+    total = np.maximum(stain.density.sum(axis=2), np.float32(1e-2))
+    textured = core & (unevenness(total, np.ones_like(total), 5) > _PIECE_TEXTURE**2)
+    held = np.bincount(labels[core], minlength=count)
+    rough = np.bincount(labels[textured], minlength=count)
+    dull &= rough <= 0.5 * held
+    dull[0] = False
+    return np.asarray(dull[labels])
 
 
 def sharpened(

@@ -15,6 +15,8 @@ _WIDE_UM = 48.0
 _COLOUR_FLOOR = 0.006  # density: what one grey level of 255 makes of bright glass, and a half
 _GREY_FLOOR = 0.015  # dust, bubbles, seams: grey things differ in density without being stained
 _GREY_LEVELS = 2
+_DULL = 0.34  # least difference of channels of what is pale; stained tissue has half
+_PALE = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +62,7 @@ def evidence(sheet: Sheet, ground: Ground) -> Stain:
     wide_density = sheet.blur(density, _WIDE_UM)
     wide_low, wide_high = extremes_of(wide_density)
     neutral = (high - low < 0.22 * high) & (high > 0.03)
-    neutral |= (wide_high - wide_low < 0.15 * wide_high) & (fine < 12)
+    neutral |= (wide_high - wide_low < _DULL * wide_high) & (wide_high < _PALE)
     mean = float(fine[ground.reached].mean()) if ground.reached.any() else 0.8
     broad = _length(sheet.blur(density, _BROAD_UM), whiten)
     return Stain(density, fine, broad, neutral & (not grey), mean, grey)

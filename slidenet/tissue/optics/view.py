@@ -7,13 +7,23 @@ import numpy as np
 
 from slidenet.core.arrays import BoolArray, UInt8Array
 from slidenet.tissue.finding import Reason
-from slidenet.tissue.optics.density import Sheet, grown, make_sheet, opened
+from slidenet.tissue.optics.density import (
+    Sheet,
+    closed,
+    grown,
+    labelled,
+    make_sheet,
+    opened,
+    shrunken,
+)
 from slidenet.tissue.optics.glass import Glass, fit_glass
 from slidenet.tissue.optics.ground import Ground, flood
-from slidenet.tissue.optics.ink import find_ink
+from slidenet.tissue.optics.ink import find_ink, unevenness
 from slidenet.tissue.optics.outline import outline, sharpened
 from slidenet.tissue.optics.stain import Stain, evidence
 
+_TEXTURED = 0.08
+_LEAST_TEXTURED_UM2 = 100_000.0
 _FAINT = 8.0  # mean evidence, in standard deviations, below which tissue is called faint
 
 
@@ -48,11 +58,13 @@ def look(image: UInt8Array, lit: BoolArray, mpp: float, sensitivity: float) -> V
     ground = flood(sheet, glass)
     stain = evidence(sheet, ground)
     ink = grown(find_ink(sheet, stain), 2)
-    blocked = ink | stain.neutral
+    shown = ~ground.reached & ~ink & (stain.fine > sensitivity)
+    neutral = stain.neutral & ~_grey_tissue(sheet, shown, stain)
+    blocked = ink | neutral
     found = outline(sheet, ground, stain, blocked, sensitivity)
     tissue = sharpened(image, mpp, found, sheet, ground, stain, blocked)
     reasons = np.full(sheet.shape, Reason.GROUND, np.uint8)
-    debris = stain.neutral & ~ground.reached & (stain.fine > sensitivity)
+    debris = neutral & ~ground.reached & (stain.fine > sensitivity)
     reasons[opened(debris, 1)] = Reason.DEBRIS
     reasons[ground.coloured] = Reason.HAZE
     reasons[ink] = Reason.INK
@@ -62,12 +74,25 @@ def look(image: UInt8Array, lit: BoolArray, mpp: float, sensitivity: float) -> V
     return View(tissue, full, doubt, notes)
 
 
+def _grey_tissue(sheet: Sheet, shown: BoolArray, stain: Stain) -> BoolArray:
+    """What is wide and textured is tissue, even without a colour: silver, pigment."""
+    total = np.maximum(stain.density.sum(axis=2), np.float32(1e-2))
+    inner = shrunken(shown, 4)
+    textured = inner & (unevenness(total, np.ones_like(total), 5) > _TEXTURED**2)
+    labels, count = labelled(closed(textured, 2))
+    keep = np.bincount(labels.ravel(), minlength=count) > sheet.area(_LEAST_TEXTURED_UM2)
+    keep[0] = False
+    return shown & grown(np.asarray(keep[labels]), 6)
+
+
 def _doubt(
     sheet: Sheet, glass: Glass, ground: Ground, stain: Stain, ink: BoolArray, found: BoolArray
 ) -> tuple[float, tuple[str, ...]]:
     """What could be wrong, each with its own doubt; they add up like independent chances."""
-    tissue = max(1, int(found.sum()))
-    shown = float(stain.broad[found].mean()) if found.any() else 0.0
+    if not found.any():
+        return 1.0, ()
+    tissue = int(found.sum())
+    shown = float(stain.broad[found].mean())
     beside = grown(found, sheet.px(200.0))
     haze = float((ground.coloured & beside).sum()) / tissue
     inked = float((ink & beside).sum()) / tissue

@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 
 from slidenet.core.arrays import BoolArray, UInt8Array
-from slidenet.core.errors import EmptyTissueError
 from slidenet.tissue.finding import Finding, Reason
 from slidenet.tissue.masks import clean_reasons
 from slidenet.tissue.optics.dark import bright_tissue, is_dark_ground
@@ -59,11 +58,7 @@ class OpticalDensitySegmenter(PictureSegmenter):
         slide: str = "",
         readable: BoolArray | bool = True,
     ) -> Finding:
-        """See `PictureSegmenter.judge`; ink, haze and debris are told, and the doubt.
-
-        Raises:
-            EmptyTissueError: Nothing passes for tissue.
-        """
+        """See `PictureSegmenter.judge`; ink, haze and debris are told, and the doubt."""
         readable = np.broadcast_to(readable, image.shape[:2])
         dark = is_dark_ground(image)
         black = np.zeros(readable.shape, np.bool_)
@@ -84,18 +79,6 @@ class OpticalDensitySegmenter(PictureSegmenter):
         reasons[black & (reasons != Reason.TISSUE)] = Reason.BLACK
         reasons[~readable] = Reason.UNREADABLE
         found = reasons == Reason.TISSUE
-        if not found.any():
-            raise EmptyTissueError(
-                f"the segmenter {self.name!r} found no tissue: nothing of {self.min_area_um2:g} "
-                "square microns absorbs light as stained tissue does",
-                expected=f"density of {self.sensitivity:g} standard deviations above the glass, "
-                "the --sensitivity",
-                remedy="look at the slide; if it does hold tissue, lower --sensitivity or "
-                "--min-area-um2 (in Python, sensitivity, min_area_um2), take another --segmenter "
-                "('all' is the whole slide), or draw the tissue in QuPath and pass its GeoJSON as "
-                "--tissue-geojson",
-                slide=slide,
-            )
         return Finding(found, reasons, view.doubt, view.notes)
 
     def _look(self, image: UInt8Array, lit: BoolArray, mpp: float, *, dark: bool = False) -> View:

@@ -14,7 +14,7 @@ from slidenet.tissue.segmenters.otsu import OtsuSegmenter
 from slidenet.tissue.segmenters.saturation import SaturationSegmenter
 from slidenet.tissue.segmenters.whole import AllSegmenter
 
-DEFAULT_SEGMENTER = "otsu"
+DEFAULT_SEGMENTER = "optical_density"
 """What finds tissue where nothing else is asked for."""
 
 SEGMENTERS: Registry[type[Segmenter]] = Registry(
