@@ -72,12 +72,15 @@ def is_tile_folder(path: Path) -> bool:
     if not path.is_dir():
         return False
     found = False
-    with os.scandir(path) as entries:
-        for entry in entries:
-            kind = _kind(entry)
-            if kind == "slides":
-                return False
-            found = found or kind in ("images", "deepzooms")
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                kind = _kind(entry)
+                if kind == "slides":
+                    return False
+                found = found or kind in ("images", "deepzooms")
+    except OSError:
+        return True  # opening it says what keeps it from being read
     return found or _is_deepzoom_folder(path)
 
 
@@ -91,8 +94,11 @@ def _kind(entry: os.DirEntry[str]) -> str:
     if name.startswith(".") or name in _NOT_COUNTED:
         return ""
     suffix = os.path.splitext(name)[1]
-    if entry.is_dir():
-        return "folders"
+    try:
+        if entry.is_dir():
+            return "folders"
+    except OSError:  # a link that leads back to itself
+        return "images" if suffix in IMAGE_SUFFIXES else "num_others"
     # A link to a tile that is away is a tile that cannot be read, not one that was never there.
     if suffix in IMAGE_SUFFIXES and (entry.is_file() or entry.is_symlink()):
         return "images"

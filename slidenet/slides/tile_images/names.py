@@ -13,6 +13,8 @@ from slidenet.core.text import name_some
 from slidenet.slides.tile_images.declaration import LEVEL0
 
 _NUMBER = "[0-9]{1,10}"
+_MORE = "(?:[_, -].*)?"
+"""What may follow where letters say which number is which: `_class0`, `_size256`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +48,24 @@ PATTERNS = (
         LEVEL0,
     ),
     NamePattern(  # GigaPath's own cutting
-        "..x_..y", re.compile(rf"(?:^|[^0-9])(?P<x>{_NUMBER})x_(?P<y>{_NUMBER})y$", re.IGNORECASE)
+        "..x_..y",
+        re.compile(rf"(?:^|[^0-9])(?P<x>{_NUMBER})x_(?P<y>{_NUMBER})y{_MORE}$", re.IGNORECASE),
     ),
     NamePattern(  # cutting derived from it, rows first
-        "..y_..x", re.compile(rf"(?:^|[^0-9])(?P<y>{_NUMBER})y_(?P<x>{_NUMBER})x$", re.IGNORECASE)
+        "..y_..x",
+        re.compile(rf"(?:^|[^0-9])(?P<y>{_NUMBER})y_(?P<x>{_NUMBER})x{_MORE}$", re.IGNORECASE),
     ),
     NamePattern(
         "y.._x..",
         re.compile(
-            rf"(?:^|[^0-9a-z])y[_= -]?(?P<y>{_NUMBER})[_, -]+x[_= -]?(?P<x>{_NUMBER})$",
+            rf"(?:^|[^0-9a-z])y[_= -]?(?P<y>{_NUMBER})[_, -]+x[_= -]?(?P<x>{_NUMBER}){_MORE}$",
             re.IGNORECASE,
         ),
     ),
     NamePattern(
         "x.._y..",
         re.compile(
-            rf"(?:^|[^0-9a-z])x[_= -]?(?P<x>{_NUMBER})[_, -]+y[_= -]?(?P<y>{_NUMBER})$",
+            rf"(?:^|[^0-9a-z])x[_= -]?(?P<x>{_NUMBER})[_, -]+y[_= -]?(?P<y>{_NUMBER}){_MORE}$",
             re.IGNORECASE,
         ),
     ),

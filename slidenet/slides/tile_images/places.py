@@ -81,6 +81,10 @@ def read_tile_images(
     notes, names, xy = list[str](), listing.images, None
     if frame != NONE:
         names, xy = _placed(listing, placing, named, notes)
+    unused = [name for name in listing.tables if table is None or name != table.path.name]
+    if unused:
+        files = count_of("CSV file", len(unused))
+        notes.append(f"{files} without places or regions ({name_some(unused, most=2)})")
     if listing.num_others:
         notes.append(f"{count_of('other file', listing.num_others)} in the folder")
     sizes = image_sizes(path, names)

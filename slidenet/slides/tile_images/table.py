@@ -1,5 +1,6 @@
 """A CSV of the folder that says where its tiles lie, or in which region; names of the field."""
 
+import codecs
 import csv
 import math
 from collections.abc import Mapping, Sequence
@@ -128,10 +129,14 @@ class _Columns:
 
 def _columns(path: Path) -> _Columns | None:
     try:
+        with path.open("rb") as raw:
+            start = raw.read(2)
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             header = file.readline(1 << 16)
     except OSError as error:
         raise _damaged(path, f"cannot be read ({error.strerror})") from error
+    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise _damaged(path, "is UTF-16 text; save it as CSV UTF-8")
     for delimiter in ",;\t":
         names = next(csv.reader([header], delimiter=delimiter), [])
         known = {name.strip().lower(): name for name in names}

@@ -95,6 +95,21 @@ def test_a_csv_says_where_tiles_lie(make_folder, header, row):
     images = read(folder)
     assert images.names == ("b.png", "a.png")
     assert images.cut.coords.tolist() == [[0, 0], [16, 0]]
+    assert images.cut.notes == ("1 CSV file without places or regions (labels.csv)",)
+
+
+def test_a_csv_of_another_encoding_is_not_overlooked(make_folder):
+    folder = make_folder(["a.png", "b.png"])
+    (folder / "p.csv").write_text("tile,x,y\na.png,0,0\nb.png,16,0\n", encoding="utf-16")
+    with pytest.raises(UnreadableSlideError, match="UTF-16 text; save it as CSV UTF-8"):
+        read(folder)
+
+
+def test_links_that_lead_nowhere_are_tiles_that_cannot_be_read(make_folder):
+    folder = make_folder(["0_0.png", "16_0.png"])
+    (folder / "32_0.png").symlink_to(folder / "32_0.png")
+    (folder / "loop").symlink_to(folder / "loop")
+    assert read(folder).names == ("0_0.png", "16_0.png", "32_0.png")
 
 
 def test_a_csv_beside_the_folder_is_as_good_and_two_are_one_too_many(make_folder):
