@@ -385,4 +385,5 @@ class PreprocessWork(SlideWork):
         with atomic_path(self.layout.overlay(slide_id), slide=slide_id) as temporary:
             picture.save(temporary, format="JPEG", quality=JPEG_QUALITY)
         light = illumination_of(slide, overview)
-        return f"; {light}: no brightfield" if light.kind == FLUORESCENCE else ""
+        note = "" if tile_set.geometry.placed else "; without places, so no outline for QuPath"
+        return note + (f"; {light}: no brightfield" if light.kind == FLUORESCENCE else "")

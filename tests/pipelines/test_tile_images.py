@@ -38,6 +38,7 @@ def cohort(tmp_path_factory, colour_encoder):
     slides, out = root / "slides.csv", root / "out"
     report = slidenet.preprocess(slides, out, **ISOLATED)
     assert report.exit_code == 0, report.table()
+    (root / "said.txt").write_text(report.table())
     embedded = slidenet.embed_tiles(slides, out, tile_encoder=colour_encoder, **ISOLATED)
     assert embedded.exit_code == 0, embedded.table()
     return root
@@ -69,6 +70,7 @@ def test_a_bag_without_places_says_so(cohort):
     file = features_of(cohort, "bag")
     assert (file.num_tiles, file.placed, file.geometry.tile_frame) == (5, False, "none")
     assert not (cohort / "out" / "tissue" / "bag.geojson").exists()
+    assert "without places, so no outline for QuPath" in (cohort / "said.txt").read_text()
     assert (cohort / "out" / "overlays" / "bag.jpg").exists()
 
 
