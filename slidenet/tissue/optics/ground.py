@@ -84,6 +84,8 @@ def flood(sheet: Sheet, glass: Glass) -> Ground:
     high = height > max(0.025, 4 * glass.spread)
     coloured = opened(reached & high, 2)
     leaked = _leaked(reached & ~high, coloured)
+    if coloured.sum() > reached.sum() / 2:
+        leaked = coloured  # more of it than of bare glass: smooth tissue
     reached &= ~leaked
     padding = sheet.white & (mean_of(glass.density) > 0.02)
     local = _spread_out(sheet, above, reached & ~padding)

@@ -15,7 +15,7 @@ from slidenet.tissue.optics.density import (
     opened,
     shrunken,
 )
-from slidenet.tissue.optics.stain import Stain
+from slidenet.tissue.optics.stain import Stain, is_black
 
 _REACH_UM = 64.0
 _DENSE = 0.35
@@ -25,6 +25,7 @@ _ONE_HUE = 0.0075
 _LEAST_UM2 = 8000.0
 _LEAST_STROKE_UM2 = 8000.0
 _BLEED_UM = 112.0
+_RUN_UM = 250.0
 _THIN = 0.45
 _WIDEST_STROKE_UM = 800.0
 _LONG = 4.0  # lengths of a stroke by its width
@@ -45,16 +46,15 @@ def find_ink(sheet: Sheet, stain: Stain) -> BoolArray:
     if stain.grey:
         return np.zeros(sheet.shape, np.bool_)
     red, green, blue = channels(stain.density)
-    low, high = extremes_of(stain.density)
+    high = extremes_of(stain.density)[1]
     total = np.maximum(red + green + blue, np.float32(1e-2))
     hues = (red / total, green / total)
     dense = sheet.lit & (high > _DENSE)
-    foreign = (green < 0.75 * np.minimum(red, blue)) | ((red > 1.2 * green) & (blue < 0.5 * red))
-    foreign |= (red < 0.25 * green) & (blue > 0.6 * green) & (high > 0.6)
+    foreign = _foreign(red, green, blue) & ((red > 0.25 * green) | (high > 0.6))
     inside = (sheet.lit & (total > 0.6)).astype(np.float32)
     varied = _variance(hues[0], inside) + _variance(hues[1], inside)
     even = varied < _EVEN_HUE**2
-    black = high - low < 0.22 * high
+    black = is_black(stain.density)
     uneven, finely = unevenness(total, inside, 5), unevenness(total, inside, 3)
     seeds = (black | foreign) & even & (finely < 0.15**2)
     ink = np.zeros(sheet.shape, np.bool_)
@@ -70,7 +70,42 @@ def find_ink(sheet: Sheet, stain: Stain) -> BoolArray:
             ink |= here
     coloured = ink & ~black
     ink |= _dyed(sheet, hues, total, (varied < 0.005**2) & (uneven < 0.06**2))
-    return ink | _bleeding(sheet, coloured, hues, total)
+    dyed = ink & ~coloured & ~black
+    run = _bleeding(sheet, coloured, hues, total, 0.1, _THIN)
+    return ink | run | _bleeding(sheet, dyed, hues, total, 0.04, 0.6 * _THIN)
+
+
+def _foreign(red: Plane, green: Plane, blue: Plane) -> BoolArray:
+    """Hues that no stain has: green, blue and red ink."""
+    found = (green < 0.75 * np.minimum(red, blue)) | ((red > 1.2 * green) & (blue < 0.5 * red))
+    return np.asarray(found | ((red < 0.25 * green) & (blue > 0.6 * green)))
+
+
+def inked_pieces(sheet: Sheet, found: BoolArray, stain: Stain, ink: BoolArray) -> BoolArray:
+    """Pieces of what was found that are ink as a whole, by their mean hue; thin or even ones.
+
+    So are pieces that lie about a stroke and have its hue: ink that ran.
+    """
+    labels, count = labelled(found)
+    flat = labels.ravel()
+    sums = [np.bincount(flat, plane.ravel(), count) for plane in channels(stain.density)]
+    red, green, blue = (np.maximum(plane, 1e-3).astype(np.float32) for plane in sums)
+    total = red + green + blue
+    grey = (np.abs(red / total - 0.345) < 0.045) & (np.abs(green / total - 0.333) < 0.03)
+    area = np.maximum(np.bincount(flat, minlength=count), 1)
+    dense = np.maximum(stain.density.sum(axis=2), np.float32(1e-2))
+    even = found & (unevenness(dense, np.ones_like(dense), 3) < 0.1**2)
+    held = np.bincount(labels[shrunken(found, 4)], minlength=count)
+    inside = np.bincount(labels[even], minlength=count)
+    whole = (_foreign(red, green, blue) | grey) & ((held < 0.2 * area) | (inside > 0.5 * area))
+    if ink.any():
+        about = np.bincount(labels[grown(ink, sheet.px(_RUN_UM)) & found], minlength=count)
+        inks = [float(plane[ink].sum()) for plane in channels(stain.density)]
+        apart = np.abs(red / total - inks[0] / sum(inks))
+        apart = np.maximum(apart, np.abs(green / total - inks[1] / sum(inks)))
+        whole |= (about > 0.8 * area) & (apart < 0.08)
+    whole[0] = False
+    return np.asarray(whole[labels])
 
 
 def _dyed(sheet: Sheet, hues: tuple[Plane, Plane], total: Plane, plain: BoolArray) -> BoolArray:
@@ -92,27 +127,34 @@ def _dyed(sheet: Sheet, hues: tuple[Plane, Plane], total: Plane, plain: BoolArra
         if kept[piece] < 0.1 * core.sum():
             continue
         width = 2 * float(depth.max())
-        rim = grown(here, 3) & ~grown(here, 1)
+        rim = grown(here, 5) & ~grown(here, 3)
         bare = float((total[rim] < 0.3 * np.median(total[here])).mean())
         stroke = here.sum() > _LONG * width**2 and width * sheet.um < _WIDEST_STROKE_UM
         one_dye = np.hypot(red[core].std(), green[core].std()) < _ONE_DYE
         thick = np.median(total[here]) > _THICK
-        dot = one_dye and thick and bare > 0.8
+        dot = one_dye and thick and bare > 0.6
         if dot or (stroke and bare > 0.2 and (one_dye or thick)):
             ink |= here
     return ink
 
 
-def _bleeding(sheet: Sheet, ink: BoolArray, hues: tuple[Plane, Plane], total: Plane) -> BoolArray:
+def _bleeding(
+    sheet: Sheet,
+    ink: BoolArray,
+    hues: tuple[Plane, Plane],
+    total: Plane,
+    tolerance: float,
+    thin_below: float,
+) -> BoolArray:
     """Thin ink that ran out of a stroke: of its hue, and near it."""
     if not ink.any():
         return ink
     weight = ink.astype(np.float32)
     reach = 2 * _REACH_UM
     near = sheet.blur(weight, reach) + 1e-4
-    thin = grown(ink, sheet.px(_BLEED_UM)) & (total < _THIN)
+    thin = grown(ink, sheet.px(_BLEED_UM)) & (total < thin_below)
     for hue in hues:
-        thin &= np.abs(hue - sheet.blur(hue * weight, reach) / near) < 0.1
+        thin &= np.abs(hue - sheet.blur(hue * weight, reach) / near) < tolerance
     return thin
 
 

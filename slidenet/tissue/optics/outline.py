@@ -36,7 +36,12 @@ _ROUGH_EDGE = 0.35
 
 
 def outline(
-    sheet: Sheet, ground: Ground, stain: Stain, blocked: BoolArray, sensitivity: float
+    sheet: Sheet,
+    ground: Ground,
+    stain: Stain,
+    ink: BoolArray,
+    debris: BoolArray,
+    sensitivity: float,
 ) -> BoolArray:
     """What is tissue, on the working scale.
 
@@ -49,15 +54,19 @@ def outline(
         sheet: The picture.
         ground: What was flooded.
         stain: The evidence.
-        blocked: bool (h, w), ink and debris.
+        ink: bool (h, w).
+        debris: bool (h, w).
         sensitivity: Evidence, in standard deviations of the ground, that one pixel needs.
     """
+    blocked = ink | debris
     free = ~ground.reached & ~blocked
     mean = mean_of(stain.density)
     stained = free & ((stain.fine > sensitivity) | (stain.broad > _BROAD))
     stained &= mean > _ROUGH_EDGE * _local_density(sheet, mean)
     pools, areas, clean = _pools(sheet, ground, stain, ~stained, _CRACK_UM)
-    bare = clean & (areas > sheet.area(_POOL_UM2[0]))
+    inked = np.bincount(pools[ink], minlength=len(areas)) > 0
+    inked[0] = False
+    bare = (clean & (areas > sheet.area(_POOL_UM2[0]))) | inked
     deep = shrunken(free, sheet.px(_RIM_UM)) & ~bare[pools]
     pools, areas, clean = _pools(sheet, ground, stain, ~(stained | deep & ~blocked), _GAP_UM)
     open_to = np.bincount(pools[ground.reached], minlength=len(areas)) > 0
@@ -83,6 +92,10 @@ def _colourless(sheet: Sheet, found: BoolArray, stain: Stain) -> BoolArray:
     held = np.bincount(labels[core], minlength=count)
     rough = np.bincount(labels[textured], minlength=count)
     dull &= rough <= 0.5 * held
+    thin = held < 0.15 * np.bincount(flat, minlength=count)
+    highest = np.bincount(flat, high.ravel(), count)
+    pale = highest < 0.15 * np.bincount(flat, minlength=count)
+    dull |= thin & pale & (colour < 0.42 * highest)
     dull[0] = False
     return np.asarray(dull[labels])
 

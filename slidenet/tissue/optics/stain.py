@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from slidenet.core.arrays import BoolArray
-from slidenet.tissue.optics.density import Plane, Sheet, extremes_of
+from slidenet.tissue.optics.density import Plane, Sheet, channels, extremes_of
 from slidenet.tissue.optics.ground import Ground
 
 _FINE_UM = 16.0
@@ -17,6 +17,7 @@ _GREY_FLOOR = 0.015  # dust, bubbles, seams: grey things differ in density witho
 _GREY_LEVELS = 2
 _DULL = 0.34  # least difference of channels of what is pale; stained tissue has half
 _PALE = 0.2
+_GLUE = 0.13  # what is even, pale and yellowish is glue or the edge of a cover slip
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,15 +58,30 @@ def evidence(sheet: Sheet, ground: Ground) -> Stain:
         samples = samples[far < 12]
         spread = spread + samples.T @ samples / max(1, len(samples))
     whiten = np.linalg.cholesky(np.linalg.inv(spread)).T.astype(np.float32)
-    low, high = extremes_of(density)
+    high = extremes_of(density)[1]
     fine = _length(density, whiten)
     wide_density = sheet.blur(density, _WIDE_UM)
     wide_low, wide_high = extremes_of(wide_density)
-    neutral = (high - low < 0.22 * high) & (high > 0.03)
+    neutral = is_black(density) & (high > 0.03)
+    wide_green, wide_blue = channels(wide_density)[1:]
+    yellow = (wide_blue > 1.15 * wide_green) & (ground.texture < 3 * ground.rough)
+    neutral |= yellow & (wide_high < _GLUE)
     neutral |= (wide_high - wide_low < _DULL * wide_high) & (wide_high < _PALE)
     mean = float(fine[ground.reached].mean()) if ground.reached.any() else 0.8
     broad = _length(sheet.blur(density, _BROAD_UM), whiten)
     return Stain(density, fine, broad, neutral & (not grey), mean, grey)
+
+
+def is_black(density: Plane) -> BoolArray:
+    """Whether all three channels are absorbed alike, within a tenth: grey, black.
+
+    Brown stain over blue comes near it, but takes more green than red.
+    """
+    red, green, blue = channels(density)
+    total = np.maximum(red + green + blue, np.float32(1e-2))
+    return np.asarray(
+        (np.abs(red / total - 0.345) < 0.045) & (np.abs(green / total - 0.333) < 0.03)
+    )
 
 
 def _length(density: Plane, whiten: Plane) -> Plane:

@@ -18,7 +18,7 @@ from slidenet.tissue.optics.density import (
 )
 from slidenet.tissue.optics.glass import Glass, fit_glass
 from slidenet.tissue.optics.ground import Ground, flood
-from slidenet.tissue.optics.ink import find_ink, unevenness
+from slidenet.tissue.optics.ink import find_ink, inked_pieces, unevenness
 from slidenet.tissue.optics.outline import outline, sharpened
 from slidenet.tissue.optics.stain import Stain, evidence
 
@@ -61,7 +61,10 @@ def look(image: UInt8Array, lit: BoolArray, mpp: float, sensitivity: float) -> V
     shown = ~ground.reached & ~ink & (stain.fine > sensitivity)
     neutral = stain.neutral & ~_grey_tissue(sheet, shown, stain)
     blocked = ink | neutral
-    found = outline(sheet, ground, stain, blocked, sensitivity)
+    found = outline(sheet, ground, stain, ink, neutral, sensitivity)
+    piece = inked_pieces(sheet, found, stain, ink) & (not stain.grey)
+    found &= ~piece
+    ink |= piece
     tissue = sharpened(image, mpp, found, sheet, ground, stain, blocked)
     reasons = np.full(sheet.shape, Reason.GROUND, np.uint8)
     debris = neutral & ~ground.reached & (stain.fine > sensitivity)
