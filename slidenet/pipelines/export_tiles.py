@@ -119,6 +119,10 @@ class ExportTilesWork(SlideWork):
         if self.settings.by_region:
             counts = (f"{end[0]} {part.name}" for end, part in zip(ends, parts, strict=True))
             detail += f" ({', '.join(counts)})"
+        asked, regions = self.settings.region_classes or (), tile_set.regions
+        without = [name for name in asked if regions and not len(_rows_in(regions, name))]
+        if without:  # misspelt, or lawfully on other slides only
+            detail += f"; no tile lies in {name_some(without)}"
         if skipped:
             detail += f"; warning: {skipped} tiles cannot be read and were left out"
         return SlideResult(
@@ -269,7 +273,9 @@ class ExportTilesWork(SlideWork):
             "fingerprint": tile_set.fingerprint,
             "image_format": settings.image_format,
             **({"quality": settings.quality} if settings.image_format == "jpeg" else {}),
-            "region_classes": list(settings.region_classes) if settings.region_classes else None,
+            "region_classes": sorted(set(settings.region_classes))
+            if settings.region_classes
+            else None,
             **({"region": part.name} if settings.by_region else {}),
         }
 
@@ -336,5 +342,5 @@ def _facts(tile_set: TileSet, number: int) -> dict[str, Any]:
     if tile_set.regions is not None:
         regions = tile_set.regions
         facts["region"] = regions.names[int(regions.index[number])]
-        facts["region_share"] = round(float(regions.share[number]), 4)
+        facts["region_share"] = float(f"{regions.share[number]:.4g}")  # never 0
     return facts

@@ -26,7 +26,7 @@ from slidenet.core.errors import ManifestError
 from slidenet.core.records import SlideRow
 from slidenet.core.text import name_some
 from slidenet.slides import SCANNER_FORMATS, SLIDE_SUFFIXES
-from slidenet.slides.tile_images.listing import is_tile_folder
+from slidenet.slides.tile_images.listing import DEEPZOOM_SUFFIX, is_tile_folder
 from slidenet.stores.csv_table import read_csv_table
 from slidenet.stores.slide_rows import (
     SLIDE_COLUMNS,
@@ -132,7 +132,7 @@ def _foreign_slides(folder: Path, endings: tuple[str, ...]) -> str:
 
 
 def _without_parts(paths: list[Path], folder: Path) -> list[Path]:
-    """Leaves out the files that are parts of another slide of the folder."""
+    """Leaves out files that are parts of another slide of the folder, or DeepZoom copies of one."""
     endings = [p.suffix.lower() for p in paths]
     if endings.count(".dcm") > 1:
         raise ManifestError(
@@ -142,5 +142,7 @@ def _without_parts(paths: list[Path], folder: Path) -> list[Path]:
             remedy="write a slides.csv naming one .dcm file of each slide",
         )
     if {".vms", ".vmu"} & set(endings):  # Hamamatsu's index files point to JPEGs beside them
-        return [p for p in paths if p.suffix.lower() not in (".jpg", ".jpeg")]
-    return paths
+        paths = [p for p in paths if p.suffix.lower() not in (".jpg", ".jpeg")]
+    # What a viewer has made of a slide for itself is not another slide.
+    slides = {p.stem for p in paths if p.suffix.lower() != DEEPZOOM_SUFFIX}
+    return [p for p in paths if p.suffix.lower() != DEEPZOOM_SUFFIX or p.stem not in slides]

@@ -4,6 +4,7 @@ Both name slides the same way: `slide_id`, or else the name of the slide file wi
 """
 
 import math
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -79,7 +80,7 @@ def id_of_path(path: Path) -> str:
     Of a folder the whole name, where a dot begins no ending; of the folder of a DeepZoom picture
     what comes before `_files`.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):  # False too for what is too long for a name
         return path.stem
     return path.name.removesuffix(DEEPZOOM_FOLDER)
 

@@ -60,7 +60,7 @@ def find_tissue(
 
     Args:
         slide: An open slide.
-        segmenter: Its name ("otsu", "saturation", "all", or that of another package's), or a
+        segmenter: Its name ("otsu", "optical_density", ..., or that of another package's), or a
             segmenter made earlier.
         **settings: Fields of that segmenter, by name; only together with a name.
 

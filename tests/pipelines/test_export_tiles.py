@@ -98,6 +98,12 @@ def test_another_export_is_refused_and_overwritten_when_asked(cohort, tmp_path):
     (tmp_path / "b" / "S.1").mkdir(parents=True)
     (tmp_path / "b" / "S.1" / "mine.txt").write_text("x")
     assert "holds files, and no tiles.json" in export(cohort, tmp_path / "b").outcomes[0].detail
+    # Another tool's file of that name gives no leave to remove images.
+    (tmp_path / "b" / "S.1" / "tiles.json").write_text('{"identity": {}}')
+    (tmp_path / "b" / "S.1" / "mine.png").write_bytes(b"x")
+    outcome = export(cohort, tmp_path / "b", overwrite=True).outcomes[0]
+    assert "holds files, and no tiles.json of an export" in outcome.detail
+    assert (tmp_path / "b" / "S.1" / "mine.png").is_file()
 
 
 @pytest.mark.slow
@@ -144,6 +150,8 @@ def test_tiles_are_chosen_and_parted_by_region(cohort, tmp_path):
     def of_regions(**settings):
         return slidenet.export_tiles([cohort / "S.1.tif"], tmp_path / "out", **settings, **ISOLATED)
 
+    both = of_regions(region_classes=["Tumour", "Stroma"], to=tmp_path / "both").outcomes[0]
+    assert both.detail == "2 tiles; no tile lies in Tumour"
     assert of_regions(region_classes=["Stroma"]).outcomes[0].detail == "2 tiles"
     folder = tmp_path / "out" / "tile_images" / "S.1"
     assert sorted(p.name for p in folder.glob("*.png")) == ["0_128.png", "0_256.png"]

@@ -65,6 +65,7 @@ BAD = {
         "slide_id,slide_path\n\u00e9,1.svs\ne\u0301,2.svs\n",
         "is already taken",
     ),
+    "too long for any disk": (f"slide_path\n{'a' * 300}.svs\n", "column 'slide_path'.* bytes"),
     "same stem": ("slide_path\nx/a.svs\ny/a.svs\n", "already taken"),
 }
 
@@ -177,6 +178,15 @@ def test_parts_of_a_slide_are_not_slides(tmp_path):
         (tmp_path / name).touch()
     with pytest.raises(ManifestError, match=r"2 .dcm files.*one .dcm file of each slide"):
         read_manifest(tmp_path)
+
+
+def test_a_deepzoom_copy_of_a_slide_is_no_second_slide(tmp_path):
+    for name in ("s1.svs", "s1.dzi", "s2.dzi"):
+        (tmp_path / name).write_bytes(b"x")
+    assert [row.slide_path for row in read_manifest(tmp_path)] == [
+        str(tmp_path / "s1.svs"),
+        str(tmp_path / "s2.dzi"),
+    ]
 
 
 def test_a_known_column_in_other_letters_is_not_taken_for_a_label(tmp_path):

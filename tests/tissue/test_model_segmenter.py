@@ -128,6 +128,11 @@ def test_an_archive_runs_only_where_it_is_allowed(tmp_path, scene):
         make_segmenter("model", segmenter_weights=path)
     with pytest.raises(ConfigError, match="brings its own code"):
         make_segmenter("model", segmenter_weights=path, segmenter_class=DARKER, allow_code=True)
+    damaged = tmp_path / "damaged.pt"
+    content = path.read_bytes()
+    damaged.write_bytes(content.replace(b"PK\x01\x02", b"PK\x09\x09"))
+    with pytest.raises(SlidenetError, match=r"damaged\.pt"):
+        make_segmenter("model", segmenter_weights=damaged, segmenter_class=DARKER)
     segmenter = make_segmenter("model", segmenter_weights=path, allow_code=True, **RAW)
     np.testing.assert_array_equal(segmenter.mask(scene[0], 8.0), scene[1])
 

@@ -21,7 +21,6 @@ FORMAT, VERSION = "slidenet.tissue", 1
 MOST_REGIONS = 200
 """Dropped regions listed per slide, the largest; the others are counted."""
 
-
 LEAST_MM2 = 0.005
 """Less of a reason is not named in the line of a slide."""
 

@@ -67,9 +67,9 @@ def is_tile_folder(path: Path) -> bool:
 
     A folder with files of a scanner's format is none: what lies beside those is not the slide.
     """
-    if path.suffix.lower() == DEEPZOOM_SUFFIX and path.is_file():
+    if path.suffix.lower() == DEEPZOOM_SUFFIX and os.path.isfile(path):
         return True
-    if not path.is_dir():
+    if not os.path.isdir(path):  # False too for what is too long for a name
         return False
     found = False
     try:

@@ -14,7 +14,7 @@ from typing import Any
 
 from slidenet.core.errors import IdentityMismatchError, OutputError
 from slidenet.core.provenance import Identity, describe_difference
-from slidenet.slides.tile_images.record import RECORD_NAME, TileFolderRecord
+from slidenet.slides.tile_images.record import FORMAT, RECORD_NAME, TileFolderRecord
 from slidenet.stores.atomic import atomic_path, output_errors, write_json
 from slidenet.stores.tile_images.encoding import SUFFIXES
 
@@ -122,7 +122,7 @@ class TileFolder:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             found = None
-        if isinstance(found, Mapping):
+        if isinstance(found, Mapping) and found.get("format") == FORMAT:
             return found
         if any(not name.startswith(".") for name in os.listdir(self.folder)):
             raise OutputError(

@@ -62,5 +62,8 @@ def _may_hold_regions(path: Path) -> bool:
         return path.exists()  # a folder or a device, which is refused by name when it is read
     if path.suffix != ".json":
         return True
-    with path.open("rb") as file:
-        return _OWN_RECORD not in file.read(64)
+    try:
+        with path.open("rb") as file:
+            return _OWN_RECORD not in file.read(64)
+    except OSError:
+        return True  # reading it says why it cannot be read

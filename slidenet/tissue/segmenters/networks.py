@@ -91,12 +91,12 @@ def load_network(
 
 def _is_archive(path: Path) -> bool:
     """Whether a file is a TorchScript archive: a zip with code in it."""
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:  # what else it may be is seen when it is read
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any(
-            "/code/" in name or name.endswith("constants.pkl") for name in archive.namelist()
-        )
+    return any("/code/" in name or name.endswith("constants.pkl") for name in names)
 
 
 def _load_archive(path: Path, device: Any, *, allow_code: bool) -> tuple["nn.Module", str]:

@@ -19,6 +19,15 @@ def test_there_may_be_none(tmp_path):
     assert find_region_file(tmp_path, "case", "case.tif") is None
 
 
+def test_a_file_that_cannot_be_opened_is_named_when_it_is_read(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "case.json").write_text("{}")
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    assert find_region_file(tmp_path, "case", "case.tif") == tmp_path / "case.json"
+
+
 def test_two_files_for_one_slide_are_an_error(tmp_path):
     for name in ("case.geojson", "case.tif.geojson"):
         (tmp_path / name).write_text("")
