@@ -11,7 +11,7 @@ from slidenet.core.errors import ConfigError, IdentityMismatchError, ManifestErr
 from slidenet.core.extras import data_frame
 from slidenet.core.provenance import Identity, describe_difference
 from slidenet.core.records import SlideRow
-from slidenet.core.text import plural
+from slidenet.core.text import count_of, name_some
 from slidenet.data import BagDataset, BagSource, collate_bags, find_bag_files, read_label_table
 from slidenet.data.bags.parts import DividingRule, divide_file
 from slidenet.evaluation import Predictions, average_by_patient, write_predictions
@@ -204,13 +204,14 @@ class PredictWork(SlideWork):
         bags = [BagSource(row.slide_id, files)]
         rule = _dividing(self.model)
         if rule is not None:
-            bags = [BagSource(part.name, (part.file,)) for part in divide_file(files[0], rule)]
-            if not bags:
+            parts = divide_file(files[0], rule)
+            if not parts:
                 raise StoreError(
                     f"{files[0].path} has no readable tile that lies enough in a region",
                     expected="tiles as the model was trained on",
                     slide=row.slide_id,
                 )
+            bags = [BagSource(part.name, (part.file,)) for part in parts]
         dataset = BagDataset(bags, memory=FeatureMemory())
         predictions = predict_bags(
             self.model.module,
@@ -221,7 +222,12 @@ class PredictWork(SlideWork):
         described = self.model.task.describe_predictions(
             predictions.predicted, self.model.calibration.threshold
         )
-        decision = described[0] if rule is None else f"{len(bags)} {plural('bag', len(bags))}"
+        decision = described[0]
+        if rule is not None:
+            decision = count_of("bag", len(parts))
+            there = {part.region for part in parts}
+            empty = [name for name in files[0].region_names if name not in there]
+            decision += f"; no readable tile lies in {name_some(empty)}" if empty else ""
         path = self.layout.root / PREDICTIONS_NAME
         num_tiles = sum(file.num_tiles for file in files)
         return SlideResult(path, decision, num_tiles, value=predictions)

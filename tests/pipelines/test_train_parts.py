@@ -14,12 +14,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
-    """Tiles of the region Tumor differ from those of Stroma in every feature."""
+    """Tiles of the region Tumor differ from those of Stroma in every feature; none lies in Vessel."""
     made = generate_features(num_patients=20, num_tiles=16, feature_dim=8)
     for slide in made.slides:
         index = (np.arange(len(slide.coords)) % 3 == 0).astype(np.uint16)
         share = np.ones(len(index), np.float32)
-        slide.regions = TileRegions(("Stroma", "Tumor"), index, share, "class")
+        slide.regions = TileRegions(("Stroma", "Tumor", "Vessel"), index, share, "class")
         slide.features[index == 1] += 0.8
     return write_generated(made, tmp_path_factory.mktemp("cohort"))
 
@@ -42,6 +42,7 @@ def test_the_region_is_learned_and_predicted_on_new_slides(cohort, bag, tmp_path
     if bag == "region":
         right = [row["called"] == row["bag_id"].partition(":")[2] for row in rows]
         assert np.mean(right) == 1
+        assert "2 bags; no readable tile lies in Vessel" in capsys.readouterr().out
     capsys.readouterr()
     assert main(["predict", f"--bundle={run / 'model.slidenet'}", *new, "--by-patient"]) == 2
     assert "leave --by-patient away" in capsys.readouterr().err

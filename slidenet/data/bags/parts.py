@@ -58,6 +58,8 @@ class SlidePart:
 def divide_file(file: FeatureFile, rule: DividingRule) -> list[SlidePart]:
     """The bags of one slide; regions in the order of their names in the file, tiles in theirs.
 
+    What holds no readable tile is no bag.
+
     Args:
         file: The features of the whole slide.
         rule: How it is cut.
@@ -85,11 +87,12 @@ def divide_file(file: FeatureFile, rule: DividingRule) -> list[SlidePart]:
             regions.names,
             regions.index,
         )
-    if coords is None:
+    readable = codes == status.OK
+    if coords is None:  # a region, or a tile, that could not be read teaches nothing
         found = [(name, np.flatnonzero((index == i) & enough)) for i, name in enumerate(names)]
-        keys = [(name, name, rows) for name, rows in found if len(rows)]
-    else:  # a tile that could not be read teaches nothing
-        rows = np.flatnonzero(enough & (codes == status.OK))
+        keys = [(name, name, rows) for name, rows in found if readable[rows].any()]
+    else:
+        rows = np.flatnonzero(enough & readable)
         if rule.tiles_per_slide is not None and len(rows) > rule.tiles_per_slide:
             rng = np.random.default_rng([rule.seed, zlib.crc32(file.slide_id.encode())])
             rows = np.sort(rng.choice(rows, rule.tiles_per_slide, replace=False))
@@ -161,7 +164,7 @@ def divide_cohort(
             files[min(absent).partition(SEPARATOR)[0]] if absent else next(iter(files.values()))
         )
         raise LabelError(
-            f"{slides.path}: {len(absent)} rows name a region without tiles: "
+            f"{slides.path}: {len(absent)} rows name a region without readable tiles: "
             f"{name_some(sorted(absent))}"
             if absent
             else f"{slides.path}: no slide has a tile that lies enough in a region",

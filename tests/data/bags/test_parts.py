@@ -61,6 +61,11 @@ def test_a_region_is_a_bag_of_its_tiles(write, cohort_kit):
     assert bag.target == other.target == 1
 
 
+def test_a_region_of_which_nothing_can_be_read_is_no_bag(write):
+    data = read_bags(**write(by_slide(), unreadable=(1, 3, 5, 7, 9)), bag="region")
+    assert {bag.bag_id for bag in data.bags()} == {f"s{i:02d}:Tumor" for i in range(12)}
+
+
 @pytest.mark.parametrize("patients", [True, False])
 @pytest.mark.parametrize("bag", ["region", "tile"])
 def test_no_split_parts_a_slide_or_patient(write, bag, patients):
@@ -106,7 +111,10 @@ def test_rows_of_regions_have_their_own_labels(write):
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        ("s00,p00,Tumour,a", r"name a region without tiles: s00:Tumour; expected.*Stroma, Tumor"),
+        (
+            "s00,p00,Tumour,a",
+            r"name a region without readable tiles: s00:Tumour; expected.*Stroma, Tumor",
+        ),
         ("s00,p00,,a", r"column 'region' is ''; expected one row per region"),
         ("s01,p01,Tumor,a", r"column 'region' is 'Tumor', as in row \d+ of the same slide"),
         ("s01,p09,Stroma,a", r"of patient 'p09' here and of 'p01' in row 3"),
