@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
-    """Tiles of the region Tumor differ from those of Stroma in every feature; none lies in Vessel."""
+    """Features of Tumor differ from those of Stroma; no tile lies in Vessel."""
     made = generate_features(num_patients=20, num_tiles=16, feature_dim=8)
     for slide in made.slides:
         index = (np.arange(len(slide.coords)) % 3 == 0).astype(np.uint16)
