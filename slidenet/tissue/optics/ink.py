@@ -98,6 +98,9 @@ def inked_pieces(sheet: Sheet, found: BoolArray, stain: Stain, ink: BoolArray) -
     held = np.bincount(labels[shrunken(found, 4)], minlength=count)
     inside = np.bincount(labels[even], minlength=count)
     whole = (_foreign(red, green, blue) | grey) & ((held < 0.2 * area) | (inside > 0.5 * area))
+    # A pale blue counterstain has a hue of ink, but no dense stroke.
+    strong = np.bincount(labels[found & (extremes_of(stain.density)[1] > _DENSE)], minlength=count)
+    whole &= strong > 0.1 * area
     if ink.any():
         about = np.bincount(labels[grown(ink, sheet.px(_RUN_UM)) & found], minlength=count)
         inks = [float(plane[ink].sum()) for plane in channels(stain.density)]
