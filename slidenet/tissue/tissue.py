@@ -87,13 +87,13 @@ def _found(slide: Slide, chosen: Segmenter) -> Tissue:
         slide.thumbnail(OVERVIEW_PX)  # by which it is known what of the slide cannot be read
     finding = checked_finding(found, slide, segmenter=chosen.name)
     if not finding.mask.any():
-        raise _nothing_found(finding, chosen.name, slide)
+        raise _nothing_found(finding, chosen, slide)
     return tissue_on(slide, finding.mask, segmenter_identity(chosen), finding)
 
 
-def _nothing_found(finding: Finding, segmenter: str, slide: Slide) -> EmptyTissueError:
+def _nothing_found(finding: Finding, segmenter: Segmenter, slide: Slide) -> EmptyTissueError:
     """The error for a slide without tissue, with what its segmenter says it has instead."""
-    found = f"the segmenter {segmenter!r} found no tissue"
+    found = f"the segmenter {segmenter.name!r} found no tissue"
     instead = []
     if finding.reasons is not None:
         shares = np.bincount(finding.reasons.ravel(), minlength=len(Reason)) / finding.reasons.size
@@ -101,11 +101,13 @@ def _nothing_found(finding: Finding, segmenter: str, slide: Slide) -> EmptyTissu
         instead = [f"{shares[reason]:.1%} {reason.words}" for reason in order]
     found += f": {', '.join(instead)}" if instead else ""
     found += "".join(f"; {note}" for note in finding.notes)
-    small = any(Reason.TOO_SMALL.words in text for text in instead)
+    settings = ["sensitivity"] if hasattr(segmenter, "sensitivity") else []
+    settings += ["min_area_um2"] if any(Reason.TOO_SMALL.words in text for text in instead) else []
+    flags = " or ".join(f"--{name.replace('_', '-')}" for name in settings)
     return EmptyTissueError(
         found,
         expected="some tissue",
-        remedy=("lower --min-area-um2 (in Python, min_area_um2), " if small else "")
+        remedy=(f"lower {flags} (in Python, {' or '.join(settings)}), " if settings else "")
         + "take another --segmenter ('all' is the whole slide), or draw the tissue in QuPath and "
         "pass its GeoJSON as --tissue-geojson",
         slide=slide.path.name,

@@ -13,6 +13,7 @@ from slidenet.pipelines.cohort.report import RunReport
 from slidenet.pipelines.cohort.runner import work_on
 from slidenet.pipelines.predict import PredictReport
 from slidenet.stores import read_tile_set
+from slidenet.testing.tissue_scenes import make_scene
 
 GUEST = '''
 from dataclasses import asdict, dataclass
@@ -117,3 +118,18 @@ def test_predictions_come_with_the_slides_to_look_at(tmp_path):
     tiles = RunReport("preprocess", {}, "", 0.0, [], notes=("1 slide to look at: b",))
     report = PredictReport(None, [tiles, RunReport("predict", {}, "", 0.0, [])], tmp_path)
     assert "\n1 slide to look at: b\n" in report.table()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["faint18", "mucin", "ihc", "fat"])
+def test_pale_tissue_that_is_found_becomes_tiles(tmp_path, kind):
+    scene = make_scene(kind, 5)
+    Image.fromarray(scene.image).save(tmp_path / "pale.png")
+    given = {"mpp": 8.0, "target_mpp": 8.0, "tile_size_px": 16, "isolate": False}
+    report = slidenet.preprocess([tmp_path / "pale.png"], tmp_path / "out", **given)
+    assert report.exit_code == 0
+    tiles = read_tile_set(tmp_path / "out" / "tiles" / "pale.h5")
+    kept = np.zeros(scene.truth.shape, np.bool_)
+    for x, y in tiles.coords.tolist():
+        kept[y : y + 16, x : x + 16] = True
+    assert kept[scene.truth & ~scene.ignore].mean() > 0.9
