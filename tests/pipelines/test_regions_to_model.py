@@ -13,7 +13,7 @@ from slidenet.testing import Blob, Lesion, SyntheticSlide, with_overlays, write_
 
 pytestmark = pytest.mark.slow
 
-SIDE_PX, CORES, RADIUS = 1200, ((300, 300), (900, 300), (300, 900), (900, 900)), 200
+SIDE_PX, MPP, CORES, RADIUS = 1200, 2.0, ((300, 300), (900, 300), (300, 900), (900, 900)), 200
 
 
 def circle(x, y, radius):
@@ -47,7 +47,7 @@ def cut(tmp_path, colour_encoder):
         out = tmp_path / "out"
         slides, regions = tmp_path / "slides", tmp_path / "regions"
         assert not main([
-            "preprocess", f"--slides={slides}", f"--out={out}", "--tile-size-px=64",
+            "preprocess", f"--slides={slides}", f"--out={out}", "--tile-size-px=64", f"--target-mpp={MPP}",
             f"--regions={regions}", *arguments,
         ])  # fmt: skip
         settings = EmbedTilesSettings(isolate=False)
@@ -71,7 +71,7 @@ def test_each_core_of_a_microarray_is_a_bag_with_its_own_label(tmp_path, cut):
         ill = [k for k in range(4) if (i + k) % 2]
         lesions = [Lesion(*CORES[k], 0.9 * RADIUS, seed=i) for k in ill]
         painter = with_overlays(truth, *lesions)
-        write_pyramid(tmp_path / "slides" / f"{name}.tiff", SIDE_PX, SIDE_PX, 0.5, painter)
+        write_pyramid(tmp_path / "slides" / f"{name}.tiff", SIDE_PX, SIDE_PX, MPP, painter)
         cores = []
         for k, (x, y) in enumerate(CORES):
             core = {"objectType": "tma_core", "name": f"{'AB'[k // 2]}-{k % 2 + 1}"}
@@ -96,7 +96,7 @@ def test_tiles_learn_the_class_they_lie_in(tmp_path, cut):
         name = f"slide_{i}"
         truth = SyntheticSlide(SIDE_PX, SIDE_PX, (Blob(600, 600, 560, 560),), seed=i)
         painter = with_overlays(truth, Lesion(400 + 20 * i, 600, 250, seed=i))
-        write_pyramid(tmp_path / "slides" / f"{name}.tiff", SIDE_PX, SIDE_PX, 0.5, painter)
+        write_pyramid(tmp_path / "slides" / f"{name}.tiff", SIDE_PX, SIDE_PX, MPP, painter)
         write_features(
             tmp_path / "regions" / f"{name}.geojson",
             [
