@@ -149,6 +149,7 @@ class Plain:
     """Something else."""
 
 
+@pytest.mark.slow  # looking for who installed a package takes a third of a second each
 @pytest.mark.parametrize(
     ("name", "settings", "error", "message"),
     [
