@@ -1,17 +1,112 @@
 import numpy as np
 import pytest
 
-from slidenet.tissue import OpticalDensitySegmenter
+from slidenet.core.errors import EmptyTissueError
+from slidenet.slides import open_slide
+from slidenet.testing import write_pyramid
+from slidenet.testing.tissue_scenes import KINDS, make_scene, score
+from slidenet.tissue import OpticalDensitySegmenter, find_tissue
+from slidenet.tissue.finding import DOUBTFUL, Reason
+
+SEGMENTER = OpticalDensitySegmenter()
+HARD = {"pen_violet", "wiped_pen", "faint18", "haze", "lacework"}
+PINK, GLASS, BLUE_INK = (214, 150, 190), (240, 239, 241), (35, 70, 180)
+
+
+def picture(*boxes, shape=(240, 300), seed=0):
+    """Filled boxes (top, bottom, left, right, rgb) on glass, with a little noise."""
+    image = np.full((*shape, 3), GLASS, np.float64)
+    for top, bottom, left, right, rgb in boxes:
+        image[top:bottom, left:right] = rgb
+    noise = np.random.default_rng(seed).normal(0, 1.5, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def overlap(found, truth):
+    return (found & truth).sum() / (found | truth).sum()
+
+
+def box(top, bottom, left, right, shape=(240, 300)):
+    mask = np.zeros(shape, np.bool_)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def test_the_outline_is_where_the_section_ends():
+    image = picture((60, 180, 60, 240, PINK))
+    finding = SEGMENTER.judge(image, 8.0)
+    assert overlap(finding.mask, box(60, 180, 60, 240)) > 0.98
+    assert finding.doubt < 0.1
+    assert finding.notes == ()
+    narrow = picture((60, 180, 100, 125, PINK))  # a biopsy of 0.2 mm
+    assert overlap(SEGMENTER.mask(narrow, 8.0), box(60, 180, 100, 125)) > 0.93
+
+
+def test_a_pen_hides_nothing_and_is_called_ink():
+    faint = (236, 222, 234)
+    image = picture((60, 180, 60, 160, faint), (20, 220, 220, 245, BLUE_INK))
+    finding = SEGMENTER.judge(image, 8.0)
+    assert overlap(finding.mask, box(60, 180, 60, 160)) > 0.95
+    assert (finding.reasons[25:215, 222:243] == Reason.INK).mean() > 0.95
+
+
+def test_black_and_unreadable_places_have_their_reasons():
+    image = picture((60, 180, 60, 240, PINK))
+    image[:, :30] = 0
+    readable = ~box(0, 20, 200, 300)
+    finding = SEGMENTER.judge(image, 8.0, readable=readable)
+    assert (finding.reasons[:, :30] == Reason.BLACK).all()
+    assert (finding.reasons[~readable] == Reason.UNREADABLE).all()
+    assert overlap(finding.mask, box(60, 180, 60, 240)) > 0.97
+
+
+def test_dark_ground_is_said_and_doubted(tmp_path):
+    rng = np.random.default_rng(0)
+    image = rng.normal(8, 2, (512, 512, 3)).clip(0, 255).astype(np.uint8)
+    image[100:300, 100:400, 2] = rng.normal(120, 25, (200, 300)).clip(30, 255)
+    path = write_pyramid(
+        tmp_path / "dark.tif", 512, 512, 8.0, lambda x, y, w, h: image[y : y + h, x : x + w]
+    )
+    with open_slide(path) as slide:
+        finding = find_tissue(slide, "optical_density").finding
+    assert overlap(finding.mask, box(100, 300, 100, 400, (512, 512))) > 0.93
+    assert finding.doubt >= DOUBTFUL
+    assert "fluorescence?" in finding.notes[0]
+
+
+@pytest.mark.parametrize("ink", [False, True])
+def test_an_empty_slide_or_a_pen_alone_is_no_tissue(flat_slide, ink):
+    strokes = ((20, 220, 220, 245, BLUE_INK),) if ink else ()
+    with pytest.raises(EmptyTissueError, match="bare glass"):
+        find_tissue(flat_slide(picture(*strokes), mpp=8.0), "optical_density")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 300), (17, 9)])
+def test_tiny_pictures_are_judged_without_a_fault(shape):
+    assert SEGMENTER.judge(picture(shape=shape), 8.0).mask.shape == shape
+    assert SEGMENTER.judge(np.zeros((*shape, 3), np.uint8), 0.3).mask.shape == shape
 
 
 @pytest.mark.parametrize("rgb", [(216, 222, 236), (205, 215, 226), (212, 218, 232)])
 def test_a_pale_blue_counterstain_beside_stained_tissue_is_no_ink(rgb):
     rng = np.random.default_rng(5)
-    picture = np.full((160, 200, 3), 240.0)
-    picture[40:120, 20:80] = (190, 120, 170)
-    picture[40:120, 110:180] = rgb
-    picture += rng.normal(0, 0.8, picture.shape) + 2 * rng.normal(size=(160, 200, 1))
-    found = OpticalDensitySegmenter().mask(picture.round().astype(np.uint8), 8.0)
+    image = np.full((160, 200, 3), 240.0)
+    image[40:120, 20:80] = (190, 120, 170)
+    image[40:120, 110:180] = rgb
+    image += rng.normal(0, 0.8, image.shape) + 2 * rng.normal(size=(160, 200, 1))
+    found = SEGMENTER.mask(image.round().astype(np.uint8), 8.0)
     truth = np.zeros(found.shape, bool)
     truth[40:120, 20:80] = truth[40:120, 110:180] = True
     assert (found & truth).sum() / (found | truth).sum() > 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("texture", "first"), [("a", 0), ("c", 1)])
+def test_every_kind_of_scene(texture, first):
+    found = {}
+    for kind in sorted(KINDS)[first::2]:
+        scene = make_scene(kind, 1002, texture=texture)
+        found[kind] = score(SEGMENTER.mask(scene.image, scene.mpp), scene).iou
+    assert np.mean(list(found.values())) >= 0.93
+    low = {kind: iou for kind, iou in found.items() if iou < (0.7 if kind in HARD else 0.8)}
+    assert not low

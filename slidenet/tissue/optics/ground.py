@@ -33,8 +33,8 @@ _TEXTURE_UM = 24.0
 _SPREAD_UM = 96.0
 _AT_GLASS = 0.03
 _LEAST_POOL_UM2 = 16_000.0
-_SLIGHT = 0.12
-_LEVEL = 0.008
+_SLIGHT = 0.08
+_LEVEL = 0.015
 _SHORE = 0.3  # least share of the rim of coloured ground that is open to the rest of it
 
 

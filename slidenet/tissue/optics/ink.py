@@ -23,6 +23,7 @@ _EVEN_HUE = 0.01
 _SMOOTH = 0.06
 _ONE_HUE = 0.0075
 _LEAST_UM2 = 8000.0
+_LEAST_CORE_PX = 30
 _LEAST_STROKE_UM2 = 8000.0
 _BLEED_UM = 112.0
 _RUN_UM = 250.0
@@ -50,35 +51,38 @@ def find_ink(sheet: Sheet, stain: Stain) -> BoolArray:
     total = np.maximum(red + green + blue, np.float32(1e-2))
     hues = (red / total, green / total)
     dense = sheet.lit & (high > _DENSE)
-    foreign = _foreign(red, green, blue) & ((red > 0.25 * green) | (high > 0.6))
+    foreign = _foreign(red, green, blue) & ((red > 0.15 * green) | (high > 0.6))
     inside = (sheet.lit & (total > 0.6)).astype(np.float32)
     varied = _variance(hues[0], inside) + _variance(hues[1], inside)
     even = varied < _EVEN_HUE**2
     black = is_black(stain.density)
-    uneven, finely = unevenness(total, inside, 5), unevenness(total, inside, 3)
+    finely = unevenness(total, inside, 3)
     seeds = (black | foreign) & even & (finely < 0.15**2)
     ink = np.zeros(sheet.shape, np.bool_)
     labels, held = _strokes(sheet, opened(dense & seeds, 1), hues, 0.05, total, 0.0)
     area = np.bincount(labels.ravel(), minlength=len(held))
     for piece in np.flatnonzero((held > 0.1 * area) & (area > sheet.area(_LEAST_UM2))):
         here = labels == piece
-        core = shrunken(here, 1)
-        core = core if core.sum() > 10 else here
-        smooth = np.percentile(finely[core], 25) < _SMOOTH**2
+        cores = (shrunken(here, depth) for depth in (4, 2, 1))
+        core = next((core for core in cores if core.sum() > _LEAST_CORE_PX), here)
+        wide = shrunken(here, sheet.px(_WIDEST_STROKE_UM / 2)).any()
+        # Black tissue is textured, and so are wide pieces of it; ink is not.
+        part = 50 if wide or np.median(black[core]) else 25
+        smooth = np.percentile(finely[core], part) < _SMOOTH**2
         smooth &= np.median(varied[core]) < _ONE_HUE**2
         if piece and smooth:
             ink |= here
     coloured = ink & ~black
-    ink |= _dyed(sheet, hues, total, (varied < 0.005**2) & (uneven < 0.06**2))
+    ink |= _dyed(sheet, hues, total, (varied < 0.003**2) & (finely < 0.06**2))
     dyed = ink & ~coloured & ~black
     run = _bleeding(sheet, coloured, hues, total, 0.1, _THIN)
-    return ink | run | _bleeding(sheet, dyed, hues, total, 0.04, 0.6 * _THIN)
+    return ink | run | _bleeding(sheet, dyed, hues, total, 0.1, 0.5 * _THIN)
 
 
 def _foreign(red: Plane, green: Plane, blue: Plane) -> BoolArray:
     """Hues that no stain has: green, blue and red ink."""
     found = (green < 0.75 * np.minimum(red, blue)) | ((red > 1.2 * green) & (blue < 0.5 * red))
-    return np.asarray(found | ((red < 0.25 * green) & (blue > 0.6 * green)))
+    return np.asarray(found | ((red < 0.15 * green) & (blue > 0.75 * green)))
 
 
 def inked_pieces(sheet: Sheet, found: BoolArray, stain: Stain, ink: BoolArray) -> BoolArray:

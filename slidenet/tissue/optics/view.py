@@ -24,6 +24,7 @@ from slidenet.tissue.optics.stain import Stain, evidence
 
 _TEXTURED = 0.08
 _LEAST_TEXTURED_UM2 = 100_000.0
+_LITTLE = 0.01  # share of a slide below which what was found may as well be dirt
 _FAINT = 8.0  # mean evidence, in standard deviations, below which tissue is called faint
 
 
@@ -97,14 +98,18 @@ def _doubt(
     tissue = int(found.sum())
     shown = float(stain.broad[found].mean())
     beside = grown(found, sheet.px(200.0))
+    share = tissue / max(1, int(sheet.lit.sum()))
     haze = float((ground.coloured & beside).sum()) / tissue
     inked = float((ink & beside).sum()) / tissue
+    wide = float(opened(ink, sheet.px(400.0)).sum()) / tissue
     doubts = [
         (0.5 * max(0.0, 1 - shown / _FAINT), f"faint tissue: {shown:.1f} standard deviations"),
+        (0.6 * max(0.0, 1 - share / _LITTLE), f"little tissue: {share:.1%} of the slide"),
         (0.6 * (not glass.found), "no bare glass to be seen: tissue from edge to edge?"),
         (0.2 * stain.grey, "a picture without colours: ink and debris cannot be told"),
         (0.5 * min(1.0, 2 * haze), "coloured ground beside the tissue was left out"),
+        (0.8 * min(1.0, 2 * wide), "what was taken for ink is wide: tissue of one colour?"),
         (0.4 * min(1.0, 2 * inked), "ink beside or over the tissue was left out"),
     ]
     sure = float(np.prod([1 - doubt for doubt, _ in doubts]))
-    return round(1 - sure, 3), tuple(note for doubt, note in doubts if doubt > 0.1)
+    return round(1 - sure, 3), tuple(note for doubt, note in doubts if doubt > 0.2)
