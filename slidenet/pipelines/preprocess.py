@@ -7,15 +7,7 @@ from typing import Any
 from PIL import Image
 
 from slidenet.core.arrays import IntArray
-from slidenet.core.checks import check_share
-from slidenet.core.provenance import Identity
-from slidenet.core.records import (
-    BLENDED_READING,
-    WHOLE_PIXEL_READING,
-    SlideRow,
-    TileGeometry,
-    TileSet,
-)
+from slidenet.core.records import BLENDED_READING, SlideRow, TileGeometry, TileSet
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.reading import reading_of_folder
@@ -26,29 +18,24 @@ from slidenet.pipelines.cohort.slides import Slides, check_tile_folders, rows_of
 from slidenet.pipelines.settings import PreprocessSettings, settings_with
 from slidenet.pipelines.tissue.contact_sheet import describe_tissue
 from slidenet.pipelines.tissue.drawn import (
-    check_drawn_settings,
     check_not_overwritten,
     drawn_out_of_slide,
     exclusion_notes,
     notes_on_regions,
     region_notes,
     regions_of_slide,
-    tissue_of_slide,
 )
 from slidenet.pipelines.tissue.record import TissueRecord, look_at
-from slidenet.pipelines.tissue.segmenter import segmenter_of, settings_of_folder
+from slidenet.pipelines.tissue.segmenter import settings_of_folder
+from slidenet.pipelines.tissue.tiler import Tiler
 from slidenet.slides import (
     FLUORESCENCE,
-    READERS,
     Slide,
-    check_reading,
     check_sha256,
-    check_tile_settings,
     damage_note,
     illumination_of,
     mark_places,
     open_slide,
-    plan_tiles,
     resolution_notes,
 )
 from slidenet.slides.geometry import LEAST_RESIDUAL_PX
@@ -59,20 +46,14 @@ from slidenet.stores import (
     write_tile_set,
 )
 from slidenet.stores.atomic import atomic_path
-from slidenet.tiling import FILTERS, TileFilter, choose_tiles, plan_as_cut, tiling_identity
+from slidenet.tiling import choose_tiles
 from slidenet.tissue import (
-    AllSegmenter,
     ChosenRegions,
     DrawnOut,
-    PictureSegmenter,
-    Segmenter,
     Tissue,
-    check_placed,
     find_tissue,
     qupath_origin,
-    segmenter_identity,
     take_off,
-    tissue_as_cut,
     tissue_polygons,
     write_geojson,
 )
@@ -130,131 +111,6 @@ def preprocess(
     return replace(report, notes=tuple(notes))
 
 
-@dataclass(frozen=True, slots=True)
-class Tiler:
-    """Settings turned into the objects that do the work; built before any slide is opened.
-
-    Attributes:
-        settings: The settings.
-        segmenter: What finds tissue where no GeoJSON is given.
-        filters: What drops tiles.
-        judges_cut_tiles: Whether the segmenter also judges tile images, which are otherwise taken
-            as they were cut.
-    """
-
-    settings: PreprocessSettings
-    segmenter: Segmenter
-    filters: tuple[TileFilter, ...]
-    judges_cut_tiles: bool = False
-
-    @classmethod
-    def of(cls, settings: PreprocessSettings, *, named: bool = True) -> "Tiler":
-        """Refuses settings that contradict each other.
-
-        Args:
-            settings: The settings.
-            named: Whether the user named their segmenter, if there is one.
-
-        Raises:
-            ConfigError: A setting is out of range or does not belong to the segmenter.
-        """
-        settings.how_to_open()
-        settings.declared_tiles()
-        stride_px = settings.tile_size_px if settings.stride_px is None else settings.stride_px
-        check_tile_settings(settings.target_mpp, settings.tile_size_px, stride_px)
-        check_share(min_tissue_fraction=settings.min_tissue_fraction)
-        check_reading(_reading(settings), settings.shrinking)
-        if settings.reader is not None:
-            READERS[settings.reader]  # an unknown one now, not once per slide
-        segmenter = segmenter_of(settings)
-        check_drawn_settings(settings)
-        drop_blank = settings.drop_blank
-        if drop_blank is None:  # fixed levels must not undo what a finer judge has found
-            pale = isinstance(segmenter, PictureSegmenter) and segmenter.finds_pale
-            drop_blank = not pale or settings.tissue_geojson is not None
-        settings = replace(settings, drop_blank=drop_blank)
-        drop = {
-            "blank": drop_blank,
-            "pen": settings.drop_penned,
-            "blur": settings.drop_blurred,
-        }
-        filters = tuple(FILTERS[name]() for name, wanted in drop.items() if wanted)
-        judges_cut_tiles = named and settings.segmenter not in (None, AllSegmenter.name)
-        return cls(settings, segmenter, filters, judges_cut_tiles)
-
-    def geometry(self, slide: Slide) -> TileGeometry:
-        """How tiles lie on `slide`.
-
-        Raises:
-            ResolutionError: Other tiles were asked for than those of a folder of tile images.
-        """
-        if slide.cut_tiles is not None:
-            default = PreprocessSettings()
-            asked = {
-                name: getattr(self.settings, name)
-                for name in ("target_mpp", "tile_size_px")
-                if getattr(self.settings, name) != getattr(default, name)
-            }
-            return plan_as_cut(
-                slide,
-                asked,
-                stride_px=self.settings.stride_px,
-                reading=_reading(self.settings),
-            )
-        return plan_tiles(
-            slide,
-            target_mpp=self.settings.target_mpp,
-            tile_size_px=self.settings.tile_size_px,
-            stride_px=self.settings.stride_px,
-            allow_upsampling=self.settings.allow_upsampling,
-            reading=_reading(self.settings),
-            shrinking=self.settings.shrinking,
-        )
-
-    def drawn_tissue(self, slide: Slide, slide_id: str) -> Tissue | None:
-        """Tissue the user drew for this slide, or tiles as they were cut.
-
-        Returns:
-            None when the segmenter is to find it.
-
-        Raises:
-            SlideError: Nothing was drawn for this slide, or its tile images have no places.
-        """
-        asked = self.settings
-        if slide.cut_tiles is not None:
-            if asked.tissue_geojson is None and not self.judges_cut_tiles:
-                return tissue_as_cut(slide)
-            check_placed(slide, "--tissue-geojson" if asked.tissue_geojson else "--segmenter")
-        return tissue_of_slide(asked, slide, slide_id)
-
-    def identity(
-        self,
-        slide: Slide,
-        geometry: TileGeometry,
-        drawn: Tissue | None,
-        regions: ChosenRegions | None,
-        out: DrawnOut | None,
-    ) -> Identity:
-        """The identity the tile set will carry, before tissue is searched for."""
-        tissue = segmenter_identity(self.segmenter) if drawn is None else drawn.identity
-        return tiling_identity(
-            geometry,
-            tissue if out is None else out.identity(tissue),
-            icc=slide.icc_applied,
-            min_tissue_fraction=self.settings.min_tissue_fraction,
-            filters=self.filters,
-            reader=self.reader,
-            regions=regions,
-            min_region_fraction=self.settings.min_region_fraction,
-        )
-
-    @property
-    def reader(self) -> Identity | None:
-        """Name and origin of the slide reader the user named, for the identity."""
-        name = self.settings.reader
-        return None if name is None else {"name": name, **READERS.plugin_identity(name)}
-
-
 def _notes(slide: Slide, geometry: TileGeometry) -> list[str]:
     """What a user should know about the resolution and the level of the tiles."""
     if slide.cut_tiles is not None:
@@ -267,10 +123,6 @@ def _notes(slide: Slide, geometry: TileGeometry) -> list[str]:
             "so blended"
         )
     return notes
-
-
-def _reading(settings: PreprocessSettings) -> int:
-    return WHOLE_PIXEL_READING if settings.reading is None else settings.reading
 
 
 def _by_region(tile_set: TileSet) -> dict[str, int] | None:

@@ -16,7 +16,7 @@ from slidenet.pipelines.cohort.runner import Runner
 from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.embed_slides import check_feature_dim, embed_slides, load_recipe
 from slidenet.pipelines.embed_tiles import embed_tiles, load_encoder
-from slidenet.pipelines.preprocess import Tiler, preprocess
+from slidenet.pipelines.preprocess import preprocess
 from slidenet.pipelines.settings import (
     EmbedSlidesSettings,
     EmbedTilesSettings,
@@ -25,6 +25,7 @@ from slidenet.pipelines.settings import (
     settings_with,
 )
 from slidenet.pipelines.tissue.segmenter import settings_of_folder
+from slidenet.pipelines.tissue.tiler import Tiler
 from slidenet.slide_encoders import RECIPES
 from slidenet.stores import check_output_folder
 

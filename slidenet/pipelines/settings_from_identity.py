@@ -12,9 +12,9 @@ from slidenet.core.errors import IdentityMismatchError
 from slidenet.core.provenance import Identity, describe_difference
 from slidenet.core.records import BLENDED_READING
 from slidenet.core.registry import Registry
-from slidenet.pipelines.preprocess import Tiler
 from slidenet.pipelines.settings import EmbedTilesSettings, PreprocessSettings
 from slidenet.pipelines.tissue.segmenter import SEGMENTER_FLAGS
+from slidenet.pipelines.tissue.tiler import Tiler
 from slidenet.slides import READERS
 from slidenet.tile_encoders.catalogue import TILE_ENCODERS
 from slidenet.tissue import SEGMENTERS, segmenter_identity

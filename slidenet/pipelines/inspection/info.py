@@ -8,10 +8,10 @@ from typing import Any
 from slidenet.core.errors import EmptyTissueError, MissingMppError, SlideError
 from slidenet.core.text import name_some, text_table
 from slidenet.core.units import Mpp, magnification
-from slidenet.pipelines.preprocess import Tiler
 from slidenet.pipelines.settings import PreprocessSettings, settings_with
 from slidenet.pipelines.tissue.drawn import drawn_out_of_slide, regions_of_slide
 from slidenet.pipelines.tissue.record import TissueRecord
+from slidenet.pipelines.tissue.tiler import Tiler
 from slidenet.slides import Slide, damage_note, illumination_of, open_slide, resolution_notes
 from slidenet.slides.geometry import LEAST_RESIDUAL_PX
 from slidenet.slides.resolution import source_in_words

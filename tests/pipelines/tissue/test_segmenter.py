@@ -10,7 +10,6 @@ import pytest
 from slidenet.core.errors import ConfigError, IdentityMismatchError
 from slidenet.core.records import SlideMpp, SlideRow, TileGeometry, TileSet
 from slidenet.pipelines.cohort.layout import OutputLayout
-from slidenet.pipelines.preprocess import Tiler
 from slidenet.pipelines.settings import PreprocessSettings, SegmenterSettings
 from slidenet.pipelines.settings_from_identity import settings_from_identity
 from slidenet.pipelines.tissue.segmenter import (
@@ -18,6 +17,7 @@ from slidenet.pipelines.tissue.segmenter import (
     segmenter_of,
     settings_of_folder,
 )
+from slidenet.pipelines.tissue.tiler import Tiler
 from slidenet.stores import read_tile_set, validate_file, write_tile_set
 from slidenet.tissue import DEFAULT_SEGMENTER, SEGMENTERS, OtsuSegmenter, segmenter_identity
 from slidenet.tissue.segmenters.registry import setting_names
