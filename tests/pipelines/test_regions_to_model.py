@@ -47,8 +47,8 @@ def cut(tmp_path, colour_encoder):
         out = tmp_path / "out"
         slides, regions = tmp_path / "slides", tmp_path / "regions"
         assert not main([
-            "preprocess", f"--slides={slides}", f"--out={out}", "--tile-size-px=64", f"--target-mpp={MPP}",
-            f"--regions={regions}", *arguments,
+            "preprocess", f"--slides={slides}", f"--out={out}", "--tile-size-px=64",
+            f"--target-mpp={MPP}", f"--regions={regions}", *arguments,
         ])  # fmt: skip
         settings = EmbedTilesSettings(isolate=False)
         report = embed_tiles(slides, out, settings, tile_encoder=colour_encoder)
