@@ -167,14 +167,14 @@ def test_no_file_for_the_slide(cut, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"regions": "nowhere"}, "regions nowhere is not a folder"),
-        ({"region_classes": ["a"]}, "given without regions"),
-        ({"region_by": "core"}, "given without regions"),
+        ({"regions": "nowhere"}, "regions is nowhere, which is no folder"),
+        ({"region_classes": ["a"]}, r"region_classes is \['a'\] without --regions"),
+        ({"region_by": "core"}, "region_by is 'core' without --regions"),
         ({"regions": ".", "region_classes": "Tumor"}, "is the text 'Tumor'; expected a list"),
         ({"regions": ".", "region_classes": []}, "is an empty list"),
         ({"regions": ".", "region_by": "color"}, "region_by is 'color'; expected one of class"),
         ({"regions": ".", "min_region_fraction": 1.5}, "min_region_fraction is 1.5"),
-        ({"regions": ".", "region_by": "core", "region_classes": ["a"]}, "with region_by core"),
+        ({"regions": ".", "region_by": "core", "region_classes": ["a"]}, "with --region-by core"),
     ],
 )
 def test_wrong_settings_are_refused_before_any_slide(row, layout, settings, message):

@@ -38,7 +38,7 @@ def check_drawn_settings(settings: PreprocessSettings) -> None:
         folder = getattr(settings, name)
         if folder is not None and not folder.is_dir():
             raise ConfigError(
-                f"{name} {folder} is not a folder",
+                f"{name} is {folder}, which is no folder",
                 expected=f"a folder with a file per slide: {_FILES}",
             )
     for name in ("region_classes", "exclude_classes"):
@@ -52,20 +52,18 @@ def check_drawn_settings(settings: PreprocessSettings) -> None:
     folders = (settings.tissue_geojson, settings.regions, settings.exclude_regions)
     drawn = any(folder is not None for folder in folders)
     for name, wanted, where in (
-        ("tissue_class", settings.tissue_geojson is not None, "tissue_geojson"),
-        ("region_classes", settings.regions is not None, "regions"),
-        ("exclude_classes", drawn, "tissue_geojson, regions or exclude_regions"),
+        ("tissue_class", settings.tissue_geojson is not None, "--tissue-geojson"),
+        ("region_classes", settings.regions is not None, "--regions"),
+        ("exclude_classes", drawn, "--tissue-geojson, --regions or --exclude-regions"),
     ):
         value = getattr(settings, name)
         if value and not wanted:
             raise ConfigError(
-                f"{name} {value!r} is given without {where}",
+                f"{name} is {value!r} without {where}",
                 expected="both, since only what is drawn has a class",
             )
     if settings.regions is None and settings.region_by != "class":
-        raise ConfigError(
-            f"region_by {settings.region_by!r} is given without regions", expected="both"
-        )
+        raise ConfigError(f"region_by is {settings.region_by!r} without --regions", expected="both")
     if settings.region_classes is not None and not settings.region_classes:
         raise ConfigError(
             "region_classes is an empty list",
@@ -73,7 +71,7 @@ def check_drawn_settings(settings: PreprocessSettings) -> None:
         )
     if settings.region_classes is not None and settings.region_by == "core":
         raise ConfigError(
-            f"region_classes {list(settings.region_classes)} is given with region_by core",
+            f"region_classes is {list(settings.region_classes)} with --region-by core",
             expected="one of them: cores are told apart by their names and have no classes",
             remedy="leave out --region-classes, or pass --region-by class",
         )

@@ -39,9 +39,11 @@ def segmenter_of(settings: SegmenterSettings) -> Segmenter:
             continue
         if flag not in known:
             flags = ", ".join(f"--{own.replace('_', '-')}" for own in known)
+            others = [other for other in SEGMENTERS if flag in setting_names(other)]
             raise ConfigError(
                 f"{flag} is {value}, and the segmenter {name!r} has no such setting",
                 expected=f"some of {flags}" if known else "no settings with this segmenter",
+                remedy=f"leave it out, or pass --segmenter {' or --segmenter '.join(others)}",
             )
         given[flag] = value
     further = settings.segmenter_settings or {}

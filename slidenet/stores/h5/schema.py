@@ -44,8 +44,8 @@ attribute                  type    meaning (str: UTF-8 of fixed length, `bytes` 
   (``level0``, ``tile``, ``grid``: what their places counted; ``none``: they have none, and
   ``/coords`` only numbers the tiles).
 
-Where drawn regions were asked for, both ``slidenet.tiles`` and ``slidenet.features`` have, all or
-none of them,
+Where drawn regions were asked for, or a table of tile images says them, both ``slidenet.tiles`` and
+``slidenet.features`` have, all or none of them,
 
 - ``/slidenet/region`` uint16 (N,): the region with the largest share of each tile, as its place in
   the list of names, and ``/slidenet/region_share`` float32 (N,): that share of the tile's area, in

@@ -104,7 +104,7 @@ def test_what_has_no_effect_or_no_tissue_left_is_said(rows, layout, drawn):
 
 
 def test_settings_that_contradict_each_other(rows, layout, tmp_path):
-    with pytest.raises(ConfigError, match=r"exclude_regions .* is not a folder"):
+    with pytest.raises(ConfigError, match=r"exclude_regions is .*, which is no folder"):
         run(rows, layout, exclude_regions=tmp_path / "nowhere")
     tissue = layout.tissue("a").parent
     tissue.mkdir(parents=True)
