@@ -8,6 +8,7 @@ Severity = Literal["error", "warning", "note"]
 CODES: dict[str, str] = {
     "duplicate-row": "the table has several rows of one slide",
     "labels-unusable": "the labels do not make the task",
+    "labels-of-parts": "labels are of regions or tiles, not of slides",
     "missing-label": "a slide has no label",
     "contradicting-labels": "slides of one patient have different labels",
     "few-patients": "a class (or event) has too few patients to learn or to judge",

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from slidenet.auditing import (
     DEFAULT_SETTINGS,
@@ -17,7 +17,8 @@ from slidenet.core.errors import AuditError, ConfigError, LabelError, StoreError
 from slidenet.core.extras import data_frame
 from slidenet.core.text import count_of, text_table
 from slidenet.data.bags.files import find_bag_files
-from slidenet.data.labels.table import LabelTable
+from slidenet.data.bags.parts import split_slides
+from slidenet.data.labels.table import REGION_COLUMN, LabelTable
 from slidenet.data.labels.task import make_task
 from slidenet.data.splits.files import read_splits
 from slidenet.data.splits.record import Split
@@ -99,6 +100,7 @@ def audit(
     *,
     task: TaskKind = "binary",
     label_columns: Sequence[str] = ("label",),
+    bag: Literal["slide", "patient", "region", "tile"] = "slide",
     class_names: Sequence[str] | None = None,
     time_edges: Sequence[float] | None = None,
     splits: str | Path | None = None,
@@ -117,6 +119,7 @@ def audit(
         settings: What is tolerated.
         task: What is predicted.
         label_columns: Columns of the labels (time and event for survival).
+        bag: What will be one bag. Of regions and tiles the slides are looked at, and not labels.
         class_names: Classes in order; default: those found.
         time_edges: Upper edges of the bins of discrete_time; default: quantiles.
         splits: Splits to check: a table of ours, one of CLAM's splits_0.csv, or a folder of them.
@@ -135,15 +138,25 @@ def audit(
         )
     table, findings = read_table_leniently(Path(labels))
     found: Task | None = None
-    try:
-        found = make_task(table, task, label_columns, class_names, time_edges)
-    except LabelError as error:
-        text = f"{error.found}; expected {error.expected}" if error.expected else error.found
-        findings.append(Finding("labels-unusable", "error", text, error.remedy))
+    of_parts = bag in ("region", "tile")
+    if not of_parts:
+        try:
+            found = make_task(table, task, label_columns, class_names, time_edges)
+        except LabelError as error:
+            text = f"{error.found}; expected {error.expected}" if error.expected else error.found
+            remedy = error.remedy
+            if REGION_COLUMN in table.columns:
+                remedy += "; if the rows are about regions, pass --data.bag region"
+            findings.append(Finding("labels-unusable", "error", text, remedy))
     files = None if features is None else find_bag_files(Path(features))
     read = [] if splits is None else read_splits(Path(splits), table)
+    if of_parts:
+        read = [split_slides(split) for split in read]
     given = {"slide_mpp": slide_mpp, "tile_size_px": tile_size_px, "target_mpp": target_mpp}
     findings += audit_cohort(table, found, files, read, settings=settings, given=given)
+    if of_parts:
+        text = f"labels of bags of kind {bag!r} are not looked at: they differ within a slide"
+        findings.append(Finding("labels-of-parts", "note", text))
     report = AuditReport(tuple(findings), _checked(table, files, read), strict)
     if out is not None:
         report.write(check_output_folder(out) / FINDINGS_NAME)

@@ -53,6 +53,24 @@ def test_labels_alone(clean):
     assert report.table() == "nothing found in 48 slides of 36 patients"
 
 
+def test_rows_about_regions_are_audited_by_slide(tmp_path):
+    rows = ["slide_id,patient_id,region,label"]
+    for i in range(4):
+        rows += [f"s{i},p{i // 2},Tumor,x", f"s{i},p{i // 2},Stroma,y"]
+    labels, splits = tmp_path / "labels.csv", tmp_path / "splits.csv"
+    labels.write_text("\n".join(rows) + "\n")
+    parts = {"s0": "train", "s1": "test", "s2": "train", "s3": "train"}
+    lines = [f"{s}:{r},{part}" for s, part in parts.items() for r in ("Tumor", "Stroma")]
+    splits.write_text("\n".join(["slide_id,split", *lines]) + "\n")
+    report = audit(labels, bag="region", splits=splits)
+    assert [f.code for f in report.findings] == ["patient-in-two-parts", "labels-of-parts"]
+    assert "p0 (s0 in train, s1 in test)" in report.findings[0].text
+    (finding,) = audit(labels).findings
+    assert finding.code == "labels-unusable"
+    assert finding.remedy.endswith("if the rows are about regions, pass --data.bag region")
+    assert audit(labels, bag="tile", label_columns=["region"]).exit_code == 0
+
+
 def test_labels_that_make_no_task_are_a_finding(clean):
     report = audit(clean.labels, clean.features, task="cox", label_columns=["age", "site"])
     assert report.exit_code == 1
