@@ -100,6 +100,18 @@ def test_a_pale_blue_counterstain_beside_stained_tissue_is_no_ink(rgb):
     assert (found & truth).sum() / (found | truth).sum() > 0.95
 
 
+def test_cores_on_a_tiny_slide_are_told_from_the_glass_between_them():
+    side = 75  # 0.6 mm
+    down, across = np.mgrid[:side, :side] / side
+    truth = np.zeros((side, side), np.bool_)
+    for y, x in ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):
+        truth |= np.hypot(down - y, across - x) < 0.167
+    image = np.full((side, side, 3), GLASS, np.float64)
+    image[truth] = PINK + np.random.default_rng(0).normal(0, 20, (truth.sum(), 1))
+    found = SEGMENTER.mask(image.clip(0, 255).astype(np.uint8), 8.0)
+    assert overlap(found, truth) > 0.95
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("texture", "first"), [("a", 0), ("c", 1)])
 def test_every_kind_of_scene(texture, first):

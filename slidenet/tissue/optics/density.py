@@ -22,6 +22,7 @@ WHITE = 0.006
 _OF_LEVEL = -np.log((np.arange(256) + 1.0) / 256).astype(np.float32)
 _MEAN = np.full((1, 3), 1 / 3, np.float32)
 _LIT_SHARE = 0.2
+_FEWEST_PX = 100
 _SPREAD_PX = 6.0
 
 
@@ -34,7 +35,8 @@ class Sheet:
         density: float32 (h, w, 3), optical density of R, G and B against full white: by the law of
             Beer and Lambert the densities of glass and of everything on it add up.
         lit: bool (h, w), False where the scanner stored nothing.
-        um: Side of a pixel, microns.
+        um: Side of a pixel, microns; more of them on a picture of few pixels, so that all lengths
+            shrink with it, or nothing would be far enough from an edge.
     """
 
     image: UInt8Array
@@ -74,9 +76,12 @@ def make_sheet(image: UInt8Array, lit: BoolArray, mpp: float) -> Sheet:
         lit: bool (h, w).
         mpp: Microns per pixel of both.
     """
-    step = max(1, round(WORKING_UM / mpp))
+    longest = max(image.shape[:2])
+    step = max(1, min(round(WORKING_UM / mpp), longest // _FEWEST_PX))
     size = (max(1, image.shape[0] // step), max(1, image.shape[1] // step))
     um = mpp * image.shape[0] / size[0]
+    if max(size) < _FEWEST_PX:
+        um *= _FEWEST_PX / max(size)
     if lit.all():
         small = resized(image, size)
         return Sheet(small, optical_density(small), np.ones(size, np.bool_), um)

@@ -25,6 +25,7 @@ from slidenet.tissue.optics.stain import Stain, evidence
 _TEXTURED = 0.08
 _LEAST_TEXTURED_UM2 = 100_000.0
 _LITTLE = 0.01  # share of a slide below which what was found may as well be dirt
+_TINY_PX = 50
 _FAINT = 8.0  # mean evidence, in standard deviations, below which tissue is called faint
 
 
@@ -105,6 +106,10 @@ def _doubt(
     doubts = [
         (0.5 * max(0.0, 1 - shown / _FAINT), f"faint tissue: {shown:.1f} standard deviations"),
         (0.6 * max(0.0, 1 - share / _LITTLE), f"little tissue: {share:.1%} of the slide"),
+        (
+            0.5 * (max(sheet.shape) < _TINY_PX),
+            "an overview of few pixels: try a finer --segment-mpp",
+        ),
         (0.6 * (not glass.found), "no bare glass to be seen: tissue from edge to edge?"),
         (0.2 * stain.grey, "a picture without colours: ink and debris cannot be told"),
         (0.5 * min(1.0, 2 * haze), "coloured ground beside the tissue was left out"),
