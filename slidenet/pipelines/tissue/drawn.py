@@ -232,10 +232,8 @@ def region_notes(settings: PreprocessSettings, outcomes: Sequence[SlideOutcome])
             f"{count_of('tile', tiles.total())} in {count_of(noun, slides.total())} of "
             f"{count_of('slide', len(by_slide))}",
         )
-    found = ", ".join(
-        f"{name} {tiles[name]} ({count_of('slide', slides[name])})" for name in sorted(tiles)
-    )
-    notes = [f"tiles by class: {found}"]
+    found = [f"{name} {tiles[name]} ({count_of('slide', slides[name])})" for name in sorted(tiles)]
+    notes = [f"tiles by class: {name_some(found, most=20)}"]
     nowhere = sorted(set(settings.region_classes or ()) - tiles.keys())
     if nowhere:
         notes.append(
