@@ -3,6 +3,7 @@
 import codecs
 import csv
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -35,6 +36,9 @@ PLACE_COLUMNS: tuple[tuple[str, str, str | None], ...] = (
 REGION_COLUMN, SHARE_COLUMN = "region", "region_share"
 """As `slidenet export-tiles` writes them."""
 
+MOST_REGIONS = 2**16
+"""As many as the file of tiles can tell apart."""
+MAX_NAME = 200
 MAX_BYTES = 2_000_000_000
 _MAX_PLACE = 1 << 31
 
@@ -78,6 +82,8 @@ class PlaceTable:
                 f"says no region of {len(without)} of {len(names)} tiles (first {without[0]})",
             )
         regions = tuple(sorted({known[name][0] for name in names}))
+        if len(regions) > MOST_REGIONS:
+            raise _damaged(self.path, f"names {len(regions):,} regions, more than {MOST_REGIONS:,}")
         place = {region: number for number, region in enumerate(regions)}
         return TileRegions(
             regions,
@@ -206,6 +212,9 @@ def _region(
     """Name of the region of a tile ("": none), and the share of the tile that lies in it."""
     name = "" if columns.region is None else (row.get(columns.region) or "").strip()
     text = None if columns.share is None else (row.get(columns.share) or "").strip()
+    if len(name) > MAX_NAME or not name.isprintable():  # it reaches terminals, files and folders
+        found = f"has {reprlib.repr(name)} in column {columns.region!r}, {line}"
+        raise _damaged(path, f"{found}; a name is a line of at most {MAX_NAME} characters")
     if not name or not text:
         return name, 1.0
     try:

@@ -1,5 +1,6 @@
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from slidenet.core.errors import MissingMppError, UnreadableSlideError
 from slidenet.slides.tile_images.declaration import TileDeclaration
 from slidenet.slides.tile_images.places import read_tile_images
 from slidenet.slides.tile_images.record import TileFolderRecord
+from slidenet.slides.tile_images.table import PlaceTable
 
 LATTICE = ["0_0.png", "16_0.png", "0_16.png", "32_16.png"]
 
@@ -138,6 +140,18 @@ def test_a_csv_may_say_in_which_region_each_tile_lies(make_folder, placed):
     (folder / "r.csv").write_text("\n".join(["tile,region", "0_0.png,Tumor", "16_0.png,"]))
     with pytest.raises(UnreadableSlideError, match=r"says no region of 2 of 3 tiles"):
         read(folder)
+    (folder / "r.csv").write_text("tile,region\n0_0.png,\x1b[31mTumor\n")
+    with pytest.raises(UnreadableSlideError, match=r"has '\\x1b\[31mTumor' in column 'region'"):
+        read(folder)
+
+
+def test_regions_that_files_cannot_tell_apart_are_refused():
+    names = tuple(f"{number}.png" for number in range(2**16 + 1))
+    regions = tuple((name, 1.0) for name in names)
+    table = PlaceTable(Path("r.csv"), names, None, regions, 0, TileDeclaration(), None)
+    assert len(table.regions_of(names[1:]).names) == 2**16
+    with pytest.raises(UnreadableSlideError, match="names 65,537 regions, more than 65,536"):
+        table.regions_of(names)
 
 
 @pytest.mark.parametrize(
