@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from unicodedata import normalize
 
 from slidenet.core.errors import LabelError
 from slidenet.core.records import SlideRow
@@ -165,7 +166,8 @@ def read_region_table(path: str | os.PathLike[str]) -> tuple[LabelTable, LabelTa
     first: dict[str, tuple[SlideRow, CsvRow]] = {}
     by_region: dict[str, tuple[SlideRow, CsvRow]] = {}
     for row, cells in zip(slide_rows(table, repeats=True), table.rows, strict=True):
-        place, region = table.place(cells, REGION_COLUMN), row.labels[REGION_COLUMN].strip()
+        place = table.place(cells, REGION_COLUMN)
+        region = normalize("NFC", row.labels[REGION_COLUMN].strip())  # as in region files
         other, _ = first.setdefault(row.slide_id, (row, cells))
         name = f"{row.slide_id}:{region}"
         if not region or name in by_region:

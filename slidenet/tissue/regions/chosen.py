@@ -4,6 +4,7 @@ import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import shapely
@@ -72,6 +73,7 @@ def drawn_regions(
         SlideError: The file cannot be used, nothing is chosen, two regions claim one place, or two
             cores have one name. The message names them.
     """
+    classes = None if classes is None else [normalize("NFC", name) for name in classes]
     drawn = read_regions(
         path, slide, frame=frame, exclude_classes=exclude_classes, wanted_classes=classes or ()
     )

@@ -1,6 +1,7 @@
 """Classes as QuPath and ASAP write them, and which of them take their area out."""
 
 import re
+import unicodedata
 from collections.abc import Collection
 
 from slidenet.core.errors import SlideError
@@ -58,12 +59,15 @@ def text_of(value: object, what: str) -> str | None:
         raise SlideError(
             f"{what} is {shown(value)}", expected=f"a text of at most {MAX_NAME} characters"
         )
-    # What cannot be printed would reach the terminal, tables and pages.
+    # One spelling of an accent, however it was typed. What cannot be printed would reach the
+    # terminal, tables and pages.
+    value = unicodedata.normalize("NFC", value)
     return " ".join("".join(c if c.isprintable() else " " for c in value).split()) or None
 
 
 def belongs_to(classification: str | None, wanted: str) -> bool:
     """Whether it is that class or derived from it ("Tumor: Positive" from "Tumor")."""
+    wanted = unicodedata.normalize("NFC", wanted)
     return classification is not None and (
         classification == wanted or classification.startswith(wanted + _DERIVED)
     )

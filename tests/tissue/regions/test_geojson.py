@@ -121,6 +121,14 @@ def test_the_caller_names_classes_that_exclude_and_that_do_not(read):
     assert [r.excludes for r in found] == [True, True, False, False]
 
 
+def test_an_accent_is_one_letter_however_it_was_typed(read):
+    typed = ["L\N{LATIN SMALL LETTER E WITH ACUTE}sion", "Le\N{COMBINING ACUTE ACCENT}sion"]
+    document = [feature(box(i, 0, i + 1, 1), classification=name) for i, name in enumerate(typed)]
+    for name in typed:
+        found = read(document, exclude_classes=[name]).regions
+        assert [(r.classification, r.excludes) for r in found] == [(typed[0], True)] * 2
+
+
 def test_a_class_asked_for_does_not_bring_back_what_is_drawn_out_of_it(read):
     core = {"objectType": "tmaCore", "isMissing": True}
     document = [
