@@ -213,8 +213,8 @@ def test_missing_weights_are_refused_before_any_work(tmp_path, slide_path):
         ({"tile_size_px": 0}, "tile_size_px is 0; expected a whole number of at least 1"),
         ({"stride_px": 0}, "stride_px is 0; expected a whole number of at least 1"),
         ({"min_tissue_fraction": 2.0}, "min_tissue_fraction is 2.0; expected a share"),
-        ({"tissue_class": "tumour"}, "without tissue_geojson"),
-        ({"exclude_classes": ["fat"]}, "without tissue_geojson"),
+        ({"tissue_class": "tumour"}, "without --tissue-geojson"),
+        ({"exclude_classes": ["fat"]}, "without --tissue-geojson"),
         ({"exclude_classes": "fat"}, "exclude_classes is the text 'fat'; expected a list"),
     ],
 )
