@@ -1,5 +1,6 @@
 """From grey levels to optical density, and the small operations on masks that all of it needs."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -24,6 +25,7 @@ _MEAN = np.full((1, 3), 1 / 3, np.float32)
 _LIT_SHARE = 0.2
 _FEWEST_PX = 100
 _SPREAD_PX = 6.0
+_RIM_PX = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +171,30 @@ def labelled(mask: BoolArray, connectivity: int = 8) -> tuple[npt.NDArray[np.int
     """Connected pieces: their numbers from 1, 0 outside, and how many numbers there are."""
     count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=connectivity)
     return np.asarray(labels, np.int32), count
+
+
+def pieces_of(
+    labels: npt.NDArray[np.int32], chosen: BoolArray
+) -> Iterator[tuple[int, tuple[slice, slice], BoolArray]]:
+    """Each chosen piece in a window of its own.
+
+    To look at the whole picture for each of a thousand pieces would take minutes.
+
+    Args:
+        labels: int32 (h, w), numbers of pieces from `labelled`.
+        chosen: bool, by number; 0 (outside) is never a piece.
+
+    Yields:
+        Its number; the window, (rows, columns), with a rim where the picture has one; the piece in
+        that window, bool.
+    """
+    mask = (chosen[labels] & (labels > 0)).astype(np.uint8)
+    _, again, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    for number, (left, top, width, height, _) in enumerate(boxes[1:].tolist(), start=1):
+        rows = slice(max(0, top - _RIM_PX), top + height + _RIM_PX)
+        columns = slice(max(0, left - _RIM_PX), left + width + _RIM_PX)
+        here = np.asarray(again[rows, columns] == number)
+        yield int(labels[rows, columns][here][0]), (rows, columns), here
 
 
 def touching(mask: BoolArray, seeds: BoolArray, least_px: float = 1) -> BoolArray:

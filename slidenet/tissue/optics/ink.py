@@ -13,6 +13,7 @@ from slidenet.tissue.optics.density import (
     grown,
     labelled,
     opened,
+    pieces_of,
     shrunken,
 )
 from slidenet.tissue.optics.stain import Stain, is_black
@@ -61,17 +62,16 @@ def find_ink(sheet: Sheet, stain: Stain) -> BoolArray:
     ink = np.zeros(sheet.shape, np.bool_)
     labels, held = _strokes(sheet, opened(dense & seeds, 1), hues, 0.05, total, 0.0)
     area = np.bincount(labels.ravel(), minlength=len(held))
-    for piece in np.flatnonzero((held > 0.1 * area) & (area > sheet.area(_LEAST_UM2))):
-        here = labels == piece
+    large = (held > 0.1 * area) & (area > sheet.area(_LEAST_UM2))
+    for _, window, here in pieces_of(labels, large):
         cores = (shrunken(here, depth) for depth in (4, 2, 1))
         core = next((core for core in cores if core.sum() > _LEAST_CORE_PX), here)
         wide = shrunken(here, sheet.px(_WIDEST_STROKE_UM / 2)).any()
         # Black tissue is textured, and so are wide pieces of it; ink is not.
-        part = 50 if wide or np.median(black[core]) else 25
-        smooth = np.percentile(finely[core], part) < _SMOOTH**2
-        smooth &= np.median(varied[core]) < _ONE_HUE**2
-        if piece and smooth:
-            ink |= here
+        part = 50 if wide or np.median(black[window][core]) else 25
+        smooth = np.percentile(finely[window][core], part) < _SMOOTH**2
+        if smooth and np.median(varied[window][core]) < _ONE_HUE**2:
+            ink[window] |= here
     coloured = ink & ~black
     ink |= _dyed(sheet, hues, total, (varied < 0.003**2) & (finely < 0.06**2))
     dyed = ink & ~coloured & ~black
@@ -117,17 +117,15 @@ def inked_pieces(sheet: Sheet, found: BoolArray, stain: Stain, ink: BoolArray) -
 
 def _dyed(sheet: Sheet, hues: tuple[Plane, Plane], total: Plane, plain: BoolArray) -> BoolArray:
     """Strokes of any hue, also one that tissue has."""
-    red, green = hues
     ink = np.zeros(sheet.shape, np.bool_)
     seeds = sheet.lit & (total > 1.2)
     if not seeds.any():
         return ink
     seeds = opened(seeds & plain, 1)
     labels, kept = _strokes(sheet, seeds, hues, 0.03, total, 0.4)
-    for piece in np.flatnonzero(kept >= 4):
-        here = labels == piece
-        if piece == 0 or here.sum() < sheet.area(_LEAST_STROKE_UM2):
-            continue
+    area = np.bincount(labels.ravel(), minlength=len(kept))
+    large = (kept >= 4) & (area >= sheet.area(_LEAST_STROKE_UM2))
+    for piece, window, here in pieces_of(labels, large):
         padded = np.pad(here.astype(np.uint8), 1)
         depth = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
         core = depth > 2.5
@@ -135,13 +133,15 @@ def _dyed(sheet: Sheet, hues: tuple[Plane, Plane], total: Plane, plain: BoolArra
             continue
         width = 2 * float(depth.max())
         rim = grown(here, 5) & ~grown(here, 3)
-        bare = float((total[rim] < 0.3 * np.median(total[here])).mean())
+        dense = float(np.median(total[window][here]))
+        bare = float((total[window][rim] < 0.3 * dense).sum()) / max(1, int(rim.sum()))
         stroke = here.sum() > _LONG * width**2 and width * sheet.um < _WIDEST_STROKE_UM
-        one_dye = np.hypot(red[core].std(), green[core].std()) < _ONE_DYE
-        thick = np.median(total[here]) > _THICK
+        spread = [float(hue[window][core].std()) for hue in hues] if core.any() else [1.0]
+        one_dye = np.hypot.reduce(spread) < _ONE_DYE
+        thick = dense > _THICK
         dot = one_dye and thick and bare > 0.6
         if dot or (stroke and bare > 0.2 and (one_dye or thick)):
-            ink |= here
+            ink[window] |= here
     return ink
 
 

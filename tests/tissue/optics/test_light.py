@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from slidenet.tissue.optics.dark import bright_tissue, is_dark_ground
-from slidenet.tissue.optics.density import make_sheet, optical_density
+from slidenet.tissue.optics.density import labelled, make_sheet, optical_density, pieces_of
 from slidenet.tissue.optics.glass import fit_glass
 from slidenet.tissue.optics.ground import flood
 from slidenet.tissue.optics.ink import find_ink
@@ -120,3 +120,18 @@ def test_black_padding_around_tissue_is_no_dark_ground():
     image[:100] = 0
     assert not is_dark_ground(image)
     assert not is_dark_ground(np.zeros((SIDE, SIDE, 3), np.uint8) + np.uint8(200))
+
+
+def test_each_chosen_piece_lies_in_a_window_of_its_own():
+    mask = np.zeros((60, 80), np.bool_)
+    mask[:4, :5] = mask[20:30, 20:40] = mask[50, 70] = True
+    mask[24:26, 25:35] = False  # a hole
+    mask[25, 28:30] = True  # a piece within a piece
+    labels, count = labelled(mask)
+    chosen = np.ones(count, np.bool_)
+    chosen[labels[50, 70]] = False
+    again = np.zeros_like(labels)
+    for piece, window, here in pieces_of(labels, chosen):
+        again[window][here] = piece
+        assert here.shape[0] <= 10 + 2 * 6
+    np.testing.assert_array_equal(again, labels * chosen[labels])
