@@ -127,12 +127,12 @@ class PreprocessSettings(SegmenterSettings, OpeningSettings):
         exclude_regions: Folder of files as in tissue_geojson, of as many slides as need one: the
             regions in them that exclude (Ignore*, artefacts, exclude_classes) are taken off the
             tissue, whatever found it; other regions do not count.
-        exclude_classes: Classes of drawn regions whose area is taken out, besides Ignore* and
-            artefacts, which always are.
+        exclude_classes: Classes of drawn regions, separated by commas, whose area is taken out,
+            besides Ignore* and artefacts, which always are.
         regions: Folder of drawn regions, a file per slide as in tissue_geojson: only tiles that lie
             in a region are kept, and each records in which one it mostly lies, and how much.
-        region_classes: Only regions of these classes, and of those derived from them; default: all
-            regions that have a class.
+        region_classes: Only regions of these classes, separated by commas, and of those derived
+            from them; default: all regions that have a class.
         region_by: What regions are told apart by: class; name, as a person called each; or core,
             one region per core of a tissue microarray.
         min_region_fraction: A tile is kept when at least this share of it lies in one region.
@@ -238,7 +238,7 @@ class ExportTilesSettings(OpeningSettings):
         quality: Of jpeg, 1 to 100.
         shard_mb: Largest size of a shard, in megabytes.
         region_classes: Only tiles that lie in these drawn regions (`--regions` of preprocess), by
-            the names that were recorded; default: all tiles.
+            the names that were recorded, separated by commas; default: all tiles.
         by_region: Put the tiles of each region into a folder of its name.
         reader: Who reads the slides, the same as in preprocess.
     """

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from slidenet.core.errors import OutputError
 from slidenet.core.text import count_of
 from slidenet.pipelines.cohort.layout import OutputLayout
-from slidenet.pipelines.tissue.record import TissueRecord
+from slidenet.pipelines.tissue.record import LEAST_MM2, TissueRecord
 from slidenet.pipelines.tissue.table import (
     NOT_DESCRIBED,
     records_of_folder,
@@ -83,7 +83,7 @@ def _figure(layout: OutputLayout, record: TissueRecord) -> str:
     areas = [
         f"{reason.words} {area / 1e6:.2f} mm2"
         for reason, area in record.areas_um2.items()
-        if reason is not Reason.GROUND
+        if reason is Reason.TISSUE or (reason is not Reason.GROUND and area / 1e6 >= LEAST_MM2)
     ]
     notes = record.notes if record.is_described else (NOT_DESCRIBED,)
     shown = "".join(f'<br><span class="warning">{escape(note)}</span>' for note in notes)

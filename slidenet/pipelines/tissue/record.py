@@ -35,7 +35,8 @@ class TissueRecord:
             is known of the slide but that it has tiles.
         doubt: From 0 (sure) to 1; None where the segmenter does not say.
         notes: Warnings, one line each.
-        areas_um2: Square microns of tissue and of all that is none, by reason.
+        areas_um2: Square microns of tissue and of all that is none, by reason; of tissue alone
+            where nobody says why the rest is none, as with tissue drawn by hand.
         num_dropped: Number of dropped regions.
         dropped: The largest of them: `reason`, `area_um2` and `box` (left, top, right, bottom in
             level-0 pixels).
@@ -63,7 +64,8 @@ class TissueRecord:
         number = 0
         if finding is not None and finding.reasons is not None:
             codes = np.bincount(finding.reasons.ravel(), minlength=len(Reason))
-            counts = {reason: int(codes[reason]) for reason in Reason if codes[reason]}
+            known = (Reason.TISSUE, Reason.GROUND)
+            counts = {r: int(codes[r]) for r in Reason if codes[r] or r in known}
             largest, number = dropped_regions(
                 finding,
                 level0_size=slide.level_dimensions[0],
@@ -91,6 +93,11 @@ class TissueRecord:
     def is_described(self) -> bool:
         """Whether it is known what was found."""
         return self.segmenter is not None
+
+    @property
+    def knows_reasons(self) -> bool:
+        """Whether it is known why places are no tissue."""
+        return not set(self.areas_um2) <= {Reason.TISSUE}
 
     @property
     def is_doubtful(self) -> bool:

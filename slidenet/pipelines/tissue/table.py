@@ -49,11 +49,14 @@ def write_tissue_table(layout: OutputLayout, records: Sequence[TissueRecord]) ->
                     record.slide_id,
                     "" if record.doubt is None else record.doubt,
                     record.segmenter or "",
-                    *(
-                        record.areas_um2.get(reason, 0) if record.is_described else ""
-                        for reason in Reason
-                    ),
-                    record.num_dropped if record.is_described else "",
+                    *(_area(record, reason) for reason in Reason),
+                    record.num_dropped if record.knows_reasons else "",
                     "; ".join(record.notes) if record.is_described else NOT_DESCRIBED,
                 ]
             )
+
+
+def _area(record: TissueRecord, reason: Reason) -> float | str:
+    """Square microns; nothing where they are not known: 0 would say that there is no glass."""
+    unknown = 0 if record.knows_reasons else ""
+    return record.areas_um2.get(reason, unknown)

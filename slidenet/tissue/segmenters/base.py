@@ -99,9 +99,9 @@ class PictureSegmenter(ABC):
                     f"it is {light}: the segmenter {self.name!r} would take "
                     "its dark background for tissue",
                     expected="a brightfield slide",
-                    remedy="take --segmenter optical_density, which knows dark ground, or draw the "
-                    "tissue in QuPath and pass its GeoJSON as --tissue-geojson; tile encoders have "
-                    "seen brightfield only",
+                    remedy="take --segmenter optical_density, which knows dark ground, with an "
+                    "output folder of its own, or draw the tissue in QuPath and pass its GeoJSON "
+                    "as --tissue-geojson; tile encoders have seen brightfield only",
                     slide=slide.path.name,
                 )
         readable = ~mark_places(slide.unreadable_places, (image.shape[1], image.shape[0]))

@@ -7,6 +7,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from slidenet.core.errors import ConfigError, PluginError, WeightsMismatchError
@@ -83,8 +84,10 @@ def load_network(
         network.load_state_dict(state)
     except RuntimeError as error:
         raise WeightsMismatchError(
-            f"{path} does not fit {kind}: {' '.join(str(error).split())[:300]}",
+            f"{path} does not fit {kind}: {shorten(str(error), 300, placeholder=' ...')}",
             expected="the weights of this class, all of them and no others",
+            remedy="make the class as it was trained (class_settings in --segmenter-settings), or "
+            "give the weights that belong to it",
         ) from error
     return network.float().eval().to(where), digest_of_state(state)
 

@@ -17,9 +17,9 @@ _TAKEN = ("#009e73", "#cc79a7")
 REGION_COLOURS = tuple(ImageColor.getrgb(colour)[:3] for colour in COLOURS if colour not in _TAKEN)
 """One per region, in turn; without the green of tissue outlines and the pink of eosin."""
 
-LINE_PX = 110
+LINE_PX = 70
 """Names are as high as this part of the picture's longer side."""
-LEAST_TEXT_PX = 12
+LEAST_TEXT_PX = 14
 
 
 def draw_regions(

@@ -107,6 +107,26 @@ def test_the_table_lists_every_slide_with_tiles_by_doubt(folder):
     assert look_at(records[1:]) == ""
 
 
+def test_areas_that_are_not_known_are_empty_and_not_zero(folder):
+    drawn = TissueRecord("drawn", "geojson", None, (), {Reason.TISSUE: 2e6})
+    full = TissueRecord("full", "otsu", None, (), {Reason.TISSUE: 2e6, Reason.GROUND: 0.0})
+    write_tissue_table(folder, [drawn, full])
+    with folder.tissue_table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["tissue_um2"] for row in rows] == ["2000000.0", "2000000.0"]
+    assert [row["ground_um2"] for row in rows] == ["", "0.0"]
+    assert [row["ink_um2"] for row in rows] == ["", "0"]
+    assert [row["num_dropped"] for row in rows] == ["", "0"]
+
+
+def test_areas_too_small_for_two_digits_are_not_on_the_page(folder):
+    areas = {Reason.TISSUE: 2e6, Reason.GROUND: 0.0, Reason.INK: 4e3, Reason.DEBRIS: 6e3}
+    write_contact_sheet(folder, [TissueRecord("a", "guest", 0.1, (), areas, 2)])
+    page = folder.contact_sheet.read_text()
+    assert "tissue 2.00 mm2, dust, bubble or cover-slip edge 0.01 mm2" in page
+    assert "0.00 mm2" not in page
+
+
 def test_a_table_that_cannot_be_written_is_a_note_and_not_the_end(folder):
     folder.tissue_table.mkdir()  # as good as a file that a spreadsheet holds open
     records, notes = describe_tissue(folder)
