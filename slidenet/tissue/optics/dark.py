@@ -4,6 +4,7 @@ import numpy as np
 
 from slidenet.core.arrays import BoolArray, UInt8Array
 from slidenet.tissue.optics.density import (
+    GREY_LEVELS,
     Plane,
     Sheet,
     closed,
@@ -20,6 +21,9 @@ _BRIGHT = 120
 _ENOUGH_DARK = 0.15
 _LITTLE_BRIGHT = (0.1, 0.02)
 _EVEN_LEVELS = 6
+_BLACK = 6  # of padding, also after JPEG
+_WIDE_PX = 7
+_GLASS_BY_GROUND = 0.1
 _FINE_UM = 16.0
 _GAP_UM = 40.0
 _POOL_UM2 = 16_000.0
@@ -32,16 +36,24 @@ def is_dark_ground(image: UInt8Array) -> bool:
 
     Then a good part of it is dark, and next to nothing is bright in all channels, let alone
     evenly bright as glass is. Black padding around a section leaves the glass, or at least the
-    pale tissue, that gives itself away.
+    pale tissue, that gives itself away. In a picture without colours more may be bright, if its
+    dark part is even but no padding, since it is not black, and little of the bright part is even.
     """
-    darkest = image.min(axis=2)
-    dark = float(np.mean(image.max(axis=2) < _DARK))
-    bright = darkest > _BRIGHT
-    if dark < _ENOUGH_DARK or bright.mean() > _LITTLE_BRIGHT[0]:
+    darkest, brightest = image.min(axis=2), image.max(axis=2)
+    dark, bright = brightest < _DARK, darkest > _BRIGHT
+    if dark.mean() < _ENOUGH_DARK:
         return False
     grey = darkest.astype(np.float32)
-    even = bright & (np.abs(grey - gaussian(grey, 2.0)) < _EVEN_LEVELS)
-    return bool(opened(even, 3).mean() < _LITTLE_BRIGHT[1])
+    even = np.abs(grey - gaussian(grey, 2.0)) < _EVEN_LEVELS
+    if bright.mean() <= _LITTLE_BRIGHT[0]:
+        return bool(opened(bright & even, 3).mean() < _LITTLE_BRIGHT[1])
+    if np.percentile(brightest - darkest, 99.9) > GREY_LEVELS:
+        return False
+    grey = gaussian(grey, 1.5)  # the noise of a camera is not uneven
+    even = np.abs(grey - gaussian(grey, 3.0)) < _EVEN_LEVELS
+    ground = opened(dark & (brightest > _BLACK) & even, _WIDE_PX).mean()
+    glass = opened(bright & even, _WIDE_PX).mean()
+    return bool(ground > _ENOUGH_DARK and glass < _GLASS_BY_GROUND * ground)
 
 
 def bright_tissue(image: UInt8Array, sheet: Sheet, mpp: float, sensitivity: float) -> BoolArray:

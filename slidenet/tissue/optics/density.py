@@ -20,6 +20,9 @@ WORKING_UM = 16.0
 WHITE = 0.006
 """Below two grey levels of 255: padding, or glass that the scanner clipped."""
 
+GREY_LEVELS = 2
+"""Largest difference of the channels, of 255, in a picture without colours."""
+
 _OF_LEVEL = -np.log((np.arange(256) + 1.0) / 256).astype(np.float32)
 _MEAN = np.full((1, 3), 1 / 3, np.float32)
 _LIT_SHARE = 0.2

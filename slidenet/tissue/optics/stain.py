@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from slidenet.core.arrays import BoolArray
-from slidenet.tissue.optics.density import Plane, Sheet, channels, extremes_of
+from slidenet.tissue.optics.density import GREY_LEVELS, Plane, Sheet, channels, extremes_of
 from slidenet.tissue.optics.ground import Ground
 
 _FINE_UM = 16.0
@@ -14,7 +14,6 @@ _BROAD_UM = 32.0
 _WIDE_UM = 48.0
 _COLOUR_FLOOR = 0.006  # density: what one grey level of 255 makes of bright glass, and a half
 _GREY_FLOOR = 0.015  # dust, bubbles, seams: grey things differ in density without being stained
-_GREY_LEVELS = 2
 _DULL = 0.34  # least difference of channels of what is pale; stained tissue has half
 _PALE = 0.2
 _GLUE = 0.13  # what is even, pale and yellowish is glue or the edge of a cover slip
@@ -48,7 +47,7 @@ def evidence(sheet: Sheet, ground: Ground) -> Stain:
     grey and stain is not.
     """
     colours = sheet.image.max(axis=2) - sheet.image.min(axis=2)
-    grey = bool(sheet.lit.any()) and np.percentile(colours[sheet.lit], 99.9) <= _GREY_LEVELS
+    grey = bool(sheet.lit.any()) and np.percentile(colours[sheet.lit], 99.9) <= GREY_LEVELS
     density = sheet.blur(ground.above, _FINE_UM)
     spread = np.eye(3) * _COLOUR_FLOOR**2 + (0 if grey else _GREY_FLOOR**2)
     samples = density[ground.reached][::5].astype(np.float64)

@@ -115,6 +115,16 @@ def test_dark_ground_is_told_and_what_shines_is_found():
     assert (found & truth).sum() / (found | truth).sum() > 0.93
 
 
+@pytest.mark.parametrize("ground", [10, 25, 45])
+def test_a_grey_picture_of_strong_light_has_dark_ground(ground):
+    grey = np.random.default_rng(3).normal(ground, 2, (SIDE, SIDE, 1))
+    tissue = np.random.default_rng(4).normal(150, 45, (25, 30, 1))
+    grey[60:160, 60:180] = tissue.repeat(4, axis=0).repeat(4, axis=1)
+    image = np.repeat(grey.clip(0, 255).astype(np.uint8), 3, axis=2)
+    assert is_dark_ground(image)
+    assert not is_dark_ground(255 - image)
+
+
 def test_black_padding_around_tissue_is_no_dark_ground():
     image = picture(stained_box(bare()))
     image[:100] = 0
