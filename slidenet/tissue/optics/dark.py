@@ -51,7 +51,7 @@ def is_dark_ground(image: UInt8Array) -> bool:
         return False
     grey = gaussian(grey, 1.5)  # the noise of a camera is not uneven
     even = np.abs(grey - gaussian(grey, 3.0)) < _EVEN_LEVELS
-    ground = opened(dark & (brightest > _BLACK) & even, _WIDE_PX).mean()
+    ground = opened(dark & (grey > _BLACK) & even, _WIDE_PX).mean()
     glass = opened(bright & even, _WIDE_PX).mean()
     return bool(ground > _ENOUGH_DARK and glass < _GLASS_BY_GROUND * ground)
 
