@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -7,6 +8,9 @@ from slidenet.testing import write_pyramid
 from slidenet.testing.tissue_scenes import KINDS, make_scene, score
 from slidenet.tissue import OpticalDensitySegmenter, find_tissue
 from slidenet.tissue.finding import DOUBTFUL, Reason
+from slidenet.tissue.optics.density import make_sheet
+from slidenet.tissue.optics.ink import inked_pieces
+from slidenet.tissue.optics.stain import Stain
 
 SEGMENTER = OpticalDensitySegmenter()
 HARD = {"pen_violet", "wiped_pen", "faint18", "haze", "lacework"}
@@ -110,6 +114,48 @@ def test_cores_on_a_tiny_slide_are_told_from_the_glass_between_them():
     image[truth] = PINK + np.random.default_rng(0).normal(0, 20, (truth.sum(), 1))
     found = SEGMENTER.mask(image.clip(0, 255).astype(np.uint8), 8.0)
     assert overlap(found, truth) > 0.95
+
+
+def rough(image, seed=0):
+    """A picture with the grain that sections have."""
+    grain = 2 * np.random.default_rng(seed).normal(size=(*image.shape[:2], 1))
+    return np.clip(image + grain, 0, 255).astype(np.uint8)
+
+
+def test_a_patch_of_brown_stain_is_no_ink():
+    brown = (150, 95, 80)  # even and of one dye as ink is, but no pen is brown
+    image = picture((60, 180, 60, 240, (222, 224, 236)), (80, 160, 80, 200, brown))
+    assert overlap(SEGMENTER.mask(rough(image), 8.0), box(60, 180, 60, 240)) > 0.95
+
+
+def test_a_green_stroke_over_pale_tissue_does_not_take_it_along():
+    found = box(60, 180, 60, 200)
+    density = np.zeros((*found.shape, 3), np.float32)
+    density[found] = (0.07, 0.33, 0.22)
+    density[100:119, 60:200] += (2.8, 0.92, 1.38)  # together they are grey, on average
+    plane, nothing = density[..., 0], np.zeros_like(found)
+    stain = Stain(density, plane, plane, nothing, 1.0, False)
+    sheet = make_sheet(picture(), ~nothing, 16.0)
+    assert not inked_pieces(sheet, found, stain, nothing).any()
+    density[found] = (2.87, 1.25, 2.2)
+    assert (inked_pieces(sheet, found, stain, nothing) == found).all()
+
+
+def test_flat_yellowish_glass_beyond_a_cover_slip_is_ground():
+    image = picture((0, 50, 0, 300, (228, 226, 202)), (100, 180, 60, 240, PINK))
+    finding = SEGMENTER.judge(image, 8.0)
+    assert overlap(finding.mask, box(100, 180, 60, 240)) > 0.97
+
+
+def test_padding_of_pure_white_is_not_the_glass():
+    image = picture((60, 160, 60, 140, PINK), (90, 200, 200, 240, PINK))
+    image = (image * 0.94).astype(np.uint8)
+    inside = box(30, 220, 40, 260)
+    image[~inside] = 255
+    for _ in range(2):  # the rim of what was scanned is mixed with the padding
+        image = np.where(inside[..., None], image, cv2.blur(image, (3, 3)))
+    truth = box(60, 160, 60, 140) | box(90, 200, 200, 240)
+    assert overlap(SEGMENTER.mask(image, 8.0), truth) > 0.96
 
 
 @pytest.mark.slow

@@ -6,7 +6,15 @@ import cv2
 import numpy as np
 
 from slidenet.core.arrays import BoolArray, Float64Array
-from slidenet.tissue.optics.density import WHITE, Plane, Sheet, mean_of, resized
+from slidenet.tissue.optics.density import (
+    WHITE,
+    Plane,
+    Sheet,
+    grown,
+    mean_of,
+    opened,
+    resized,
+)
 
 CELL_UM = 64.0
 """Glass is fitted on cells of this side; pixel noise is gone there."""
@@ -16,6 +24,7 @@ _EVEN = 0.012  # least unevenness, in density, of three by three cells of anythi
 _BRIGHTER = 0.06
 _SOME = 0.003
 _PADDING_BESIDE = 0.3
+_PADDING_PX = 4
 _BRIGHTEST_BAND = 0.08
 _NOISE = (0.006, 0.02)
 _ROUNDS = 10
@@ -67,7 +76,9 @@ def fit_glass(sheet: Sheet) -> Glass:
         return Glass(flat, _NOISE[0], False, np.zeros(sheet.shape, np.bool_))
     surface, spread = resized(fitted[0], sheet.shape), fitted[1]
     near = resized(even.astype(np.float32), sheet.shape) > 0
-    brighter = sheet.lit & (mean < mean_of(surface) - _BRIGHTER) & ~sheet.white
+    # The rim of padding, where resampling mixed it with the glass, is brighter than glass, too.
+    padding = sheet.white | grown(opened(sheet.white, _PADDING_PX), 2)
+    brighter = sheet.lit & (mean < mean_of(surface) - _BRIGHTER) & ~padding
     if brighter.sum() > _SOME * sheet.lit.sum():
         # Nothing but padding is brighter than glass, so what is even here is smooth tissue.
         surface = np.broadcast_to(np.median(sheet.density[brighter], axis=0), surface.shape)

@@ -14,6 +14,7 @@ from slidenet.core.arrays import BoolArray
 from slidenet.tissue.optics.density import (
     Plane,
     Sheet,
+    channels,
     extremes_of,
     grown,
     labelled,
@@ -35,6 +36,7 @@ _AT_GLASS = 0.03
 _LEAST_POOL_UM2 = 16_000.0
 _SLIGHT = 0.08
 _LEVEL = 0.015
+_ALONG = 0.5  # least share of a side of the picture that a strip of other glass takes
 _SHORE = 0.3  # least share of the rim of coloured ground that is open to the rest of it
 
 
@@ -87,10 +89,13 @@ def flood(sheet: Sheet, glass: Glass) -> Ground:
     if coloured.sum() > reached.sum() / 2:
         leaked = coloured  # more of it than of bare glass: smooth tissue
     reached &= ~leaked
+    strips = _strips(smooth & ~(reached & ~high), above, texture, 1.5 * quiet)
+    reached |= strips
+    coloured &= ~(leaked | strips)
     padding = sheet.white & (mean_of(glass.density) > 0.02)
     local = _spread_out(sheet, above, reached & ~padding)
     level = mean_of(glass.density) + mean_of(local)
-    return Ground(reached, coloured & ~leaked, above - local, level, texture, 1.5 * quiet)
+    return Ground(reached, coloured, above - local, level, texture, 1.5 * quiet)
 
 
 def _other_glass(smooth: BoolArray, height: Plane, least_px: float) -> BoolArray:
@@ -108,6 +113,25 @@ def _other_glass(smooth: BoolArray, height: Plane, least_px: float) -> BoolArray
     level = edge & (area > least_px) & (mean < _SLIGHT) & (variance < _LEVEL**2)
     level[0] = False
     return np.asarray(level[labels])
+
+
+def _strips(smooth: BoolArray, above: Plane, texture: Plane, rough: float) -> BoolArray:
+    """Glass beyond the edge of a cover slip: along most of a side, flat, greyish or yellowish.
+
+    Glue and bare glass absorb blue most or all alike, stained tissue green or red; and there is
+    nothing in them, where even smooth tissue has a texture above the noise of the glass.
+    """
+    labels, count = labelled(smooth)
+    along = np.zeros(count)
+    for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        along = np.maximum(along, np.bincount(side, minlength=count) / len(side))
+    flat = labels.ravel()
+    rough_px = np.bincount(flat[(texture > rough).ravel()], minlength=count)
+    red, green, blue = (np.bincount(flat, plane.ravel(), count) for plane in channels(above))
+    strip = (along > _ALONG) & (rough_px < 0.2 * np.bincount(flat, minlength=count))
+    strip &= (blue > 0.95 * green) & (red < 1.1 * green)
+    strip[0] = False
+    return np.asarray(strip[labels])
 
 
 def _slope(sheet: Sheet, density: Plane) -> Plane:

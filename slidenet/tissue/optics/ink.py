@@ -102,6 +102,9 @@ def inked_pieces(sheet: Sheet, found: BoolArray, stain: Stain, ink: BoolArray) -
     held = np.bincount(labels[shrunken(found, 4)], minlength=count)
     inside = np.bincount(labels[even], minlength=count)
     whole = (_foreign(red, green, blue) | grey) & ((held < 0.2 * area) | (inside > 0.5 * area))
+    # A stroke over a piece weighs more than the piece.
+    foreign = _foreign(*channels(stain.density)) | is_black(stain.density)
+    whole &= np.bincount(labels[found & foreign], minlength=count) > 0.5 * area
     # A pale blue counterstain has a hue of ink, but no dense stroke.
     strong = np.bincount(labels[found & (extremes_of(stain.density)[1] > _DENSE)], minlength=count)
     whole &= strong > 0.1 * area
@@ -129,7 +132,7 @@ def _dyed(sheet: Sheet, hues: tuple[Plane, Plane], total: Plane, plain: BoolArra
         padded = np.pad(here.astype(np.uint8), 1)
         depth = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
         core = depth > 2.5
-        if kept[piece] < 0.1 * core.sum():
+        if kept[piece] < 0.1 * core.sum() or _brown(*(hue[window][here].mean() for hue in hues)):
             continue
         width = 2 * float(depth.max())
         rim = grown(here, 5) & ~grown(here, 3)
@@ -143,6 +146,12 @@ def _dyed(sheet: Sheet, hues: tuple[Plane, Plane], total: Plane, plain: BoolArra
         if dot or (stroke and bare > 0.2 and (one_dye or thick)):
             ink[window] |= here
     return ink
+
+
+def _brown(red: float, green: float) -> bool:
+    """Whether shares of density are those of DAB: no pen of the usual five colours is brown."""
+    blue = 1 - red - green
+    return blue > 0.97 * green and green > red and 0.3 * blue < red < 0.8 * blue
 
 
 def _bleeding(
