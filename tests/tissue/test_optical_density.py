@@ -147,6 +147,17 @@ def test_flat_yellowish_glass_beyond_a_cover_slip_is_ground():
     assert overlap(finding.mask, box(100, 180, 60, 240)) > 0.97
 
 
+@pytest.mark.parametrize("beyond", [(236, 234, 222), (228, 226, 202)])
+def test_the_dark_edge_of_a_cover_slip_is_debris(beyond):
+    image = picture((0, 40, 0, 400, beyond), (100, 240, 85, 265, PINK), shape=(300, 400))
+    line = np.zeros((300, 400), np.float32)
+    line[40:47], line[53:60] = 0.9, 0.6
+    image = image * np.exp(-cv2.GaussianBlur(line, (0, 0), 3))[..., None]
+    image = np.clip(image, 0, 255).astype(np.uint8)
+    found = SEGMENTER.mask(image, 8.0)
+    assert overlap(found, box(100, 240, 85, 265, (300, 400))) > 0.97
+
+
 def test_padding_of_pure_white_is_not_the_glass():
     image = picture((60, 160, 60, 140, PINK), (90, 200, 200, 240, PINK))
     image = (image * 0.94).astype(np.uint8)

@@ -122,16 +122,17 @@ def _strips(smooth: BoolArray, above: Plane, texture: Plane, rough: float) -> Bo
     nothing in them, where even smooth tissue has a texture above the noise of the glass.
     """
     labels, count = labelled(smooth)
-    along = np.zeros(count)
-    for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-        along = np.maximum(along, np.bincount(side, minlength=count) / len(side))
     flat = labels.ravel()
     rough_px = np.bincount(flat[(texture > rough).ravel()], minlength=count)
     red, green, blue = (np.bincount(flat, plane.ravel(), count) for plane in channels(above))
-    strip = (along > _ALONG) & (rough_px < 0.2 * np.bincount(flat, minlength=count))
-    strip &= (blue > 0.95 * green) & (red < 1.1 * green)
-    strip[0] = False
-    return np.asarray(strip[labels])
+    bare = (rough_px < 0.2 * np.bincount(flat, minlength=count)) & (blue > 0.95 * green)
+    bare &= red < 1.1 * green
+    bare[0] = False
+    strip = np.zeros(count, np.bool_)
+    for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        if bare[side].mean() > _ALONG:
+            strip[side] = True
+    return np.asarray((strip & bare)[labels])
 
 
 def _slope(sheet: Sheet, density: Plane) -> Plane:

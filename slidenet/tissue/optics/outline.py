@@ -7,6 +7,7 @@ from slidenet.core.arrays import BoolArray, UInt8Array
 from slidenet.tissue.optics.density import (
     Plane,
     Sheet,
+    channels,
     closed,
     enlarged,
     extremes_of,
@@ -33,6 +34,9 @@ _EDGE = 0.5
 _PIECE_TEXTURE = 0.08
 _PIECE_COLOUR = 0.28  # least difference of a piece's channels; stained tissue has half
 _ROUGH_EDGE = 0.35
+_BAND_UM = 480.0
+_BAND_LENGTH = 0.3  # share of a side of the picture
+_PALE = 0.5
 
 
 def outline(
@@ -96,8 +100,39 @@ def _colourless(sheet: Sheet, found: BoolArray, stain: Stain) -> BoolArray:
     highest = np.bincount(flat, high.ravel(), count)
     pale = highest < 0.15 * np.bincount(flat, minlength=count)
     dull |= thin & pale & (colour < 0.42 * highest)
+    red, green, blue = (
+        np.bincount(flat, plane.ravel(), count) for plane in channels(stain.density)
+    )
+    glassy = (
+        (blue > 0.95 * green)
+        & (red < 1.1 * green)
+        & (red > 0.55 * blue)
+        & (highest < _PALE * np.bincount(flat, minlength=count))
+    )
+    in_band = np.bincount(labels[bands(sheet, found)], minlength=count)
+    dull |= glassy & (in_band > 0.7 * np.bincount(flat, minlength=count))
     dull[0] = False
     return np.asarray(dull[labels])
+
+
+def bands(sheet: Sheet, mask: BoolArray) -> BoolArray:
+    """Long narrow bands from the picture's border: the edge of a cover slip."""
+    radius = sheet.px(_BAND_UM / 2)
+    padded = np.pad(mask, radius)
+    wide = opened(padded, radius)[radius:-radius, radius:-radius]
+    labels, count = labelled(mask & ~wide)
+    down, across = np.nonzero(labels)
+    numbers = labels[down, across]
+    length = np.zeros(count)
+    for places, side in ((down, sheet.shape[0]), (across, sheet.shape[1])):
+        first, last = np.full(count, side), np.zeros(count, np.int64)
+        np.minimum.at(first, numbers, places)
+        np.maximum.at(last, numbers, places)
+        at_border = (first <= 1) | (last >= side - 2)
+        length = np.maximum(length, np.where(at_border, (last - first) / side, 0))
+    band = length > _BAND_LENGTH
+    band[0] = False
+    return np.asarray(band[labels])
 
 
 def sharpened(

@@ -19,7 +19,7 @@ from slidenet.tissue.optics.density import (
 from slidenet.tissue.optics.glass import Glass, fit_glass
 from slidenet.tissue.optics.ground import Ground, flood
 from slidenet.tissue.optics.ink import find_ink, inked_pieces, unevenness
-from slidenet.tissue.optics.outline import outline, sharpened
+from slidenet.tissue.optics.outline import bands, outline, sharpened
 from slidenet.tissue.optics.stain import Stain, evidence
 
 _TEXTURED = 0.08
@@ -82,6 +82,7 @@ def look(image: UInt8Array, lit: BoolArray, mpp: float, sensitivity: float) -> V
 def _grey_tissue(sheet: Sheet, shown: BoolArray, stain: Stain) -> BoolArray:
     """What is wide and textured is tissue, even without a colour: silver, pigment."""
     total = np.maximum(stain.density.sum(axis=2), np.float32(1e-2))
+    shown = shown & ~bands(sheet, shown)
     inner = shrunken(shown, 4)
     textured = inner & (unevenness(total, np.ones_like(total), 5) > _TEXTURED**2)
     labels, count = labelled(closed(textured, 2))
