@@ -97,7 +97,9 @@ class FlagParser(ArgumentParser):
             self._refuse_renamed(f"{group[1]}.{unknown[1]}" if group else unknown[1])
         positional = {action.dest for action in self._actions if not action.option_strings}
         found = _plain_words(message, positional)
-        self.exit(2, f"{self.prog}: error: {found}. To fix: see `{self.prog} --help`\n")
+        loose = re.match(r"unrecognized arguments: (?!-)", message, re.IGNORECASE)
+        remedy = "separate the values of a list by commas (A,B), or " if loose else ""
+        self.exit(2, f"{self.prog}: error: {found}. To fix: {remedy}see `{self.prog} --help`\n")
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         """The help text with dashes in flags."""

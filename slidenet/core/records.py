@@ -202,6 +202,8 @@ class CutTiles:
         frame: What their coordinates counted, as `TileGeometry.tile_frame`.
         notes: What a user should know of the folder, a clause each.
         regions: In which region each tile lies, where a table in the folder says it.
+        stride_guessed: Whether `stride_px` is only what the places of these tiles allow, so that
+            other slides that were cut alike may show another.
     """
 
     coords: IntArray
@@ -211,6 +213,7 @@ class CutTiles:
     frame: str
     notes: tuple[str, ...] = ()
     regions: TileRegions | None = None
+    stride_guessed: bool = False
 
     @property
     def placed(self) -> bool:

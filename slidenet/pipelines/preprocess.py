@@ -14,7 +14,12 @@ from slidenet.pipelines.cohort.reading import reading_of_folder
 from slidenet.pipelines.cohort.report import RunReport
 from slidenet.pipelines.cohort.run import LOCAL, run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
-from slidenet.pipelines.cohort.slides import Slides, check_tile_folders, rows_of
+from slidenet.pipelines.cohort.slides import (
+    Slides,
+    check_tile_folders,
+    check_tile_resolutions,
+    rows_of,
+)
 from slidenet.pipelines.settings import PreprocessSettings, settings_with
 from slidenet.pipelines.tissue.contact_sheet import describe_tissue
 from slidenet.pipelines.tissue.drawn import (
@@ -89,6 +94,7 @@ def preprocess(
     settings = settings_with(PreprocessSettings, settings, keywords)
     rows = rows_of(slides, reader=settings.reader)
     check_tile_folders(rows, settings.declared_tiles())
+    check_tile_resolutions(rows, settings.declared_tiles, settings.mpp)
     layout, named = OutputLayout(Path(out)), settings.segmenter is not None
     settings = settings_of_folder(settings, layout, rows, overwrite=overwrite)
     Tiler.of(settings)
@@ -179,17 +185,15 @@ class PreprocessWork(SlideWork):
                 tissue,
                 geometry,
                 slide_id=row.slide_id,
-                min_tissue_fraction=asked.min_tissue_fraction,
-                filters=tiler.filters,
-                reader=tiler.reader,
                 regions=regions,
-                min_region_fraction=asked.min_region_fraction,
+                **tiler.choosing(slide),
             )
             notes = [*tissue.notes, *notes_on_regions(regions, tile_set), *_notes(slide, geometry)]
             record = TissueRecord.of(tissue, slide, row.slide_id)
             tile_set = replace(tile_set, tissue_doubt=record.doubt)
             found = record.summary()
             note = f"; {found}" if found else ""
+            note += tiler.said_of_cut(slide)
             note += self._write_pictures(slide, tissue, regions, out, tile_set, counts.damaged)
             record.write(self.layout.tissue_record(row.slide_id))
             missing = (slide.storage_note, damage_note(slide.unreadable_places))

@@ -79,6 +79,7 @@ def choose_tiles(
     reader: Identity | None = None,
     regions: ChosenRegions | None = None,
     min_region_fraction: float = 0.1,
+    stride_asked: bool = True,
 ) -> tuple[TileSet, TilingReport]:
     """The tiles of a slide that hold tissue, lie in a region and pass every filter.
 
@@ -97,6 +98,7 @@ def choose_tiles(
         regions: What tiles are to lie in; None: anywhere.
         min_region_fraction: Least share of a tile that lies in one region, in [0, 1]. With 0 every
             tile that touches one is kept.
+        stride_asked: Whether the stride was asked for, or only found in the places of tile images.
 
     Returns:
         The tile set, sorted by y, then x, and how many tiles every step left.
@@ -166,6 +168,7 @@ def choose_tiles(
             reader=reader,
             regions=regions,
             min_region_fraction=min_region_fraction,
+            stride_asked=stride_asked,
         ),
         regions=lies_in,
     )
@@ -182,6 +185,7 @@ def tiling_identity(
     reader: Identity | None = None,
     regions: ChosenRegions | None = None,
     min_region_fraction: float = 0.1,
+    stride_asked: bool = True,
 ) -> Identity:
     """The identity a tile set will carry, known before a pixel is read; resume relies on it.
 
@@ -191,6 +195,8 @@ def tiling_identity(
     how = ("reading", "shrinking")
     left_out = (*asked, *how, *(["tile_frame"] if geometry.tile_frame is None else []))
     of_this_slide = {k: v for k, v in asdict(geometry).items() if k not in left_out}
+    if not stride_asked:
+        of_this_slide["stride_px"] = geometry.stride_px
     # Left out where they are as in version 1, so that its identities stay equal.
     read = {
         name: getattr(geometry, name)
@@ -200,6 +206,7 @@ def tiling_identity(
     return {
         "tiling_version": TILING_VERSION,
         **{name: getattr(geometry, name) for name in asked},
+        **({} if stride_asked else {"stride_px": None}),
         **read,
         INPUTS_KEY: of_this_slide,
         "icc": icc,

@@ -153,7 +153,7 @@ def test_one_region_per_core(cut, drawn):
     assert tiles.regions.names == ("A-1", "core 2", "A-5")
     assert tiles.regions.by == "core"
     assert tiles.coords[:, 0].max() < 300
-    for words in ("1 core without a name called core 2", "1 missing core left out",
+    for words in ("1 core without a name called core 2", "1 core left out (missing or excluded)",
                   "no tile lies in A-5"):  # fmt: skip
         assert f"warning: {words}" in outcome.detail
     assert report.notes[0] == f"{tiles.num_tiles} tiles in 3 cores of 1 slide"

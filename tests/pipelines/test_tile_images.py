@@ -1,11 +1,15 @@
 """Folders of tile images: from the files of other tools to features and to a trained model."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
 
 import slidenet
 from slidenet.cli.main import main
+from slidenet.core.errors import MissingMppError
+from slidenet.core.provenance import cohort_identity
 from slidenet.slide_encoders import LongNetEncoder, LongNetViT
 from slidenet.slide_encoders.recipes import RECIPES
 from slidenet.stores import open_features, read_slide_embedding, read_tile_set, validate_file
@@ -123,6 +127,35 @@ def test_the_folder_of_one_slide_is_no_cohort_of_its_tiles(cohort, tmp_path, cap
     assert main(["preprocess", *arguments, "--tile-mpp", "0.5"]) == 2
     said = capsys.readouterr().err
     assert "--tile-mpp is given, and none of the 5 slides is a folder of tile images" in said
+
+
+def test_folders_that_were_cut_alike_go_together_whatever_steps_they_show(tmp_path):
+    paint(tmp_path / "in" / "overlapping", ["0_0.png", "16_0.png"])
+    paint(tmp_path / "in" / "apart", ["0_0.png", "32_0.png"], red=252)
+    (tmp_path / "in" / "apart" / "0_32.png").write_bytes(_white())
+    settings = {"tile_mpp": 0.5, "tile_frame": "tile", "segmenter": "all"}
+    report = slidenet.preprocess(tmp_path / "in", tmp_path / "out", **settings, **ISOLATED)
+    assert "tiles as cut: 32 px at 0.5 mpp, not 256 px at 0.5 mpp" in report.table()
+    sets = [read_tile_set(tmp_path / "out" / "tiles" / f"{o.slide_id}.h5") for o in report.outcomes]
+    assert {s.geometry.stride_px for s in sets} == {16, 32}
+    assert sets[0].identity != sets[1].identity
+    assert cohort_identity(sets[0].identity) == cohort_identity(sets[1].identity)
+    assert sorted(s.num_tiles for s in sets) == [2, 3], "a white tile was cut, so it stays"
+
+
+def _white():
+    buffer = io.BytesIO()
+    Image.new("RGB", (SIDE, SIDE), "white").save(buffer, "png")
+    return buffer.getvalue()
+
+
+def test_a_resolution_that_all_folders_lack_is_one_error(cohort, tmp_path):
+    with pytest.raises(MissingMppError, match=r"of 2 folders .*give --tile-mpp \(of the images\)"):
+        slidenet.preprocess(cohort / "tiles", tmp_path, **ISOLATED)
+    with pytest.raises(MissingMppError, match=r"give --mpp \(of level 0\), or"):
+        slidenet.preprocess(
+            cohort / "tiles", tmp_path, tile_mpp=0.5, tile_frame="level0", **ISOLATED
+        )
 
 
 def test_a_segmenter_that_is_named_judges_tiles_with_places(cohort, tmp_path):

@@ -76,6 +76,16 @@ def scene():
     return image.astype(np.uint8), disc
 
 
+def test_no_channel_is_added_twice(weights):
+    with pytest.raises(ConfigError, match=r"tissue_channels is \(1, 1\).*each channel once"):
+        make_segmenter(
+            "model",
+            segmenter_weights=weights,
+            segmenter_class=DARKER,
+            tissue_channels=(1, 1),
+        )
+
+
 @pytest.mark.parametrize("tile_px", [64, 128, 512])
 @pytest.mark.parametrize("answer", ["tensor", "two", "mapping"])
 def test_squares_join_without_a_seam(weights, scene, tile_px, answer):

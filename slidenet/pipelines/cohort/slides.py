@@ -1,14 +1,15 @@
 """The slides a verb is called with, however they are given."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from slidenet.core.errors import ManifestError
+from slidenet.core.errors import ManifestError, MissingMppError
 from slidenet.core.records import SlideRow
+from slidenet.core.text import count_of
 from slidenet.slides import READERS, SLIDE_SUFFIXES
-from slidenet.slides.tile_images.declaration import TileDeclaration
-from slidenet.slides.tile_images.listing import is_tile_folder
+from slidenet.slides.tile_images.declaration import LEVEL0, TileDeclaration
+from slidenet.slides.tile_images.listing import is_tile_folder, may_say_resolution
 from slidenet.stores import read_manifest
 from slidenet.stores.slide_rows import check_slide_id, id_of_path, refuse_duplicates
 
@@ -64,4 +65,38 @@ def check_tile_folders(rows: Sequence[SlideRow], declared: TileDeclaration) -> N
         expected="the folder that holds a folder of tiles per slide",
         remedy="give the folder above as --slides, or a slides.csv whose slide_path is the folder "
         "of a slide's tiles",
+    )
+
+
+def check_tile_resolutions(
+    rows: Sequence[SlideRow], declared: Callable[[SlideRow], TileDeclaration], mpp: float | None
+) -> None:
+    """Refuses folders of tile images that all lack a resolution: once, before the first slide.
+
+    Args:
+        rows: The slides.
+        declared: What is declared of the images of one of them.
+        mpp: Of level 0 of all of them, where it is given.
+
+    Raises:
+        MissingMppError: Naming the first folder.
+    """
+    if not rows or mpp is not None or any(row.mpp is not None for row in rows):
+        return
+    images = [declared(row) for row in rows]
+    flags = []
+    if all(one.frame == LEVEL0 for one in images):
+        flags.append("--mpp (of level 0)")
+    if all(one.tile_mpp is None for one in images):
+        flags.append("--tile-mpp (of the images)")
+    paths = [Path(row.slide_path) for row in rows]
+    if not flags or not all(
+        is_tile_folder(path) and not may_say_resolution(path) for path in paths
+    ):
+        return
+    raise MissingMppError(
+        f"nothing says the microns per pixel of {count_of('folder', len(paths))} of tile images "
+        f"(first: {paths[0]})",
+        expected="the resolution the tiles were cut at",
+        remedy=f"give {' and '.join(flags)}, or fill their columns in slides.csv",
     )

@@ -1,6 +1,7 @@
 """How the slides of a run are cut: its settings as objects, made before any slide is opened."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from slidenet.core.checks import check_share
 from slidenet.core.provenance import Identity
@@ -9,7 +10,7 @@ from slidenet.pipelines.settings import PreprocessSettings
 from slidenet.pipelines.tissue.drawn import check_drawn_settings, tissue_of_slide
 from slidenet.pipelines.tissue.segmenter import segmenter_of
 from slidenet.slides import READERS, Slide, check_reading, check_tile_settings, plan_tiles
-from slidenet.tiling import FILTERS, TileFilter, plan_as_cut, tiling_identity
+from slidenet.tiling import FILTERS, BlankFilter, TileFilter, plan_as_cut, tiling_identity
 from slidenet.tissue import (
     AllSegmenter,
     ChosenRegions,
@@ -33,12 +34,15 @@ class Tiler:
         filters: What drops tiles.
         judges_cut_tiles: Whether the segmenter also judges tile images, which are otherwise taken
             as they were cut.
+        blank_asked: Whether the user said if blank tiles are dropped; where nobody did, those of
+            tile images that are taken as they were cut stay.
     """
 
     settings: PreprocessSettings
     segmenter: Segmenter
     filters: tuple[TileFilter, ...]
     judges_cut_tiles: bool = False
+    blank_asked: bool = True
 
     @classmethod
     def of(cls, settings: PreprocessSettings, *, named: bool = True) -> "Tiler":
@@ -61,7 +65,7 @@ class Tiler:
             READERS[settings.reader]  # an unknown one now, not once per slide
         segmenter = segmenter_of(settings)
         check_drawn_settings(settings)
-        drop_blank = settings.drop_blank
+        drop_blank, blank_asked = settings.drop_blank, settings.drop_blank is not None
         if drop_blank is None:  # fixed levels must not undo what a finer judge has found
             pale = isinstance(segmenter, PictureSegmenter) and segmenter.finds_pale
             drop_blank = not pale or settings.tissue_geojson is not None
@@ -73,7 +77,7 @@ class Tiler:
         }
         filters = tuple(FILTERS[name]() for name, wanted in drop.items() if wanted)
         judges_cut_tiles = named and settings.segmenter not in (None, AllSegmenter.name)
-        return cls(settings, segmenter, filters, judges_cut_tiles)
+        return cls(settings, segmenter, filters, judges_cut_tiles, blank_asked)
 
     def geometry(self, slide: Slide) -> TileGeometry:
         """How tiles lie on `slide`.
@@ -115,10 +119,35 @@ class Tiler:
         """
         asked = self.settings
         if slide.cut_tiles is not None:
-            if asked.tissue_geojson is None and not self.judges_cut_tiles:
+            if self._taken_as_cut(slide):
                 return tissue_as_cut(slide)
             check_placed(slide, "--tissue-geojson" if asked.tissue_geojson else "--segmenter")
         return tissue_of_slide(asked, slide, slide_id)
+
+    def said_of_cut(self, slide: Slide) -> str:
+        """What the tiles of a folder of tile images are; they need not be as the settings say."""
+        cut, asked = slide.cut_tiles, self.settings
+        if cut is None:
+            return ""
+        text = f"; tiles as cut: {cut.tile_size_px} px at {cut.tile_mpp:g} mpp"
+        if (cut.tile_size_px, cut.tile_mpp) == (asked.tile_size_px, asked.target_mpp):
+            return text
+        return f"{text}, not {asked.tile_size_px} px at {asked.target_mpp:g} mpp"
+
+    def choosing(self, slide: Slide) -> dict[str, Any]:
+        """How tiles of this slide are chosen: keywords of `choose_tiles`."""
+        filters, cut = self.filters, slide.cut_tiles
+        if not self.blank_asked and self._taken_as_cut(slide):
+            filters = tuple(one for one in filters if one.name != BlankFilter.name)
+        return {
+            "min_tissue_fraction": self.settings.min_tissue_fraction,
+            "filters": filters,
+            "reader": self.reader,
+            "min_region_fraction": self.settings.min_region_fraction,
+            "stride_asked": cut is None
+            or not cut.stride_guessed
+            or self.settings.stride_px is not None,
+        }
 
     def identity(
         self,
@@ -134,12 +163,13 @@ class Tiler:
             geometry,
             tissue if out is None else out.identity(tissue),
             icc=slide.icc_applied,
-            min_tissue_fraction=self.settings.min_tissue_fraction,
-            filters=self.filters,
-            reader=self.reader,
             regions=regions,
-            min_region_fraction=self.settings.min_region_fraction,
+            **self.choosing(slide),
         )
+
+    def _taken_as_cut(self, slide: Slide) -> bool:
+        drawn = self.settings.tissue_geojson is not None
+        return slide.cut_tiles is not None and not drawn and not self.judges_cut_tiles
 
     @property
     def reader(self) -> Identity | None:

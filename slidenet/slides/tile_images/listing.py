@@ -84,6 +84,20 @@ def is_tile_folder(path: Path) -> bool:
     return found or _is_deepzoom_folder(path)
 
 
+def may_say_resolution(path: Path) -> bool:
+    """Whether something beside the images could say their resolution: a record, CSV or .dzi."""
+    if not path.is_dir() or _is_deepzoom_folder(path):
+        return True
+    if path.with_name(f"{path.name}.csv").is_file():
+        return True
+    telling = ("tiles.json", ".csv", DEEPZOOM_SUFFIX)
+    try:
+        with os.scandir(path) as entries:
+            return any(entry.name.lower().endswith(telling) for entry in entries)
+    except OSError:
+        return True  # opening it says what keeps it from being read
+
+
 def _is_deepzoom_folder(path: Path) -> bool:
     stem = path.name.removesuffix(DEEPZOOM_FOLDER)
     return stem != path.name and path.with_name(stem + DEEPZOOM_SUFFIX).is_file()

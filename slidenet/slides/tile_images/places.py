@@ -14,7 +14,7 @@ from slidenet.core.text import count_of, name_some
 from slidenet.core.units import Mpp
 from slidenet.slides.protocol import Size
 from slidenet.slides.resolution import DeclaredMpp
-from slidenet.slides.tile_images.declaration import GRID, LEVEL0, NONE, TileDeclaration
+from slidenet.slides.tile_images.declaration import GRID, LEVEL0, NONE, TILE, TileDeclaration
 from slidenet.slides.tile_images.deepzoom import DeepZoom
 from slidenet.slides.tile_images.listing import FolderListing
 from slidenet.slides.tile_images.names import NamedPlaces, places_in_names
@@ -119,17 +119,27 @@ def read_tile_images(
     covered = coords.max(axis=0) + max(1, math.ceil(footprint - 1e-6))
     if record is not None:
         covered = np.maximum(covered, (record.level0_width, record.level0_height))
-    if record is None or record.tile_size_px != side:
-        stride = max(1, round(_stride(coords, footprint) / scale))
-    else:
+    recorded = record is not None and record.tile_size_px == side
+    if record is not None and recorded:
         stride = record.stride_px
+    else:
+        stride = max(1, round(_stride(coords, footprint) / scale))
     regions = None if table is None else table.regions_of(names)
     said_by = [] if record is None else [path / RECORD_NAME]
     said_by += [] if table is None else [table.path]
     return TileImages(
         folder=path,
         names=names,
-        cut=CutTiles(coords, side, stride, tile_mpp, frame, tuple(notes), regions),
+        cut=CutTiles(
+            coords,
+            side,
+            stride,
+            tile_mpp,
+            frame,
+            tuple(notes),
+            regions,
+            stride_guessed=not recorded and frame in (LEVEL0, TILE),
+        ),
         slide_mpp=slide_mpp,
         level0_size=_checked_extent(covered, path.name),
         said_by=tuple(said_by),

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from unicodedata import normalize
 
@@ -23,6 +24,8 @@ from slidenet.tissue.regions.records import Frame, Region, RegionSet
 
 MOST_REGIONS = 2**16 - 1
 """As many as the file of tiles can tell apart."""
+
+_MOST_COMPARED = 1000
 
 Labelled = list[tuple[str, Region]]
 
@@ -170,19 +173,21 @@ def _annotations(
     found = {region.classification for region in pool}
     there = name_some(sorted(map(repr, found - {None})), most=20) or "none"
     missing = [name for name in asked if not any(belongs_to(one, name) for one in found)]
+    meant = _did_you_mean(missing, [one for one in found if one is not None])
     if not labelled:
         raise SlideError(
             f"{file_name} holds no region of the class {name_some(map(repr, sorted(missing)))}; "
             f"its classes: {there}",
             expected="at least one region of the classes asked for",
-            remedy="name other --region-classes, or draw such regions",
+            remedy=f"{meant}name other --region-classes, or draw such regions",
         )
     notes = []
     if num_unnamed:
         notes.append(f"{count_of('region', num_unnamed)} without {without} left out")
     if missing:
         absent = name_some(map(repr, sorted(missing)))
-        notes.append(f"no region of the class {absent} (there are {there})")
+        meant = meant.removesuffix(" If not, ")
+        notes.append(f"no region of the class {absent} (there are {there}{meant and '; ' + meant})")
     if by == "class":
         labelled.sort(key=lambda pair: pair[0])
     else:
@@ -193,6 +198,17 @@ def _annotations(
         if mixed:
             notes.append(f"regions of several classes are one, called {name_some(mixed)}")
     return labelled, notes
+
+
+def _did_you_mean(missing: Sequence[str], classes: Sequence[str]) -> str:
+    """The classes of a file that are nearly those asked for, as the start of a remedy."""
+    spelled = {name.casefold(): name for name in sorted(classes)[:_MOST_COMPARED]}
+    near = [
+        repr(spelled[close])
+        for name in missing
+        for close in get_close_matches(name.casefold(), spelled, n=1)
+    ]
+    return f"did you mean {name_some(dict.fromkeys(near))}? If not, " if near else ""
 
 
 def _cores(drawn: RegionSet, pool: Sequence[Region], file_name: str) -> tuple[Labelled, list[str]]:
@@ -214,9 +230,9 @@ def _cores(drawn: RegionSet, pool: Sequence[Region], file_name: str) -> tuple[La
         notes.append(
             f"{count_of('core', len(nameless))} without a name called {name_some(nameless)}"
         )
-    num_missing = len(objects) - len(names)
-    if num_missing:
-        notes.append(f"{count_of('missing core', num_missing)} left out")
+    num_out = len(objects) - len(names)
+    if num_out:
+        notes.append(f"{count_of('core', num_out)} left out (missing or excluded)")
     return labelled, notes
 
 

@@ -117,6 +117,11 @@ class ModelSegmenter(PictureSegmenter):
             object.__setattr__(self, "tissue_channels", tuple(self.tissue_channels))
             for channel in self.tissue_channels:
                 check_whole(least=0, tissue_channels=channel)
+            if len(set(self.tissue_channels)) < len(self.tissue_channels):
+                raise ConfigError(
+                    f"tissue_channels is {self.tissue_channels}, and their probabilities are added",
+                    expected="each channel once",
+                )
         self._loaded()  # so that what is wrong is said before the first slide
 
     def find(self, slide: Slide) -> Finding:

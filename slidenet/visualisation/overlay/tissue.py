@@ -21,6 +21,10 @@ from slidenet.visualisation.overlay.reasons import REASON_RGB, tint_reasons
 
 CONTOUR_RGB = (0, 118, 112)
 GRID_RGB = (28, 34, 52)
+LIGHT_GRID_RGB = (226, 232, 245)
+"""Of tiles that are mostly dark (fluorescence), where a dark line would not be seen."""
+DARK_LEVEL = 90
+"""Tiles are dark whose median pixel has no channel above this."""
 GRID_OPACITY = 0.38
 VEIL = 0.55
 """How far pixels outside every tile fade towards white."""
@@ -127,4 +131,5 @@ def _with_tiles(image: UInt8Array, boxes: npt.NDArray[np.intp]) -> UInt8Array:
     for left, top, right, bottom in boxes.tolist():
         # A neighbour's left edge is this tile's right edge: one line between two tiles.
         cv2.rectangle(lines, (left, top), (right, bottom), 255, 1)
-    return blend(veiled, lines, GRID_RGB, GRID_OPACITY)
+    dark = np.median(image[inside].max(axis=1)) <= DARK_LEVEL
+    return blend(veiled, lines, LIGHT_GRID_RGB if dark else GRID_RGB, GRID_OPACITY)

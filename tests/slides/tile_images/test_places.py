@@ -30,6 +30,7 @@ def test_tiles_of_a_coarser_level_cover_more_of_level_0(make_folder):
     images = read(make_folder(["0_0.png", "32_0.png", "16_0.png"]), mpp=0.25)
     assert images.level0_size == (64, 32)
     assert images.cut.stride_px == 8  # they overlap by half
+    assert images.cut.stride_guessed
 
 
 @pytest.mark.parametrize(

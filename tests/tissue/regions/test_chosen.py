@@ -138,6 +138,13 @@ def test_nothing_of_the_kind_asked_for(choose, features, by, message):
         choose(*features, by=by)
 
 
+def test_a_class_that_is_nearly_there_is_named(choose):
+    with pytest.raises(SlideError, match=r"To fix: did you mean 'Tumor'\? If not, name other"):
+        choose(TUMOR, STROMA, classes=["tumor"])
+    (note,) = choose(TUMOR, STROMA, classes=["Tumor", "stroma"]).notes
+    assert note.endswith("(there are 'Stroma', 'Tumor'; did you mean 'Stroma'?)")
+
+
 def core(column, name, there="there"):
     spot = shapely.Point(100 + 200 * column, 100).buffer(80)
     return feature(spot, name=name, core=there)
@@ -147,7 +154,10 @@ def test_cores_that_are_missing_or_have_no_name(choose):
     cores = core(0, "A-1"), core(1, "A-2", "missing"), core(2, None), core(3, "A-4")
     chosen = choose(*cores, TUMOR, by="core")
     assert chosen.names == ("A-1", "core 3", "A-4")
-    assert chosen.notes == ("1 core without a name called core 3", "1 missing core left out")
+    assert chosen.notes == (
+        "1 core without a name called core 3",
+        "1 core left out (missing or excluded)",
+    )
     assert chosen.shapes[0].area == pytest.approx(3.1365 * 80**2, rel=1e-3)
 
 

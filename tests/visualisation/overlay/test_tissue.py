@@ -57,6 +57,13 @@ def test_one_thin_line_lies_between_two_tiles(slide):
     assert row[39].tolist() == row[41].tolist() == list(PINK)
 
 
+def test_lines_between_dark_tiles_are_light(flat_slide):
+    slide = flat_slide(np.full((60, 100, 3), (0, 0, 40), np.uint8), mpp=1.0)
+    row = overlay(slide, [], tile_set_of(slide, [(0, 0), (40, 0)]))[20]
+    assert row[40].mean() > row[39].mean() + 60
+    assert row[90].mean() > row[39].mean() + 60  # the veil
+
+
 def test_tiny_tiles_get_no_lines(slide):
     tile_set = tile_set_of(slide, [(0, 0), (40, 0)])
     picture = overlay(slide, [], tile_set, max_side_px=20)
