@@ -139,7 +139,7 @@ class PreprocessSettings(SegmenterSettings, OpeningSettings):
         min_tissue_fraction: A tile is kept when at least this share of it is tissue.
         drop_blank: Drop tiles whose pixels are nearly all white or black by fixed levels; default:
             yes, but not with a segmenter that finds tissue as pale as that (optical_density,
-            model).
+            model), nor where tile images are taken as they were cut.
         drop_blurred: Drop tiles that are out of focus.
         drop_penned: Drop tiles covered by marker ink.
         allow_upsampling: Accept slides coarser than target_mpp and enlarge their pixels.
