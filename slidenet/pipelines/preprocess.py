@@ -1,5 +1,6 @@
 """`slidenet preprocess`: find the tissue of every slide and cut it into tiles."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from slidenet.core.arrays import IntArray
+from slidenet.core.errors import EmptyTissueError, PixelReadError
 from slidenet.core.records import BLENDED_READING, SlideRow, TileGeometry, TileSet
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.progress import Progress
@@ -177,7 +179,12 @@ class PreprocessWork(SlideWork):
                 return SlideResult(
                     path, detail, there.num_tiles, already_done=True, value=_by_region(there)
                 )
-            tissue = drawn or find_tissue(slide, tiler.segmenter)
+            try:
+                tissue = drawn or find_tissue(slide, tiler.segmenter)
+            except EmptyTissueError as error:
+                if not path.exists():  # else the record is that of these tiles
+                    self._show_nothing(slide, row.slide_id, error.found)
+                raise
             if out is not None:
                 tissue = take_off(tissue, out, slide)
             tile_set, counts = choose_tiles(
@@ -188,7 +195,7 @@ class PreprocessWork(SlideWork):
                 regions=regions,
                 **tiler.choosing(slide),
             )
-            notes = [*tissue.notes, *notes_on_regions(regions, tile_set), *_notes(slide, geometry)]
+            notes = [*notes_on_regions(regions, tile_set), *_notes(slide, geometry)]
             record = TissueRecord.of(tissue, slide, row.slide_id)
             tile_set = replace(tile_set, tissue_doubt=record.doubt)
             found = record.summary()
@@ -202,6 +209,14 @@ class PreprocessWork(SlideWork):
         write_tile_set(path, tile_set)
         note += "".join(f"; warning: {text}" for text in notes)
         return SlideResult(path, f"{counts}{note}", tile_set.num_tiles, value=_by_region(tile_set))
+
+    def _show_nothing(self, slide: Slide, slide_id: str, why: str) -> None:
+        """Writes record and picture of a slide without tissue: the first to be looked at."""
+        with suppress(PixelReadError), atomic_path(self.layout.overlay(slide_id)) as temporary:
+            picture = Image.fromarray(slide.thumbnail(OVERLAY_SIDE_PX))
+            picture.save(temporary, format="JPEG", quality=JPEG_QUALITY)
+        record = TissueRecord.of_nothing(slide_id, self.tiler.segmenter.name, why)
+        record.write(self.layout.tissue_record(slide_id))
 
     def _write_pictures(
         self,

@@ -62,6 +62,13 @@ def check_drawn_settings(settings: PreprocessSettings) -> None:
                 f"{name} is {value!r} without {where}",
                 expected="both, since only what is drawn has a class",
             )
+    if settings.tissue_geojson is not None and settings.segmenter is not None:
+        raise ConfigError(
+            f"segmenter is {settings.segmenter!r} with --tissue-geojson",
+            expected="one of them: no tissue is looked for where it is drawn",
+            remedy="leave out --segmenter; to take areas off what a segmenter finds, pass "
+            "--exclude-regions instead of --tissue-geojson",
+        )
     if settings.regions is None and settings.region_by != "class":
         raise ConfigError(f"region_by is {settings.region_by!r} without --regions", expected="both")
     if settings.region_classes is not None and not settings.region_classes:

@@ -76,7 +76,7 @@ class TissueRecord:
             slide_id,
             str(tissue.identity.get("segmenter", DRAWN)),
             None if finding is None or finding.doubt is None else round(finding.doubt, 4),
-            () if finding is None else finding.notes,
+            (*(() if finding is None else finding.notes), *tissue.notes),
             {reason: round(count * pixel_um2, 1) for reason, count in counts.items()},
             number,
             tuple(
@@ -88,6 +88,16 @@ class TissueRecord:
                 for region in largest
             ),
         )
+
+    @classmethod
+    def of_nothing(cls, slide_id: str, segmenter: str, why: str) -> "TissueRecord":
+        """The record of a slide on which no tissue was found, so that a person looks at it."""
+        return cls(slide_id, segmenter, 1.0, (f"no tissue: {why}",), {Reason.TISSUE: 0.0})
+
+    @property
+    def found_nothing(self) -> bool:
+        """Whether it is the record of a slide without tissue, which has no tiles."""
+        return self.areas_um2.get(Reason.TISSUE) == 0
 
     @property
     def is_described(self) -> bool:

@@ -71,16 +71,17 @@ def settings_of_folder(
     """The settings with the segmenter that finds the tissue of these slides.
 
     Args:
-        settings: Where they name none, it is that of the tiles there, else the default. Where
-            tissue is drawn by hand, none is needed.
+        settings: Where they name none, it is that of the tiles there of these slides, where there
+            are none that of all tiles of the folder, else the default. Where tissue is drawn by
+            hand, none is needed.
         layout: Paths of the output folder, which need not be there yet.
         rows: The slides of this run.
         overwrite: Whether the tiles of these slides are to be replaced.
         quiet: Whether it is not said that the folder goes on with another than the default.
 
     Raises:
-        IdentityMismatchError: None is asked for, and the folder holds tiles of several, or of one
-            of another package, whose code is only run where it is named.
+        IdentityMismatchError: None is asked for, and these tiles are of several, or of one of
+            another package, whose code is only run where it is named.
     """
     if settings.segmenter is not None or settings.tissue_geojson is not None:
         return settings
@@ -90,6 +91,10 @@ def settings_of_folder(
     for slide_id, origin in origins(kept):
         if origin.segmenter not in (None, DRAWN, AS_CUT):
             there.setdefault(str(origin.segmenter), []).append(slide_id)
+    own = {row.slide_id for row in rows}
+    of_run = {name: of_it for name, ids in there.items() if (of_it := own.intersection(ids))}
+    others = sorted(there.keys() - of_run.keys()) if of_run else []
+    there = {name: sorted(of_it) for name, of_it in of_run.items()} or there
     if not there:
         return replace(settings, segmenter=DEFAULT_SEGMENTER)
     begun = "; ".join(f"{name}: {name_some(names, most=3)}" for name, names in there.items())
@@ -107,7 +112,13 @@ def settings_of_folder(
             expected="a segmenter by name",
             remedy=f"pass --segmenter {found} to go on as begun",
         )
-    if found != DEFAULT_SEGMENTER and not quiet:
+    if others and not quiet:
+        _log.warning(
+            "the slides of this run that are in %s were begun with the segmenter %s, so the tissue "
+            "of the others is found by it, too; slides there that are not of this run have %s",
+            *(layout.root, found, name_some(others)),
+        )
+    elif found != DEFAULT_SEGMENTER and not quiet:
         _log.warning(
             "%s was begun with the segmenter %s, so the tissue of its other slides is found by it, "
             "too; a new output folder gets %s",

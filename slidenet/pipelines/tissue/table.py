@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Sequence
+from contextlib import suppress
 
 from slidenet.core.errors import StoreError
 from slidenet.pipelines.cohort.layout import OutputLayout
@@ -14,14 +15,22 @@ NOT_DESCRIBED = "what was found is not described: made by an earlier version, or
 
 
 def records_of_folder(layout: OutputLayout) -> list[TissueRecord]:
-    """What was found on every slide that has tiles, the most doubtful first.
+    """What was found on every slide that has tiles or no tissue, the most doubtful first.
 
     By doubt, then warnings; those of whose tissue no doubt is known come last. They are read from
     the files of the slides, so that they are complete after kills, resumes and runs by several
     processes.
     """
     records = []
-    for tiles in tile_files(layout):
+    with_tiles = tile_files(layout)
+    names = {tiles.stem for tiles in with_tiles}
+    for path in layout.tissue_record("x").parent.glob("*.json"):
+        if path.stem not in names:
+            with suppress(StoreError):  # a file of others
+                record = TissueRecord.read(path)
+                # Else its tiles were removed, or were not yet written when the run was killed.
+                records += [record] if record.found_nothing else []
+    for tiles in with_tiles:
         try:
             records.append(TissueRecord.read(layout.tissue_record(tiles.stem)))
         except StoreError:

@@ -5,12 +5,14 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from shapely.geometry import Polygon
 
 from slidenet.core.errors import SlideError
 from slidenet.core.provenance import INPUTS_KEY, Identity, identity_hash
 from slidenet.core.text import name_some
 from slidenet.slides import Slide
+from slidenet.tissue.finding import Finding, Reason
 from slidenet.tissue.masks import MAX_SIDE_PX
 from slidenet.tissue.polygons import rasterize
 from slidenet.tissue.regions.classes import belongs_to
@@ -67,9 +69,10 @@ def drawn_tissue(
     scale = (width / size[1], height / size[0])
     check_length([region.polygon for region in (*taken, *drawn.excluded)], scale, name)
     mask = rasterize((region.polygon for region in taken), shape=size, downsample_xy=scale)
-    mask &= ~rasterize(
+    off = mask & rasterize(
         (region.polygon for region in drawn.excluded), shape=size, downsample_xy=scale
     )
+    mask &= ~off
     if not mask.any():
         raise SlideError(
             f"of the {len(taken)} regions of {name} nothing is left on a mask of "
@@ -88,7 +91,12 @@ def drawn_tissue(
         "mask_mpp": mask_mpp,
         INPUTS_KEY: inputs,
     }
-    return replace(tissue_on(slide, mask, identity), notes=notes)
+    finding = None
+    if off.any():  # counted and shown as what --exclude-regions takes off
+        reasons = np.where(mask, Reason.TISSUE, Reason.GROUND).astype(np.uint8)
+        reasons[off] = Reason.EXCLUDED
+        finding = Finding(mask, reasons)
+    return replace(tissue_on(slide, mask, identity, finding), notes=notes)
 
 
 def mask_size(slide: Slide, mask_mpp: float) -> tuple[int, int]:

@@ -99,6 +99,35 @@ def test_doubt_from_the_slide_to_the_end_of_the_run(cohort, tmp_path, monkeypatc
     assert (tmp_path / "tissue.csv").read_bytes() == before
 
 
+def test_a_slide_without_tissue_is_the_first_to_look_at_until_it_has_tiles(tmp_path):
+    for slide_id, colour in (("empty", 240), ("full", 120)):
+        Image.new("RGB", (64, 64), (colour,) * 3).save(tmp_path / f"{slide_id}.png")
+    slides, out = [tmp_path / "empty.png", tmp_path / "full.png"], tmp_path / "out"
+    given = {"mpp": 1.0, "target_mpp": 1.0, "tile_size_px": 32, "isolate": False,
+             "drop_blank": False}  # fmt: skip
+
+    def run(chosen, segmenter):
+        report = slidenet.preprocess(chosen, out, segmenter=segmenter, **given)
+        with (out / "tissue.csv").open() as file:
+            return report.exit_code, [
+                (row["slide_id"], row["doubt"], row["tissue_um2"]) for row in csv.DictReader(file)
+            ]
+
+    run(slides[1:], "all")
+    (out / "tissue" / "mine.json").write_text("{}")
+    for _ in range(2):
+        exit_code, rows = run(slides[:1], "otsu")
+        assert exit_code == 1
+        assert rows == [("empty", "1.0", "0.0"), ("full", "", "4096.0")]
+    page = (out / "overlays" / "index.html").read_text()
+    assert '<b>empty</b>: doubt 1.00<br><span class="warning">no tissue: ' in page
+    assert Image.open(out / "overlays" / "empty.jpg").getpixel((9, 9)) == (240, 240, 240)
+    assert run(slides[:1], "all") == (0, [("empty", "", "4096.0"), ("full", "", "4096.0")])
+    before = (out / "tissue" / "empty.json").read_bytes()
+    slidenet.preprocess(slides[:1], out, segmenter="otsu", overwrite=True, **given)
+    assert (out / "tissue" / "empty.json").read_bytes() == before, "it is that of the tiles there"
+
+
 def test_settings_of_segmenters_are_flags_and_refused_as_typed(cohort, tmp_path, capsys):
     flags = ["--slides", str(cohort / "a.png"), "--out", str(tmp_path / "out"), "--segmenter=otsu"]
     assert main(["preprocess", *flags, "--closing-um=3"]) == 2

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,9 @@ def test_drawn_tissue_has_no_doubt():
     record = TissueRecord.of(tissue, FakeSlide(), "drawn")
     assert (record.doubt, record.summary(), record.is_doubtful) == (None, "", False)
     assert record.areas_um2 == {Reason.TISSUE: 80_000.0}
+    tissue = replace(found([[0, 1]], notes=("dark",)), notes=("3 points skipped",))
+    record = TissueRecord.of(tissue, FakeSlide(), "both")
+    assert record.notes == ("dark", "3 points skipped")
 
 
 def test_the_list_of_regions_is_bounded_and_their_number_is_true():

@@ -146,6 +146,19 @@ def test_a_folder_goes_on_as_it_was_begun(folder, caplog, there, asked, overwrit
     assert len(said) == (asked is None and wanted != DEFAULT_SEGMENTER)
 
 
+def test_slides_of_the_run_that_are_there_decide(folder, caplog):
+    layout = folder(a={"segmenter": "otsu"}, y={"segmenter": "saturation"}, z=GUEST)
+    found = settings_of_folder(PreprocessSettings(), layout, ROWS)
+    assert found.segmenter == "otsu"
+    (said,) = caplog.messages
+    assert "with the segmenter otsu" in said
+    assert said.endswith("not of this run have guest.segmenters:Dark, saturation")
+    with pytest.raises(IdentityMismatchError, match="several segmenters"):
+        settings_of_folder(PreprocessSettings(), layout, ROWS, overwrite=True)  # only y, z are left
+    with pytest.raises(IdentityMismatchError, match=r"several segmenters \(otsu: a; saturation: y"):
+        settings_of_folder(PreprocessSettings(), layout, [*ROWS, SlideRow("y", "y.svs")])
+
+
 def test_several_segmenters_and_those_of_others_must_be_named(folder):
     with pytest.raises(
         IdentityMismatchError, match=r"code of others.*--segmenter guest\.seg.*Dark"
@@ -191,5 +204,7 @@ def test_pale_tissue_is_not_dropped_for_being_white(
     tiler = Tiler.of(PreprocessSettings(segmenter="otsu", **given))
     assert tiler.settings.drop_blank is wanted
     assert [f.name for f in tiler.filters] == ["blank"] * wanted
-    drawn = Tiler.of(PreprocessSettings(segmenter="otsu", tissue_geojson=tmp_path))
-    assert drawn.settings.drop_blank, "as before"
+    asked = PreprocessSettings(tissue_geojson=tmp_path)
+    assert Tiler.of(asked).settings.drop_blank, "as before"
+    with pytest.raises(ConfigError, match="segmenter is 'otsu' with --tissue-geojson; expected on"):
+        Tiler.of(dataclasses.replace(asked, segmenter="otsu"))

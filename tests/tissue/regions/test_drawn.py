@@ -4,7 +4,7 @@ from shapely.geometry import Polygon, box, mapping
 
 from slidenet.core.errors import SlideError
 from slidenet.core.provenance import canonical_json
-from slidenet.tissue import drawn_tissue
+from slidenet.tissue import Reason, drawn_tissue
 
 DONUT = Polygon([(0, 0), (40, 0), (40, 30), (0, 30)], [[(10, 10), (10, 20), (20, 20), (20, 10)]])
 
@@ -40,6 +40,11 @@ def test_what_excludes_is_taken_out_also_of_later_regions(saved, slide):
     expected[:40, 10:20] = False
     np.testing.assert_array_equal(tissue.mask, expected)
     assert sorted(tissue.identity["inputs"]) == ["excluded", "polygons"]
+    off = np.zeros((60, 80), np.bool_)
+    off[:40, 10:20] = True
+    np.testing.assert_array_equal(tissue.finding.reasons == Reason.EXCLUDED, off)
+    np.testing.assert_array_equal(tissue.finding.mask, expected)
+    assert tissue.finding.doubt is None
 
 
 @pytest.mark.parametrize(
