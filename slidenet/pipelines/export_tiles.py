@@ -177,6 +177,7 @@ class ExportTilesWork(SlideWork):
             level0_width=geometry.level0_width,
             level0_height=geometry.level0_height,
             num_tiles=max(1, len(part.rows)),
+            stride_guessed=tile_set.identity.get("stride_px", 0) is None,
         )
         target = TileFolder(
             part.folder / row.slide_id,

@@ -138,7 +138,9 @@ def read_tile_images(
             frame,
             tuple(notes),
             regions,
-            stride_guessed=not recorded and frame in (LEVEL0, TILE),
+            stride_guessed=record.stride_guessed
+            if record is not None and recorded
+            else frame in (LEVEL0, TILE),
         ),
         slide_mpp=slide_mpp,
         level0_size=_checked_extent(covered, path.name),

@@ -30,6 +30,8 @@ class TileFolderRecord:
         num_tiles: Images of the folder.
         complete: Whether all of them have been written.
         frame: What the places in their names count.
+        stride_guessed: As `CutTiles.stride_guessed`, of tiles that had been cut before; the file
+            says it only where it is so.
     """
 
     slide_mpp: float
@@ -41,10 +43,14 @@ class TileFolderRecord:
     num_tiles: int
     complete: bool = True
     frame: str = LEVEL0
+    stride_guessed: bool = False
 
     def content(self) -> dict[str, Any]:
         """What the file holds, as JSON."""
-        return {"format": FORMAT, "format_version": 1, **asdict(self)}
+        content = {"format": FORMAT, "format_version": 1, **asdict(self)}
+        if not self.stride_guessed:
+            del content["stride_guessed"]
+        return content
 
     @classmethod
     def of_folder(cls, folder: Path) -> "TileFolderRecord | None":
@@ -66,7 +72,7 @@ class TileFolderRecord:
         problem = _problem(content)
         if problem:
             raise _damaged(folder, problem)
-        record = cls(**{field.name: content[field.name] for field in fields(cls)})
+        record = cls(**{f.name: content[f.name] for f in fields(cls) if f.name in content})
         if not record.complete:
             raise UnreadableSlideError(
                 f"{RECORD_NAME} says that its export did not end",
@@ -90,8 +96,9 @@ def _problem(content: Mapping[str, Any]) -> str:
         value = content.get(name)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < _MAX_SIDE:
             return f"says {name} {value!r}"
-    if not isinstance(content.get("complete"), bool):
-        return f"says complete {content.get('complete')!r}"
+    for name, otherwise in (("complete", None), ("stride_guessed", False)):
+        if not isinstance(content.get(name, otherwise), bool):
+            return f"says {name} {content.get(name)!r}"
     if content.get("frame") not in TILE_FRAMES:
         return f"says frame {content.get('frame')!r}"
     return ""

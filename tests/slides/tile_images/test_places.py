@@ -1,5 +1,6 @@
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -222,13 +223,25 @@ def test_what_slidenet_exported_says_everything_itself(make_folder):
         "level0",
         (500, 400),
     )
+    assert not images.cut.stride_guessed
+    assert "stride_guessed" not in record.content()
+    guessed = replace(record, stride_guessed=True)
+    (folder / "tiles.json").write_text(json.dumps(guessed.content()))
+    assert read(folder, None, mpp=None, tile_mpp=None).cut.stride_guessed
     (folder / "tiles.json").write_text(json.dumps(record.content() | {"complete": False}))
     with pytest.raises(UnreadableSlideError, match="did not end"):
         read(folder, None, mpp=None, tile_mpp=None)
 
 
 @pytest.mark.parametrize(
-    "change", [{"slide_mpp": "x"}, {"tile_mpp": -1}, {"level0_width": 10**30}, {"frame": "sky"}]
+    "change",
+    [
+        {"slide_mpp": "x"},
+        {"tile_mpp": -1},
+        {"level0_width": 10**30},
+        {"frame": "sky"},
+        {"stride_guessed": 1},
+    ],
 )
 def test_a_damaged_record_is_one_line(make_folder, change):
     folder = make_folder(LATTICE)
