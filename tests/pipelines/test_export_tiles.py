@@ -162,7 +162,7 @@ def test_tiles_are_chosen_and_parted_by_region(cohort, tmp_path):
     back = slidenet.preprocess(
         tmp_path / "out" / "tile_images", tmp_path / "back", drop_blank=False, **ISOLATED
     )
-    assert back.outcomes[0].detail.endswith("2 kept (2 Stroma)")
+    assert "2 kept (2 Stroma); tiles as cut: 64 px at 1 mpp" in back.outcomes[0].detail
     again = read_tile_set(tmp_path / "back" / "tiles" / "S.1.h5").regions
     assert (again.names, again.share.tolist()) == (("Stroma",), [0.5, 0.5])
     parted = of_regions(by_region=True, to=tmp_path / "parted").outcomes[0]
