@@ -98,8 +98,9 @@ class FlagParser(ArgumentParser):
         positional = {action.dest for action in self._actions if not action.option_strings}
         found = _plain_words(message, positional)
         loose = re.match(r"unrecognized arguments: (?!-)", message, re.IGNORECASE)
-        remedy = "separate the values of a list by commas (A,B), or " if loose else ""
-        self.exit(2, f"{self.prog}: error: {found}. To fix: {remedy}see `{self.prog} --help`\n")
+        if loose:
+            found += "; the values of a list are separated by commas (A,B)"
+        self.exit(2, f"{self.prog}: error: {found}. To fix: see `{self.prog} --help`\n")
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         """The help text with dashes in flags."""

@@ -158,7 +158,10 @@ def test_wrong_type_is_refused_naming_the_flag(capsys):
         (["--wall", "n", "--finish", "oily"], "--finish is 'oily'; expected matt, silk or null"),
         (["--wall", "n", "--num-cats", "3"], "unrecognized arguments: --num-cats 3"),
         (["--wall", "n", "--num", "3"], "unrecognized arguments: --num 3"),
-        (["--wall", "n", "loose"], "separate the values of a list by commas (A,B)"),
+        (
+            ["--wall", "n", "loose"],
+            "arguments: loose; the values of a list are separated by commas (A,B).",
+        ),
         ([], "required: --wall"),
         (["--config", "gone.yaml"], "--config: File does not exist"),
     ],
