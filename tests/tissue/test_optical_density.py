@@ -104,6 +104,26 @@ def test_a_pale_blue_counterstain_beside_stained_tissue_is_no_ink(rgb):
     assert (found & truth).sum() / (found | truth).sum() > 0.95
 
 
+def test_ink_that_has_the_colour_of_stain_is_doubted():
+    violet = (90, 40, 140)
+    sure = picture((60, 180, 60, 160, PINK), (20, 220, 220, 245, BLUE_INK))
+    doubtful = picture((60, 180, 60, 160, PINK), (20, 220, 220, 245, violet))
+    findings = [SEGMENTER.judge(rough(image), 8.0) for image in (sure, doubtful)]
+    for finding in findings:
+        assert (finding.reasons[25:215, 224:241] == Reason.INK).mean() > 0.95
+    assert findings[1].doubt > findings[0].doubt + 0.2
+    assert any("colours of stain" in note for note in findings[1].notes)
+
+
+def test_tissue_near_the_threshold_is_doubted():
+    for rgb, doubted in (((226, 214, 229), False), ((232, 226, 235), True)):
+        image = picture((60, 180, 60, 120, PINK), (60, 180, 120, 240, rgb))
+        finding = SEGMENTER.judge(rough(image), 8.0)
+        assert overlap(finding.mask, box(60, 180, 60, 240)) > 0.98
+        assert (finding.doubt > 0.3) == doubted
+        assert any("a third more" in note for note in finding.notes) == doubted
+
+
 def test_cores_on_a_tiny_slide_are_told_from_the_glass_between_them():
     side = 75  # 0.6 mm
     down, across = np.mgrid[:side, :side] / side

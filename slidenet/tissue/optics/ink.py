@@ -79,6 +79,11 @@ def find_ink(sheet: Sheet, stain: Stain) -> BoolArray:
     return ink | run | _bleeding(sheet, dyed, hues, total, 0.1, 0.5 * _THIN)
 
 
+def foreign_hues(density: Plane) -> BoolArray:
+    """Hues that no stain has, and black, bool (h, w)."""
+    return _foreign(*channels(density)) | is_black(density)
+
+
 def _foreign(red: Plane, green: Plane, blue: Plane) -> BoolArray:
     """Hues that no stain has: green, blue and red ink."""
     found = (green < 0.75 * np.minimum(red, blue)) | ((red > 1.2 * green) & (blue < 0.5 * red))
@@ -103,8 +108,8 @@ def inked_pieces(sheet: Sheet, found: BoolArray, stain: Stain, ink: BoolArray) -
     inside = np.bincount(labels[even], minlength=count)
     whole = (_foreign(red, green, blue) | grey) & ((held < 0.2 * area) | (inside > 0.5 * area))
     # A stroke over a piece weighs more than the piece.
-    foreign = _foreign(*channels(stain.density)) | is_black(stain.density)
-    whole &= np.bincount(labels[found & foreign], minlength=count) > 0.5 * area
+    foreign = found & foreign_hues(stain.density)
+    whole &= np.bincount(labels[foreign], minlength=count) > 0.5 * area
     # A pale blue counterstain has a hue of ink, but no dense stroke.
     strong = np.bincount(labels[found & (extremes_of(stain.density)[1] > _DENSE)], minlength=count)
     whole &= strong > 0.1 * area

@@ -10,6 +10,7 @@ from slidenet.tissue.finding import Reason
 from slidenet.tissue.optics.density import (
     Sheet,
     closed,
+    extremes_of,
     grown,
     labelled,
     make_sheet,
@@ -18,7 +19,7 @@ from slidenet.tissue.optics.density import (
 )
 from slidenet.tissue.optics.glass import Glass, fit_glass
 from slidenet.tissue.optics.ground import Ground, flood
-from slidenet.tissue.optics.ink import find_ink, inked_pieces, unevenness
+from slidenet.tissue.optics.ink import find_ink, foreign_hues, inked_pieces, unevenness
 from slidenet.tissue.optics.outline import bands, outline, sharpened
 from slidenet.tissue.optics.stain import Stain, evidence
 
@@ -75,7 +76,7 @@ def look(image: UInt8Array, lit: BoolArray, mpp: float, sensitivity: float) -> V
     reasons[ink] = Reason.INK
     size = (image.shape[1], image.shape[0])
     full = np.asarray(cv2.resize(reasons, size, interpolation=cv2.INTER_NEAREST), np.uint8)
-    doubt, notes = _doubt(sheet, glass, ground, stain, ink, found)
+    doubt, notes = _doubt(sheet, glass, ground, stain, ink, found, sensitivity)
     return View(tissue, full, doubt, notes)
 
 
@@ -92,7 +93,13 @@ def _grey_tissue(sheet: Sheet, shown: BoolArray, stain: Stain) -> BoolArray:
 
 
 def _doubt(
-    sheet: Sheet, glass: Glass, ground: Ground, stain: Stain, ink: BoolArray, found: BoolArray
+    sheet: Sheet,
+    glass: Glass,
+    ground: Ground,
+    stain: Stain,
+    ink: BoolArray,
+    found: BoolArray,
+    sensitivity: float,
 ) -> tuple[float, tuple[str, ...]]:
     """What could be wrong, each with its own doubt; they add up like independent chances."""
     if not found.any():
@@ -104,6 +111,11 @@ def _doubt(
     haze = float((ground.coloured & beside).sum()) / tissue
     inked = float((ink & beside).sum()) / tissue
     wide = float(opened(ink, sheet.px(400.0)).sum()) / tissue
+    weak = float((found & (stain.fine < sensitivity * 4 / 3)).sum()) / tissue
+    no_stain = foreign_hues(stain.density)
+    coloured = extremes_of(stain.density)[1] > 0.2
+    alike = float((shrunken(ink, 4) & ~no_stain & coloured).sum()) / tissue
+    foreign = float((found & no_stain & coloured).sum()) / tissue
     doubts = [
         (0.5 * max(0.0, 1 - shown / _FAINT), f"faint tissue: {shown:.1f} standard deviations"),
         (0.6 * max(0.0, 1 - share / _LITTLE), f"little tissue: {share:.1%} of the slide"),
@@ -115,6 +127,12 @@ def _doubt(
         (0.2 * stain.grey, "a picture without colours: ink and debris cannot be told"),
         (0.5 * min(1.0, 2 * haze), "coloured ground beside the tissue was left out"),
         (0.8 * min(1.0, 2 * wide), "what was taken for ink is wide: tissue of one colour?"),
+        (0.7 * min(1.0, 2 * alike), "what was taken for ink has the colours of stain"),
+        (0.3 * min(1.0, 4 * foreign) * (not stain.grey), "some of the tissue has colours of ink"),
+        (
+            0.45 * min(1.0, max(0.0, 5 * weak - 0.5)),
+            f"{weak:.0%} of the tissue would be ground with a --sensitivity of a third more",
+        ),
         (0.4 * min(1.0, 2 * inked), "ink beside or over the tissue was left out"),
     ]
     sure = float(np.prod([1 - doubt for doubt, _ in doubts]))
