@@ -121,6 +121,7 @@ def test_a_notebook_from_slides_to_slide_embeddings(slides, tmp_path):
         slidenet.embed_tiles(slides, out, encoder="efficientnet_lite")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_every_module")
 def test_a_notebook_from_features_to_predictions(tmp_path):
     cohort = write_feature_cohort(tmp_path, num_patients=30, num_tiles=4, feature_dim=8)

@@ -86,6 +86,7 @@ def test_features_that_say_nothing_are_warned_of(tmp_path, audited):
     assert "2 slides (slide_002, slide_005)" in finding.text
 
 
+@pytest.mark.slow
 def test_all_faults_at_once_do_not_hide_each_other(tmp_path, audited):
     together = ["near_duplicate", "mixed_recipe", "row_without_file", "site_tells_label"]
     found = audited(write_feature_cohort(tmp_path, seed=1, faults=together))
@@ -94,6 +95,7 @@ def test_all_faults_at_once_do_not_hide_each_other(tmp_path, audited):
     assert severities == sorted(severities, key=["error", "warning", "note"].index)
 
 
+@pytest.mark.slow
 def test_settings_change_what_is_tolerated(tmp_path, audited):
     paths = write_feature_cohort(tmp_path, seed=1, faults=["site_tells_label", "nan_features"])
     lenient = AuditSettings(ignore_columns=("site",), read_features=False)

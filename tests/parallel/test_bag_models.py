@@ -1,5 +1,6 @@
 """Bag models and FSDP2 on shared slides give the numbers of one rank."""
 
+import pytest
 import torch
 from rank_bag_models import bag_gradients, bag_model, bags, grads_of, sharded
 from rank_launch import run_ranks
@@ -19,6 +20,7 @@ def test_bag_models_know_nothing_of_ranks():
                 )
 
 
+@pytest.mark.slow
 def test_fsdp_averages_as_it_should():
     model = Classifier()
     wanted = two_steps(model, model, slice(None), lambda: None)

@@ -97,6 +97,7 @@ def test_a_killed_rank_ends_the_others():
         assert "start all ranks again from the last checkpoint" in text
 
 
+@pytest.mark.slow
 def test_a_rank_that_hangs_ends_the_others_within_the_timeout():
     found = run_ranks(lose_a_rank, 3, "hangs", may_fail=True, rank_timeout_s=4)
     for seconds, text in found[:2]:

@@ -84,6 +84,7 @@ def test_comparing_says_which_wins_by_how_much(tmp_path):
     assert float(row["difference"]) == pytest.approx(float(row["first"]) - float(row["second"]))
 
 
+@pytest.mark.slow
 def test_equal_models_cannot_be_told_apart(tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
@@ -101,6 +102,7 @@ def test_several_bags_of_a_patient_are_compared_by_bootstrap(tmp_path):
     assert "paired bootstrap of 40 patients) on 80 bags of 40 patients" in found.sentence
 
 
+@pytest.mark.slow
 def test_slides_are_averaged_to_patients_where_asked(tmp_path):
     good = labelled_by_patient(tmp_path / "abmil.csv", 4.0)
     bad = labelled_by_patient(tmp_path / "mean.csv", 0.5)
@@ -122,6 +124,7 @@ def labelled_by_patient(path, signal):
     return path
 
 
+@pytest.mark.slow
 def test_cut_offs_come_from_the_validation_bags_where_given(tmp_path):
     judged = binary(tmp_path / "test.csv", 3.0, folds=0)
     validation = binary(tmp_path / "val.csv", 3.0, folds=0, first=100)
@@ -211,6 +214,7 @@ def test_an_interval_without_width_is_not_certainty(tmp_path):
     assert "An interval without width" in (tmp_path / "out" / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_folds_of_different_scales_are_not_quoted_pooled(tmp_path):
     lines = [f"s{i},{i % 3},{i // 3 % 2},{0.25 * (i % 3) + 0.1 * (i // 3 % 2)}" for i in range(60)]
     text = "bag_id,fold,label,prob_1\n" + "\n".join(lines) + "\n"

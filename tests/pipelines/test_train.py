@@ -52,6 +52,7 @@ def test_fit_leaves_a_model_and_predictions_and_the_same_again(cohort, tmp_path,
     assert len((tmp_path / "one" / "metrics.csv").read_text().splitlines()) == 1 + 3
 
 
+@pytest.mark.slow
 def test_steps_on_a_trained_model(cohort, tmp_path, capsys):
     assert main(["train", "fit", *arguments(cohort, tmp_path)]) == 0
     before = (tmp_path / "predictions_test.csv").read_bytes()
@@ -121,6 +122,7 @@ def test_crossval_predicts_every_bag_once_and_chooses_inside_folds(cohort, tmp_p
     assert '"learning_rate": 0.05' in fold
 
 
+@pytest.mark.slow
 def test_crossval_of_a_cox_model_joins_its_folds(cohort, tmp_path):
     task = ["--data.task=cox", "--data.label-columns=[age,label]", "--monitor=val_loss"]
     task.append("--folds.num-folds=2")

@@ -123,6 +123,7 @@ def test_a_checkpoint_of_four_ranks_goes_on_and_predicts_on_one(bags, quiet_trai
     assert_same_weights(resumed, straight)
 
 
+@pytest.mark.slow
 def test_mixed_precision_recomputed_blocks_and_dropout(bags, quiet_trainer):
     """`Watched` sees that ranks of a row draw the same dropout of the head."""
     settings = {"head_dropout": 0.5, "dropout": 0.2, "drop_path": 0.2}

@@ -105,6 +105,7 @@ def test_no_progress_bar_and_no_validation_are_choices(cohort, tmp_path, recwarn
     assert not [str(w.message) for w in recwarn if "across ranks is zero" in str(w.message)]
 
 
+@pytest.mark.slow
 def test_loggers_write_into_the_folder_of_each_model(cohort, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     logger = '[{"class_path": "CSVLogger", "init_args": {"save_dir": "logs", "name": "mine"}}]'

@@ -52,6 +52,7 @@ def equal(weights, others):
     return all(torch.equal(weights[name], others[name]) for name in weights)
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_split_order_and_beginning(cohort, tmp_path):
     split, order, weights = begin(cohort, tmp_path, 0)
     assert begin(cohort, tmp_path, 0)[:2] == (split, order)
@@ -62,6 +63,7 @@ def test_another_seed_is_another_split_order_and_beginning(cohort, tmp_path):
     assert folds(cohort, 0) != folds(cohort, 1)
 
 
+@pytest.mark.slow
 def test_each_can_be_kept(cohort, tmp_path):
     split, order, weights = begin(cohort, tmp_path, 0)
     kept_split, kept_order, other_weights = begin(cohort, tmp_path, 1, seed=0)
