@@ -1,5 +1,6 @@
 """From grey levels to optical density, and the small operations on masks that all of it needs."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +28,7 @@ _OF_LEVEL = -np.log((np.arange(256) + 1.0) / 256).astype(np.float32)
 _MEAN = np.full((1, 3), 1 / 3, np.float32)
 _LIT_SHARE = 0.2
 _FEWEST_PX = 100
+_MOST_PX = 5_000_000
 _SPREAD_PX = 6.0
 _RIM_PX = 6
 
@@ -83,6 +85,8 @@ def make_sheet(image: UInt8Array, lit: BoolArray, mpp: float) -> Sheet:
     """
     longest = max(image.shape[:2])
     step = max(1, min(round(WORKING_UM / mpp), longest // _FEWEST_PX))
+    # A slide of many centimetres has a coarse picture as large as others' fine ones.
+    step = max(step, math.ceil(math.sqrt(image.shape[0] * image.shape[1] / _MOST_PX)))
     size = (max(1, image.shape[0] // step), max(1, image.shape[1] // step))
     um = mpp * image.shape[0] / size[0]
     if max(size) < _FEWEST_PX:
