@@ -39,6 +39,7 @@ from slidenet.pipelines.fitting.plan import (
     claim_folder,
     read_arguments,
 )
+from slidenet.pipelines.fitting.results import Section, write_results
 from slidenet.pipelines.fitting.search import candidates_of, check_candidates
 from slidenet.stores import atomic_path, check_output_folder
 
@@ -56,25 +57,35 @@ class CrossvalReport:
         headline: One line.
         folds: Per fold, the metrics of its test split.
         files: What was written.
+        sections: What else there is to report.
         exit_code: Always 0; a failure raises.
     """
 
     headline: str
     folds: Mapping[int, Mapping[str, float]]
     files: Sequence[Path]
+    sections: Sequence[Section] = ()
     exit_code: int = 0
 
-    def table(self) -> str:
-        """Metrics by fold with their mean and standard deviation, and where everything lies."""
-        rows = []
+    def metrics(self) -> Section:
+        """Metrics by fold with their mean and standard deviation."""
+        rows: list[tuple[str, ...]] = []
         for name in dict.fromkeys(name for values in self.folds.values() for name in values):
             values = [fold.get(name, float("nan")) for fold in self.folds.values()]
             spread = f" ({np.std(values, ddof=1):.3f})" if len(values) > 1 else ""
-            rows.append([name, *(f"{v:.3f}" for v in values), f"{np.mean(values):.3f}{spread}"])
+            rows.append((name, *(f"{v:.3f}" for v in values), f"{np.mean(values):.3f}{spread}"))
         last = "mean (sd)" if len(self.folds) > 1 else "mean"
-        header = ["metric", *(f"{f'fold {number}':>8}" for number in self.folds), last]
-        text = text_table(header, rows, right=range(1, len(header) - 1), rule=False)
-        return "\n".join([text, "", self.headline, *(f"wrote {path}" for path in self.files)])
+        header = ("metric", *(f"{f'fold {number}':>8}" for number in self.folds), last)
+        return Section("Metrics by fold", (), header, tuple(rows))
+
+    def table(self) -> str:
+        """The metrics, what else there is to report, and where everything lies."""
+        metrics = self.metrics()
+        right = range(1, len(metrics.header) - 1)
+        lines = [text_table(metrics.header, metrics.rows, right=right, rule=False)]
+        lines += [line for section in self.sections for line in ("", section.text())]
+        lines += ["", self.headline, *(f"wrote {path}" for path in self.files)]
+        return "\n".join(lines)
 
     def to_pandas(self) -> "pandas.DataFrame":
         """One row per fold, one column per metric.
@@ -199,4 +210,7 @@ def _report(
         f"{network}: {predictions.num_bags} bags of {predictions.num_patients} patients, each "
         "predicted by a model that has not seen the patient"
     )
-    return CrossvalReport(headline, done, [path])
+    sections: list[Section] = []
+    report = CrossvalReport(headline, done, [path], sections)
+    results = write_results(out, headline, [report.metrics(), *sections])
+    return replace(report, files=[path, results])

@@ -17,6 +17,7 @@ from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, check_fits, write_bu
 from slidenet.pipelines.fitting.fit import audit_data, prepare_fit
 from slidenet.pipelines.fitting.plan import TrainingPlan, TrainSettings, read_arguments
 from slidenet.pipelines.fitting.predictions import fit_calibration, predict_split
+from slidenet.pipelines.fitting.results import Section, metrics_section, write_results
 from slidenet.stores import check_output_folder
 from slidenet.stores.atomic import write_json
 from slidenet.training import load_bundle
@@ -35,29 +36,25 @@ class TrainReport:
         headline: One line that says what was done.
         metrics: Per split, the metrics of the task.
         files: What was written.
+        sections: What else there is to report.
         exit_code: Always 0; a failure raises.
     """
 
     headline: str
     metrics: Mapping[str, Mapping[str, float]]
     files: Sequence[Path]
+    sections: Sequence[Section] = ()
     exit_code: int = 0
 
     def table(self) -> str:
-        """The metrics side by side, and where everything lies."""
+        """The metrics side by side, what else there is to report, and where everything lies."""
         lines = [self.headline]
         if self.metrics:
-            names = dict.fromkeys(name for values in self.metrics.values() for name in values)
-            rows = [
-                (
-                    name,
-                    *(f"{values.get(name, float('nan')):.3f}" for values in self.metrics.values()),
-                )
-                for name in names
-            ]
-            header = ["metric", *(f"{split:>8}" for split in self.metrics)]
-            right = range(1, len(header))
-            lines += ["", text_table(header, rows, right=right, rule=False)]
+            columns = {f"{split:>8}": values for split, values in self.metrics.items()}
+            metrics = metrics_section("", columns)
+            right = range(1, len(metrics.header))
+            lines += ["", text_table(metrics.header, metrics.rows, right=right, rule=False)]
+        lines += [line for section in self.sections for line in ("", section.text())]
         return "\n".join([*lines, "", *(f"wrote {path}" for path in self.files)])
 
     def to_pandas(self) -> "pandas.DataFrame":
@@ -138,6 +135,7 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
             write_predictions(files[-1], found)
             metrics[split] = found.compute_metrics()
     write_json(out / "metrics.json", metrics, sort_keys=True)
+    sections: list[Section] = []
     sizes = ", ".join(f"{len(data.bags(split))} {split}" for split in SPLIT_NAMES)
     headline = f"trained {plan.model['network']} on bags: {sizes}"
     if calibration.threshold is not None:
@@ -145,7 +143,9 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
             f"\nbalanced_accuracy and f1_macro are at a cut-off of 0.5; {BUNDLE_NAME} calls "
             f"{data.task_record.class_names[1]!r} from {calibration.threshold:.3f} on"
         )
-    return TrainReport(headline, metrics, files)
+    splits = metrics_section("Metrics by split", metrics)
+    files.append(write_results(out, headline, [splits, *sections]))
+    return TrainReport(headline, metrics, files, sections)
 
 
 def _apply(data: BagDataModule, path: Path, step: Step, out: Path, allow_code: bool) -> TrainReport:

@@ -1,0 +1,95 @@
+"""`results.md`: what a run has to report, in the words that are printed at its end.
+
+Whoever has something to report adds a `Section` in `train` or `crossval`; both print the sections
+after the metrics and write them into the folder of the run.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from slidenet.core.text import text_table
+from slidenet.stores import atomic_path
+
+RESULTS_NAME = "results.md"
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
+
+
+@dataclass(frozen=True)
+class Section:
+    """One thing a run reports.
+
+    Attributes:
+        title: A few words.
+        lines: Sentences, one line each.
+        header: Of the table; empty for a section without.
+        rows: Cells, as many per row as the header has; all but the first column are numbers.
+    """
+
+    title: str
+    lines: tuple[str, ...]
+    header: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+    def text(self) -> str:
+        """As printed: the title, the sentences, the table."""
+        parts = [self.title, *self.lines]
+        if self.header:
+            right = range(1, len(self.header))
+            parts.append(text_table(self.header, self.rows, right=right, rule=False))
+        return "\n".join(parts)
+
+    def markdown(self) -> str:
+        """As a part of `results.md`."""
+        parts = [f"## {escape_markdown(self.title)}"]
+        parts += [escape_markdown(line) for line in self.lines]
+        if self.header:
+            ruler = ["---", *["---:"] * (len(self.header) - 1)]
+            cells = [[escape_markdown(cell) for cell in row] for row in (self.header, *self.rows)]
+            table = [cells[0], ruler, *cells[1:]]
+            parts.append("\n".join(f"| {' | '.join(row)} |" for row in table))
+        return "\n\n".join(parts)
+
+
+def metrics_section(title: str, by_column: Mapping[str, Mapping[str, float]]) -> Section:
+    """Metrics as a table, one column per split or fold.
+
+    Args:
+        title: Of the section.
+        by_column: Name of the column to its metrics; not defined where one lacks a metric.
+    """
+    names = dict.fromkeys(name for values in by_column.values() for name in values)
+    rows = tuple(
+        (name, *(f"{values.get(name, float('nan')):.3f}" for values in by_column.values()))
+        for name in names
+    )
+    return Section(title, (), ("metric", *by_column), rows)
+
+
+def write_results(folder: Path, headline: str, sections: Sequence[Section]) -> Path:
+    """Writes `results.md`, whole or not at all.
+
+    Args:
+        folder: Of the run.
+        headline: What was done, one line or several.
+        sections: In order.
+
+    Returns:
+        The file.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    parts = ["# Results", *(escape_markdown(line) for line in headline.splitlines())]
+    parts += [section.markdown() for section in sections]
+    path = folder / RESULTS_NAME
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return path
+
+
+def escape_markdown(text: str) -> str:
+    """Text that markdown shows as it is, on one line."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
