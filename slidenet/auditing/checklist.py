@@ -13,6 +13,7 @@ from slidenet.auditing.file_checks import (
     rows_and_files,
 )
 from slidenet.auditing.finding import Finding
+from slidenet.auditing.robustness import features_by_site
 from slidenet.auditing.shortcut_checks import shortcuts
 from slidenet.auditing.split_checks import (
     patients_in_two_splits,
@@ -51,6 +52,7 @@ CHECKS: tuple[Check, ...] = (
     same_features,
     near_duplicates,
     shortcuts,
+    features_by_site,
 )
 
 

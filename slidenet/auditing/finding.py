@@ -29,6 +29,7 @@ CODES: dict[str, str] = {
     "same-features-two-names": "two slide_ids have the same features, to the last bit",
     "near-duplicate-features": "slides of two patients have nearly the same features",
     "metadata-tells-label": "a column such as the site tells the label without any picture",
+    "site-robustness": "how far features of slides lie together by class rather than by site",
     "size-tells-label": "the number of tiles or the size of the file tells the label",
 }
 """Every code, and what it means."""
@@ -41,7 +42,7 @@ class Finding:
     Attributes:
         code: One of `CODES`.
         severity: "error" where results cannot be believed or training will be refused, "warning"
-            where they may mislead, "note" where something could not be checked.
+            where they may mislead, "note" where something was measured, or could not be checked.
         text: What was found, on one line, naming file, column, rows or slides.
         remedy: What to do.
     """

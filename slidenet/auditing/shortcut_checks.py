@@ -12,6 +12,7 @@ from slidenet.auditing.cohort import Cohort
 from slidenet.auditing.finding import Finding
 from slidenet.core.arrays import IntArray
 from slidenet.data.labels.encoding import encode_targets
+from slidenet.data.labels.table import LabelTable
 from slidenet.stores import SLIDE_COLUMNS
 from slidenet.stores.csv_table import as_number, is_missing
 from slidenet.tasks.targets import quarters
@@ -52,6 +53,19 @@ def shortcuts(cohort: Cohort) -> Iterator[Finding]:
                 found = association(codes, classes, level=level)
                 if found.p < level and found.effect >= cohort.settings.least_effect:
                     yield _finding(cohort, name, is_column, label, found)
+
+
+def acquisition_columns(
+    table: LabelTable, label_columns: Sequence[str] = ()
+) -> dict[str, IntArray]:
+    """The columns that by their name tell where and how slides were made, as codes, -1 unknown."""
+    names = [
+        name
+        for name in table.columns
+        if _ACQUISITION.search(name) and name not in (*SLIDE_COLUMNS, *label_columns)
+    ]
+    found = {name: column_codes(table.column(name)) for name in names}
+    return {name: codes for name, codes in found.items() if codes is not None}
 
 
 def column_codes(cells: Sequence[str]) -> IntArray | None:

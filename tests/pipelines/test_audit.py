@@ -27,9 +27,13 @@ def test_a_clean_cohort(clean, tmp_path):
     report = audit(clean.labels, clean.features, splits=clean.splits, out=tmp_path)
     assert report.exit_code == 0
     checked = "48 slides of 36 patients, 48 features files, 4 splits"
-    assert report.table() == f"nothing found in {checked}"
+    *notes, last = report.table().splitlines()
+    measure = "note     site-robustness: robustness index of the features to"
+    assert all(line.startswith((measure, "         ->")) for line in notes)
+    assert last == f"2 notes in {checked}"
     written = json.loads((tmp_path / "audit.json").read_text())
-    assert written == {"checked": checked, "findings": []}
+    assert written["checked"] == checked
+    assert [finding["code"] for finding in written["findings"]] == ["site-robustness"] * 2
 
 
 def test_errors_fail_and_warnings_fail_only_when_strict(tmp_path):
@@ -43,9 +47,9 @@ def test_errors_fail_and_warnings_fail_only_when_strict(tmp_path):
     lines = report.table().splitlines()
     assert lines[0].startswith("error    mixed-dims: 1 file (slide_002.h5) of 48")
     assert lines[1] == "         -> make all features with one encoder and the same settings"
-    assert lines[-1].startswith("1 error, 1 note in 48 slides")
+    assert lines[-1].startswith("1 error, 3 notes in 48 slides")
     written = json.loads((tmp_path / "audit.json").read_text())["findings"]
-    assert [f["code"] for f in written] == ["mixed-dims", "metadata-tells-label"]
+    assert [f["code"] for f in written[:2]] == ["mixed-dims", "metadata-tells-label"]
 
 
 def test_labels_alone(clean):
@@ -80,7 +84,7 @@ def test_labels_that_make_no_task_are_a_finding(clean):
 
 def test_training_goes_on_with_warnings_or_is_refused(clean, tmp_path):
     heard = []
-    assert audit_or_raise(*arguments(clean), strict=True, warn=heard.append).findings == ()
+    assert audit_or_raise(*arguments(clean), strict=True, warn=heard.append).failures == ()
     faults = ["near_duplicate", "site_tells_label", "age_tells_label"]
     wrong = write_feature_cohort(tmp_path, seed=1, faults=faults)
     audit_or_raise(*arguments(wrong), warn=heard.append)
