@@ -29,7 +29,7 @@ from slidenet.pipelines.preprocess import preprocess
 from slidenet.pipelines.settings import OpeningSettings
 from slidenet.pipelines.settings_from_identity import settings_from_identity
 from slidenet.stores import FeatureFile, FeatureMemory, check_output_folder, open_features
-from slidenet.training import Bundle, load_bundle
+from slidenet.training import Bundle, Ensemble, load_bundle
 from slidenet.weights.device import resolve_device
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def predict(
         there = {row.slide_id for row in done}
         # A bag with nothing left was named above; one with some slides left fails below.
         members = {b: m for b, m in members.items() if any(row.slide_id in there for row in m)}
-    model.module.to(resolve_device(device))
+    model.to(resolve_device(device))
     files = find_bag_files(features)
     work = PredictWork(OutputLayout(out), model, bundle, features, files, members)
     bags = [SlideRow(bag_id, "") for bag_id in members]
@@ -192,7 +192,7 @@ class PredictWork(SlideWork):
     """
 
     layout: OutputLayout
-    model: Bundle
+    model: Bundle | Ensemble
     bundle: Path
     features: Path
     files: Mapping[str, Path]
@@ -214,9 +214,9 @@ class PredictWork(SlideWork):
             bags = [BagSource(part.name, (part.file,)) for part in parts]
         dataset = BagDataset(bags, memory=FeatureMemory())
         predictions = predict_bags(
-            self.model.module,
+            self.model.task,
+            self.model.predict,
             (collate_bags([dataset[index]]) for index in range(len(dataset))),
-            self.model.calibration,
             patient_of=lambda _: self.members[row.slide_id][0].patient_id,
         )
         described = self.model.task.describe_predictions(
@@ -264,11 +264,11 @@ def _read_rows(slides: Slides, features: Path | None) -> list[SlideRow]:
     return rows_of(slides)
 
 
-def _takes_patients(model: Bundle) -> bool:
+def _takes_patients(model: Bundle | Ensemble) -> bool:
     return model.training.get("bag") == "patient"
 
 
-def _dividing(model: Bundle) -> DividingRule | None:
+def _dividing(model: Bundle | Ensemble) -> DividingRule | None:
     """How slides are cut into the bags of the model; every tile is taken, whatever was drawn."""
     bag = model.training.get("bag")
     if bag not in ("region", "tile"):
@@ -308,7 +308,7 @@ def _averaged(
     return averaged, ["patients:", *(f"  {patient}  {words}" for patient, words in lines), *notes]
 
 
-def _members(rows: Sequence[SlideRow], model: Bundle) -> dict[str, list[SlideRow]]:
+def _members(rows: Sequence[SlideRow], model: Bundle | Ensemble) -> dict[str, list[SlideRow]]:
     """The slides of each bag: one, or all of a patient where the model was trained so."""
     members: dict[str, list[SlideRow]] = {}
     for row in rows:
@@ -317,7 +317,7 @@ def _members(rows: Sequence[SlideRow], model: Bundle) -> dict[str, list[SlideRow
     return members
 
 
-def _check_encoder(model: Bundle, identity: Identity, bundle: Path) -> None:
+def _check_encoder(model: Bundle | Ensemble, identity: Identity, bundle: Path) -> None:
     wanted = model.features_identity["tile_encoder"]
     assert isinstance(wanted, Mapping), "checked by settings_from_identity"
     difference = describe_difference(wanted, identity)

@@ -16,7 +16,7 @@ from slidenet.evaluation import write_predictions
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, check_fits, write_bundle
 from slidenet.pipelines.fitting.fit import audit_data, prepare_fit
 from slidenet.pipelines.fitting.plan import TrainingPlan, TrainSettings, read_arguments
-from slidenet.pipelines.fitting.predictions import fit_calibration, predict_split
+from slidenet.pipelines.fitting.predictions import apply_to_split, fit_calibration, predict_split
 from slidenet.pipelines.fitting.results import Section, metrics_section, write_results
 from slidenet.stores import check_output_folder
 from slidenet.stores.atomic import write_json
@@ -153,7 +153,7 @@ def _apply(data: BagDataModule, path: Path, step: Step, out: Path, allow_code: b
     bundle = load_bundle(path, allow_code=allow_code)
     check_fits(bundle, data, path)
     if step == "predict":
-        found = predict_split(bundle.module, data, None, bundle.calibration)
+        found = apply_to_split(bundle.task, bundle.predict, data, None)
         file = check_output_folder(out) / "predictions.csv"
         write_predictions(file, found)
         return TrainReport(f"{path.name} on {len(found)} bags", {}, [file])
@@ -162,7 +162,7 @@ def _apply(data: BagDataModule, path: Path, step: Step, out: Path, allow_code: b
         raise SplitError(
             f"no slide is in {split}", remedy="give a split with some, or take another"
         )
-    found = predict_split(bundle.module, data, split, bundle.calibration)
+    found = apply_to_split(bundle.task, bundle.predict, data, split)
     file = check_output_folder(out) / f"predictions_{split}.csv"
     write_predictions(file, found)
     metrics = found.compute_metrics()

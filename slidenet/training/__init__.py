@@ -1,12 +1,14 @@
 """Floor 5: the Lightning module that trains on bags, its callbacks and bundles."""
 
-from slidenet.training.bundle import Bundle, load_bundle, load_classifier, save_bundle
+from slidenet.training.bundle import Bundle, load_classifier, save_bundle
 from slidenet.training.callbacks import EpochSeeding, default_callbacks, quiet_lightning, seed_run
+from slidenet.training.ensemble import Ensemble, load_bundle, save_ensemble
 from slidenet.training.epoch_metrics import EpochMetrics
 from slidenet.training.module import SlideClassifier
 
 __all__ = [
     "Bundle",
+    "Ensemble",
     "EpochMetrics",
     "EpochSeeding",
     "SlideClassifier",
@@ -15,5 +17,6 @@ __all__ = [
     "load_classifier",
     "quiet_lightning",
     "save_bundle",
+    "save_ensemble",
     "seed_run",
 ]

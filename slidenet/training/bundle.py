@@ -25,11 +25,15 @@ from slidenet.stores.atomic import atomic_path
 from slidenet.tasks import BreslowBaseline, Calibration, PredictionArrays, Task
 from slidenet.tasks.calibration import UNCALIBRATED
 from slidenet.training.checkpoints import check_same_model, portable_settings
+from slidenet.training.feature_statistics import FeatureStatistics
 from slidenet.training.module import SlideClassifier
 from slidenet.weights.files import read_tensor_file
 
 FORMAT = "slidenet bundle"
 VERSION = 1
+STATISTICS = "statistics"
+"""Key of a bundle file, where it has them."""
+
 CHECKPOINT = "checkpoint of a slide classifier"
 KEYS = (
     "settings",
@@ -52,6 +56,8 @@ class Bundle:
         calibration: Temperature, threshold and baseline.
         training: What was recorded about its training.
         versions: Software that made it.
+        statistics: How the features of its training bags lie; None where an older version wrote it
+            or the bags were too few.
     """
 
     module: SlideClassifier
@@ -60,15 +66,27 @@ class Bundle:
     training: Identity
     versions: Mapping[str, str]
 
+    statistics: FeatureStatistics | None = None
+
     @property
     def task(self) -> Task:
         """What it predicts, with label names."""
         return self.module.task
 
+    @property
+    def members(self) -> tuple["Bundle", ...]:
+        """Itself alone; an `Ensemble` has several."""
+        return (self,)
+
+    def to(self, device: torch.device | str) -> None:
+        """Moves the network to where it is to run."""
+        self.module.to(device)
+
     @torch.inference_mode()
     def predict(self, batch: BagBatch) -> PredictionArrays:
         """Predictions of the bags of a batch, with temperature and baseline applied."""
-        return self.task.predict(self.module(batch).logits.cpu(), self.calibration)
+        logits = self.module(batch.to(self.module.device)).logits.float().cpu()
+        return self.task.predict(logits, self.calibration)
 
 
 def save_bundle(
@@ -78,6 +96,7 @@ def save_bundle(
     features_identity: Identity,
     calibration: Calibration = UNCALIBRATED,
     training: Identity | None = None,
+    statistics: FeatureStatistics | None = None,
 ) -> None:
     """Writes a bundle, atomically.
 
@@ -87,6 +106,7 @@ def save_bundle(
         features_identity: What features it takes.
         calibration: Temperature, threshold and baseline.
         training: Anything to remember about the training, as JSON.
+        statistics: How the features of the training bags lie, where known.
 
     Raises:
         ConfigError: For a calibration that does not fit the task, or settings that are not JSON.
@@ -113,24 +133,38 @@ def save_bundle(
     weights: dict[str, Tensor] = {
         name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()
     }
+    file = {"format": FORMAT, "version": VERSION, "content": text, "weights": weights}
+    if statistics is not None:
+        file[STATISTICS] = statistics.tensors()
+    write_torch_file(path, file)
+
+
+def write_torch_file(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
+    """Writes what `torch.save` makes of a dict, atomically; the same content gives the same bytes.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
     buffer = io.BytesIO()  # under a file's own name torch would write that name into the archive
-    torch.save({"format": FORMAT, "version": VERSION, "content": text, "weights": weights}, buffer)
+    torch.save(dict(content), buffer)
     with atomic_path(Path(path)) as temporary:
         temporary.write_bytes(buffer.getvalue())
 
 
-def load_bundle(path: str | os.PathLike[str], *, allow_code: bool = False) -> Bundle:
-    """Reads a bundle.
+def bundle_of(
+    path: str | os.PathLike[str], file: Mapping[str, Any], *, allow_code: bool = False
+) -> Bundle:
+    """The bundle in a file that was read.
 
     Args:
-        path: Written by `save_bundle`.
+        path: Where it was read, for messages.
+        file: What `save_bundle` wrote.
         allow_code: Whether it may name a network or an attention pattern outside slidenet.
 
     Raises:
         PluginError: It names code outside slidenet, and `allow_code` is False.
-        StoreError: If it is missing, no bundle, of a newer version, or incomplete.
+        StoreError: If it is no bundle, of a newer version, or incomplete.
     """
-    file = _read_torch_file(path, what=FORMAT)
     if file.get("format") != FORMAT:
         raise StoreError(
             f"{path} is no {FORMAT}",
@@ -147,7 +181,7 @@ def load_bundle(path: str | os.PathLike[str], *, allow_code: bool = False) -> Bu
         content["settings"], file["weights"], source=str(path), allow_code=allow_code
     )
     baseline = content["baseline"]
-    with _malformed_explained(str(path)):
+    with malformed_explained(str(path)):
         return Bundle(
             module=module,
             features_identity=content["features_recipe"],
@@ -160,6 +194,9 @@ def load_bundle(path: str | os.PathLike[str], *, allow_code: bool = False) -> Bu
             ),
             training=content["training"],
             versions=content["versions"],
+            statistics=FeatureStatistics.from_tensors(
+                file.get(STATISTICS), module.feature_dim, source=str(path)
+            ),
         )
 
 
@@ -183,7 +220,7 @@ def load_classifier(
         StoreError: If there is no such file, or it is no checkpoint of a slide classifier.
         ConfigError: If it was trained for another task or feature length, naming file and both.
     """
-    content = _read_torch_file(path, what=CHECKPOINT)
+    content = read_torch_file(path, what=CHECKPOINT)
     settings = content.get("hyper_parameters")
     if not isinstance(settings, dict) or not {"task", "feature_dim", "network"} <= set(settings):
         raise StoreError(
@@ -205,13 +242,13 @@ def load_weights(module: SlideClassifier, path: str | os.PathLike[str]) -> Slide
         StoreError: If there is no such file, or it holds other weights.
     """
     module = module.cpu()
-    _fill(module, _read_torch_file(path, what=CHECKPOINT).get("state_dict"), source=str(path))
+    _fill(module, read_torch_file(path, what=CHECKPOINT).get("state_dict"), source=str(path))
     return module.eval()
 
 
 def _content(path: str | os.PathLike[str], file: Mapping[str, Any]) -> dict[str, Any]:
     missing = [key for key in ("content", "weights") if key not in file]
-    with _malformed_explained(str(path)):
+    with malformed_explained(str(path)):
         content: dict[str, Any] = {} if missing else dict(json.loads(file["content"]))
     missing += [] if missing else [key for key in KEYS if key not in content]
     if missing:
@@ -236,7 +273,7 @@ def _classifier(
         PluginError: If the file names code outside slidenet, and `allow_code` is False.
         StoreError: If the settings describe no model, or the weights are not those of the settings.
     """
-    with _malformed_explained(source):
+    with malformed_explained(source):
         network = settings.get("network_settings") or {}
         require_own(settings["network"], network, source=source, allow_code=allow_code)
         network = settings_with_rule(settings["network"], network, "half")
@@ -245,7 +282,7 @@ def _classifier(
     return module.eval()
 
 
-def _read_torch_file(path: str | os.PathLike[str], *, what: str) -> dict[str, Any]:
+def read_torch_file(path: str | os.PathLike[str], *, what: str) -> dict[str, Any]:
     """The dict in a file of `torch.save`, unpickled without running code.
 
     Raises:
@@ -264,7 +301,7 @@ def _read_torch_file(path: str | os.PathLike[str], *, what: str) -> dict[str, An
 
 
 @contextmanager
-def _malformed_explained(source: str) -> Iterator[None]:
+def malformed_explained(source: str) -> Iterator[None]:
     """Values of another shape than slidenet writes, in whatever way they fail, as one error."""
     try:
         yield

@@ -2,15 +2,25 @@
 
 from pathlib import Path
 
+import numpy as np
+from tqdm import tqdm
+
 from slidenet.core.errors import ConfigError, IdentityMismatchError
 from slidenet.core.provenance import describe_difference
+from slidenet.data import BagDataset, collate_bags
 from slidenet.data.bags.places import check_places
 from slidenet.data.datamodule import BagDataModule
 from slidenet.pipelines.fitting.fit import TrainedModel
 from slidenet.pipelines.fitting.plan import TrainingPlan
 from slidenet.stores import FeatureFile
 from slidenet.tasks import Calibration
-from slidenet.training import Bundle, save_bundle
+from slidenet.training import Bundle, Ensemble, save_bundle
+from slidenet.training.feature_statistics import (
+    MOST_BAGS,
+    FeatureStatistics,
+    fit_statistics,
+    mean_features,
+)
 
 BUNDLE_NAME = "model.slidenet"
 
@@ -38,10 +48,23 @@ def write_bundle(
             "score": trained.score,
             "trainer": plan.trainer.identity,
         },
+        statistics=training_statistics(data),
     )
 
 
-def check_fits(bundle: Bundle, data: BagDataModule, source: Path) -> None:
+def training_statistics(data: BagDataModule) -> FeatureStatistics | None:
+    """How the features of the training bags lie; see `FeatureStatistics`."""
+    bags = data.bags("train")
+    chosen = np.unique(np.linspace(0, len(bags) - 1, min(len(bags), MOST_BAGS)).round().astype(int))
+    dataset = BagDataset([bags[i] for i in chosen], memory=data.cohort.memory)
+    rows = [
+        mean_features(collate_bags([dataset[i]]))
+        for i in tqdm(range(len(dataset)), desc="features", unit=" bags", leave=False, disable=None)
+    ]
+    return fit_statistics(np.concatenate(rows))
+
+
+def check_fits(bundle: Bundle | Ensemble, data: BagDataModule, source: Path) -> None:
     """Refuses a model of another task or of other features.
 
     Raises:
@@ -64,23 +87,25 @@ def check_fits(bundle: Bundle, data: BagDataModule, source: Path) -> None:
     check_bundle_places(bundle, *data.bag_files.values())
 
 
-def check_bundle_places(bundle: Bundle, *files: FeatureFile) -> None:
+def check_bundle_places(bundle: Bundle | Ensemble, *files: FeatureFile) -> None:
     """Refuses features without places for a model that goes by them.
 
     Raises:
         ConfigError: Naming the model and the slide.
     """
-    check_places(files, bundle.module.network, str(bundle.module.hparams["network"]))
+    for member in bundle.members:
+        check_places(files, member.module.network, str(member.module.hparams["network"]))
 
 
-def check_feature_dim(bundle: Bundle, source: Path, file: FeatureFile) -> None:
+def check_feature_dim(bundle: Bundle | Ensemble, source: Path, file: FeatureFile) -> None:
     """Refuses features of another length than the model takes.
 
     Raises:
         IdentityMismatchError: Naming the file.
     """
-    if file.feature_dim != bundle.module.feature_dim:
+    wanted = bundle.members[0].module.feature_dim
+    if file.feature_dim != wanted:
         raise IdentityMismatchError(
             f"{file.path} has {file.feature_dim} features per tile",
-            expected=f"the {bundle.module.feature_dim} that {source} was trained on",
+            expected=f"the {wanted} that {source} was trained on",
         )

@@ -14,7 +14,7 @@ from slidenet.evaluation import Predictions
 from slidenet.evaluation.calibration import fit_temperature
 from slidenet.evaluation.operating_points import ThresholdRule, choose_threshold
 from slidenet.mil import BagBatch
-from slidenet.tasks import Calibration, Targets, fit_breslow
+from slidenet.tasks import Calibration, PredictionArrays, Targets, Task, fit_breslow
 from slidenet.tasks.calibration import UNCALIBRATED
 from slidenet.training import SlideClassifier
 
@@ -34,19 +34,18 @@ def run_bags(
         The slides of each of N bags by its id, in the order of the loader, and float32 (N, K)
         logits on the CPU.
     """
-    assert not module.training, "predictions need eval mode"
     slides: dict[str, tuple[str, ...]] = {}
     logits: list[Tensor] = []
     for batch in tqdm(batches, desc=what, unit=" batches", leave=False, disable=None):
-        logits.append(module(batch.to(module.device)).logits.float().cpu())
+        logits.append(_logits(module, batch))
         slides |= zip(batch.bag_ids, batch.slide_ids, strict=True)
     return slides, torch.cat(logits)
 
 
 def predict_bags(
-    module: SlideClassifier,
+    task: Task,
+    predict: Callable[[BagBatch], PredictionArrays],
     batches: Iterable[BagBatch],
-    calibration: Calibration,
     *,
     patient_of: Callable[[str], str | None],
     targets_of: Callable[[Sequence[str]], Targets] | None = None,
@@ -56,21 +55,25 @@ def predict_bags(
     """Predictions of every bag.
 
     Args:
-        module: In eval mode, on the device to compute on.
+        task: What is predicted.
+        predict: Predictions of the bags of a batch, such as `Bundle.predict`.
         batches: A data loader; each bag comes once.
-        calibration: Temperature and baseline to apply.
         patient_of: The patient of a slide, None where unknown.
         targets_of: The targets of bags by their ids; None where there are no labels.
         fold: Which model of a cross-validation this is.
         what: Named on the progress bar.
     """
-    slides, logits = run_bags(module, batches, what=what)
+    slides: dict[str, tuple[str, ...]] = {}
+    predicted: list[PredictionArrays] = []
+    for batch in tqdm(batches, desc=what, unit=" batches", leave=False, disable=None):
+        predicted.append(predict(batch))
+        slides |= zip(batch.bag_ids, batch.slide_ids, strict=True)
     return Predictions(
-        module.task,
+        task,
         tuple(slides),
         tuple(patient_of(slide_ids[0]) for slide_ids in slides.values()),
         None if targets_of is None else targets_of(tuple(slides)),
-        module.task.predict(logits, calibration),
+        PredictionArrays.concatenate(predicted),
         None if fold is None else np.full(len(slides), fold, np.int64),
     )
 
@@ -83,7 +86,7 @@ def predict_split(
     *,
     fold: int | None = None,
 ) -> Predictions:
-    """Predictions of the bags of one split, all tiles used.
+    """Predictions of the bags of one split by a network just trained, all tiles used.
 
     Args:
         module: In eval mode.
@@ -92,10 +95,35 @@ def predict_split(
         calibration: Temperature and baseline to apply.
         fold: Which model of a cross-validation this is.
     """
+
+    @torch.inference_mode()
+    def predict(batch: BagBatch) -> PredictionArrays:
+        return module.task.predict(_logits(module, batch), calibration)
+
+    return apply_to_split(module.task, predict, data, split, fold=fold)
+
+
+def apply_to_split(
+    task: Task,
+    predict: Callable[[BagBatch], PredictionArrays],
+    data: BagDataModule,
+    split: SplitName | None,
+    *,
+    fold: int | None = None,
+) -> Predictions:
+    """Predictions of the bags of one split by any model, all tiles used.
+
+    Args:
+        task: What is predicted.
+        predict: Predictions of the bags of a batch, such as `Bundle.predict`.
+        data: The bags.
+        split: "train", "val" or "test", with labels; None for every bag, without.
+        fold: Which model of a cross-validation this is.
+    """
     return predict_bags(
-        module,
+        task,
+        predict,
         data.whole_dataloader(split),
-        calibration,
         patient_of=lambda slide_id: data.label_table.row(slide_id).patient_id,
         targets_of=None if split is None else lambda bag_ids: _targets(data, split, bag_ids),
         fold=fold,
@@ -137,6 +165,12 @@ def fit_calibration(
         return calibration
     threshold = choose_threshold(val.probabilities[:, 1], targets == 1, threshold_rule)
     return replace(calibration, threshold=threshold)
+
+
+def _logits(module: SlideClassifier, batch: BagBatch) -> Tensor:
+    assert not module.training, "predictions need eval mode"
+    logits: Tensor = module(batch.to(module.device)).logits.float().cpu()
+    return logits
 
 
 def _targets(data: BagDataModule, split: SplitName, bag_ids: Sequence[str]) -> Targets:

@@ -1,0 +1,305 @@
+"""`Ensemble`: several trained classifiers of one task, applied together, out of one file.
+
+The file holds the bundles as they are. Where they are the folds of a cross-validation it also holds
+what each predicted of the bags that it was tested on: the cut-off and the prediction sets follow
+from that. No slide or patient is named there.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slidenet.core.arrays import Float64Array
+from slidenet.core.errors import ConfigError, IdentityMismatchError, StoreError
+from slidenet.core.provenance import Identity, canonical_json, describe_difference, software_version
+from slidenet.mil import BagBatch
+from slidenet.tasks import Calibration, PredictionArrays, Task
+from slidenet.training.bundle import (
+    FORMAT,
+    Bundle,
+    bundle_of,
+    malformed_explained,
+    read_torch_file,
+    write_torch_file,
+)
+
+ENSEMBLE_FORMAT = "slidenet ensemble"
+VERSION = 1
+SHARED = ("bag", "min_region_share", "given")
+"""What of their training the members must have in common: what a bag is."""
+
+
+@dataclass(frozen=True, eq=False)
+class OutOfFold:
+    """What members predicted of bags whose patients they had not seen, N bags.
+
+    Attributes:
+        member: int64 (N,), which member predicted it.
+        patient: int64 (N,), the same number for bags of one patient.
+        target: int64 (N,) class, or float32 (N,) value.
+        predicted: float32 (N, K) probabilities, or float32 (N,) values.
+    """
+
+    member: Tensor
+    patient: Tensor
+    target: Tensor
+    predicted: Tensor
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it by name, for a file."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Trained classifiers of one task and one kind of features; used like a `Bundle`.
+
+    Attributes:
+        members: At least two.
+        calibration: The cut-off of the mean; temperatures and baselines are the members' own.
+        training: What its members have in common, and what each was trained with.
+        versions: Software that made it.
+        out_of_fold: Where the members are folds of a cross-validation, else None.
+    """
+
+    members: tuple[Bundle, ...]
+    calibration: Calibration
+    training: Identity
+    versions: Mapping[str, str]
+    out_of_fold: OutOfFold | None = None
+
+    @property
+    def task(self) -> Task:
+        """What it predicts, with label names."""
+        return self.members[0].task
+
+    @property
+    def features_identity(self) -> Identity:
+        """What features it takes."""
+        return self.members[0].features_identity
+
+    def to(self, device: torch.device | str) -> None:
+        """Moves the networks to where they are to run."""
+        for member in self.members:
+            member.to(device)
+
+    def predict_members(self, batch: BagBatch) -> tuple[PredictionArrays, ...]:
+        """Predictions of the bags of a batch by each member."""
+        return tuple(member.predict(batch) for member in self.members)
+
+    def predict(self, batch: BagBatch) -> PredictionArrays:
+        """The mean prediction of the members, of the bags of a batch."""
+        return mean_of(self.predict_members(batch))
+
+
+def mean_of(members: Sequence[PredictionArrays]) -> PredictionArrays:
+    """The mean of what several models predict of the same bags: probabilities, values, risks."""
+    arrays: dict[str, Any] = {
+        name: np.mean([m.arrays[name] for m in members], axis=0, dtype=np.float64).astype(a.dtype)
+        for name, a in members[0].arrays.items()
+    }
+    return replace(members[0], **arrays)
+
+
+def disagreement(members: Sequence[PredictionArrays]) -> Float64Array:
+    """How far the members are apart on each of B bags.
+
+    Returns:
+        (B,) standard deviation over the members: of the probability of a class (the class, or the
+        time of a survival curve, where it is greatest), of the value, or of the risk.
+    """
+    first = members[0]
+    name = next(n for n in ("probabilities", "value", "survival", "risk") if n in first.arrays)
+    spread = np.std([m.arrays[name] for m in members], axis=0, dtype=np.float64)
+    return np.asarray(spread.reshape(len(spread), -1).max(axis=1))
+
+
+def check_members(bundles: Mapping[str, Bundle]) -> None:
+    """Refuses models that cannot be one ensemble.
+
+    Args:
+        bundles: By name, for messages.
+
+    Raises:
+        ConfigError: Fewer than two; other tasks, kinds of bags or lengths of features.
+        IdentityMismatchError: Features made with other settings, naming both and what differs.
+    """
+    if len(bundles) < 2:
+        raise ConfigError(
+            f"an ensemble of {len(bundles)} model",
+            expected="at least two bundles, or the folder of a cross-validation",
+        )
+    (first_name, first), *others = bundles.items()
+    for name, bundle in others:
+        if bundle.task.identity() != first.task.identity():
+            raise ConfigError(
+                f"{name} predicts {bundle.task.describe()}, and {first_name} "
+                f"{first.task.describe()}",
+                expected="models of one task, with the same classes in the same order",
+            )
+        difference = describe_difference(first.features_identity, bundle.features_identity)
+        if difference or bundle.module.feature_dim != first.module.feature_dim:
+            lengths = f"{first.module.feature_dim} and {bundle.module.feature_dim} per tile"
+            raise IdentityMismatchError(
+                f"{first_name} and {name} take different features ({difference or lengths})",
+                expected="models trained on features made with the same settings",
+            )
+        ours, theirs = (
+            {key: b.training.get(key) or None for key in SHARED} for b in (first, bundle)
+        )
+        if ours != theirs:
+            raise ConfigError(
+                f"{first_name} and {name} take different bags "
+                f"({describe_difference(ours, theirs)})",
+                expected="models of the same kind of bag (--data.bag)",
+            )
+
+
+def save_ensemble(
+    path: str | os.PathLike[str],
+    members: Sequence[str | os.PathLike[str]],
+    *,
+    names: Sequence[str],
+    threshold: float | None,
+    training: Identity,
+    out_of_fold: OutOfFold | None = None,
+) -> None:
+    """Writes an ensemble, atomically; the same members give the same bytes.
+
+    Args:
+        path: Where to.
+        members: Files of `save_bundle` that `check_members` accepts.
+        names: What each is called.
+        threshold: The cut-off of the mean.
+        training: Anything to remember, as JSON.
+        out_of_fold: See `Ensemble`.
+
+    Raises:
+        StoreError: A member cannot be read.
+        OutputError: If the file cannot be written.
+    """
+    content = {
+        "names": list(names),
+        "threshold": threshold,
+        "training": training,
+        "versions": {name: software_version(name) for name in ("slidenet", "torch", "lightning")},
+    }
+    file: dict[str, Any] = {
+        "format": ENSEMBLE_FORMAT,
+        "version": VERSION,
+        "content": canonical_json(content),
+        "members": [read_torch_file(member, what=FORMAT) for member in members],
+    }
+    if out_of_fold is not None:
+        file["out_of_fold"] = out_of_fold.tensors()
+    write_torch_file(path, file)
+
+
+def load_bundle(path: str | os.PathLike[str], *, allow_code: bool = False) -> Bundle | Ensemble:
+    """Reads a bundle or an ensemble.
+
+    Args:
+        path: Written by `save_bundle` or `save_ensemble`.
+        allow_code: Whether it may name a network or an attention pattern outside slidenet.
+
+    Raises:
+        PluginError: It names code outside slidenet, and `allow_code` is False.
+        StoreError: If it is missing, neither of both, of a newer version, or incomplete.
+    """
+    file = read_torch_file(path, what=FORMAT)
+    if file.get("format") != ENSEMBLE_FORMAT:
+        return bundle_of(path, file, allow_code=allow_code)
+    if file.get("version") != VERSION:
+        raise StoreError(
+            f"{path} is a {ENSEMBLE_FORMAT} of version {file.get('version')}",
+            expected=f"version {VERSION}",
+            remedy="install the version of slidenet that made it, or a newer one",
+        )
+    with malformed_explained(str(path)):
+        content = dict(json.loads(file["content"]))
+        names = [f"{path}, member {name}" for name in content["names"]]
+        parts = dict(zip(names, file["members"], strict=True))
+        members = {
+            name: bundle_of(name, part, allow_code=allow_code) for name, part in parts.items()
+        }
+    check_members(members)
+    bundles = tuple(members.values())
+    threshold = content["threshold"]
+    with malformed_explained(str(path)):
+        calibration = Calibration(threshold=None if threshold is None else float(threshold))
+        bundles[0].task.check_calibration(calibration)
+        return Ensemble(
+            _at_common_times(bundles),
+            calibration,
+            content["training"],
+            content["versions"],
+            _out_of_fold(file.get("out_of_fold"), bundles, source=str(path)),
+        )
+
+
+def _at_common_times(members: tuple[Bundle, ...]) -> tuple[Bundle, ...]:
+    """Members whose Cox models report survival at the times of the first, to be averaged."""
+    baselines = [member.calibration.baseline for member in members]
+    if baselines[0] is None or None in baselines:
+        return members
+    times = baselines[0].report_times
+    return tuple(
+        replace(
+            member,
+            calibration=replace(member.calibration, baseline=replace(baseline, report_times=times)),
+        )
+        for member, baseline in zip(members, baselines, strict=True)
+        if baseline is not None
+    )
+
+
+def _out_of_fold(found: object, members: Sequence[Bundle], *, source: str) -> OutOfFold | None:
+    """The out-of-fold predictions of a file, checked.
+
+    Raises:
+        StoreError: They are something else, or do not fit the members.
+    """
+    if found is None:
+        return None
+    names = [f.name for f in fields(OutOfFold)]
+    if not (isinstance(found, Mapping) and sorted(map(str, found)) == sorted(names)):
+        raise _unfit(source, "they are not complete")
+    if not all(isinstance(tensor, Tensor) for tensor in found.values()):
+        raise _unfit(source, "they are no tensors")
+    rows = OutOfFold(**found)
+    task, count = members[0].task, rows.member.numel()
+    shape = (count, task.num_classes) if task.exclusive_classes else (count,)
+    real, whole = torch.float32, torch.int64
+    wanted = {
+        "member": (whole, (count,)),
+        "patient": (whole, (count,)),
+        "target": (whole if task.exclusive_classes else real, (count,)),
+        "predicted": (real, shape),
+    }
+    for name, (dtype, shape) in wanted.items():
+        tensor = found[name]
+        if tensor.dtype != dtype or tuple(tensor.shape) != shape:
+            raise _unfit(source, f"{name} is {tensor.dtype} {tuple(tensor.shape)}")
+        if not bool(tensor.isfinite().all()):
+            raise _unfit(source, f"{name} is not finite")
+    limits = {"member": len(members)}
+    limits |= {"target": task.num_classes} if task.exclusive_classes else {}
+    for name, limit in limits.items():
+        if count and not (int(found[name].min()) >= 0 and int(found[name].max()) < limit):
+            raise _unfit(source, f"{name} is not in 0 to {limit - 1}")
+    if not count:
+        raise _unfit(source, "they are empty")
+    return rows
+
+
+def _unfit(source: str, fault: str) -> StoreError:
+    return StoreError(
+        f"the out-of-fold predictions in {source} do not fit its models: {fault}",
+        remedy="copy or make the file again",
+    )
