@@ -66,7 +66,7 @@ def report(name: str, work: Callable[[], Result], flags: Collection[str] = ()) -
 class FlagParser(ArgumentParser):
     """jsonargparse with flags spelled the usual way: `--target-mpp 0.5`, `--icc`, `--no-icc`.
 
-    Lists are written `a,b` or `[a,b]`; the items of lists of text are taken as they are typed, so
+    Lists are written `a,b` or `[a,b]`, and `a b` where every argument has a flag; the items of lists of text are taken as they are typed, so
     that `no` and `0` are text too.
 
     Attributes:
@@ -86,7 +86,8 @@ class FlagParser(ArgumentParser):
             args = underscored(args, boolean)
             for argument in args:
                 self._refuse_renamed(argument.partition("=")[0].removeprefix("--"))
-            args = with_lists(args, actions)
+            named = not any(not action.option_strings for action in self._actions)
+            args = with_lists(args, actions, spaced=named)
         return super().parse_args(args, *further, **settings)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -279,25 +280,35 @@ def underscored(arguments: Sequence[str], boolean: set[str]) -> list[str]:
     return result
 
 
-def with_lists(arguments: Sequence[str], flags: Mapping[str, Any]) -> list[str]:
+def with_lists(
+    arguments: Sequence[str], flags: Mapping[str, Any], *, spaced: bool = False
+) -> list[str]:
     """The arguments with the values of flags that hold lists as JSON.
 
     Args:
         arguments: With flags as the parser knows them.
         flags: The parser's action of each flag.
+        spaced: Whether all that follows such a flag, up to the next flag, is its list, since no
+            argument comes without a flag.
     """
     result: list[str] = []
-    waiting: type[Any] | None = None
-    for argument in arguments:
+    values = list(arguments)
+    while values:
+        argument = values.pop(0)
         flag, equals, value = argument.partition("=")
-        if waiting is not None:
-            result.append(argument if argument.startswith("--") else _json_list(argument, waiting))
-            waiting = None
-        elif argument.startswith("--") and equals and (items := _item_type(flags.get(flag))):
+        if argument.startswith("--") and equals and (items := _item_type(flags.get(flag))):
             result.append(f"{flag}={_json_list(value, items)}")
-        else:
-            waiting = _item_type(flags.get(argument))
-            result.append(argument)
+            continue
+        result.append(argument)
+        items = _item_type(flags.get(argument))
+        if items is None or not values or values[0].startswith("--"):
+            continue
+        given = [values.pop(0)]
+        while spaced and values and not values[0].startswith("--"):
+            given.append(values.pop(0))
+        several = [v[1:-1] if v[:1] == "[" and v[-1:] == "]" else v for v in given]
+        text = f"[{','.join(several)}]" if len(given) > 1 else given[0]
+        result.append(_json_list(text, items))
     return result
 
 

@@ -120,6 +120,25 @@ def test_lists_of_text_are_taken_as_typed(flag, typed, items):
     assert picked(f"--{flag}={typed}")[flag] == items
 
 
+def test_lists_go_on_up_to_the_next_flag_where_every_argument_has_one():
+    def wash(names: list[str], counts: list[int] | None = None) -> None:
+        """Washes.
+
+        Args:
+            names: What.
+            counts: How often.
+        """
+
+    def parsed(*arguments):
+        parser = build_parser("wash", wash)
+        return parse_arguments(parser, wash, list(arguments))
+
+    found = parsed("--names", "no", "[cup, null]", "big plate", "--counts", "1", "2,3")
+    assert found["names"] == ["no", "cup", "null", "big plate"]
+    assert found["counts"] == [1, 2, 3]
+    assert parsed("--names=a,b", "--counts", "4")["counts"] == [4]
+
+
 def test_other_lists_need_no_brackets_and_what_is_no_list_stays_so(capsys):
     found = picked("--numbers", "1,2.5", "--devices", "2", "--names", "null")
     assert (found["numbers"], found["devices"], found["names"]) == ([1.0, 2.5], 2, None)
