@@ -11,10 +11,10 @@ from slidenet.auditing.association import Association, association
 from slidenet.auditing.cohort import Cohort
 from slidenet.auditing.finding import Finding
 from slidenet.core.arrays import IntArray
+from slidenet.core.vocabulary import as_number, is_missing
 from slidenet.data.labels.encoding import encode_targets
 from slidenet.data.labels.table import LabelTable
 from slidenet.stores import SLIDE_COLUMNS
-from slidenet.stores.csv_table import as_number, is_missing
 from slidenet.tasks.targets import quarters
 
 _ACQUISITION = re.compile(

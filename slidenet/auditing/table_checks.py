@@ -12,15 +12,22 @@ from slidenet.auditing.finding import Finding
 from slidenet.core.errors import LabelError
 from slidenet.core.text import count_of, name_some
 from slidenet.data.labels.cells import has_no_label
-from slidenet.data.labels.table import REGION_COLUMN, LabelTable
+from slidenet.data.labels.table import REGION_COLUMN, LabelTable, labels_of
 from slidenet.data.splits.strata import strata_of
-from slidenet.stores import SLIDE_COLUMNS, CsvRow, read_csv_table, slide_rows
+from slidenet.stores import SLIDE_COLUMNS, CsvRow, read_csv_table
+from slidenet.stores.patients import find_patient_column
 
 _LEAST_PATIENTS = 3
 
 
-def read_table_leniently(path: str | os.PathLike[str]) -> tuple[LabelTable, list[Finding]]:
+def read_table_leniently(
+    path: str | os.PathLike[str], *, patient_column: str | None = None
+) -> tuple[LabelTable, list[Finding]]:
     """The table of labels with the first row of every slide, and the rows that come again.
+
+    Args:
+        path: The CSV.
+        patient_column: Says whose slide it is; found by its name where not given.
 
     Raises:
         LabelError: The table cannot be read for any other reason.
@@ -42,8 +49,7 @@ def read_table_leniently(path: str | os.PathLike[str]) -> tuple[LabelTable, list
             first[key or str(row.line)] = row
         regions.add((key, region))
     kept = replace(found, rows=tuple(first.values()))
-    rows = tuple(slide_rows(kept))
-    table = LabelTable(found.path, found.columns, rows, tuple(row.line for row in kept.rows))
+    table = labels_of(kept, find_patient_column(found, patient_column))
     if not again:
         return table, []
     where = name_some(f"row {row.line} ({_slide_id(row)})" for row in again)

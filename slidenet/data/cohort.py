@@ -7,14 +7,27 @@ from pathlib import Path
 
 from slidenet.core.provenance import Identity
 from slidenet.data.bags.files import BagFiles, open_bag_files
-from slidenet.data.bags.parts import divide_cohort, split_parts
+from slidenet.data.bags.parts import SEPARATOR, divide_cohort, split_parts
 from slidenet.data.labels.cells import labelled_rows
 from slidenet.data.labels.encoding import encode_targets
-from slidenet.data.labels.table import LabelTable, read_label_table, read_region_table
+from slidenet.data.labels.left_out import (
+    NO_FILE,
+    LeftOut,
+    blank_cells,
+    describe_left_out,
+    without_label,
+)
+from slidenet.data.labels.table import (
+    LabelTable,
+    PatientsKnown,
+    read_label_table,
+    read_region_table,
+)
 from slidenet.data.labels.task import make_task
 from slidenet.data.settings import DataSettings
 from slidenet.data.splits.record import Split
 from slidenet.stores import SMALL_COHORT_BYTES, FeatureFile, FeatureMemory
+from slidenet.stores.patients import describe_patients
 from slidenet.tasks import Task
 
 
@@ -28,9 +41,8 @@ class BagCohort:
         task: What the labels mean.
         files: The features file of each slide of `table`; none is held open.
         memory: The features read so far that are kept.
-        missing: slide_ids of the table that have no file.
+        left_out: Rows of the table that are in no bag, in its order, each with the reason.
         unused: Files of the folder that the table does not name.
-        dropped: slide_ids left out because they have no label.
         slides: Where bags are parts of slides (regions, tiles): the slides, one row each. The names
             of parts then are the `slide_ids` of all else.
     """
@@ -40,15 +52,44 @@ class BagCohort:
     task: Task
     files: Mapping[str, FeatureFile]
     memory: FeatureMemory
-    missing: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     unused: tuple[Path, ...] = ()
-    dropped: tuple[str, ...] = ()
     slides: LabelTable | None = None
 
     @property
     def first_file(self) -> FeatureFile:
         """A file like all others: of their length and cohort identity."""
         return next(iter(self.files.values()))
+
+    @property
+    def patients_known(self) -> PatientsKnown:
+        """Whether the table says whose the slides are that have bags.
+
+        "all", "some" or "none"; or "proposed": it does not, but their slide_ids are TCGA barcodes,
+        which name the patients.
+        """
+        if self.slides is None:
+            return self.table.patients_known
+        return self.slides.select(self.slides_used).patients_known
+
+    @property
+    def slides_used(self) -> tuple[str, ...]:
+        """The slides that have bags, in order of the table."""
+        if self.slides is None:
+            return self.table.slide_ids
+        return tuple(dict.fromkeys(s.partition(SEPARATOR)[0] for s in self.table.slide_ids))
+
+    def describe(self) -> list[str]:
+        """What was taken for granted in reading the table: patients, classes, what is left out."""
+        patients = {self.table.patient_of(slide) for slide in self.table.slide_ids}
+        lines = [f"patients: {describe_patients(self.table.patient_column, len(patients))}"]
+        if self.task.has_positive_class:
+            negative, positive = self.task.class_names
+            lines.append(
+                f"positive class of {self.task.label_columns[0]!r}: {positive!r} (the other is "
+                f"{negative!r}; --data.positive changes it)"
+            )
+        return lines + describe_left_out(self.left_out, patients)
 
     def of_bags(self, split: Split) -> Split:
         """A split of slides as one of bags, where bags are parts of slides."""
@@ -71,44 +112,56 @@ def read_cohort(settings: DataSettings) -> BagCohort:
         IdentityMismatchError: Two features files were made in different ways.
     """
     slides, regions = None, None
+    files: Mapping[str, FeatureFile] = {}
     if settings.dividing is None:
-        rows = read_label_table(settings.labels)
+        rows = read_label_table(settings.labels, patient_column=settings.patient_column)
     else:
-        slides, regions = read_region_table(settings.labels)
+        slides, regions = read_region_table(settings.labels, patient_column=settings.patient_column)
         found = _open(slides, settings)
-        rows, parts = divide_cohort(
+        rows, files = divide_cohort(
             slides, regions, found.files, settings.dividing, allow_missing=settings.allow_missing
         )
+    columns = settings.label_columns
+    rows, words = blank_cells(rows, columns, settings.leave_out)
     # Every label is checked here; the edges of time bins are chosen again by train.
     task = make_task(
         rows,
         settings.task,
-        settings.label_columns,
+        columns,
         settings.class_names,
         settings.time_edges,
         settings.num_time_bins,
+        positive=settings.positive,
     )
-    labelled = rows
-    if settings.drop_unlabelled:
-        names = task.class_names
-        labelled = labelled_rows(rows, settings.task, settings.label_columns, class_names=names)
-    else:
-        encode_targets(task, rows, rows.slide_ids)
+    labelled = labelled_rows(rows, settings.task, columns, class_names=task.class_names)
+    if not settings.drop_unlabelled:
+        kept = [s for s in rows.slide_ids if s in labelled.index or s not in words]
+        encode_targets(task, rows, kept)
+    left_out = without_label(rows, labelled, settings.task, columns, words)
     if slides is None:
         found = _open(labelled, settings)
         files = found.files
-    else:
-        files = {name: parts[name] for name in labelled.slide_ids}
+    whole = labelled if slides is None else slides
+    left_out += [
+        LeftOut(s, whole.row(s).patient_id, f"{NO_FILE}{hint}") for s, hint in found.missing.items()
+    ]
     known = rows if slides is None else slides
+    used = {s.partition(SEPARATOR)[0] for s in rows.slide_ids}
+    if slides is not None:
+        left_out += [
+            LeftOut(s, slides.row(s).patient_id, "no tile in a region that is a bag")
+            for s in slides.slide_ids
+            if s not in used and s not in found.missing
+        ]
+    place = {slide_id: i for i, slide_id in enumerate((*known.slide_ids, *rows.slide_ids))}
     return BagCohort(
         rows=rows,
-        table=labelled.select(files),
+        table=labelled.select(s for s in labelled.slide_ids if s in files),
         task=task,
-        files=files,
+        files={s: files[s] for s in labelled.slide_ids if s in files},
         memory=FeatureMemory(math.inf if settings.cache else SMALL_COHORT_BYTES),
-        missing=found.missing,
+        left_out=tuple(sorted(left_out, key=lambda one: place[one.slide_id])),
         unused=tuple(path for path in found.unused if path.stem not in known.index),
-        dropped=tuple(s for s in rows.slide_ids if s not in labelled.index),
         slides=slides,
     )
 

@@ -18,24 +18,33 @@ class LabelSettings:
     Args:
         labels: Table of labels: CSV with a column slide_id (or slide_path), optionally patient_id
             and mpp, and the columns of labels. The manifest slides.csv will do.
+        patient_column: Column that says whose slide it is; default: patient_id, or one named alike
+            (case_id, PATIENT, submitter_id). "tcga" reads TCGA barcodes in slide_id; "slide_id"
+            says that every slide is of another patient.
         task: What is predicted.
         label_columns: Columns of the labels: one; one per label for "multilabel"; time and event
             for "cox" and "discrete_time".
         class_names: Classes in order, for "binary" the negative one first; found in the table and
             sorted where not given.
+        positive: For "binary" the positive class, whose probability is predicted; default: the last
+            of class_names.
         time_edges: Upper edges of the bins of "discrete_time"; quantiles of the times of events in
             train where not given.
         num_time_bins: Number of those quantiles.
         drop_unlabelled: Whether slides without a label are left out; refused otherwise.
+        leave_out: Words in the label columns (unknown, equivocal) whose slides are left out.
     """
 
     labels: Path
+    patient_column: str | None = None
     task: TaskKind = "binary"
     label_columns: Sequence[str] = ("label",)
     class_names: Sequence[str] | None = None
+    positive: str | None = None
     time_edges: Sequence[float] | None = None
     num_time_bins: int = 4
     drop_unlabelled: bool = False
+    leave_out: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

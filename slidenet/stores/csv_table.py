@@ -3,13 +3,11 @@
 UTF-8 with or without a byte-order mark, separated by commas, a header with a name for every column.
 Rows without anything in them are skipped. The number of a row is the line of the file it ends on.
 
-What a cell means is decided here alone, for tables of labels and of predictions alike: which words
-say that nothing is known (`is_missing`), which numbers a cell may hold (`as_number`), and which
-words stand for 0 and 1 (`as_truth`).
+What a cell means is said by `slidenet.core.vocabulary`. What spreadsheets add without a meaning is
+left out: columns with neither name nor content, and an index that only counts the rows.
 """
 
 import csv
-import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,42 +17,17 @@ import numpy as np
 
 from slidenet.core.arrays import Float64Array
 from slidenet.core.errors import SlidenetError
+from slidenet.core.vocabulary import (
+    as_event,
+    as_number,
+    as_truth,
+    is_missing_number,
+    names_patients,
+    names_slides,
+    number_remedy,
+)
 
 ErrorKind = type[SlidenetError]
-
-MISSING = ("", "na", "n/a", "nan", "null")
-"""Cells that mean "not known", whatever the case of their letters."""
-
-MISSING_NUMBER = (*MISSING, "none")
-"""The same where a number or 0 and 1 are expected; a class may well be called none."""
-
-TRUTH = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
-"""Words for 0 and 1, whatever the case of their letters."""
-
-
-def is_missing(cell: str, class_names: Collection[str] = ()) -> bool:
-    """Whether a cell holds no class. A class may be called NA where `class_names` says so."""
-    return cell.casefold() in MISSING and cell not in class_names
-
-
-def is_missing_number(cell: str) -> bool:
-    """Whether a cell that should hold a number, or 0 or 1, holds none."""
-    return cell.casefold() in MISSING_NUMBER
-
-
-def as_number(cell: str) -> float:
-    """The finite number a cell holds, NaN where it holds none."""
-    try:
-        value = float(cell)
-    except ValueError:
-        return math.nan
-    return value if math.isfinite(value) else math.nan
-
-
-def as_truth(cell: str) -> float:
-    """0.0 or 1.0 as a cell says it, by a word of `TRUTH` or a number such as 1.0; else NaN."""
-    value = TRUTH.get(cell.casefold(), as_number(cell))
-    return value if value in (0.0, 1.0) else math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +93,8 @@ class CsvTable:
         """
         values = np.array([as_number(cell) for cell in self.cells(column)], dtype=np.float64)
         for row in np.flatnonzero(np.isnan(values)):
-            raise self.cell_error(int(row), column, expected="a finite number")
+            remedy = number_remedy([self.cells(column)[row]])
+            raise self.cell_error(int(row), column, expected="a finite number", remedy=remedy)
         return values
 
     def truths(self, column: str, *, may_be_missing: bool = False) -> Float64Array:
@@ -139,6 +113,19 @@ class CsvTable:
             if not (may_be_missing and is_missing_number(cells[row])):
                 expected = "0 or 1" + (" or nothing" if may_be_missing else "")
                 raise self.cell_error(int(row), column, expected=expected)
+        return values
+
+    def events(self, column: str) -> Float64Array:
+        """One column of events (1) and censored rows (0), by number or word, as float64 (N,).
+
+        Raises:
+            SlidenetError: Of class `error`: no such column, or a cell that is neither.
+        """
+        values = np.array([as_event(cell) for cell in self.cells(column)], dtype=np.float64)
+        for row in np.flatnonzero(np.isnan(values)):
+            raise self.cell_error(
+                int(row), column, expected="0 or 1, or a word such as alive or dead"
+            )
         return values
 
     def cell_error(
@@ -187,21 +174,26 @@ def read_csv_table(
         raise error(
             f"{place} has the columns {', '.join(map(repr, header))}",
             expected=needed,
-            remedy=_separator_remedy(header) or f"add the column {one_of[-1]}",
+            remedy=_header_remedy(header, one_of),
         )
-    _check_names(header, place, error, known, unnamed_first)
-    rows = []
-    for number, cells in lines[1:]:
-        if len(cells) != len(header):
+    rest = lines[1:]
+    for number, cells in rest:
+        beyond = cells[len(header) :]
+        if len(cells) < len(header) or any(cell.strip() for cell in beyond):
             raise error(
                 f"{path}, row {number} has {len(cells)} cells",
                 expected=f"{len(header)}, one per column",
-                remedy="put cells that hold commas in double quotes",
+                remedy="put cells that hold commas in double quotes"
+                if beyond
+                else "end the row with as many commas as the header has",
             )
-        rows.append(CsvRow(number, dict(zip(header, cells, strict=True))))
-    if not rows:
+    kept = [i for i in range(len(header)) if not _says_nothing(i, header, rest, unnamed_first)]
+    names = [header[i] for i in kept]
+    _check_names(names, place, error, known, unnamed_first)
+    if not rest:
         raise error(f"{path} has a header and no rows", expected="at least one row")
-    return CsvTable(path, tuple(header), tuple(rows), error)
+    rows = [CsvRow(number, {header[i]: cells[i] for i in kept}) for number, cells in rest]
+    return CsvTable(path, tuple(names), tuple(rows), error)
 
 
 def csv_lines(path: str | os.PathLike[str], *, error: ErrorKind) -> list[tuple[int, list[str]]]:
@@ -212,6 +204,11 @@ def csv_lines(path: str | os.PathLike[str], *, error: ErrorKind) -> list[tuple[i
     """
     path = Path(path)
     try:
+        with path.open("rb") as binary:
+            start = binary.read(8)
+        for signature, (words, remedy) in _NO_TEXT.items():
+            if start.startswith(signature):
+                raise error(f"{path} is {words}, not a CSV", remedy=remedy)
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             return [(reader.line_num, c) for c in reader if any(cell.strip() for cell in c)]
@@ -228,25 +225,63 @@ def csv_lines(path: str | os.PathLike[str], *, error: ErrorKind) -> list[tuple[i
         raise error(f"{path} cannot be read ({failure.strerror})") from failure
 
 
-def _separator_remedy(header: list[str]) -> str:
+_AS_CSV = "open it in the spreadsheet and save the sheet as 'CSV UTF-8 (comma separated)'"
+_NO_TEXT = {
+    b"PK\x03\x04": ("a workbook of a spreadsheet (.xlsx, .ods), or another zip file", _AS_CSV),
+    b"\xd0\xcf\x11\xe0": ("a workbook of an old Excel (.xls)", _AS_CSV),
+    b"\xff\xfe": ("text in UTF-16, as Excel's 'Unicode Text'", _AS_CSV),
+    b"\xfe\xff": ("text in UTF-16, as Excel's 'Unicode Text'", _AS_CSV),
+    b"PAR1": ("a parquet file", "write it with pandas' to_csv(..., index=False)"),
+    b"\x1f\x8b": ("compressed with gzip", "unpack it"),
+}
+"""How files begin that people give for a CSV: what they are, and what to do."""
+
+
+def _header_remedy(header: list[str], one_of: Sequence[str]) -> str:
+    """What to do about a header without a column that is needed."""
+    if header[0].lower().startswith("sep="):
+        return f"delete the first line ({header[0]!r}), which is for Excel only, and use commas"
     for sign, name in ((";", "semicolons"), ("\t", "tabs")):
         if any(sign in cell for cell in header):
             return f"separate the columns with commas; these look separated by {name}"
-    return ""
+    slides = [name for name in header if names_slides(name)]
+    if not slides:
+        return f"add the column {one_of[-1]}"
+    wanted = "slide_path" if "path" in slides[0].lower() else "slide_id"
+    wanted = wanted if wanted in one_of else one_of[0]
+    which = f"the column {slides[0]!r}" if len(slides) == 1 else f"one of {', '.join(slides)}"
+    return f"rename {which} to {wanted!r}"
+
+
+def _says_nothing(
+    column: int, header: list[str], rows: list[tuple[int, list[str]]], unnamed_first: bool
+) -> bool:
+    """Whether a column without a name is empty, or only counts the rows as pandas' index does."""
+    if header[column] or not rows:
+        return False
+    cells = [row[column].strip() for _, row in rows]
+    if not any(cells):
+        return True
+    counts = [[str(start + i) for i in range(len(cells))] for start in (0, 1)]
+    return column == 0 and not unnamed_first and cells in counts
 
 
 def _check_names(
     header: list[str], place: str, error: ErrorKind, known: Collection[str], unnamed_first: bool
 ) -> None:
     for name in header:
-        if name not in known and name.lower() in known:  # would be taken for a label
+        # It would be taken for a label; columns of patients are known by any spelling.
+        if name not in known and name.lower() in known and not names_patients(name):
             raise error(
-                f"{place} has a column {name!r}", expected=f"{name.lower()!r}, in small letters"
+                f"{place} has a column {name!r}",
+                expected=f"{name.lower()!r}, in small letters",
+                remedy="rename the column",
             )
     named = 1 if unnamed_first else 0  # from this column on
     if "" in header[named:]:
         column = header.index("", named) + 1
-        raise error(f"{place}, column {column} has no name", remedy="name it")
+        index = "; if it is pandas' index, write the table with index=False" if column == 1 else ""
+        raise error(f"{place}, column {column} has no name", remedy=f"name it{index}")
     for name in header:
         if header.count(name) > 1:
             raise error(f"{place} has {header.count(name)} columns named {name!r}")

@@ -11,7 +11,8 @@
 - `sha256`: of the slide file, compared before it is read; may be empty;
 - `tile_mpp` and `tile_frame`: of a slide that is a folder of tile images, the microns per pixel of
   the images and what the places in their names count (`docs/tiles.md`); may be empty;
-- `patient_id`: groups slides of one patient; may be empty;
+- `patient_id`, or a column that says so by another name (`case_id`, `PATIENT`): groups slides of
+  one patient; may be empty;
 - every other column is a label, kept as written.
 
 Whether the slides exist is not asked here: one missing slide must not stop a cohort.
@@ -28,6 +29,7 @@ from slidenet.core.text import name_some
 from slidenet.slides import SCANNER_FORMATS, SLIDE_SUFFIXES
 from slidenet.slides.tile_images.listing import DEEPZOOM_SUFFIX, is_tile_folder
 from slidenet.stores.csv_table import read_csv_table
+from slidenet.stores.patients import find_patient_column
 from slidenet.stores.slide_rows import (
     SLIDE_COLUMNS,
     check_slide_id,
@@ -69,7 +71,7 @@ def read_manifest(
     if not path.exists():
         raise ManifestError(f"{path} does not exist", expected="a slides.csv or a folder of slides")
     table = read_csv_table(path, error=ManifestError, one_of=("slide_path",), known=SLIDE_COLUMNS)
-    rows = slide_rows(table)
+    rows = slide_rows(table, find_patient_column(table, refuse=False))
     for row, line in zip(rows, table.rows, strict=True):
         if not row.slide_path:
             raise path_error("", table.place(line), ManifestError)

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from slidenet.core.records import SlideRow
 from slidenet.core.units import Mpp
+from slidenet.core.vocabulary import as_number
 from slidenet.slides.tile_images.declaration import TILE_FRAMES
 from slidenet.slides.tile_images.listing import DEEPZOOM_FOLDER
-from slidenet.stores.csv_table import CsvRow, CsvTable, ErrorKind, as_number
+from slidenet.stores.csv_table import CsvRow, CsvTable, ErrorKind
+from slidenet.stores.patients import patient_of_cells
 
 MAX_SLIDE_ID_BYTES = 200
 MIN_MPP, MAX_MPP = 0.01, 100.0
@@ -28,11 +30,14 @@ UNSAFE_IN_NAMES = re.compile(r'[/\\<>:"|?*\x00-\x1f\x7f]')
 """What some disk does not take in the name of a file."""
 
 
-def slide_rows(table: CsvTable, *, repeats: bool = False) -> list[SlideRow]:
+def slide_rows(
+    table: CsvTable, patient_column: str | None, *, repeats: bool = False
+) -> list[SlideRow]:
     """The rows of a table as rows about slides, each slide once.
 
     Args:
         table: Has at least one of the columns `slide_id` and `slide_path`.
+        patient_column: Says whose slide it is (`find_patient_column`); None where nothing does.
         repeats: Whether a slide may have several rows.
 
     Returns:
@@ -42,14 +47,14 @@ def slide_rows(table: CsvTable, *, repeats: bool = False) -> list[SlideRow]:
     Raises:
         SlidenetError: Of the class of the table, naming the file, row and column at fault.
     """
-    rows = [_slide_row(table, row) for row in table.rows]
+    rows = [_slide_row(table, row, patient_column) for row in table.rows]
     if not repeats:
         places = [table.place(row, "slide_id") for row in table.rows]
         refuse_duplicates(rows, places, error=table.error)
     return rows
 
 
-def _slide_row(table: CsvTable, row: CsvRow) -> SlideRow:
+def _slide_row(table: CsvTable, row: CsvRow, patient_column: str | None) -> SlideRow:
     cells, error = row.cells, table.error
     slide_path, slide_id, where = "", "", "slide_id"
     if "slide_path" in cells:
@@ -65,7 +70,7 @@ def _slide_row(table: CsvTable, row: CsvRow) -> SlideRow:
         slide_id=slide_id,
         slide_path=str(table.path.parent / slide_path) if slide_path else "",
         mpp=mpp,
-        patient_id=cells.get("patient_id", "").strip() or None,
+        patient_id=patient_of_cells(cells, slide_id, patient_column),
         labels={name: value for name, value in cells.items() if name not in SLIDE_COLUMNS},
         mpp_xy=mpp_xy,
         tile_mpp=_mpp(cells, "tile_mpp", table.place(row), error),

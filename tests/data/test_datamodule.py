@@ -49,7 +49,7 @@ def test_the_parts_hold_every_slide_once_and_no_patient_twice(cohort):
     patients = [{data.label_table.patient_of(s) for s in part} for part in parts]
     assert sum(map(len, patients)) == len(set.union(*patients)) == 12
     assert drawn(data.predict_dataloader()) == IDS
-    assert (data.cohort.missing, data.cohort.unused, data.cohort.dropped) == ((), (), ())
+    assert (data.cohort.left_out, data.cohort.unused) == ((), ())
 
 
 def test_a_batch_is_the_files_and_the_labels(cohort, cohort_kit):
@@ -215,7 +215,9 @@ def test_slides_without_files_are_refused_or_left_out(small):
     with pytest.raises(StoreError, match=message):
         read_bags(**cohort)
     data = read_bags(**cohort, allow_missing=True)
-    assert data.cohort.missing == ("s03",)
+    assert [(one.slide_id, one.reason) for one in data.cohort.left_out] == [
+        ("s03", "no features file")
+    ]
     assert "s03" not in data.label_table.slide_ids + sum(
         (data.split.train, data.split.val, data.split.test), ()
     )
@@ -234,7 +236,7 @@ def test_slides_without_labels_are_refused_or_left_out(small):
     ):
         read_bags(**cohort)
     data = read_bags(**cohort, drop_unlabelled=True)
-    assert data.cohort.dropped == ("s02", "s03")
+    assert [one.slide_id for one in data.cohort.left_out] == ["s02", "s03"]
     assert len(data.label_table) == 10
     assert data.cohort.unused == ()
     split = Split(train=tuple(IDS[:8]), test=tuple(IDS[8:12]))

@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 
 from slidenet.core.errors import PredictionsError
-from slidenet.stores.csv_table import (
-    as_number,
-    as_truth,
-    is_missing,
-    is_missing_number,
-    read_csv_table,
-)
+from slidenet.core.vocabulary import as_number, as_truth, is_missing, is_missing_number
+from slidenet.stores.csv_table import read_csv_table
 
 
 @pytest.mark.parametrize("cell", ["", "NA", "na", "N/A", "n/a", "NaN", "null", "NULL"])

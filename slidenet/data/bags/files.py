@@ -1,13 +1,14 @@
 """The features files of a cohort: found by slide_id, opened, and fit to be trained on together."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from slidenet.core.errors import IdentityMismatchError, StoreError
 from slidenet.core.provenance import describe_difference
 from slidenet.core.text import name_some
+from slidenet.core.vocabulary import id_spelling
 from slidenet.data.labels.table import LabelTable
 from slidenet.stores import FEATURE_SUFFIXES, FeatureFile, open_features
 
@@ -22,13 +23,14 @@ class BagFiles:
     Attributes:
         folder: Where they lie.
         files: What is known of the file of each slide that has one, in order of the table.
-        missing: slide_ids of the table without a file.
+        missing: slide_ids of the table without a file, each with the files whose names differ in
+            spelling only, in words; "" for none.
         unused: Files of the folder without a row in the table.
     """
 
     folder: Path
     files: Mapping[str, FeatureFile]
-    missing: tuple[str, ...]
+    missing: Mapping[str, str]
     unused: tuple[Path, ...]
 
     @property
@@ -93,7 +95,9 @@ def open_bag_files(
         IdentityMismatchError: Two files were made in different ways; both are named.
     """
     paths = find_bag_files(folder)
-    missing = tuple(slide_id for slide_id in table.slide_ids if slide_id not in paths)
+    missing = {slide_id: "" for slide_id in table.slide_ids if slide_id not in paths}
+    for slide_id, name in _spelled_otherwise(missing, table, paths).items():
+        missing[slide_id] = f"; is it {name!r}?"
     if missing and (not allow_missing or len(missing) == len(table)):
         raise _missing_error(table, Path(folder), missing, paths)
     files: dict[str, FeatureFile] = {}
@@ -153,18 +157,44 @@ def _files_in(folder: Path) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def _spelled_otherwise(
+    missing: Iterable[str], table: LabelTable, paths: Mapping[str, Path]
+) -> dict[str, str]:
+    """Files without a row that slides without a file may mean: other zeros, case, an ending."""
+    free: dict[str, list[str]] = {}
+    for name in paths:
+        if name not in table.index:
+            free.setdefault(id_spelling(name, file_name=True), []).append(name)
+    found = {}
+    for slide_id in missing:
+        names = free.get(id_spelling(slide_id, file_name=True), [])
+        if not names:  # TCGA's files go on with an identifier of the file
+            names = [name for key in free for name in free[key] if name.startswith(f"{slide_id}.")]
+        if len(names) == 1:
+            found[slide_id] = names[0]
+    return found
+
+
 def _missing_error(
-    table: LabelTable, folder: Path, missing: tuple[str, ...], paths: Mapping[str, Path]
+    table: LabelTable, folder: Path, missing: Mapping[str, str], paths: Mapping[str, Path]
 ) -> StoreError:
     rows = name_some(table.lines[table.index[slide_id]] for slide_id in missing)
+    meant = _spelled_otherwise(missing, table, paths)
+    remedies = []
+    if meant:
+        first = next(iter(meant))
+        remedies.append(
+            f"write slide_ids as the files are named ({first!r} as {meant[first]!r}"
+            + (f", and {len(meant) - 1} more" if len(meant) > 1 else "")
+            + "; spreadsheets drop leading zeros unless the column is text)"
+        )
+    if len(meant) < len(missing):
+        remedies.append("make their features")
+        if len(missing) < len(table):
+            remedies.append("leave such slides out with --data.allow-missing")
     return StoreError(
         f"{folder} has no features of {len(missing)} of {len(table)} slides: {name_some(missing)} "
         f"({table.path}, column 'slide_id', rows {rows})",
         expected=f"files named by slide_id, as {next(iter(paths)) + '.h5'!r} is there",
-        remedy="make their features"
-        + (
-            ", or leave such slides out with --data.allow-missing"
-            if len(missing) < len(table)
-            else ""
-        ),
+        remedy=", or ".join(remedies),
     )

@@ -175,7 +175,7 @@ def divide_cohort(
             + (", or leave such rows out with --data.allow-missing" if rows else ""),
         )
     columns = tuple(dict.fromkeys((*slides.columns, REGION_COLUMN)))
-    return LabelTable(slides.path, columns, tuple(rows), tuple(lines)), parts
+    return LabelTable(slides.path, columns, tuple(rows), tuple(lines), slides.patient_column), parts
 
 
 def split_parts(split: Split, table: LabelTable, slides: LabelTable) -> Split:

@@ -9,8 +9,18 @@ import numpy as np
 from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.errors import LabelError
 from slidenet.core.text import name_some
+from slidenet.core.vocabulary import (
+    as_event,
+    as_number,
+    as_truth,
+    is_doubtful,
+    is_missing,
+    is_missing_number,
+    number_remedy,
+    spelling,
+)
+from slidenet.data.labels.classes import LEAVE_OUT, list_flag
 from slidenet.data.labels.table import LabelTable
-from slidenet.stores.csv_table import as_number, as_truth, is_missing, is_missing_number
 from slidenet.tasks import TASKS, TaskKind
 
 
@@ -67,11 +77,17 @@ class TableCells:
         numbers = {value: i for value, i in values if not math.isnan(value)}
         found = [index.get(cell, numbers.get(as_number(cell), -1)) for cell in cells]
         self._refuse_missing(column, [is_missing(cell, class_names) for cell in cells])
+        near = {spelling(name): name for name in class_names}
+        unknown = [cell for cell, number in zip(cells, found, strict=True) if number < 0]
+        meant = [(cell, near[spelling(cell)]) for cell in unknown if spelling(cell) in near]
         self._refuse(
             column,
             [number < 0 for number in found],
             expected=f"one of the classes {', '.join(class_names)}",
-            remedy="correct the cells, or name every class in class_names",
+            remedy=f"write {meant[0][0]!r} as the class {meant[0][1]!r} is written"
+            if meant
+            else "correct the cells, name every class in class_names, or leave such slides out "
+            f"with {list_flag(LEAVE_OUT, sorted(set(unknown)))}",
         )
         return np.array(found, dtype=np.int64)
 
@@ -85,7 +101,8 @@ class TableCells:
                 math.isnan(value) and not is_missing_number(cell)
                 for cell, value in zip(cells, matrix[:, k], strict=True)
             ]
-            self._refuse(column, wrong, expected="0, 1, or nothing where not known")
+            expected = "0, 1, or nothing where not known; words such as yes or negative will do"
+            self._refuse(column, wrong, expected=expected)
         empty = np.flatnonzero(np.isnan(matrix).all(axis=1)).tolist()
         if empty:
             raise LabelError(
@@ -106,8 +123,13 @@ class TableCells:
 
     def events(self, column: str) -> FloatArray:
         """float32 (N,) of 1 (happened) and 0 (censored)."""
-        expected = "1 (happened) or 0 (censored)"
-        return self._numbers(column, as_truth, lambda value: True, expected)
+        cells = self.table.column(column)
+        known = {as_number(cell) for cell in cells if not is_missing_number(cell)}
+        remedy = "if 2 means that it happened, as in R, write 1 for it, and 0 for 1"
+        expected = "1 (happened) or 0 (censored), or words such as dead and alive"
+        return self._numbers(
+            column, as_event, lambda value: True, expected, remedy if known == {1.0, 2.0} else ""
+        )
 
     def _numbers(
         self,
@@ -115,12 +137,14 @@ class TableCells:
         read: Callable[[str], float],
         fits: Callable[[float], bool],
         expected: str,
+        remedy: str = "",
     ) -> FloatArray:
         cells = self.table.column(column)
         self._refuse_missing(column, [is_missing_number(cell) for cell in cells])
         values = [read(cell) for cell in cells]
         wrong = [math.isnan(value) or not fits(value) for value in values]
-        self._refuse(column, wrong, expected=expected)
+        refused = {cell for cell, bad in zip(cells, wrong, strict=True) if bad}
+        self._refuse(column, wrong, expected=expected, remedy=remedy or number_remedy(refused))
         return np.array(values, dtype=np.float32)
 
     def _refuse_missing(self, column: str, missing: Sequence[bool]) -> None:
@@ -132,7 +156,8 @@ class TableCells:
                 f"{self.table.place(rows, column)}: {len(rows)} of {len(cells)} slides have no "
                 "label" + (f" (written {', '.join(written)})" if written else ""),
                 expected="a label for every slide",
-                remedy="fill the cells, or leave such slides out with --data.drop-unlabelled",
+                remedy="fill the cells, or leave such slides out with --data.drop-unlabelled"
+                + ("; if it is a class, name all of them: --data.class-names" if written else ""),
             )
 
     def _refuse(
@@ -141,6 +166,9 @@ class TableCells:
         rows = np.flatnonzero(wrong).tolist()
         if rows:
             cells = self.table.column(column)
+            doubtful = sorted({cells[row] for row in rows if is_doubtful(cells[row])})
+            if doubtful:
+                remedy = f"leave such slides out with {list_flag(LEAVE_OUT, doubtful)}"
             different = name_some(dict.fromkeys(repr(cells[row]) for row in rows))
             raise LabelError(
                 f"{self.table.place(rows, column)} is {different}", expected=expected, remedy=remedy

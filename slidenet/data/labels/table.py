@@ -2,8 +2,8 @@
 
 `labels.csv` follows the rules of the manifest (`slides.csv`) and may be the same file: UTF-8,
 commas, a header; `slide_id`, or `slide_path` whose file name without suffix is the slide_id;
-`patient_id` and `mpp` may be there and may be empty; every other column is free (labels, site,
-scanner).
+`patient_id` (or a column that means the same, see `slidenet.stores.patients`) and `mpp` may be
+there and may be empty; every other column is free (labels, site, scanner).
 """
 
 import difflib
@@ -12,13 +12,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 from unicodedata import normalize
 
 from slidenet.core.errors import LabelError
 from slidenet.core.records import SlideRow
 from slidenet.core.text import MOST_NAMED, name_some, plural
-from slidenet.stores import SLIDE_COLUMNS, CsvRow, read_csv_table, slide_rows
+from slidenet.stores import SLIDE_COLUMNS, CsvRow, CsvTable, read_csv_table, slide_rows
+from slidenet.stores.patients import barcodes, find_patient_column
 from slidenet.stores.slide_rows import refuse_duplicates
+
+PatientsKnown = Literal["all", "some", "none", "proposed"]
+"""Of all slides, of some, of none; or of none, but slide_ids are TCGA barcodes, which name them."""
 
 REGION_COLUMN = "region"
 """Where it is there and bags are regions or tiles, rows are about regions: slide_id and region."""
@@ -33,12 +38,15 @@ class LabelTable:
         columns: Every column, in order of the file.
         rows: One per slide, each slide once; the free columns are in `SlideRow.labels`.
         lines: Line of the file of each row, for messages.
+        patient_column: The column that says whose slide it is, or `tcga` where barcodes do, or
+            `slide_id` where every slide is of another patient; None where nothing says it.
     """
 
     path: Path
     columns: tuple[str, ...]
     rows: tuple[SlideRow, ...]
     lines: tuple[int, ...]
+    patient_column: str | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -99,12 +107,22 @@ class LabelTable:
         return ["" if value is None else str(value) for value in values]
 
     def patient_of(self, slide_id: str) -> str:
-        """The patient of a slide; a slide without patient_id is a patient of its own.
+        """The patient of a slide; a slide of an unknown one counts as a patient of its own.
 
         Raises:
             LabelError: The table has no row of this slide.
         """
         return self.row(slide_id).patient_id or slide_id
+
+    @property
+    def patients_known(self) -> "PatientsKnown":
+        """Of which slides the table says whose they are."""
+        known = [row.patient_id is not None for row in self.rows]
+        if all(known):
+            return "all"
+        if any(known):
+            return "some"
+        return "proposed" if barcodes(self.slide_ids) else "none"
 
     def select(self, slide_ids: Iterable[str]) -> "LabelTable":
         """The table of these slides only, in the order given.
@@ -114,7 +132,7 @@ class LabelTable:
         """
         rows = tuple(self.row(slide_id) for slide_id in slide_ids)
         lines = tuple(self.lines[self.index[row.slide_id]] for row in rows)
-        return LabelTable(self.path, self.columns, rows, lines)
+        return replace(self, rows=rows, lines=lines)
 
     def place(self, positions: Sequence[int], column: str) -> str:
         """Where cells stand, for messages: `labels.csv, column 'grade', rows 3, 7 (s1, s5)`."""
@@ -123,11 +141,14 @@ class LabelTable:
         return f"{self.path}, column {column!r}, {plural('row', len(positions))} {lines} ({names})"
 
 
-def read_label_table(path: str | os.PathLike[str]) -> LabelTable:
+def read_label_table(
+    path: str | os.PathLike[str], *, patient_column: str | None = None
+) -> LabelTable:
     """Reads a table of labels; what the labels mean is asked later, by `make_task`.
 
     Args:
         path: A CSV with a column `slide_id` or `slide_path`.
+        patient_column: Says whose slide it is; found by its name where not given.
 
     Returns:
         One row per slide, in order of the file.
@@ -138,18 +159,33 @@ def read_label_table(path: str | os.PathLike[str]) -> LabelTable:
     table = read_csv_table(
         path, error=LabelError, one_of=("slide_path", "slide_id"), known=SLIDE_COLUMNS
     )
-    labels = LabelTable(
-        table.path, table.columns, tuple(slide_rows(table)), tuple(r.line for r in table.rows)
-    )
+    labels = labels_of(table, find_patient_column(table, patient_column))
     _check_unnamed_patients(labels)
     return labels
 
 
-def read_region_table(path: str | os.PathLike[str]) -> tuple[LabelTable, LabelTable | None]:
+def labels_of(table: CsvTable, patient_column: str | None) -> LabelTable:
+    """The rows of a CSV as a table of labels.
+
+    Args:
+        table: Each slide once.
+        patient_column: As `find_patient_column` gives it.
+
+    Raises:
+        LabelError: Naming the file, the row and the column at fault.
+    """
+    rows, lines = tuple(slide_rows(table, patient_column)), tuple(row.line for row in table.rows)
+    return LabelTable(table.path, table.columns, rows, lines, patient_column)
+
+
+def read_region_table(
+    path: str | os.PathLike[str], *, patient_column: str | None = None
+) -> tuple[LabelTable, LabelTable | None]:
     """Reads a table of labels that may have a row for each region of a slide.
 
     Args:
         path: A CSV with a column `slide_id` or `slide_path`, and perhaps `region`.
+        patient_column: Says whose slide it is; found by its name where not given.
 
     Returns:
         One row per slide, the first of each; and one row per slide and region, with
@@ -161,11 +197,12 @@ def read_region_table(path: str | os.PathLike[str]) -> tuple[LabelTable, LabelTa
     table = read_csv_table(
         path, error=LabelError, one_of=("slide_path", "slide_id"), known=SLIDE_COLUMNS
     )
+    patients = find_patient_column(table, patient_column)
     if REGION_COLUMN not in table.columns:
-        return read_label_table(path), None
+        return read_label_table(path, patient_column=patient_column), None
     first: dict[str, tuple[SlideRow, CsvRow]] = {}
     by_region: dict[str, tuple[SlideRow, CsvRow]] = {}
-    for row, cells in zip(slide_rows(table, repeats=True), table.rows, strict=True):
+    for row, cells in zip(slide_rows(table, patients, repeats=True), table.rows, strict=True):
         place = table.place(cells, REGION_COLUMN)
         region = normalize("NFC", row.labels[REGION_COLUMN].strip())  # as in region files
         other, _ = first.setdefault(row.slide_id, (row, cells))
@@ -192,6 +229,7 @@ def read_region_table(path: str | os.PathLike[str]) -> tuple[LabelTable, LabelTa
             table.columns,
             tuple(row for row, _ in found.values()),
             tuple(cells.line for _, cells in found.values()),
+            patients,
         )
         for found in (first, by_region)
     )
@@ -210,8 +248,8 @@ def _check_unnamed_patients(labels: LabelTable) -> None:
     for position, row in enumerate(labels.rows):
         if row.patient_id is None and row.slide_id in patients:
             raise LabelError(
-                f"{labels.place([position], 'patient_id')} is empty, and {row.slide_id!r} is the "
-                "patient_id of other slides",
-                expected="a patient_id, or a slide_id that is no patient_id",
+                f"{labels.place([position], str(labels.patient_column))} names no patient, and "
+                f"{row.slide_id!r} is the patient of other slides",
+                expected="a patient, or a slide_id that is no patient",
                 remedy="fill the cell",
             )

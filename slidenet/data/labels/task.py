@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from slidenet.core.checks import refused
-from slidenet.core.errors import LabelError
-from slidenet.core.text import name_some
+from slidenet.core.errors import ConfigError, LabelError
 from slidenet.data.labels.cells import labelled_rows
+from slidenet.data.labels.classes import classes_found, with_positive
 from slidenet.data.labels.encoding import encode_targets
 from slidenet.data.labels.table import LabelTable
-from slidenet.stores.csv_table import as_number, is_missing
 from slidenet.tasks import TASKS, CoxTask, Task, TaskKind
 from slidenet.tasks.calibration import event_time_quantiles
 
@@ -24,6 +23,7 @@ def make_task(
     num_time_bins: int = 4,
     *,
     training_ids: Sequence[str] | None = None,
+    positive: str | None = None,
 ) -> Task:
     """The task that these columns of the table make; every label in them is checked.
 
@@ -40,11 +40,12 @@ def make_task(
             times of the events among `training_ids`, the last edge at the last event.
         num_time_bins: Number of those bins.
         training_ids: Slides whose times may choose the edges; all where not given.
+        positive: For "binary" the class that the score is about; the last one where not given.
 
     Raises:
         LabelError: No such column, a label that does not fit, or nothing to learn: one class only,
             one value only, no events.
-        ConfigError: Classes, columns or edges that do not fit the kind.
+        ConfigError: Classes, columns, edges or a positive class that do not fit the kind.
     """
     if isinstance(label_columns, str):  # its letters would be taken for columns
         raise refused("label_columns", label_columns, f"a list, such as [{label_columns!r}]")
@@ -53,7 +54,13 @@ def make_task(
     columns, of_kind = tuple(label_columns), TASKS[kind]
     names, edges = tuple(class_names or ()), tuple(time_edges or ())
     if of_kind.exclusive_classes and not names and len(columns) == 1:
-        names = _classes_found(table, of_kind, columns[0])
+        names = classes_found(table, of_kind, columns[0])
+    if positive is not None:
+        if not of_kind.has_positive_class:
+            raise ConfigError(
+                f"positive is {positive!r} for a {kind} task", expected="a task binary"
+            )
+        names = with_positive(names, positive, given=bool(class_names))
     if of_kind.has_time_bins and not edges:
         edges = _quantile_edges(table, CoxTask(columns), num_time_bins, training_ids)
     task = of_kind(columns, names, edges)
@@ -65,32 +72,6 @@ def make_task(
             expected=f"{lack.expected}, or there is nothing to learn",
         )
     return task
-
-
-def _classes_found(table: LabelTable, kind: type[Task], column: str) -> tuple[str, ...]:
-    labels = {cell for cell in table.column(column) if not is_missing(cell)}
-    numeric = all(not np.isnan(as_number(label)) for label in labels)
-    if numeric:  # 1 and 1.0 are one class, called by the shorter
-        by_value = {as_number(s): s for s in sorted(labels, key=lambda s: (-len(s), s))}
-        names = tuple(by_value[value] for value in sorted(by_value))
-    else:
-        names = tuple(sorted(labels))
-    shown = name_some(names)
-    if kind.ordered_classes and not numeric:
-        raise LabelError(
-            f"{table.path}, column {column!r} holds the classes {shown}, whose order is not known",
-            expected="class_names in their order, for an ordinal task",
-            remedy=f"give class_names, the lowest first, such as [{', '.join(names)}]",
-        )
-    if len(names) < 2 or (kind.has_positive_class and len(names) > 2):
-        raise LabelError(
-            f"{table.path}, column {column!r} holds {len(names)} classes ({shown or 'no label'})"
-            if len(names) != 1
-            else f"{table.path}, column {column!r} holds one class only ({shown})",
-            expected="two classes" if kind.has_positive_class else "at least two classes",
-            remedy="use task multiclass, or another column" if len(names) > 2 else "check it",
-        )
-    return names
 
 
 def _quantile_edges(

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from slidenet.core.errors import PredictionsError
+from slidenet.core.vocabulary import as_number
 from slidenet.evaluation.predictions.record import (
     BAG_COLUMN,
     CALLED_COLUMN,
     FOLD_COLUMN,
     PATIENT_COLUMN,
 )
-from slidenet.stores.csv_table import CsvTable, as_number
+from slidenet.stores.csv_table import CsvTable
 from slidenet.tasks import TASKS, Task, TaskKind
 from slidenet.tasks.predictions import (
     PROBABILITY_PREFIX,

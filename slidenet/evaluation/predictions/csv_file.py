@@ -239,4 +239,4 @@ class PredictionCells:
 
     def events(self, column: str) -> FloatArray:
         """float64 (N,) of 1 (happened) and 0 (censored)."""
-        return self.table.truths(column)
+        return self.table.events(column)

@@ -61,7 +61,10 @@ def test_select_keeps_the_order_asked_for(table_of):
         ("slide_id,y\n,1\n", r"row 2, column 'slide_id': slide_id is empty"),
         ("slide_id,y\na,1,2\n", r"row 2 has 3 cells; expected 2"),
         ("slide_id,mpp\na,zero\n", r"row 2, column 'mpp' is 'zero'"),
-        ("slide_id,patient_id\na,b\nb,\n", r"'patient_id', row 3 \(b\) is empty, and 'b' is the"),
+        (
+            "slide_id,patient_id\na,b\nb,\n",
+            r"'patient_id', row 3 \(b\) names no patient, and 'b' is the",
+        ),
         ("slide_path,y\n,1\n", r"row 2, column 'slide_path' is ''"),
     ],
 )
