@@ -3,6 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
+import numpy as np
+
 from slidenet.auditing.cohort import Cohort
 from slidenet.auditing.finding import Finding
 from slidenet.core.text import count_of, name_some
@@ -64,23 +66,42 @@ def patients_in_two_splits(cohort: Cohort) -> Iterator[Finding]:
 
 
 def splits_without_class(cohort: Cohort) -> Iterator[Finding]:
-    """Train, val or test without a class (an event, for survival) that the table has."""
+    """Train, val or test without a class (an event, for survival) that the table has.
+
+    Test parts may be what they are, one hospital or one patient: of those it is a note where all
+    folds together test every class, and a warning where they do not.
+    """
     if cohort.task is None or cohort.labelled is None:
         return
     strata = strata_of(cohort.labelled, cohort.task, group_column="patient_id")
     index = {slide_id: i for i, slide_id in enumerate(strata.slide_ids)}
+    tested = np.zeros(len(strata.names), np.bool_)
+    lacking_tests: list[str] = []
     for number, split in enumerate(cohort.splits):
         for split_name in SPLIT_NAMES:
             rows = [index[s] for s in split.slides(split_name) if s in index]
             if not split.slides(split_name):
                 continue
-            absent = strata.needed & ~strata.members[rows].any(0) & strata.members.any(0)
+            there = strata.members[rows].any(0)
+            absent = strata.needed & ~there & strata.members.any(0)
             lacking = [name for name, gone in zip(strata.names, absent, strict=True) if gone]
-            if lacking:
-                yield Finding(
-                    "part-without-class",
-                    "error",
-                    f"{cohort.split_name(number)}: the {split_name} part has "
-                    f"{count_of('labelled slide', len(rows))}, none with {name_some(lacking)}",
-                    "use fewer folds, or make the splits in proportion to the labels",
-                )
+            words = (
+                f"{cohort.split_name(number)}: the {split_name} part has "
+                f"{count_of('labelled slide', len(rows))}, none with {name_some(lacking)}"
+            )
+            if split_name == "test":
+                tested |= there
+                lacking_tests += [words] if lacking else []
+            elif lacking:
+                remedy = "use fewer folds, or make the splits in proportion to the labels"
+                yield Finding("part-without-class", "error", words, remedy)
+    if lacking_tests:
+        whole = bool((tested | ~strata.needed | ~strata.members.any(0)).all())
+        others = len(lacking_tests) - 1
+        yield Finding(
+            "part-without-class",
+            "note" if whole else "warning",
+            lacking_tests[0] + (f" (and {others} more such test parts)" if others else ""),
+            "metrics that need every class are not defined there"
+            + ("; those of all folds together are" if whole else ""),
+        )

@@ -7,7 +7,7 @@ when its `fold.json` is there; a killed run goes on at the first that is not.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     import pandas
 
 IDENTITY_NAME = "crossval.json"
+MOST_FOLDS_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class CrossvalReport:
         headline: One line.
         folds: Per fold, the metrics of its test split.
         files: What was written.
+        pooled: Metrics of the out-of-fold predictions of all folds together; empty until all are
+            done, and where bags are predicted in several folds.
         sections: What else there is to report.
         exit_code: Always 0; a failure raises.
     """
@@ -64,25 +67,37 @@ class CrossvalReport:
     headline: str
     folds: Mapping[int, Mapping[str, float]]
     files: Sequence[Path]
+    pooled: Mapping[str, float] = field(default_factory=dict)
     sections: Sequence[Section] = ()
     exit_code: int = 0
 
     def metrics(self) -> Section:
-        """Metrics by fold with their mean and standard deviation."""
+        """Metrics by fold, their mean and standard deviation, and those of all folds together."""
+        few = len(self.folds) <= MOST_FOLDS_SHOWN
         rows: list[tuple[str, ...]] = []
+        lacking = False
         for name in dict.fromkeys(name for values in self.folds.values() for name in values):
             values = [fold.get(name, float("nan")) for fold in self.folds.values()]
-            spread = f" ({np.std(values, ddof=1):.3f})" if len(values) > 1 else ""
-            rows.append((name, *(f"{v:.3f}" for v in values), f"{np.mean(values):.3f}{spread}"))
+            defined = [value for value in values if not np.isnan(value)]
+            lacking |= len(defined) < len(values)
+            mean = f"{np.mean(defined):.3f}" if defined else "-"
+            spread = f" ({np.std(defined, ddof=1):.3f})" if len(defined) > 1 else ""
+            shown = [f"{value:.3f}" for value in values] if few else []
+            pooled = [f"{self.pooled[name]:.3f}"] if name in self.pooled else []
+            rows.append((name, *shown, mean + spread, *pooled))
         last = "mean (sd)" if len(self.folds) > 1 else "mean"
-        header = ("metric", *(f"{f'fold {number}':>8}" for number in self.folds), last)
-        return Section("Metrics by fold", (), header, tuple(rows))
+        header = [f"{f'fold {number}':>8}" for number in self.folds] if few else []
+        lines = ["Means are over the folds in which the metric is defined."] if lacking else []
+        pooled = ["pooled"] if self.pooled else []
+        return Section(
+            "Metrics by fold", tuple(lines), ("metric", *header, last, *pooled), tuple(rows)
+        )
 
     def table(self) -> str:
         """The metrics, what else there is to report, and where everything lies."""
         metrics = self.metrics()
-        right = range(1, len(metrics.header) - 1)
-        lines = [text_table(metrics.header, metrics.rows, right=right, rule=False)]
+        right = range(1, len(metrics.header))
+        lines = [text_table(metrics.header, metrics.rows, right=right, rule=False), *metrics.lines]
         lines += [line for section in self.sections for line in ("", section.text())]
         lines += ["", self.headline, *(f"wrote {path}" for path in self.files)]
         return "\n".join(lines)
@@ -211,6 +226,8 @@ def _report(
         "predicted by a model that has not seen the patient"
     )
     sections: list[Section] = []
-    report = CrossvalReport(headline, done, [path], sections)
+    once = predictions.num_bags == len(predictions)
+    pooled = predictions.compute_metrics() if once else {}
+    report = CrossvalReport(headline, done, [path], pooled, sections)
     results = write_results(out, headline, [report.metrics(), *sections])
     return replace(report, files=[path, results])

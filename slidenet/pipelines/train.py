@@ -12,11 +12,16 @@ from slidenet.core.text import text_table
 from slidenet.data.datamodule import BagDataModule, read_bags
 from slidenet.data.settings import DataSettings
 from slidenet.data.splits.record import SPLIT_NAMES
-from slidenet.evaluation import write_predictions
+from slidenet.evaluation import Predictions, write_predictions
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, check_fits, write_bundle
 from slidenet.pipelines.fitting.fit import audit_data, prepare_fit
 from slidenet.pipelines.fitting.plan import TrainingPlan, TrainSettings, read_arguments
-from slidenet.pipelines.fitting.predictions import apply_to_split, fit_calibration, predict_split
+from slidenet.pipelines.fitting.predictions import (
+    apply_to_split,
+    cut_off_section,
+    fit_calibration,
+    predict_split,
+)
 from slidenet.pipelines.fitting.results import Section, metrics_section, write_results
 from slidenet.stores import check_output_folder
 from slidenet.stores.atomic import write_json
@@ -127,22 +132,19 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
     )
     files = [out / BUNDLE_NAME]
     write_bundle(files[0], trained, data, calibration, plan)
-    metrics: dict[str, dict[str, float]] = {}
+    predicted: dict[str, Predictions] = {}
     for split in SPLIT_NAMES[1:]:
         if data.split.slides(split):
-            found = predict_split(trained.module, data, split, calibration)
+            predicted[split] = predict_split(trained.module, data, split, calibration)
             files.append(out / f"predictions_{split}.csv")
-            write_predictions(files[-1], found)
-            metrics[split] = found.compute_metrics()
+            write_predictions(files[-1], predicted[split])
+    metrics = {split: found.compute_metrics() for split, found in predicted.items()}
     write_json(out / "metrics.json", metrics, sort_keys=True)
     sections: list[Section] = []
     sizes = ", ".join(f"{len(data.bags(split))} {split}" for split in SPLIT_NAMES)
     headline = f"trained {plan.model['network']} on bags: {sizes}"
     if calibration.threshold is not None:
-        headline += (
-            f"\nbalanced_accuracy and f1_macro are at a cut-off of 0.5; {BUNDLE_NAME} calls "
-            f"{data.task_record.class_names[1]!r} from {calibration.threshold:.3f} on"
-        )
+        sections.append(cut_off_section(predicted, calibration.threshold))
     splits = metrics_section("Metrics by split", metrics)
     files.append(write_results(out, headline, [splits, *sections]))
     return TrainReport(headline, metrics, files, sections)

@@ -18,7 +18,7 @@ FAULTS = {
     "mixed_encoder": ("mixed-encoders", "error", "'generated' -> 'another'", ()),
     "mixed_recipe": ("mixed-recipes", "error", "min_tissue_fraction: 0.1 -> 0.5", ()),
     "near_duplicate": ("near-duplicate-features", "error", "slide_000 and slide_000_rescan", ()),
-    "part_without_class": ("part-without-class", "error", "fold 0: the test part", ()),
+    "part_without_class": ("part-without-class", "note", "fold 0: the test part", ()),
     "patient_in_two_parts": ("patient-in-two-parts", "error", "patient_002 (slide_002 in", ()),
     "rare_class": ("few-patients", "error", "2 patients with label '1'", ("part-without-class",)),
     "row_without_file": ("row-without-file", "error", "row 7 (slide_005)", ()),

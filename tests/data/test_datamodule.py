@@ -169,7 +169,7 @@ def test_parts_that_do_not_exist_have_no_loader(cohort):
     assert len(data.train_dataloader()) == 24
 
 
-@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize("split", ["train", "val"])
 def test_a_split_without_a_class_is_refused(cohort, split):
     data = read_bags(**cohort)
     only_a = tuple(s for i, s in enumerate(IDS) if i // 2 % 2 == 0 and i >= 16)
@@ -183,9 +183,15 @@ def test_a_split_without_a_class_is_refused(cohort, split):
 
 def test_a_part_without_an_event_is_refused(cohort):
     data = read_bags(**cohort, task="cox", label_columns=["months", "died"])
-    split = Split(train=tuple(IDS[2:]), test=tuple(IDS[:2]))
-    with pytest.raises(SplitError, match=r"test split of 2 bags has no event \(died 1\)"):
+    split = Split(train=tuple(IDS[2:]), val=tuple(IDS[:2]))
+    with pytest.raises(SplitError, match=r"val split of 2 bags has no event \(died 1\)"):
         data.with_split(split)
+
+
+def test_a_test_split_is_what_it_is(cohort):
+    data = read_bags(**cohort, task="cox", label_columns=["months", "died"])
+    split = Split(train=tuple(IDS[2:]), test=tuple(IDS[:2]))
+    assert data.with_split(split).targets("test")[:, 1].tolist() == [0, 0]
 
 
 def test_splits_that_leak_or_name_unknown_slides(cohort):

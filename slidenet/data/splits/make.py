@@ -21,6 +21,7 @@ from slidenet.data.splits.strata import Strata, strata_of
 from slidenet.tasks import Task
 
 Chosen = npt.NDArray[np.bool_]
+LeaveOneOut = Literal["patient", "site"]
 
 
 def make_split(
@@ -66,6 +67,7 @@ def make_folds(
     val_fraction: float = 0.2,
     group_column: str = "patient_id",
     site_column: str | None = None,
+    leave_one_out: LeaveOneOut | None = None,
 ) -> list[Split]:
     """Splits for cross-validation: every slide is tested once per repeat.
 
@@ -80,6 +82,9 @@ def make_folds(
         group_column: What stays together; a slide without it is a group of its own.
         site_column: Where given, all slides of a site are tested together; val is still drawn by
             patient, among the sites trained on.
+        leave_one_out: A fold for every patient, or every site of `site_column`, which it tests
+            alone, in order of the table; `num_folds` is not used then, and a test split need not
+            hold every class.
 
     Returns:
         `num_repeats * num_folds` splits, the folds of the first repeat first.
@@ -95,8 +100,12 @@ def make_folds(
     check_whole(num_repeats=num_repeats)
     patients = strata_of(table, task, group_column=group_column)
     units = patients
-    if site_column is not None:
+    if leave_one_out is not None:
+        _check_leaving(leave_one_out, site_column, num_repeats)
+    if site_column is not None and leave_one_out != "patient":
         units = strata_of(table, task, group_column=group_column, site_column=site_column)
+    if leave_one_out is not None:
+        return _one_left_out(patients, units, seed, val_fraction)
     _check_enough(units, num_folds)
     splits: list[Split] = []
     for repeat in range(num_repeats):
@@ -129,6 +138,37 @@ def _folds(
         rest = patients.take(~test)
         rng = np.random.default_rng([*seeds, fold])
         val = _hold_out(rest, val_fraction, rng, f"fold {fold}{words}")
+        splits.append(_split(patients, test, rest, val))
+    return splits
+
+
+def _check_leaving(kind: LeaveOneOut, site_column: str | None, num_repeats: int) -> None:
+    if kind == "site" and site_column is None:
+        raise ConfigError(
+            "leave_one_out is 'site', and no column of sites is given",
+            expected="the column that says where each slide comes from",
+            remedy="give --folds.site-column",
+        )
+    if num_repeats > 1:
+        raise ConfigError(
+            f"num_repeats is {num_repeats} with leave_one_out {kind!r}",
+            expected="1: there is one way to leave each of them out",
+        )
+
+
+def _one_left_out(patients: Strata, units: Strata, seed: int, val_fraction: float) -> list[Split]:
+    """A split for each patient or site, which is its test split."""
+    if units.num_groups < 2:
+        raise SplitError(
+            f"all slides are of one {units.group_word}",
+            expected="at least two, to leave one out and train on the others",
+        )
+    splits = []
+    for fold, group in enumerate(dict.fromkeys(units.groups.tolist())):
+        test = units.groups == group
+        rest = patients.take(~test)
+        _check_classes(patients, ~test, f"fold {fold}, all but its {units.group_word}")
+        val = _hold_out(rest, val_fraction, np.random.default_rng([seed, 0, fold]), f"fold {fold}")
         splits.append(_split(patients, test, rest, val))
     return splits
 

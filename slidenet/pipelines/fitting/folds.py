@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from slidenet.core.errors import ConfigError
 from slidenet.data import Split, hold_out_validation, make_folds, read_splits
 from slidenet.data.datamodule import BagDataModule
+from slidenet.data.splits.make import LeaveOneOut
 from slidenet.evaluation import write_predictions
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, write_bundle
 from slidenet.pipelines.fitting.fit import prepare_fit
@@ -37,6 +39,8 @@ class FoldSettings:
         fold_seed: Decides who is in which fold; default: the seed of the run.
         inner_val_fraction: Share of the patients not tested that is held out for early stopping.
         site_column: Column of the table of labels; all slides of a site are tested together.
+        leave_one_out: A fold for every "patient", or for every "site" of site_column, instead of
+            num_folds.
         search: Settings to choose among inside every fold, never by its test split:
             {"learning_rate": [1.0e-4, 1.0e-3], "network_settings.hidden_dim": [128, 256]}.
         num_inner_folds: Folds of the patients not tested, over which a choice is judged.
@@ -49,6 +53,7 @@ class FoldSettings:
     fold_seed: int | None = None
     inner_val_fraction: float = 0.2
     site_column: str | None = None
+    leave_one_out: LeaveOneOut | None = None
     search: dict[str, list[Any]] = field(default_factory=dict)
     num_inner_folds: int = 3
     only_folds: list[int] | None = None
@@ -81,7 +86,13 @@ def make_splits(
                 seed=seed,
                 val_fraction=settings.inner_val_fraction,
                 site_column=settings.site_column,
+                leave_one_out=settings.leave_one_out,
             )
+        )
+    if settings.leave_one_out is not None:
+        raise ConfigError(
+            f"--folds.leave-one-out {settings.leave_one_out} with --data.splits {splits}",
+            expected="one of them: the splits are the folds",
         )
     fraction = settings.inner_val_fraction
     return [

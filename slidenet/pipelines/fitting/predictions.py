@@ -1,6 +1,6 @@
 """Runs a trained classifier over bags and hands its predictions on with labels and patients."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,10 @@ from slidenet.data.splits.record import SplitName
 from slidenet.evaluation import Predictions
 from slidenet.evaluation.calibration import fit_temperature
 from slidenet.evaluation.operating_points import ThresholdRule, choose_threshold
+from slidenet.metrics import DEFAULT_THRESHOLD, compute_metrics, metric_of
+from slidenet.metrics.metric import BinaryCases
 from slidenet.mil import BagBatch
+from slidenet.pipelines.fitting.results import Section
 from slidenet.tasks import Calibration, PredictionArrays, Targets, Task, fit_breslow
 from slidenet.tasks.calibration import UNCALIBRATED
 from slidenet.training import SlideClassifier
@@ -171,6 +174,41 @@ def _logits(module: SlideClassifier, batch: BagBatch) -> Tensor:
     assert not module.training, "predictions need eval mode"
     logits: Tensor = module(batch.to(module.device)).logits.float().cpu()
     return logits
+
+
+def cut_off_section(found: Mapping[str, Predictions], threshold: float) -> Section:
+    """What the cut-off of a binary model changes: metrics at 0.5 and at the cut-off, by split.
+
+    Args:
+        found: Labelled predictions by split.
+        threshold: From which probability on the positive class is called.
+    """
+    columns: dict[str, list[float]] = {}
+    names: list[str] = []
+    for split, predictions in found.items():
+        task = predictions.task
+        for cut in (DEFAULT_THRESHOLD, threshold):
+            cases = task.cases(predictions.predicted, predictions.labels, cut)
+            assert isinstance(cases, BinaryCases), "one cut-off is that of two classes"
+            values = compute_metrics(cases)
+            names = [name for name in values if metric_of(name)[0].inputs == ("confusion",)]
+            (right_negative, false_positive), (missed, found_positive) = cases.confusion.tolist()
+            columns[f"{split} at {cut:.3g}"] = [
+                *(values[name] for name in names),
+                _share(found_positive, missed),
+                _share(right_negative, false_positive),
+            ]
+    rows = [
+        (name, *(f"{values[i]:.3f}" for values in columns.values()))
+        for i, name in enumerate([*names, "sensitivity", "specificity"])
+    ]
+    positive = next(iter(found.values())).task.class_names[1]
+    line = f"The model calls {positive!r} from {threshold:.3f} on, chosen on val."
+    return Section("At the cut-off", (line,), ("metric", *columns), tuple(rows))
+
+
+def _share(these: int, others: int) -> float:
+    return these / (these + others) if these + others else float("nan")
 
 
 def _targets(data: BagDataModule, split: SplitName, bag_ids: Sequence[str]) -> Targets:

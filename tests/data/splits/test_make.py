@@ -276,3 +276,38 @@ def test_splits_that_leak_are_refused(split, match):
     with pytest.raises(SplitError, match=f"fold 1 {match}"):
         check_split(split, table, name="fold 1")
     check_split(Split(("s0", "s1"), (), ("s2",)), table)
+
+
+def test_every_patient_is_left_out_once():
+    table = make_table([(i % 2,) for i in range(8)], slides=lambda i: 1 + i % 2)
+    folds = make_folds(table, BINARY, leave_one_out="patient", seed=3)
+    assert [patients_of(table, fold.test) for fold in folds] == [{f"p{i}"} for i in range(8)]
+    for fold in folds:
+        check_split(fold, table)
+        assert len(patients_of(table, fold.val)) == 2  # one of each class
+        assert Counter({*fold.train, *fold.val, *fold.test}) == Counter(table.slide_ids)
+
+
+def test_every_site_is_left_out_once_even_with_one_class():
+    sites = ["b", "a", "b", "a", "c", "c", "a", "b"]
+    labels = [(0,), (0,), (1,), (1,), (1,), (1,), (0,), (0,)]
+    table = make_table(labels, sites=sites)
+    folds = make_folds(table, BINARY, leave_one_out="site", site_column="site", val_fraction=0)
+    tested = [{table.row(s).labels["site"] for s in fold.test} for fold in folds]
+    assert tested == [{"b"}, {"a"}, {"c"}]
+    assert len(folds[2].test) == 2
+
+
+def test_leaving_one_out_is_refused_where_it_cannot_be():
+    table = make_table([(0,), (0,), (1,), (0,)], sites=["a", "a", "b", "a"])
+    with pytest.raises(ConfigError, match=r"give --folds.site-column"):
+        make_folds(table, BINARY, leave_one_out="site")
+    with pytest.raises(ConfigError, match=r"num_repeats is 2 with leave_one_out 'patient'"):
+        make_folds(table, BINARY, leave_one_out="patient", num_repeats=2)
+    with pytest.raises(
+        SplitError, match=r"fold 0, all but its site: no patient of class label '0'"
+    ):
+        make_folds(table, BINARY, leave_one_out="site", site_column="site", val_fraction=0)
+    alone = make_table([(0,), (1,)], sites=["a", "a"])
+    with pytest.raises(SplitError, match=r"all slides are of one site"):
+        make_folds(alone, BINARY, leave_one_out="site", site_column="site", val_fraction=0)
