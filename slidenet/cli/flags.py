@@ -66,8 +66,8 @@ def report(name: str, work: Callable[[], Result], flags: Collection[str] = ()) -
 class FlagParser(ArgumentParser):
     """jsonargparse with flags spelled the usual way: `--target-mpp 0.5`, `--icc`, `--no-icc`.
 
-    Lists are written `a,b` or `[a,b]`, and `a b` where every argument has a flag; the items of lists of text are taken as they are typed, so
-    that `no` and `0` are text too.
+    Lists are written `a,b` or `[a,b]`, and `a b` where every argument has a flag; the items of
+    lists of text are taken as they are typed, so that `no` and `0` are text too.
 
     Attributes:
         renamed: Former names of flags (and keys of YAML) and what they are called now.
