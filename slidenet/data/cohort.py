@@ -2,12 +2,20 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from slidenet.core.errors import StoreError
 from slidenet.core.provenance import Identity
+from slidenet.core.text import count_of, name_some
 from slidenet.data.bags.files import BagFiles, open_bag_files
 from slidenet.data.bags.parts import SEPARATOR, divide_cohort, split_parts
+from slidenet.data.covariates import (
+    CovariateTable,
+    contradicting_patients,
+    find_kinds,
+    read_covariates,
+)
 from slidenet.data.labels.cells import labelled_rows
 from slidenet.data.labels.encoding import encode_targets
 from slidenet.data.labels.left_out import (
@@ -43,6 +51,8 @@ class BagCohort:
         memory: The features read so far that are kept.
         left_out: Rows of the table that are in no bag, in its order, each with the reason.
         unused: Files of the folder that the table does not name.
+        others: The files of each further feature set, of the same slides.
+        covariates: What else a model sees of the slides; None where nothing.
         slides: Where bags are parts of slides (regions, tiles): the slides, one row each. The names
             of parts then are the `slide_ids` of all else.
     """
@@ -55,6 +65,8 @@ class BagCohort:
     left_out: tuple[LeftOut, ...] = ()
     unused: tuple[Path, ...] = ()
     slides: LabelTable | None = None
+    others: tuple[Mapping[str, FeatureFile], ...] = ()
+    covariates: CovariateTable | None = None
 
     @property
     def first_file(self) -> FeatureFile:
@@ -89,6 +101,9 @@ class BagCohort:
                 f"positive class of {self.task.label_columns[0]!r}: {positive!r} (the other is "
                 f"{negative!r}; --data.positive changes it)"
             )
+        if self.covariates is not None:
+            kinds = ", ".join(f"{name} ({kind})" for name, kind in self.covariates.kinds.items())
+            lines += [f"covariates: {kinds}", *self.covariates.notes]
         return lines + describe_left_out(self.left_out, patients)
 
     def of_bags(self, split: Split) -> Split:
@@ -99,6 +114,11 @@ class BagCohort:
     def features_identity(self) -> Identity:
         """What the files have in common."""
         return self.first_file.cohort_identity
+
+    @property
+    def more_identities(self) -> tuple[Identity, ...]:
+        """What the files of each further feature set have in common."""
+        return tuple(next(iter(files.values())).cohort_identity for files in self.others)
 
 
 def read_cohort(settings: DataSettings) -> BagCohort:
@@ -145,6 +165,21 @@ def read_cohort(settings: DataSettings) -> BagCohort:
     left_out += [
         LeftOut(s, whole.row(s).patient_id, f"{NO_FILE}{hint}") for s, hint in found.missing.items()
     ]
+    more = [_open(labelled, settings, folder) for folder in settings.more_features]
+    lacking = {
+        s: f"{NO_FILE} in {one.folder}{hint}" for one in more for s, hint in one.missing.items()
+    }
+    left_out += [
+        LeftOut(s, whole.row(s).patient_id, why) for s, why in lacking.items() if s in files
+    ]
+    files = {s: files[s] for s in labelled.slide_ids if s in files and s not in lacking}
+    if not files:
+        raise StoreError(
+            f"no slide is both in {settings.features} and in "
+            f"{name_some(one.folder for one in more)}",
+            expected="features of the same slides in every folder",
+        )
+    table = labelled.select(files)
     known = rows if slides is None else slides
     used = {s.partition(SEPARATOR)[0] for s in rows.slide_ids}
     if slides is not None:
@@ -156,20 +191,41 @@ def read_cohort(settings: DataSettings) -> BagCohort:
     place = {slide_id: i for i, slide_id in enumerate((*known.slide_ids, *rows.slide_ids))}
     return BagCohort(
         rows=rows,
-        table=labelled.select(s for s in labelled.slide_ids if s in files),
+        table=table,
         task=task,
-        files={s: files[s] for s in labelled.slide_ids if s in files},
+        files=files,
         memory=FeatureMemory(math.inf if settings.cache else SMALL_COHORT_BYTES),
         left_out=tuple(sorted(left_out, key=lambda one: place[one.slide_id])),
         unused=tuple(path for path in found.unused if path.stem not in known.index),
         slides=slides,
+        others=tuple({slide_id: one.files[slide_id] for slide_id in files} for one in more),
+        covariates=_read_covariates(table, settings) if settings.covariates else None,
     )
 
 
-def _open(table: LabelTable, settings: DataSettings) -> BagFiles:
+def _read_covariates(table: LabelTable, settings: DataSettings) -> CovariateTable:
+    """The covariates of the slides; those of one patient that differ are told, or refused."""
+    source = str(table.path)
+    kinds = find_kinds(table.rows, settings.covariates, settings.categorical, source=source)
+    found = read_covariates(table.rows, kinds, source=source)
+    slides_of: dict[str, list[str]] = {}
+    for slide_id in table.slide_ids:
+        slides_of.setdefault(table.patient_of(slide_id), []).append(slide_id)
+    if settings.bag == "patient":
+        for slide_ids in slides_of.values():
+            found.of_bag(slide_ids)  # refuses slides that contradict each other
+    notes = tuple(
+        f"covariate {name!r}: slides of the same patient have different values (of "
+        f"{count_of('patient', len(patients))}: {name_some(patients)})"
+        for name, patients in contradicting_patients(found, slides_of).items()
+    )
+    return replace(found, notes=found.notes + notes)
+
+
+def _open(table: LabelTable, settings: DataSettings, folder: Path | None = None) -> BagFiles:
     return open_bag_files(
         table,
-        settings.features,
+        settings.features if folder is None else folder,
         slide_mpp=settings.slide_mpp,
         tile_size_px=settings.tile_size_px,
         target_mpp=settings.target_mpp,

@@ -22,7 +22,7 @@ from slidenet.data.settings import DataSettings
 from slidenet.data.splits.files import read_splits
 from slidenet.data.splits.make import make_split
 from slidenet.data.splits.record import SPLIT_NAMES, Split, SplitName, check_split
-from slidenet.mil import BagBatch
+from slidenet.mil import BagBatch, CovariateColumn
 from slidenet.stores import FeatureFile
 from slidenet.stores.features.part import PartSource
 from slidenet.tasks import Targets
@@ -139,6 +139,16 @@ class BagDataModule(LightningDataModule):
         """Length of a feature vector."""
         return self.cohort.first_file.feature_dim
 
+    @property
+    def more_feature_dims(self) -> tuple[int, ...]:
+        """Length of a feature vector in each further feature set."""
+        return tuple(next(iter(files.values())).feature_dim for files in self.cohort.others)
+
+    def covariate_columns(self) -> tuple[CovariateColumn, ...]:
+        """How covariates are encoded, by the bags of train alone; empty where there are none."""
+        known = self.cohort.covariates
+        return () if known is None else known.fit([bag.slide_ids for bag in self.bags("train")])
+
     def with_split(self, split: Split) -> "BagDataModule":
         """The same bags, split otherwise; features in memory stay there.
 
@@ -158,8 +168,18 @@ class BagDataModule(LightningDataModule):
                     of_patient = self.settings.bag == "patient"
                     bag_id = table.patient_of(slide_id) if of_patient else slide_id
                     members.setdefault(bag_id, []).append(self.bag_files[slide_id])
-            self._bags[split] = tuple(BagSource(name, tuple(f)) for name, f in members.items())
+            self._bags[split] = tuple(self._source(n, tuple(f)) for n, f in members.items())
         return self._bags[split]
+
+    def _source(self, bag_id: str, files: tuple[FeatureFile, ...]) -> BagSource:
+        others, known = self.cohort.others, self.cohort.covariates
+        slide_ids = tuple(file.slide_id for file in files)
+        return BagSource(
+            bag_id,
+            files,
+            tuple(tuple(one[slide_id] for slide_id in slide_ids) for one in others),
+            None if known is None else known.of_bag(slide_ids),
+        )
 
     def targets(self, split: SplitName | None = None) -> Targets:
         """The targets of `bags(split)`, in the shapes `Task` fixes; nobody may change them."""
@@ -213,12 +233,22 @@ class BagDataModule(LightningDataModule):
         for bag, target in zip(self.bags(), self.targets(), strict=True):
             files = [(f.slide_id, f.fingerprint, f.num_tiles) for f in bag.files]
             digest.update(repr((bag.bag_id, files, target.tolist())).encode())
+            if bag.covariates is not None:
+                digest.update(bag.covariates.tobytes())
+            for others in bag.others:
+                digest.update(repr([(f.fingerprint, f.num_tiles) for f in others]).encode())
             for file in bag.files:
                 if isinstance(file.source, PartSource):
                     digest.update(file.source.rows.tobytes())
         digest.update(repr(self.split).encode())
         batches = self.settings
+        known = self.cohort.covariates
+        fused: Identity = {
+            **({} if known is None else {"covariates": known.kinds}),
+            **({"more_features": [*self.cohort.more_identities]} if self.cohort.others else {}),
+        }
         return {
+            **fused,
             "task": self.task_record.identity(),
             "features": self.cohort.features_identity,
             "bags_and_split": digest.hexdigest()[:16],

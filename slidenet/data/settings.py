@@ -5,8 +5,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from slidenet.core.checks import check_share, check_whole
+from slidenet.core.checks import check_share, check_whole, refused
 from slidenet.core.errors import ConfigError
+from slidenet.core.text import name_some
 from slidenet.data.bags.parts import DividingRule
 from slidenet.tasks import TASKS, ClassTask, TaskKind
 
@@ -78,6 +79,23 @@ class FeatureSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FusionSettings:
+    """What a model sees beside the tiles of one features folder.
+
+    Args:
+        covariates: Columns of the table of labels that the model sees too, such as age, sex and
+            stage: numbers or categories, found by what they hold; may be empty where not known.
+        categorical: Covariates that are categories although they look like numbers.
+        more_features: Folders of further features of the same slides, by another tile encoder or
+            at another scale, each seen by a network of its own. Every slide must be in all.
+    """
+
+    covariates: Sequence[str] = ()
+    categorical: Sequence[str] = ()
+    more_features: Sequence[Path] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitSettings:
     """Which bags are for train, val and test.
 
@@ -129,7 +147,7 @@ class BatchSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSettings(BatchSettings, SplitSettings, FeatureSettings, LabelSettings):
+class DataSettings(BatchSettings, SplitSettings, FusionSettings, FeatureSettings, LabelSettings):
     """Bags with labels: the table, the features, the split and the batches.
 
     Args:
@@ -161,6 +179,7 @@ class DataSettings(BatchSettings, SplitSettings, FeatureSettings, LabelSettings)
                     f"{name} is given for bags of kind {self.bag!r}",
                     expected=f"--data.bag {' or '.join(bags)}",
                 )
+        self._check_fusion()
         if self.sampling == "balanced" and not TASKS[self.task].exclusive_classes:
             raise ConfigError(
                 f"sampling 'balanced' for a {self.task} task",
@@ -172,6 +191,44 @@ class DataSettings(BatchSettings, SplitSettings, FeatureSettings, LabelSettings)
                 f"class_weights 'balanced' for a {self.task} task",
                 expected="a task of classes",
                 remedy="use class_weights 'none'",
+            )
+
+    def _check_fusion(self) -> None:
+        """Refuses covariates that are labels, and feature sets that cannot be put together."""
+        for name, values in (
+            ("covariates", self.covariates),
+            ("categorical", self.categorical),
+            ("more_features", self.more_features),
+        ):
+            if isinstance(values, str | Path):
+                raise refused(name, values, f"a list, such as [{str(values)!r}]")
+        for name in self.covariates:
+            if name in self.label_columns or list(self.covariates).count(name) > 1:
+                raise ConfigError(
+                    f"covariates: {name!r} is a label column, which the model is to predict"
+                    if name in self.label_columns
+                    else f"covariates: {name!r} is named twice",
+                    expected="columns that are known before the label is, each once",
+                )
+        unknown = [name for name in self.categorical if name not in self.covariates]
+        if unknown:
+            raise ConfigError(
+                f"categorical: {name_some(map(repr, unknown))} is no covariate",
+                expected=f"some of {name_some(self.covariates)}" if self.covariates else "none",
+                remedy="name it in --data.covariates too",
+            )
+        folders = [Path(folder).resolve() for folder in (self.features, *self.more_features)]
+        if len(set(folders)) < len(folders):
+            raise ConfigError(
+                f"more_features: {name_some(self.more_features)} names a folder twice, or the "
+                "folder of --data.features",
+                expected="other features of the same slides",
+            )
+        if self.more_features and self.bag in ("region", "tile"):
+            raise ConfigError(
+                f"more_features for bags of kind {self.bag!r}",
+                expected="bags of slides or patients",
+                remedy="leave --data.more-features away, or take --data.bag slide",
             )
 
     @property

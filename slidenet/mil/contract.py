@@ -15,6 +15,27 @@ from slidenet.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
+class FeatureSet:
+    """The tiles of the bags of a batch as another encoder, or another scale, gives them.
+
+    Attributes:
+        features: float32 (B, L, D) with a length and a width of its own; zeros where masked.
+        coords: int64 (B, L, 2), as in `BagBatch`.
+        grid_xy: int64 (B, L, 2), as in `BagBatch`.
+        mask: Bool (B, L), True = real tile.
+    """
+
+    features: Tensor
+    coords: Tensor
+    grid_xy: Tensor
+    mask: Tensor
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "FeatureSet":
+        """The same tiles on another device."""
+        return replace(self, **_moved(self, device, non_blocking))
+
+
+@dataclass(frozen=True, eq=False)
 class BagBatch:
     """Bags padded to one length, as a data loader gives them.
 
@@ -27,6 +48,10 @@ class BagBatch:
         target: As `slidenet.tasks.task` says; None where there are no labels.
         bag_ids: slide_id, or patient_id where a bag holds all slides of a patient.
         slide_ids: The slides of each bag, in order.
+        covariates: float32 (B, V), what is known of each bag beside its tiles, as the table says
+            it: a number, the code of a category (`category_code`), or NaN where missing. None where
+            the model takes none.
+        others: Further feature sets of the same bags; each has tiles of its own.
     """
 
     features: Tensor
@@ -36,18 +61,16 @@ class BagBatch:
     target: Tensor | None
     bag_ids: tuple[str, ...]
     slide_ids: tuple[tuple[str, ...], ...]
+    covariates: Tensor | None = None
+    others: tuple[FeatureSet, ...] = ()
 
     def __len__(self) -> int:
         return len(self.bag_ids)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "BagBatch":
         """The same bags on another device; Lightning calls this."""
-        moved: dict[str, Any] = {
-            f.name: getattr(self, f.name).to(device, non_blocking=non_blocking)
-            for f in fields(self)
-            if isinstance(getattr(self, f.name), Tensor)
-        }
-        return replace(self, **moved)
+        others = tuple(one.to(device, non_blocking=non_blocking) for one in self.others)
+        return replace(self, **_moved(self, device, non_blocking), others=others)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +83,14 @@ class BagOutput:
             one; A is 1, or K for models with one map per output, or 2 (negative class, positive
             class) for CLAM-MB with its one logit. None where a model has no such thing.
         tile_logits: (B, L, K) per-tile scores of models that have them, else None.
+        others: Of a model of several feature sets, the outputs of the further ones, each with its
+            own part of the logits.
     """
 
     logits: Tensor
     tile_attention: Tensor | None
     tile_logits: Tensor | None = None
+    others: "tuple[BagOutput, ...]" = ()
 
     def attention_of_bags(self, mask: Tensor) -> tuple[Tensor | None, ...]:
         """Per bag float32 (A, its tiles) on the CPU, without padding, in the order of the file.
@@ -144,3 +170,15 @@ class BagModel(nn.Module):
         assert real is not None
         dtype = next(self.parameters()).dtype
         return zero_masked(features, real).to(dtype)
+
+
+def _moved(
+    batch: BagBatch | FeatureSet, device: torch.device | str, non_blocking: bool
+) -> dict[str, Any]:
+    """The tensors of a record on another device, by the name of their field."""
+    values = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    return {
+        name: value.to(device, non_blocking=non_blocking)
+        for name, value in values.items()
+        if isinstance(value, Tensor)
+    }

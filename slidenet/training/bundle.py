@@ -74,6 +74,17 @@ class Bundle:
         return self.module.task
 
     @property
+    def covariate_kinds(self) -> dict[str, bool]:
+        """The covariates it takes, in order: whether each is a category."""
+        return self.module.covariate_kinds
+
+    @property
+    def more_identities(self) -> tuple[Identity, ...]:
+        """What features it takes beside the first ones, in order."""
+        more: Any = self.training.get("more_features", ())
+        return tuple(more)
+
+    @property
     def members(self) -> tuple["Bundle", ...]:
         """Itself alone; an `Ensemble` has several."""
         return (self,)

@@ -31,8 +31,8 @@ from slidenet.training.bundle import (
 
 ENSEMBLE_FORMAT = "slidenet ensemble"
 VERSION = 1
-SHARED = ("bag", "min_region_share", "given")
-"""What of their training the members must have in common: what a bag is."""
+SHARED = ("bag", "min_region_share", "given", "more_features")
+"""What of their training the members must have in common: what a bag is, and of what tiles."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +83,16 @@ class Ensemble:
     def features_identity(self) -> Identity:
         """What features it takes."""
         return self.members[0].features_identity
+
+    @property
+    def covariate_kinds(self) -> dict[str, bool]:
+        """The covariates it takes, in order: whether each is a category."""
+        return self.members[0].covariate_kinds
+
+    @property
+    def more_identities(self) -> tuple[Identity, ...]:
+        """What features it takes beside the first ones, in order."""
+        return self.members[0].more_identities
 
     def to(self, device: torch.device | str) -> None:
         """Moves the networks to where they are to run."""
@@ -149,6 +159,12 @@ def check_members(bundles: Mapping[str, Bundle]) -> None:
             raise IdentityMismatchError(
                 f"{first_name} and {name} take different features ({difference or lengths})",
                 expected="models trained on features made with the same settings",
+            )
+        if list(bundle.covariate_kinds.items()) != list(first.covariate_kinds.items()):
+            raise ConfigError(
+                f"{name} takes the covariates {list(bundle.covariate_kinds)}, and {first_name} "
+                f"{list(first.covariate_kinds)}",
+                expected="models of the same covariates, in the same order",
             )
         ours, theirs = (
             {key: b.training.get(key) or None for key in SHARED} for b in (first, bundle)

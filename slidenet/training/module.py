@@ -13,12 +13,14 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from slidenet.core.errors import ConfigError, LabelError
-from slidenet.mil import BagBatch, BagOutput, make_bag_model
+from slidenet.mil import BagBatch, BagModel, BagOutput, CovariateColumn, make_bag_model
+from slidenet.mil.covariates import columns_of
 from slidenet.mil.registry import settings_with_rule
 from slidenet.tasks import PredictionArrays, Task, task_from_identity
 from slidenet.training.checkpoints import check_same_model, plain_settings, portable_settings
 from slidenet.training.epoch_metrics import EpochMetrics
 from slidenet.training.feature_reduction import FeatureReduction
+from slidenet.training.fusion import FeatureBranch, Fusion
 from slidenet.training.optimiser import (
     REFERENCE_BAGS,
     OptimiserSettings,
@@ -50,6 +52,10 @@ class SlideClassifier(LightningModule):
         target_offset: Regression only: the network learns (target - offset) / scale. Give the mean
             of the training labels.
         target_scale: Regression only: give the standard deviation of the training labels.
+        covariates: How each covariate is encoded (`CovariateColumn`, or as a mapping); their linear
+            part is added to the logits. Empty where the model sees tiles only.
+        more_feature_dims: Length of a feature vector in each further feature set; each has a
+            network of the same kind, whose logits are added.
         **optimiser: Of `OptimiserSettings`.
 
     Raises:
@@ -71,6 +77,8 @@ class SlideClassifier(LightningModule):
         class_weights: Sequence[float] | None = None,
         target_offset: float = 0.0,
         target_scale: float = 1.0,
+        covariates: Sequence[CovariateColumn | dict[str, Any]] = (),
+        more_feature_dims: Sequence[int] = (),
         **optimiser: Any,
     ) -> None:
         super().__init__()
@@ -89,12 +97,29 @@ class SlideClassifier(LightningModule):
         network_settings = settings_with_rule(
             network, plain_settings(network_settings or {}), "keys"
         )
-        self.network = make_bag_model(
-            network,
-            feature_dim=feature_components or feature_dim,
-            num_outputs=self.task.num_outputs,
-            **network_settings,
-        )
+
+        def make_network(dim: int) -> BagModel:
+            return make_bag_model(
+                network,
+                feature_dim=feature_components or dim,
+                num_outputs=self.task.num_outputs,
+                **network_settings,
+            )
+
+        self.network = make_network(feature_dim)
+        columns = columns_of([vars(c) if isinstance(c, CovariateColumn) else c for c in covariates])
+        self.fusion = None
+        if columns or more_feature_dims:
+            branches = [
+                FeatureBranch(
+                    make_network(dim),
+                    None
+                    if feature_components is None
+                    else FeatureReduction(dim, feature_components, feature_scale),
+                )
+                for dim in more_feature_dims
+            ]
+            self.fusion = Fusion(columns, self.task.num_outputs, branches)
         # Refused here rather than after the data is read.
         self._parameter_groups(self.settings.learning_rate)
         self.register_buffer(
@@ -118,17 +143,49 @@ class SlideClassifier(LightningModule):
                 "class_weights": class_weights,
                 "target_offset": self.target_offset,
                 "target_scale": self.target_scale,
+                # Only where there are any: models without are described as they always were.
+                **({"covariates": [asdict(column) for column in columns]} if columns else {}),
+                **({"more_feature_dims": list(more_feature_dims)} if more_feature_dims else {}),
             }
         )
+
+    @property
+    def covariate_kinds(self) -> dict[str, bool]:
+        """The covariates it takes, in order: whether each is a category."""
+        model = None if self.fusion is None else self.fusion.covariates
+        columns = () if model is None else model.columns
+        return {column.name: column.categories is not None for column in columns}
 
     def forward(self, batch: BagBatch) -> BagOutput:
         """Bags to logits (float32, in the unit of the target for regression) and attention."""
         features = batch.features if self.reduction is None else self.reduction(batch.features)
         output: BagOutput = self.network(features, batch.grid_xy, batch.mask)
         logits = output.logits.float()
+        if self.fusion is not None:
+            more, others = self.fusion(batch)
+            logits, output = logits + more, replace(output, others=others)
+        return replace(output, logits=self._in_unit(logits))
+
+    def fit_covariates(self, values: Tensor, target: Tensor) -> None:
+        """Begins the part of the covariates as the fit of the labels by them alone.
+
+        Args:
+            values: float32 (N, V), of the training bags; see `BagBatch.covariates`.
+            target: Targets of these bags.
+        """
+        assert self.fusion is not None, "a model with covariates"
+
+        def loss(logits: Tensor) -> Tensor:
+            value = self.task.loss(self._in_unit(logits), target, self.class_weights)
+            return value / self.target_scale**2
+
+        self.fusion.fit_covariates(values, loss)
+
+    def _in_unit(self, logits: Tensor) -> Tensor:
+        """Logits of networks as those of the task: in the unit of the target for regression."""
         if self.task.scales_target:
-            logits = logits * self.target_scale + self.target_offset
-        return replace(output, logits=logits)
+            return logits * self.target_scale + self.target_offset
+        return logits
 
     def training_step(self, batch: BagBatch, batch_idx: int) -> Tensor:
         """Main loss and the network's own."""
@@ -138,6 +195,9 @@ class SlideClassifier(LightningModule):
         auxiliary = self.network.auxiliary_loss(output, target, batch.mask, self.task)
         if auxiliary is not None:
             loss = loss + auxiliary
+        if self.fusion is not None:
+            more = self.fusion.auxiliary_losses(output.others, batch, target, self.task)
+            loss = torch.stack([loss, *more]).sum()
         self.log(
             "train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True
         )
@@ -204,7 +264,17 @@ class SlideClassifier(LightningModule):
         check_same_model(source, checkpoint["hyper_parameters"], self.hparams)
 
     def _parameter_groups(self, rate: float) -> list[dict[str, Any]]:
-        return parameter_groups(self.network, self.network.layer_levels(), self.settings, rate)
+        networks = [self.network, *([] if self.fusion is None else self.fusion.networks)]
+        groups = [
+            group
+            for network in networks
+            for group in parameter_groups(network, network.layer_levels(), self.settings, rate)
+        ]
+        if self.fusion is not None and self.fusion.covariates is not None:
+            # Its weights are held by the penalty of their fit, which decay would go on from.
+            beside = list(self.fusion.covariates.parameters())
+            groups.append({"params": beside, "lr": rate, "weight_decay": 0.0})
+        return groups
 
     def _log_epoch(self, stage: str, metrics: EpochMetrics) -> None:
         values = metrics.compute()

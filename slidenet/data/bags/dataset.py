@@ -3,6 +3,7 @@
 L tiles, D feature length. The order of tiles is that of the files, whatever is drawn from them.
 """
 
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,10 +33,14 @@ class BagSource:
     Attributes:
         bag_id: slide_id, or patient_id where it holds all slides of a patient.
         files: The features of its slides, in order.
+        others: The same slides in each further feature set.
+        covariates: float32 (V,), see `BagBatch`; None where there are none.
     """
 
     bag_id: str
     files: tuple[FeatureFile, ...]
+    others: tuple[tuple[FeatureFile, ...], ...] = ()
+    covariates: FloatArray | None = None
 
     @property
     def slide_ids(self) -> tuple[str, ...]:
@@ -49,24 +54,37 @@ class BagSource:
 
 
 @dataclass(frozen=True, eq=False)
-class Bag:
-    """One bag in memory; every tile is real.
+class BagTiles:
+    """The tiles of a bag in one feature set; every tile is real.
+
+    Attributes:
+        features: float32 (L, D).
+        coords: int64 (L, 2), level-0 pixels of the tile's slide.
+        grid_xy: int64 (L, 2), cells of 256 px at 0.5 mpp; slides of a bag lie side by side.
+    """
+
+    features: Tensor
+    coords: Tensor
+    grid_xy: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Bag(BagTiles):
+    """One bag in memory.
 
     Attributes:
         bag_id: As in `BagSource`.
         slide_ids: As in `BagSource`.
-        features: float32 (L, D).
-        coords: int64 (L, 2), level-0 pixels of the tile's slide.
-        grid_xy: int64 (L, 2), cells of 256 px at 0.5 mpp; slides of a bag lie side by side.
         target: As `Task` says, for one bag; None where there are no labels.
+        covariates: float32 (V,), see `BagBatch`; None where there are none.
+        others: Its tiles in each further feature set.
     """
 
     bag_id: str
     slide_ids: tuple[str, ...]
-    features: Tensor
-    coords: Tensor
-    grid_xy: Tensor
     target: Tensor | None
+    covariates: Tensor | None = None
+    others: tuple[BagTiles, ...] = ()
 
 
 class BagDataset(Dataset[Bag]):
@@ -75,8 +93,9 @@ class BagDataset(Dataset[Bag]):
     Args:
         bags: Where the bags come from.
         targets: int64 or float32, one row per bag (see `Task`); None where there are no labels.
-        max_tiles: Where a bag has more tiles, as many are drawn without replacement, in their
-            order; each draw of each bag draws others. For training only. None for all tiles.
+        max_tiles: Where a bag has more tiles (in a feature set), as many are drawn without
+            replacement, in their order; each draw of each bag draws others. For training only.
+            None for all tiles.
         turn: Whether every draw mirrors and turns the cells of a bag by chance (a slide has no up),
             for training only.
         seed: Decides which tiles are drawn, and how bags are turned.
@@ -111,9 +130,13 @@ class BagDataset(Dataset[Bag]):
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """Tiles of each bag when read, by the headers of its files: at most so many."""
-        limit = self.max_tiles
-        return tuple(b.num_tiles if limit is None else min(b.num_tiles, limit) for b in self.bags)
+        """Tiles of each bag when read, of all feature sets, by the headers: at most so many."""
+        limit = math.inf if self.max_tiles is None else self.max_tiles
+        sets = ([bag.files, *bag.others] for bag in self.bags)
+        return tuple(
+            sum(int(min(sum(file.num_tiles for file in files), limit)) for files in one)
+            for one in sets
+        )
 
     @overload
     def __getitem__(self, index: int) -> Bag: ...
@@ -141,26 +164,40 @@ class BagDataset(Dataset[Bag]):
             CoordinateError: The slides of the bag do not fit on the lattice side by side.
         """
         bag = self.bags[index]
-        slides = [_real_tiles(file, self.memory) for file in bag.files]
-        features, coords, grid_xy = slides[0]
-        if len(slides) > 1:
-            features, coords = (np.concatenate([slide[i] for slide in slides]) for i in (0, 1))
-            grid_xy = side_by_side([slide[2] for slide in slides], bag_id=bag.bag_id)
-        if self.max_tiles is not None and len(coords) > self.max_tiles:
-            rng = np.random.default_rng([self.seed, draw, zlib.crc32(bag.bag_id.encode())])
-            rows = np.sort(rng.choice(len(coords), self.max_tiles, replace=False))
-            features, coords, grid_xy = features[rows], coords[rows], grid_xy[rows]
-        if self.turn:
-            rng = np.random.default_rng([self.seed, draw, zlib.crc32(bag.bag_id.encode()), 1])
-            grid_xy = turned(grid_xy, rng)
+        known = bag.covariates
         return Bag(
+            **vars(self._tiles(bag.files, bag.bag_id, draw)),
             bag_id=bag.bag_id,
             slide_ids=bag.slide_ids,
+            target=None if self.targets is None else self.targets[index],
+            covariates=None if known is None else torch.tensor(known, dtype=torch.float32),
+            others=tuple(
+                self._tiles(files, bag.bag_id, draw, number)
+                for number, files in enumerate(bag.others, 1)
+            ),
+        )
+
+    def _tiles(
+        self, files: Sequence[FeatureFile], bag_id: str, draw: int, number: int = 0
+    ) -> BagTiles:
+        """The tiles of a bag in the feature set of that number."""
+        slides = [_real_tiles(file, self.memory) for file in files]
+        features, coords, grid_xy = slides[0]
+        seed = [self.seed, draw, zlib.crc32(bag_id.encode())]
+        if len(slides) > 1:
+            features, coords = (np.concatenate([slide[i] for slide in slides]) for i in (0, 1))
+            grid_xy = side_by_side([slide[2] for slide in slides], bag_id=bag_id)
+        if self.max_tiles is not None and len(coords) > self.max_tiles:
+            rng = np.random.default_rng([*seed, 2, number] if number else seed)
+            rows = np.sort(rng.choice(len(coords), self.max_tiles, replace=False))
+            features, coords, grid_xy = features[rows], coords[rows], grid_xy[rows]
+        if self.turn:  # all sets of a bag alike
+            grid_xy = turned(grid_xy, np.random.default_rng([*seed, 1]))
+        return BagTiles(
             # A copy in any case: what the memory keeps is nobody else's to change.
             features=torch.from_numpy(features).to(torch.float32, copy=True),
             coords=torch.from_numpy(coords).clone(),
             grid_xy=torch.from_numpy(grid_xy).clone(),
-            target=None if self.targets is None else self.targets[index],
         )
 
 

@@ -1,5 +1,6 @@
 """Trained models as files: written after a fit, checked against the data they are applied to."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from tqdm import tqdm
 
 from slidenet.core.errors import ConfigError, IdentityMismatchError
 from slidenet.core.provenance import describe_difference
+from slidenet.core.text import count_of
 from slidenet.data import BagDataset, collate_bags
 from slidenet.data.bags.places import check_places
 from slidenet.data.datamodule import BagDataModule
@@ -35,6 +37,7 @@ def write_bundle(
     """Writes the model with all that is needed to apply it to new slides."""
     rule = data.settings.dividing
     dividing = {} if rule is None else {"min_region_share": rule.min_region_share}
+    more = data.cohort.more_identities
     save_bundle(
         path,
         trained.module,
@@ -43,6 +46,7 @@ def write_bundle(
         training={
             "bag": data.settings.bag,
             **dividing,
+            **({"more_features": [*more]} if more else {}),
             "given": data.settings.given,
             "seed": plan.settings.seed,
             "score": trained.score,
@@ -85,6 +89,79 @@ def check_fits(bundle: Bundle | Ensemble, data: BagDataModule, source: Path) -> 
         )
     check_feature_dim(bundle, source, next(iter(data.bag_files.values())))
     check_bundle_places(bundle, *data.bag_files.values())
+    known = data.cohort.covariates
+    check_covariates(bundle, source, {} if known is None else known.categories)
+    check_more_features(bundle, source, [next(iter(one.values())) for one in data.cohort.others])
+
+
+def check_covariates(
+    bundle: Bundle | Ensemble, source: Path, given: Mapping[str, Sequence[str] | None]
+) -> None:
+    """Refuses other covariates than the model takes.
+
+    Args:
+        bundle: The model.
+        source: Where it comes from.
+        given: The covariates of the data, in order; None for a number.
+
+    Raises:
+        ConfigError: Naming what to give.
+    """
+    wanted = bundle.covariate_kinds
+    if list(given) != list(wanted):
+        flags = f"--data.covariates {' '.join(wanted)}" if wanted else "no --data.covariates"
+        raise ConfigError(
+            f"{source} was trained {with_covariates(wanted)}",
+            expected=f"the same here, not {with_covariates(given)}",
+            remedy=f"give {flags}",
+        )
+    for name, categories in given.items():
+        if (categories is not None) != wanted[name]:
+            raise ConfigError(
+                f"{source} was trained with the covariate {name!r} as a "
+                f"{'category' if wanted[name] else 'number'}",
+                expected="the same here, where its cells are read as the other",
+                remedy=f"give --data.categorical {name}" if wanted[name] else "correct its cells",
+            )
+
+
+def with_covariates(names: Iterable[str]) -> str:
+    """`with the covariates age, sex` or `without covariates`, for messages."""
+    named = ", ".join(names)
+    return f"with the covariates {named}" if named else "without covariates"
+
+
+def check_more_features(
+    bundle: Bundle | Ensemble, source: Path, files: Sequence[FeatureFile]
+) -> None:
+    """Refuses other further feature sets than the model takes.
+
+    Args:
+        bundle: The model.
+        source: Where it comes from.
+        files: One of each further feature set, in order.
+
+    Raises:
+        ConfigError: Another number of sets.
+        IdentityMismatchError: Features made with other settings, or of another length.
+    """
+    wanted = bundle.more_identities
+    if len(files) != len(wanted):
+        raise ConfigError(
+            f"{source} was trained on {count_of('feature set', 1 + len(wanted))}",
+            expected=f"as many here, not {1 + len(files)}",
+            remedy="give their folders, in the order of the training, as features and "
+            "more-features",
+        )
+    dims = bundle.members[0].module.hparams.get("more_feature_dims", ())
+    for number, (file, identity, dim) in enumerate(zip(files, wanted, dims, strict=True), 2):
+        difference = describe_difference(identity, file.cohort_identity)
+        if difference or file.feature_dim != dim:
+            raise IdentityMismatchError(
+                f"{file.path}: feature set {number} is not as the one {source} was trained on "
+                f"({difference or f'{file.feature_dim} features per tile instead of {dim}'})",
+                remedy="give the folders in the order of the training, with features made alike",
+            )
 
 
 def check_bundle_places(bundle: Bundle | Ensemble, *files: FeatureFile) -> None:

@@ -12,6 +12,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
+import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -45,6 +46,7 @@ from slidenet.training.callbacks import (
     LastCheckpoint,
     seed_run,
 )
+from slidenet.training.feature_reduction import FeatureReduction
 from slidenet.training.learning_curve import LearningCurve
 from slidenet.training.sequence_parallel import claim_alike
 
@@ -104,6 +106,7 @@ class Fit:
         # Only now: a refused setting must not decide what the folder is for.
         claim_alike(self.trainer, given, lambda: claim_folder(self.folder, self.identity))
         fit_reduction(self.module, self.data)
+        fit_covariates(self.module, self.data)
         shapes = _shapes(self.module)
         last = self.folder / LAST_NAME
         with quiet_lightning():
@@ -165,7 +168,8 @@ def prepare_fit(
     plan = plan.as_begun(folder / PLAN_NAME)
     seed_run(settings.seed)
     module = make_classifier(data, plan.model_settings(overrides))
-    check_places(data.bag_files.values(), module.network, str(module.hparams["network"]))
+    for files in (data.bag_files, *data.cohort.others):
+        check_places(files.values(), module.network, str(module.hparams["network"]))
     keep: Keep = settings.keep if data.split.val else "last"
     if keep == "best":
         callbacks = default_callbacks(
@@ -229,6 +233,10 @@ def make_classifier(data: BagDataModule, settings: Mapping[str, Any]) -> SlideCl
     if data.task_record.scales_target:
         offset, scale = data.task_record.target_scale(data.targets("train"))
         derived |= {"target_offset": offset, "target_scale": scale}
+    if data.cohort.covariates is not None:
+        derived["covariates"] = data.covariate_columns()
+    if data.more_feature_dims:
+        derived["more_feature_dims"] = data.more_feature_dims
     assert set(derived) <= DERIVED_FROM_DATA
     return SlideClassifier(**derived, **settings)
 
@@ -237,13 +245,27 @@ def fit_reduction(module: SlideClassifier, data: BagDataModule) -> None:
     """Fits the principal components that the network is to see, where it is, on training tiles."""
     if module.reduction is None:
         return
+    reductions: list[FeatureReduction | None] = [module.reduction]
+    if module.fusion is not None:
+        reductions += [branch.reduction for branch in module.fusion.each_branch]
     bags = data.dataset("train")
-    chosen: list[FloatArray] = []
+    chosen: list[list[FloatArray]] = [[] for _ in reductions]
     for i in tqdm(range(len(bags)), desc="components", unit=" bags", leave=False, disable=None):
-        features = bags[i].features
-        step = max(1, len(features) // TILES_PER_BAG)  # spread evenly over the bag
-        chosen.append(features[::step][:TILES_PER_BAG].numpy())
-    module.reduction.fit(np.concatenate(chosen))
+        bag = bags[i]
+        for rows, tiles in zip(chosen, (bag, *bag.others), strict=True):
+            step = max(1, len(tiles.features) // TILES_PER_BAG)  # spread evenly over the bag
+            rows.append(tiles.features[::step][:TILES_PER_BAG].numpy())
+    for reduction, rows in zip(reductions, chosen, strict=True):
+        assert reduction is not None, "all feature sets are reduced, or none"
+        reduction.fit(np.concatenate(rows))
+
+
+def fit_covariates(module: SlideClassifier, data: BagDataModule) -> None:
+    """Begins the part of the covariates, where there are any, as the fit of train by them alone."""
+    known = [bag.covariates for bag in data.bags("train") if bag.covariates is not None]
+    if known:
+        targets = torch.from_numpy(np.array(data.targets("train")))
+        module.fit_covariates(torch.from_numpy(np.stack(known)), targets)
 
 
 def _shapes(module: SlideClassifier) -> dict[str, tuple[int, ...]]:

@@ -27,7 +27,10 @@ Keep = Literal["best", "last"]
 
 PLAN_NAME = "plan.json"
 
-DERIVED_FROM_DATA = {"task", "feature_dim", "class_weights", "target_offset", "target_scale"}
+DERIVED_FROM_DATA = {
+    "task", "feature_dim", "class_weights", "target_offset", "target_scale", "covariates",
+    "more_feature_dims",
+}  # fmt: skip
 """Arguments of `SlideClassifier` that are no setting."""
 
 
