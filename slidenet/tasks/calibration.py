@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from slidenet.core.errors import LabelError
+from slidenet.core.checks import check_not_negative, check_positive, refused
+from slidenet.core.errors import ConfigError, LabelError
 
 REPORT_QUANTILES = (0.25, 0.5, 0.75)
+
+MOST_THRESHOLD = float(np.nextafter(np.float32(1), np.float32(2)))
+"""A cut-off above a probability of 1, by which nothing is called; rules may choose it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,26 @@ class BreslowBaseline:
     times: tuple[float, ...]
     cumulative_hazard: tuple[float, ...]
     report_times: tuple[float, ...]
+
+    def check(self) -> None:
+        """Refuses what is no step function that grows, as a file may hold it.
+
+        Raises:
+            ConfigError: Naming the values.
+        """
+        for name in ("times", "cumulative_hazard", "report_times"):
+            for value in getattr(self, name):
+                check_not_negative(**{name: value})
+        steps = len(self.times) == len(self.cumulative_hazard) > 0
+        ascending = all(a < b for a, b in pairwise(self.times))
+        if not (
+            steps and ascending and list(self.cumulative_hazard) == sorted(self.cumulative_hazard)
+        ):
+            raise ConfigError(
+                f"a baseline hazard of {len(self.times)} times and {len(self.cumulative_hazard)} "
+                "values",
+                expected="as many values as times, both growing",
+            )
 
     def survival(self, risk: Tensor, at: Sequence[float]) -> Tensor:
         """P(time > t) = exp(-H0(t) exp(risk)).
@@ -56,6 +81,20 @@ class Calibration:
     temperature: float = 1.0
     threshold: float | None = None
     baseline: BreslowBaseline | None = None
+
+    def check(self) -> None:
+        """Refuses numbers that no fit ends with, as a file may hold them.
+
+        Raises:
+            ConfigError: Naming the value.
+        """
+        check_positive(temperature=self.temperature)
+        if self.threshold is not None:
+            check_not_negative(threshold=self.threshold)
+            if self.threshold > MOST_THRESHOLD:
+                raise refused("threshold", self.threshold, "a probability from 0 to 1")
+        if self.baseline is not None:
+            self.baseline.check()
 
 
 UNCALIBRATED = Calibration()

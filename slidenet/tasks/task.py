@@ -271,21 +271,22 @@ class Task(ABC):
         """Shapes of the arrays that a prediction of so many bags has, by name."""
 
     def check_calibration(self, calibration: Calibration) -> None:
-        """Refuses what this task has no use for.
+        """Refuses values that are no calibration, and what this task has no use for.
 
         Raises:
             ConfigError: Naming the value.
         """
+        calibration.check()
         threshold, temperature = calibration.threshold, calibration.temperature
-        if threshold is not None and not (self.takes_threshold and 0 <= threshold <= 1):
+        if threshold is not None and not self.takes_threshold:
             raise ConfigError(
                 f"threshold {threshold:g} for a {self.kind} task",
-                expected="a probability in [0, 1], for a binary or multilabel task",
+                expected="a binary or multilabel task",
             )
-        if temperature != 1 and not (self.has_classes and temperature > 0):
+        if temperature != 1 and not self.has_classes:
             raise ConfigError(
                 f"temperature {temperature:g} for a {self.kind} task",
-                expected="a positive number, for a classification task",
+                expected="a classification task",
             )
         if calibration.baseline is not None and not self.needs_baseline:
             raise ConfigError(f"a baseline hazard for a {self.kind} task", expected="a cox task")

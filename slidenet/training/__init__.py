@@ -1,10 +1,11 @@
 """Floor 5: the Lightning module that trains on bags, its callbacks and bundles."""
 
-from slidenet.training.bundle import Bundle, load_classifier, save_bundle
+from slidenet.training.bundle import Bundle, save_bundle
 from slidenet.training.callbacks import EpochSeeding, default_callbacks, quiet_lightning, seed_run
 from slidenet.training.ensemble import Ensemble, load_bundle, save_ensemble
 from slidenet.training.epoch_metrics import EpochMetrics
 from slidenet.training.module import SlideClassifier
+from slidenet.training.restoring import load_classifier
 
 __all__ = [
     "Bundle",

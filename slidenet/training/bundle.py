@@ -6,10 +6,8 @@ gives the same bytes: no dates and no paths are kept.
 """
 
 import io
-import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,24 +15,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from slidenet.core.checks import check_positive
 from slidenet.core.errors import ConfigError, StoreError
+from slidenet.core.json_text import parse_json
 from slidenet.core.provenance import Identity, canonical_json, software_version
+from slidenet.core.text import name_some
 from slidenet.mil import BagBatch
-from slidenet.mil.registry import require_own, settings_with_rule
 from slidenet.stores.atomic import atomic_path
 from slidenet.tasks import BreslowBaseline, Calibration, PredictionArrays, Task
 from slidenet.tasks.calibration import UNCALIBRATED
-from slidenet.training.checkpoints import check_same_model, portable_settings
+from slidenet.training.checkpoints import portable_settings
 from slidenet.training.feature_statistics import FeatureStatistics
 from slidenet.training.module import SlideClassifier
-from slidenet.weights.files import read_tensor_file
+from slidenet.training.restoring import malformed_explained, restore
 
 FORMAT = "slidenet bundle"
 VERSION = 1
 STATISTICS = "statistics"
 """Key of a bundle file, where it has them."""
+MAX_TEXT_BYTES = 16 << 20
+"""Of what a bundle says in words and numbers beside its weights."""
 
-CHECKPOINT = "checkpoint of a slide classifier"
+FILE_KEYS = ("format", "version", "content", "weights")
 KEYS = (
     "settings",
     "features_recipe",
@@ -44,6 +46,10 @@ KEYS = (
     "training",
     "versions",
 )
+"""What every bundle says."""
+OPTIONAL_KEYS: tuple[str, ...] = ()
+"""What newer ones may say besides. A bundle with any other entry means something this version does
+not know, and is refused."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +71,6 @@ class Bundle:
     calibration: Calibration
     training: Identity
     versions: Mapping[str, str]
-
     statistics: FeatureStatistics | None = None
 
     @property
@@ -165,7 +170,7 @@ def write_torch_file(path: str | os.PathLike[str], content: Mapping[str, Any]) -
 def bundle_of(
     path: str | os.PathLike[str], file: Mapping[str, Any], *, allow_code: bool = False
 ) -> Bundle:
-    """The bundle in a file that was read.
+    """The bundle in a file that was read, whoever made it.
 
     Args:
         path: Where it was read, for messages.
@@ -174,173 +179,89 @@ def bundle_of(
 
     Raises:
         PluginError: It names code outside slidenet, and `allow_code` is False.
-        StoreError: If it is no bundle, of a newer version, or incomplete.
+        StoreError: If it is no bundle, of a newer version, incomplete, or says what no bundle can
+            say.
     """
+    source = str(path)
     if file.get("format") != FORMAT:
         raise StoreError(
-            f"{path} is no {FORMAT}",
+            f"{source} is no {FORMAT}",
             expected="a file of `slidenet train` or `slidenet crossval` (save_bundle)",
         )
-    if file.get("version") != VERSION:
+    if file.get("version") != VERSION or isinstance(file["version"], bool):
         raise StoreError(
-            f"{path} is a {FORMAT} of version {file.get('version')}",
+            f"{source} is a {FORMAT} of version {str(file.get('version'))[:40]}",
             expected=f"version {VERSION}",
             remedy="install the version of slidenet that made it, or a newer one",
         )
-    content = _content(path, file)
-    module = _classifier(
-        content["settings"], file["weights"], source=str(path), allow_code=allow_code
+    content = _content(source, file)
+    module = restore(content["settings"], file["weights"], source=source, allow_code=allow_code)
+    return Bundle(
+        module=module,
+        features_identity=content["features_recipe"],
+        calibration=_calibration(content, module.task, source),
+        training=content["training"],
+        versions=content["versions"],
+        statistics=FeatureStatistics.from_tensors(
+            file.get(STATISTICS), module.feature_dim, source=source
+        ),
     )
-    baseline = content["baseline"]
-    with malformed_explained(str(path)):
-        return Bundle(
-            module=module,
-            features_identity=content["features_recipe"],
-            calibration=Calibration(
-                content["temperature"],
-                content["threshold"],
-                None
-                if baseline is None
-                else BreslowBaseline(**{name: tuple(values) for name, values in baseline.items()}),
-            ),
-            training=content["training"],
-            versions=content["versions"],
-            statistics=FeatureStatistics.from_tensors(
-                file.get(STATISTICS), module.feature_dim, source=str(path)
-            ),
-        )
 
 
-def load_classifier(
-    path: str | os.PathLike[str],
-    *,
-    task: Task | None = None,
-    feature_dim: int | None = None,
-    allow_code: bool = False,
-) -> SlideClassifier:
-    """The classifier of a checkpoint, in eval mode on the CPU.
-
-    Args:
-        path: A `.ckpt` written during training.
-        task: What it must predict; not checked where None.
-        feature_dim: Length of the features it must take; not checked where None.
-        allow_code: Whether the file may name code outside slidenet.
+def _content(source: str, file: Mapping[str, Any]) -> dict[str, Any]:
+    """What the text of a bundle says, with every entry of its kind and none beside them.
 
     Raises:
-        PluginError: If it names code outside slidenet, and `allow_code` is False.
-        StoreError: If there is no such file, or it is no checkpoint of a slide classifier.
-        ConfigError: If it was trained for another task or feature length, naming file and both.
+        StoreError: Naming the entry.
     """
-    content = read_torch_file(path, what=CHECKPOINT)
-    settings = content.get("hyper_parameters")
-    if not isinstance(settings, dict) or not {"task", "feature_dim", "network"} <= set(settings):
-        raise StoreError(
-            f"{path} is no checkpoint of a slide classifier",
-            expected="a best.ckpt or last.ckpt of `slidenet train`",
-        )
-    wanted: dict[str, Any] = {} if task is None else {"task": task.identity()}
-    if feature_dim is not None:
-        wanted["feature_dim"] = feature_dim
-    check_same_model(str(path), settings, wanted)
-    state = content.get("state_dict")
-    return _classifier(settings, state, source=str(path), allow_code=allow_code)
-
-
-def load_weights(module: SlideClassifier, path: str | os.PathLike[str]) -> SlideClassifier:
-    """Loads the weights of a checkpoint of the same model; it ends in eval mode on the CPU.
-
-    Raises:
-        StoreError: If there is no such file, or it holds other weights.
-    """
-    module = module.cpu()
-    _fill(module, read_torch_file(path, what=CHECKPOINT).get("state_dict"), source=str(path))
-    return module.eval()
-
-
-def _content(path: str | os.PathLike[str], file: Mapping[str, Any]) -> dict[str, Any]:
-    missing = [key for key in ("content", "weights") if key not in file]
-    with malformed_explained(str(path)):
-        content: dict[str, Any] = {} if missing else dict(json.loads(file["content"]))
-    missing += [] if missing else [key for key in KEYS if key not in content]
+    content: dict[str, Any] = {}
+    missing = [key for key in FILE_KEYS if key not in file]
+    if not missing:
+        with malformed_explained(source):
+            if not isinstance(file["content"], str):
+                raise TypeError(f"its text is a {type(file['content']).__name__}")
+            found = parse_json(file["content"], max_bytes=MAX_TEXT_BYTES)
+            if not isinstance(found, dict):
+                raise TypeError(f"its text holds a {type(found).__name__}")
+            content = found
+        missing = [key for key in KEYS if key not in content]
     if missing:
         raise StoreError(
-            f"{path} lacks {', '.join(missing)}",
+            f"{source} lacks {', '.join(missing)}",
             expected=f"a whole {FORMAT}",
             remedy="copy or make the file again",
         )
-    return content
-
-
-def _classifier(
-    settings: Mapping[str, Any],
-    state: object,
-    *,
-    source: str,
-    allow_code: bool,
-) -> SlideClassifier:
-    """The classifier that a file describes, with its weights, in eval mode.
-
-    Raises:
-        PluginError: If the file names code outside slidenet, and `allow_code` is False.
-        StoreError: If the settings describe no model, or the weights are not those of the settings.
-    """
-    with malformed_explained(source):
-        network = settings.get("network_settings") or {}
-        require_own(settings["network"], network, source=source, allow_code=allow_code)
-        network = settings_with_rule(settings["network"], network, "half")
-        module = SlideClassifier(**{**settings, "network_settings": network})
-    _fill(module, state, source=source)
-    return module.eval()
-
-
-def read_torch_file(path: str | os.PathLike[str], *, what: str) -> dict[str, Any]:
-    """The dict in a file of `torch.save`, unpickled without running code.
-
-    Raises:
-        StoreError: If there is no such file, or something else is in it.
-    """
-    content = read_tensor_file(
-        path,
-        what=what,
-        error=StoreError,
-        missing=StoreError,
-        remedy="copy the file again, or make it again",
-    )
-    if not isinstance(content, dict):
-        raise StoreError(f"{path} holds a {type(content).__name__}", expected=f"a {what}")
-    return content
-
-
-@contextmanager
-def malformed_explained(source: str) -> Iterator[None]:
-    """Values of another shape than slidenet writes, in whatever way they fail, as one error."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    unknown = [str(key)[:100] for key in file if key not in (*FILE_KEYS, STATISTICS)]
+    unknown += [key[:100] for key in content if key not in (*KEYS, *OPTIONAL_KEYS)]
+    if unknown:
         raise StoreError(
-            f"{source} does not describe a model ({type(error).__name__}: {error})",
-            expected="the settings that slidenet writes there",
-            remedy="copy or make the file again, or use the version of slidenet that made it",
-        ) from error
-
-
-def _fill(module: SlideClassifier, state: object, *, source: str) -> None:
-    """Loads the weights, all of them.
-
-    Raises:
-        StoreError: Naming the file, if a weight is missing, unknown or of another shape.
-    """
-    if not isinstance(state, Mapping):
-        raise StoreError(
-            f"{source} holds weights of the type {type(state).__name__}",
-            expected="tensors by name",
-            remedy="copy or make the file again",
+            f"{source} holds {name_some(unknown)}, which this version of slidenet does not know",
+            expected=f"entries among {', '.join((*KEYS, *OPTIONAL_KEYS))}",
+            remedy="install the version of slidenet that made it, or a newer one",
         )
-    try:
-        module.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        reason = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
-        raise StoreError(
-            f"{source} does not hold the weights its settings describe ({reason})",
-            remedy="train again, or use the version of slidenet that made it",
-        ) from error
+    with malformed_explained(source):
+        for key in ("settings", "features_recipe", "training", "versions"):
+            if not isinstance(content[key], dict):
+                raise TypeError(f"{key} is a {type(content[key]).__name__}")
+    return content
+
+
+def _calibration(content: Mapping[str, Any], task: Task, source: str) -> Calibration:
+    """Temperature, threshold and baseline, each a number that the task can use.
+
+    Raises:
+        StoreError: Naming the file and the value.
+    """
+    check_positive(error=StoreError, **{f"temperature of {source}": content["temperature"]})
+    baseline = content["baseline"]
+    with malformed_explained(source):
+        calibration = Calibration(
+            content["temperature"],
+            content["threshold"],
+            None
+            if baseline is None
+            else BreslowBaseline(**{name: tuple(values) for name, values in baseline.items()}),
+        )
+        calibration.check()
+        task.check_calibration(calibration)
+    return calibration

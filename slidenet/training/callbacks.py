@@ -14,14 +14,13 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, ProgressBar
 from tqdm import tqdm
 
 from slidenet.core.errors import ConfigError
 from slidenet.tasks import Task
+from slidenet.training.kept_epochs import BestCheckpoint, LastCheckpoint
 from slidenet.training.learning_curve import LearningCurve
-
-BEST, LAST = "best", "last"
 
 _EPOCH, _BATCH = 1_000_003, 7_919
 """Primes that keep the streams of epochs, batches and ranks apart."""
@@ -91,7 +90,7 @@ def default_callbacks(
         EpochSeeding(seed),
         MonitorGuard(name),
         LearningCurve(folder, name),
-        ModelCheckpoint(folder, BEST, monitor=name, mode=mode, enable_version_counter=False),
+        BestCheckpoint(folder, name, mode),
         LastCheckpoint(folder),
     ]
     if patience is not None:
@@ -141,25 +140,6 @@ class EpochSeeding(Callback):
         rank = (trainer.distributed_sampler_kwargs or {}).get("rank", trainer.global_rank)
         epoch = 1 + trainer.current_epoch
         torch.manual_seed(self.seed + _EPOCH * epoch + _BATCH * step + rank)
-
-
-class LastCheckpoint(Checkpoint):
-    """Writes `last.ckpt` after every epoch, to go on from.
-
-    `ModelCheckpoint(save_last=True)` writes it only when an epoch was the best, so that a resumed
-    fit would repeat all epochs since.
-
-    Args:
-        folder: Where it goes.
-    """
-
-    def __init__(self, folder: str | Path) -> None:
-        self.path = Path(folder) / f"{LAST}.ckpt"
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the file; runs after every other callback."""
-        if not trainer.fast_dev_run:  # type: ignore[attr-defined]  # set outside its class
-            trainer.save_checkpoint(self.path)
 
 
 class ResumableEarlyStopping(EarlyStopping):

@@ -5,7 +5,6 @@ what each predicted of the bags that it was tested on: the cut-off and the predi
 from that. No slide or patient is named there.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -17,17 +16,12 @@ from torch import Tensor
 
 from slidenet.core.arrays import Float64Array
 from slidenet.core.errors import ConfigError, IdentityMismatchError, StoreError
+from slidenet.core.json_text import parse_json
 from slidenet.core.provenance import Identity, canonical_json, describe_difference, software_version
 from slidenet.mil import BagBatch
 from slidenet.tasks import Calibration, PredictionArrays, Task
-from slidenet.training.bundle import (
-    FORMAT,
-    Bundle,
-    bundle_of,
-    malformed_explained,
-    read_torch_file,
-    write_torch_file,
-)
+from slidenet.training.bundle import FORMAT, MAX_TEXT_BYTES, Bundle, bundle_of, write_torch_file
+from slidenet.training.restoring import malformed_explained, read_torch_file
 
 ENSEMBLE_FORMAT = "slidenet ensemble"
 VERSION = 1
@@ -238,7 +232,7 @@ def load_bundle(path: str | os.PathLike[str], *, allow_code: bool = False) -> Bu
             remedy="install the version of slidenet that made it, or a newer one",
         )
     with malformed_explained(str(path)):
-        content = dict(json.loads(file["content"]))
+        content = dict(parse_json(file["content"], max_bytes=MAX_TEXT_BYTES))
         names = [f"{path}, member {name}" for name in content["names"]]
         parts = dict(zip(names, file["members"], strict=True))
         members = {

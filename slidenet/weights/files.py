@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from slidenet.core.checks import ErrorClass
 from slidenet.core.errors import MissingWeightsError, WeightsMismatchError
+from slidenet.weights.torch_archive import ArchiveError, check_archive, is_archive
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +26,7 @@ def read_tensor_file(
     missing: ErrorClass = MissingWeightsError,
     expected: str = "a file written by torch.save or safetensors",
     remedy: str = "copy, download or make the file again; it may be cut short",
+    plain: bool = False,
 ) -> object:
     """The content of a file of tensors, on the CPU.
 
@@ -36,6 +38,8 @@ def read_tensor_file(
         missing: Raised where there is no file.
         expected: For messages.
         remedy: For messages, where the content does not tell what went wrong.
+        plain: Whether it must be a file that slidenet wrote: an archive of `torch.save` with
+            tensors and plain values. Others may hold what older versions of torch wrote.
 
     Returns:
         What was saved; a dict of tensors from safetensors. The caller checks what it is.
@@ -59,6 +63,11 @@ def read_tensor_file(
         # Eight bytes of length, then a JSON object: no file of torch looks like that.
         if path.suffix == ".safetensors" or head[8:9] == b"{":
             return load_file(path)
+        if is_archive(head):
+            check_archive(path, plain=plain)
+        elif plain and head:
+            raise ArchiveError("it is no archive of torch.save")
+        # Given in words, so that no variable of the environment can undo it.
         return torch.load(path, map_location="cpu", weights_only=True)
     # On damaged bytes torch's unpickler fails in whatever way it runs into: KeyError, struct.error,
     # UnicodeDecodeError, AssertionError and others have been seen.
@@ -81,6 +90,8 @@ def _diagnosis(head: bytes, fault: Exception) -> tuple[str, str]:
     from safetensors import SafetensorError
 
     text = str(fault)
+    if isinstance(fault, ArchiveError) and is_archive(head):
+        return text, ""
     tensors_alone = "save module.state_dict() alone, best as .safetensors"
     if head.startswith(b"version https://git-lfs"):
         return "it is a pointer of Git LFS, not the file itself", "run `git lfs pull` in its folder"

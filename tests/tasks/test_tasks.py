@@ -132,9 +132,9 @@ def test_what_is_called_and_how_it_is_said():
     ("task", "calibration", "word"),
     [
         (GOOD[1][0], Calibration(threshold=0.5), "threshold 0.5 for a multiclass"),
-        (GOOD[2][0], Calibration(threshold=1.5), "threshold 1.5"),
+        (GOOD[2][0], Calibration(threshold=1.5), "threshold is 1.5"),
         (GOOD[4][0], Calibration(temperature=2.0), "temperature 2 for a regression"),
-        (GOOD[0][0], Calibration(temperature=-1.0), "temperature -1"),
+        (GOOD[0][0], Calibration(temperature=-1.0), "temperature is -1"),
         (
             GOOD[6][0],
             Calibration(baseline=BreslowBaseline((1.0,), (0.1,), (1.0,))),

@@ -152,8 +152,8 @@ def test_newer_and_incomplete_bundles_are_refused(module, tmp_path):
 @pytest.mark.parametrize(
     ("extras", "words"),
     [
-        ({"calibration": Calibration(threshold=1.2)}, "threshold 1.2"),
-        ({"calibration": Calibration(temperature=0.0)}, "temperature 0"),
+        ({"calibration": Calibration(threshold=1.2)}, "threshold is 1.2"),
+        ({"calibration": Calibration(temperature=0.0)}, "temperature is 0"),
         ({"calibration": Calibration(baseline=BASELINE)}, "baseline hazard for a binary"),
         ({"training": {"seed": {1, 2}}}, "cannot be kept in a bundle"),
         ({"training": {"loss": float("nan")}}, "cannot be kept in a bundle"),

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from tqdm import tqdm
 
 from slidenet.core.arrays import FloatArray
 from slidenet.core.checks import check_whole
-from slidenet.core.errors import ConfigError, StoreError
+from slidenet.core.errors import ConfigError
 from slidenet.data import Split
 from slidenet.data.bags.parts import split_slides
 from slidenet.data.bags.places import check_places
@@ -37,23 +36,15 @@ from slidenet.pipelines.fitting.plan import (
 from slidenet.stores import whole_of
 from slidenet.tasks import Task
 from slidenet.training import SlideClassifier, default_callbacks, quiet_lightning
-from slidenet.training.bundle import load_classifier, load_weights
-from slidenet.training.callbacks import (
-    BEST,
-    LAST,
-    EpochProgress,
-    EpochSeeding,
-    LastCheckpoint,
-    seed_run,
-)
+from slidenet.training.callbacks import EpochProgress, EpochSeeding, seed_run
 from slidenet.training.feature_reduction import FeatureReduction
+from slidenet.training.kept_epochs import BEST_NAME, LAST_NAME, LastCheckpoint, check_best
 from slidenet.training.learning_curve import LearningCurve
+from slidenet.training.restoring import load_classifier, load_weights
 from slidenet.training.sequence_parallel import claim_alike
 
 TILES_PER_BAG = 256
 """Tiles of each training bag that principal components are fitted on."""
-
-LAST_NAME, BEST_NAME = f"{LAST}.ckpt", f"{BEST}.ckpt"
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,21 +100,14 @@ class Fit:
         fit_covariates(self.module, self.data)
         shapes = _shapes(self.module)
         last = self.folder / LAST_NAME
+        goes_on = last.is_file() and self._can_go_on()
         with quiet_lightning():
-            try:
-                self.trainer.fit(
-                    self.module,
-                    datamodule=self.data,
-                    ckpt_path=str(last) if last.is_file() else None,
-                    weights_only=True,
-                )
-            except UnpicklingError as error:
-                raise StoreError(
-                    f"{last} is damaged, or holds objects that only run code could make",
-                    expected="tensors, numbers and texts, as slidenet leaves them there",
-                    remedy="delete it to train anew; a callback of your own must keep plain "
-                    "values in its state",
-                ) from error
+            self.trainer.fit(
+                self.module,
+                datamodule=self.data,
+                ckpt_path=str(last) if goes_on else None,
+                weights_only=True,
+            )
         kept = self.folder / (BEST_NAME if self.keep == "best" else LAST_NAME)
         if not kept.is_file():
             epoch = "a validated epoch" if self.keep == "best" else "an epoch"
@@ -140,6 +124,13 @@ class Fit:
         else:  # a strategy such as FSDP has cut the module up
             module = load_classifier(kept, allow_code=True)  # this very run wrote it
         return TrainedModel(module, score, self.trainer.is_global_zero)
+
+    def _can_go_on(self) -> bool:
+        """Whether the checkpoints of the folder belong together; says so where they do not."""
+        reason = check_best(self.folder) if self.keep == "best" else ""
+        if reason:
+            print(f"warning: {reason}; training begins anew", file=sys.stderr)
+        return not reason
 
 
 def prepare_fit(

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
@@ -15,6 +16,7 @@ from slidenet.core.errors import ConfigError, MissingExtraError
 from slidenet.core.provenance import Identity
 from slidenet.pipelines.fitting.arguments import argument_parser, typed_arguments
 from slidenet.training import quiet_lightning
+from slidenet.training.kept_epochs import CheckpointFiles
 
 FIXED_TRAINER = frozenset({"default_root_dir", "enable_checkpointing", "use_distributed_sampler"})
 """No settings: the folder is --out, and the samplers of bags know about ranks."""
@@ -71,12 +73,16 @@ class TrainerFactory:
                 isinstance(callback, ProgressBar) for callback in given
             ):
                 callbacks = [c for c in callbacks if not isinstance(c, ProgressBar)]
-            return Trainer(
+            trainer = Trainer(
                 **settings,
                 callbacks=[*callbacks, *given],
                 default_root_dir=folder,
                 use_distributed_sampler=False,
             )
+            # Not where a strategy or a plug-in of the user has files of its own.
+            if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+                trainer.strategy.checkpoint_io = CheckpointFiles()
+            return trainer
 
     def _objects(self, folder: Path) -> dict[str, Any]:
         """The settings with loggers and callbacks made; loggers write into the folder."""
