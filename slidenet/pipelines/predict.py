@@ -9,25 +9,27 @@ import numpy as np
 
 from slidenet.core.errors import ConfigError, IdentityMismatchError, ManifestError, StoreError
 from slidenet.core.extras import data_frame
-from slidenet.core.provenance import Identity, describe_difference
+from slidenet.core.provenance import describe_difference
 from slidenet.core.records import SlideRow
 from slidenet.core.text import count_of, name_some
 from slidenet.data import BagDataset, BagSource, collate_bags, find_bag_files, read_label_table
 from slidenet.data.bags.parts import DividingRule, divide_file
+from slidenet.data.covariates import CovariateTable
 from slidenet.evaluation import Predictions, average_by_patient, write_predictions
-from slidenet.pipelines.cohort.engine import settle_engine
+from slidenet.pipelines.cohort.features import EncodingChoice, make_features, place_of_set
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.report import RunReport
 from slidenet.pipelines.cohort.run import LOCAL, run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
 from slidenet.pipelines.cohort.slides import Slides, rows_of
-from slidenet.pipelines.embed_tiles import embed_tiles, load_encoder
-from slidenet.pipelines.fitting.bundles import check_bundle_places, check_feature_dim
+from slidenet.pipelines.fitting.bundles import (
+    check_bundle_places,
+    check_feature_dim,
+    covariates_for,
+)
 from slidenet.pipelines.fitting.predictions import predict_bags
-from slidenet.pipelines.preprocess import preprocess
 from slidenet.pipelines.settings import OpeningSettings
-from slidenet.pipelines.settings_from_identity import settings_from_identity
 from slidenet.stores import FeatureFile, FeatureMemory, check_output_folder, open_features
 from slidenet.training import Bundle, Ensemble, load_bundle
 from slidenet.weights.device import resolve_device
@@ -84,6 +86,7 @@ def predict(
     out: str | Path,
     *,
     features: str | Path | None = None,
+    more_features: Sequence[Path] = (),
     weights: str | Path | None = None,
     device: str = "auto",
     batch_size: int | None = None,
@@ -103,10 +106,13 @@ def predict(
     Args:
         bundle: A model.slidenet of `slidenet train` or `slidenet crossval`.
         slides: Manifest slides.csv, or a folder of slides; with features, a column slide_id will
-            do.
+            do. Covariates the model takes are columns of it.
         out: Output folder: predictions.csv, and the files of the steps before.
         features: Folder of features made elsewhere, used instead of the slides themselves.
-        weights: Local weights file of the tile encoder, instead of the hub or its cache.
+        more_features: With features: folders of the further feature sets of a model that was
+            trained on several, in the order of the training.
+        weights: Local weights file of the tile encoder (of several: the first), instead of the hub
+            or its cache.
         device: Where encoder and model run: auto, cpu, cuda or cuda:N.
         batch_size: Tiles per forward pass of the encoder; default: what suits its engine.
         num_readers: Threads that read tiles; default: one per core, 2 to 16.
@@ -119,6 +125,8 @@ def predict(
     bundle = Path(bundle)
     features = None if features is None else Path(features)
     model = load_bundle(bundle, allow_code=allow_code)
+    more = [Path(folder) for folder in more_features]
+    _check_number_of_sets(model, bundle, [*([] if features is None else [features]), *more])
     rows = _read_rows(slides, features)
     if by_patient and _dividing(model) is not None:
         raise ConfigError(
@@ -127,40 +135,52 @@ def predict(
             remedy="leave --by-patient away",
         )
     notes = _check_patients(rows) if by_patient or _takes_patients(model) else []
+    covariates = covariates_for(model, rows, source=_source(slides))
+    notes += [] if covariates is None else covariates.notes
     members = _members(rows, model)
     out = check_output_folder(out)
     path = out / PREDICTIONS_NAME
     stages: list[RunReport] = []
+    folders: list[Path] = [*([] if features is None else [features]), *more]
     if features is None:
-        tiling, encoding = settings_from_identity(
-            model.features_identity, source=str(bundle), allow_code=allow_code
+        choice = EncodingChoice(
+            None if weights is None else Path(weights),
+            device,
+            batch_size,
+            num_readers,
+            allow_upsampling,
+            allow_code,
+            opening,
         )
-        how_to_open = vars(opening or OpeningSettings())
-        tiling = replace(tiling, allow_upsampling=allow_upsampling, **how_to_open)
-        encoding = replace(
-            encoding,
-            **how_to_open,
-            weights=None if weights is None else Path(weights),
-            device=device,
-            batch_size=batch_size,
-            num_readers=num_readers,
-        )
-        encoder = settle_engine(load_encoder(encoding), encoding, OutputLayout(out))
-        _check_encoder(model, encoder.identity(), bundle)
-        stages.append(preprocess(rows, out, tiling, runner=runner))
-        done = stages[-1].without_failed(rows)
-        if done:
-            stages.append(embed_tiles(done, out, encoding, tile_encoder=encoder, runner=runner))
-            done = stages[-1].without_failed(done)
-        if not done:
-            return PredictReport(None, stages, path)
-        features = OutputLayout(out).features("x", encoder.spec.name).parent
+        first, done = model.features_identity, rows
+        for number, identity in enumerate((first, *model.more_identities), 1):
+            place = out if number == 1 else place_of_set(out, number, identity, first)
+            found = make_features(
+                done,
+                check_output_folder(place),
+                identity,
+                choice,
+                source=str(bundle),
+                runner=runner,
+            )
+            stages += found.stages
+            if found.folder is None:
+                return PredictReport(None, stages, path)
+            folders.append(found.folder)
+            done, choice = list(found.rows), replace(choice, weights=None)
         there = {row.slide_id for row in done}
         # A bag with nothing left was named above; one with some slides left fails below.
         members = {b: m for b, m in members.items() if any(row.slide_id in there for row in m)}
     model.to(resolve_device(device))
-    files = find_bag_files(features)
-    work = PredictWork(OutputLayout(out), model, bundle, features, files, members)
+    work = PredictWork(
+        OutputLayout(out),
+        model,
+        bundle,
+        folders,
+        [find_bag_files(folder) for folder in folders],
+        members,
+        covariates,
+    )
     bags = [SlideRow(bag_id, "") for bag_id in members]
     stages.append(run_cohort("predict", bags, work, runner=runner))
     done_bags = [o.value for o in stages[-1].outcomes if o.status != "failed"]
@@ -168,8 +188,8 @@ def predict(
         return PredictReport(None, stages, path)
     predictions = Predictions.concatenate(done_bags)
     if by_patient and not _takes_patients(model):
-        averaged, more = _averaged(predictions, rows, model.calibration.threshold)
-        notes += more
+        averaged, lines = _averaged(predictions, rows, model.calibration.threshold)
+        notes += lines
         if averaged is None:
             return PredictReport(None, stages, path, notes)
         predictions = averaged
@@ -186,22 +206,31 @@ class PredictWork(SlideWork):
         layout: Paths of the output folder.
         model: The trained model, on the device it runs on.
         bundle: Where it comes from.
-        features: The folder of features.
-        files: The features file of each slide.
+        features: The folder of each feature set.
+        files: The features file of each slide, in each of them.
         members: The slides of each bag.
+        covariates: Of the slides, where the model takes any.
     """
 
     layout: OutputLayout
     model: Bundle | Ensemble
     bundle: Path
-    features: Path
-    files: Mapping[str, Path]
+    features: Sequence[Path]
+    files: Sequence[Mapping[str, Path]]
     members: Mapping[str, Sequence[SlideRow]]
+    covariates: CovariateTable | None = None
 
     def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
         """Runs the model over one bag, or over the parts of a slide where those are its bags."""
-        files = tuple(self._open(member) for member in self.members[row.slide_id])
-        bags = [BagSource(row.slide_id, files)]
+        members = self.members[row.slide_id]
+        files, *others = (
+            tuple(self._open(member, number) for member in members)
+            for number in range(len(self.files))
+        )
+        known = None
+        if self.covariates is not None:
+            known = self.covariates.of_bag([member.slide_id for member in members])
+        bags = [BagSource(row.slide_id, files, tuple(others), known)]
         rule = _dividing(self.model)
         if rule is not None:
             parts = divide_file(files[0], rule)
@@ -211,7 +240,7 @@ class PredictWork(SlideWork):
                     expected="tiles as the model was trained on",
                     slide=row.slide_id,
                 )
-            bags = [BagSource(part.name, (part.file,)) for part in parts]
+            bags = [BagSource(part.name, (part.file,), covariates=known) for part in parts]
         dataset = BagDataset(bags, memory=FeatureMemory())
         predictions = predict_bags(
             self.model.task,
@@ -232,19 +261,22 @@ class PredictWork(SlideWork):
         num_tiles = sum(file.num_tiles for file in files)
         return SlideResult(path, decision, num_tiles, value=predictions)
 
-    def _open(self, row: SlideRow) -> FeatureFile:
-        if row.slide_id not in self.files:
+    def _open(self, row: SlideRow, number: int) -> FeatureFile:
+        """The file of a slide in a feature set, counted from 0."""
+        files = self.files[number]
+        if row.slide_id not in files:
             raise StoreError(
-                f"{self.features} holds no features of the slide {row.slide_id!r}",
+                f"{self.features[number]} holds no features of the slide {row.slide_id!r}",
                 expected=f"a file named {row.slide_id}.h5",
                 slide=row.slide_id,
             )
         # What files of other tools do not say is as it was for the training's.
         given: Any = self.model.training.get("given") or {}
         mpp = {} if row.mpp is None else {"slide_mpp": row.mpp}
-        file = open_features(self.files[row.slide_id], **{**given, **mpp})
+        file = open_features(files[row.slide_id], **{**given, **mpp})
         file.check_any_tile()
-        difference = describe_difference(self.model.features_identity, file.cohort_identity)
+        wanted = (self.model.features_identity, *self.model.more_identities)[number]
+        difference = describe_difference(wanted, file.cohort_identity)
         if difference:
             raise IdentityMismatchError(
                 f"{file.path} has features made with other settings than those "
@@ -252,7 +284,7 @@ class PredictWork(SlideWork):
                 remedy="leave --features away, so that the right ones are made",
                 slide=row.slide_id,
             )
-        check_feature_dim(self.model, self.bundle, file)
+        check_feature_dim(self.model, self.bundle, file, number)
         check_bundle_places(self.model, file)
         return file
 
@@ -262,6 +294,23 @@ def _read_rows(slides: Slides, features: Path | None) -> list[SlideRow]:
     if features is not None and isinstance(slides, str | Path) and not Path(slides).is_dir():
         return list(read_label_table(Path(slides)).rows)
     return rows_of(slides)
+
+
+def _source(slides: Slides) -> str:
+    """Where the slides are named, for messages."""
+    return str(slides) if isinstance(slides, str | Path) else "the table of slides"
+
+
+def _check_number_of_sets(model: Bundle | Ensemble, bundle: Path, folders: Sequence[Path]) -> None:
+    """Refuses another number of folders than the model takes feature sets; none is as good."""
+    wanted = 1 + len(model.more_identities)
+    if len(folders) not in (0, wanted):
+        raise ConfigError(
+            f"{count_of('folder', len(folders))} of features for {bundle}, which was trained on "
+            f"{count_of('feature set', wanted)}",
+            expected=f"{wanted}, in the order of the training, or none to make them of the slides",
+            remedy="give --features and --more-features" if wanted > 1 else "give --features only",
+        )
 
 
 def _takes_patients(model: Bundle | Ensemble) -> bool:
@@ -315,14 +364,3 @@ def _members(rows: Sequence[SlideRow], model: Bundle | Ensemble) -> dict[str, li
         bag_id = (row.patient_id or row.slide_id) if _takes_patients(model) else row.slide_id
         members.setdefault(bag_id, []).append(row)
     return members
-
-
-def _check_encoder(model: Bundle | Ensemble, identity: Identity, bundle: Path) -> None:
-    wanted = model.features_identity["tile_encoder"]
-    assert isinstance(wanted, Mapping), "checked by settings_from_identity"
-    difference = describe_difference(wanted, identity)
-    if difference:
-        raise IdentityMismatchError(
-            f"the tile encoder here is not the one {bundle} was trained with ({difference})",
-            remedy="give the same weights as --weights",
-        )

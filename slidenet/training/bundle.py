@@ -81,7 +81,7 @@ class Bundle:
     @property
     def covariate_kinds(self) -> dict[str, bool]:
         """The covariates it takes, in order: whether each is a category."""
-        return self.module.covariate_kinds
+        return {c.name: c.categories is not None for c in self.module.covariate_columns}
 
     @property
     def more_identities(self) -> tuple[Identity, ...]:

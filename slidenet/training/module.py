@@ -150,11 +150,15 @@ class SlideClassifier(LightningModule):
         )
 
     @property
-    def covariate_kinds(self) -> dict[str, bool]:
-        """The covariates it takes, in order: whether each is a category."""
+    def feature_dims(self) -> tuple[int, ...]:
+        """Length of a feature vector in each feature set, the first one's first."""
+        return (self.feature_dim, *self.hparams.get("more_feature_dims", ()))
+
+    @property
+    def covariate_columns(self) -> tuple[CovariateColumn, ...]:
+        """How the covariates it takes are encoded, in order."""
         model = None if self.fusion is None else self.fusion.covariates
-        columns = () if model is None else model.columns
-        return {column.name: column.categories is not None for column in columns}
+        return () if model is None else model.columns
 
     def forward(self, batch: BagBatch) -> BagOutput:
         """Bags to logits (float32, in the unit of the target for regression) and attention."""

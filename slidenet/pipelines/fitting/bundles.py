@@ -1,16 +1,19 @@
 """Trained models as files: written after a fit, checked against the data they are applied to."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from slidenet.core.errors import ConfigError, IdentityMismatchError
+from slidenet.core.errors import ConfigError, IdentityMismatchError, LabelError
 from slidenet.core.provenance import describe_difference
-from slidenet.core.text import count_of
+from slidenet.core.records import SlideRow
+from slidenet.core.text import count_of, name_some
 from slidenet.data import BagDataset, collate_bags
 from slidenet.data.bags.places import check_places
+from slidenet.data.covariates import CovariateTable, read_covariates
 from slidenet.data.datamodule import BagDataModule
 from slidenet.pipelines.fitting.fit import TrainedModel
 from slidenet.pipelines.fitting.plan import TrainingPlan
@@ -94,6 +97,43 @@ def check_fits(bundle: Bundle | Ensemble, data: BagDataModule, source: Path) -> 
     check_more_features(bundle, source, [next(iter(one.values())) for one in data.cohort.others])
 
 
+def covariates_for(
+    bundle: Bundle | Ensemble, rows: Sequence[SlideRow], *, source: str
+) -> CovariateTable | None:
+    """The covariates of new slides, as a model takes them; None where it takes none.
+
+    Args:
+        bundle: The model.
+        rows: The slides, with all that their table says.
+        source: The table, for messages.
+
+    Raises:
+        LabelError: A column is not there, or holds something else than in the training.
+    """
+    kinds = bundle.covariate_kinds
+    if not kinds:
+        return None
+    for name in kinds:
+        if not any(name in row.labels for row in rows):
+            raise LabelError(
+                f"{source} has no column {name!r}, a covariate the model was trained with",
+                expected=f"the columns {', '.join(kinds)}; cells may be empty where not known",
+                remedy="add them to the table of slides",
+            )
+    table = read_covariates(rows, kinds, source=source)
+    notes = list(table.notes)
+    for number, (name, there) in enumerate(table.categories.items()):
+        models = [member.module.covariate_columns[number] for member in bundle.members]
+        seen = {category for column in models for category in column.categories or ()}
+        unseen = [repr(category) for category in there or () if category not in seen]
+        if unseen:
+            notes.append(
+                f"covariate {name!r}: {name_some(unseen)} was not seen in training, and counts as "
+                "not known"
+            )
+    return replace(table, notes=tuple(notes))
+
+
 def check_covariates(
     bundle: Bundle | Ensemble, source: Path, given: Mapping[str, Sequence[str] | None]
 ) -> None:
@@ -153,15 +193,15 @@ def check_more_features(
             remedy="give their folders, in the order of the training, as features and "
             "more-features",
         )
-    dims = bundle.members[0].module.hparams.get("more_feature_dims", ())
-    for number, (file, identity, dim) in enumerate(zip(files, wanted, dims, strict=True), 2):
+    for number, (file, identity) in enumerate(zip(files, wanted, strict=True), 1):
         difference = describe_difference(identity, file.cohort_identity)
-        if difference or file.feature_dim != dim:
+        if difference:
             raise IdentityMismatchError(
-                f"{file.path}: feature set {number} is not as the one {source} was trained on "
-                f"({difference or f'{file.feature_dim} features per tile instead of {dim}'})",
+                f"{file.path}: feature set {number + 1} is not as the one {source} was trained on "
+                f"({difference})",
                 remedy="give the folders in the order of the training, with features made alike",
             )
+        check_feature_dim(bundle, source, file, number)
 
 
 def check_bundle_places(bundle: Bundle | Ensemble, *files: FeatureFile) -> None:
@@ -174,13 +214,21 @@ def check_bundle_places(bundle: Bundle | Ensemble, *files: FeatureFile) -> None:
         check_places(files, member.module.network, str(member.module.hparams["network"]))
 
 
-def check_feature_dim(bundle: Bundle | Ensemble, source: Path, file: FeatureFile) -> None:
+def check_feature_dim(
+    bundle: Bundle | Ensemble, source: Path, file: FeatureFile, number: int = 0
+) -> None:
     """Refuses features of another length than the model takes.
+
+    Args:
+        bundle: The model.
+        source: Where it comes from.
+        file: The features.
+        number: Of their feature set, counted from 0.
 
     Raises:
         IdentityMismatchError: Naming the file.
     """
-    wanted = bundle.members[0].module.feature_dim
+    wanted = bundle.members[0].module.feature_dims[number]
     if file.feature_dim != wanted:
         raise IdentityMismatchError(
             f"{file.path} has {file.feature_dim} features per tile",
