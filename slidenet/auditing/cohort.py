@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from slidenet.core.arrays import BoolArray, FeatureRows, row_blocks
 from slidenet.core.errors import StoreError
-from slidenet.data.labels.cells import labelled_rows
+from slidenet.data.labels.cells import has_label
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.splits.record import Split
 from slidenet.stores import FeatureFile, FeatureMemory, open_features
@@ -91,12 +91,7 @@ class Cohort:
         """The rows that have a label; None without a task."""
         if self.task is None:
             return None
-        return labelled_rows(
-            self.table,
-            self.task.kind,
-            self.task.label_columns,
-            class_names=self.task.class_names,
-        )
+        return self.table.take(has_label(self.table, self.task))
 
     @cached_property
     def paths(self) -> dict[str, Path] | None:

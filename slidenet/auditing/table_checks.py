@@ -11,7 +11,7 @@ from slidenet.auditing.cohort import Cohort
 from slidenet.auditing.finding import Finding
 from slidenet.core.errors import LabelError
 from slidenet.core.text import count_of, name_some
-from slidenet.data.labels.cells import has_no_label
+from slidenet.data.labels.cells import has_no_label, label_columns
 from slidenet.data.labels.table import REGION_COLUMN, LabelTable, labels_of
 from slidenet.data.splits.strata import strata_of
 from slidenet.stores import SLIDE_COLUMNS, CsvRow, read_csv_table
@@ -68,11 +68,9 @@ def missing_labels(cohort: Cohort) -> Iterator[Finding]:
         return
     labelled = set(cohort.labelled.slide_ids)
     gone = [i for i, slide in enumerate(cohort.table.slide_ids) if slide not in labelled]
-    for column in cohort.task.label_columns:
+    for column, task in label_columns(cohort.task):
         cells = cohort.table.column(column)
-        here = [
-            i for i in gone if has_no_label(cells[i], cohort.task.kind, cohort.task.class_names)
-        ]
+        here = [i for i in gone if has_no_label(cells[i], task.kind, task.class_names)]
         if here:
             yield Finding(
                 "missing-label",
@@ -89,7 +87,7 @@ def contradicting_labels(cohort: Cohort) -> Iterator[Finding]:
     if cohort.task is None or cohort.labelled is None:
         return
     table = cohort.labelled
-    for column in cohort.task.label_columns:
+    for column, task in label_columns(cohort.task):
         by_patient: dict[str, list[int]] = defaultdict(list)
         for i, row in enumerate(table.rows):
             if row.patient_id:
@@ -98,7 +96,7 @@ def contradicting_labels(cohort: Cohort) -> Iterator[Finding]:
         differing = {
             patient: rows
             for patient, rows in by_patient.items()
-            if len({cells[i] for i in rows if not has_no_label(cells[i], cohort.task.kind)}) > 1
+            if len({cells[i] for i in rows if not has_no_label(cells[i], task.kind)}) > 1
         }
         if differing:
             rows = [i for found in differing.values() for i in found]

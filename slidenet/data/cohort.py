@@ -16,7 +16,7 @@ from slidenet.data.covariates import (
     find_kinds,
     read_covariates,
 )
-from slidenet.data.labels.cells import labelled_rows
+from slidenet.data.labels.cells import has_label
 from slidenet.data.labels.encoding import encode_targets
 from slidenet.data.labels.left_out import (
     NO_FILE,
@@ -31,12 +31,19 @@ from slidenet.data.labels.table import (
     read_label_table,
     read_region_table,
 )
+from slidenet.data.labels.targets import (
+    TargetSettings,
+    columns_of,
+    make_targets,
+    read_targets,
+    refuse_unlabelled,
+)
 from slidenet.data.labels.task import make_task
 from slidenet.data.settings import DataSettings
 from slidenet.data.splits.record import Split
 from slidenet.stores import SMALL_COHORT_BYTES, FeatureFile, FeatureMemory
 from slidenet.stores.patients import describe_patients
-from slidenet.tasks import Task
+from slidenet.tasks import MultiTask, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,12 +102,15 @@ class BagCohort:
         """What was taken for granted in reading the table: patients, classes, what is left out."""
         patients = {self.table.patient_of(slide) for slide in self.table.slide_ids}
         lines = [f"patients: {describe_patients(self.table.patient_column, len(patients))}"]
-        if self.task.has_positive_class:
-            negative, positive = self.task.class_names
-            lines.append(
-                f"positive class of {self.task.label_columns[0]!r}: {positive!r} (the other is "
-                f"{negative!r}; --data.positive changes it)"
-            )
+        several = isinstance(self.task, MultiTask)
+        for task in self.task.targets.values() if isinstance(self.task, MultiTask) else [self.task]:
+            if task.has_positive_class:
+                negative, positive = task.class_names
+                flag = "positive of the target" if several else "--data.positive"
+                lines.append(
+                    f"positive class of {task.label_columns[0]!r}: {positive!r} (the other is "
+                    f"{negative!r}; {flag} changes it)"
+                )
         if self.covariates is not None:
             kinds = ", ".join(f"{name} ({kind})" for name, kind in self.covariates.kinds.items())
             lines += [f"covariates: {kinds}", *self.covariates.notes]
@@ -141,23 +151,18 @@ def read_cohort(settings: DataSettings) -> BagCohort:
         rows, files = divide_cohort(
             slides, regions, found.files, settings.dividing, allow_missing=settings.allow_missing
         )
-    columns = settings.label_columns
+    targets = None if settings.targets is None else read_targets(settings.targets)
+    columns = settings.label_columns if targets is None else columns_of(targets)
     rows, words = blank_cells(rows, columns, settings.leave_out)
     # Every label is checked here; the edges of time bins are chosen again by train.
-    task = make_task(
-        rows,
-        settings.task,
-        columns,
-        settings.class_names,
-        settings.time_edges,
-        settings.num_time_bins,
-        positive=settings.positive,
-    )
-    labelled = labelled_rows(rows, settings.task, columns, class_names=task.class_names)
+    task = _task(rows, settings, targets)
+    labelled = rows.take(has_label(rows, task))
     if not settings.drop_unlabelled:
         kept = [s for s in rows.slide_ids if s in labelled.index or s not in words]
+        if isinstance(task, MultiTask):
+            refuse_unlabelled(rows.select(kept), task)
         encode_targets(task, rows, kept)
-    left_out = without_label(rows, labelled, settings.task, columns, words)
+    left_out = without_label(rows, labelled, task, words)
     if slides is None:
         found = _open(labelled, settings)
         files = found.files
@@ -220,6 +225,22 @@ def _read_covariates(table: LabelTable, settings: DataSettings) -> CovariateTabl
         for name, patients in contradicting_patients(found, slides_of).items()
     )
     return replace(found, notes=found.notes + notes)
+
+
+def _task(
+    rows: LabelTable, settings: DataSettings, targets: Mapping[str, TargetSettings] | None
+) -> Task:
+    if targets is not None:
+        return make_targets(rows, targets)
+    return make_task(
+        rows,
+        settings.task,
+        settings.label_columns,
+        settings.class_names,
+        settings.time_edges,
+        settings.num_time_bins,
+        positive=settings.positive,
+    )
 
 
 def _open(table: LabelTable, settings: DataSettings, folder: Path | None = None) -> BagFiles:

@@ -14,9 +14,10 @@ from slidenet.core.provenance import Identity
 from slidenet.data.bags.dataset import BagDataset, BagSource
 from slidenet.data.batches.sampler import BagBatchSampler, bag_loader
 from slidenet.data.cohort import BagCohort, read_cohort
-from slidenet.data.labels.balance import balanced_weights, check_split_classes
+from slidenet.data.labels.balance import balanced_weights, check_split_classes, target_weights
 from slidenet.data.labels.encoding import encode_bag_targets
 from slidenet.data.labels.table import LabelTable
+from slidenet.data.labels.targets import read_targets
 from slidenet.data.labels.task import make_task
 from slidenet.data.settings import DataSettings
 from slidenet.data.splits.files import read_splits
@@ -25,7 +26,7 @@ from slidenet.data.splits.record import SPLIT_NAMES, Split, SplitName, check_spl
 from slidenet.mil import BagBatch, CovariateColumn
 from slidenet.stores import FeatureFile
 from slidenet.stores.features.part import PartSource
-from slidenet.tasks import Targets
+from slidenet.tasks import MultiTask, Targets
 
 
 def read_bags(
@@ -112,7 +113,7 @@ class BagDataModule(LightningDataModule):
         if cohort.task.has_time_bins and not settings.time_edges:
             self.task_record = make_task(
                 cohort.table,
-                cohort.task.kind,
+                settings.task,
                 cohort.task.label_columns,
                 num_time_bins=settings.num_time_bins,
                 training_ids=self.split.train,
@@ -123,6 +124,13 @@ class BagDataModule(LightningDataModule):
         self.class_weights_tensor: Tensor | None = None
         if settings.class_weights == "balanced":
             self.class_weights_tensor = balanced_weights(self.task_record, self.targets("train"))
+        if isinstance(self.task_record, MultiTask) and settings.targets is not None:
+            # Those on one scale; a task of one target has one loss, which needs none.
+            wanted = [target.weight for target in read_targets(settings.targets).values()]
+            train = self.targets("train")
+            self.task_record = self.task_record.weighted(
+                target_weights(self.task_record, train, wanted, self.class_weights_tensor)
+            )
 
     @property
     def label_table(self) -> LabelTable:
@@ -260,7 +268,13 @@ class BagDataModule(LightningDataModule):
             "balanced_sampling": batches.sampling == "balanced",
             "balanced_weights": batches.class_weights == "balanced",
             "seed": self._seed,
+            **self._target_weights(),
         }
+
+    def _target_weights(self) -> Identity:
+        """How much each of several targets counts; nothing where there is one."""
+        task = self.task_record
+        return {"target_weights": list(task.loss_weights)} if isinstance(task, MultiTask) else {}
 
     def _loader(self, split: SplitName | None) -> DataLoader[BagBatch]:
         dataset, training = self.dataset(split), split == "train"

@@ -1,14 +1,15 @@
 """What the bags of a training run are made from: the flags `--data.*`, one field each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from slidenet.core.checks import check_share, check_whole, refused
 from slidenet.core.errors import ConfigError
 from slidenet.core.text import name_some
 from slidenet.data.bags.parts import DividingRule
+from slidenet.data.labels.targets import any_classes, columns_of, read_targets
 from slidenet.tasks import TASKS, ClassTask, TaskKind
 
 
@@ -34,6 +35,10 @@ class LabelSettings:
         num_time_bins: Number of those quantiles.
         drop_unlabelled: Whether slides without a label are left out; refused otherwise.
         leave_out: Words in the label columns (unknown, equivocal) whose slides are left out.
+        targets: Several targets in one model, any of them missing of some slides, instead of task
+            and label_columns: by name the kind of task, or a mapping of task, label_columns,
+            class_names, positive, time_edges and weight: {msi: binary, grade: {task: ordinal, class_names:
+            [low, high]}}. The first one leads.
     """
 
     labels: Path
@@ -46,6 +51,7 @@ class LabelSettings:
     num_time_bins: int = 4
     drop_unlabelled: bool = False
     leave_out: Sequence[str] = ()
+    targets: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +186,9 @@ class DataSettings(BatchSettings, SplitSettings, FusionSettings, FeatureSettings
                     expected=f"--data.bag {' or '.join(bags)}",
                 )
         self._check_fusion()
+        if self.targets is not None:
+            self._check_targets(self.targets)
+            return
         if self.sampling == "balanced" and not TASKS[self.task].exclusive_classes:
             raise ConfigError(
                 f"sampling 'balanced' for a {self.task} task",
@@ -202,11 +211,13 @@ class DataSettings(BatchSettings, SplitSettings, FusionSettings, FeatureSettings
         ):
             if isinstance(values, str | Path):
                 raise refused(name, values, f"a list, such as [{str(values)!r}]")
+        targets = self.targets
+        labels = self.label_columns if targets is None else columns_of(read_targets(targets))
         for name in self.covariates:
-            if name in self.label_columns or list(self.covariates).count(name) > 1:
+            if name in labels or list(self.covariates).count(name) > 1:
                 raise ConfigError(
                     f"covariates: {name!r} is a label column, which the model is to predict"
-                    if name in self.label_columns
+                    if name in labels
                     else f"covariates: {name!r} is named twice",
                     expected="columns that are known before the label is, each once",
                 )
@@ -229,6 +240,31 @@ class DataSettings(BatchSettings, SplitSettings, FusionSettings, FeatureSettings
                 f"more_features for bags of kind {self.bag!r}",
                 expected="bags of slides or patients",
                 remedy="leave --data.more-features away, or take --data.bag slide",
+            )
+
+    def _check_targets(self, targets: Mapping[str, Any]) -> None:
+        """Refuses settings of one target beside several, and what several cannot have."""
+        found = read_targets(targets)
+        usual = {f.name: f.default for f in fields(LabelSettings)}
+        for name in ("task", "label_columns", "class_names", "time_edges", "positive"):
+            value = getattr(self, name)
+            if (tuple(value) if isinstance(value, list) else value) != usual[name]:
+                raise ConfigError(
+                    f"--data.{name.replace('_', '-')} beside --data.targets",
+                    expected="one of them",
+                    remedy=f"give {name} inside the target it is about",
+                )
+        if self.sampling == "balanced":
+            raise ConfigError(
+                "sampling 'balanced' for several targets",
+                expected="sampling 'natural', as a bag is of a class of each",
+                remedy="give class_weights 'balanced' instead",
+            )
+        if self.class_weights == "balanced" and not any_classes(found):
+            raise ConfigError(
+                "class_weights 'balanced' for targets without classes",
+                expected="a target with classes",
+                remedy="use class_weights 'none'",
             )
 
     @property

@@ -3,7 +3,8 @@
 from slidenet.tasks.calibration import BreslowBaseline, Calibration, fit_breslow
 from slidenet.tasks.classes import BinaryTask, ClassTask, MulticlassTask, OrdinalTask
 from slidenet.tasks.multilabel import MultilabelTask
-from slidenet.tasks.predictions import PredictionArrays
+from slidenet.tasks.multitask import MultiTask
+from slidenet.tasks.predictions import JointPredictions, PredictionArrays
 from slidenet.tasks.registry import TASKS, TaskKind, task_from_identity
 from slidenet.tasks.regression import RegressionTask
 from slidenet.tasks.survival import CoxTask, DiscreteTimeTask, SurvivalTask
@@ -17,6 +18,8 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "ClassTask",
     "CoxTask",
     "DiscreteTimeTask",
+    "JointPredictions",
+    "MultiTask",
     "MulticlassTask",
     "MultilabelTask",
     "OrdinalTask",

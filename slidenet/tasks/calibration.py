@@ -1,7 +1,7 @@
 """What is fitted after training: temperature, threshold and the baseline hazard of a Cox model."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -76,11 +76,14 @@ class Calibration:
         temperature: Divides the logits of a task of classes (Guo et al. 2017).
         threshold: From which probability on a bag is called positive; None where not chosen.
         baseline: Of a Cox model: with it, survival is given at its report times.
+        targets: Of several targets: a calibration for each that has one, by its name; then the
+            rest says nothing.
     """
 
     temperature: float = 1.0
     threshold: float | None = None
     baseline: BreslowBaseline | None = None
+    targets: Mapping[str, "Calibration"] = field(default_factory=dict)
 
     def check(self) -> None:
         """Refuses numbers that no fit ends with, as a file may hold them.
@@ -95,6 +98,8 @@ class Calibration:
                 raise refused("threshold", self.threshold, "a probability from 0 to 1")
         if self.baseline is not None:
             self.baseline.check()
+        for of_target in self.targets.values():
+            of_target.check()
 
 
 UNCALIBRATED = Calibration()

@@ -14,9 +14,9 @@ from slidenet.core.arrays import BoolArray, FloatArray, IntArray
 from slidenet.core.errors import ConfigError
 from slidenet.metrics import DEFAULT_THRESHOLD, BinaryCases, Cases, ClassCases, TargetType
 from slidenet.tasks.calibration import Calibration
-from slidenet.tasks.predictions import PredictionArrays
+from slidenet.tasks.predictions import PredictionArrays, to_array
 from slidenet.tasks.targets import LabelCells, Lack, Stratum, Targets
-from slidenet.tasks.task import Output, Shapes, Task, to_array
+from slidenet.tasks.task import Output, Shapes, Task
 
 
 @dataclass(frozen=True, eq=False)

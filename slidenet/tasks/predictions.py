@@ -1,11 +1,12 @@
 """`PredictionArrays`: what a model predicts of some bags, from the network to files and figures."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from slidenet.core.arrays import FloatArray
 
@@ -82,16 +83,81 @@ class PredictionArrays:
     @staticmethod
     def concatenate(parts: Iterable["PredictionArrays"]) -> "PredictionArrays":
         """Predictions of several groups of bags, at least one, one after the other."""
+        return PredictionArrays.combine(parts, np.concatenate)
+
+    @staticmethod
+    def combine(
+        parts: Iterable["PredictionArrays"],
+        function: Callable[[Sequence[FloatArray]], FloatArray],
+    ) -> "PredictionArrays":
+        """Each array of several predictions made one, such as their mean.
+
+        Args:
+            parts: Of one task, at least one.
+            function: The arrays of one name to the array they make.
+        """
         listed: Sequence[PredictionArrays] = list(parts)
+        return listed[0]._combined(listed, function)
+
+    def _combined(
+        self,
+        listed: Sequence["PredictionArrays"],
+        function: Callable[[Sequence[FloatArray]], FloatArray],
+    ) -> "PredictionArrays":
         joined: dict[str, Any] = {
-            name: np.concatenate([part.arrays[name] for part in listed])
-            for name in listed[0].arrays
+            name: function([part.arrays[name] for part in listed]) for name in self.arrays
         }
-        return replace(listed[0], **joined)
+        return replace(self, **joined)
 
 
 ARRAYS = tuple(f.name for f in fields(PredictionArrays) if f.name != "survival_times")
 """Names of the arrays, in order."""
+
+
+@dataclass(frozen=True, eq=False)
+class JointPredictions(PredictionArrays):
+    """Predictions of several targets of B bags (`slidenet.tasks.multitask`).
+
+    Attributes:
+        by_target: Those of each target.
+    """
+
+    by_target: Mapping[str, PredictionArrays] = field(default_factory=dict)
+
+    @property
+    def arrays(self) -> dict[str, FloatArray]:
+        """The arrays of every target, as `<target>/<array>`."""
+        return {
+            f"{target}/{name}": array
+            for target, of_target in self.by_target.items()
+            for name, array in of_target.arrays.items()
+        }
+
+    def apply(self, function: Callable[[FloatArray], FloatArray]) -> "JointPredictions":
+        """The same with every array passed through `function`."""
+        return JointPredictions(
+            by_target={name: one.apply(function) for name, one in self.by_target.items()}
+        )
+
+    def _combined(
+        self,
+        listed: Sequence[PredictionArrays],
+        function: Callable[[Sequence[FloatArray]], FloatArray],
+    ) -> "JointPredictions":
+        others = [other for other in listed if isinstance(other, JointPredictions)]
+        assert len(others) == len(listed), "all of several targets, or none"
+        return JointPredictions(
+            by_target={
+                name: one._combined([other.by_target[name] for other in others], function)
+                for name, one in self.by_target.items()
+            }
+        )
+
+
+def to_array(tensor: Tensor) -> FloatArray:
+    """A tensor as an array on the CPU."""
+    array: FloatArray = np.asarray(tensor.detach().cpu().numpy())
+    return array
 
 
 def number_text(value: Any) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from slidenet.core.registry import Registry
 from slidenet.tasks.classes import BinaryTask, MulticlassTask, OrdinalTask
 from slidenet.tasks.multilabel import MultilabelTask
+from slidenet.tasks.multitask import MULTITASK, MultiTask
 from slidenet.tasks.regression import RegressionTask
 from slidenet.tasks.survival import CoxTask, DiscreteTimeTask
 from slidenet.tasks.task import Task
@@ -13,7 +14,10 @@ from slidenet.tasks.task import Task
 TaskKind = Literal[
     "binary", "multiclass", "multilabel", "ordinal", "regression", "cox", "discrete_time"
 ]
-"""Names of the kinds, as flags and YAML take them."""
+"""Names of the kinds, as flags and YAML take them.
+
+Several targets are no such kind: they are given as targets, each of one of these.
+"""
 
 TASKS: Registry[type[Task]] = Registry("kind of task")
 for _task in (
@@ -34,6 +38,8 @@ def task_from_identity(identity: Mapping[str, Any]) -> Task:
     Raises:
         UnknownNameError: A kind that slidenet does not know.
     """
+    if identity["kind"] == MULTITASK:
+        return MultiTask.from_identity(identity, task_from_identity)
     return TASKS[identity["kind"]](
         tuple(identity["label_columns"]),
         tuple(identity["class_names"]),

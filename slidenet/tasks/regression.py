@@ -11,9 +11,9 @@ from torch import Tensor
 from slidenet.core.arrays import BoolArray, IntArray
 from slidenet.metrics import Cases, TargetType, ValueCases
 from slidenet.tasks.calibration import Calibration
-from slidenet.tasks.predictions import PredictionArrays
+from slidenet.tasks.predictions import PredictionArrays, to_array
 from slidenet.tasks.targets import NUM_QUARTERS, LabelCells, Lack, Stratum, Targets, quarters
-from slidenet.tasks.task import Output, Shapes, Task, to_array
+from slidenet.tasks.task import Output, Scale, Shapes, Task
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class RegressionTask(Task):
         """Quarters of the values."""
         return {self.label_columns[0]: quarters(targets.astype(np.float64))}
 
-    def target_scale(self, targets: Targets) -> tuple[float, float]:
+    def target_scale(self, targets: Targets) -> tuple[Scale, Scale]:
         """Mean and standard deviation of the training labels."""
         return float(targets.mean()), float(targets.std())
 

@@ -15,9 +15,9 @@ from slidenet.core.arrays import BoolArray, IntArray
 from slidenet.core.errors import ConfigError
 from slidenet.metrics import Cases, RiskCases, SurvivalCases, TargetType
 from slidenet.tasks.calibration import Calibration
-from slidenet.tasks.predictions import PredictionArrays
+from slidenet.tasks.predictions import PredictionArrays, to_array
 from slidenet.tasks.targets import LabelCells, Lack, Stratum, Targets, quarters
-from slidenet.tasks.task import Output, Shapes, Task, to_array
+from slidenet.tasks.task import Output, Shapes, Task
 
 
 @dataclass(frozen=True)

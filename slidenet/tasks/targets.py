@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from slidenet.core.arrays import BoolArray, FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from slidenet.tasks.task import Task
 
 Targets = npt.NDArray[Any]
 """First axis the bags; shape and type as `slidenet.tasks.task` says for each kind of task."""
@@ -17,6 +20,16 @@ NUM_QUARTERS = 4
 
 class LabelCells(Protocol):
     """Columns of a table of labels as arrays; a cell that does not fit is refused by row."""
+
+    def __len__(self) -> int: ...
+
+    def labelled(self, task: "Task") -> IntArray:
+        """int64 (M,), the rows that have a label of a task."""
+        ...
+
+    def take(self, rows: IntArray) -> Self:
+        """Some of the rows."""
+        ...
 
     def classes(self, column: str, class_names: Sequence[str]) -> IntArray:
         """int64 (N,), index into `class_names`."""

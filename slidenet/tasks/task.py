@@ -14,6 +14,7 @@ ordinal       int64 (B,), index into class_names, in order           K - 1: P(y 
 regression    float32 (B,)                                          the value
 cox           float32 (B, 2), (time, event); event 1 = happened     log hazard ratio
 discrete_time float32 (B, 2), (time, event)                         one hazard logit per bin
+multitask     float32 (B, W), those of several targets side by side those of the targets
 ============= ==================================================== ======================
 
 To add a kind, write its class in the file of its family (or one of its own) and register it in
@@ -21,11 +22,11 @@ To add a kind, write its class in the file of its family (or one of its own) and
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
     from slidenet.tasks.registry import TaskKind
 
 Shapes = Mapping[str, tuple[int, ...]]
-Output = Literal["probabilities", "value", "risk"]
+Output = Literal["probabilities", "value", "risk", "several"]
+Scale = float | tuple[float, ...]
+"""Of all targets, or of each output where there are several targets."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,7 @@ class Task(ABC):
     def codes(self, targets: Targets) -> Mapping[str, IntArray]:
         """The labels as small classes, by the name of the label; -1 where missing."""
 
-    def target_scale(self, targets: Targets) -> tuple[float, float]:
+    def target_scale(self, targets: Targets) -> tuple[Scale, Scale]:
         """Offset and scale of the targets that a network learns; see `scales_target`."""
         return 0.0, 1.0
 
@@ -278,6 +281,9 @@ class Task(ABC):
         """
         calibration.check()
         threshold, temperature = calibration.threshold, calibration.temperature
+        if calibration.targets:
+            count = len(calibration.targets)
+            raise ConfigError(f"{count} calibrations for a {self.kind} task", expected="one")
         if threshold is not None and not self.takes_threshold:
             raise ConfigError(
                 f"threshold {threshold:g} for a {self.kind} task",
@@ -311,6 +317,17 @@ class Task(ABC):
         """One clause per bag: what is called and how sure the model is, or the number predicted."""
         name = "risk" if self.is_survival else self.label_columns[0]
         return [f"{name} {value:.3g}" for value in getattr(prediction, self.output)]
+
+    def prediction_columns(self, prediction: PredictionArrays) -> Mapping[str, FloatArray]:
+        """What is predicted as the columns of a file: name to (N,)."""
+        return prediction.columns(self.class_names)
+
+    def label_cells(self, targets: Targets) -> dict[str, Sequence[Any] | npt.NDArray[Any]]:
+        """Targets as the columns of a file, by label column."""
+        if self.exclusive_classes:
+            return {self.label_columns[0]: [self.class_names[int(t)] for t in targets]}
+        labels = targets.reshape(len(targets), len(self.label_columns)).T
+        return dict(zip(self.label_columns, labels, strict=True))
 
     # Metrics.
 
@@ -378,9 +395,3 @@ class Task(ABC):
     def _check_logits(self, logits: Tensor) -> None:
         assert logits.ndim == 2, "logits are (bags, outputs)"
         assert logits.shape[1] == self.num_outputs, f"{self.num_outputs} outputs: {logits.shape}"
-
-
-def to_array(tensor: Tensor) -> FloatArray:
-    """A tensor as an array on the CPU."""
-    array: FloatArray = np.asarray(tensor.detach().cpu().numpy())
-    return array

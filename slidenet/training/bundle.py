@@ -47,7 +47,7 @@ KEYS = (
     "versions",
 )
 """What every bundle says."""
-OPTIONAL_KEYS: tuple[str, ...] = ()
+OPTIONAL_KEYS: tuple[str, ...] = ("targets",)
 """What newer ones may say besides. A bundle with any other entry means something this version does
 not know, and is refused."""
 
@@ -129,13 +129,10 @@ def save_bundle(
         OutputError: If the file cannot be written.
     """
     module.task.check_calibration(calibration)
-    baseline = calibration.baseline
     content = {
         "settings": portable_settings(module.hparams),
         "features_recipe": features_identity,
-        "threshold": calibration.threshold,
-        "temperature": float(calibration.temperature),
-        "baseline": None if baseline is None else asdict(baseline),
+        **_plain_calibration(calibration),
         "training": training or {},
         "versions": {name: software_version(name) for name in ("slidenet", "torch", "lightning")},
     }
@@ -252,16 +249,32 @@ def _calibration(content: Mapping[str, Any], task: Task, source: str) -> Calibra
     Raises:
         StoreError: Naming the file and the value.
     """
-    check_positive(error=StoreError, **{f"temperature of {source}": content["temperature"]})
-    baseline = content["baseline"]
     with malformed_explained(source):
-        calibration = Calibration(
-            content["temperature"],
-            content["threshold"],
-            None
-            if baseline is None
-            else BreslowBaseline(**{name: tuple(values) for name, values in baseline.items()}),
-        )
-        calibration.check()
+        calibration = _read_calibration(content, source)
         task.check_calibration(calibration)
     return calibration
+
+
+def _read_calibration(content: Mapping[str, Any], source: str) -> Calibration:
+    check_positive(error=StoreError, **{f"temperature of {source}": content["temperature"]})
+    baseline = content["baseline"]
+    return Calibration(
+        content["temperature"],
+        content["threshold"],
+        None
+        if baseline is None
+        else BreslowBaseline(**{name: tuple(values) for name, values in baseline.items()}),
+        {name: _read_calibration(one, source) for name, one in content.get("targets", {}).items()},
+    )
+
+
+def _plain_calibration(calibration: Calibration) -> dict[str, Any]:
+    """A calibration as JSON; of several targets one for each, by its name."""
+    baseline = calibration.baseline
+    targets = {name: _plain_calibration(one) for name, one in calibration.targets.items()}
+    return {
+        "threshold": calibration.threshold,
+        "temperature": float(calibration.temperature),
+        "baseline": None if baseline is None else asdict(baseline),
+        **({"targets": targets} if targets else {}),
+    }

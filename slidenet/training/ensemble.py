@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slidenet.core.arrays import Float64Array
+from slidenet.core.arrays import Float64Array, FloatArray
 from slidenet.core.errors import ConfigError, IdentityMismatchError, StoreError
 from slidenet.core.json_text import parse_json
 from slidenet.core.provenance import Identity, canonical_json, describe_difference, software_version
@@ -104,11 +104,12 @@ class Ensemble:
 
 def mean_of(members: Sequence[PredictionArrays]) -> PredictionArrays:
     """The mean of what several models predict of the same bags: probabilities, values, risks."""
-    arrays: dict[str, Any] = {
-        name: np.mean([m.arrays[name] for m in members], axis=0, dtype=np.float64).astype(a.dtype)
-        for name, a in members[0].arrays.items()
-    }
-    return replace(members[0], **arrays)
+
+    def mean(arrays: Sequence[FloatArray]) -> FloatArray:
+        """In float64, given back in the type that came."""
+        return np.asarray(np.mean(arrays, axis=0, dtype=np.float64), arrays[0].dtype)
+
+    return PredictionArrays.combine(members, mean)
 
 
 def disagreement(members: Sequence[PredictionArrays]) -> Float64Array:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from slidenet.tasks import Task
+from slidenet.tasks import MultiTask, Task
 
 
 class EpochMetrics(Metric):
@@ -45,10 +45,13 @@ class EpochMetrics(Metric):
         self.target.append(target.detach())
 
     def compute(self) -> dict[str, float]:
-        """`loss`, then metric name -> value, over all bags; all NaN where there was no bag."""
+        """The losses, then metric name -> value, over all bags; all NaN where there was no bag."""
         if not isinstance(self.logits, Tensor) and not self.logits:
-            return dict.fromkeys(("loss", *self.task.metric_names()), float("nan"))
+            losses = self.task.loss_names if isinstance(self.task, MultiTask) else ()
+            return dict.fromkeys(("loss", *losses, *self.task.metric_names()), float("nan"))
         logits, target = dim_zero_cat(self.logits), dim_zero_cat(self.target)
-        loss = self.task.loss(logits, target, self.class_weights)
+        found = {"loss": float(self.task.loss(logits, target, self.class_weights))}
+        if isinstance(self.task, MultiTask):
+            found |= self.task.target_losses(logits, target, self.class_weights)
         metrics = self.task.compute_metrics(self.task.predict(logits), target.cpu().numpy())
-        return {"loss": float(loss), **metrics}
+        return {**found, **metrics}

@@ -16,7 +16,7 @@ from slidenet.core.errors import ConfigError, LabelError
 from slidenet.mil import BagBatch, BagModel, BagOutput, CovariateColumn, make_bag_model
 from slidenet.mil.covariates import columns_of
 from slidenet.mil.registry import settings_with_rule
-from slidenet.tasks import PredictionArrays, Task, task_from_identity
+from slidenet.tasks import MultiTask, PredictionArrays, Task, task_from_identity
 from slidenet.training.checkpoints import check_same_model, plain_settings, portable_settings
 from slidenet.training.epoch_metrics import EpochMetrics
 from slidenet.training.feature_reduction import FeatureReduction
@@ -50,8 +50,10 @@ class SlideClassifier(LightningModule):
         feature_scale: Standard deviation of each of them.
         class_weights: One per class (see `Task.loss`), or None.
         target_offset: Regression only: the network learns (target - offset) / scale. Give the mean
-            of the training labels.
-        target_scale: Regression only: give the standard deviation of the training labels.
+            of the training labels; of several targets a number for each output.
+        target_scale: Regression only: give the standard deviation of the training labels; of
+            several targets a number for each output.
+        target_weights: Several targets only: how much the loss of each counts.
         covariates: How each covariate is encoded (`CovariateColumn`, or as a mapping); their linear
             part is added to the logits. Empty where the model sees tiles only.
         more_feature_dims: Length of a feature vector in each further feature set; each has a
@@ -75,14 +77,18 @@ class SlideClassifier(LightningModule):
         feature_components: int | None = None,
         feature_scale: float = 1.0,
         class_weights: Sequence[float] | None = None,
-        target_offset: float = 0.0,
-        target_scale: float = 1.0,
+        target_offset: float | Sequence[float] = 0.0,
+        target_scale: float | Sequence[float] = 1.0,
+        target_weights: Sequence[float] | None = None,
         covariates: Sequence[CovariateColumn | dict[str, Any]] = (),
         more_feature_dims: Sequence[int] = (),
         **optimiser: Any,
     ) -> None:
         super().__init__()
         self.task = task if isinstance(task, Task) else task_from_identity(task)
+        weighing = {} if target_weights is None else {"target_weights": list(target_weights)}
+        if target_weights is not None:
+            self.task = weighted(self.task, target_weights)
         self.feature_dim = feature_dim
         self.reduction = (
             None
@@ -127,7 +133,9 @@ class SlideClassifier(LightningModule):
             None if class_weights is None else torch.tensor(class_weights),
             persistent=False,
         )
-        self.target_offset, self.target_scale = float(target_offset), float(target_scale)
+        self.target_offset, self.target_scale = _plain(target_offset), _plain(target_scale)
+        # The losses of several targets are on one scale by their weights.
+        self.loss_unit = self.target_scale**2 if isinstance(self.target_scale, float) else 1.0
         self.val_metrics = EpochMetrics(self.task, class_weights)
         self.test_metrics = EpochMetrics(self.task, class_weights)
         # Spelled out: under LightningCLI the arguments Lightning would collect are unparsed.
@@ -146,6 +154,7 @@ class SlideClassifier(LightningModule):
                 # Only where there are any: models without are described as they always were.
                 **({"covariates": [asdict(column) for column in columns]} if columns else {}),
                 **({"more_feature_dims": list(more_feature_dims)} if more_feature_dims else {}),
+                **weighing,
             }
         )
 
@@ -181,21 +190,22 @@ class SlideClassifier(LightningModule):
 
         def loss(logits: Tensor) -> Tensor:
             value = self.task.loss(self._in_unit(logits), target, self.class_weights)
-            return value / self.target_scale**2
+            return value / self.loss_unit
 
         self.fusion.fit_covariates(values, loss)
 
     def _in_unit(self, logits: Tensor) -> Tensor:
         """Logits of networks as those of the task: in the unit of the target for regression."""
         if self.task.scales_target:
-            return logits * self.target_scale + self.target_offset
+            scaled = logits * _factor(self.target_scale, logits)
+            return scaled + _factor(self.target_offset, logits)
         return logits
 
     def training_step(self, batch: BagBatch, batch_idx: int) -> Tensor:
         """Main loss and the network's own."""
         output, target = self(batch), _target(batch)
         loss = self.task.loss(output.logits, target, self.class_weights)
-        loss = loss / self.target_scale**2
+        loss = loss / self.loss_unit
         auxiliary = self.network.auxiliary_loss(output, target, batch.mask, self.task)
         if auxiliary is not None:
             loss = loss + auxiliary
@@ -282,7 +292,7 @@ class SlideClassifier(LightningModule):
 
     def _log_epoch(self, stage: str, metrics: EpochMetrics) -> None:
         values = metrics.compute()
-        values["loss"] /= self.target_scale**2
+        values["loss"] /= self.loss_unit
         metrics.reset()
         # Every rank has computed the same value from all bags; sync_dist keeps Lightning from
         # warning that they might differ.
@@ -326,9 +336,39 @@ def _target(batch: BagBatch) -> Tensor:
     return batch.target
 
 
-def _check_target_scale(task: Task, offset: float, scale: float) -> None:
-    if scale <= 0 or not (task.scales_target or (offset, scale) == (0, 1)):
+def weighted(task: Task, target_weights: Sequence[float]) -> MultiTask:
+    """A task of several targets with weights of their losses.
+
+    Raises:
+        ConfigError: A task of one target, or not as many weights as targets.
+    """
+    if not isinstance(task, MultiTask):
         raise ConfigError(
-            f"target_offset {offset:g} and target_scale {scale:g} for a {task.kind} task",
-            expected="a positive scale (labels that vary)" if task.scales_target else "0 and 1",
+            f"target_weights {list(target_weights)} for a {task.kind} task",
+            expected="several targets",
+        )
+    return task.weighted(target_weights)
+
+
+def _plain(numbers: float | Sequence[float]) -> float | list[float]:
+    return [float(n) for n in numbers] if isinstance(numbers, Sequence) else float(numbers)
+
+
+def _factor(numbers: float | list[float], logits: Tensor) -> float | Tensor:
+    return numbers if isinstance(numbers, float) else logits.new_tensor(numbers)
+
+
+def _check_target_scale(
+    task: Task, offset: float | Sequence[float], scale: float | Sequence[float]
+) -> None:
+    several = isinstance(task, MultiTask)
+    offsets, scales = (list(n) if isinstance(n, Sequence) else [n] for n in (offset, scale))
+    fits = len(offsets) == len(scales) and len(scales) in (1, task.num_outputs if several else 1)
+    usual = (offsets, scales) == ([0], [1])
+    if not fits or min(scales) <= 0 or not (task.scales_target or usual):
+        expected = "a positive scale (labels that vary)" if task.scales_target else "0 and 1"
+        shown = [", ".join(f"{n:g}" for n in numbers) for numbers in (offsets, scales)]
+        raise ConfigError(
+            f"target_offset {shown[0]} and target_scale {shown[1]} for a {task.kind} task",
+            expected=f"{expected}, for each of {task.num_outputs} outputs" if several else expected,
         )

@@ -17,7 +17,7 @@ from slidenet.evaluation import (
 from slidenet.pipelines.fitting.fit import make_classifier
 from slidenet.pipelines.fitting.predictions import fit_calibration, predict_split
 from slidenet.tasks import TASKS, PredictionArrays, RegressionTask, task_from_identity
-from slidenet.tasks.task import to_array
+from slidenet.tasks.predictions import to_array
 from slidenet.testing import write_feature_cohort
 from slidenet.training import load_bundle, quiet_lightning, save_bundle, seed_run
 

@@ -1,11 +1,13 @@
 """How many bags of each class a split holds: what it must hold, and weights that even them out."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from slidenet.core.errors import SplitError
-from slidenet.tasks import ClassTask, Targets, Task
+from slidenet.tasks import ClassTask, MultiTask, Targets, Task
 
 
 def check_split_classes(task: Task, targets: Targets, split: str) -> None:
@@ -23,6 +25,12 @@ def check_split_classes(task: Task, targets: Targets, split: str) -> None:
     Raises:
         SplitError: Naming the class and the split.
     """
+    if isinstance(task, MultiTask):
+        # The first target as it would be alone; the others must be learnable, no more.
+        for part in task.parts if split == "train" else task.parts[:1]:
+            known = part.known(targets)
+            check_split_classes(part.task, part.own(targets[known]), split)
+        return
     if split == "test" or (task.partial_labels and split != "train"):
         return
     for stratum in task.strata(targets):
@@ -39,8 +47,55 @@ def balanced_weights(task: Task, targets: Targets) -> Tensor:
     """Weights under which every class counts alike, float32 (C,); see `ClassTask`.
 
     Args:
-        task: A task of classes.
+        task: A task of classes, or several targets some of which are.
         targets: Of the training bags.
     """
-    assert isinstance(task, ClassTask), "weights of classes need classes"
+    assert isinstance(task, ClassTask | MultiTask), "weights of classes need classes"
     return torch.from_numpy(np.asarray(task.balanced_weights(targets), dtype=np.float32))
+
+
+def target_weights(
+    task: MultiTask,
+    targets: Targets,
+    weights: Sequence[float],
+    class_weights: Tensor | None = None,
+) -> tuple[float, ...]:
+    """How much the loss of each of several targets counts, so that they are on one scale.
+
+    A loss is divided by that of the best constant prediction of the training bags, so that 1 is
+    what the base rates reach and 0 is perfect, whatever the kind of task. The partial likelihood of
+    a Cox model, which depends on the batch, is left as it is. The weights add up to 1.
+
+    Args:
+        task: The targets.
+        targets: Of the training bags.
+        weights: How much each is to count on that scale.
+        class_weights: Those of the loss.
+    """
+    found = []
+    for part, weight in zip(task.parts, weights, strict=True):
+        own = torch.from_numpy(np.array(part.own(targets[part.known(targets)])))
+        of_classes = class_weights is not None and isinstance(part.task, ClassTask)
+        classes = class_weights[part.weights] if of_classes and class_weights is not None else None
+        found.append(weight / sum(weights) / _constant_loss(part.task, own, classes))
+    return tuple(found)
+
+
+def _constant_loss(task: Task, targets: Tensor, class_weights: Tensor | None) -> float:
+    """The loss of the best prediction that is the same for every bag."""
+    if task.needs_baseline:
+        return 1.0
+    if task.scales_target:
+        return float(targets.double().var(correction=0))
+    logits = torch.zeros(1, task.num_outputs, requires_grad=True)
+    optimiser = torch.optim.LBFGS([logits], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        value = task.loss(logits.expand(len(targets), -1), targets, class_weights)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        return float(task.loss(logits.expand(len(targets), -1), targets, class_weights))

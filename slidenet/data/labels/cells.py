@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slidenet.core.arrays import FloatArray, IntArray
+from slidenet.core.arrays import BoolArray, FloatArray, IntArray
 from slidenet.core.errors import LabelError
 from slidenet.core.text import name_some
 from slidenet.core.vocabulary import (
@@ -21,7 +21,7 @@ from slidenet.core.vocabulary import (
 )
 from slidenet.data.labels.classes import LEAVE_OUT, list_flag
 from slidenet.data.labels.table import LabelTable
-from slidenet.tasks import TASKS, TaskKind
+from slidenet.tasks import TASKS, MultiTask, Task, TaskKind
 
 
 def has_no_label(cell: str, kind: TaskKind, class_names: Collection[str] = ()) -> bool:
@@ -29,6 +29,20 @@ def has_no_label(cell: str, kind: TaskKind, class_names: Collection[str] = ()) -
     if TASKS[kind].exclusive_classes:
         return is_missing(cell, class_names)
     return is_missing_number(cell)
+
+
+def label_columns(task: Task) -> list[tuple[str, Task]]:
+    """Each column of labels, and the task it is of: itself, or that of one of several targets."""
+    tasks = task.targets.values() if isinstance(task, MultiTask) else [task]
+    return [(column, one) for one in tasks for column in one.label_columns]
+
+
+def has_label(table: LabelTable, task: Task) -> BoolArray:
+    """Bool (N,), which rows have a label of a task; of several targets, of one at least."""
+    if isinstance(task, MultiTask):
+        each = [has_label(table, one) for one in task.targets.values()]
+        return np.asarray(np.logical_or.reduce(each))
+    return _has_label(table, task.kind, task.label_columns, task.class_names)
 
 
 def labelled_rows(
@@ -43,17 +57,22 @@ def labelled_rows(
     Raises:
         LabelError: There is no such column, or no row has a label.
     """
-    columns = [table.column(name) for name in label_columns]
-    missing = [[has_no_label(cell, kind, class_names) for cell in cells] for cells in columns]
-    enough = all if TASKS[kind].partial_labels else any
-    gone = [enough(row) for row in zip(*missing, strict=True)]
-    if all(gone):
+    known = _has_label(table, kind, label_columns, class_names)
+    if not known.any():
         raise LabelError(
             f"{table.path}: no row has a label in the column {' and '.join(label_columns)}",
             expected="labels",
         )
-    kept = zip(table.slide_ids, gone, strict=True)
-    return table.select([slide_id for slide_id, left_out in kept if not left_out])
+    return table.take(known)
+
+
+def _has_label(
+    table: LabelTable, kind: TaskKind, label_columns: Sequence[str], class_names: Collection[str]
+) -> BoolArray:
+    columns = [table.column(name) for name in label_columns]
+    missing = [[has_no_label(cell, kind, class_names) for cell in cells] for cells in columns]
+    enough = all if TASKS[kind].partial_labels else any
+    return np.array([not enough(row) for row in zip(*missing, strict=True)], dtype=np.bool_)
 
 
 @dataclass(frozen=True)
@@ -67,6 +86,17 @@ class TableCells:
     """
 
     table: LabelTable
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def labelled(self, task: Task) -> IntArray:
+        """int64 (M,), the rows that have a label of a task."""
+        return np.flatnonzero(has_label(self.table, task))
+
+    def take(self, rows: IntArray) -> "TableCells":
+        """Some of the rows."""
+        return TableCells(self.table.take(rows))
 
     def classes(self, column: str, class_names: Sequence[str]) -> IntArray:
         """int64 (N,), index into `class_names`."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from slidenet.core.errors import LabelError
 from slidenet.core.text import name_some
+from slidenet.core.vocabulary import is_missing
 from slidenet.data.labels.cells import TableCells
 from slidenet.data.labels.table import LabelTable
 from slidenet.tasks import Targets, Task
@@ -60,7 +61,7 @@ def _disagreement(task: Task, table: LabelTable, bag: Sequence[str]) -> LabelErr
     rows = table.select(bag)
     for column in task.label_columns:
         cells = rows.column(column)
-        if len(set(cells)) > 1:
+        if len({cell for cell in cells if not is_missing(cell)}) > 1:
             break
     values = name_some(f"{slide}: {cell!r}" for slide, cell in zip(bag, cells, strict=True))
     return LabelError(

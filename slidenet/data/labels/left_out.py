@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from slidenet.core.errors import LabelError
 from slidenet.core.text import count_of, name_some
 from slidenet.core.vocabulary import spelling
-from slidenet.data.labels.cells import has_no_label
+from slidenet.data.labels.cells import has_no_label, label_columns
 from slidenet.data.labels.table import LabelTable
-from slidenet.tasks import TaskKind
+from slidenet.tasks import Task
 
 NO_LABEL = "no label"
 NO_FILE = "no features file"
@@ -31,13 +31,13 @@ class LeftOut:
 
 
 def blank_cells(
-    table: LabelTable, label_columns: Sequence[str], words: Collection[str]
+    table: LabelTable, columns: Sequence[str], words: Collection[str]
 ) -> tuple[LabelTable, dict[str, str]]:
     """The table with the cells emptied that hold words to be left out.
 
     Args:
         table: The labels.
-        label_columns: Where the words may stand.
+        columns: Where the words may stand.
         words: As in the table; case, spaces and hyphens do not matter.
 
     Returns:
@@ -49,9 +49,9 @@ def blank_cells(
     wanted = {spelling(word) or word.casefold(): word for word in words}
     found: dict[str, str] = {}
     used = set()
-    cells = {column: table.column(column) for column in label_columns}
+    cells = {column: table.column(column) for column in columns}
     for position, slide_id in enumerate(table.slide_ids):
-        for column in label_columns:
+        for column in columns:
             cell = cells[column][position]
             key = spelling(cell) or cell.casefold()
             if key in wanted:
@@ -61,7 +61,7 @@ def blank_cells(
     if unused:
         held = sorted({cell for column in cells.values() for cell in column})
         raise LabelError(
-            f"{table.path}: no cell of {' and '.join(map(repr, label_columns))} holds "
+            f"{table.path}: no cell of {' and '.join(map(repr, columns))} holds "
             f"{name_some(map(repr, unused))}, which --data.leave-out names",
             expected=f"words that are there, such as {name_some(map(repr, held))}",
             remedy="correct or remove the word",
@@ -84,8 +84,7 @@ def blank_cells(
 def without_label(
     rows: LabelTable,
     labelled: LabelTable,
-    kind: TaskKind,
-    label_columns: Sequence[str],
+    task: Task,
     words: dict[str, str],
 ) -> list[LeftOut]:
     """The rows that are not among the labelled ones, each with what stood in its cells.
@@ -93,11 +92,10 @@ def without_label(
     Args:
         rows: All rows, as `blank_cells` gives them.
         labelled: Those with a label.
-        kind: What is predicted.
-        label_columns: Columns of the labels.
+        task: What is predicted.
         words: What was written in cells that were emptied, by slide.
     """
-    cells = [rows.column(column) for column in label_columns]
+    cells = [(rows.column(column), of_column.kind) for column, of_column in label_columns(task)]
     found = []
     for position, row in enumerate(rows.rows):
         if row.slide_id in labelled.index:
@@ -106,7 +104,7 @@ def without_label(
         if row.slide_id in words:
             reason = f"label left out ({words[row.slide_id]})"
         else:
-            written = [c[position] for c in cells if has_no_label(c[position], kind)]
+            written = [c[position] for c, kind in cells if has_no_label(c[position], kind)]
             shown = next((word for word in written if word), "")
             reason += f" (written {shown})" if shown else ""
         found.append(LeftOut(row.slide_id, row.patient_id, reason))

@@ -12,8 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from unicodedata import normalize
+
+import numpy as np
+import numpy.typing as npt
 
 from slidenet.core.errors import LabelError
 from slidenet.core.records import SlideRow
@@ -133,6 +136,15 @@ class LabelTable:
         rows = tuple(self.row(slide_id) for slide_id in slide_ids)
         lines = tuple(self.lines[self.index[row.slide_id]] for row in rows)
         return replace(self, rows=rows, lines=lines)
+
+    def take(self, rows: npt.NDArray[Any]) -> "LabelTable":
+        """The table of some rows, by index or bool mask, in that order."""
+        kept = np.arange(len(self))[rows].tolist()
+        return replace(
+            self,
+            rows=tuple(self.rows[i] for i in kept),
+            lines=tuple(self.lines[i] for i in kept),
+        )
 
     def place(self, positions: Sequence[int], column: str) -> str:
         """Where cells stand, for messages: `labels.csv, column 'grade', rows 3, 7 (s1, s5)`."""

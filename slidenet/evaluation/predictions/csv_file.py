@@ -17,7 +17,7 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +203,19 @@ class PredictionCells:
     """
 
     table: CsvTable
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def labelled(self, task: Task) -> IntArray:
+        """int64 (M,), the rows that have a label of a task."""
+        columns = [self.table.cells(column) for column in task.label_columns]
+        enough = any if task.partial_labels else all
+        return np.flatnonzero([enough(map(bool, row)) for row in zip(*columns, strict=True)])
+
+    def take(self, rows: IntArray) -> "PredictionCells":
+        """Some of the rows."""
+        return PredictionCells(replace(self.table, rows=tuple(self.table.rows[i] for i in rows)))
 
     def classes(self, column: str, class_names: Sequence[str]) -> IntArray:
         """int64 (N,), index into `class_names`."""

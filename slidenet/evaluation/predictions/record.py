@@ -136,12 +136,9 @@ class Predictions:
         ]
         if self.folds is not None:
             columns.append((FOLD_COLUMN, self.folds))
-        if targets is not None and task.exclusive_classes:
-            columns.append((task.label_columns[0], [task.class_names[int(t)] for t in targets]))
-        elif targets is not None:
-            labels = targets.reshape(len(targets), len(task.label_columns)).T
-            columns += zip(task.label_columns, labels, strict=True)
-        columns += self.predicted.columns(task.class_names).items()
+        if targets is not None:
+            columns += task.label_cells(targets).items()
+        columns += task.prediction_columns(self.predicted).items()
         if called is not None:
             columns.append((CALLED_COLUMN, called))
         names = [name for name, _ in columns]
@@ -242,7 +239,7 @@ class Predictions:
                 )
         for name, array in self.predicted.arrays.items():
             for column in array.reshape(len(self), -1).T:
-                fault = find_fault(column, probability=name in PROBABILITIES)
+                fault = find_fault(column, probability=name.rpartition("/")[2] in PROBABILITIES)
                 if fault:
                     row, expected = fault
                     raise PredictionsError(

@@ -34,7 +34,7 @@ from slidenet.pipelines.fitting.plan import (
     claim_folder,
 )
 from slidenet.stores import whole_of
-from slidenet.tasks import Task
+from slidenet.tasks import MultiTask, Task
 from slidenet.training import SlideClassifier, default_callbacks, quiet_lightning
 from slidenet.training.callbacks import EpochProgress, EpochSeeding, seed_run
 from slidenet.training.feature_reduction import FeatureReduction
@@ -228,6 +228,8 @@ def make_classifier(data: BagDataModule, settings: Mapping[str, Any]) -> SlideCl
         derived["covariates"] = data.covariate_columns()
     if data.more_feature_dims:
         derived["more_feature_dims"] = data.more_feature_dims
+    if isinstance(data.task_record, MultiTask):
+        derived["target_weights"] = list(data.task_record.loss_weights)
     assert set(derived) <= DERIVED_FROM_DATA
     return SlideClassifier(**derived, **settings)
 

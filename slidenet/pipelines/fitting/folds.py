@@ -23,7 +23,6 @@ from slidenet.pipelines.fitting.plan import TrainingPlan
 from slidenet.pipelines.fitting.predictions import fit_calibration, predict_split
 from slidenet.stores import check_output_folder
 from slidenet.stores.atomic import write_json
-from slidenet.tasks.calibration import survival_report_times
 
 PREDICTIONS_NAME = "predictions.csv"
 FOLD_NAME = "fold.json"
@@ -128,14 +127,13 @@ class FoldWork:
         plan = self.plan.with_seed(run.seed + number)
         overrides, scores = self._choose(data, split, plan, folder)
         trained = prepare_fit(data, plan, folder, overrides=overrides).run()
-        # The same times for all folds, so that their Cox curves can be joined.
-        of_cohort = self.data.task_record.needs_baseline
         calibration = fit_calibration(
             trained.module,
             data,
             threshold_rule=run.threshold_rule,
             calibrate=run.calibrate,
-            report_times=survival_report_times(self.data.targets()) if of_cohort else None,
+            # The same times for all folds, so that their Cox curves can be joined.
+            cohort=self.data.targets(),
         )
         found = predict_split(trained.module, data, "test", calibration, fold=number)
         write_predictions(folder / PREDICTIONS_NAME, found)

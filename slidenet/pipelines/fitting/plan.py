@@ -28,8 +28,8 @@ Keep = Literal["best", "last"]
 PLAN_NAME = "plan.json"
 
 DERIVED_FROM_DATA = {
-    "task", "feature_dim", "class_weights", "target_offset", "target_scale", "covariates",
-    "more_feature_dims",
+    "task", "feature_dim", "class_weights", "target_offset", "target_scale", "target_weights",
+    "covariates", "more_feature_dims",
 }  # fmt: skip
 """Arguments of `SlideClassifier` that are no setting."""
 

@@ -17,8 +17,17 @@ from slidenet.metrics import DEFAULT_THRESHOLD, compute_metrics, metric_of
 from slidenet.metrics.metric import BinaryCases
 from slidenet.mil import BagBatch
 from slidenet.pipelines.fitting.results import Section
-from slidenet.tasks import Calibration, PredictionArrays, Targets, Task, fit_breslow
-from slidenet.tasks.calibration import UNCALIBRATED
+from slidenet.tasks import (
+    Calibration,
+    MultiTask,
+    PredictionArrays,
+    Targets,
+    Task,
+    fit_breslow,
+)
+from slidenet.tasks.calibration import UNCALIBRATED, survival_report_times
+from slidenet.tasks.classes import class_probabilities
+from slidenet.tasks.predictions import to_array
 from slidenet.training import SlideClassifier
 
 
@@ -140,7 +149,7 @@ def fit_calibration(
     *,
     threshold_rule: ThresholdRule = "youden",
     calibrate: bool = False,
-    report_times: Sequence[float] | None = None,
+    cohort: Targets | None = None,
 ) -> Calibration:
     """Temperature and threshold from val, the baseline of a Cox model from train.
 
@@ -149,25 +158,64 @@ def fit_calibration(
         data: Its bags; without bags in val there is neither temperature nor threshold.
         threshold_rule: For "binary".
         calibrate: Whether to fit a temperature.
-        report_times: Where a Cox model reports survival; default: see `fit_breslow`.
+        cohort: Targets of all bags, whose times with an event say where a Cox model reports
+            survival; default: see `fit_breslow`.
+
+    Returns:
+        The calibration; of several targets one for each.
     """
     task = module.task
+    tasks = list(task.targets.values()) if isinstance(task, MultiTask) else [task]
+    runs: dict[SplitName, tuple[Tensor, Targets]] = {}
+    if any(one.needs_baseline for one in tasks):
+        runs["train"] = _run_split(module, data, "train")
+    if any(one.has_classes for one in tasks) and data.split.val:
+        runs["val"] = _run_split(module, data, "val")
+    if not isinstance(task, MultiTask):
+        return _fit_one(task, runs, threshold_rule, calibrate, cohort)
+    found: dict[str, Calibration] = {}
+    for part in task.parts:
+        own = {}
+        for split, (logits, targets) in runs.items():
+            known = part.known(targets)
+            own[split] = logits[torch.from_numpy(known)][:, part.outputs], part.own(targets[known])
+        everyone = None if cohort is None else part.own(cohort[part.known(cohort)])
+        found[part.name] = _fit_one(part.task, own, threshold_rule, calibrate, everyone)
+    return Calibration(targets=found)
+
+
+def _fit_one(
+    task: Task,
+    runs: Mapping[SplitName, tuple[Tensor, Targets]],
+    threshold_rule: ThresholdRule,
+    calibrate: bool,
+    cohort: Targets | None,
+) -> Calibration:
+    """The calibration of one target from its logits and targets in train and val."""
     if task.needs_baseline:
-        train = predict_split(module, data, "train")
-        return Calibration(baseline=fit_breslow(train.risk, train.labels, report_times))
-    if not task.has_classes or not data.split.val:
+        logits, targets = runs["train"]
+        risk = to_array(logits[:, 0]).astype(np.float64)
+        times = None if cohort is None else survival_report_times(cohort)
+        return Calibration(baseline=fit_breslow(risk, targets, times))
+    if not task.has_classes or "val" not in runs or not len(runs["val"][1]):
         return UNCALIBRATED
-    slides, logits = run_bags(module, data.whole_dataloader("val"), what="predict val")
-    targets, calibration = _targets(data, "val", tuple(slides)), UNCALIBRATED
-    nobody = (None,) * len(slides)
-    val = Predictions(task, tuple(slides), nobody, targets, task.predict(logits))
+    logits, targets = runs["val"]
+    calibration = UNCALIBRATED
     if calibrate:
-        calibration = Calibration(fit_temperature(task, val.probabilities, targets))
-        val = replace(val, predicted=task.predict(logits, calibration))
-    if not task.has_positive_class:
+        probabilities = class_probabilities(task.predict(logits))
+        calibration = Calibration(fit_temperature(task, probabilities, targets))
+    # Of several targets only the first has both classes in val for sure.
+    if not task.has_positive_class or len(np.unique(targets)) < 2:
         return calibration
-    threshold = choose_threshold(val.probabilities[:, 1], targets == 1, threshold_rule)
-    return replace(calibration, threshold=threshold)
+    score = class_probabilities(task.predict(logits, calibration))[:, 1]
+    return replace(calibration, threshold=choose_threshold(score, targets == 1, threshold_rule))
+
+
+def _run_split(
+    module: SlideClassifier, data: BagDataModule, split: SplitName
+) -> tuple[Tensor, Targets]:
+    slides, logits = run_bags(module, data.whole_dataloader(split), what=f"predict {split}")
+    return logits, _targets(data, split, tuple(slides))
 
 
 def _logits(module: SlideClassifier, batch: BagBatch) -> Tensor:
