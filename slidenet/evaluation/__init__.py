@@ -26,6 +26,7 @@ from slidenet.evaluation.predictions.csv_file import (
 )
 from slidenet.evaluation.predictions.patient_average import average_by_patient
 from slidenet.evaluation.predictions.record import Predictions
+from slidenet.evaluation.predictions.targets import split_predictions
 from slidenet.evaluation.probes.cox_regression import CoxRegression
 from slidenet.evaluation.probes.probe import Probe, cross_validate_probe, fit_probe
 from slidenet.evaluation.probes.search import ProbeKind
@@ -109,6 +110,7 @@ __all__ = [
     "reliability_curve",
     "risk_groups",
     "split_conformal",
+    "split_predictions",
     "summarise",
     "survival_groups",
     "temperature_of_validation",

@@ -16,6 +16,7 @@ from slidenet.data import BagDataset, BagSource, collate_bags, find_bag_files, r
 from slidenet.data.bags.parts import DividingRule, divide_file
 from slidenet.data.covariates import CovariateTable
 from slidenet.evaluation import Predictions, average_by_patient, write_predictions
+from slidenet.evaluation.predictions.targets import descriptions
 from slidenet.pipelines.cohort.features import EncodingChoice, make_features, place_of_set
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.progress import Progress
@@ -31,6 +32,7 @@ from slidenet.pipelines.fitting.bundles import (
 from slidenet.pipelines.fitting.predictions import predict_bags
 from slidenet.pipelines.settings import OpeningSettings
 from slidenet.stores import FeatureFile, FeatureMemory, check_output_folder, open_features
+from slidenet.tasks import Calibration
 from slidenet.training import Bundle, Ensemble, load_bundle
 from slidenet.weights.device import resolve_device
 
@@ -188,7 +190,7 @@ def predict(
         return PredictReport(None, stages, path)
     predictions = Predictions.concatenate(done_bags)
     if by_patient and not _takes_patients(model):
-        averaged, lines = _averaged(predictions, rows, model.calibration.threshold)
+        averaged, lines = _averaged(predictions, rows, model.calibration)
         notes += lines
         if averaged is None:
             return PredictReport(None, stages, path, notes)
@@ -248,10 +250,7 @@ class PredictWork(SlideWork):
             (collate_bags([dataset[index]]) for index in range(len(dataset))),
             patient_of=lambda _: self.members[row.slide_id][0].patient_id,
         )
-        described = self.model.task.describe_predictions(
-            predictions.predicted, self.model.calibration.threshold
-        )
-        decision = described[0]
+        decision = descriptions(predictions, self.model.calibration)[0]
         if rule is not None:
             decision = count_of("bag", len(parts))
             there = {part.region for part in parts}
@@ -340,7 +339,7 @@ def _check_patients(rows: Sequence[SlideRow]) -> list[str]:
 
 
 def _averaged(
-    predictions: Predictions, rows: Sequence[SlideRow], threshold: float | None
+    predictions: Predictions, rows: Sequence[SlideRow], calibration: Calibration
 ) -> tuple[Predictions | None, list[str]]:
     """One row per patient of whom every slide was predicted, and what to say about it."""
     there = set(predictions.bag_ids)
@@ -352,8 +351,7 @@ def _averaged(
     if not whole.any():
         return None, notes
     averaged = average_by_patient(predictions.take(whole))
-    decisions = averaged.task.describe_predictions(averaged.predicted, threshold)
-    lines = zip(averaged.bag_ids, decisions, strict=True)
+    lines = zip(averaged.bag_ids, descriptions(averaged, calibration), strict=True)
     return averaged, ["patients:", *(f"  {patient}  {words}" for patient, words in lines), *notes]
 
 

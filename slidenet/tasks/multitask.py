@@ -92,7 +92,8 @@ class MultiTask(Task):
 
     def identity(self) -> Identity:
         """See `Task.identity`."""
-        targets = {name: task.identity() for name, task in self.targets.items()}
+        # A list: the keys of a mapping are sorted where it is written, and the order counts.
+        targets = [{"name": name, **task.identity()} for name, task in self.targets.items()]
         return {**super().identity(), "targets": targets}
 
     def describe(self) -> str:
@@ -376,13 +377,8 @@ class MultiTask(Task):
 
     @staticmethod
     def from_identity(identity: Mapping[str, Any], make: Any) -> "MultiTask":
-        """The task that `identity()` described.
-
-        Args:
-            identity: As stored.
-            make: Makes the task of one target from its identity.
-        """
-        return MultiTask((), targets={k: make(v) for k, v in identity["targets"].items()})
+        """The task that `identity()` described; `make` makes that of one target."""
+        return MultiTask((), targets={one["name"]: make(one) for one in identity["targets"]})
 
 
 def joint(prediction: PredictionArrays) -> JointPredictions:
