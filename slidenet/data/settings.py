@@ -37,8 +37,8 @@ class LabelSettings:
         leave_out: Words in the label columns (unknown, equivocal) whose slides are left out.
         targets: Several targets in one model, any of them missing of some slides, instead of task
             and label_columns: by name the kind of task, or a mapping of task, label_columns,
-            class_names, positive, time_edges and weight: {msi: binary, grade: {task: ordinal, class_names:
-            [low, high]}}. The first one leads.
+            class_names, positive, time_edges and weight, such as {msi: binary, grade: {task:
+            ordinal, class_names: [low, high]}}. The first one leads.
     """
 
     labels: Path
