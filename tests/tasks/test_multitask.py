@@ -170,7 +170,7 @@ def test_what_is_of_one_target_is_refused_of_several(task):
         task.lower_is_better("val_auroc")
     with pytest.raises(ConfigError, match="one for each"):
         task.check_calibration(Calibration(threshold=0.4))
-    with pytest.raises(ConfigError, match="one calibration"):
+    with pytest.raises(ConfigError, match="expected one"):
         TARGETS["msi"].check_calibration(Calibration(targets={"msi": Calibration()}))
     with pytest.raises(ConfigError, match="split_predictions"):
         task.target_type()
