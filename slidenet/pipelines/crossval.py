@@ -23,8 +23,9 @@ from slidenet.core.window_rule import RULE
 from slidenet.data import write_splits
 from slidenet.data.datamodule import BagDataModule, read_bags
 from slidenet.data.settings import DataSettings
-from slidenet.data.splits.record import SPLIT_NAMES
+from slidenet.data.splits.record import SPLIT_NAMES, Split
 from slidenet.evaluation import read_predictions
+from slidenet.pipelines.fitting.ablation import fold_section, run_fold_variants
 from slidenet.pipelines.fitting.fit import audit_data
 from slidenet.pipelines.fitting.folds import (
     FOLD_NAME,
@@ -173,7 +174,9 @@ def crossval(
     folders = [out / f"fold_{number:02d}" for number in range(len(splits))]
     for number in tqdm(chosen, desc="crossval", unit=" folds", disable=None):
         work.run(number, splits[number], folders[number])
-    return _report(bags, plan.model["network"], out, folders)
+        if settings.ablation:
+            run_fold_variants(work, number, splits[number], out)
+    return _report(bags, plan, out, folders, splits)
 
 
 def _rule_of_candidates(plan: TrainingPlan, candidates: Sequence[Mapping[str, Any]]) -> Identity:
@@ -202,7 +205,11 @@ def _check_folds(data: BagDataModule, settings: FoldSettings, count: int) -> lis
 
 
 def _report(
-    data: BagDataModule, network: str, out: Path, folders: Sequence[Path]
+    data: BagDataModule,
+    plan: TrainingPlan,
+    out: Path,
+    folders: Sequence[Path],
+    splits: Sequence[Split],
 ) -> CrossvalReport:
     """What is done so far; with all folds done, also the file of out-of-fold predictions."""
     done = {
@@ -210,6 +217,7 @@ def _report(
         for number, folder in enumerate(folders)
         if (folder / FOLD_NAME).is_file()
     }
+    network = plan.model["network"]
     if len(done) < len(folders):
         headline = f"{network}: {len(done)} of {len(folders)} folds are done"
         return CrossvalReport(headline, done, [out])
@@ -226,6 +234,8 @@ def _report(
         "predicted by a model that has not seen the patient"
     )
     sections: list[Section] = []
+    if plan.settings.ablation:
+        sections += fold_section(data, splits, out, predictions, seed=plan.settings.seed)
     once = predictions.num_bags == len(predictions)
     pooled = predictions.compute_metrics() if once else {}
     report = CrossvalReport(headline, done, [path], pooled, sections)

@@ -13,6 +13,7 @@ from slidenet.data.datamodule import BagDataModule, read_bags
 from slidenet.data.settings import DataSettings
 from slidenet.data.splits.record import SPLIT_NAMES
 from slidenet.evaluation import Predictions, write_predictions
+from slidenet.pipelines.fitting.ablation import split_section
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, check_fits, write_bundle
 from slidenet.pipelines.fitting.fit import audit_data, prepare_fit
 from slidenet.pipelines.fitting.plan import TrainingPlan, TrainSettings, read_arguments
@@ -141,6 +142,8 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
     metrics = {split: found.compute_metrics() for split, found in predicted.items()}
     write_json(out / "metrics.json", metrics, sort_keys=True)
     sections: list[Section] = []
+    if settings.ablation and "test" in predicted:
+        sections += split_section(data, plan, out, predicted["test"])
     sizes = ", ".join(f"{len(data.bags(split))} {split}" for split in SPLIT_NAMES)
     headline = f"trained {plan.model['network']} on bags: {sizes}"
     if calibration.threshold is not None:

@@ -46,6 +46,8 @@ class TrainSettings:
         threshold_rule: How the cut-off of a binary task is chosen on val.
         calibrate: Fit a temperature on val.
         strict: Refuse a cohort the audit warns about.
+        ablation: Where a model has several inputs (covariates, feature sets), train it without
+            each of them too, and say what each adds.
     """
 
     seed: int = 0
@@ -55,6 +57,7 @@ class TrainSettings:
     threshold_rule: ThresholdRule = "youden"
     calibrate: bool = False
     strict: bool = False
+    ablation: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,182 @@
+"""What each input of a model adds: the same model without it, on the same folds.
+
+Of a model of covariates or of several feature sets: the image alone, each feature set alone, and
+the covariates alone. They lie in the folder `ablation` of the run, a folder each like a run's own.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slidenet.core.arrays import FloatArray
+from slidenet.data import Split
+from slidenet.data.datamodule import BagDataModule
+from slidenet.evaluation import Predictions, read_predictions
+from slidenet.mil import CovariateModel
+from slidenet.pipelines.fitting.beside import Rival, compare
+from slidenet.pipelines.fitting.fit import prepare_fit
+from slidenet.pipelines.fitting.folds import FOLD_NAME, PREDICTIONS_NAME, FoldWork
+from slidenet.pipelines.fitting.plan import TrainingPlan
+from slidenet.pipelines.fitting.predictions import predict_split
+from slidenet.pipelines.fitting.results import Section
+from slidenet.stores import check_output_folder
+from slidenet.tasks import Targets
+
+FOLDER = "ablation"
+TITLE = "What each input adds"
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """The cohort of a run with some of its inputs left away.
+
+    Attributes:
+        name: In tables, and of its folder.
+        words: In sentences.
+        data: The bags.
+    """
+
+    name: str
+    words: str
+    data: BagDataModule
+
+
+def variants_of(data: BagDataModule) -> list[Variant]:
+    """The cohort without each of its inputs; none where there is only one."""
+    cohort, settings = data.cohort, data.settings
+    plain = replace(settings, covariates=(), categorical=(), more_features=())
+    found = []
+    if cohort.covariates is not None:
+        image = BagDataModule(
+            replace(cohort, covariates=None),
+            data.split,
+            replace(settings, covariates=(), categorical=()),
+        )
+        found.append(Variant("image alone", "the image alone", image))
+    if cohort.others:
+        folders = (settings.features, *settings.more_features)
+        for number, (folder, files) in enumerate(
+            zip(folders, (cohort.files, *cohort.others), strict=True), 1
+        ):
+            alone = replace(cohort, covariates=None, others=(), files=files)
+            found.append(
+                Variant(
+                    f"features {number} alone",
+                    f"the features in {'/'.join(folder.parts[-2:])} alone",
+                    BagDataModule(alone, data.split, replace(plain, features=folder)),
+                )
+            )
+    return found
+
+
+def run_fold_variants(work: FoldWork, number: int, split: Split, out: Path) -> None:
+    """Trains and tests the variants of a fold that is done, with the settings chosen there."""
+    chosen = json.loads((_fold(out, number) / FOLD_NAME).read_text())["chosen"]
+    for variant in variants_of(work.data):
+        folder = _fold(out / FOLDER / _slug(variant.name), number)
+        replace(work, data=variant.data, candidates=[chosen]).run(number, split, folder)
+
+
+def fold_section(
+    data: BagDataModule, splits: Sequence[Split], out: Path, model: Predictions, *, seed: int = 0
+) -> list[Section]:
+    """What each input adds to the out-of-fold predictions; nothing until all variants are done.
+
+    Args:
+        data: The bags.
+        splits: Of the folds.
+        out: Folder of the cross-validation.
+        model: Out-of-fold predictions of the whole model.
+        seed: Of the bootstrap.
+    """
+    rivals, kind = [], data.task_record.kind
+    for variant in variants_of(data):
+        folders = [_fold(out / FOLDER / _slug(variant.name), i) for i in range(len(splits))]
+        if not all((folder / FOLD_NAME).is_file() for folder in folders):
+            return []
+        parts = [read_predictions(folder / PREDICTIONS_NAME, task=kind) for folder in folders]
+        rivals.append(Rival(variant.name, variant.words, Predictions.concatenate(parts)))
+    if data.cohort.covariates is not None:
+        alone = [_covariates_alone(data.with_split(split), i) for i, split in enumerate(splits)]
+        rivals.append(_covariate_rival(Predictions.concatenate(alone)))
+    return _section(model, rivals, seed=seed)
+
+
+def split_section(
+    data: BagDataModule, plan: TrainingPlan, out: Path, model: Predictions
+) -> list[Section]:
+    """Trains the variants of a single split, and says what each input adds on its test bags.
+
+    Args:
+        data: The bags and their split, with bags in test.
+        plan: The model and how it is trained.
+        out: Folder of the run.
+        model: Predictions of test by the whole model.
+    """
+    rivals = []
+    for variant in variants_of(data):
+        folder = check_output_folder(out / FOLDER / _slug(variant.name))
+        trained = prepare_fit(variant.data, plan, folder).run()
+        found = predict_split(trained.module, variant.data, "test")
+        rivals.append(Rival(variant.name, variant.words, found))
+    if data.cohort.covariates is not None:
+        rivals.append(_covariate_rival(_covariates_alone(data)))
+    return _section(model, rivals, seed=plan.settings.seed)
+
+
+def _section(model: Predictions, rivals: Sequence[Rival], *, seed: int) -> list[Section]:
+    if not rivals:
+        return []
+    notes = ["The model sees all inputs; each line below it sees less, on the same bags."]
+    return [compare(model, rivals, name="the whole model", title=TITLE, notes=notes, seed=seed)]
+
+
+def _covariate_rival(predictions: Predictions) -> Rival:
+    return Rival("covariates alone", "the covariates alone, in a linear model", predictions)
+
+
+def _covariates_alone(data: BagDataModule, fold: int | None = None) -> Predictions:
+    """Predictions of test by the linear model of the covariates, fitted to train and val."""
+    known, task = data.cohort.covariates, data.task_record
+    assert known is not None, "a cohort with covariates"
+    fitted_on = (*data.bags("train"), *(data.bags("val") if data.split.val else ()))
+    targets = data.targets("train")
+    if data.split.val:
+        targets = np.concatenate([targets, data.targets("val")])
+    model = CovariateModel(known.fit([bag.slide_ids for bag in fitted_on]), task.num_outputs)
+    offset, scale = task.target_scale(targets) if task.scales_target else (0.0, 1.0)
+    target, weights = torch.from_numpy(np.array(targets)), data.class_weights_tensor
+
+    def loss(logits: Tensor) -> Tensor:
+        return task.loss(logits * scale + offset, target, weights) / scale**2
+
+    model.fit(_values([bag.covariates for bag in fitted_on]), loss)
+    tested = data.bags("test")
+    with torch.inference_mode():
+        logits = model(_values([bag.covariates for bag in tested])) * scale + offset
+    labels: Targets = data.targets("test")
+    return Predictions(
+        task,
+        tuple(bag.bag_id for bag in tested),
+        tuple(data.label_table.row(bag.slide_ids[0]).patient_id for bag in tested),
+        labels,
+        task.predict(logits),
+        None if fold is None else np.full(len(tested), fold, np.int64),
+    )
+
+
+def _values(rows: Sequence[FloatArray | None]) -> Tensor:
+    return torch.from_numpy(np.stack([row for row in rows if row is not None]))
+
+
+def _fold(folder: Path, number: int) -> Path:
+    return folder / f"fold_{number:02d}"
+
+
+def _slug(name: str) -> str:
+    return name.replace(" ", "_")
