@@ -21,11 +21,13 @@ from slidenet.evaluation.operating_points import OperatingPoint, choose_threshol
 from slidenet.evaluation.predictions.columns import PredictionColumns
 from slidenet.evaluation.predictions.csv_file import (
     check_evaluable,
+    join_predictions,
     read_predictions,
     write_predictions,
 )
 from slidenet.evaluation.predictions.patient_average import average_by_patient
 from slidenet.evaluation.predictions.record import Predictions
+from slidenet.evaluation.predictions.sidecar import Origin, check_origin, sidecar_path
 from slidenet.evaluation.predictions.targets import split_predictions
 from slidenet.evaluation.probes.cox_regression import CoxRegression
 from slidenet.evaluation.probes.probe import Probe, cross_validate_probe, fit_probe
@@ -72,6 +74,7 @@ __all__ = [
     "KaplanMeier",
     "LogRank",
     "OperatingPoint",
+    "Origin",
     "PredictionColumns",
     "Predictions",
     "Probe",
@@ -88,6 +91,7 @@ __all__ = [
     "bootstrap",
     "bootstrap_metrics",
     "check_evaluable",
+    "check_origin",
     "choose_threshold",
     "compare",
     "cross_fitted_temperature",
@@ -99,6 +103,7 @@ __all__ = [
     "fit_probe",
     "fit_temperature",
     "forecasts_of",
+    "join_predictions",
     "kaplan_meier",
     "log_loss",
     "log_rank",
@@ -109,6 +114,7 @@ __all__ = [
     "read_predictions",
     "reliability_curve",
     "risk_groups",
+    "sidecar_path",
     "split_conformal",
     "split_predictions",
     "summarise",

@@ -17,19 +17,20 @@ from tqdm import tqdm
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError
 from slidenet.core.extras import data_frame
-from slidenet.core.provenance import Identity, canonical_json
+from slidenet.core.provenance import Identity, canonical_json, identity_hash
 from slidenet.core.text import text_table
 from slidenet.core.window_rule import RULE
 from slidenet.data import write_splits
 from slidenet.data.datamodule import BagDataModule, read_bags
 from slidenet.data.settings import DataSettings
 from slidenet.data.splits.record import SPLIT_NAMES, Split
-from slidenet.evaluation import read_predictions
+from slidenet.evaluation import Origin, check_origin, join_predictions
 from slidenet.pipelines.fitting.ablation import fold_section, run_fold_variants
 from slidenet.pipelines.fitting.fit import audit_data
 from slidenet.pipelines.fitting.folds import (
     FOLD_NAME,
     PREDICTIONS_NAME,
+    VERB,
     FoldSettings,
     FoldWork,
     make_splits,
@@ -40,9 +41,10 @@ from slidenet.pipelines.fitting.plan import (
     claim_folder,
     read_arguments,
 )
+from slidenet.pipelines.fitting.predictions import data_digest
 from slidenet.pipelines.fitting.results import Section, write_results
 from slidenet.pipelines.fitting.search import candidates_of, check_candidates
-from slidenet.stores import atomic_path, check_output_folder
+from slidenet.stores import check_output_folder
 
 if TYPE_CHECKING:
     import pandas
@@ -167,6 +169,11 @@ def crossval(
         "calibrate": settings.calibrate,
         **_rule_of_candidates(plan, candidates),
     }
+    origin = Origin(VERB, identity_hash(identity), data=data_digest(bags))
+    begun = (out / IDENTITY_NAME).is_file()
+    if begun:  # another run is refused by its settings, before its files are looked at
+        claim_folder(out, identity, IDENTITY_NAME)
+    check_origin(out / PREDICTIONS_NAME, origin, of_run=begun)
     claim_folder(out, identity, IDENTITY_NAME)
     audit_data(whole, splits, strict=settings.strict)
     write_splits(out / "splits.csv", splits)
@@ -176,7 +183,7 @@ def crossval(
         work.run(number, splits[number], folders[number])
         if settings.ablation:
             run_fold_variants(work, number, splits[number], out)
-    return _report(bags, plan, out, folders, splits)
+    return _report(bags, plan, out, folders, splits, origin)
 
 
 def _rule_of_candidates(plan: TrainingPlan, candidates: Sequence[Mapping[str, Any]]) -> Identity:
@@ -210,6 +217,7 @@ def _report(
     out: Path,
     folders: Sequence[Path],
     splits: Sequence[Split],
+    origin: Origin,
 ) -> CrossvalReport:
     """What is done so far; with all folds done, also the file of out-of-fold predictions."""
     done = {
@@ -221,14 +229,8 @@ def _report(
     if len(done) < len(folders):
         headline = f"{network}: {len(done)} of {len(folders)} folds are done"
         return CrossvalReport(headline, done, [out])
-    texts = [(folder / PREDICTIONS_NAME).read_text() for folder in folders]
-    headers = {text.partition("\n")[0] for text in texts}
-    assert len(headers) == 1, f"folds of one run differ in their columns: {headers}"
-    path = out / PREDICTIONS_NAME
-    with atomic_path(path) as temporary:
-        rows = "".join(text.partition("\n")[2] for text in texts)
-        temporary.write_text(headers.pop() + "\n" + rows)
-    predictions = read_predictions(path, task=data.task_record.kind)
+    path, parts = out / PREDICTIONS_NAME, [folder / PREDICTIONS_NAME for folder in folders]
+    predictions = join_predictions(path, parts, task=data.task_record, origin=origin)
     headline = (
         f"{network}: {predictions.num_bags} bags of {predictions.num_patients} patients, each "
         "predicted by a model that has not seen the patient"

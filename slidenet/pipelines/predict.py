@@ -1,5 +1,6 @@
 """`slidenet predict`: a trained model applied to new slides, from the raw slide to a CSV."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,13 +10,19 @@ import numpy as np
 
 from slidenet.core.errors import ConfigError, IdentityMismatchError, ManifestError, StoreError
 from slidenet.core.extras import data_frame
-from slidenet.core.provenance import describe_difference
+from slidenet.core.provenance import IDENTITY_HASH_LENGTH, describe_difference
 from slidenet.core.records import SlideRow
 from slidenet.core.text import count_of, name_some
 from slidenet.data import BagDataset, BagSource, collate_bags, find_bag_files, read_label_table
 from slidenet.data.bags.parts import DividingRule, divide_file
 from slidenet.data.covariates import CovariateTable
-from slidenet.evaluation import Predictions, average_by_patient, write_predictions
+from slidenet.evaluation import (
+    Origin,
+    Predictions,
+    average_by_patient,
+    check_origin,
+    write_predictions,
+)
 from slidenet.evaluation.predictions.targets import descriptions
 from slidenet.pipelines.cohort.features import EncodingChoice, make_features, place_of_set
 from slidenet.pipelines.cohort.layout import OutputLayout
@@ -140,8 +147,17 @@ def predict(
     covariates = covariates_for(model, rows, source=_source(slides))
     notes += [] if covariates is None else covariates.notes
     members = _members(rows, model)
+    path = Path(out) / PREDICTIONS_NAME
+    origin = Origin(
+        "predict",
+        str(model.training.get("run", "")),
+        model.digests,
+        _digest(members),
+        threshold=model.calibration.threshold,
+    )
+    asked = _asked(members, model, by_patient=by_patient)
+    check_origin(path, origin, asked)
     out = check_output_folder(out)
-    path = out / PREDICTIONS_NAME
     stages: list[RunReport] = []
     folders: list[Path] = [*([] if features is None else [features]), *more]
     if features is None:
@@ -196,7 +212,7 @@ def predict(
             return PredictReport(None, stages, path, notes)
         predictions = averaged
     called = model.task.decide(predictions.predicted, model.calibration.threshold)
-    write_predictions(path, predictions, called=called)
+    write_predictions(path, predictions, called=called, origin=origin, asked=asked)
     return PredictReport(predictions, stages, path, notes)
 
 
@@ -362,3 +378,20 @@ def _members(rows: Sequence[SlideRow], model: Bundle | Ensemble) -> dict[str, li
         bag_id = (row.patient_id or row.slide_id) if _takes_patients(model) else row.slide_id
         members.setdefault(bag_id, []).append(row)
     return members
+
+
+def _asked(
+    members: Mapping[str, Sequence[SlideRow]], model: Bundle | Ensemble, *, by_patient: bool
+) -> set[str] | None:
+    """The bag_ids there will be if nothing fails; None where only the files tell."""
+    if _dividing(model) is not None:
+        return None
+    if not by_patient:
+        return set(members)
+    return {row.patient_id or row.slide_id for rows in members.values() for row in rows}
+
+
+def _digest(members: Mapping[str, Sequence[SlideRow]]) -> str:
+    """What tells these bags from others."""
+    bags = [(b, [(r.slide_id, r.patient_id) for r in rows]) for b, rows in members.items()]
+    return hashlib.sha256(repr(bags).encode()).hexdigest()[:IDENTITY_HASH_LENGTH]

@@ -1,7 +1,7 @@
 """`slidenet train`: fit one slide classifier, or run a trained one over a split of its cohort."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,26 +12,36 @@ from slidenet.core.text import text_table
 from slidenet.data.datamodule import BagDataModule, read_bags
 from slidenet.data.settings import DataSettings
 from slidenet.data.splits.record import SPLIT_NAMES
-from slidenet.evaluation import Predictions, write_predictions
+from slidenet.evaluation import Origin, Predictions, check_origin, write_predictions
 from slidenet.pipelines.fitting.ablation import split_section
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, check_fits, write_bundle
 from slidenet.pipelines.fitting.fit import audit_data, prepare_fit
-from slidenet.pipelines.fitting.plan import TrainingPlan, TrainSettings, read_arguments
+from slidenet.pipelines.fitting.plan import (
+    PLAN_NAME,
+    TrainingPlan,
+    TrainSettings,
+    claim_folder,
+    read_arguments,
+)
 from slidenet.pipelines.fitting.predictions import (
     apply_to_split,
     cut_off_section,
+    data_digest,
     fit_calibration,
     predict_split,
 )
 from slidenet.pipelines.fitting.results import Section, metrics_section, write_results
 from slidenet.stores import check_output_folder
 from slidenet.stores.atomic import write_json
-from slidenet.training import load_bundle
+from slidenet.training import load_bundle, model_digest
 
 if TYPE_CHECKING:
     import pandas
 
 Step = Literal["fit", "validate", "test", "predict"]
+
+VERB = "train"
+"""In the notes beside files of predictions."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +130,16 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
     """Audits the cohort, trains, and writes the bundle with predictions of val and test."""
     settings = plan.settings
     fit = prepare_fit(data, plan, out)  # before the audit, which may take a while
+    origins = {
+        split: Origin(VERB, fit.run_hash, data=data_digest(data), split=split)
+        for split in SPLIT_NAMES[1:]
+        if data.split.slides(split)
+    }
+    begun = (out / PLAN_NAME).is_file()
+    if begun:  # another run is refused by its settings, before its files are looked at
+        claim_folder(out, fit.identity)
+    for split, origin in origins.items():
+        check_origin(predictions_path(out, split), origin, of_run=begun)
     check_output_folder(out)
     audit_data(data, [data.split], strict=settings.strict)
     trained = fit.run()
@@ -134,11 +154,12 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
     files = [out / BUNDLE_NAME]
     write_bundle(files[0], trained, data, calibration, plan)
     predicted: dict[str, Predictions] = {}
-    for split in SPLIT_NAMES[1:]:
-        if data.split.slides(split):
-            predicted[split] = predict_split(trained.module, data, split, calibration)
-            files.append(out / f"predictions_{split}.csv")
-            write_predictions(files[-1], predicted[split])
+    models = (model_digest(trained.module, calibration),)
+    for split, origin in origins.items():
+        predicted[split] = predict_split(trained.module, data, split, calibration)
+        files.append(predictions_path(out, split))
+        origin = replace(origin, models=models, threshold=calibration.threshold)
+        write_predictions(files[-1], predicted[split], origin=origin, of_run=True)
     metrics = {split: found.compute_metrics() for split, found in predicted.items()}
     write_json(out / "metrics.json", metrics, sort_keys=True)
     sections: list[Section] = []
@@ -153,22 +174,43 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
     return TrainReport(headline, metrics, files, sections)
 
 
+def predictions_path(out: Path, split: str) -> Path:
+    """Where a model that a run left, or one applied to its bags, writes what it predicts.
+
+    Args:
+        out: Folder of the run.
+        split: "val" or "test"; "all" for every bag, without labels.
+    """
+    return out / f"predictions_{split}.csv"
+
+
 def _apply(data: BagDataModule, path: Path, step: Step, out: Path, allow_code: bool) -> TrainReport:
     """Runs a trained model over a labelled split, or over every bag without its label."""
     bundle = load_bundle(path, allow_code=allow_code)
     check_fits(bundle, data, path)
+    origin = Origin(
+        VERB if step != "predict" else f"{VERB} predict",
+        str(bundle.training.get("run", "")),
+        bundle.digests,
+        data_digest(data),
+        threshold=bundle.calibration.threshold,
+    )
     if step == "predict":
+        file, bags = predictions_path(out, "all"), [bag.bag_id for bag in data.bags()]
+        check_origin(file, origin, bags)
         found = apply_to_split(bundle.task, bundle.predict, data, None)
-        file = check_output_folder(out) / "predictions.csv"
-        write_predictions(file, found)
+        check_output_folder(out)
+        write_predictions(file, found, origin=origin)
         return TrainReport(f"{path.name} on {len(found)} bags", {}, [file])
     split: Literal["val", "test"] = "val" if step == "validate" else "test"
     if not data.split.slides(split):
         raise SplitError(
             f"no slide is in {split}", remedy="give a split with some, or take another"
         )
+    file, origin = predictions_path(out, split), replace(origin, split=split)
+    check_origin(file, origin, [bag.bag_id for bag in data.bags(split)])
     found = apply_to_split(bundle.task, bundle.predict, data, split)
-    file = check_output_folder(out) / f"predictions_{split}.csv"
-    write_predictions(file, found)
+    check_output_folder(out)
+    write_predictions(file, found, origin=origin)
     metrics = found.compute_metrics()
     return TrainReport(f"{path.name} on {len(found)} bags of {split}", {split: metrics}, [file])

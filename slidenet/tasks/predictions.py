@@ -17,6 +17,10 @@ VALUE_COLUMN, RISK_COLUMN = "predicted", "risk"
 PROBABILITY_PREFIX, SURVIVAL_PREFIX = "prob_", "survival_"
 """Columns of files: `prob_<class>`, `predicted`, `risk`, `survival_<time>`."""
 
+BAG_COLUMN, PATIENT_COLUMN, FOLD_COLUMN = "bag_id", "patient_id", "fold"
+CALLED_COLUMN = "called"
+"""Columns that say of what the predictions are, and what is decided."""
+
 
 @dataclass(frozen=True, eq=False)
 class PredictionArrays:
@@ -158,6 +162,22 @@ def to_array(tensor: Tensor) -> FloatArray:
     """A tensor as an array on the CPU."""
     array: FloatArray = np.asarray(tensor.detach().cpu().numpy())
     return array
+
+
+def taken_column(label_columns: Iterable[str], output: str) -> str | None:
+    """The first label column whose name files of predictions need for themselves.
+
+    Args:
+        label_columns: Of a task.
+        output: Of its class: "probabilities", "value" or "risk".
+    """
+    taken = {BAG_COLUMN, PATIENT_COLUMN, FOLD_COLUMN, CALLED_COLUMN}
+    taken |= {"value": {VALUE_COLUMN}, "risk": {RISK_COLUMN}}.get(output, set())
+    prefix = {"probabilities": PROBABILITY_PREFIX, "risk": SURVIVAL_PREFIX}.get(output)
+    for name in label_columns:
+        if name in taken or (prefix is not None and name.startswith(prefix)):
+            return name
+    return None
 
 
 def number_text(value: Any) -> str:

@@ -1,6 +1,6 @@
 """Floor 5: the Lightning module that trains on bags, its callbacks and bundles."""
 
-from slidenet.training.bundle import Bundle, save_bundle
+from slidenet.training.bundle import Bundle, model_digest, save_bundle
 from slidenet.training.callbacks import EpochSeeding, default_callbacks, quiet_lightning, seed_run
 from slidenet.training.ensemble import Ensemble, load_bundle, save_ensemble
 from slidenet.training.epoch_metrics import EpochMetrics
@@ -16,6 +16,7 @@ __all__ = [
     "default_callbacks",
     "load_bundle",
     "load_classifier",
+    "model_digest",
     "quiet_lightning",
     "save_bundle",
     "save_ensemble",

@@ -5,6 +5,7 @@ A bundle is one file: weights, task, features identity, threshold, temperature. 
 gives the same bytes: no dates and no paths are kept.
 """
 
+import hashlib
 import io
 import os
 from collections.abc import Mapping
@@ -18,7 +19,12 @@ from torch import Tensor
 from slidenet.core.checks import check_positive
 from slidenet.core.errors import ConfigError, StoreError
 from slidenet.core.json_text import parse_json
-from slidenet.core.provenance import Identity, canonical_json, software_version
+from slidenet.core.provenance import (
+    IDENTITY_HASH_LENGTH,
+    Identity,
+    canonical_json,
+    software_version,
+)
 from slidenet.core.text import name_some
 from slidenet.mil import BagBatch
 from slidenet.stores.atomic import atomic_path
@@ -28,6 +34,7 @@ from slidenet.training.checkpoints import portable_settings
 from slidenet.training.feature_statistics import FeatureStatistics
 from slidenet.training.module import SlideClassifier
 from slidenet.training.restoring import malformed_explained, restore
+from slidenet.weights.files import digest_of_state
 
 FORMAT = "slidenet bundle"
 VERSION = 1
@@ -98,11 +105,24 @@ class Bundle:
         """Moves the network to where it is to run."""
         self.module.to(device)
 
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The digest of each model in it: one; see `model_digest`."""
+        return (model_digest(self.module, self.calibration),)
+
     @torch.inference_mode()
     def predict(self, batch: BagBatch) -> PredictionArrays:
         """Predictions of the bags of a batch, with temperature and baseline applied."""
         logits = self.module(batch.to(self.module.device)).logits.float().cpu()
         return self.task.predict(logits, self.calibration)
+
+
+def model_digest(module: SlideClassifier, calibration: Calibration) -> str:
+    """What tells a trained model from others, whatever software wrote its file: 16 hex digits."""
+    digest = hashlib.sha256(digest_of_state(module.state_dict()).encode())
+    more = {**asdict(calibration), "network": str(module.hparams["network"])}
+    digest.update(canonical_json({**more, "task": module.task.identity()}).encode())
+    return digest.hexdigest()[:IDENTITY_HASH_LENGTH]
 
 
 def save_bundle(

@@ -88,6 +88,11 @@ class Ensemble:
         """What features it takes beside the first ones, in order."""
         return self.members[0].more_identities
 
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The digest of each member; see `Bundle.digests`."""
+        return tuple(digest for member in self.members for digest in member.digests)
+
     def to(self, device: torch.device | str) -> None:
         """Moves the networks to where they are to run."""
         for member in self.members:

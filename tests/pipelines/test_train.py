@@ -59,7 +59,7 @@ def test_steps_on_a_trained_model(cohort, tmp_path, capsys):
     assert main(["train", "test", *arguments(cohort, tmp_path)]) == 0
     assert (tmp_path / "predictions_test.csv").read_bytes() == before
     assert main(["train", "predict", *arguments(cohort, tmp_path)]) == 0
-    assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 1 + 40
+    assert len((tmp_path / "predictions_all.csv").read_text().splitlines()) == 1 + 40
     capsys.readouterr()
     other_task = arguments(cohort, tmp_path, "--data.label-columns=[age]", "--data.task=regression")
     assert main(["train", "test", *other_task]) == 2

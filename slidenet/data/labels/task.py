@@ -12,6 +12,7 @@ from slidenet.data.labels.encoding import encode_targets
 from slidenet.data.labels.table import LabelTable
 from slidenet.tasks import TASKS, CoxTask, Task, TaskKind
 from slidenet.tasks.calibration import event_time_quantiles
+from slidenet.tasks.predictions import taken_column
 
 
 def make_task(
@@ -64,6 +65,14 @@ def make_task(
     if of_kind.has_time_bins and not edges:
         edges = _quantile_edges(table, CoxTask(columns), num_time_bins, training_ids)
     task = of_kind(columns, names, edges)
+    taken = taken_column(columns, task.output)
+    if taken is not None:
+        raise LabelError(
+            f"{table.path} has labels in a column {taken!r}, which is what files of predictions "
+            f"call a column of their own for a {kind} task",
+            expected="another name",
+            remedy=f"rename it, to 'true_{taken}' say",
+        )
     rows = labelled_rows(table, kind, columns, class_names=task.class_names)
     lack = task.find_lack(encode_targets(task, rows, rows.slide_ids))  # checks every label
     if lack is not None:

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 
 from slidenet.core.errors import PredictionsError
 from slidenet.core.vocabulary import as_number
-from slidenet.evaluation.predictions.record import (
+from slidenet.stores.csv_table import CsvTable
+from slidenet.tasks import TASKS, Task, TaskKind
+from slidenet.tasks.predictions import (
     BAG_COLUMN,
     CALLED_COLUMN,
     FOLD_COLUMN,
     PATIENT_COLUMN,
-)
-from slidenet.stores.csv_table import CsvTable
-from slidenet.tasks import TASKS, Task, TaskKind
-from slidenet.tasks.predictions import (
     PROBABILITY_PREFIX,
     RISK_COLUMN,
     SURVIVAL_PREFIX,
@@ -108,7 +106,7 @@ def recognise(
     patient = _one(table, named.patient_column, PATIENT_NAMES)
     fold = _one(table, named.fold_column, (FOLD_COLUMN,))
     probabilities = _probability_columns(table, named)
-    survival = tuple(n for n in table.columns if _time(n) > 0)
+    survival = tuple(n for n in table.columns if survival_time(n) > 0)
     of_kind = TASKS[kind or _kind(table, named, probabilities)]
     used = {bag, patient, fold, *probabilities, *survival, RISK_COLUMN, VALUE_COLUMN}
     used |= {named.score_column, *named.probabilities, CALLED_COLUMN}
@@ -135,13 +133,13 @@ def recognise(
     if of_kind.output == "value":
         return Roles(of_kind(columns), bag, patient, fold, bool(labels), arrays)
     if survival:
-        survival = tuple(sorted(survival, key=_time))
+        survival = tuple(sorted(survival, key=survival_time))
         arrays["survival"] = survival
     if of_kind.has_time_bins and len(survival) < 2:
         raise _unrecognised(
             table, "holds survival probabilities", "--task cox", (SURVIVAL_PREFIX + "<time>",)
         )
-    times = tuple(map(_time, survival))
+    times = tuple(map(survival_time, survival))
     task = of_kind(columns, time_edges=times if of_kind.has_time_bins else ())
     return Roles(task, bag, patient, fold, bool(labels), arrays, times)
 
@@ -176,7 +174,7 @@ def _probability_columns(table: CsvTable, named: PredictionColumns) -> tuple[str
     return ()
 
 
-def _time(name: str) -> float:
+def survival_time(name: str) -> float:
     """The time of a survival column; NaN for any other."""
     starts = name.startswith(SURVIVAL_PREFIX)
     return as_number(name.removeprefix(SURVIVAL_PREFIX)) if starts else math.nan

@@ -9,6 +9,10 @@ Ours has one row per bag, in the order given, with these columns:
   where curves are predicted;
 - `called`, where `slidenet predict` wrote the file: what the model decides, by its cut-off.
 
+Beside it lies a note of the same name that ends in .json (`sidecar.py`): what made the file, and
+the role of each column. A column of labels may therefore have any name but those that the file
+itself needs (`taken_column`), which are refused before anything is trained.
+
 Numbers are written with the fewest digits that read back as the same number in their own precision,
 so the same predictions give the same bytes.
 """
@@ -16,7 +20,7 @@ so the same predictions give the same bytes.
 import csv
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +30,30 @@ import numpy as np
 from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.errors import PredictionsError
 from slidenet.evaluation.predictions.columns import PredictionColumns, Roles, class_index, recognise
+from slidenet.evaluation.predictions.own_files import own_roles
 from slidenet.evaluation.predictions.record import SUM_TOLERANCE, Predictions, find_fault
+from slidenet.evaluation.predictions.sidecar import (
+    Origin,
+    Sidecar,
+    check_origin,
+    digest_of_text,
+    read_sidecar,
+    write_sidecar,
+)
 from slidenet.stores import atomic_path
 from slidenet.stores.csv_table import CsvTable, read_csv_table
 from slidenet.tasks import PredictionArrays, Task, TaskKind
-from slidenet.tasks.predictions import PROBABILITIES, number_text
+from slidenet.tasks.predictions import (
+    BAG_COLUMN,
+    CALLED_COLUMN,
+    FOLD_COLUMN,
+    PATIENT_COLUMN,
+    PROBABILITIES,
+    number_text,
+)
+
+UNSAID = Origin()
+"""Of files that somebody writes from Python."""
 
 
 def read_predictions(
@@ -59,7 +82,10 @@ def read_predictions(
     """
     # A table that pandas wrote has an index without a name in its first column.
     table = read_csv_table(path, error=PredictionsError, unnamed_first=True)
-    roles = recognise(table, task, columns or PredictionColumns(), labelled=labelled)
+    named = columns or PredictionColumns()
+    roles = own_roles(table, read_sidecar(Path(path)), task, named, labelled=labelled) or recognise(
+        table, task, named, labelled=labelled
+    )
     arrays: dict[str, Any] = {
         name: _array(table, roles.task, name, names) for name, names in roles.arrays.items()
     }
@@ -81,18 +107,29 @@ def read_predictions(
 
 
 def write_predictions(
-    path: str | os.PathLike[str], predictions: Predictions, *, called: Sequence[str] | None = None
+    path: str | os.PathLike[str],
+    predictions: Predictions,
+    *,
+    called: Sequence[str] | None = None,
+    origin: Origin = UNSAID,
+    asked: Collection[str] | None = None,
+    of_run: bool = False,
 ) -> None:
-    """Writes the CSV described at the top of this file; whole or not at all.
+    """Writes the CSV described at the top of this file and the note beside it; each whole or not.
 
     Args:
         path: The file.
         predictions: Of N bags.
         called: What is decided of each (`Task.decide`); written as a last column.
+        origin: What made them.
+        asked: The bags that were to be predicted, some of which may have failed; default: those of
+            `predictions`.
+        of_run: Whether a file of that name without a note is one that an older version wrote for
+            the same run.
 
     Raises:
         PredictionsError: A label column has the name of another column.
-        OutputError: The file cannot be written.
+        OutputError: The file cannot be written, or another one is there (`check_origin`).
     """
     columns = predictions.columns(called)
 
@@ -102,8 +139,71 @@ def write_predictions(
         return "" if value is None or value != value else number_text(value)  # NaN: no label
 
     rows = zip(*(map(cell, cells) for cells in columns.values()), strict=True)
-    with atomic_path(Path(path)) as temporary:
-        temporary.write_bytes(csv_text(list(columns), rows).encode())
+    content = csv_text(list(columns), rows).encode()
+    path = Path(path)
+    bags = predictions.bag_ids if asked is None else asked
+    check_origin(path, origin, bags, of_run=of_run, content=content)
+    roles = roles_written(predictions, called=called is not None)
+    _write(path, content, Sidecar(origin, predictions.task, roles, digest_of_text(content)))
+
+
+def join_predictions(
+    path: str | os.PathLike[str],
+    parts: Sequence[str | os.PathLike[str]],
+    *,
+    task: Task,
+    origin: Origin,
+) -> Predictions:
+    """Puts the files of the folds of one cross-validation below each other.
+
+    Args:
+        path: The file to write.
+        parts: Files of `write_predictions`, of one task.
+        task: What they predict.
+        origin: What made them.
+
+    Returns:
+        All predictions.
+
+    Raises:
+        PredictionsError: A part is no file of predictions.
+        OutputError: The file cannot be written, or another one is there (`check_origin`).
+    """
+    texts = [Path(part).read_text(encoding="utf-8") for part in parts]
+    headers = {text.partition("\n")[0] for text in texts}
+    assert len(headers) == 1, f"folds of one run differ in their columns: {headers}"
+    rows = "".join(text.partition("\n")[2] for text in texts)
+    content = f"{headers.pop()}\n{rows}".encode()
+    found = [read_predictions(part, task=task.kind, labelled=False) for part in parts]
+    predictions = Predictions.concatenate(found)
+    path = Path(path)
+    check_origin(path, origin, predictions.bag_ids, of_run=True, content=content)
+    roles = roles_written(predictions, called=False)
+    _write(path, content, Sidecar(origin, task, roles, digest_of_text(content)))
+    return predictions
+
+
+def roles_written(predictions: Predictions, *, called: bool) -> dict[str, Any]:
+    """The columns of a file of `write_predictions` by what they are for (`Sidecar.columns`)."""
+    task, arrays = predictions.task, predictions.predicted
+    roles: dict[str, Any] = {"bag": BAG_COLUMN, "patient": PATIENT_COLUMN}
+    if predictions.folds is not None:
+        roles["fold"] = FOLD_COLUMN
+    roles["labels"] = [] if predictions.targets is None else list(task.label_columns)
+    for name in arrays.arrays:
+        alone = PredictionArrays(
+            **{name: arrays.arrays[name]},
+            survival_times=arrays.survival_times if name == "survival" else (),
+        )
+        columns = list(alone.columns(task.class_names))
+        roles[name] = columns if name in PROBABILITIES else columns[0]
+    return roles | ({"called": CALLED_COLUMN} if called else {})
+
+
+def _write(path: Path, content: bytes, sidecar: Sidecar) -> None:
+    write_sidecar(path, sidecar)  # first: a kill between the two leaves no file without a note
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def csv_text(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:

@@ -13,13 +13,17 @@ from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.errors import PredictionsError
 from slidenet.core.extras import data_frame
 from slidenet.tasks import PredictionArrays, Targets, Task
-from slidenet.tasks.predictions import ARRAYS, PROBABILITIES
+from slidenet.tasks.predictions import (
+    ARRAYS,
+    BAG_COLUMN,
+    CALLED_COLUMN,
+    FOLD_COLUMN,
+    PATIENT_COLUMN,
+    PROBABILITIES,
+)
 
 if TYPE_CHECKING:
     import pandas
-
-BAG_COLUMN, PATIENT_COLUMN, FOLD_COLUMN = "bag_id", "patient_id", "fold"
-CALLED_COLUMN = "called"
 
 SUM_TOLERANCE = 0.01
 """How far probabilities may be from adding up to 1; tables of others are rounded to two digits."""

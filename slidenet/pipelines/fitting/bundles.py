@@ -17,6 +17,7 @@ from slidenet.data.covariates import CovariateTable, read_covariates
 from slidenet.data.datamodule import BagDataModule
 from slidenet.pipelines.fitting.fit import TrainedModel
 from slidenet.pipelines.fitting.plan import TrainingPlan
+from slidenet.pipelines.fitting.seen import seen_ids
 from slidenet.stores import FeatureFile
 from slidenet.tasks import Calibration
 from slidenet.training import Bundle, Ensemble, save_bundle
@@ -54,6 +55,8 @@ def write_bundle(
             "seed": plan.settings.seed,
             "score": trained.score,
             "trainer": plan.trainer.identity,
+            "run": trained.run,
+            "seen": seen_ids(data),
         },
         statistics=training_statistics(data),
     )

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from slidenet.core.arrays import FloatArray
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError
+from slidenet.core.provenance import identity_hash
 from slidenet.data import Split
 from slidenet.data.bags.parts import split_slides
 from slidenet.data.bags.places import check_places
@@ -55,11 +56,13 @@ class TrainedModel:
         module: With the weights to keep, in eval mode on the CPU.
         score: Monitored value of the epoch kept; None where the last epoch is kept.
         is_global_zero: Whether this process is the one that writes.
+        run: Hash of the identity of the run.
     """
 
     module: SlideClassifier
     score: float | None
     is_global_zero: bool = True
+    run: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +126,12 @@ class Fit:
             module = load_weights(self.module, kept)
         else:  # a strategy such as FSDP has cut the module up
             module = load_classifier(kept, allow_code=True)  # this very run wrote it
-        return TrainedModel(module, score, self.trainer.is_global_zero)
+        return TrainedModel(module, score, self.trainer.is_global_zero, self.run_hash)
+
+    @property
+    def run_hash(self) -> str:
+        """Hash of the identity of the run."""
+        return identity_hash(self.identity)
 
     def _can_go_on(self) -> bool:
         """Whether the checkpoints of the folder belong together; says so where they do not."""

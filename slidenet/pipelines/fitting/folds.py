@@ -16,16 +16,19 @@ from slidenet.core.errors import ConfigError
 from slidenet.data import Split, hold_out_validation, make_folds, read_splits
 from slidenet.data.datamodule import BagDataModule
 from slidenet.data.splits.make import LeaveOneOut
-from slidenet.evaluation import write_predictions
+from slidenet.evaluation import Origin, write_predictions
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, write_bundle
 from slidenet.pipelines.fitting.fit import prepare_fit
 from slidenet.pipelines.fitting.plan import TrainingPlan
-from slidenet.pipelines.fitting.predictions import fit_calibration, predict_split
+from slidenet.pipelines.fitting.predictions import data_digest, fit_calibration, predict_split
 from slidenet.stores import check_output_folder
 from slidenet.stores.atomic import write_json
+from slidenet.training import model_digest
 
 PREDICTIONS_NAME = "predictions.csv"
 FOLD_NAME = "fold.json"
+VERB = "crossval"
+"""In the notes beside files of predictions."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,16 @@ class FoldWork:
             cohort=self.data.targets(),
         )
         found = predict_split(trained.module, data, "test", calibration, fold=number)
-        write_predictions(folder / PREDICTIONS_NAME, found)
+        origin = Origin(
+            VERB,
+            trained.run,
+            (model_digest(trained.module, calibration),),
+            data_digest(data),
+            "test",
+            number,
+            calibration.threshold,
+        )
+        write_predictions(folder / PREDICTIONS_NAME, found, origin=origin, of_run=True)
         write_bundle(folder / BUNDLE_NAME, trained, data, calibration, plan)
         content = {
             "metrics": found.compute_metrics(),

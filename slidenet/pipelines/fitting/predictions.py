@@ -224,6 +224,11 @@ def _logits(module: SlideClassifier, batch: BagBatch) -> Tensor:
     return logits
 
 
+def data_digest(data: BagDataModule) -> str:
+    """What tells bags, their labels and their split from others; see `BagDataModule.identity`."""
+    return str(data.identity()["bags_and_split"])
+
+
 def cut_off_section(found: Mapping[str, Predictions], threshold: float) -> Section:
     """What the cut-off of a binary model changes: metrics at 0.5 and at the cut-off, by split.
 
