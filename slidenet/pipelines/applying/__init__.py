@@ -1,0 +1,1 @@
+"""A trained model applied to slides: which bags, the work on each, and what comes of it."""

@@ -1,0 +1,175 @@
+"""A trained model and the slides it is to be applied to, from rows to predictions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from slidenet.core.errors import ConfigError
+from slidenet.core.records import SlideRow
+from slidenet.data import find_bag_files
+from slidenet.data.covariates import CovariateTable
+from slidenet.evaluation import Origin, Predictions
+from slidenet.pipelines.applying.bags import (
+    asked_bags,
+    averaged_by_patient,
+    check_number_of_sets,
+    check_patients,
+    digest_of_bags,
+    dividing,
+    members_of,
+    takes_patients,
+)
+from slidenet.pipelines.applying.work import PredictWork
+from slidenet.pipelines.cohort.features import EncodingChoice, make_features, place_of_set
+from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.report import RunReport
+from slidenet.pipelines.cohort.run import run_cohort
+from slidenet.pipelines.cohort.runner import Runner
+from slidenet.pipelines.fitting.bundles import covariates_for
+from slidenet.stores import check_output_folder
+from slidenet.training import Bundle, Ensemble
+from slidenet.weights.device import resolve_device
+
+
+@dataclass(frozen=True, eq=False)
+class Applied:
+    """What came of it.
+
+    Attributes:
+        predictions: One row per bag (or patient) that could be predicted; None where none could.
+        stages: Reports of the steps; the last is that of the model itself, if it got so far.
+        notes: What to know about the rows, a line each.
+    """
+
+    predictions: Predictions | None
+    stages: Sequence[RunReport]
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Application:
+    """A model and slides that fit it; made by `prepare`, which writes nothing.
+
+    Attributes:
+        model: The trained model.
+        bundle: Its file.
+        rows: The slides.
+        folders: Of features made elsewhere, one per feature set; none to make them of the slides.
+        by_patient: Whether there is to be one row per patient, the mean over the patient's slides.
+        members: The slides of each bag.
+        covariates: Of the slides, where the model takes any.
+        notes: What to know about the rows, a line each.
+    """
+
+    model: Bundle | Ensemble
+    bundle: Path
+    rows: Sequence[SlideRow]
+    folders: Sequence[Path]
+    by_patient: bool
+    members: Mapping[str, Sequence[SlideRow]]
+    covariates: CovariateTable | None
+    notes: Sequence[str]
+
+    @property
+    def asked(self) -> set[str] | None:
+        """The bag_ids there will be if nothing fails; None where only the files tell."""
+        return asked_bags(self.members, self.model, by_patient=self.by_patient)
+
+    def origin(self, verb: str) -> Origin:
+        """What a file of these predictions says that made it."""
+        return Origin(
+            verb,
+            str(self.model.training.get("run", "")),
+            self.model.digests,
+            digest_of_bags(self.members),
+            threshold=self.model.calibration.threshold,
+        )
+
+    def run(self, out: Path, choice: EncodingChoice, runner: Runner) -> Applied:
+        """Makes the features, where none are given, and predicts.
+
+        Args:
+            out: Folder of the steps before.
+            choice: How features are made of slides.
+            runner: Who does the work.
+        """
+        model, members = self.model, self.members
+        folders, stages, done = list(self.folders), list[RunReport](), list(self.rows)
+        device = choice.device
+        if not folders:
+            first = model.features_identity
+            for number, identity in enumerate((first, *model.more_identities), 1):
+                place = out if number == 1 else place_of_set(out, number, identity, first)
+                found = make_features(
+                    done,
+                    check_output_folder(place),
+                    identity,
+                    choice,
+                    source=str(self.bundle),
+                    runner=runner,
+                )
+                stages += found.stages
+                if found.folder is None:
+                    return Applied(None, stages, self.notes)
+                folders.append(found.folder)
+                done, choice = list(found.rows), replace(choice, weights=None)
+            there = {row.slide_id for row in done}
+            # A bag with nothing left was named above; one with some slides left fails below.
+            members = {b: m for b, m in members.items() if any(row.slide_id in there for row in m)}
+        model.to(resolve_device(device))
+        work = PredictWork(
+            OutputLayout(out),
+            model,
+            self.bundle,
+            folders,
+            [find_bag_files(folder) for folder in folders],
+            members,
+            self.covariates,
+        )
+        bags = [SlideRow(bag_id, "") for bag_id in members]
+        stages.append(run_cohort("predict", bags, work, runner=runner))
+        done_bags = [o.value for o in stages[-1].outcomes if o.status != "failed"]
+        if not done_bags:
+            return Applied(None, stages, self.notes)
+        predictions = Predictions.concatenate(done_bags)
+        if not self.by_patient or takes_patients(model):
+            return Applied(predictions, stages, self.notes)
+        averaged, lines = averaged_by_patient(predictions, self.rows, model.calibration)
+        return Applied(averaged, stages, [*self.notes, *lines])
+
+
+def prepare(
+    model: Bundle | Ensemble,
+    bundle: Path,
+    rows: Sequence[SlideRow],
+    *,
+    source: str,
+    folders: Sequence[Path] = (),
+    by_patient: bool = False,
+) -> Application:
+    """Checks all that can be known before a file is opened.
+
+    Args:
+        model: The trained model.
+        bundle: Its file.
+        rows: The slides.
+        source: Where they are named, for messages.
+        folders: Of features made elsewhere, one per feature set; none to make them of the slides.
+        by_patient: Whether there is to be one row per patient, the mean over the patient's slides.
+
+    Raises:
+        ConfigError: Settings that do not fit the model.
+        ManifestError: Patients or covariates the model needs are not known.
+    """
+    check_number_of_sets(model, bundle, folders)
+    if by_patient and dividing(model) is not None:
+        raise ConfigError(
+            f"by_patient for a model of bags of kind {model.training['bag']!r}",
+            expected="a model of slides or patients",
+            remedy="leave --by-patient away",
+        )
+    notes = check_patients(rows) if by_patient or takes_patients(model) else []
+    covariates = covariates_for(model, rows, source=source)
+    notes += [] if covariates is None else covariates.notes
+    members = members_of(rows, model)
+    return Application(model, bundle, rows, folders, by_patient, members, covariates, notes)
