@@ -11,7 +11,7 @@ from slidenet.cli.flags import build_parser, parse_arguments
 from slidenet.cli.training import call_of, training_parser
 from slidenet.data.datamodule import read_bags
 from slidenet.mil import FROM_CHECKPOINT
-from slidenet.pipelines.fitting.fit import fit_reduction, make_classifier
+from slidenet.pipelines.fitting.fit import fit_inputs, make_classifier
 from slidenet.pipelines.fitting.plan import read_arguments
 from slidenet.pipelines.run import run
 from slidenet.testing import write_feature_cohort
@@ -50,7 +50,7 @@ def test_train_configs_become_data_model_and_trainer(path, cohort, monkeypatch, 
     wanted, plan, _ = read_arguments(call["settings"], {}, **groups)
     data = read_bags(wanted)
     model = make_classifier(data, plan.model)
-    fit_reduction(model, data)
+    fit_inputs(model, data)
     assert model.task == data.task_record
     trainer = plan.trainer.make(tmp_path, [])
     assert isinstance(trainer, Trainer)

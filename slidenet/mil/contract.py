@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from slidenet.core.checks import check_whole
 from slidenet.layers import checked_mask, zero_masked
+from slidenet.mil.recipe import TrainingRecipe
 from slidenet.tasks import Task
 
 
@@ -117,12 +118,14 @@ class BagModel(nn.Module):
     Attributes:
         needs_places: Whether the result depends on `grid_xy` or on the order of tiles. Such a model
             is not given tiles without places; one for which both play no part says False.
+        recipe: How it is trained where the settings of a run leave it open.
 
     Raises:
         ConfigError: If one of them is not a positive whole number.
     """
 
     needs_places: ClassVar[bool] = True
+    recipe: ClassVar[TrainingRecipe] = TrainingRecipe()
 
     def __init__(self, feature_dim: int, num_outputs: int) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ although dilated attention depends on order), and padding is never attended to.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch import Tensor
 from slidenet.core.errors import MissingWeightsError
 from slidenet.mil.contract import BagOutput
 from slidenet.mil.longnet import EmbeddingLevel, LongNetMIL, TokenPooling
+from slidenet.mil.recipe import TrainingRecipe
 from slidenet.slide_encoders import LONGNET_CONFIGS, LongNetViT
 from slidenet.slide_encoders.load import load_longnet
 
@@ -50,6 +51,8 @@ class GigaPathMIL(LongNetMIL):
         WeightsMismatchError: If they do not belong to this architecture or feature length.
         ConfigError: For settings out of range.
     """
+
+    recipe: ClassVar[TrainingRecipe] = TrainingRecipe(learning_rate=2e-4, feature_scaling="none")
 
     def __init__(
         self,

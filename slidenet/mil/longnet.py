@@ -8,7 +8,7 @@ Shapes: B bags, L tiles, S states, D width of the encoder.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from slidenet.layers import weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import GatedAttention, Head
 from slidenet.mil.pooling import uniform_attention
+from slidenet.mil.recipe import TrainingRecipe
 from slidenet.slide_encoders import LONGNET_CONFIGS, LongNetViT
 
 TokenPooling = Literal["attention", "mean", "class_token"]
@@ -45,6 +46,8 @@ class LongNetMIL(BagModel):
     Raises:
         ConfigError: For settings out of range.
     """
+
+    recipe: ClassVar[TrainingRecipe] = TrainingRecipe(learning_rate=1e-3, weight_decay=0.05)
 
     def __init__(
         self,

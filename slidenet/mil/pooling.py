@@ -12,6 +12,7 @@ from slidenet.core.checks import check_share, check_whole
 from slidenet.layers import weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import GatedAttention, Head, TileEmbedding
+from slidenet.mil.recipe import TrainingRecipe
 
 
 class MeanPooling(BagModel):
@@ -23,6 +24,7 @@ class MeanPooling(BagModel):
     """
 
     needs_places = False
+    recipe = TrainingRecipe(learning_rate=3e-3)
 
     def __init__(self, *, feature_dim: int, num_outputs: int) -> None:
         super().__init__(feature_dim, num_outputs)
@@ -48,6 +50,7 @@ class MaxPooling(BagModel):
     """
 
     needs_places = False
+    recipe = TrainingRecipe(learning_rate=3e-3)
 
     def __init__(self, *, feature_dim: int, num_outputs: int) -> None:
         super().__init__(feature_dim, num_outputs)

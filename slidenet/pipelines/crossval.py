@@ -24,7 +24,7 @@ from slidenet.data import write_splits
 from slidenet.data.datamodule import BagDataModule, read_bags
 from slidenet.data.settings import DataSettings
 from slidenet.data.splits.record import SPLIT_NAMES, Split
-from slidenet.evaluation import Origin, check_origin, join_predictions
+from slidenet.evaluation import Origin, Predictions, check_origin, join_predictions
 from slidenet.pipelines.fitting.ablation import fold_section, run_fold_variants
 from slidenet.pipelines.fitting.fit import audit_data
 from slidenet.pipelines.fitting.folds import (
@@ -35,6 +35,7 @@ from slidenet.pipelines.fitting.folds import (
     FoldWork,
     make_splits,
 )
+from slidenet.pipelines.fitting.learning import Learning, flat_probabilities, learning_section
 from slidenet.pipelines.fitting.plan import (
     TrainingPlan,
     TrainSettings,
@@ -235,7 +236,7 @@ def _report(
         f"{network}: {predictions.num_bags} bags of {predictions.num_patients} patients, each "
         "predicted by a model that has not seen the patient"
     )
-    sections: list[Section] = []
+    sections: list[Section] = [*_learning_of_folds(folders, predictions)]
     if plan.settings.ablation:
         sections += fold_section(data, splits, out, predictions, seed=plan.settings.seed)
     once = predictions.num_bags == len(predictions)
@@ -243,3 +244,17 @@ def _report(
     report = CrossvalReport(headline, done, [path], pooled, sections)
     results = write_results(out, headline, [report.metrics(), *sections])
     return replace(report, files=[path, results])
+
+
+def _learning_of_folds(folders: Sequence[Path], predictions: Predictions) -> list[Section]:
+    """Which epochs the folds kept; nothing of folds that an older version has trained."""
+    fits, flat = {}, {}
+    for number, folder in enumerate(folders):
+        learning = json.loads((folder / FOLD_NAME).read_text()).get("learning")
+        if learning is None:
+            continue
+        name = f"fold {number}"
+        fits[name] = Learning(**learning)
+        rows = np.asarray(predictions.folds == number)
+        flat[name] = flat_probabilities(predictions.predicted.take(rows).probabilities)
+    return [learning_section(fits, flat)] if fits else []

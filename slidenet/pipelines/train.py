@@ -16,6 +16,7 @@ from slidenet.evaluation import Origin, Predictions, check_origin, write_predict
 from slidenet.pipelines.fitting.ablation import split_section
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, check_fits, write_bundle
 from slidenet.pipelines.fitting.fit import audit_data, prepare_fit
+from slidenet.pipelines.fitting.learning import flat_probabilities, learning_section
 from slidenet.pipelines.fitting.plan import (
     PLAN_NAME,
     TrainingPlan,
@@ -162,7 +163,8 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
         write_predictions(files[-1], predicted[split], origin=origin, of_run=True)
     metrics = {split: found.compute_metrics() for split, found in predicted.items()}
     write_json(out / "metrics.json", metrics, sort_keys=True)
-    sections: list[Section] = []
+    flat = [flat_probabilities(found.predicted.probabilities) for found in predicted.values()]
+    sections = [learning_section({"": trained.learning}, {"": flat[-1] if flat else None})]
     if settings.ablation and "test" in predicted:
         sections += split_section(data, plan, out, predicted["test"])
     sizes = ", ".join(f"{len(data.bags(split))} {split}" for split in SPLIT_NAMES)

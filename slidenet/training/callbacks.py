@@ -69,6 +69,7 @@ def default_callbacks(
     seed: int,
     monitor: str | None = None,
     patience: int | None = 20,
+    least_epochs: int = 1,
     progress: bool = True,
 ) -> list[Callback]:
     """What a usual fit needs.
@@ -79,6 +80,7 @@ def default_callbacks(
         seed: Of the fit; see `EpochSeeding`.
         monitor: Logged value that chooses the best epoch; `task.monitor` where None.
         patience: Epochs without improvement after which the fit stops; None = never.
+        least_epochs: The first epoch that may be kept, and from which patience counts, is this one.
         progress: Whether to show a bar over the epochs.
 
     Raises:
@@ -90,11 +92,13 @@ def default_callbacks(
         EpochSeeding(seed),
         MonitorGuard(name),
         LearningCurve(folder, name),
-        BestCheckpoint(folder, name, mode),
+        BestCheckpoint(folder, name, mode, least_epochs=least_epochs),
         LastCheckpoint(folder),
     ]
     if patience is not None:
-        callbacks.append(ResumableEarlyStopping(name, mode=mode, patience=patience))
+        callbacks.append(
+            ResumableEarlyStopping(name, mode=mode, patience=patience, least_epochs=least_epochs)
+        )
     return [EpochProgress(name), *callbacks] if progress else callbacks
 
 
@@ -146,7 +150,26 @@ class ResumableEarlyStopping(EarlyStopping):
     """Early stopping that also holds for a fit resumed after it had stopped.
 
     Lightning would train such a fit for one epoch more, and on from there if that one is better.
+
+    Args:
+        monitor: Logged value that must improve.
+        least_epochs: The first epoch that counts, from 1.
+        **settings: Of `EarlyStopping`.
     """
+
+    def __init__(self, monitor: str, *, least_epochs: int = 1, **settings: Any) -> None:
+        super().__init__(monitor, **settings)
+        self.least_epochs = least_epochs
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Looks at the value of the epoch."""
+        if trainer.current_epoch + 1 >= self.least_epochs:
+            super().on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Looks at the value of the epoch."""
+        if trainer.current_epoch + 1 >= self.least_epochs:
+            super().on_train_epoch_end(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stops at once where the checkpoint says that patience had run out."""

@@ -15,6 +15,7 @@ from slidenet.core.errors import ConfigError
 from slidenet.mil import BagBatch, BagModel, BagOutput, CovariateColumn, CovariateModel, FeatureSet
 from slidenet.tasks import Task
 from slidenet.training.feature_reduction import FeatureReduction
+from slidenet.training.feature_scaling import FeatureScaling, as_seen
 
 
 class FeatureBranch(nn.Module):
@@ -22,17 +23,21 @@ class FeatureBranch(nn.Module):
 
     Args:
         network: Takes what is left of the features.
-        reduction: Fitted on training tiles; None where the network sees the features themselves.
+        scaling: Fitted on training tiles; None where features keep the scale they have.
+        reduction: Fitted on training tiles; None where the network sees all features.
     """
 
-    def __init__(self, network: BagModel, reduction: FeatureReduction | None) -> None:
+    def __init__(
+        self, network: BagModel, scaling: FeatureScaling | None, reduction: FeatureReduction | None
+    ) -> None:
         super().__init__()
         self.network = network
+        self.scaling = scaling
         self.reduction = reduction
 
     def forward(self, tiles: FeatureSet) -> BagOutput:
         """The tiles of the bags to their part of the logits."""
-        features = tiles.features if self.reduction is None else self.reduction(tiles.features)
+        features = as_seen(tiles.features, self.scaling, self.reduction)
         output: BagOutput = self.network(features, tiles.grid_xy, tiles.mask)
         return output
 

@@ -26,7 +26,7 @@ _STATE_KEY = ModelCheckpoint.__qualname__
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Writes `best.ckpt` whenever an epoch is the best so far.
+    """Writes `best.ckpt` whenever an epoch is the best so far, of those late enough to be kept.
 
     Lightning's own forgets the best epoch of a fit that goes on in a folder of another name, and
     takes the first epoch after that for the best.
@@ -35,11 +35,25 @@ class BestCheckpoint(ModelCheckpoint):
         folder: Where it goes.
         monitor: Logged value that decides.
         mode: "min" or "max": which value is the best.
+        least_epochs: The first epoch that may be kept, counted from 1.
     """
 
-    def __init__(self, folder: str | Path, monitor: str, mode: str) -> None:
+    def __init__(
+        self, folder: str | Path, monitor: str, mode: str, *, least_epochs: int = 1
+    ) -> None:
         name = Path(BEST_NAME).stem
         super().__init__(folder, name, monitor=monitor, mode=mode, enable_version_counter=False)
+        self.least_epochs = least_epochs
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Looks at the value of the epoch."""
+        if trainer.current_epoch + 1 >= self.least_epochs:
+            super().on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Looks at the value of the epoch."""
+        if trainer.current_epoch + 1 >= self.least_epochs:
+            super().on_train_epoch_end(trainer, pl_module)
 
     @property
     def state_key(self) -> str:

@@ -3,33 +3,34 @@
 B bags, L tiles, A attention maps.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from slidenet.core.checks import check_choice
 from slidenet.core.errors import ConfigError, LabelError
 from slidenet.mil import BagBatch, BagModel, BagOutput, CovariateColumn, make_bag_model
 from slidenet.mil.covariates import columns_of
+from slidenet.mil.recipe import ScalingName
 from slidenet.mil.registry import settings_with_rule
 from slidenet.tasks import MultiTask, PredictionArrays, Task, task_from_identity
 from slidenet.training.checkpoints import check_same_model, plain_settings, portable_settings
 from slidenet.training.epoch_metrics import EpochMetrics
 from slidenet.training.feature_reduction import FeatureReduction
+from slidenet.training.feature_scaling import FeatureScaling, as_seen, fit_inputs
 from slidenet.training.fusion import FeatureBranch, Fusion
 from slidenet.training.optimiser import (
     REFERENCE_BAGS,
     OptimiserSettings,
+    check_precision,
     parameter_groups,
     rate_factor,
 )
-
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-"""Lightning's other ones convert whole batches, targets included."""
 
 
 class SlideClassifier(LightningModule):
@@ -45,6 +46,9 @@ class SlideClassifier(LightningModule):
         network: Name in `slidenet.mil.BAG_MODELS`.
         network_settings: Keyword arguments of that model; numbers, texts, paths and lists, which
             go into the checkpoint.
+        feature_scaling: "standard": the network sees each feature with the mean and deviation of
+            the training tiles taken out (`FeatureScaling`); "none": as it is. Default: what suits
+            the network, and "none" with `feature_components`, which have a scale of their own.
         feature_components: The network sees so many whitened principal components of the features,
             fitted on training tiles (`FeatureReduction`); None: the features themselves.
         feature_scale: Standard deviation of each of them.
@@ -74,6 +78,7 @@ class SlideClassifier(LightningModule):
         network: str = "abmil",
         network_settings: dict[str, Any] | None = None,
         *,
+        feature_scaling: ScalingName | None = None,
         feature_components: int | None = None,
         feature_scale: float = 1.0,
         class_weights: Sequence[float] | None = None,
@@ -90,12 +95,7 @@ class SlideClassifier(LightningModule):
         if target_weights is not None:
             self.task = weighted(self.task, target_weights)
         self.feature_dim = feature_dim
-        self.reduction = (
-            None
-            if feature_components is None
-            else FeatureReduction(feature_dim, feature_components, feature_scale)
-        )
-        self.settings = OptimiserSettings(**optimiser)
+        given = OptimiserSettings(**optimiser)
         # Rebound: `save_hyperparameters` compares every argument, and arrays do not compare.
         class_weights = None if class_weights is None else [float(w) for w in class_weights]
         self.task.check_class_weights(None if class_weights is None else len(class_weights))
@@ -113,20 +113,28 @@ class SlideClassifier(LightningModule):
             )
 
         self.network = make_network(feature_dim)
+        recipe = self.network.recipe
+        self.settings = given.completed(recipe)
+        if feature_scaling is None:
+            feature_scaling = recipe.feature_scaling if feature_components is None else "none"
+        check_choice(get_args(ScalingName), feature_scaling=feature_scaling)
+
+        def make_inputs(dim: int) -> tuple[FeatureScaling | None, FeatureReduction | None]:
+            scaling = FeatureScaling(dim) if feature_scaling == "standard" else None
+            if feature_components is None:
+                return scaling, None
+            return scaling, FeatureReduction(dim, feature_components, feature_scale)
+
+        self.scaling, self.reduction = make_inputs(feature_dim)
         columns = columns_of([vars(c) if isinstance(c, CovariateColumn) else c for c in covariates])
         self.fusion = None
         if columns or more_feature_dims:
             branches = [
-                FeatureBranch(
-                    make_network(dim),
-                    None
-                    if feature_components is None
-                    else FeatureReduction(dim, feature_components, feature_scale),
-                )
-                for dim in more_feature_dims
+                FeatureBranch(make_network(dim), *make_inputs(dim)) for dim in more_feature_dims
             ]
             self.fusion = Fusion(columns, self.task.num_outputs, branches)
         # Refused here rather than after the data is read.
+        assert self.settings.learning_rate is not None, "completed"
         self._parameter_groups(self.settings.learning_rate)
         self.register_buffer(
             "class_weights",
@@ -145,6 +153,7 @@ class SlideClassifier(LightningModule):
                 "feature_dim": feature_dim,
                 "network": network,
                 "network_settings": network_settings,
+                "feature_scaling": feature_scaling,
                 "feature_components": feature_components,
                 "feature_scale": feature_scale,
                 **asdict(self.settings),
@@ -171,7 +180,7 @@ class SlideClassifier(LightningModule):
 
     def forward(self, batch: BagBatch) -> BagOutput:
         """Bags to logits (float32, in the unit of the target for regression) and attention."""
-        features = batch.features if self.reduction is None else self.reduction(batch.features)
+        features = as_seen(batch.features, self.scaling, self.reduction)
         output: BagOutput = self.network(features, batch.grid_xy, batch.mask)
         logits = output.logits.float()
         if self.fusion is not None:
@@ -200,6 +209,27 @@ class SlideClassifier(LightningModule):
             scaled = logits * _factor(self.target_scale, logits)
             return scaled + _factor(self.target_offset, logits)
         return logits
+
+    @property
+    def has_inputs_to_fit(self) -> bool:
+        """Whether its networks see something else than the features themselves."""
+        return self.scaling is not None or self.reduction is not None
+
+    def fit_inputs(self, bags: Iterable[Sequence[Tensor]]) -> None:
+        """Measures what the networks are to see of the features, where it is not they themselves.
+
+        Args:
+            bags: Features (tiles, D) of training bags, one tensor per feature set; read again for
+                each set, and for components after a scale.
+
+        Raises:
+            ConfigError: Features that do not vary, or along fewer directions than components.
+        """
+        parts = [(self.scaling, self.reduction)]
+        if self.fusion is not None:
+            parts += [(branch.scaling, branch.reduction) for branch in self.fusion.each_branch]
+        for position, (scaling, reduction) in enumerate(parts):
+            fit_inputs(scaling, reduction, bags, position)
 
     def training_step(self, batch: BagBatch, batch_idx: int) -> Tensor:
         """Main loss and the network's own."""
@@ -252,6 +282,7 @@ class SlideClassifier(LightningModule):
         total_steps = self.trainer.estimated_stepping_batches  # loads the training data
         accumulated = self.trainer.accumulate_grad_batches
         rate = self.settings.learning_rate
+        assert rate is not None, "completed"
         if self.settings.scale_learning_rate:
             rate *= self._bags_per_batch() * accumulated / REFERENCE_BAGS
         optimiser = torch.optim.AdamW(self._parameter_groups(rate))
@@ -310,20 +341,6 @@ class SlideClassifier(LightningModule):
         """Processes that see different bags; several ranks may share a slide."""
         kwargs = self.trainer.distributed_sampler_kwargs
         return self.trainer.world_size if kwargs is None else int(kwargs["num_replicas"])
-
-
-def check_precision(precision: str) -> None:
-    """Refuses precisions that would round labels and times along with the features.
-
-    Raises:
-        ConfigError: Naming the one to take instead.
-    """
-    if precision not in PRECISIONS:
-        raise ConfigError(
-            f"trainer.precision {precision}",
-            expected=f"one of {', '.join(PRECISIONS)}",
-            remedy="take bf16-mixed: weights, labels and times stay float32",
-        )
 
 
 def _target(batch: BagBatch) -> Tensor:

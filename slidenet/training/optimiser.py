@@ -6,17 +6,25 @@ Source: the fine-tuning of BEiT and MAE, as the published Prov-GigaPath fine-tun
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from torch import nn
 
 from slidenet.core.checks import check_choice, check_not_negative, check_positive, check_share
 from slidenet.core.errors import ConfigError
+from slidenet.mil.recipe import TrainingRecipe
 
 Schedule = Literal["cosine", "constant"]
 REFERENCE_BAGS = 256
 """Bags per optimiser step at which a scaled learning rate is the one given."""
+
+WARMUP_SHARE, MOST_WARMUP = 0.1, 500
+"""Of the steps of a fit, and steps: the warm-up where none is given."""
+
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+"""Lightning's other ones convert whole batches, targets included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +32,13 @@ class OptimiserSettings:
     """How the weights are changed.
 
     Attributes:
-        learning_rate: Of the head; per 256 bags where `scale_learning_rate` is set.
-        weight_decay: Of AdamW; parameters of one dimension (biases, norms) have none.
+        learning_rate: Of the head; per 256 bags where `scale_learning_rate` is set. Default: what
+            suits the network.
+        weight_decay: Of AdamW; parameters of one dimension (biases, norms) have none. Default: what
+            suits the network.
         layer_decay: Each level below the head learns at this share of the one above it; 1 = alike.
-        warmup_epochs: Epochs of linear growth from 0; may be a fraction.
+        warmup_epochs: Epochs of linear growth from 0; may be a fraction. Default: a tenth of all
+            steps, at most 500.
         schedule: "cosine" falls to `min_learning_rate` at the last iteration.
         min_learning_rate: Where the cosine ends.
         scale_learning_rate: Multiply the rate by bags per optimiser step / 256.
@@ -36,23 +47,29 @@ class OptimiserSettings:
         ConfigError: For a setting out of range.
     """
 
-    learning_rate: float = 2e-4
-    weight_decay: float = 1e-2
+    learning_rate: float | None = None
+    weight_decay: float | None = None
     layer_decay: float = 1.0
-    warmup_epochs: float = 0.0
+    warmup_epochs: float | None = None
     schedule: Schedule = "cosine"
     min_learning_rate: float = 0.0
     scale_learning_rate: bool = False
 
     def __post_init__(self) -> None:
-        check_positive(learning_rate=self.learning_rate)
+        if self.learning_rate is not None:
+            check_positive(learning_rate=self.learning_rate)
         check_not_negative(
-            weight_decay=self.weight_decay,
-            warmup_epochs=self.warmup_epochs,
+            weight_decay=self.weight_decay or 0.0,
+            warmup_epochs=self.warmup_epochs or 0.0,
             min_learning_rate=self.min_learning_rate,
         )
         check_share(above_zero=True, layer_decay=self.layer_decay)
         check_choice(get_args(Schedule), schedule=self.schedule)
+
+    def completed(self, recipe: TrainingRecipe) -> "OptimiserSettings":
+        """With what a network asks for where nothing was given."""
+        open_ones = [n for n in ("learning_rate", "weight_decay") if getattr(self, n) is None]
+        return replace(self, **{name: getattr(recipe, name) for name in open_ones})
 
 
 def parameter_groups(
@@ -111,7 +128,10 @@ def rate_factor(
     Raises:
         ConfigError: Where a cosine has no end, or ends above its start, or warms up for longer.
     """
-    warmup = settings.warmup_epochs * steps_per_epoch
+    if settings.warmup_epochs is None:
+        warmup = min(WARMUP_SHARE * total_steps, MOST_WARMUP)
+    else:
+        warmup = settings.warmup_epochs * steps_per_epoch
     floor = settings.min_learning_rate / rate
     if settings.schedule == "cosine":
         _check_cosine(total_steps, warmup, floor)
@@ -143,4 +163,18 @@ def _check_cosine(total_steps: float, warmup: float, floor: float) -> None:
         raise ConfigError(
             f"min_learning_rate is {floor:g} times the learning rate",
             expected="at most the learning rate (after scaling by the batch size)",
+        )
+
+
+def check_precision(precision: str) -> None:
+    """Refuses precisions that would round labels and times along with the features.
+
+    Raises:
+        ConfigError: Naming the one to take instead.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(
+            f"trainer.precision {precision}",
+            expected=f"one of {', '.join(PRECISIONS)}",
+            remedy="take bf16-mixed: weights, labels and times stay float32",
         )

@@ -103,7 +103,8 @@ def restore(
         network = settings.get("network_settings") or {}
         require_own(settings["network"], network, source=source, allow_code=allow_code)
         network = settings_with_rule(settings["network"], network, "half")
-        settings = {**settings, "network_settings": network}
+        # Files that do not say how features are scaled are older than the setting.
+        settings = {"feature_scaling": "none", **settings, "network_settings": network}
         if settings["network"] in BAG_MODELS and not plugin_identity(settings["network"], network):
             _check_shapes(_outline(settings, weights, source), weights, source)
         module = SlideClassifier(**settings)

@@ -6,7 +6,8 @@ from lightning.pytorch import Trainer
 
 from slidenet.core.errors import ConfigError
 from slidenet.data.datamodule import BagDataModule
-from slidenet.training.module import check_precision
+from slidenet.pipelines.fitting.trainer import limited
+from slidenet.training.optimiser import check_precision
 
 
 def check_fit(trainer: Trainer, data: BagDataModule, *, by_validation: bool) -> None:
@@ -28,7 +29,7 @@ def check_fit(trainer: Trainer, data: BagDataModule, *, by_validation: bool) -> 
             remedy="give --trainer.max-epochs 1 --trainer.limit-train-batches 2 for a quick look",
         )
     loader = data.train_dataloader()
-    batches = _limited(trainer.limit_train_batches, len(loader))
+    batches = limited(trainer.limit_train_batches, len(loader))
     for name, none_left in (
         ("max-epochs", trainer.max_epochs == 0),
         ("max-steps", trainer.max_steps == 0),
@@ -47,7 +48,7 @@ def check_fit(trainer: Trainer, data: BagDataModule, *, by_validation: bool) -> 
 
 
 def _check_validation(trainer: Trainer, data: BagDataModule, batches: int) -> None:
-    if _limited(trainer.limit_val_batches, len(data.val_dataloader())) == 0:
+    if limited(trainer.limit_val_batches, len(data.val_dataloader())) == 0:
         raise _never_validated("--trainer.limit-val-batches leaves no bag to validate on")
     # At the least: how many devices share the bags is known when the fit begins.
     shared = batches // (trainer.num_devices * trainer.num_nodes)
@@ -70,10 +71,3 @@ def _never_validated(found: str) -> ConfigError:
         expected="at least one validated epoch, whose weights are the model",
         remedy="change it, or give --keep last to do without validation",
     )
-
-
-def _limited(limit: int | float | None, count: int) -> int:
-    """How many of `count` batches a limit of Lightning (a number or a share) leaves."""
-    if limit is None:
-        return count
-    return min(limit, count) if isinstance(limit, int) else int(limit * count)

@@ -5,28 +5,30 @@ A folder holds `plan.json` (what the run is, its identity), `last.ckpt` and `bes
 """
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
 from tqdm import tqdm
 
-from slidenet.core.arrays import FloatArray
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError
 from slidenet.core.provenance import identity_hash
 from slidenet.data import Split
+from slidenet.data.bags.dataset import BagDataset
 from slidenet.data.bags.parts import split_slides
 from slidenet.data.bags.places import check_places
 from slidenet.data.datamodule import BagDataModule
 from slidenet.pipelines.audit import audit_or_raise
 from slidenet.pipelines.fitting.checks import check_fit
+from slidenet.pipelines.fitting.defaults import FitLength
+from slidenet.pipelines.fitting.learning import Learning
 from slidenet.pipelines.fitting.plan import (
     DERIVED_FROM_DATA,
     PLAN_NAME,
@@ -38,14 +40,13 @@ from slidenet.stores import whole_of
 from slidenet.tasks import MultiTask, Task
 from slidenet.training import SlideClassifier, default_callbacks, quiet_lightning
 from slidenet.training.callbacks import EpochProgress, EpochSeeding, seed_run
-from slidenet.training.feature_reduction import FeatureReduction
 from slidenet.training.kept_epochs import BEST_NAME, LAST_NAME, LastCheckpoint, check_best
 from slidenet.training.learning_curve import LearningCurve
 from slidenet.training.restoring import load_classifier, load_weights
 from slidenet.training.sequence_parallel import claim_alike
 
-TILES_PER_BAG = 256
-"""Tiles of each training bag that principal components are fitted on."""
+BAGS_MEASURED = 512
+"""Training bags that scale and components of the features are measured on at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,15 +55,20 @@ class TrainedModel:
 
     Attributes:
         module: With the weights to keep, in eval mode on the CPU.
-        score: Monitored value of the epoch kept; None where the last epoch is kept.
+        learning: Which epoch that is, and how the fit went.
         is_global_zero: Whether this process is the one that writes.
         run: Hash of the identity of the run.
     """
 
     module: SlideClassifier
-    score: float | None
+    learning: Learning
     is_global_zero: bool = True
     run: str = ""
+
+    @property
+    def score(self) -> float | None:
+        """Monitored value of the epoch kept; None where the last epoch is kept."""
+        return self.learning.score
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +83,7 @@ class Fit:
         trainer: Works in the folder.
         callbacks: Of slidenet.
         keep: Which epoch's weights are the model.
+        length: How long it lasts.
     """
 
     data: BagDataModule
@@ -86,6 +93,7 @@ class Fit:
     trainer: Trainer
     callbacks: Sequence[Callback]
     keep: Keep
+    length: FitLength
 
     def run(self) -> TrainedModel:
         """Trains on train, going on where an earlier run of the same identity was killed.
@@ -99,11 +107,12 @@ class Fit:
         given = {**self.identity, "--out": str(self.folder)}
         # Only now: a refused setting must not decide what the folder is for.
         claim_alike(self.trainer, given, lambda: claim_folder(self.folder, self.identity))
-        fit_reduction(self.module, self.data)
-        fit_covariates(self.module, self.data)
-        shapes = _shapes(self.module)
         last = self.folder / LAST_NAME
         goes_on = last.is_file() and self._can_go_on()
+        if not goes_on:  # else the checkpoint holds them
+            fit_inputs(self.module, self.data)
+            fit_covariates(self.module, self.data)
+        shapes = _shapes(self.module)
         with quiet_lightning():
             self.trainer.fit(
                 self.module,
@@ -118,20 +127,25 @@ class Fit:
                 f"the fit ended without {epoch}",
                 remedy="look at --trainer.max-time and the callbacks given, which can end it early",
             )
-        score = None
-        if self.keep == "best":
-            (best,) = (c for c in self.callbacks if isinstance(c, ModelCheckpoint))
-            score = None if best.best_model_score is None else float(best.best_model_score)
+        learning = self._learning()
         if _shapes(self.module) == shapes:
             module = load_weights(self.module, kept)
         else:  # a strategy such as FSDP has cut the module up
             module = load_classifier(kept, allow_code=True)  # this very run wrote it
-        return TrainedModel(module, score, self.trainer.is_global_zero, self.run_hash)
+        return TrainedModel(module, learning, self.trainer.is_global_zero, self.run_hash)
 
     @property
     def run_hash(self) -> str:
         """Hash of the identity of the run."""
         return identity_hash(self.identity)
+
+    def _learning(self) -> Learning:
+        """How the fit went, from the values of its epochs."""
+        (curve,) = (c for c in self.callbacks if isinstance(c, LearningCurve))
+        most = self.trainer.max_epochs
+        length = replace(self.length, max_epochs=most if most and most > 0 else None)
+        lower = self.module.task.lower_is_better(curve.monitor) if self.keep == "best" else None
+        return Learning.of_curve(curve.epochs, curve.monitor, length, lower_is_better=lower)
 
     def _can_go_on(self) -> bool:
         """Whether the checkpoints of the folder belong together; says so where they do not."""
@@ -163,20 +177,23 @@ def prepare_fit(
         ConfigError, UnknownNameError: Settings of the model or the Trainer that do not fit.
     """
     settings, overrides = plan.settings, overrides or {}
-    check_whole(or_none=True, patience=settings.patience)
+    if settings.patience != "auto":
+        check_whole(or_none=True, patience=settings.patience)
     plan = plan.as_begun(folder / PLAN_NAME)
     seed_run(settings.seed)
     module = make_classifier(data, plan.model_settings(overrides))
     for files in (data.bag_files, *data.cohort.others):
         check_places(files.values(), module.network, str(module.hparams["network"]))
     keep: Keep = settings.keep if data.split.val else "last"
+    length = plan.fit_length(len(data.train_dataloader()))
     if keep == "best":
         callbacks = default_callbacks(
             module.task,
             folder,
             seed=settings.seed,
             monitor=settings.monitor,
-            patience=settings.patience,
+            patience=length.patience,
+            least_epochs=length.least_epochs,
         )
     else:  # without a choice of epochs every one is written over the last
         callbacks = [
@@ -185,9 +202,10 @@ def prepare_fit(
             LearningCurve(folder, "train_loss"),
             LastCheckpoint(folder),
         ]
-    trainer = plan.trainer.make(folder, callbacks)
+    trainer = plan.trainer.make(folder, callbacks, max_epochs=length.max_epochs)
     check_fit(trainer, data, by_validation=keep == "best")
-    return Fit(data, folder, plan.identity(data, overrides), module, trainer, callbacks, keep)
+    identity = plan.identity(data, overrides)
+    return Fit(data, folder, identity, module, trainer, callbacks, keep, length)
 
 
 def audit_data(data: BagDataModule, splits: Sequence[Split], *, strict: bool) -> None:
@@ -220,7 +238,7 @@ def audit_data(data: BagDataModule, splits: Sequence[Split], *, strict: bool) ->
 def make_classifier(data: BagDataModule, settings: Mapping[str, Any]) -> SlideClassifier:
     """A `SlideClassifier` for this data: task, feature length, class weights and target scale.
 
-    Reads no tiles; `fit_reduction` does, where the network is to see components of them.
+    Reads no tiles; `fit_inputs` does, where the network is to see them scaled or reduced.
 
     Args:
         data: The bags.
@@ -242,23 +260,17 @@ def make_classifier(data: BagDataModule, settings: Mapping[str, Any]) -> SlideCl
     return SlideClassifier(**derived, **settings)
 
 
-def fit_reduction(module: SlideClassifier, data: BagDataModule) -> None:
-    """Fits the principal components that the network is to see, where it is, on training tiles."""
-    if module.reduction is None:
+def fit_inputs(module: SlideClassifier, data: BagDataModule) -> None:
+    """Measures scale and components of the features, where the network is to see them so.
+
+    On the training tiles, of bags spread evenly over the table where there are many.
+    """
+    if not module.has_inputs_to_fit:
         return
-    reductions: list[FeatureReduction | None] = [module.reduction]
-    if module.fusion is not None:
-        reductions += [branch.reduction for branch in module.fusion.each_branch]
     bags = data.dataset("train")
-    chosen: list[list[FloatArray]] = [[] for _ in reductions]
-    for i in tqdm(range(len(bags)), desc="components", unit=" bags", leave=False, disable=None):
-        bag = bags[i]
-        for rows, tiles in zip(chosen, (bag, *bag.others), strict=True):
-            step = max(1, len(tiles.features) // TILES_PER_BAG)  # spread evenly over the bag
-            rows.append(tiles.features[::step][:TILES_PER_BAG].numpy())
-    for reduction, rows in zip(reductions, chosen, strict=True):
-        assert reduction is not None, "all feature sets are reduced, or none"
-        reduction.fit(np.concatenate(rows))
+    count = min(len(bags), BAGS_MEASURED)
+    chosen = FeaturesOfBags(bags, [i * len(bags) // count for i in range(count)])
+    module.fit_inputs(chosen)
 
 
 def fit_covariates(module: SlideClassifier, data: BagDataModule) -> None:
@@ -267,6 +279,23 @@ def fit_covariates(module: SlideClassifier, data: BagDataModule) -> None:
     if known:
         targets = torch.from_numpy(np.array(data.targets("train")))
         module.fit_covariates(torch.from_numpy(np.stack(known)), targets)
+
+
+class FeaturesOfBags(Iterable[tuple[Tensor, ...]]):
+    """The features of some bags, one tensor per feature set, read whenever they are gone through.
+
+    Args:
+        bags: Those of train.
+        chosen: Positions of some of them.
+    """
+
+    def __init__(self, bags: BagDataset, chosen: Sequence[int]) -> None:
+        self._bags, self._chosen = bags, chosen
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        for position in tqdm(self._chosen, "features", unit=" bags", leave=False, disable=None):
+            bag = self._bags[position]
+            yield (bag.features, *(tiles.features for tiles in bag.others))
 
 
 def _shapes(module: SlideClassifier) -> dict[str, tuple[int, ...]]:

@@ -16,6 +16,14 @@ from slidenet.data.settings import DataSettings
 from slidenet.evaluation.operating_points import ThresholdRule
 from slidenet.mil.registry import plugin_identity, settings_with_rule
 from slidenet.pipelines.fitting.arguments import parameters, typed_arguments
+from slidenet.pipelines.fitting.defaults import (
+    MARK,
+    OLD_EPOCHS,
+    OLD_MODEL,
+    OLD_PATIENCE,
+    Defaults,
+    FitLength,
+)
 from slidenet.pipelines.fitting.trainer import FIXED_TRAINER, TrainerFactory
 from slidenet.pipelines.settings import divide_keywords, settings_with
 from slidenet.stores import atomic_path
@@ -41,7 +49,8 @@ class TrainSettings:
     Args:
         seed: Decides split, order of bags, tiles drawn, initial weights and dropout.
         monitor: Logged value that chooses the best epoch; default: the task's usual one.
-        patience: Epochs without improvement after which a fit stops; null: never.
+        patience: Epochs without improvement after which a fit stops; auto: as many as make 200
+            steps, at least 5; null: never.
         keep: Which epoch's weights are the model: the best by monitor, or the last.
         threshold_rule: How the cut-off of a binary task is chosen on val.
         calibrate: Fit a temperature on val.
@@ -52,7 +61,7 @@ class TrainSettings:
 
     seed: int = 0
     monitor: str | None = None
-    patience: int | None = 20
+    patience: int | Literal["auto"] | None = "auto"
     keep: Keep = "best"
     threshold_rule: ThresholdRule = "youden"
     calibrate: bool = False
@@ -69,12 +78,14 @@ class TrainingPlan:
         trainer: Makes the Trainer of each fit.
         settings: What belongs to the run as a whole.
         window_rule: What windows of attention count where the model's settings do not say.
+        defaults: What settings that are left open mean.
     """
 
     model: Mapping[str, Any]
     trainer: TrainerFactory
     settings: TrainSettings = TrainSettings()
     window_rule: WindowRule = "keys"
+    defaults: Defaults = 2
 
     def with_seed(self, seed: int) -> "TrainingPlan":
         """The same plan with another seed."""
@@ -86,13 +97,20 @@ class TrainingPlan:
         Args:
             path: The file that says what the folder holds, if there is one.
         """
-        if not path.is_file() or rule_of_text(path.read_text()) == "keys":
+        if not path.is_file():
             return self
-        return replace(self, window_rule="half")
+        text = path.read_text()
+        return replace(
+            self,
+            window_rule="half" if rule_of_text(text) == "half" else self.window_rule,
+            defaults=2 if f'"{MARK}":' in text else 1,
+        )
 
     def model_settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments of `SlideClassifier`, some replaced, that say what windows count."""
         model = with_overrides(self.model, overrides)
+        if self.defaults == 1:
+            model |= {n: v for n, v in OLD_MODEL.items() if model.get(n) is None}
         network, settings = str(model.get("network", "abmil")), model.get("network_settings")
         if isinstance(settings, Mapping):
             model["network_settings"] = settings_with_rule(network, settings, self.window_rule)
@@ -101,17 +119,28 @@ class TrainingPlan:
     def identity(self, data: BagDataModule, overrides: Mapping[str, Any]) -> Identity:
         """Everything that decides the weights a run ends with, as JSON."""
         model = self.model_settings(overrides)
+        trainer, patience = dict(self.trainer.identity), self.settings.patience
+        if self.defaults == 1:
+            del model["feature_scaling"]  # which files of that age do not know
+            patience = OLD_PATIENCE if patience == "auto" else patience
+            if trainer["max_epochs"] is None:
+                trainer["max_epochs"] = OLD_EPOCHS
         network, settings = model.get("network", "abmil"), model.get("network_settings")
         return {
             "data": data.identity(),
             "model": model,
             **plugin_identity(str(network), settings if isinstance(settings, Mapping) else {}),
-            "trainer": self.trainer.identity,
+            "trainer": trainer,
             "seed": self.settings.seed,
             "monitor": self.settings.monitor,
-            "patience": self.settings.patience,
+            "patience": patience,
             "keep": self.settings.keep,
+            **({MARK: self.defaults} if self.defaults > 1 else {}),
         }
+
+    def fit_length(self, batches: int) -> FitLength:
+        """How long a fit lasts that has so many batches per epoch."""
+        return self.trainer.fit_length(batches, self.settings.patience, self.defaults)
 
 
 def read_arguments(

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -15,13 +15,14 @@ from lightning.pytorch.loggers import Logger
 from slidenet.core.errors import ConfigError, MissingExtraError
 from slidenet.core.provenance import Identity
 from slidenet.pipelines.fitting.arguments import argument_parser, typed_arguments
+from slidenet.pipelines.fitting.defaults import Defaults, FitLength, fit_length
 from slidenet.training import quiet_lightning
 from slidenet.training.kept_epochs import CheckpointFiles
 
 FIXED_TRAINER = frozenset({"default_root_dir", "enable_checkpointing", "use_distributed_sampler"})
 """No settings: the folder is --out, and the samplers of bags know about ranks."""
 
-TRAINER_DEFAULTS = {"max_epochs": 50, "enable_model_summary": False, "log_every_n_steps": 1}
+TRAINER_DEFAULTS = {"enable_model_summary": False, "log_every_n_steps": 1}
 
 WITHOUT_EFFECT = {
     "accelerator", "devices", "num_nodes", "strategy", "logger", "enable_progress_bar",
@@ -56,8 +57,35 @@ class TrainerFactory:
             if name not in WITHOUT_EFFECT and (value != plain[name] or name == "max_epochs")
         }
 
-    def make(self, folder: Path, callbacks: Sequence[Callback]) -> Trainer:
+    def fit_length(
+        self, batches: int, patience: int | Literal["auto"] | None, defaults: Defaults
+    ) -> FitLength:
+        """How long a fit lasts.
+
+        Args:
+            batches: In one epoch, over all devices.
+            patience: As given.
+            defaults: What settings that are left open mean.
+        """
+        settings = self._settings
+        used = limited(settings["limit_train_batches"], batches)
+        return fit_length(
+            max(1, -(-used // settings["accumulate_grad_batches"])),
+            max_epochs=settings["max_epochs"],
+            max_steps=settings["max_steps"],
+            patience=patience,
+            defaults=defaults,
+        )
+
+    def make(
+        self, folder: Path, callbacks: Sequence[Callback], *, max_epochs: int | None = None
+    ) -> Trainer:
         """A Trainer that works in a folder, with these callbacks beside those of the settings.
+
+        Args:
+            folder: Of the fit.
+            callbacks: Of slidenet.
+            max_epochs: Where the settings do not say.
 
         Raises:
             ConfigError: Settings that Lightning cannot work with.
@@ -65,6 +93,8 @@ class TrainerFactory:
         """
         with _plain_refusals(), quiet_lightning():
             settings = self._objects(folder)
+            if settings["max_epochs"] is None:
+                settings["max_epochs"] = max_epochs
             given = settings.pop("callbacks") or []
             given = list(given) if isinstance(given, list | tuple) else [given]
             if settings["logger"] in (None, True):
@@ -128,6 +158,13 @@ class MetricsFileOnly(Logger):
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Nothing."""
+
+
+def limited(limit: int | float | None, count: int) -> int:
+    """How many of `count` batches a limit of Lightning (a number or a share) leaves."""
+    if limit is None:
+        return count
+    return min(limit, count) if isinstance(limit, int) else int(limit * count)
 
 
 @contextmanager

@@ -1,0 +1,133 @@
+"""Whether a fit has learnt anything, in words for those who wait for its results."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from slidenet.core.arrays import FloatArray
+from slidenet.pipelines.fitting.defaults import FitLength
+from slidenet.pipelines.fitting.results import Section
+
+FLAT = 0.05
+"""Probabilities of all bags that lie closer together than this tell no bag from another."""
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How a fit went. Epochs are counted from 1.
+
+    Attributes:
+        kept_epoch: Whose weights are the model.
+        num_epochs: Trained.
+        max_epochs: It would have trained at most; None = no limit of epochs.
+        least_epochs: The first that could be kept.
+        monitor: Value by which it was chosen; None where the last epoch is kept.
+        score: That value of the epoch kept; None where the last epoch is kept.
+    """
+
+    kept_epoch: int
+    num_epochs: int
+    max_epochs: int | None
+    least_epochs: int
+    monitor: str | None
+    score: float | None
+
+    @classmethod
+    def of_curve(
+        cls,
+        epochs: Sequence[Mapping[str, float]],
+        monitor: str,
+        length: FitLength,
+        *,
+        lower_is_better: bool | None,
+    ) -> "Learning":
+        """From the values of the epochs.
+
+        Args:
+            epochs: Logged values of each, and its number from 0 under "epoch".
+            monitor: By which the epoch kept was chosen.
+            length: Of the fit.
+            lower_is_better: Of the monitor; None where the last epoch is kept.
+        """
+        last = int(epochs[-1]["epoch"]) + 1
+        if lower_is_better is None:
+            return cls(last, last, length.max_epochs, 1, None, None)
+        sign = 1 if lower_is_better else -1
+        known = [
+            (sign * values[monitor], int(values["epoch"]) + 1)
+            for values in epochs
+            if monitor in values and values["epoch"] + 1 >= length.least_epochs
+        ]
+        score, kept = min(known)
+        return cls(kept, last, length.max_epochs, length.least_epochs, monitor, sign * score)
+
+    @property
+    def warning(self) -> str | None:
+        """What the choice of the epoch says against the model, and what to do; None: nothing."""
+        if self.monitor is None or self.num_epochs <= 1:
+            return None
+        if self.kept_epoch <= self.least_epochs:
+            return (
+                f"kept epoch {self.kept_epoch} of {self.num_epochs}, the first that could be kept: "
+                f"{self.monitor} was never better later, so that it has learnt little that holds "
+                "for val. Try a simpler network (--model.network mean) or a lower "
+                "--model.learning-rate"
+            )
+        if self.kept_epoch == self.num_epochs == self.max_epochs:
+            return (
+                f"kept epoch {self.kept_epoch} of {self.num_epochs}, the last: {self.monitor} was "
+                f"still getting better. Try --trainer.max-epochs {2 * self.num_epochs}"
+            )
+        return None
+
+    def identity(self) -> dict[str, Any]:
+        """As JSON, which `Learning(**identity)` reads."""
+        return asdict(self)
+
+
+def flat_probabilities(probabilities: FloatArray | None) -> str | None:
+    """Says so where the probabilities of all bags are nearly the same.
+
+    Args:
+        probabilities: float (N, K) of N bags, or None for a task without.
+    """
+    if probabilities is None or len(probabilities) < 2:
+        return None
+    spread = np.nanmax(probabilities, axis=0) - np.nanmin(probabilities, axis=0)
+    widest = float(np.nanmax(spread))
+    if math.isnan(widest) or widest >= FLAT:
+        return None
+    return (
+        f"the probabilities of all {len(probabilities)} bags lie within {widest:.3f} of each "
+        "other: the model tells hardly any bag from another. Train longer (--trainer.max-epochs) "
+        "or at a higher --model.learning-rate, and look at learning_curve.png"
+    )
+
+
+def learning_section(fits: Mapping[str, Learning], flat: Mapping[str, str | None]) -> Section:
+    """The epochs kept, with what speaks against them.
+
+    Args:
+        fits: By name ("" where there is one only).
+        flat: Of `flat_probabilities`, by the same names.
+    """
+    lines = [
+        f"{name}: {line}" if name else f"{line[0].upper()}{line[1:]}"
+        for name, learning in fits.items()
+        for line in (learning.warning, flat.get(name))
+        if line is not None
+    ]
+    rows = tuple(
+        (
+            name or "fit",
+            str(learning.kept_epoch),
+            str(learning.num_epochs),
+            "" if learning.score is None else f"{learning.score:.4f}",
+        )
+        for name, learning in fits.items()
+    )
+    monitors = sorted({learning.monitor or "score" for learning in fits.values()})
+    return Section("Epochs kept", tuple(lines), ("", "kept", "of", ", ".join(monitors)), rows)
