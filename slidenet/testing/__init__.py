@@ -2,6 +2,7 @@
 
 from slidenet.testing.feature_cohort import FeatureCohort
 from slidenet.testing.feature_faults import FEATURE_FAULTS, FILE_FAULTS, write_feature_cohort
+from slidenet.testing.fusion_cohort import FusionCohort, write_fusion_cohort
 from slidenet.testing.lesion_cohort import LesionRule, place_lesions, write_lesion_cohort
 from slidenet.testing.painting import Lesion, Overlay, Painter, Stain, plain, with_overlays
 from slidenet.testing.pyramid import corrupt_tile, truncate_file, write_pyramid
@@ -12,6 +13,7 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "FEATURE_FAULTS",
     "FILE_FAULTS",
     "FeatureCohort",
+    "FusionCohort",
     "Lesion",
     "LesionRule",
     "Overlay",
@@ -25,6 +27,7 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "truncate_file",
     "with_overlays",
     "write_feature_cohort",
+    "write_fusion_cohort",
     "write_lesion_cohort",
     "write_pyramid",
     "write_synthetic_slide",

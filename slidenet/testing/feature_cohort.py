@@ -144,7 +144,7 @@ def write_generated(cohort: GeneratedCohort, folder: str | os.PathLike[str]) -> 
     paths.features.mkdir(parents=True, exist_ok=True)
     for slide in cohort.slides:
         if slide.on_disk:
-            _write_file(paths.features / f"{slide.slide_id}.h5", slide)
+            write_slide_file(paths.features / f"{slide.slide_id}.h5", slide)
     listed = [slide for slide in cohort.slides if slide.in_table]
     write_rows(paths.labels, [list(COLUMNS), *([s.row[c] for c in COLUMNS] for s in listed)])
     folds = [f"fold_{i}" for i in range(NUM_FOLDS)]
@@ -181,7 +181,8 @@ def _folds(rows: Sequence[CohortRow]) -> dict[str, int]:
     return folds
 
 
-def _write_file(path: Path, slide: GeneratedSlide) -> None:
+def write_slide_file(path: Path, slide: GeneratedSlide) -> None:
+    """Writes the features of a slide; what else its row says is not looked at."""
     level0 = int(slide.coords.max(initial=0)) + CELL_PX
     half = Mpp(0.5)
     geometry = TileGeometry(
