@@ -1,12 +1,15 @@
 """Models on bags by name, as configuration files and commands choose them."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
+from numbers import Integral, Real
 from typing import Any
 
 from slidenet.attention import ATTENTION_PATTERNS
+from slidenet.core.checks import refused
 from slidenet.core.errors import ConfigError, PluginError
 from slidenet.core.provenance import Identity
 from slidenet.core.registry import Registry
@@ -72,6 +75,7 @@ def make_bag_model(name: str, *, feature_dim: int, num_outputs: int, **settings:
             f"unknown setting {', '.join(unknown)} of bag model {name!r}",
             expected=f"settings among {', '.join(known)}" if known else "no settings",
         )
+    _check_kinds(name, settings)
     model = build(feature_dim=feature_dim, num_outputs=num_outputs, **settings)
     if not isinstance(model, BagModel):
         raise PluginError(
@@ -79,6 +83,27 @@ def make_bag_model(name: str, *, feature_dim: int, num_outputs: int, **settings:
             expected="a subclass of slidenet.mil.BagModel",
         )
     return model
+
+
+def _check_kinds(name: str, settings: Mapping[str, Any]) -> None:
+    """Refuses a text where a number belongs, and the like, which a file may hold.
+
+    Raises:
+        ConfigError: Naming the setting.
+    """
+    parameters = inspect.signature(BAG_MODELS[name]).parameters.values()
+    wanted: dict[str, object] = {p.name: p.annotation for p in parameters}
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        wanted = {f.name: f.type for f in fields(LongNetConfig)} | wanted
+    for setting, value in settings.items():
+        kind = wanted.get(setting)
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        if kind is bool and not isinstance(value, bool):
+            raise refused(setting, value, "true or false")
+        if kind is int and not (number and isinstance(value, Integral)):
+            raise refused(setting, value, "a whole number")
+        if kind is float and not (number and math.isfinite(value)):
+            raise refused(setting, value, "a finite number")
 
 
 def bag_model_settings(name: str) -> tuple[str, ...]:

@@ -17,12 +17,15 @@ import math
 import torch
 from torch import Tensor, nn
 
-from slidenet.core.checks import check_share, check_whole
+from slidenet.core.checks import check_share, check_whole, refused
 from slidenet.core.errors import ConfigError
 from slidenet.layers import Linear
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import Head
 from slidenet.mil.nystrom import NystromAttention
+
+MAX_ITERATIONS = 100
+"""Of the pseudo-inverse, which converges in about six; a file could ask for years."""
 
 
 class TransMIL(BagModel):
@@ -57,6 +60,8 @@ class TransMIL(BagModel):
         super().__init__(feature_dim, num_outputs)
         check_whole(embed_dim=embed_dim, num_heads=num_heads, num_landmarks=num_landmarks)
         check_whole(pinv_iterations=pinv_iterations, residual_kernel=residual_kernel)
+        if pinv_iterations > MAX_ITERATIONS:
+            raise refused("pinv_iterations", pinv_iterations, f"at most {MAX_ITERATIONS}")
         check_share(below_one=True, dropout=dropout)
         if embed_dim % num_heads or residual_kernel % 2 == 0:
             raise ConfigError(

@@ -5,7 +5,6 @@ A folder of a cross-validation holds `crossval.json` (its identity), `splits.csv
 when its `fold.json` is there; a killed run goes on at the first that is not.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from slidenet.data.settings import DataSettings
 from slidenet.data.splits.record import SPLIT_NAMES, Split
 from slidenet.evaluation import Origin, Predictions, check_origin, join_predictions
 from slidenet.pipelines.fitting.ablation import fold_section, run_fold_variants
+from slidenet.pipelines.fitting.claim import PLAN_NAME, claim_folder, undone_if_refused
 from slidenet.pipelines.fitting.fit import audit_data
 from slidenet.pipelines.fitting.folds import (
     FOLD_NAME,
@@ -34,12 +34,12 @@ from slidenet.pipelines.fitting.folds import (
     FoldSettings,
     FoldWork,
     make_splits,
+    read_fold,
 )
 from slidenet.pipelines.fitting.learning import Learning, flat_probabilities, learning_section
 from slidenet.pipelines.fitting.plan import (
     TrainingPlan,
     TrainSettings,
-    claim_folder,
     read_arguments,
 )
 from slidenet.pipelines.fitting.predictions import data_digest
@@ -50,7 +50,7 @@ from slidenet.stores import check_output_folder
 if TYPE_CHECKING:
     import pandas
 
-IDENTITY_NAME = "crossval.json"
+IDENTITY_NAME, SPLITS_NAME = "crossval.json", "splits.csv"
 MOST_FOLDS_SHOWN = 10
 
 
@@ -160,7 +160,7 @@ def crossval(
     candidates = candidates_of(cut.search)
     whole = bags.with_split(splits[0])
     check_candidates(whole, plan, Path(out), candidates)
-    out = check_output_folder(out)
+    out = Path(out)
     identity: Identity = {
         "plan": plan.identity(whole, {}),
         "folds": [[list(split.slides(name)) for name in SPLIT_NAMES] for split in splits],
@@ -175,15 +175,17 @@ def crossval(
     if begun:  # another run is refused by its settings, before its files are looked at
         claim_folder(out, identity, IDENTITY_NAME)
     check_origin(out / PREDICTIONS_NAME, origin, of_run=begun)
-    claim_folder(out, identity, IDENTITY_NAME)
-    audit_data(whole, splits, strict=settings.strict)
-    write_splits(out / "splits.csv", splits)
     work = FoldWork(bags, plan, cut, candidates)
     folders = [out / f"fold_{number:02d}" for number in range(len(splits))]
-    for number in tqdm(chosen, desc="crossval", unit=" folds", disable=None):
-        work.run(number, splits[number], folders[number])
-        if settings.ablation:
-            run_fold_variants(work, number, splits[number], out)
+    with undone_if_refused(out, IDENTITY_NAME, SPLITS_NAME, f"fold_*/**/{PLAN_NAME}"):
+        check_output_folder(out)
+        claim_folder(out, identity, IDENTITY_NAME)
+        audit_data(whole, splits, strict=settings.strict)
+        write_splits(out / SPLITS_NAME, splits)
+        for number in tqdm(chosen, desc="crossval", unit=" folds", disable=None):
+            work.run(number, splits[number], folders[number])
+            if settings.ablation:
+                run_fold_variants(work, number, splits[number], out)
     return _report(bags, plan, out, folders, splits, origin)
 
 
@@ -222,7 +224,7 @@ def _report(
 ) -> CrossvalReport:
     """What is done so far; with all folds done, also the file of out-of-fold predictions."""
     done = {
-        number: json.loads((folder / FOLD_NAME).read_text())["metrics"]
+        number: read_fold(folder, "metrics")["metrics"]
         for number, folder in enumerate(folders)
         if (folder / FOLD_NAME).is_file()
     }
@@ -250,7 +252,7 @@ def _learning_of_folds(folders: Sequence[Path], predictions: Predictions) -> lis
     """Which epochs the folds kept; nothing of folds that an older version has trained."""
     fits, flat = {}, {}
     for number, folder in enumerate(folders):
-        learning = json.loads((folder / FOLD_NAME).read_text()).get("learning")
+        learning = read_fold(folder).get("learning")
         if learning is None:
             continue
         name = f"fold {number}"

@@ -15,15 +15,10 @@ from slidenet.data.splits.record import SPLIT_NAMES
 from slidenet.evaluation import Origin, Predictions, check_origin, write_predictions
 from slidenet.pipelines.fitting.ablation import split_section
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, check_fits, write_bundle
+from slidenet.pipelines.fitting.claim import PLAN_NAME, claim_folder, undone_if_refused
 from slidenet.pipelines.fitting.fit import audit_data, prepare_fit
 from slidenet.pipelines.fitting.learning import flat_probabilities, learning_section
-from slidenet.pipelines.fitting.plan import (
-    PLAN_NAME,
-    TrainingPlan,
-    TrainSettings,
-    claim_folder,
-    read_arguments,
-)
+from slidenet.pipelines.fitting.plan import TrainingPlan, TrainSettings, read_arguments
 from slidenet.pipelines.fitting.predictions import (
     apply_to_split,
     cut_off_section,
@@ -141,9 +136,10 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
         claim_folder(out, fit.identity)
     for split, origin in origins.items():
         check_origin(predictions_path(out, split), origin, of_run=begun)
-    check_output_folder(out)
-    audit_data(data, [data.split], strict=settings.strict)
-    trained = fit.run()
+    with undone_if_refused(out, PLAN_NAME):
+        check_output_folder(out)
+        audit_data(data, [data.split], strict=settings.strict)
+        trained = fit.run()
     if not trained.is_global_zero:
         return TrainReport("another rank writes the results", {}, [])
     calibration = fit_calibration(

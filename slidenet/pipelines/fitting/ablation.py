@@ -4,7 +4,6 @@ Of a model of covariates or of several feature sets: the image alone, each featu
 the covariates alone. They lie in the folder `ablation` of the run, a folder each like a run's own.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from slidenet.evaluation import Predictions, read_predictions
 from slidenet.mil import CovariateModel
 from slidenet.pipelines.fitting.beside import Rival, compare
 from slidenet.pipelines.fitting.fit import prepare_fit
-from slidenet.pipelines.fitting.folds import FOLD_NAME, PREDICTIONS_NAME, FoldWork
+from slidenet.pipelines.fitting.folds import FOLD_NAME, PREDICTIONS_NAME, FoldWork, read_fold
 from slidenet.pipelines.fitting.plan import TrainingPlan
 from slidenet.pipelines.fitting.predictions import predict_split
 from slidenet.pipelines.fitting.results import Section
@@ -76,7 +75,7 @@ def variants_of(data: BagDataModule) -> list[Variant]:
 
 def run_fold_variants(work: FoldWork, number: int, split: Split, out: Path) -> None:
     """Trains and tests the variants of a fold that is done, with the settings chosen there."""
-    chosen = json.loads((_fold(out, number) / FOLD_NAME).read_text())["chosen"]
+    chosen = read_fold(_fold(out, number), "chosen")["chosen"]
     for variant in variants_of(work.data):
         folder = _fold(out / FOLDER / _slug(variant.name), number)
         replace(work, data=variant.data, candidates=[chosen]).run(number, split, folder)

@@ -27,14 +27,13 @@ from slidenet.data.bags.places import check_places
 from slidenet.data.datamodule import BagDataModule
 from slidenet.pipelines.audit import audit_or_raise
 from slidenet.pipelines.fitting.checks import check_fit
+from slidenet.pipelines.fitting.claim import PLAN_NAME, claim_folder
 from slidenet.pipelines.fitting.defaults import FitLength
 from slidenet.pipelines.fitting.learning import Learning
 from slidenet.pipelines.fitting.plan import (
     DERIVED_FROM_DATA,
-    PLAN_NAME,
     Keep,
     TrainingPlan,
-    claim_folder,
 )
 from slidenet.stores import whole_of
 from slidenet.tasks import MultiTask, Task

@@ -4,7 +4,6 @@ The folder of a fold is that of a fit, with `predictions.csv` of its test split,
 `fold.json`, which says that the fold is done.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from slidenet.pipelines.fitting.plan import TrainingPlan
 from slidenet.pipelines.fitting.predictions import data_digest, fit_calibration, predict_split
 from slidenet.stores import check_output_folder
 from slidenet.stores.atomic import write_json
+from slidenet.stores.json_file import read_json
 from slidenet.training import model_digest
 
 PREDICTIONS_NAME = "predictions.csv"
@@ -197,4 +197,14 @@ def _score(
         score = prepare_fit(data, plan, folder, overrides=overrides).run().score
         assert score is not None, "an inner fold has a val split"
         write_json(done, {"score": score}, sort_keys=True)
-    return float(json.loads(done.read_text())["score"])
+    return float(read_fold(folder, "score")["score"])
+
+
+def read_fold(folder: Path, *needs: str) -> dict[str, Any]:
+    """What `fold.json` says of a fold that is done.
+
+    Raises:
+        StoreError: It is damaged, or lacks something.
+    """
+    remedy = "delete it, and the fold is done again from its checkpoints"
+    return read_json(folder / FOLD_NAME, needs=needs, remedy=remedy)

@@ -1,6 +1,5 @@
 """How the models of a run are made and trained, and what makes two runs the same."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -8,14 +7,14 @@ from typing import Any, Literal, TypeVar
 
 from lightning.pytorch import Trainer
 
-from slidenet.core.errors import IdentityMismatchError
-from slidenet.core.provenance import Identity, canonical_json, describe_difference
-from slidenet.core.window_rule import WindowRule, rule_of_text, without_idle_rule
+from slidenet.core.provenance import Identity, canonical_json
+from slidenet.core.window_rule import WindowRule, rule_of_text
 from slidenet.data.datamodule import BagDataModule
 from slidenet.data.settings import DataSettings
 from slidenet.evaluation.operating_points import ThresholdRule
 from slidenet.mil.registry import plugin_identity, settings_with_rule
 from slidenet.pipelines.fitting.arguments import parameters, typed_arguments
+from slidenet.pipelines.fitting.claim import read_claim
 from slidenet.pipelines.fitting.defaults import (
     MARK,
     OLD_EPOCHS,
@@ -26,14 +25,11 @@ from slidenet.pipelines.fitting.defaults import (
 )
 from slidenet.pipelines.fitting.trainer import FIXED_TRAINER, TrainerFactory
 from slidenet.pipelines.settings import divide_keywords, settings_with
-from slidenet.stores import atomic_path
 from slidenet.training import SlideClassifier
 
 S = TypeVar("S")
 
 Keep = Literal["best", "last"]
-
-PLAN_NAME = "plan.json"
 
 DERIVED_FROM_DATA = {
     "task", "feature_dim", "class_weights", "target_offset", "target_scale", "target_weights",
@@ -96,10 +92,13 @@ class TrainingPlan:
 
         Args:
             path: The file that says what the folder holds, if there is one.
+
+        Raises:
+            StoreError: The file is damaged.
         """
         if not path.is_file():
             return self
-        text = path.read_text()
+        text = canonical_json(read_claim(path))
         return replace(
             self,
             window_rule="half" if rule_of_text(text) == "half" else self.window_rule,
@@ -221,23 +220,3 @@ def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) ->
         else:
             merged[name] = value
     return merged
-
-
-def claim_folder(folder: Path, identity: Identity, name: str = PLAN_NAME) -> None:
-    """Writes what a run is into its folder, or proves that the folder is that of the same run.
-
-    Raises:
-        IdentityMismatchError: The folder holds another run.
-    """
-    path, text = folder / name, canonical_json(identity)
-    if not path.is_file():
-        with atomic_path(path) as temporary:
-            temporary.write_text(text + "\n")
-        return
-    found = json.loads(path.read_text())
-    difference = describe_difference(without_idle_rule(found), without_idle_rule(identity))
-    if difference:
-        raise IdentityMismatchError(
-            f"{folder} holds a run with other settings or data ({difference})",
-            remedy="choose another --out, or delete the folder to train anew",
-        )

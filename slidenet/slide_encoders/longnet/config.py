@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
-from slidenet.core.checks import check_choice, check_share, check_whole
+from slidenet.core.checks import check_choice, check_positive, check_share, check_whole
 from slidenet.core.errors import ConfigError
 from slidenet.core.registry import Registry
 
@@ -41,6 +41,11 @@ def published_segments(
         )
     first, last = 10, int(math.log2(num_cells))
     return tuple(int(2 ** (first + (last - first) * i / (count - 1))) for i in range(count))
+
+
+MAX_TABLE = 1 << 28
+"""Numbers in the table of positions: 300 times that of Prov-GigaPath. It is made before any weight,
+so that a file could ask for all memory there is."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +105,18 @@ class LongNetConfig:
                 f"embed_dim={self.embed_dim} with num_heads={self.num_heads}",
                 expected="a multiple of 4 (sine and cosine of x and y) and of num_heads",
             )
+        if self.grid_size * self.embed_dim > MAX_TABLE:
+            raise ConfigError(
+                f"grid_size={self.grid_size} with embed_dim={self.embed_dim}",
+                expected=f"a table of positions of at most {MAX_TABLE:,} numbers",
+            )
         if len(self.segment_lengths) != len(self.dilation_rates) or not self.segment_lengths:
             raise ConfigError(
                 f"{len(self.segment_lengths)} segment_lengths, "
                 f"{len(self.dilation_rates)} dilation_rates",
                 expected="one dilation per segment length",
             )
+        check_positive(layer_norm_eps=self.layer_norm_eps, norm_eps=self.norm_eps)
         check_share(below_one=True, dropout=self.dropout, drop_path=self.drop_path)
         check_choice(get_args(Pooling), pooling=self.pooling)
 
