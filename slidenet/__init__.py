@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from slidenet.pipelines.crossval import crossval as crossval
     from slidenet.pipelines.embed_slides import embed_slides as embed_slides
     from slidenet.pipelines.embed_tiles import embed_tiles as embed_tiles
+    from slidenet.pipelines.ensemble import ensemble as ensemble
     from slidenet.pipelines.evaluate import evaluate as evaluate
     from slidenet.pipelines.export_tiles import export_tiles as export_tiles
     from slidenet.pipelines.inspection.attention import describe_attention as describe_attention
@@ -41,6 +42,7 @@ _HOMES = {
     "describe_attention": "slidenet.pipelines.inspection.attention",
     "embed_slides": "slidenet.pipelines.embed_slides",
     "embed_tiles": "slidenet.pipelines.embed_tiles",
+    "ensemble": "slidenet.pipelines.ensemble",
     "evaluate": "slidenet.pipelines.evaluate",
     "export_tiles": "slidenet.pipelines.export_tiles",
     "load_slide_encoder": "slidenet.slide_encoders",

@@ -68,6 +68,7 @@ VERBS = {
     "evaluate": Verb(
         "pipelines.evaluate:evaluate", "predictions to tables and curves", "predictions"
     ),
+    "ensemble": Verb("pipelines.ensemble:ensemble", "several trained models as one"),
     "predict": Verb("pipelines.predict:predict", "apply a trained model to new slides"),
     "plan": Verb(
         "pipelines.inspection.plan:plan",

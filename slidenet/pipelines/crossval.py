@@ -26,6 +26,7 @@ from slidenet.data.splits.record import SPLIT_NAMES, Split
 from slidenet.evaluation import Origin, Predictions, check_origin, join_predictions
 from slidenet.pipelines.fitting.ablation import fold_section, run_fold_variants
 from slidenet.pipelines.fitting.claim import PLAN_NAME, claim_folder, undone_if_refused
+from slidenet.pipelines.fitting.ensembles import CROSSVAL_NAME, ENSEMBLE_NAME, make_ensemble
 from slidenet.pipelines.fitting.fit import audit_data
 from slidenet.pipelines.fitting.folds import (
     FOLD_NAME,
@@ -50,8 +51,10 @@ from slidenet.stores import check_output_folder
 if TYPE_CHECKING:
     import pandas
 
-IDENTITY_NAME, SPLITS_NAME = "crossval.json", "splits.csv"
+IDENTITY_NAME, SPLITS_NAME = CROSSVAL_NAME, "splits.csv"
 MOST_FOLDS_SHOWN = 10
+MOST_MEMBERS = 25
+"""Of more folds no ensemble is written unasked: every prediction would run as many networks."""
 
 
 @dataclass(frozen=True)
@@ -243,9 +246,13 @@ def _report(
         sections += fold_section(data, splits, out, predictions, seed=plan.settings.seed)
     once = predictions.num_bags == len(predictions)
     pooled = predictions.compute_metrics() if once else {}
-    report = CrossvalReport(headline, done, [path], pooled, sections)
+    files = [path]
+    if 1 < len(folders) <= MOST_MEMBERS:
+        files.append(out / ENSEMBLE_NAME)
+        sections.append(make_ensemble([out], files[-1], allow_code=True)[1])  # this run wrote them
+    report = CrossvalReport(headline, done, files, pooled, sections)
     results = write_results(out, headline, [report.metrics(), *sections])
-    return replace(report, files=[path, results])
+    return replace(report, files=[*files, results])
 
 
 def _learning_of_folds(folders: Sequence[Path], predictions: Predictions) -> list[Section]:

@@ -7,7 +7,7 @@ from that. No slide or patient is named there.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from slidenet.core.errors import ConfigError, IdentityMismatchError, StoreError
 from slidenet.core.json_text import parse_json
 from slidenet.core.provenance import Identity, canonical_json, describe_difference, software_version
 from slidenet.mil import BagBatch
-from slidenet.tasks import Calibration, PredictionArrays, Task
+from slidenet.tasks import Calibration, MultiTask, PredictionArrays, Task
 from slidenet.training.bundle import FORMAT, MAX_TEXT_BYTES, Bundle, bundle_of, write_torch_file
 from slidenet.training.restoring import malformed_explained, read_torch_file
 
@@ -56,17 +56,18 @@ class Ensemble:
 
     Attributes:
         members: At least two.
-        calibration: The cut-off of the mean; temperatures and baselines are the members' own.
+        calibration: The cut-offs of the mean; temperatures and baselines are the members' own.
         training: What its members have in common, and what each was trained with.
         versions: Software that made it.
-        out_of_fold: Where the members are folds of a cross-validation, else None.
+        out_of_fold: Of each target ("" where there is one alone), where the members are folds of a
+            cross-validation.
     """
 
     members: tuple[Bundle, ...]
     calibration: Calibration
     training: Identity
     versions: Mapping[str, str]
-    out_of_fold: OutOfFold | None = None
+    out_of_fold: Mapping[str, OutOfFold] = field(default_factory=dict)
 
     @property
     def task(self) -> Task:
@@ -182,9 +183,9 @@ def save_ensemble(
     members: Sequence[str | os.PathLike[str]],
     *,
     names: Sequence[str],
-    threshold: float | None,
+    calibration: Calibration,
     training: Identity,
-    out_of_fold: OutOfFold | None = None,
+    out_of_fold: Mapping[str, OutOfFold] | None = None,
 ) -> None:
     """Writes an ensemble, atomically; the same members give the same bytes.
 
@@ -192,7 +193,7 @@ def save_ensemble(
         path: Where to.
         members: Files of `save_bundle` that `check_members` accepts.
         names: What each is called.
-        threshold: The cut-off of the mean.
+        calibration: The cut-offs of the mean.
         training: Anything to remember, as JSON.
         out_of_fold: See `Ensemble`.
 
@@ -202,7 +203,8 @@ def save_ensemble(
     """
     content = {
         "names": list(names),
-        "threshold": threshold,
+        "threshold": calibration.threshold,
+        "targets": {name: one.threshold for name, one in calibration.targets.items()},
         "training": training,
         "versions": {name: software_version(name) for name in ("slidenet", "torch", "lightning")},
     }
@@ -212,8 +214,8 @@ def save_ensemble(
         "content": canonical_json(content),
         "members": [read_torch_file(member, what=FORMAT) for member in members],
     }
-    if out_of_fold is not None:
-        file["out_of_fold"] = out_of_fold.tensors()
+    if out_of_fold:
+        file["out_of_fold"] = {name: rows.tensors() for name, rows in out_of_fold.items()}
     write_torch_file(path, file)
 
 
@@ -246,17 +248,24 @@ def load_bundle(path: str | os.PathLike[str], *, allow_code: bool = False) -> Bu
         }
     check_members(members)
     bundles = tuple(members.values())
-    threshold = content["threshold"]
     with malformed_explained(str(path)):
-        calibration = Calibration(threshold=None if threshold is None else float(threshold))
+        targets = {name: _cut_off(cut) for name, cut in content["targets"].items()}
+        calibration = replace(_cut_off(content["threshold"]), targets=targets)
         bundles[0].task.check_calibration(calibration)
+        rows = dict(file.get("out_of_fold", {}))
         return Ensemble(
             _at_common_times(bundles),
             calibration,
             content["training"],
             content["versions"],
-            _out_of_fold(file.get("out_of_fold"), bundles, source=str(path)),
+            {name: _out_of_fold(name, part, bundles, str(path)) for name, part in rows.items()},
         )
+
+
+def _cut_off(value: object) -> Calibration:
+    if value is None or (isinstance(value, float | int) and not isinstance(value, bool)):
+        return Calibration(threshold=value)
+    raise TypeError(f"a cut-off is {value!r}")
 
 
 def _at_common_times(members: tuple[Bundle, ...]) -> tuple[Bundle, ...]:
@@ -275,21 +284,24 @@ def _at_common_times(members: tuple[Bundle, ...]) -> tuple[Bundle, ...]:
     )
 
 
-def _out_of_fold(found: object, members: Sequence[Bundle], *, source: str) -> OutOfFold | None:
-    """The out-of-fold predictions of a file, checked.
+def task_of(task: Task, target: str) -> Task:
+    """The task of one of several targets; itself for ""."""
+    return task.targets[target] if isinstance(task, MultiTask) else task
+
+
+def _out_of_fold(target: str, found: object, members: Sequence[Bundle], source: str) -> OutOfFold:
+    """The out-of-fold predictions of a target in a file, checked.
 
     Raises:
         StoreError: They are something else, or do not fit the members.
     """
-    if found is None:
-        return None
     names = [f.name for f in fields(OutOfFold)]
     if not (isinstance(found, Mapping) and sorted(map(str, found)) == sorted(names)):
         raise _unfit(source, "they are not complete")
     if not all(isinstance(tensor, Tensor) for tensor in found.values()):
         raise _unfit(source, "they are no tensors")
     rows = OutOfFold(**found)
-    task, count = members[0].task, rows.member.numel()
+    task, count = task_of(members[0].task, target), rows.member.numel()
     shape = (count, task.num_classes) if task.exclusive_classes else (count,)
     real, whole = torch.float32, torch.int64
     wanted = {

@@ -10,6 +10,7 @@ that were fitted without them, so that a new bag of the same kind is as far away
 N bags, D features, K components.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -162,14 +163,17 @@ def fit_statistics(rows: FloatArray) -> FeatureStatistics | None:
     count = len(rows)
     if count < LEAST_BAGS:
         return None
-    whole = _fit(rows)
+    # As many components in each fit below, or they would not measure alike.
+    fewest = count - math.ceil(count / NUM_GROUPS)
+    num_components = min(MOST_COMPONENTS, fewest // BAGS_PER_COMPONENT, rows.shape[1])
+    whole = _fit(rows, num_components)
     if whole is None:
         return None
     groups = np.arange(count) % NUM_GROUPS
     parts = np.empty((count, 2))
     for group in range(NUM_GROUPS):
         inside: BoolArray = groups == group
-        fitted = _fit(rows[~inside])
+        fitted = _fit(rows[~inside], num_components)
         if fitted is None:
             return None
         centre, scale, basis, variance = fitted
@@ -181,7 +185,7 @@ def fit_statistics(rows: FloatArray) -> FeatureStatistics | None:
 
 
 def _fit(
-    rows: FloatArray,
+    rows: FloatArray, num_components: int
 ) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array] | None:
     """Centre, scale, components and their variances; None where no feature varies."""
     rows = rows.astype(np.float64)
@@ -193,9 +197,7 @@ def _fit(
         return None
     scale = np.maximum(scale, 1e-3 * np.median(scale[scale > 0]))
     scaled = _scaled(rows, centre, scale)
-    count, dim = scaled.shape
-    num_components = max(1, min(MOST_COMPONENTS, count // BAGS_PER_COMPONENT, dim))
-    if dim <= count:
+    if scaled.shape[1] <= len(scaled):
         basis = np.linalg.eigh(scaled.T @ scaled)[1][:, ::-1][:, :num_components].T
     else:  # the same components from the smaller product
         basis = np.linalg.eigh(scaled @ scaled.T)[1][:, ::-1][:, :num_components].T @ scaled
