@@ -30,8 +30,13 @@ from slidenet.evaluation.predictions.record import Predictions
 from slidenet.evaluation.predictions.sidecar import Origin, check_origin, sidecar_path
 from slidenet.evaluation.predictions.targets import split_predictions
 from slidenet.evaluation.probes.cox_regression import CoxRegression
-from slidenet.evaluation.probes.probe import Probe, cross_validate_probe, fit_probe
-from slidenet.evaluation.probes.search import ProbeKind
+from slidenet.evaluation.probes.probe import (
+    Probe,
+    best_probe,
+    cross_validate_probe,
+    fit_bag_probes,
+    fit_probe,
+)
 from slidenet.evaluation.report.summary import Calibrated, Summary, SummarySettings, summarise
 from slidenet.evaluation.statistics.bootstrap import (
     Bootstrap,
@@ -59,6 +64,7 @@ from slidenet.evaluation.statistics.survival import (
     risk_groups,
     survival_groups,
 )
+from slidenet.mil.probe import ProbeKind
 
 __all__ = [
     "Bootstrap",
@@ -88,6 +94,7 @@ __all__ = [
     "align",
     "apply_temperature",
     "average_by_patient",
+    "best_probe",
     "bootstrap",
     "bootstrap_metrics",
     "check_evaluable",
@@ -99,6 +106,7 @@ __all__ = [
     "delong_interval",
     "delong_test",
     "discrimination_curve",
+    "fit_bag_probes",
     "fit_conformal",
     "fit_probe",
     "fit_temperature",

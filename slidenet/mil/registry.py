@@ -20,6 +20,7 @@ from slidenet.mil.dsmil import DualStreamMIL
 from slidenet.mil.gigapath import GigaPathMIL
 from slidenet.mil.longnet import make_longnet
 from slidenet.mil.pooling import AttentionMIL, MaxPooling, MeanPooling
+from slidenet.mil.probe import ProbeModel
 from slidenet.mil.transmil import TransMIL
 from slidenet.slide_encoders import LongNetConfig
 
@@ -36,6 +37,7 @@ BAG_MODELS.add("gigapath", GigaPathMIL)
 BAG_MODELS.add("longnet", make_longnet)
 BAG_MODELS.add("max", MaxPooling)
 BAG_MODELS.add("mean", MeanPooling)
+BAG_MODELS.add("probe", ProbeModel)
 BAG_MODELS.add("transmil", TransMIL)
 BAG_MODELS.add_other_names(
     dict.fromkeys(

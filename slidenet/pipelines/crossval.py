@@ -46,6 +46,7 @@ from slidenet.pipelines.fitting.plan import (
 from slidenet.pipelines.fitting.predictions import data_digest
 from slidenet.pipelines.fitting.results import Section, write_results
 from slidenet.pipelines.fitting.search import candidates_of, check_candidates
+from slidenet.pipelines.probing.beside_network import probe_sections
 from slidenet.stores import check_output_folder
 
 if TYPE_CHECKING:
@@ -226,12 +227,12 @@ def _report(
     origin: Origin,
 ) -> CrossvalReport:
     """What is done so far; with all folds done, also the file of out-of-fold predictions."""
+    network = plan.model["network"]
     done = {
         number: read_fold(folder, "metrics")["metrics"]
         for number, folder in enumerate(folders)
         if (folder / FOLD_NAME).is_file()
     }
-    network = plan.model["network"]
     if len(done) < len(folders):
         headline = f"{network}: {len(done)} of {len(folders)} folds are done"
         return CrossvalReport(headline, done, [out])
@@ -244,6 +245,7 @@ def _report(
     sections: list[Section] = [*_learning_of_folds(folders, predictions)]
     if plan.settings.ablation:
         sections += fold_section(data, splits, out, predictions, seed=plan.settings.seed)
+    sections += probe_sections(data, splits, folders, predictions, plan)
     once = predictions.num_bags == len(predictions)
     pooled = predictions.compute_metrics() if once else {}
     files = [path]

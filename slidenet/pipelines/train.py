@@ -27,6 +27,7 @@ from slidenet.pipelines.fitting.predictions import (
     predict_split,
 )
 from slidenet.pipelines.fitting.results import Section, metrics_section, write_results
+from slidenet.pipelines.probing.beside_network import probe_sections
 from slidenet.stores import check_output_folder
 from slidenet.stores.atomic import write_json
 from slidenet.training import load_bundle, model_digest
@@ -160,9 +161,13 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
     metrics = {split: found.compute_metrics() for split, found in predicted.items()}
     write_json(out / "metrics.json", metrics, sort_keys=True)
     flat = [flat_probabilities(found.predicted.probabilities) for found in predicted.values()]
-    sections = [learning_section({"": trained.learning}, {"": flat[-1] if flat else None})]
+    sections: list[Section] = []
+    if trained.learning is not None:
+        flatness = {"": flat[-1] if flat else None}
+        sections.append(learning_section({"": trained.learning}, flatness))
     if settings.ablation and "test" in predicted:
         sections += split_section(data, plan, out, predicted["test"])
+    sections += probe_sections(data, [data.split], [out], predicted.get("test"), plan)
     sizes = ", ".join(f"{len(data.bags(split))} {split}" for split in SPLIT_NAMES)
     headline = f"trained {plan.model['network']} on bags: {sizes}"
     if calibration.threshold is not None:

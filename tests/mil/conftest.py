@@ -27,10 +27,13 @@ SETTINGS = {
     "dsmil": {"query_dim": 6},
     "transmil": {"embed_dim": 8, "num_heads": 2, "num_landmarks": 4, "residual_kernel": 5}
     | NO_DROPOUT,
+    "probe": {"kind": "logistic", "columns": "mean_std", "predicts": "classes"},
     "longnet": SHAPE | NO_DROPOUT,
     "gigapath": SHAPE | NO_DROPOUT | {"layers": (1, 2)},
 }
-POSITION_FREE = ("mean", "max", "abmil", "clam_sb", "clam_mb", "dsmil")
+POSITION_FREE = ("mean", "max", "abmil", "clam_sb", "clam_mb", "dsmil", "probe")
+TRAINED = sorted(set(BAG_MODELS) - {"probe"})
+"""Those with something to learn: a probe is fitted, and has no parameters."""
 
 
 def padded_bags(lengths, *, longest=None, seed=0, dtype=torch.float64):
@@ -86,6 +89,9 @@ def small(weights):
                 torch.nn.init.normal_(parameter, std=0.3)
             elif key.endswith("bias"):
                 torch.nn.init.normal_(parameter, std=0.1)
+        if name == "probe":
+            for buffer in model.buffers():
+                torch.nn.init.normal_(buffer, std=0.3)
         return model
 
     return build
@@ -93,6 +99,11 @@ def small(weights):
 
 @pytest.fixture(params=sorted(BAG_MODELS))
 def name(request):
+    return request.param
+
+
+@pytest.fixture(params=TRAINED)
+def trained_name(request):
     return request.param
 
 

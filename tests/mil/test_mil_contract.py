@@ -142,8 +142,8 @@ def test_features_that_do_not_fit_are_refused(name, small, bags):
         model(features, grid_xy, mask)
 
 
-def test_bfloat16_autocast(name, small, bags):
-    model = small(name, 3).float()
+def test_bfloat16_autocast(trained_name, small, bags):
+    model = small(trained_name, 3).float()
     features, grid_xy, mask = bags((8, 1, 5), dtype=torch.float32)
     exact = model(features, grid_xy, mask)
     with torch.autocast("cpu", dtype=torch.bfloat16):

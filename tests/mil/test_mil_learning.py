@@ -17,13 +17,13 @@ FASTER = {"longnet": 3e-3, "gigapath": 3e-3, "transmil": 2e-2, "mean": 0.1, "max
 
 
 @pytest.mark.parametrize("num_outputs", [1, 3])
-def test_eight_bags_are_learnt_by_heart(name, num_outputs, small, bags):
-    model = small(name, num_outputs).float()
+def test_eight_bags_are_learnt_by_heart(trained_name, num_outputs, small, bags):
+    model = small(trained_name, num_outputs).float()
     features, grid_xy, mask = bags((9, 5, 12, 7, 3, 8, 10, 6), dtype=torch.float32)
     target = torch.tensor(
         [0, 1, 1, 0, 1, 0, 0, 1] if num_outputs == 1 else [0, 1, 2, 0, 1, 2, 0, 1]
     )
-    optimizer = torch.optim.Adam(model.parameters(), lr=FASTER.get(name, 1e-2))
+    optimizer = torch.optim.Adam(model.parameters(), lr=FASTER.get(trained_name, 1e-2))
     for _ in range(150):
         out = model(features, grid_xy, mask)
         if num_outputs == 1:
@@ -38,7 +38,7 @@ def test_eight_bags_are_learnt_by_heart(name, num_outputs, small, bags):
         optimizer.zero_grad()
         (loss if extra is None else loss + extra).backward()
         optimizer.step()
-    raise AssertionError(f"{name}: loss {loss.item():.3f}, {int(right.sum())} of 8 right")
+    raise AssertionError(f"{trained_name}: loss {loss.item():.3f}, {int(right.sum())} of 8 right")
 
 
 def needle_bags(count, seed, *, num_tiles=200, planted=10, feature_dim=64, shift=3.0):

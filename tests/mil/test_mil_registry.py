@@ -26,7 +26,7 @@ from slidenet.tasks import MulticlassTask
 
 def test_names():
     published = {"abmil", "clam_mb", "clam_sb", "dsmil", "gigapath", "longnet", "transmil"}
-    assert published | {"max", "mean"} <= set(BAG_MODELS)
+    assert published | {"max", "mean", "probe"} <= set(BAG_MODELS)
     with pytest.raises(UnknownNameError, match=r"unknown bag model 'abmill'.*did you mean abmil"):
         make_bag_model("abmill", feature_dim=4, num_outputs=1)
 
@@ -117,7 +117,7 @@ def test_published_defaults():
 
 def test_heads_start_near_zero(bags):
     features, grid_xy, mask = bags((9, 5), dtype=torch.float32)
-    for name in set(BAG_MODELS) - {"gigapath"}:
+    for name in set(BAG_MODELS) - {"gigapath", "probe"}:
         logits = make_bag_model(name, feature_dim=12, num_outputs=3)(features, grid_xy, mask).logits
         assert 0 < logits.abs().max() < 0.1, name
 
@@ -240,9 +240,9 @@ def test_what_is_not_read_is_frozen(small):
     assert {key.split(".")[2] for key in frozen if "blocks" in key} == {"1"}
 
 
-def test_every_trainable_parameter_gets_a_gradient(name, small, bags):
+def test_every_trainable_parameter_gets_a_gradient(trained_name, small, bags):
     """Distributed training stops at a parameter that waits for a gradient."""
-    model = small(name, 3)
+    model = small(trained_name, 3)
     features, grid_xy, mask = bags((9, 5))
     out = model(features, grid_xy, mask)
     extra = model.auxiliary_loss(

@@ -49,3 +49,17 @@ def colour_encoder():
         input_px=32, resize_px=32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
     )
     return TileEncoder.from_module(ColourMoments(), name="colour", transform=no_scaling)
+
+
+@pytest.fixture(autouse=True)
+def quick_probes(monkeypatch):
+    """Probes beside a network choose between few settings, and intervals rest on few resamples."""
+    from slidenet.evaluation.probes import kernel, linear, search
+    from slidenet.pipelines.fitting import beside
+
+    monkeypatch.setattr(search, "REPEATS", 1)
+    monkeypatch.setattr(linear, "PENALTIES", (0.01, 1.0))
+    monkeypatch.setattr(kernel, "COSTS", (1.0,))
+    monkeypatch.setattr(kernel, "WIDTHS", (1.0,))
+    monkeypatch.setattr(kernel, "NEIGHBOURS", (5, 1))
+    monkeypatch.setitem(beside.compare.__kwdefaults__, "num_resamples", 50)

@@ -1,38 +1,39 @@
-"""Simple models on frozen slide embeddings: what can be read off an embedding without training it.
+"""Simple models of bags: what can be read off the mean of the tiles without training a network.
 
-Every probe standardises the columns and chooses its one setting (penalty, neighbours) by an inner
-cross-validation that never divides a patient.
+Every probe standardises the columns and chooses its setting by inner folds that never divide a
+patient. What is fitted becomes a `ProbeModel`, which says the same in torch.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.pipeline import Pipeline
 
-from slidenet.core.arrays import FloatArray
+from slidenet.core.arrays import Float64Array, FloatArray
 from slidenet.core.errors import ConfigError
 from slidenet.evaluation.predictions.record import Predictions
-from slidenet.evaluation.probes.search import (
-    FoldRows,
-    ProbeKind,
-    class_probabilities,
-    search_setting,
-)
-from slidenet.tasks import BreslowBaseline, PredictionArrays, Task, fit_breslow
+from slidenet.evaluation.probes.columns import Columns
+from slidenet.evaluation.probes.linear import Problem
+from slidenet.evaluation.probes.search import Part, deal, search
+from slidenet.mil.probe import BagColumns, Predicts, ProbeKind, ProbeModel
+from slidenet.tasks import BreslowBaseline, Calibration, PredictionArrays, Task, fit_breslow
 from slidenet.tasks.calibration import survival_report_times
 from slidenet.tasks.task import Output
 
+FoldRows = tuple[npt.NDArray[Any], npt.NDArray[Any]]
+
 KINDS: Mapping[Output, tuple[ProbeKind, ...]] = {
-    "probabilities": ("logistic", "knn"),
+    "probabilities": ("logistic", "svm", "knn"),
     "value": ("ridge", "knn"),
     "risk": ("cox",),
 }
 """Probes by what a task predicts (`Task.output`); the first is the default."""
+LINEAR_DEFAULT = 2000
+"""Of more bags, probes that keep every bag are left out unless they are asked for by name."""
 
 NUM_INNER_FOLDS = 5
 
@@ -44,31 +45,43 @@ class Probe:
     Attributes:
         task: What it predicts.
         kind: Which model.
-        models: One pipeline; for "multilabel" one per label.
-        chosen: The setting chosen for each of them.
+        columns: How bags are described.
+        model: The same in torch.
+        chosen: The setting chosen; for "multilabel" one per label.
+        error: Out of the inner folds: what probes of one task are chosen by.
         baseline: Of a Cox probe: turns risks into survival.
     """
 
     task: Task
     kind: ProbeKind
-    models: tuple[Pipeline, ...]
+    columns: BagColumns
+    model: ProbeModel
     chosen: tuple[Mapping[str, float], ...]
+    error: float
     baseline: BreslowBaseline | None = None
 
-    def predict(self, embeddings: FloatArray) -> PredictionArrays:
-        """Predictions of slides from their embeddings (N, D)."""
-        _check_embeddings(embeddings)
-        if self.task.partial_labels:
-            columns = [class_probabilities(model, embeddings, 2)[:, 1] for model in self.models]
-            return PredictionArrays(np.stack(columns, axis=1))
-        model = self.models[0]
-        if self.task.has_classes:
-            return PredictionArrays(class_probabilities(model, embeddings, self.task.num_classes))
-        if self.baseline is None:
-            return PredictionArrays(value=model.predict(embeddings))
-        risk, times = model.predict(embeddings), self.baseline.report_times
-        survival = self.baseline.survival(torch.from_numpy(risk), times).numpy()
-        return PredictionArrays(risk=risk, survival=survival, survival_times=times)
+    @property
+    def words(self) -> str:
+        """What it is: `logistic probe of mean and deviation`."""
+        described = "mean" if self.columns == "mean" else "mean and deviation"
+        return f"{WORDS[self.kind]} probe of {described}"
+
+    def predict(self, bags: FloatArray) -> PredictionArrays:
+        """Predictions of bags (N, C): embeddings, or what `columns` says."""
+        _check_bags(bags)
+        with torch.inference_mode():
+            logits = self.model.logits(torch.from_numpy(np.asarray(bags, dtype=np.float64)))
+        baseline = self.baseline if self.task.needs_baseline else None
+        return self.task.predict(logits, Calibration(baseline=baseline))
+
+
+WORDS: Mapping[ProbeKind, str] = {
+    "logistic": "logistic",
+    "svm": "SVM",
+    "ridge": "ridge",
+    "cox": "Cox",
+    "knn": "nearest-neighbour",
+}
 
 
 def fit_probe(
@@ -99,42 +112,142 @@ def fit_probe(
         ConfigError: The probe does not fit the task, or embeddings are not finite (N, D).
         LabelError: A class has bags of fewer than two patients.
     """
-    kinds = KINDS[task.output]
-    if kind is not None and kind not in kinds:
-        raise ConfigError(
-            f"a {kind} probe for a {task.kind} task", expected=f"one of {', '.join(kinds)}"
-        )
-    kind = kind or kinds[0]
-    _check_embeddings(embeddings)
-    patients = np.unique(np.asarray(groups), return_inverse=True)[1]
-    search = partial(search_setting, kind, num_folds=num_inner_folds, seed=seed)
-    if task.partial_labels:
-        searches = []
-        for name, label in zip(task.class_names, targets.T, strict=True):
-            known = ~np.isnan(label)
-            searches.append(
-                search(
-                    embeddings[known],
-                    label[known].astype(int),
-                    patients[known],
-                    class_names=("without it", "with it"),
-                    where=f"label {name!r}",
-                )
+    kind = kind or KINDS[task.output][0]
+    described: dict[BagColumns, FloatArray] = {"mean": embeddings}
+    return fit_bag_probes(
+        task,
+        described,
+        targets,
+        groups,
+        kinds=(kind,),
+        num_inner_folds=num_inner_folds,
+        seed=seed,
+        report_times=report_times,
+    )[kind]
+
+
+def fit_bag_probes(
+    task: Task,
+    described: Mapping[BagColumns, FloatArray],
+    targets: npt.NDArray[Any],
+    groups: Sequence[Any] | npt.NDArray[Any],
+    *,
+    kinds: Sequence[ProbeKind] | None = None,
+    num_inner_folds: int = NUM_INNER_FOLDS,
+    seed: int = 0,
+    report_times: Sequence[float] | None = None,
+) -> dict[ProbeKind, Probe]:
+    """Fits every kind of probe there is for a task, its setting and its columns chosen inside.
+
+    Args:
+        task: What is predicted.
+        described: The N bags by their columns: "mean" (N, D), "mean_std" (N, 2 D), or both, among
+            which is chosen.
+        targets: As for `fit_probe`.
+        groups: As for `fit_probe`.
+        kinds: Which; default: those of the task, without those that keep all bags where there are
+            more than 2,000.
+        num_inner_folds: As for `fit_probe`.
+        seed: As for `fit_probe`.
+        report_times: As for `fit_probe`.
+
+    Raises:
+        ConfigError: A kind that does not fit the task, or columns that are not finite (N, C).
+        LabelError: A class has bags of fewer than two patients.
+    """
+    known = KINDS[task.output]
+    for kind in kinds or ():
+        if kind not in known:
+            raise ConfigError(
+                f"a {kind} probe for a {task.kind} task", expected=f"one of {', '.join(known)}"
             )
-    else:
-        names = tuple(f"of class {name!r}" for name in task.class_names)
-        where = f"column {task.label_columns[-1]!r}"
-        searches = [search(embeddings, targets, patients, class_names=names, where=where)]
-    models = tuple(found.best_estimator_ for found in searches)
-    chosen = tuple(
-        {name.split("__")[-1]: float(v) for name, v in found.best_params_.items()}
-        for found in searches
-    )
-    baseline = None
+    if kinds is None:
+        kinds = known if len(targets) <= LINEAR_DEFAULT else known[:1]
+    for values in described.values():
+        _check_bags(values)
+    parts = _parts(task, targets, np.asarray(groups), num_inner_folds, seed)
+    columns = {name: Columns.of(values) for name, values in described.items()}
+    probes: dict[ProbeKind, Probe] = {}
+    for kind in kinds:
+        found = search(kind, columns, parts)
+        model = ProbeModel(
+            feature_dim=columns[found.columns].z.shape[1] // (1 + (found.columns == "mean_std")),
+            num_outputs=task.num_outputs,
+            kind=kind,
+            columns=found.columns,
+            predicts=predicts(task),
+            num_rows=len(targets) if "rows" in found.numbers else 0,
+        )
+        numbers = dict(found.numbers)
+        mean = columns[found.columns].mean
+        numbers |= {"mean": mean, "mean_rest": mean - mean.astype(np.float32).astype(np.float64)}
+        numbers["inverse_scale"] = columns[found.columns].inverse_scale
+        baseline = None
+        if task.is_survival:
+            risk = columns[found.columns].z @ numbers["weight"][:, 0] + numbers["bias"][0]
+            baseline = fit_breslow(risk, targets, task.time_edges or report_times)
+            if task.has_time_bins:
+                numbers["increments"] = _increments(baseline)
+        for name, buffer in model.named_buffers():
+            buffer.copy_(torch.from_numpy(numbers[name]))
+        probes[kind] = Probe(
+            task, kind, found.columns, model.eval(), found.settings, found.error, baseline
+        )
+    return probes
+
+
+def best_probe(probes: Mapping[ProbeKind, Probe]) -> Probe:
+    """The one with the least error out of the inner folds; the first where several have it."""
+    return min(probes.values(), key=lambda probe: probe.error)
+
+
+def predicts(task: Task) -> Predicts:
+    """What the scores of a probe mean for a task."""
+    if task.has_classes:
+        if not task.exclusive_classes or (task.num_classes == 2 and task.num_outputs == 1):
+            return "labels"
+        return "order" if task.ordered_classes else "classes"
     if task.is_survival:
-        times = task.time_edges or report_times
-        baseline = fit_breslow(models[0].predict(embeddings), targets, times)
-    return Probe(task, kind, models, chosen, baseline)
+        return "hazards" if task.has_time_bins else "risk"
+    return "value"
+
+
+def _parts(
+    task: Task, targets: npt.NDArray[Any], groups: npt.NDArray[Any], num_folds: int, seed: int
+) -> list[Part]:
+    """The task as problems of one probe each, with their inner folds."""
+    patients = np.unique(groups, return_inverse=True)[1]
+    with warnings.catch_warnings():
+        # Of classes with fewer bags than folds: how many folds there can be is counted by patient.
+        warnings.simplefilter("ignore", UserWarning)
+        if task.partial_labels:
+            parts = []
+            for name, label in zip(task.class_names, targets.T, strict=True):
+                rows = np.flatnonzero(~np.isnan(label))
+                truth = label[rows].astype(np.int64)
+                names = {0: "without it", 1: "with it"}
+                where = f"label {name!r}"
+                deals = deal(
+                    truth, patients[rows], names, where=where, num_folds=num_folds, seed=seed
+                )
+                parts.append(Part(Problem(truth, 2), rows, deals))
+            return parts
+        names = {k: f"of class {name!r}" for k, name in enumerate(task.class_names)}
+        strata = targets
+        if task.is_survival:
+            strata, names = (targets[:, 1] > 0).astype(np.int64), {1: "with an event"}
+        elif not task.has_classes:
+            strata, names = np.zeros(len(targets), dtype=np.int64), {0: "of any value"}
+        where = f"column {task.label_columns[-1]!r}"
+        deals = deal(strata, patients, names, where=where, num_folds=num_folds, seed=seed)
+        return [Part(Problem(targets, task.num_classes), np.arange(len(targets)), deals)]
+
+
+def _increments(baseline: BreslowBaseline) -> Float64Array:
+    """How much the cumulative baseline hazard grows in each bin of time."""
+    step = np.searchsorted(baseline.times, baseline.report_times, side="right")
+    at_edges = np.concatenate([[0.0], baseline.cumulative_hazard])[step]
+    return np.diff(at_edges, prepend=0.0)
 
 
 def cross_validate_probe(
@@ -201,7 +314,7 @@ def cross_validate_probe(
     )
 
 
-def _check_embeddings(embeddings: FloatArray) -> None:
+def _check_bags(embeddings: FloatArray) -> None:
     if embeddings.ndim != 2 or not np.isfinite(embeddings).all():
         bad = "" if embeddings.ndim != 2 else ", not all of them finite"
         raise ConfigError(

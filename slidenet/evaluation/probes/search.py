@@ -1,115 +1,241 @@
-"""The setting of a probe, chosen by an inner cross-validation that never divides a patient."""
+"""What a probe is to be, chosen by an inner cross-validation that never divides a patient.
 
-from collections.abc import Sequence
-from typing import Any, Literal
+For every kind of probe the description of bags (mean, or mean and deviation) and the one setting
+(penalty, neighbours, cost and width) are those with the least error out of the inner folds: the
+Brier score, the squared error, or the deviance of the partial likelihood (Verweij and van
+Houwelingen 1993). All kinds are judged by the same folds.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
+from scipy.special import expit, softmax
+from sklearn.model_selection import StratifiedGroupKFold
 
-from slidenet.core.arrays import FloatArray, IntArray
+from slidenet.core.arrays import BoolArray, Float64Array, IntArray
 from slidenet.core.errors import LabelError
-from slidenet.evaluation.probes.cox_regression import CoxRegression
-from slidenet.metrics import c_index
+from slidenet.evaluation.probes.columns import Columns
+from slidenet.evaluation.probes.cox_regression import RiskSets
+from slidenet.evaluation.probes.kernel import KernelFitter, NeighbourFitter, platt
+from slidenet.evaluation.probes.linear import (
+    MANY_BAGS,
+    CoxFitter,
+    Fitter,
+    LogisticFitter,
+    Numbers,
+    Problem,
+    RidgeFitter,
+    Setting,
+)
+from slidenet.mil.probe import BagColumns, ProbeKind
 
-ProbeKind = Literal["logistic", "ridge", "knn", "cox"]
-FoldRows = tuple[npt.NDArray[Any], npt.NDArray[Any]]
+FITTERS: Mapping[ProbeKind, type[Fitter]] = {
+    "logistic": LogisticFitter,
+    "svm": KernelFitter,
+    "ridge": RidgeFitter,
+    "cox": CoxFitter,
+    "knn": NeighbourFitter,
+}
+FEW_BAGS, REPEATS = 200, 3
+"""So few bags are dealt into inner folds several times, as one deal decides by chance."""
 
-PENALTIES = tuple(float(p) for p in np.logspace(-4, 2, 7))
-NEIGHBOURS = (1, 3, 5, 10, 20, 50)
+Folds = Sequence[tuple[IntArray, IntArray]]
 
 
-def search_setting(
-    kind: ProbeKind,
-    embeddings: FloatArray,
-    targets: npt.NDArray[Any],
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One problem of a task with its bags: the task itself, or one label of several.
+
+    Attributes:
+        problem: Of the bags `rows`.
+        rows: int64, among all bags.
+        deals: Inner folds, positions in `rows`; several deals of the patients.
+    """
+
+    problem: Problem
+    rows: IntArray
+    deals: Sequence[Folds]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What the search chose for one kind.
+
+    Attributes:
+        columns: How bags are described.
+        settings: One per part.
+        error: Out of the inner folds, the mean over parts.
+        numbers: Of the model of all bags, the parts side by side.
+    """
+
+    columns: BagColumns
+    settings: tuple[Setting, ...]
+    error: float
+    numbers: Numbers
+
+
+def search(
+    kind: ProbeKind, described: Mapping[BagColumns, Columns], parts: Sequence[Part]
+) -> Found:
+    """The best description of bags and the best settings of one kind of probe, fitted on all."""
+    best: tuple[float, BagColumns, list[tuple[float, Setting, Numbers]]] | None = None
+    for name, columns in described.items():
+        chosen = []
+        for part in parts:
+            fitter = FITTERS[kind](columns, part.rows, part.problem)  # type: ignore[call-arg]
+            chosen.append(_choose(fitter, part))
+        error = float(np.mean([each[0] for each in chosen]))
+        if best is None or error < best[0]:
+            best = error, name, chosen
+    assert best is not None, "bags are described somehow"
+    error, name, chosen = best
+    settings, numbers = [], []
+    for part, (_, setting, calibration) in zip(parts, chosen, strict=True):
+        fitter = FITTERS[kind](described[name], part.rows, part.problem)  # type: ignore[call-arg]
+        found = fitter.numbers(setting)
+        if calibration:
+            found = {**found, **calibration}
+            found["bias"] = found.pop("offset") + found["slope"] * fitter.numbers(setting)["bias"]
+        settings.append(setting)
+        numbers.append(found)
+    shared = {"rows": numbers[0]["rows"]} if "rows" in numbers[0] else {}
+    joined = {
+        key: np.concatenate([one[key] for one in numbers], axis=-1)
+        for key in numbers[0]
+        if key not in shared
+    }
+    return Found(name, tuple(settings), error, {**shared, **joined})
+
+
+def _choose(fitter: Fitter, part: Part) -> tuple[float, Setting, Numbers]:
+    """The least error, the setting that has it, and the calibration that goes with it."""
+    best: tuple[float, Setting, Numbers] | None = None
+    for setting in fitter.settings():
+        errors, decisions, truths = [], [], []
+        for folds in part.deals:
+            if isinstance(fitter, CoxFitter):
+                errors.append(_deviance(fitter, setting, folds))
+                continue
+            scores, tested = _out_of_fold(fitter, setting, folds)
+            if isinstance(fitter, KernelFitter):
+                decisions.append(scores[tested])
+                truths.append(np.stack(fitter.truths(), axis=1)[tested])
+                scores = _calibrated_apart(scores, fitter.truths(), folds)
+            errors.append(_error(part.problem, scores[tested], part.problem.target[tested]))
+        error = float(np.mean(errors))
+        if best is None or error < best[0]:
+            best = error, setting, _calibration(decisions, truths)
+    assert best is not None, "every kind has a setting to try"
+    return best
+
+
+def _out_of_fold(fitter: Fitter, setting: Setting, folds: Folds) -> tuple[Float64Array, BoolArray]:
+    """Scores (N, S) of each row by a model that has not seen its patient; which rows have any."""
+    assert isinstance(fitter, LogisticFitter | RidgeFitter | KernelFitter | NeighbourFitter)
+    scores = np.zeros((len(fitter.rows), fitter.problem.num_scores))
+    tested = np.zeros(len(fitter.rows), dtype=bool)
+    for train, test in folds:
+        scores[test] = fitter.scores(setting, train, test)
+        tested[test] = True
+    return scores, tested
+
+
+def _calibrated_apart(
+    decisions: Float64Array, truths: Sequence[BoolArray], folds: Folds
+) -> Float64Array:
+    """Logits from decisions, those of each fold calibrated on the other folds."""
+    logits = np.zeros_like(decisions)
+    every = np.concatenate([test for _, test in folds])
+    for _, test in folds:
+        others = np.setdiff1d(every, test) if len(folds) > 1 else every
+        for score, truth in enumerate(truths):
+            slope, offset = platt(decisions[others, score], truth[others])
+            logits[test, score] = slope * decisions[test, score] + offset
+    return logits if len(truths) == 1 else -np.logaddexp(0, -logits)
+
+
+def _calibration(decisions: Sequence[Float64Array], truths: Sequence[BoolArray]) -> Numbers:
+    """Slope and offset of each score from all deals together; empty where there are none."""
+    if not decisions:
+        return {}
+    joined, truth = np.concatenate(decisions), np.concatenate(truths)
+    pairs = [platt(joined[:, score], truth[:, score]) for score in range(joined.shape[1])]
+    slope, offset = np.array(pairs).T
+    return {"slope": slope, "offset": offset}
+
+
+def _error(problem: Problem, scores: Float64Array, target: npt.NDArray[np.generic]) -> float:
+    """Brier score of classes (it stays finite where a probability is wrongly 0), squared error."""
+    if not problem.num_classes:
+        return float(np.mean((scores[:, 0] - target.astype(np.float64)) ** 2))
+    if problem.num_scores == 1:
+        return float(2 * np.mean((expit(scores[:, 0]) - (target == 1)) ** 2))
+    truth = np.eye(problem.num_classes)[target.astype(int)]
+    return float(np.mean(((softmax(scores, axis=1) - truth) ** 2).sum(axis=1)))
+
+
+def _deviance(fitter: CoxFitter, setting: Setting, folds: Folds) -> float:
+    """What the tested rows add to the partial likelihood, under models that have not seen them."""
+    target = fitter.problem.target.astype(np.float64)
+    total = 0.0
+    for train, _ in folds:
+        risk = fitter.scores(setting, train, np.arange(len(target)))[:, 0]
+        of_all = RiskSets(target, "efron").loss(risk)[0]
+        total += of_all - RiskSets(target[train], "efron").loss(risk[train])[0]
+    return total / max(float(target[:, 1].sum()), 1.0)
+
+
+def deal(
+    strata: IntArray,
     patients: IntArray,
+    names: Mapping[int, str],
     *,
-    class_names: Sequence[str],
     where: str,
     num_folds: int,
     seed: int,
-) -> GridSearchCV:
-    """The search, refitted on all rows with the best setting.
+) -> list[Folds]:
+    """Inner folds by patient, in proportion to the strata; several deals of few bags.
 
     Args:
-        kind: Which model.
-        embeddings: (N, D).
-        targets: (N,) classes or values, or (N, 2) times and events.
+        strata: int64 (N,).
         patients: int64 (N,).
-        class_names: The classes as "of class ..."; empty for a value or a time.
+        names: The strata a fold needs, as "of class ...".
         where: What is predicted, for errors.
         num_folds: Inner folds at most.
         seed: Deals patients into folds.
 
     Raises:
-        LabelError: A class has bags of fewer than two patients.
+        LabelError: A stratum has bags of fewer than two patients.
     """
-    if kind == "cox":
-        strata, needed = (targets[:, 1] > 0).astype(int), {1: "with an event"}
-    elif class_names:
-        strata, needed = targets, dict(enumerate(class_names))
-    else:
-        strata, needed = np.zeros(len(targets), dtype=int), {0: "of any value"}
-    counts = {k: len(np.unique(patients[strata == k])) for k in needed}
+    counts = {k: len(np.unique(patients[strata == k])) for k in names}
     rarest = min(counts, key=lambda k: counts[k])
     if counts[rarest] < 2:
         raise LabelError(
-            f"{where}: {counts[rarest]} patients {needed[rarest]} to train on",
+            f"{where}: {counts[rarest]} patients {names[rarest]} to train on",
             expected="at least 2, to choose the probe's setting",
             remedy="use fewer folds, or leave the class out",
         )
-    num_folds = min(num_folds, *counts.values())
-    dealer = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
-    folds = [
-        (train, test)
-        for train, test in dealer.split(np.zeros((len(strata), 1)), strata, patients)
-        if set(strata[train]) == set(strata) and len(test)
+    num_folds = min(num_folds if len(strata) <= MANY_BAGS else 3, *counts.values())
+    repeats = REPEATS if len(strata) <= FEW_BAGS else 1
+    deals: list[Folds] = [
+        list(_folds(strata, patients, num_folds, seed + 7919 * repeat)) for repeat in range(repeats)
     ]
-    model, grid, scoring = _model(kind, not class_names, min(len(train) for train, _ in folds))
-    pipeline = Pipeline([("scale", StandardScaler()), ("model", model)])
-    grid = {f"model__{name}": values for name, values in grid.items()}
-    return GridSearchCV(pipeline, grid, scoring=scoring, cv=folds).fit(embeddings, targets)
+    found = [folds for folds in deals if folds]
+    if not found:
+        raise LabelError(
+            f"{where}: no inner fold has every class to train on",
+            expected="more patients of the rarest class",
+            remedy="use fewer folds, or leave the class out",
+        )
+    return found
 
 
-def _model(kind: ProbeKind, regression: bool, num_rows: int) -> tuple[Any, dict[str, Any], Any]:
-    """The estimator, the values of its setting to try, and how they are scored."""
-    if kind == "logistic":
-        # C is the inverse of a penalty on the sum over bags; here the penalty is per bag.
-        inverse = [1 / (p * num_rows) for p in PENALTIES]
-        return LogisticRegression(max_iter=5000), {"C": inverse}, _minus_brier
-    if kind == "ridge":
-        return Ridge(), {"alpha": [p * num_rows for p in PENALTIES]}, "neg_mean_squared_error"
-    if kind == "cox":
-        return CoxRegression(), {"alpha": list(PENALTIES)}, _concordance
-    neighbours = {"n_neighbors": [k for k in NEIGHBOURS if k <= num_rows]}
-    settings = {"metric": "cosine", "weights": "distance"}
-    if regression:
-        return KNeighborsRegressor(**settings), neighbours, "neg_mean_squared_error"
-    return KNeighborsClassifier(**settings), neighbours, _minus_brier
-
-
-def _minus_brier(model: Pipeline, embeddings: FloatArray, targets: IntArray) -> float:
-    """A score of probabilities that, unlike log loss, stays finite for certain errors."""
-    count = int(max(targets.max(), model.classes_.max())) + 1
-    truth = np.eye(count)[targets]
-    return -float(
-        np.mean(np.sum((class_probabilities(model, embeddings, count) - truth) ** 2, axis=1))
-    )
-
-
-def _concordance(model: Pipeline, embeddings: FloatArray, targets: FloatArray) -> float:
-    """The c-index; a half where no pair of the inner fold can be compared."""
-    value = c_index(model.predict(embeddings), targets)
-    return 0.5 if np.isnan(value) else value
-
-
-def class_probabilities(model: Pipeline, embeddings: FloatArray, num_classes: int) -> FloatArray:
-    """(N, num_classes), zero for a class the model never saw."""
-    result = np.zeros((len(embeddings), num_classes))
-    result[:, model.classes_.astype(int)] = model.predict_proba(embeddings)
-    return result
+def _folds(
+    strata: IntArray, patients: IntArray, num_folds: int, seed: int
+) -> Iterator[tuple[IntArray, IntArray]]:
+    dealer = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
+    for train, test in dealer.split(np.zeros((len(strata), 1)), strata, patients):
+        if len(test) and set(strata[train]) == set(strata):
+            yield train, test

@@ -96,18 +96,21 @@ def _verdicts(
     metric: Metric, name: str, rivals: Sequence[Rival], found: dict[str, Interval]
 ) -> list[str]:
     """Which rivals are beaten, and which are not."""
-    beaten, unbeaten = [], []
+    worse: list[str] = []
+    unsure: list[str] = []
+    beaten: list[str] = []
     for i, rival in enumerate(rivals):
         difference = found[f"difference {i}"]
         low, high = difference.low, difference.high
         if metric.lower_is_better:
             low, high = -high, -low
-        if low > 0:
-            beaten.append(rival.words)
-        else:
-            how = "and does worse" if high < 0 else "no sure difference"
-            unbeaten.append(f"{rival.words} ({how})")
-    lines = [f"{name} does not beat {_listed(unbeaten, 'or')}."] if unbeaten else []
+        (beaten if low > 0 else worse if high < 0 else unsure).append(rival.words)
+    lines = []
+    if worse:
+        lines.append(f"{name} does not beat {_listed(worse, 'or')}: it does worse.")
+    if unsure:
+        why = "the 95 % interval of the difference includes 0"
+        lines.append(f"{name} does not beat {_listed(unsure, 'or')}: {why}.")
     return [*lines, *([f"{name} beats {_listed(beaten, 'and')}."] if beaten else [])]
 
 

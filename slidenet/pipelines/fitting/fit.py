@@ -25,6 +25,7 @@ from slidenet.data.bags.dataset import BagDataset
 from slidenet.data.bags.parts import split_slides
 from slidenet.data.bags.places import check_places
 from slidenet.data.datamodule import BagDataModule
+from slidenet.mil.probe import ProbeModel
 from slidenet.pipelines.audit import audit_or_raise
 from slidenet.pipelines.fitting.checks import check_fit
 from slidenet.pipelines.fitting.claim import PLAN_NAME, claim_folder
@@ -35,6 +36,7 @@ from slidenet.pipelines.fitting.plan import (
     Keep,
     TrainingPlan,
 )
+from slidenet.pipelines.probing.as_network import check_probe, fit_network
 from slidenet.stores import whole_of
 from slidenet.tasks import MultiTask, Task
 from slidenet.training import SlideClassifier, default_callbacks, quiet_lightning
@@ -54,20 +56,20 @@ class TrainedModel:
 
     Attributes:
         module: With the weights to keep, in eval mode on the CPU.
-        learning: Which epoch that is, and how the fit went.
+        learning: Which epoch that is, and how the fit went; None of a probe, which has none.
         is_global_zero: Whether this process is the one that writes.
         run: Hash of the identity of the run.
     """
 
     module: SlideClassifier
-    learning: Learning
+    learning: Learning | None
     is_global_zero: bool = True
     run: str = ""
 
     @property
     def score(self) -> float | None:
         """Monitored value of the epoch kept; None where the last epoch is kept."""
-        return self.learning.score
+        return None if self.learning is None else self.learning.score
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +108,10 @@ class Fit:
         given = {**self.identity, "--out": str(self.folder)}
         # Only now: a refused setting must not decide what the folder is for.
         claim_alike(self.trainer, given, lambda: claim_folder(self.folder, self.identity))
+        if isinstance(self.module.network, ProbeModel):
+            seed = int(self.identity["seed"])
+            fitted = fit_network(self.module, self.data, self.folder, seed=seed)
+            return TrainedModel(fitted, None, self.trainer.is_global_zero, self.run_hash)
         last = self.folder / LAST_NAME
         goes_on = last.is_file() and self._can_go_on()
         if not goes_on:  # else the checkpoint holds them
@@ -202,7 +208,10 @@ def prepare_fit(
             LastCheckpoint(folder),
         ]
     trainer = plan.trainer.make(folder, callbacks, max_epochs=length.max_epochs)
-    check_fit(trainer, data, by_validation=keep == "best")
+    if isinstance(module.network, ProbeModel):
+        check_probe(module, data)
+    else:
+        check_fit(trainer, data, by_validation=keep == "best")
     identity = plan.identity(data, overrides)
     return Fit(data, folder, identity, module, trainer, callbacks, keep, length)
 

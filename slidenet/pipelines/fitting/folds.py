@@ -156,7 +156,7 @@ class FoldWork:
             "search": scores,
             "threshold": calibration.threshold,
             "temperature": calibration.temperature,
-            "learning": trained.learning.identity(),
+            "learning": None if trained.learning is None else trained.learning.identity(),
         }
         # Last, because this file is what says that the fold is done.
         write_json(folder / FOLD_NAME, content, sort_keys=True)

@@ -53,6 +53,8 @@ class TrainSettings:
         strict: Refuse a cohort the audit warns about.
         ablation: Where a model has several inputs (covariates, feature sets), train it without
             each of them too, and say what each adds.
+        probes: Fit simple models of the mean features of each bag beside the network, on the same
+            splits, and report whether it beats them.
     """
 
     seed: int = 0
@@ -63,6 +65,7 @@ class TrainSettings:
     calibrate: bool = False
     strict: bool = False
     ablation: bool = True
+    probes: bool = True
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def test_the_probe_is_the_scikit_learn_model_it_says_it_is():
     task, embeddings, targets = embedded("binary")
     probe = fit_probe(task, embeddings, targets, np.arange(120))
     scaled = StandardScaler().fit_transform(embeddings)
-    model = LogisticRegression(C=probe.chosen[0]["C"], max_iter=5000).fit(scaled, targets)
+    model = LogisticRegression(C=probe.chosen[0]["C"], max_iter=5000, tol=1e-9).fit(scaled, targets)
     np.testing.assert_allclose(
         probe.predict(embeddings).probabilities, model.predict_proba(scaled), atol=1e-6
     )

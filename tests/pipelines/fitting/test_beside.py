@@ -33,13 +33,15 @@ def test_a_network_that_does_not_beat_a_rival_is_told_so():
     good, same, poor = scored(0.3, 0), scored(0.5, 1), scored(9.0, 2)
     rivals = [Rival("p", "probe P", same), Rival("q", "probe Q", poor)]
     found = compare(good, rivals, name="abmil", num_resamples=100)
-    assert found.lines[0] == "abmil does not beat probe P (no sure difference)."
+    assert found.lines[0] == (
+        "abmil does not beat probe P: the 95 % interval of the difference includes 0."
+    )
     assert found.lines[1] == "abmil beats probe Q."
     assert found.header == ("model", "AUROC", "abmil minus it", "low", "high")
     low, high = map(float, found.rows[2][3:])
     assert 0 < low < float(found.rows[2][2]) < high
     found = compare(poor, [Rival("p", "probe P", good)], name="abmil", num_resamples=100)
-    assert found.lines[0] == "abmil does not beat probe P (and does worse)."
+    assert found.lines[0] == "abmil does not beat probe P: it does worse."
 
 
 def test_folds_whose_scores_are_on_different_scales_are_not_mixed():

@@ -1,0 +1,1 @@
+"""Probes on the bags of a cohort: the floor beside every network, or the model itself."""
