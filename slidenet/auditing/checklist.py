@@ -13,6 +13,11 @@ from slidenet.auditing.file_checks import (
     rows_and_files,
 )
 from slidenet.auditing.finding import Finding
+from slidenet.auditing.patient_checks import (
+    patients_of_two_names,
+    similar_ids,
+    unknown_patients,
+)
 from slidenet.auditing.robustness import features_by_site
 from slidenet.auditing.shortcut_checks import shortcuts
 from slidenet.auditing.split_checks import (
@@ -23,9 +28,10 @@ from slidenet.auditing.split_checks import (
 )
 from slidenet.auditing.table_checks import (
     contradicting_labels,
+    events_named_censored,
     few_patients,
     missing_labels,
-    unnamed_patients,
+    similar_classes,
 )
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.splits.record import Split
@@ -39,7 +45,11 @@ CHECKS: tuple[Check, ...] = (
     missing_labels,
     contradicting_labels,
     few_patients,
-    unnamed_patients,
+    similar_classes,
+    events_named_censored,
+    unknown_patients,
+    similar_ids,
+    patients_of_two_names,
     rows_and_files,
     refused_files,
     constant_features,

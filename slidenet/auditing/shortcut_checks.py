@@ -42,6 +42,7 @@ def shortcuts(cohort: Cohort) -> Iterator[Finding]:
         return
     labels = cohort.task.codes(encode_targets(cohort.task, table, slides))
     left_out = {*SLIDE_COLUMNS, *cohort.task.label_columns, *cohort.settings.ignore_columns}
+    left_out.add(str(table.patient_column))
     chosen = cohort.table.select(slides)
     coded = {c: column_codes(chosen.column(c)) for c in chosen.columns if c not in left_out}
     columns = {column: codes for column, codes in coded.items() if codes is not None}

@@ -1,4 +1,4 @@
-"""Checks of the table alone: rows that come twice; labels missing, contradicting, or too few."""
+"""Checks of the table alone: rows that come twice; labels missing, contradicting, odd or few."""
 
 import os
 import unicodedata
@@ -11,7 +11,9 @@ from slidenet.auditing.cohort import Cohort
 from slidenet.auditing.finding import Finding
 from slidenet.core.errors import LabelError
 from slidenet.core.text import count_of, name_some
+from slidenet.core.vocabulary import spelling
 from slidenet.data.labels.cells import has_no_label, label_columns
+from slidenet.data.labels.classes import like_words
 from slidenet.data.labels.table import REGION_COLUMN, LabelTable, labels_of
 from slidenet.data.splits.strata import strata_of
 from slidenet.stores import SLIDE_COLUMNS, CsvRow, read_csv_table
@@ -137,26 +139,35 @@ def few_patients(cohort: Cohort) -> Iterator[Finding]:
         )
 
 
-def unnamed_patients(cohort: Cohort) -> Iterator[Finding]:
-    """Rows that do not say whose slide it is."""
-    unnamed = [i for i, row in enumerate(cohort.table.rows) if not row.patient_id]
-    if not unnamed:
+def similar_classes(cohort: Cohort) -> Iterator[Finding]:
+    """Classes that may be one, mistyped."""
+    if cohort.task is None or not cohort.task.exclusive_classes:
         return
-    if len(unnamed) == len(cohort.table):
+    pairs = like_words(cohort.task.class_names)
+    if pairs:
+        shown = name_some(f"{one!r} and {other!r}" for one, other in pairs)
         yield Finding(
-            "no-patients",
-            "note",
-            f"{cohort.table.path} has no column patient_id, or it is empty: each slide counts as "
-            "a patient of its own",
-            "add the column if any patient has several slides",
-        )
-    else:
-        yield Finding(
-            "no-patients",
+            "similar-classes",
             "warning",
-            f"{cohort.table.place(unnamed, 'patient_id')}: {count_of('slide', len(unnamed))} "
-            "without a patient count as patients of their own",
-            "fill the cells",
+            f"{cohort.table.path}, column {cohort.task.label_columns[0]!r}: classes that differ by "
+            f"a letter: {shown}",
+            "write them in one way if they are one class",
+        )
+
+
+def events_named_censored(cohort: Cohort) -> Iterator[Finding]:
+    """A column of events whose name says that 1 means censored."""
+    if cohort.task is None or not cohort.task.is_survival:
+        return
+    column = cohort.task.label_columns[1]
+    words = {spelling(cell) for cell in cohort.table.column(column)}
+    if "censor" in spelling(column) and not words & {"censored", "alive", "dead", "event"}:
+        yield Finding(
+            "event-column",
+            "warning",
+            f"{cohort.table.path}, column {column!r}: 1 is taken for an event that happened, and "
+            "the name of the column says that it means censored",
+            "if so, make a column event with 1 - this one; rename the column if not",
         )
 
 

@@ -51,14 +51,12 @@ EVENTS = {
 }  # fmt: skip
 """Words for an event that happened (1) or a patient who was censored (0), as `_plain` writes."""
 
-USUALLY_POSITIVE = frozenset(
+_USUALLY_POSITIVE = frozenset(
     ("1", "yes", "true", "positive", "pos", "present", "mutated", "mut", "mutant", "high",
      "tumour", "tumor", "cancer", "malignant", "metastasis", "metastatic", "msi", "msi-h", "msih",
      "dmmr", "abnormal", "case", "disease", "diseased", "responder", "recurrence", "relapse",
      "dead", "deceased", "event", "+")
 )  # fmt: skip
-"""Classes that most people call the positive one, in the plain form of `_plain`."""
-
 PATIENT_COLUMN = "patient_id"
 _PATIENTS = frozenset(
     ("patientid", "patient", "caseid", "casesubmitterid", "submitterid", "patientbarcode",
@@ -136,6 +134,11 @@ def number_remedy(cells: Collection[str]) -> str:
     if any(_DECIMAL_COMMA.fullmatch(cell) for cell in cells):
         return "write numbers with a decimal point, not a comma"
     return ""
+
+
+def usually_positive(class_name: str) -> bool:
+    """Whether most people would call a class the positive one of two."""
+    return _plain(class_name) in _USUALLY_POSITIVE
 
 
 def spelling(word: str) -> str:

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from slidenet.core.errors import StoreError
+from slidenet.core.errors import LabelError, StoreError
 from slidenet.core.provenance import Identity
 from slidenet.core.text import count_of, name_some
+from slidenet.core.vocabulary import usually_positive
 from slidenet.data.bags.files import BagFiles, open_bag_files
 from slidenet.data.bags.parts import SEPARATOR, divide_cohort, split_parts
 from slidenet.data.covariates import (
@@ -58,6 +59,7 @@ class BagCohort:
         memory: The features read so far that are kept.
         left_out: Rows of the table that are in no bag, in its order, each with the reason.
         unused: Files of the folder that the table does not name.
+        positive_given: Whether the user has said which class is the positive one.
         others: The files of each further feature set, of the same slides.
         covariates: What else a model sees of the slides; None where nothing.
         slides: Where bags are parts of slides (regions, tiles): the slides, one row each. The names
@@ -71,6 +73,7 @@ class BagCohort:
     memory: FeatureMemory
     left_out: tuple[LeftOut, ...] = ()
     unused: tuple[Path, ...] = ()
+    positive_given: bool = False
     slides: LabelTable | None = None
     others: tuple[Mapping[str, FeatureFile], ...] = ()
     covariates: CovariateTable | None = None
@@ -102,15 +105,13 @@ class BagCohort:
         """What was taken for granted in reading the table: patients, classes, what is left out."""
         patients = {self.table.patient_of(slide) for slide in self.table.slide_ids}
         lines = [f"patients: {describe_patients(self.table.patient_column, len(patients))}"]
+        if self.patients_known in ("none", "proposed"):
+            lines[0] += ", so each slide counts as one (--data.patient-column)"
         several = isinstance(self.task, MultiTask)
         for task in self.task.targets.values() if isinstance(self.task, MultiTask) else [self.task]:
             if task.has_positive_class:
-                negative, positive = task.class_names
                 flag = "positive of the target" if several else "--data.positive"
-                lines.append(
-                    f"positive class of {task.label_columns[0]!r}: {positive!r} (the other is "
-                    f"{negative!r}; {flag} changes it)"
-                )
+                lines.append(_describe_positive(task, flag, given=self.positive_given))
         if self.covariates is not None:
             kinds = ", ".join(f"{name} ({kind})" for name, kind in self.covariates.kinds.items())
             lines += [f"covariates: {kinds}", *self.covariates.notes]
@@ -129,6 +130,18 @@ class BagCohort:
     def more_identities(self) -> tuple[Identity, ...]:
         """What the files of each further feature set have in common."""
         return tuple(next(iter(files.values())).cohort_identity for files in self.others)
+
+
+def _describe_positive(task: Task, flag: str, *, given: bool) -> str:
+    """Which class is the positive one, and how to take the other where nobody has chosen."""
+    negative, positive = task.class_names
+    line = f"positive class of {task.label_columns[0]!r}: {positive!r}"
+    if given:
+        return line
+    line += f", the last of {negative!r} and {positive!r}"
+    if usually_positive(negative) and not usually_positive(positive):
+        return line + f"; {negative!r} is the usual one: give {flag} {negative}"
+    return line + f" ({flag} {negative} takes the other)"
 
 
 def read_cohort(settings: DataSettings) -> BagCohort:
@@ -153,6 +166,12 @@ def read_cohort(settings: DataSettings) -> BagCohort:
         )
     targets = None if settings.targets is None else read_targets(settings.targets)
     columns = settings.label_columns if targets is None else columns_of(targets)
+    if settings.bag == "patient" and rows.patients_known in ("none", "proposed"):
+        raise LabelError(
+            f"{settings.labels} names no patients, and a bag is to hold all slides of one",
+            expected="a column patient_id, or one named alike",
+            remedy="name the column with --data.patient-column, or make bags of slides",
+        )
     rows, words = blank_cells(rows, columns, settings.leave_out)
     # Every label is checked here; the edges of time bins are chosen again by train.
     task = _task(rows, settings, targets)
@@ -202,6 +221,7 @@ def read_cohort(settings: DataSettings) -> BagCohort:
         memory=FeatureMemory(math.inf if settings.cache else SMALL_COHORT_BYTES),
         left_out=tuple(sorted(left_out, key=lambda one: place[one.slide_id])),
         unused=tuple(path for path in found.unused if path.stem not in known.index),
+        positive_given=settings.positive is not None or bool(settings.class_names),
         slides=slides,
         others=tuple({slide_id: one.files[slide_id] for slide_id in files} for one in more),
         covariates=_read_covariates(table, settings) if settings.covariates else None,

@@ -18,6 +18,8 @@ from slidenet.core.extras import data_frame
 from slidenet.core.text import count_of, text_table
 from slidenet.data.bags.files import find_bag_files
 from slidenet.data.bags.parts import split_slides
+from slidenet.data.labels.cells import labelled_rows
+from slidenet.data.labels.left_out import blank_cells
 from slidenet.data.labels.table import REGION_COLUMN, LabelTable
 from slidenet.data.labels.task import make_task
 from slidenet.data.splits.files import read_splits
@@ -103,6 +105,8 @@ def audit(
     bag: Literal["slide", "patient", "region", "tile"] = "slide",
     class_names: Sequence[str] | None = None,
     time_edges: Sequence[float] | None = None,
+    patient_column: str | None = None,
+    leave_out: Sequence[str] = (),
     splits: str | Path | None = None,
     slide_mpp: float | None = None,
     tile_size_px: int | None = None,
@@ -122,6 +126,9 @@ def audit(
         bag: What will be one bag. Of regions and tiles the slides are looked at, and not labels.
         class_names: Classes in order; default: those found.
         time_edges: Upper edges of the bins of discrete_time; default: quantiles.
+        patient_column: Column that says whose slide it is; default: patient_id, or one named alike.
+            "tcga" reads TCGA barcodes; "slide_id" says that every slide is of another patient.
+        leave_out: Words in the label columns whose slides will be left out.
         splits: Splits to check: a table of ours, one of CLAM's splits_0.csv, or a folder of them.
         slide_mpp: Microns per pixel of level 0, for features files that do not say it.
         tile_size_px: Side of a tile, for features files that do not say it.
@@ -136,12 +143,16 @@ def audit(
             expected=f"a folder, which gets {FINDINGS_NAME}",
             remedy=f"give {str(Path(out).parent)!r}",
         )
-    table, findings = read_table_leniently(Path(labels))
+    table, findings = read_table_leniently(Path(labels), patient_column=patient_column)
     found: Task | None = None
     of_parts = bag in ("region", "tile")
     if not of_parts:
         try:
-            found = make_task(table, task, label_columns, class_names, time_edges)
+            blank, words = blank_cells(table, label_columns, leave_out)
+            found = make_task(blank, task, label_columns, class_names, time_edges)
+            names = found.class_names
+            labelled = labelled_rows(blank, task, label_columns, class_names=names).index
+            table = blank.select(s for s in blank.slide_ids if s in labelled or s not in words)
         except LabelError as error:
             text = f"{error.found}; expected {error.expected}" if error.expected else error.found
             remedy = error.remedy
@@ -216,13 +227,15 @@ def audit_or_raise(
         )
     for finding in report.findings:
         if finding.severity != "note":
-            warn(f"audit, {finding.severity} {finding.code}: {finding.text}")
+            remedy = f". To fix: {finding.remedy}" if finding.remedy else ""
+            warn(f"audit, {finding.severity} {finding.code}: {finding.text}{remedy}")
     return report
 
 
 def _checked(table: LabelTable, files: Mapping[str, object] | None, splits: Sequence[Split]) -> str:
     patients = len({table.patient_of(slide_id) for slide_id in table.slide_ids})
-    parts = [f"{len(table)} slides of {patients} patients"]
+    known = table.patients_known in ("all", "some")
+    parts = [f"{len(table)} slides" + (f" of {patients} patients" if known else "")]
     if files is not None:
         parts.append(f"{len(files)} features files")
     if splits:

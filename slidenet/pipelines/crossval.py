@@ -19,13 +19,18 @@ from slidenet.core.extras import data_frame
 from slidenet.core.provenance import Identity, canonical_json, identity_hash
 from slidenet.core.text import text_table
 from slidenet.core.window_rule import RULE
-from slidenet.data import write_splits
+from slidenet.data import Split, write_splits
 from slidenet.data.datamodule import BagDataModule, read_bags
 from slidenet.data.settings import DataSettings
 from slidenet.data.splits.record import SPLIT_NAMES, Split
 from slidenet.evaluation import Origin, Predictions, check_origin, join_predictions
 from slidenet.pipelines.fitting.ablation import fold_section, run_fold_variants
 from slidenet.pipelines.fitting.claim import PLAN_NAME, claim_folder, undone_if_refused
+from slidenet.pipelines.fitting.cohort_report import (
+    cohort_section,
+    tested_unseen,
+    write_left_out,
+)
 from slidenet.pipelines.fitting.ensembles import CROSSVAL_NAME, ENSEMBLE_NAME, make_ensemble
 from slidenet.pipelines.fitting.fit import audit_data
 from slidenet.pipelines.fitting.folds import (
@@ -238,11 +243,11 @@ def _report(
         return CrossvalReport(headline, done, [out])
     path, parts = out / PREDICTIONS_NAME, [folder / PREDICTIONS_NAME for folder in folders]
     predictions = join_predictions(path, parts, task=data.task_record, origin=origin)
-    headline = (
-        f"{network}: {predictions.num_bags} bags of {predictions.num_patients} patients, each "
-        "predicted by a model that has not seen the patient"
-    )
-    sections: list[Section] = [*_learning_of_folds(folders, predictions)]
+    headline = f"{network}: {tested_unseen(data, predictions)}"
+    sections: list[Section] = [
+        cohort_section(data, splits),
+        *_learning_of_folds(folders, predictions),
+    ]
     if plan.settings.ablation:
         sections += fold_section(data, splits, out, predictions, seed=plan.settings.seed)
     sections += probe_sections(data, splits, folders, predictions, plan)
@@ -254,7 +259,7 @@ def _report(
         sections.append(make_ensemble([out], files[-1], allow_code=True)[1])  # this run wrote them
     report = CrossvalReport(headline, done, files, pooled, sections)
     results = write_results(out, headline, [report.metrics(), *sections])
-    return replace(report, files=[*files, results])
+    return replace(report, files=[*files, results, *write_left_out(out, data)])
 
 
 def _learning_of_folds(folders: Sequence[Path], predictions: Predictions) -> list[Section]:

@@ -16,6 +16,7 @@ from slidenet.evaluation import Origin, Predictions, check_origin, write_predict
 from slidenet.pipelines.fitting.ablation import split_section
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, check_fits, write_bundle
 from slidenet.pipelines.fitting.claim import PLAN_NAME, claim_folder, undone_if_refused
+from slidenet.pipelines.fitting.cohort_report import cohort_section, write_left_out
 from slidenet.pipelines.fitting.fit import audit_data, prepare_fit
 from slidenet.pipelines.fitting.learning import flat_probabilities, learning_section
 from slidenet.pipelines.fitting.plan import TrainingPlan, TrainSettings, read_arguments
@@ -160,8 +161,9 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
         write_predictions(files[-1], predicted[split], origin=origin, of_run=True)
     metrics = {split: found.compute_metrics() for split, found in predicted.items()}
     write_json(out / "metrics.json", metrics, sort_keys=True)
+    files += write_left_out(out, data)
     flat = [flat_probabilities(found.predicted.probabilities) for found in predicted.values()]
-    sections: list[Section] = []
+    sections = [cohort_section(data, [data.split])]
     if trained.learning is not None:
         flatness = {"": flat[-1] if flat else None}
         sections.append(learning_section({"": trained.learning}, flatness))

@@ -44,7 +44,10 @@ _log = logging.getLogger(__name__)
 
 
 def read_manifest(
-    path_or_folder: str | os.PathLike[str], *, suffixes: Collection[str] = SLIDE_SUFFIXES
+    path_or_folder: str | os.PathLike[str],
+    *,
+    suffixes: Collection[str] = SLIDE_SUFFIXES,
+    patient_column: str | None = None,
 ) -> list[SlideRow]:
     """Reads the slides of a cohort.
 
@@ -55,6 +58,7 @@ def read_manifest(
             one slide file, a cohort of one. Slides of the folder in formats that nobody here reads
             are left out and named in the log.
         suffixes: File name endings that make a file of the folder a slide; case does not matter.
+        patient_column: Says whose slide it is; found by its name where not given.
 
     Returns:
         One row per slide, in order.
@@ -71,7 +75,7 @@ def read_manifest(
     if not path.exists():
         raise ManifestError(f"{path} does not exist", expected="a slides.csv or a folder of slides")
     table = read_csv_table(path, error=ManifestError, one_of=("slide_path",), known=SLIDE_COLUMNS)
-    rows = slide_rows(table, find_patient_column(table, refuse=False))
+    rows = slide_rows(table, find_patient_column(table, patient_column, refuse=False))
     for row, line in zip(rows, table.rows, strict=True):
         if not row.slide_path:
             raise path_error("", table.place(line), ManifestError)

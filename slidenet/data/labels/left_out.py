@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from slidenet.core.checks import refused
 from slidenet.core.errors import LabelError
 from slidenet.core.text import count_of, name_some
 from slidenet.core.vocabulary import spelling
@@ -46,6 +47,10 @@ def blank_cells(
     Raises:
         LabelError: No such column, or no cell holds one of the words.
     """
+    if isinstance(words, str):  # its letters would be taken for words
+        raise refused("leave_out", words, f"a list, such as [{words!r}]")
+    if not words:
+        return table, {}
     wanted = {spelling(word) or word.casefold(): word for word in words}
     found: dict[str, str] = {}
     used = set()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from slidenet.core.errors import PredictionsError
-from slidenet.core.vocabulary import as_number
+from slidenet.core.vocabulary import as_number, is_missing, names_patients
 from slidenet.stores.csv_table import CsvTable
 from slidenet.tasks import TASKS, Task, TaskKind
 from slidenet.tasks.predictions import (
@@ -21,7 +21,6 @@ from slidenet.tasks.predictions import (
 )
 
 BAG_NAMES = (BAG_COLUMN, "slide_id", "case_id")
-PATIENT_NAMES = (PATIENT_COLUMN, "case_id")
 LABEL_NAMES = ("label", "labels", "target", "y_true", "Y", "y")
 TIME_NAMES, EVENT_NAMES = ("time", "days", "months", "duration"), ("event", "status", "observed")
 OTHER_NAMES = ("prediction", "y_pred", "Y_hat", "slide_path", "mpp", "site", "")
@@ -103,7 +102,9 @@ def recognise(
     bag = _one(table, named.bag_column, BAG_NAMES)
     if bag is None:
         raise _unrecognised(table, "names the bags", "--bag-column", BAG_NAMES)
-    patient = _one(table, named.patient_column, PATIENT_NAMES)
+    patient = _one(
+        table, named.patient_column, (PATIENT_COLUMN, *filter(names_patients, table.columns))
+    )
     fold = _one(table, named.fold_column, (FOLD_COLUMN,))
     probabilities = _probability_columns(table, named)
     survival = tuple(n for n in table.columns if survival_time(n) > 0)
@@ -260,7 +261,11 @@ def _class_names(
                 expected=f"{wanted} names",
             )
         return named.classes
-    values = sorted(set(table.cells(labels[0])) - {""}) if labels else []
+    values = (
+        sorted(cell for cell in set(table.cells(labels[0])) if not is_missing(cell))
+        if labels
+        else []
+    )
     if single:
         return _two_classes(table, probabilities[0], values)
     names = tuple(map(_class_of, probabilities))

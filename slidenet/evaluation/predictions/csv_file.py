@@ -29,6 +29,7 @@ import numpy as np
 
 from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.errors import PredictionsError
+from slidenet.core.vocabulary import is_missing, is_no_id
 from slidenet.evaluation.predictions.columns import PredictionColumns, Roles, class_index, recognise
 from slidenet.evaluation.predictions.own_files import own_roles
 from slidenet.evaluation.predictions.record import SUM_TOLERANCE, Predictions, find_fault
@@ -92,7 +93,7 @@ def read_predictions(
     targets = roles.task.encode(PredictionCells(table)) if roles.labelled else None
     patients: tuple[str | None, ...] = (None,) * len(table)
     if roles.patient is not None:
-        patients = tuple(cell or None for cell in table.cells(roles.patient))
+        patients = tuple(None if is_no_id(c) else c for c in table.cells(roles.patient))
     predictions = Predictions(
         roles.task,
         _bag_ids(table, roles),
@@ -328,7 +329,7 @@ class PredictionCells:
                     column,
                     expected=f"one of the classes {', '.join(class_names)}",
                     remedy="name the classes with --class-names, in order of the probabilities"
-                    if cell
+                    if not is_missing(cell, class_names)
                     else "delete the row, or fill in its label",
                 )
             targets[row] = found

@@ -17,20 +17,23 @@ Slides: TypeAlias = str | Path | Sequence[str | Path | SlideRow]
 """A manifest slides.csv, a folder of slides, one slide, several slides, or rows of a manifest."""
 
 
-def rows_of(slides: Slides, *, reader: str | None = None) -> list[SlideRow]:
+def rows_of(
+    slides: Slides, *, reader: str | None = None, patient_column: str | None = None
+) -> list[SlideRow]:
     """The slides as rows of a manifest.
 
     Args:
         slides: A manifest or folder is read (`read_manifest`); of slides given one by one the file
             name without its suffix is the `slide_id`.
         reader: Who will read them; its suffixes are what a folder is searched for.
+        patient_column: Of a manifest, says whose slide it is; found by its name where not given.
 
     Raises:
         ManifestError: The manifest cannot be read, or two slides have the same `slide_id`.
     """
     if isinstance(slides, str | Path):
         suffixes = SLIDE_SUFFIXES if reader is None else READERS[reader].suffixes
-        return read_manifest(slides, suffixes=suffixes)
+        return read_manifest(slides, suffixes=suffixes, patient_column=patient_column)
     rows = [
         slide if isinstance(slide, SlideRow) else SlideRow(id_of_path(Path(slide)), str(slide))
         for slide in slides

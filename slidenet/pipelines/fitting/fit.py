@@ -217,11 +217,13 @@ def prepare_fit(
 
 
 def audit_data(data: BagDataModule, splits: Sequence[Split], *, strict: bool) -> None:
-    """Looks for leaks and shortcuts before training, and says on stderr what it finds.
+    """Says on stderr how the table was understood, and what leaks and shortcuts there are.
 
     Raises:
         AuditError: When strict, and there is an error or a warning.
     """
+    for line in data.cohort.describe():
+        print(line, file=sys.stderr)
     table, files = data.label_table, data.bag_files
     task: Task | None = data.task_record
     if data.cohort.slides is not None:

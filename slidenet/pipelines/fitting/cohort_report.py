@@ -1,0 +1,76 @@
+"""What a run says of its cohort: whose slides they are, what is positive, who is left out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from slidenet.core.text import count_of, name_some
+from slidenet.data import Split
+from slidenet.data.datamodule import BagDataModule
+from slidenet.data.splits.record import SPLIT_NAMES
+from slidenet.evaluation import Predictions
+from slidenet.evaluation.predictions.csv_file import csv_text
+from slidenet.pipelines.fitting.results import Section
+from slidenet.stores import atomic_path
+
+LEFT_OUT_NAME = "left_out.csv"
+
+
+def write_left_out(folder: Path, data: BagDataModule) -> list[Path]:
+    """Writes `left_out.csv`, one row per slide that is in no bag; nothing where there is none.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    rows = [(one.slide_id, one.patient_id or "", one.reason) for one in data.cohort.left_out]
+    if not rows:
+        return []
+    path = folder / LEFT_OUT_NAME
+    with atomic_path(path) as temporary:
+        temporary.write_text(csv_text(("slide_id", "patient_id", "reason"), rows))
+    return [path]
+
+
+def cohort_section(data: BagDataModule, splits: Sequence[Split]) -> Section:
+    """The cohort as a part of the results.
+
+    Args:
+        data: The bags.
+        splits: What was trained and tested on.
+    """
+    lines = data.cohort.describe()
+    used = {bag for split in splits for name in SPLIT_NAMES for bag in split.slides(name)}
+    unused = [bag for bag in data.label_table.slide_ids if bag not in used]
+    if unused:
+        what = "any of the splits" if len(splits) > 1 else "the split"
+        lines.append(f"not in {what}: {count_of('bag', len(unused))} ({name_some(unused)})")
+    return Section("Cohort", tuple(lines))
+
+
+def tested_unseen(data: BagDataModule, predictions: Predictions) -> str:
+    """How many bags a cross-validation has predicted, and what is known of their patients.
+
+    Args:
+        data: The bags.
+        predictions: Out of fold.
+    """
+    bags, known = predictions.num_bags, data.cohort.patients_known
+    if known == "all":
+        return (
+            f"{bags} bags of {predictions.num_patients} patients, each predicted by a model that "
+            "has not seen the patient"
+        )
+    if known == "some":
+        unnamed = len({b for b, p in _bags_and_patients(predictions) if p is None})
+        return (
+            f"{bags} bags, each predicted by a model that has not seen the patient as far as the "
+            f"table names one; {count_of('bag', unnamed)} without a patient may have had another "
+            "of theirs in training"
+        )
+    return (
+        f"{bags} bags, each predicted by a model that has not seen the slide; the table names no "
+        "patients, so it may have seen another slide of the patient"
+    )
+
+
+def _bags_and_patients(predictions: Predictions) -> list[tuple[str, str | None]]:
+    return list(zip(predictions.bag_ids, predictions.patient_ids, strict=True))
