@@ -19,7 +19,7 @@ from slidenet.core.extras import data_frame
 from slidenet.core.provenance import Identity, canonical_json, identity_hash
 from slidenet.core.text import text_table
 from slidenet.core.window_rule import RULE
-from slidenet.data import Split, write_splits
+from slidenet.data import write_splits
 from slidenet.data.datamodule import BagDataModule, read_bags
 from slidenet.data.settings import DataSettings
 from slidenet.data.splits.record import SPLIT_NAMES, Split

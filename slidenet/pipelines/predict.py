@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from slidenet.core.extras import data_frame
 from slidenet.evaluation import Predictions, check_origin, write_predictions
 from slidenet.pipelines.applying.application import prepare
-from slidenet.pipelines.applying.bags import read_rows, source_of
+from slidenet.pipelines.applying.bags import describe_patients_of, read_rows, source_of
 from slidenet.pipelines.applying.work import PREDICTIONS_NAME
 from slidenet.pipelines.cohort.features import EncodingChoice
 from slidenet.pipelines.cohort.report import RunReport
@@ -76,6 +76,7 @@ def predict(
     num_readers: int | None = None,
     allow_upsampling: bool = False,
     by_patient: bool = False,
+    patient_column: str | None = None,
     allow_code: bool = False,
     opening: OpeningSettings | None = None,
     runner: Runner = LOCAL,
@@ -101,6 +102,8 @@ def predict(
         num_readers: Threads that read tiles; default: one per core, 2 to 16.
         allow_upsampling: Accept slides coarser than the training's and enlarge their pixels.
         by_patient: Write one row per patient, the mean over the patient's slides.
+        patient_column: Column of the manifest that says whose slide it is; default: patient_id, or
+            one named alike. "tcga" reads TCGA barcodes in slide_id.
         allow_code: Let the bundle name classes outside slidenet; importing them runs their code.
         opening: Where slides are opened and what they may cost.
         runner: Who does the work.
@@ -111,7 +114,7 @@ def predict(
     application = prepare(
         model,
         bundle,
-        read_rows(slides, first[0] if first else None),
+        read_rows(slides, first[0] if first else None, patient_column),
         source=source_of(slides),
         folders=[*first, *map(Path, more_features)],
         by_patient=by_patient,
@@ -133,4 +136,5 @@ def predict(
         write_predictions(
             path, found.predictions, called=called, origin=origin, asked=application.asked
         )
-    return PredictReport(found.predictions, found.stages, path, found.notes)
+    notes = [*describe_patients_of(slides, patient_column), *found.notes]
+    return PredictReport(found.predictions, found.stages, path, notes)

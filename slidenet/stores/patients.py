@@ -7,6 +7,7 @@ used only where they are asked for: the table may hold an id that is not meant s
 
 from collections.abc import Mapping, Sequence
 
+from slidenet.core.text import count_of
 from slidenet.core.vocabulary import (
     PATIENT_COLUMN,
     TCGA,
@@ -120,12 +121,13 @@ def _groups(table: CsvTable, column: str) -> tuple[int, ...] | None:
     return tuple(number[name] for name in names)
 
 
-def describe_patients(column: str | None, num_patients: int) -> str:
-    """Where patients come from, in a clause."""
+def describe_patients(column: str | None, num_patients: int | None = None) -> str:
+    """Where patients come from, in a clause: `24 patients by the column 'case_id'`."""
     if column is None:
         return "the table names no patients"
-    if column == TCGA:
-        return f"{num_patients} patients by the TCGA barcodes in slide_id"
     if column == SLIDE_ITSELF:
         return "every slide is of a patient of its own, as patient_column slide_id says"
-    return f"{num_patients} patients by the column {column!r}"
+    known = "known" if num_patients is None else count_of("patient", num_patients)
+    if column == TCGA:
+        return f"{known} by the TCGA barcodes in slide_id"
+    return f"{known} by the column {column!r}"

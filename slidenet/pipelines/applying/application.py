@@ -14,6 +14,7 @@ from slidenet.pipelines.applying.bags import (
     averaged_by_patient,
     check_number_of_sets,
     check_patients,
+    describe_call,
     digest_of_bags,
     dividing,
     members_of,
@@ -168,7 +169,9 @@ def prepare(
             expected="a model of slides or patients",
             remedy="leave --by-patient away",
         )
-    notes = check_patients(rows) if by_patient or takes_patients(model) else []
+    notes = describe_call(model)
+    if by_patient or takes_patients(model):
+        notes += check_patients(rows)
     covariates = covariates_for(model, rows, source=source)
     notes += [] if covariates is None else covariates.notes
     members = members_of(rows, model)

@@ -15,16 +15,42 @@ from slidenet.data import read_label_table
 from slidenet.data.bags.parts import DividingRule
 from slidenet.evaluation import Predictions, average_by_patient
 from slidenet.evaluation.predictions.targets import descriptions
+from slidenet.metrics import DEFAULT_THRESHOLD
 from slidenet.pipelines.cohort.slides import Slides, rows_of
+from slidenet.stores import read_csv_table
+from slidenet.stores.patients import describe_patients, find_patient_column
 from slidenet.tasks import Calibration
 from slidenet.training import Bundle, Ensemble
 
 
-def read_rows(slides: Slides, features: Path | None) -> list[SlideRow]:
+def read_rows(
+    slides: Slides, features: Path | None, patient_column: str | None = None
+) -> list[SlideRow]:
     """The slides; their files are not needed where features are given."""
     if features is not None and isinstance(slides, str | Path) and not Path(slides).is_dir():
-        return list(read_label_table(Path(slides)).rows)
-    return rows_of(slides)
+        return list(read_label_table(Path(slides), patient_column=patient_column).rows)
+    return rows_of(slides, patient_column=patient_column)
+
+
+def describe_patients_of(slides: Slides, patient_column: str | None = None) -> list[str]:
+    """From which column of a manifest patients are known; nothing of slides given otherwise."""
+    if not isinstance(slides, str | Path) or Path(slides).suffix.lower() != ".csv":
+        return []
+    table = read_csv_table(slides, error=ManifestError)
+    column = find_patient_column(table, patient_column, refuse=False)
+    return [f"patients: {describe_patients(column)}"]
+
+
+def describe_call(model: Bundle | Ensemble) -> list[str]:
+    """Which class is the positive one, and from which probability on it is called."""
+    if not model.task.has_positive_class:
+        return []
+    threshold = model.calibration.threshold
+    cut = DEFAULT_THRESHOLD if threshold is None else threshold
+    return [
+        f"positive class of {model.task.label_columns[0]!r}: {model.task.class_names[1]!r}, called "
+        f"from a probability of {cut:.3f} on"
+    ]
 
 
 def source_of(slides: Slides) -> str:
@@ -64,11 +90,12 @@ def check_patients(rows: Sequence[SlideRow]) -> list[str]:
     if len(alone) == len(rows):
         raise ManifestError(
             "no slide has a patient_id, and predictions are to be one per patient",
-            expected="a manifest with the column patient_id",
+            expected="a manifest with the column patient_id, or one named alike",
+            remedy="name the column with --patient-column",
         )
     if not alone:
         return []
-    return [f"without a patient_id, so each a patient of its own: {', '.join(alone)}"]
+    return [f"without a patient, so each a patient of its own: {', '.join(alone)}"]
 
 
 def averaged_by_patient(
