@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 from slidenet.core.extras import data_frame
 from slidenet.evaluation import Predictions, check_origin, write_predictions
 from slidenet.pipelines.applying.application import prepare
-from slidenet.pipelines.applying.bags import describe_patients_of, read_rows, source_of
+from slidenet.pipelines.applying.bags import (
+    describe_patients_of,
+    read_rows,
+    source_of,
+    takes_patients,
+)
 from slidenet.pipelines.applying.work import PREDICTIONS_NAME
 from slidenet.pipelines.cohort.features import EncodingChoice
 from slidenet.pipelines.cohort.report import RunReport
@@ -136,5 +141,7 @@ def predict(
         write_predictions(
             path, found.predictions, called=called, origin=origin, asked=application.asked
         )
-    notes = [*describe_patients_of(slides, patient_column), *found.notes]
+    notes = list(found.notes)
+    if by_patient or takes_patients(model):
+        notes = describe_patients_of(slides, patient_column) + notes
     return PredictReport(found.predictions, found.stages, path, notes)
