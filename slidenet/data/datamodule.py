@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader
 from slidenet.core.errors import SplitError
 from slidenet.core.provenance import Identity
 from slidenet.data.bags.dataset import BagDataset, BagSource
+from slidenet.data.batches.plan import exceeds_budget
 from slidenet.data.batches.sampler import BagBatchSampler, bag_loader
 from slidenet.data.cohort import BagCohort, read_cohort
 from slidenet.data.labels.balance import balanced_weights, check_split_classes, target_weights
@@ -229,11 +231,33 @@ class BagDataModule(LightningDataModule):
     def whole_dataloader(self, split: SplitName | None) -> DataLoader[BagBatch]:
         """Bags of a split (None: every bag) once each, with all tiles and no labels, to predict."""
         dataset = BagDataset(self.bags(split), memory=self.cohort.memory)
-        batches = self.settings
-        sampler = BagBatchSampler(
-            dataset, batch_size=batches.batch_size, token_budget=batches.token_budget
-        )
-        return bag_loader(dataset, sampler, num_workers=batches.num_workers)
+        most_bags, most_tiles = self.settings.batching
+        sampler = BagBatchSampler(dataset, batch_size=most_bags, token_budget=most_tiles)
+        return bag_loader(dataset, sampler, num_workers=self.settings.num_workers)
+
+    def largest_batch(self) -> tuple[int, int]:
+        """Bags and tiles of each, padding counted, of the most costly batch of training."""
+        lengths = self.dataset("train").lengths
+        most_bags, most_tiles = self.settings.batching
+        longest, bags = max(lengths), min(most_bags or len(lengths), len(lengths))
+        if most_tiles is None or not exceeds_budget(lengths, most_bags, most_tiles):
+            return bags, longest
+        if longest >= most_tiles:
+            return 1, longest
+        bags = min(bags, most_tiles // longest)
+        return (bags, longest) if bags > 1 else (1, most_tiles)
+
+    def with_batches_of_version_1(self) -> "BagDataModule":
+        """The same bags in the batches of older versions.
+
+        They had no limit of tiles by default, and one of bags only without it.
+        """
+        settings = self.settings
+        if settings.token_budget is None:
+            settings = replace(settings, token_budget=0)
+        elif settings.token_budget:
+            settings = replace(settings, batch_size=None)
+        return BagDataModule(self.cohort, self.split, settings)
 
     def identity(self) -> Identity:
         """What of the data decides what a model learns: labels, files, split, batches."""
@@ -250,6 +274,11 @@ class BagDataModule(LightningDataModule):
                     digest.update(file.source.rows.tobytes())
         digest.update(repr(self.split).encode())
         batches = self.settings
+        most_bags, most_tiles = batches.batching
+        if most_tiles is not None and not exceeds_budget(
+            self.dataset("train").lengths, most_bags, most_tiles
+        ):
+            most_tiles = None  # no batch is another one for it
         known = self.cohort.covariates
         fused: Identity = {
             **({} if known is None else {"covariates": known.kinds}),
@@ -261,8 +290,8 @@ class BagDataModule(LightningDataModule):
             "features": self.cohort.features_identity,
             "bags_and_split": digest.hexdigest()[:16],
             "bag": batches.bag,
-            "batch_size": batches.batch_size if batches.token_budget is None else None,
-            "token_budget": batches.token_budget,
+            "batch_size": most_bags,
+            "token_budget": most_tiles,
             "max_tiles": batches.max_tiles,
             "turn_positions": batches.turn_positions,
             "balanced_sampling": batches.sampling == "balanced",
@@ -279,11 +308,12 @@ class BagDataModule(LightningDataModule):
     def _loader(self, split: SplitName | None) -> DataLoader[BagBatch]:
         dataset, training = self.dataset(split), split == "train"
         balanced = training and self.settings.sampling == "balanced"
+        most_bags, most_tiles = self.settings.batching
         processes = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
         sampler = BagBatchSampler(
             dataset,
-            batch_size=self.settings.batch_size,
-            token_budget=self.settings.token_budget,
+            batch_size=most_bags,
+            token_budget=most_tiles,
             shuffle=training,
             classes=self.targets(split).astype(np.int64) if balanced else None,
             seed=self._seed,

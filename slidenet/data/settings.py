@@ -12,6 +12,9 @@ from slidenet.data.bags.parts import DividingRule
 from slidenet.data.labels.targets import any_classes, columns_of, read_targets
 from slidenet.tasks import TASKS, ClassTask, TaskKind
 
+DEFAULT_TOKEN_BUDGET = 131_072
+"""What eight slides of 16,000 tiles need; ABMIL trains on such a batch with 3 GB."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSettings:
@@ -130,8 +133,9 @@ class BatchSettings:
         min_region_share: Tiles with a smaller share in their region are left out of bags of regions
             and tiles; default: 0 for regions, 0.5 for tiles.
         tiles_per_slide: With bags of single tiles: as many are drawn of each slide; default: all.
-        batch_size: Bags per batch.
-        token_budget: Tiles per batch, padding counted; batch_size is not used where it is given.
+        batch_size: Bags per batch at most; default: 1, or with a token budget any number.
+        token_budget: Tiles per batch at most, padding counted (the longest bag times the number of
+            bags); a longer bag is a batch of its own. Default: 131072; 0 for no limit.
         max_tiles: In training, as many tiles are drawn from larger bags, others every epoch.
         turn_positions: In training, cells of a bag are mirrored and turned by chance.
         sampling: "natural" draws every training bag once per epoch; "balanced" draws as many of
@@ -143,7 +147,7 @@ class BatchSettings:
     bag: Literal["slide", "patient", "region", "tile"] = "slide"
     min_region_share: float | None = None
     tiles_per_slide: int | None = None
-    batch_size: int = 1
+    batch_size: int | None = None
     token_budget: int | None = None
     max_tiles: int | None = None
     turn_positions: bool = False
@@ -170,10 +174,9 @@ class DataSettings(BatchSettings, SplitSettings, FusionSettings, FeatureSettings
         check_whole(
             or_none=True,
             batch_size=self.batch_size,
-            token_budget=self.token_budget,
             max_tiles=self.max_tiles,
         )
-        check_whole(least=0, num_workers=self.num_workers)
+        check_whole(least=0, num_workers=self.num_workers, token_budget=self.token_budget or 0)
         check_whole(or_none=True, tiles_per_slide=self.tiles_per_slide)
         check_share(min_region_share=self.min_region_share or 0.0)
         for name, bags in (
@@ -266,6 +269,15 @@ class DataSettings(BatchSettings, SplitSettings, FusionSettings, FeatureSettings
                 expected="a target with classes",
                 remedy="use class_weights 'none'",
             )
+
+    @property
+    def batching(self) -> tuple[int | None, int | None]:
+        """Most bags and most tiles of a batch, as `plan_batches` takes them."""
+        if self.token_budget is None:
+            return self.batch_size or 1, DEFAULT_TOKEN_BUDGET
+        if self.token_budget == 0:
+            return self.batch_size or 1, None
+        return self.batch_size, self.token_budget
 
     @property
     def dividing(self) -> DividingRule | None:

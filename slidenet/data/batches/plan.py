@@ -21,7 +21,7 @@ Batch = list[int]
 def plan_batches(
     lengths: Sequence[int],
     *,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     token_budget: int | None = None,
     num_processes: int = 1,
     rng: np.random.Generator | None = None,
@@ -31,8 +31,10 @@ def plan_batches(
     Args:
         lengths: Tiles of each bag.
         batch_size: Most bags of a batch. The bags are spread evenly, so a batch may hold fewer.
-        token_budget: Most tiles of a batch, padding counted (longest bag times number of bags);
-            `batch_size` is then not used. A bag longer than that is a batch of its own.
+            Default: 1, or with a token budget any number.
+        token_budget: Most tiles of a batch, padding counted (longest bag times number of bags). A
+            bag longer than that is a batch of its own. Where no `batch_size` bags can exceed it,
+            the batches are those of `batch_size` alone.
         num_processes: The number of batches is a multiple of it. With fewer bags than batches
             wanted so, some batches hold more than asked for.
         rng: Shuffles bags and batches, bags of similar length together under a token budget. None
@@ -51,32 +53,49 @@ def plan_batches(
             expected="at least one bag for each process",
             remedy="use fewer devices, or a larger share of the slides",
         )
-    if token_budget is None:
+    if token_budget is None and batch_size is None:
+        batch_size = 1
+    if token_budget is None or not exceeds_budget(lengths, batch_size, token_budget):
+        assert batch_size is not None, "a budget that is kept limits the number of bags"
         order = np.arange(len(lengths)) if rng is None else rng.permutation(len(lengths))
         wanted = _whole_rounds(-(-len(order) // batch_size), len(order), num_processes)
         return [batch.tolist() for batch in np.array_split(order, wanted)]
-    costs = np.asarray(lengths)
+    costs, most = np.asarray(lengths), batch_size or len(lengths)
     if rng is None:
-        batches = _pack(np.arange(len(costs)), costs, token_budget)
+        batches = _pack(np.arange(len(costs)), costs, token_budget, most)
         return _resize(batches, costs, _whole_rounds(len(batches), len(costs), num_processes))
-    by_length = _pack(np.argsort(costs, kind="stable"), costs, token_budget)
+    by_length = _pack(np.argsort(costs, kind="stable"), costs, token_budget, most)
     wanted = _whole_rounds(len(by_length), len(costs), num_processes)
     for noise in _NOISE:
         order = rng.permutation(len(costs))
         jittered = costs[order] * (1 + rng.uniform(-noise, noise, len(costs)))
-        batches = _pack(order[np.argsort(jittered, kind="stable")], costs, token_budget)
+        batches = _pack(order[np.argsort(jittered, kind="stable")], costs, token_budget, most)
         if len(batches) <= wanted:
             break
     batches = _resize(batches, costs, wanted)
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def _pack(order: npt.NDArray[np.int64], costs: npt.NDArray[np.int64], budget: int) -> list[Batch]:
+def exceeds_budget(lengths: Sequence[int], batch_size: int | None, token_budget: int) -> bool:
+    """Whether bags of these lengths could make a batch of several that the budget does not allow.
+
+    Without a `batch_size` it is the budget that makes the batches.
+    """
+    if batch_size is None:
+        return True
+    together = min(batch_size, len(lengths))
+    return together > 1 and together * max(lengths) > token_budget
+
+
+def _pack(
+    order: npt.NDArray[np.int64], costs: npt.NDArray[np.int64], budget: int, most: int
+) -> list[Batch]:
     batches: list[Batch] = []
     longest = 0
     for position in order.tolist():
         longest = max(longest, int(costs[position]))
-        if batches and longest * (len(batches[-1]) + 1) <= budget:
+        fits = batches and len(batches[-1]) < most
+        if fits and longest * (len(batches[-1]) + 1) <= budget:
             batches[-1].append(position)
         else:
             batches.append([position])

@@ -26,7 +26,7 @@ class BagBatchSampler(DistributedSampler[list[Draw]]):
     Args:
         dataset: The bags.
         batch_size: Bags per batch at most; see `plan_batches`.
-        token_budget: Tiles per padded batch at most, instead of `batch_size`.
+        token_budget: Tiles per padded batch at most.
         shuffle: Whether bags are drawn in another order every epoch.
         classes: int64, class of each bag, for class-balanced draws: an epoch has as many draws as
             there are bags, as many of each class (give or take one), those of a class going round
@@ -43,7 +43,7 @@ class BagBatchSampler(DistributedSampler[list[Draw]]):
         self,
         dataset: BagDataset,
         *,
-        batch_size: int = 1,
+        batch_size: int | None = None,
         token_budget: int | None = None,
         shuffle: bool = False,
         classes: npt.NDArray[np.int64] | None = None,
