@@ -163,7 +163,7 @@ def crossval(
     )
     assert cut is not None, "a cross-validation has folds"
     plan, settings = plan.as_begun(Path(out) / IDENTITY_NAME), plan.settings
-    bags = read_bags(replace(wanted, splits=None), unsplit=True)
+    bags = plan.batches_as_begun(read_bags(replace(wanted, splits=None), unsplit=True))
     splits = make_splits(bags, cut, wanted.splits, seed=settings.seed)
     chosen = _check_folds(bags, cut, len(splits))
     candidates = candidates_of(cut.search)

@@ -304,7 +304,7 @@ def test_features_in_no_or_several_folders(small, cohort_kit, tmp_path):
     ("settings", "message"),
     [
         ({"batch_size": 0}, r"batch_size is 0"),
-        ({"token_budget": 0}, r"token_budget is 0"),
+        ({"token_budget": -1}, r"token_budget is -1"),
         ({"max_tiles": 0}, r"max_tiles is 0"),
         (
             {"sampling": "balanced", "task": "regression", "label_columns": ["age"]},
@@ -343,3 +343,35 @@ def test_the_signature_is_a_command_line(cohort):
     data = read_bags(**config.data.as_dict())
     assert data.task_record.label_columns == ("kras", "braf")
     assert config.data.token_budget is None
+
+
+def test_a_batch_is_limited_in_bags_and_in_tiles(cohort, monkeypatch):
+    plain = read_bags(**cohort, batch_size=4)
+    lengths = plain.dataset("train").lengths
+    assert plain.largest_batch() == (4, max(lengths))
+    kept, drawn_before = plain.identity(), [b.bag_ids for b in plain.train_dataloader()]
+    assert (kept["batch_size"], kept["token_budget"]) == (4, None)  # as in older versions
+    monkeypatch.setattr("slidenet.data.settings.DEFAULT_TOKEN_BUDGET", 2 * max(lengths))
+    limited = read_bags(**cohort, batch_size=4)
+    assert limited.largest_batch() == (2, max(lengths))
+    assert limited.identity()["token_budget"] == 2 * max(lengths)
+    for batch in limited.train_dataloader():
+        assert batch.mask.numel() <= 2 * max(lengths)
+    free = read_bags(**cohort, batch_size=4, token_budget=0)
+    assert free.identity() == kept
+    assert limited.with_batches_of_version_1().identity() == kept
+    assert [b.bag_ids for b in free.train_dataloader()] == drawn_before
+
+
+def test_a_budget_of_its_own_goes_with_a_number_of_bags_or_alone(cohort):
+    longest = max(read_bags(**cohort).dataset("train").lengths)
+    alone = read_bags(**cohort, token_budget=6 * longest)
+    both = read_bags(**cohort, token_budget=6 * longest, batch_size=3)
+    assert alone.settings.batching == (None, 6 * longest)
+    assert max(len(b) for b in alone.train_dataloader()) > 3
+    assert max(len(b) for b in both.train_dataloader()) == 3
+    as_before = both.with_batches_of_version_1()
+    assert as_before.identity() == alone.identity()
+    tiny = read_bags(**cohort, token_budget=1)
+    assert tiny.largest_batch() == (1, longest)
+    assert {len(b) for b in tiny.train_dataloader()} == {1}

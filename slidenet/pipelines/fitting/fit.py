@@ -43,6 +43,7 @@ from slidenet.training import SlideClassifier, default_callbacks, quiet_lightnin
 from slidenet.training.callbacks import EpochProgress, EpochSeeding, seed_run
 from slidenet.training.kept_epochs import BEST_NAME, LAST_NAME, LastCheckpoint, check_best
 from slidenet.training.learning_curve import LearningCurve
+from slidenet.training.memory import allocation_explained, check_memory
 from slidenet.training.restoring import load_classifier, load_weights
 from slidenet.training.sequence_parallel import claim_alike
 
@@ -118,7 +119,7 @@ class Fit:
             fit_inputs(self.module, self.data)
             fit_covariates(self.module, self.data)
         shapes = _shapes(self.module)
-        with quiet_lightning():
+        with quiet_lightning(), allocation_explained("training", training=True):
             self.trainer.fit(
                 self.module,
                 datamodule=self.data,
@@ -185,6 +186,7 @@ def prepare_fit(
     if settings.patience != "auto":
         check_whole(or_none=True, patience=settings.patience)
     plan = plan.as_begun(folder / PLAN_NAME)
+    data = plan.batches_as_begun(data)
     seed_run(settings.seed)
     module = make_classifier(data, plan.model_settings(overrides))
     for files in (data.bag_files, *data.cohort.others):
@@ -212,6 +214,7 @@ def prepare_fit(
         check_probe(module, data)
     else:
         check_fit(trainer, data, by_validation=keep == "best")
+        check_memory(module, *data.largest_batch(), trainer.strategy.root_device)
     identity = plan.identity(data, overrides)
     return Fit(data, folder, identity, module, trainer, callbacks, keep, length)
 

@@ -108,6 +108,10 @@ class TrainingPlan:
             defaults=2 if f'"{MARK}":' in text else 1,
         )
 
+    def batches_as_begun(self, data: BagDataModule) -> BagDataModule:
+        """The bags in the batches that the version made which began the run."""
+        return data.with_batches_of_version_1() if self.defaults == 1 else data
+
     def model_settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments of `SlideClassifier`, some replaced, that say what windows count."""
         model = with_overrides(self.model, overrides)

@@ -29,6 +29,7 @@ from slidenet.tasks.calibration import UNCALIBRATED, survival_report_times
 from slidenet.tasks.classes import class_probabilities
 from slidenet.tasks.predictions import to_array
 from slidenet.training import SlideClassifier
+from slidenet.training.memory import allocation_explained
 
 
 @torch.inference_mode()
@@ -48,9 +49,10 @@ def run_bags(
     """
     slides: dict[str, tuple[str, ...]] = {}
     logits: list[Tensor] = []
-    for batch in tqdm(batches, desc=what, unit=" batches", leave=False, disable=None):
-        logits.append(_logits(module, batch))
-        slides |= zip(batch.bag_ids, batch.slide_ids, strict=True)
+    with allocation_explained(what, training=False):
+        for batch in tqdm(batches, desc=what, unit=" batches", leave=False, disable=None):
+            logits.append(_logits(module, batch))
+            slides |= zip(batch.bag_ids, batch.slide_ids, strict=True)
     return slides, torch.cat(logits)
 
 
@@ -77,9 +79,10 @@ def predict_bags(
     """
     slides: dict[str, tuple[str, ...]] = {}
     predicted: list[PredictionArrays] = []
-    for batch in tqdm(batches, desc=what, unit=" batches", leave=False, disable=None):
-        predicted.append(predict(batch))
-        slides |= zip(batch.bag_ids, batch.slide_ids, strict=True)
+    with allocation_explained(what, training=False):
+        for batch in tqdm(batches, desc=what, unit=" batches", leave=False, disable=None):
+            predicted.append(predict(batch))
+            slides |= zip(batch.bag_ids, batch.slide_ids, strict=True)
     return Predictions(
         task,
         tuple(slides),

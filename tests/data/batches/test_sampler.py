@@ -77,6 +77,31 @@ def test_a_token_budget_is_kept_but_by_single_bags(lengths, token_budget, seed):
 
 
 @settings(max_examples=100, deadline=None)
+@given(
+    lengths=bag_lengths,
+    batch_size=st.integers(1, 12),
+    token_budget=st.integers(1, 20000),
+    seed=st.none() | st.integers(0, 5),
+)
+def test_both_limits_are_kept(lengths, batch_size, token_budget, seed):
+    rng = None if seed is None else np.random.default_rng(seed)
+    batches = plan_batches(lengths, batch_size=batch_size, token_budget=token_budget, rng=rng)
+    for batch in batches:
+        assert len(batch) <= batch_size
+        assert len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= token_budget
+
+
+def test_a_budget_that_nothing_can_exceed_changes_no_batch():
+    lengths = [5, 9, 7, 8, 3, 2, 9]
+    for seed in range(5):
+        plain, budget = (
+            plan_batches(lengths, batch_size=3, token_budget=b, rng=np.random.default_rng(seed))
+            for b in (None, 27)
+        )
+        assert plain == budget
+
+
+@settings(max_examples=100, deadline=None)
 @given(lengths=bag_lengths, batch_size=st.integers(1, 12))
 def test_a_batch_size_is_kept_on_one_process(lengths, batch_size):
     batches = plan_batches(lengths, batch_size=batch_size)
