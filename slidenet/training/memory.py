@@ -82,12 +82,10 @@ def check_memory(
     needed = cost.of(num_bags, num_tiles)
     if _SURELY * needed <= free:
         return
-    fitting = max(int((free - num_bags * cost.fixed) / cost.per_tile), 1)
-    scale = 10 ** max(0, len(str(fitting)) - 2)
-    fitting = fitting // scale * scale  # two digits are what the estimate is good for
-    remedy = f"give --data.max-tiles {max(fitting // num_bags, 1)} (so many of each training bag)"
+    fitting = int((free - num_bags * cost.fixed) / cost.per_tile)
+    remedy = f"give --data.max-tiles {_two_digits(fitting // num_bags)} (of each training bag)"
     if num_bags > 1 and fitting >= num_tiles:
-        remedy += f", or --data.token-budget {fitting} (fewer bags in a batch)"
+        remedy += f", or --data.token-budget {_two_digits(fitting)} (fewer bags in a batch)"
     raise ConfigError(
         f"a batch of {count_of('bag', num_bags)} of {num_tiles} tiles, padding counted, takes about"
         f" {_gib(needed)} to train {module.hparams['network']}, and {_gib(free)} are free",
@@ -213,6 +211,12 @@ def _is_allocation(error: RuntimeError) -> bool:
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return any(words in str(error) for words in _ALLOCATION_WORDS)
+
+
+def _two_digits(number: int) -> int:
+    """A number rounded down to what the estimate is good for, at least 1."""
+    scale = 10 ** max(0, len(str(max(number, 1))) - 2)
+    return max(number // scale * scale, 1)
 
 
 def _gib(size: float) -> str:
