@@ -215,7 +215,7 @@ def _is_allocation(error: RuntimeError) -> bool:
 
 def _two_digits(number: int) -> int:
     """A number rounded down to what the estimate is good for, at least 1."""
-    scale = 10 ** max(0, len(str(max(number, 1))) - 2)
+    scale: int = 10 ** max(0, len(str(max(number, 1))) - 2)
     return max(number // scale * scale, 1)
 
 
