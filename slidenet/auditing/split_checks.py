@@ -83,7 +83,8 @@ def splits_without_class(cohort: Cohort) -> Iterator[Finding]:
             if not split.slides(split_name):
                 continue
             there = strata.members[rows].any(0)
-            absent = strata.needed & ~there & strata.members.any(0)
+            wanted = strata.needed if split_name == "train" else strata.everywhere
+            absent = wanted & ~there & strata.members.any(0)
             lacking = [name for name, gone in zip(strata.names, absent, strict=True) if gone]
             words = (
                 f"{cohort.split_name(number)}: the {split_name} part has "
@@ -96,7 +97,7 @@ def splits_without_class(cohort: Cohort) -> Iterator[Finding]:
                 remedy = "use fewer folds, or make the splits in proportion to the labels"
                 yield Finding("part-without-class", "error", words, remedy)
     if lacking_tests:
-        whole = bool((tested | ~strata.needed | ~strata.members.any(0)).all())
+        whole = bool((tested | ~strata.everywhere | ~strata.members.any(0)).all())
         others = len(lacking_tests) - 1
         yield Finding(
             "part-without-class",

@@ -33,8 +33,8 @@ DOUBTFUL = frozenset((
 """Words that mostly mean "not known", but could be a class: whoever means one has to say so."""
 
 TRUTH = {
-    **dict.fromkeys(("0", "false", "no", "f", "n", "negative", "neg", "absent", "wildtype", "wild type", "wt",
-                     "not mutated", "unmutated"), 0.0),
+    **dict.fromkeys(("0", "false", "no", "f", "n", "negative", "neg", "absent", "wildtype",
+                     "wild type", "wt", "not mutated", "unmutated"), 0.0),
     **dict.fromkeys(("1", "true", "yes", "t", "y", "positive", "pos", "present", "mutated", "mut",
                      "mutant"), 1.0),
 }  # fmt: skip

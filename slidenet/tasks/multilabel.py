@@ -66,7 +66,12 @@ class MultilabelTask(ClassTask):
     def strata(self, targets: Targets) -> list[Stratum]:
         """Either value of each label; a missing label is in neither."""
         return [
-            Stratum(word + name, target == value, absence=f"bag with {name} {value}")
+            Stratum(
+                word + name,
+                target == value,
+                only_in_train=True,
+                absence=f"bag with {name} {value}",
+            )
             for value, word in ((1, ""), (0, "not "))
             for name, target in zip(self.class_names, targets.T, strict=True)
         ]

@@ -52,6 +52,14 @@ class SurvivalTask(Task):
             return None
         return Lack(self.label_columns[1], "holds no event (all are 0)", "at least one 1")
 
+    def can_compare(self, targets: Targets) -> bool:
+        """Whether a bag outlasts the event of another, as the c-index needs."""
+        time, event = targets[:, 0], targets[:, 1] == 1
+        if not event.any():
+            return False
+        first = time[event].min()  # who is censored at that very time has outlasted it
+        return bool(((time > first) | ((time == first) & ~event)).any())
+
     def strata(self, targets: Targets) -> list[Stratum]:
         """Event, which every split needs, and censored."""
         event = targets[:, 1] == 1

@@ -60,12 +60,15 @@ class Stratum:
         name: In messages: "grade 'high'".
         members: bool (N,).
         needed: Whether every split needs one.
+        only_in_train: Of what is needed, whether val and test can do without: a rare label of
+            several, whose metrics are then not defined there.
         absence: What a split without one lacks: "bag of class 'high' (grade)".
     """
 
     name: str
     members: BoolArray
     needed: bool = True
+    only_in_train: bool = False
     absence: str = ""
 
 

@@ -21,6 +21,8 @@ from slidenet.data.splits.strata import Strata, strata_of
 from slidenet.tasks import Task
 
 Chosen = npt.NDArray[np.bool_]
+
+_ATTEMPTS = 20
 LeaveOneOut = Literal["patient", "site"]
 
 
@@ -115,15 +117,38 @@ def make_folds(
             splits += _folds(patients, units, num_folds, seeds, val_fraction, words, by="slide")
         except SplitError:
             # Patients with many slides can fill a fold with nearly all patients of a rare class.
-            splits += _folds(patients, units, num_folds, seeds, val_fraction, words, by="group")
+            splits += _folds_by_group(patients, units, num_folds, seeds, val_fraction, words)
     return splits
+
+
+def _folds_by_group(
+    patients: Strata,
+    units: Strata,
+    num_folds: int,
+    seeds: tuple[int, int],
+    val_fraction: float,
+    words: str,
+) -> list[Split]:
+    """The folds with strata in proportion by groups.
+
+    The few patients of a rare label may all be tested in one fold, which then has none to learn
+    from: others are drawn until that is not so.
+    """
+    rare = (units.needed & ~units.everywhere).any()
+    for attempt in range(_ATTEMPTS if rare else 1):
+        drawn = seeds if attempt == 0 else (*seeds, attempt)
+        try:
+            return _folds(patients, units, num_folds, drawn, val_fraction, words, by="group")
+        except SplitError as error:
+            last = error
+    raise last
 
 
 def _folds(
     patients: Strata,
     units: Strata,
     num_folds: int,
-    seeds: tuple[int, int],
+    seeds: tuple[int, ...],
     val_fraction: float,
     words: str,
     *,
@@ -136,6 +161,7 @@ def _folds(
         test = fold_of == fold
         _check_classes(units, test, f"fold {fold}{words}, test")
         rest = patients.take(~test)
+        _check_classes(patients, ~test, f"fold {fold}{words}, train", training=True)
         rng = np.random.default_rng([*seeds, fold])
         val = _hold_out(rest, val_fraction, rng, f"fold {fold}{words}")
         splits.append(_split(patients, test, rest, val))
@@ -167,7 +193,9 @@ def _one_left_out(patients: Strata, units: Strata, seed: int, val_fraction: floa
     for fold, group in enumerate(dict.fromkeys(units.groups.tolist())):
         test = units.groups == group
         rest = patients.take(~test)
-        _check_classes(patients, ~test, f"fold {fold}, all but its {units.group_word}")
+        _check_classes(
+            patients, ~test, f"fold {fold}, all but its {units.group_word}", training=True
+        )
         val = _hold_out(rest, val_fraction, np.random.default_rng([seed, 0, fold]), f"fold {fold}")
         splits.append(_split(patients, test, rest, val))
     return splits
@@ -242,7 +270,7 @@ def _hold_out(strata: Strata, fraction: float, rng: np.random.Generator, name: s
             taken[free[np.argmin(beyond)]] = True
     held_out: Chosen = taken[strata.groups]
     _check_classes(strata, held_out, f"{name}, held out")
-    _check_classes(strata, ~held_out, f"{name}, train")
+    _check_classes(strata, ~held_out, f"{name}, train", training=True)
     return held_out
 
 
@@ -255,11 +283,18 @@ def _check_enough(strata: Strata, num_folds: int) -> None:
             remedy=f"ask for at most {strata.num_groups} folds",
         )
     per_stratum = strata.group_members().sum(0)
-    short = [i for i in np.flatnonzero(strata.needed) if per_stratum[i] < num_folds]
+    enough = np.where(strata.everywhere, num_folds, 2)  # 2: one to test on, one to learn from
+    short = [i for i in np.flatnonzero(strata.needed) if per_stratum[i] < enough[i]]
     if short:
         worst = min(short, key=lambda i: int(per_stratum[i]))
         few = int(per_stratum[worst])
         choice = f"ask for at most {few} folds, or " if few > 1 else ""
+        if not strata.everywhere[worst]:
+            raise SplitError(
+                f"label {strata.names[worst]} has {few} {plural(word, few)}",
+                expected="at least two, one to test on and one to learn from",
+                remedy="leave its column out of label_columns",
+            )
         raise SplitError(
             f"class {strata.names[worst]} has {few} {plural(word, few)}, fewer than {num_folds} "
             "folds",
@@ -268,8 +303,9 @@ def _check_enough(strata: Strata, num_folds: int) -> None:
         )
 
 
-def _check_classes(strata: Strata, chosen: Chosen, name: str) -> None:
-    absent = strata.needed & ~strata.members[chosen].any(0)
+def _check_classes(strata: Strata, chosen: Chosen, name: str, *, training: bool = False) -> None:
+    wanted = strata.needed if training else strata.everywhere
+    absent = wanted & ~strata.members[chosen].any(0)
     if not absent.any():
         return
     first = int(np.flatnonzero(absent)[0])

@@ -23,8 +23,9 @@ class Strata:
             "multilabel" two per label, one of either value; for survival event and censored; for
             regression quarters of the values.
         names: What the C strata are called.
-        needed: bool (C,), whether every split needs one: classes and events, not censored slides or
-            quarters of a value.
+        needed: bool (C,), whether there must be one to learn from: classes and events, not censored
+            slides or quarters of a value.
+        everywhere: bool (C,), whether val and test need one, too: not of a label of several.
         group_word: What a group is called, "patient" or a column.
     """
 
@@ -33,6 +34,7 @@ class Strata:
     members: npt.NDArray[np.bool_]
     names: tuple[str, ...]
     needed: npt.NDArray[np.bool_]
+    everywhere: npt.NDArray[np.bool_]
     group_word: str = "patient"
 
     def __len__(self) -> int:
@@ -61,6 +63,7 @@ class Strata:
             self.members[slides],
             self.names,
             self.needed,
+            self.everywhere,
             self.group_word,
         )
 
@@ -93,6 +96,7 @@ def strata_of(
         np.stack([stratum.members for stratum in strata], axis=1),
         tuple(stratum.name for stratum in strata),
         np.array([stratum.needed for stratum in strata]),
+        np.array([stratum.needed and not stratum.only_in_train for stratum in strata]),
         word,
     )
 

@@ -1,0 +1,53 @@
+"""A rare label of several, and survival without a pair to compare: what a split can do without."""
+
+import numpy as np
+import pytest
+
+from slidenet.core.errors import SplitError
+from slidenet.data import make_folds, make_split, make_task, read_label_table
+from slidenet.data.labels.balance import check_split_classes
+from slidenet.tasks import CoxTask
+
+
+@pytest.fixture
+def table_of(tmp_path):
+    def write(rare):
+        rows = [f"s{i},p{i},{i % 2},{int(i in rare)}\n" for i in range(20)]
+        path = tmp_path / "labels.csv"
+        path.write_text("slide_id,patient_id,usual,rare\n" + "".join(rows))
+        return read_label_table(path)
+
+    return write
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("val_fraction", [0, 0.2])
+def test_a_rare_label_does_not_block_the_others(table_of, seed, val_fraction):
+    table = table_of({3, 8})
+    task = make_task(table, "multilabel", ["usual", "rare"])
+    folds = make_folds(table, task, num_folds=5, seed=seed, val_fraction=val_fraction)
+    tested = [slide for fold in folds for slide in fold.test]
+    assert sorted(tested) == sorted(table.slide_ids)
+    for fold in folds:
+        assert {"s3", "s8"} & set(fold.train), "one to learn from in every fold"
+        assert {int(s[1:]) % 2 for s in fold.test} == {0, 1}
+    split = make_split(table, task, seed=seed)
+    assert {"s3", "s8"} & set(split.train)
+
+
+def test_a_label_of_one_patient_cannot_be_learned_and_tested(table_of):
+    table = table_of({3})
+    task = make_task(table, "multilabel", ["usual", "rare"])
+    with pytest.raises(SplitError, match=r"label rare has 1 patient; expected at least two"):
+        make_folds(table, task, num_folds=5)
+
+
+def test_val_of_a_cox_model_needs_a_pair_to_compare():
+    task = CoxTask(("t", "e"))
+    good = np.array([[1, 1], [2, 0]], np.float32)
+    check_split_classes(task, good, "val")
+    check_split_classes(task, np.array([[2, 1], [2, 0]], np.float32), "val")
+    for bad in ([[2, 1], [1, 0]], [[2, 1], [2, 1]], [[2, 1]]):
+        with pytest.raises(SplitError, match=r"no event before the time of another bag"):
+            check_split_classes(task, np.array(bad, np.float32), "val")
+        check_split_classes(task, np.array(bad, np.float32), "train")
