@@ -13,13 +13,14 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from slidenet.core.checks import check_choice
-from slidenet.core.errors import ConfigError, LabelError
+from slidenet.core.errors import ConfigError, LabelError, StoreError
 from slidenet.mil import BagBatch, BagModel, BagOutput, CovariateColumn, make_bag_model
 from slidenet.mil.covariates import columns_of
 from slidenet.mil.recipe import ScalingName
 from slidenet.mil.registry import settings_with_rule
 from slidenet.tasks import MultiTask, PredictionArrays, Task, task_from_identity
 from slidenet.training.checkpoints import check_same_model, plain_settings, portable_settings
+from slidenet.training.derived import check_numbers, check_target_scale
 from slidenet.training.epoch_metrics import EpochMetrics
 from slidenet.training.feature_reduction import FeatureReduction
 from slidenet.training.feature_scaling import FeatureScaling, as_seen, fit_inputs
@@ -31,6 +32,7 @@ from slidenet.training.optimiser import (
     parameter_groups,
     rate_factor,
 )
+from slidenet.weights.files import read_tensor_file
 
 
 class SlideClassifier(LightningModule):
@@ -99,7 +101,8 @@ class SlideClassifier(LightningModule):
         # Rebound: `save_hyperparameters` compares every argument, and arrays do not compare.
         class_weights = None if class_weights is None else [float(w) for w in class_weights]
         self.task.check_class_weights(None if class_weights is None else len(class_weights))
-        _check_target_scale(self.task, target_offset, target_scale)
+        check_numbers(class_weights, feature_scale)
+        check_target_scale(self.task, target_offset, target_scale)
         network_settings = settings_with_rule(
             network, plain_settings(network_settings or {}), "keys"
         )
@@ -302,6 +305,22 @@ class SlideClassifier(LightningModule):
         """Makes the settings independent of files that are not needed to load the weights."""
         checkpoint["hyper_parameters"] = portable_settings(checkpoint["hyper_parameters"])
 
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]  # the arguments are Lightning's
+        cls, checkpoint_path: Any, **settings: Any
+    ) -> "SlideClassifier":
+        """As Lightning's, but never running code that a file holds, whatever the environment says.
+
+        Raises:
+            StoreError: The file is damaged, or holds more than plain values.
+        """
+        read_tensor_file(
+            checkpoint_path, what="checkpoint", error=StoreError, missing=StoreError, plain=True
+        )
+        made = super().load_from_checkpoint(checkpoint_path, **{**settings, "weights_only": True})
+        assert isinstance(made, SlideClassifier)
+        return made
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses the checkpoint of another task, feature length or network."""
         attached = self._trainer is not None
@@ -373,19 +392,3 @@ def _plain(numbers: float | Sequence[float]) -> float | list[float]:
 
 def _factor(numbers: float | list[float], logits: Tensor) -> float | Tensor:
     return numbers if isinstance(numbers, float) else logits.new_tensor(numbers)
-
-
-def _check_target_scale(
-    task: Task, offset: float | Sequence[float], scale: float | Sequence[float]
-) -> None:
-    several = isinstance(task, MultiTask)
-    offsets, scales = (list(n) if isinstance(n, Sequence) else [n] for n in (offset, scale))
-    fits = len(offsets) == len(scales) and len(scales) in (1, task.num_outputs if several else 1)
-    usual = (offsets, scales) == ([0], [1])
-    if not fits or min(scales) <= 0 or not (task.scales_target or usual):
-        expected = "a positive scale (labels that vary)" if task.scales_target else "0 and 1"
-        shown = [", ".join(f"{n:g}" for n in numbers) for numbers in (offsets, scales)]
-        raise ConfigError(
-            f"target_offset {shown[0]} and target_scale {shown[1]} for a {task.kind} task",
-            expected=f"{expected}, for each of {task.num_outputs} outputs" if several else expected,
-        )

@@ -109,6 +109,13 @@ def restore(
             _check_shapes(_outline(settings, weights, source), weights, source)
         module = SlideClassifier(**settings)
     _fill(module, weights, source=source)
+    for name, parameter in module.named_parameters():
+        if not bool(parameter.isfinite().all()):
+            raise StoreError(
+                f"{source} holds an infinite number in the weight {name}",
+                expected="finite numbers",
+                remedy="train again, with a lower learning rate; or copy the file again",
+            )
     return module.eval()
 
 
@@ -180,8 +187,8 @@ def malformed_explained(source: str) -> Iterator[None]:
         yield
     except (ConfigError, UnknownNameError) as error:
         raise StoreError(
-            f"{source} does not describe a model ({error.found})",
-            expected=error.expected,
+            f"{source} does not describe a model ({error.found[:300]})",
+            expected=error.expected[:300],
             remedy=error.remedy or _REMEDY,
         ) from error
     except (
