@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from slidenet.auditing.cohort import DEFAULT_SETTINGS, AuditSettings, Cohort
+from slidenet.auditing.covariate_checks import acquired_covariates, telling_covariates
 from slidenet.auditing.duplicate_checks import near_duplicates, same_features, same_slide_files
 from slidenet.auditing.file_checks import (
     constant_features,
@@ -62,6 +63,8 @@ CHECKS: tuple[Check, ...] = (
     same_features,
     near_duplicates,
     shortcuts,
+    telling_covariates,
+    acquired_covariates,
     features_by_site,
 )
 

@@ -34,6 +34,7 @@ class AuditSettings:
         duplicate_ratio: A slide this much nearer to one other slide than to its further neighbours
             is a near duplicate, unless the whole cohort is as uneven.
         ignore_columns: Columns that may tell the label (another label, a diagnosis).
+        covariates: Columns that the model is to see beside the tiles.
         read_features: Read every feature, to find NaN and near duplicates; headers only otherwise.
     """
 
@@ -42,6 +43,7 @@ class AuditSettings:
     least_effect: float = 0.3
     duplicate_ratio: float = 0.3
     ignore_columns: tuple[str, ...] = ()
+    covariates: tuple[str, ...] = ()
     read_features: bool = True
 
 

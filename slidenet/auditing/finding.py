@@ -32,6 +32,8 @@ CODES: dict[str, str] = {
     "same-slide-two-names": "two slide_ids have the same slide file",
     "same-features-two-names": "two slide_ids have the same features, to the last bit",
     "near-duplicate-features": "slides of two patients have nearly the same features",
+    "covariate-tells-label": "a covariate alone tells the label nearly always",
+    "covariate-of-acquisition": "a covariate says where or how slides were made",
     "metadata-tells-label": "a column such as the site tells the label without any picture",
     "site-robustness": "how far features of slides lie together by class rather than by site",
     "size-tells-label": "the number of tiles or the size of the file tells the label",

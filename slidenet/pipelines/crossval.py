@@ -218,6 +218,13 @@ def _check_folds(data: BagDataModule, settings: FoldSettings, count: int) -> lis
             expected="the same bins in all folds, so that their curves can be joined",
             remedy=f"give --data.time-edges, such as [{edges}]",
         )
+    if settings.site_column is not None and settings.site_column in data.settings.covariates:
+        raise ConfigError(
+            f"{settings.site_column!r} is the site column and a covariate: no fold trains on the "
+            "sites that it is tested on",
+            expected="one or the other",
+            remedy="leave it away from --data.covariates",
+        )
     if settings.search:
         check_whole(least=2, num_inner_folds=settings.num_inner_folds)
     return chosen

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from tqdm import tqdm
 
+from slidenet.auditing import DEFAULT_SETTINGS
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError
 from slidenet.core.provenance import identity_hash
@@ -242,6 +243,7 @@ def audit_data(data: BagDataModule, splits: Sequence[Split], *, strict: bool) ->
             files,
             splits,
             strict=strict,
+            settings=replace(DEFAULT_SETTINGS, covariates=tuple(data.settings.covariates)),
             given=data.settings.given,
             memory=data.cohort.memory,
             warn=lambda line: print(line, file=sys.stderr),
