@@ -17,7 +17,7 @@ from slidenet.training import load_bundle
 pytestmark = pytest.mark.slow
 
 QUICK = {
-    "network": "mean", "learning_rate": 1e-2, "max_epochs": 12, "batch_size": 16,
+    "network": "mean", "learning_rate": 1e-2, "max_epochs": 12, "batch_size": 8,
     "accelerator": "cpu", "covariates": ["age", "sex", "stage"],
 }  # fmt: skip
 
@@ -25,7 +25,7 @@ QUICK = {
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
     place = tmp_path_factory.mktemp("cohort")
-    return write_fusion_cohort(place, num_patients=90, num_tiles=(8, 10))
+    return write_fusion_cohort(place, num_patients=100, num_tiles=(8, 10), weights=(1, 1, 1.5))
 
 
 def settings(cohort, **more):
@@ -114,7 +114,7 @@ def test_new_slides_bring_their_covariates_in_the_table(cohort, trained, tmp_pat
 
     odd = change(cohort.labels, tmp_path / "odd.csv", lambda row: row.update(age="", sex="X"))
     report = predict(bundle, odd, tmp_path / "q", device="cpu", **sets)
-    assert "covariate 'age': not known of 90 slides, imputed" in report.notes
+    assert "covariate 'age': not known of 100 slides, imputed" in report.notes
     assert any("'X' was not seen in training" in note for note in report.notes)
 
     no_stage = tmp_path / "no_stage.csv"
