@@ -170,6 +170,8 @@ def build_parser(
                 many = typing.get_origin(flag.hint) in _LISTS
                 hint = typing.get_args(flag.hint)[0] if many else flag.hint
                 number: dict[str, Any] = {"nargs": "+"} if many else {}
+                if flag.default is not MISSING:
+                    number = {"nargs": "?", "default": flag.default}
                 group.add_argument(flag.name, type=hint, help=flag.help, **number)
             elif flag.default is MISSING:
                 group.add_argument(f"--{key}", type=flag.hint, help=flag.help, required=True)

@@ -127,9 +127,34 @@ def operating_point(
         for group in np.unique(groups):
             inside = groups == group
             cut[inside] = choose_threshold(score[~inside], positive[~inside], rule, at)
+    words = {"half": "0.5", "youden": "Youden's index"}.get(rule, f"{rule} of {at:g}")
+    return _point(predictions, words, cut, chosen_on)
+
+
+def fixed_point(
+    predictions: Predictions,
+    threshold: float,
+    *,
+    rule: str = "the model's own",
+    chosen_on: str = "other bags, in its training",
+) -> OperatingPoint:
+    """Judges a cut-off that was chosen beforehand.
+
+    Args:
+        predictions: Labelled predictions of a "binary" task.
+        threshold: The cut-off.
+        rule: How it was chosen, for a report.
+        chosen_on: Which bags it was chosen on.
+    """
+    return _point(predictions, rule, np.full(len(predictions), threshold), chosen_on)
+
+
+def _point(predictions: Predictions, rule: str, cut: FloatArray, chosen_on: str) -> OperatingPoint:
+    """What cut-offs of N bags do to them."""
+    score, positive = predictions.probabilities[:, 1], predictions.labels == 1
     called, patients = score >= cut, predictions.patients
     return OperatingPoint(
-        {"half": "0.5", "youden": "Youden's index"}.get(rule, f"{rule} of {at:g}"),
+        rule,
         float(np.mean(cut)),
         chosen_on,
         sensitivity=proportion_interval(called[positive], patients[positive]),

@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidenet.core.extras import data_frame
+from slidenet.core.records import SlideRow
+from slidenet.data.bags.parts import SEPARATOR
 from slidenet.evaluation import Predictions, check_origin, write_predictions
-from slidenet.pipelines.applying.application import prepare
+from slidenet.pipelines.applying.application import Application, prepare
 from slidenet.pipelines.applying.bags import (
     describe_patients_of,
     read_rows,
     source_of,
     takes_patients,
 )
+from slidenet.pipelines.applying.truth import carried_labels
 from slidenet.pipelines.applying.work import PREDICTIONS_NAME
 from slidenet.pipelines.cohort.features import EncodingChoice
 from slidenet.pipelines.cohort.report import RunReport
@@ -22,6 +25,7 @@ from slidenet.pipelines.cohort.runner import Runner
 from slidenet.pipelines.cohort.slides import Slides
 from slidenet.pipelines.settings import OpeningSettings
 from slidenet.stores import check_output_folder
+from slidenet.tasks import MultiTask
 from slidenet.training import load_bundle
 
 if TYPE_CHECKING:
@@ -95,7 +99,8 @@ def predict(
     Args:
         bundle: A model.slidenet of `slidenet train` or `slidenet crossval`.
         slides: Manifest slides.csv, or a folder of slides; with features, a column slide_id will
-            do. Covariates the model takes are columns of it.
+            do. Covariates the model takes are columns of it; labels are carried through, where
+            it has the columns of the training.
         out: Output folder: predictions.csv, and the files of the steps before.
         features: Folder of features made elsewhere, used instead of the slides themselves.
         more_features: With features: folders of the further feature sets of a model that was
@@ -139,9 +144,32 @@ def predict(
     if found.predictions is not None:
         called = model.task.decide(found.predictions.predicted, model.calibration.threshold)
         write_predictions(
-            path, found.predictions, called=called, origin=origin, asked=application.asked
+            path,
+            found.predictions,
+            called=called,
+            origin=origin,
+            asked=application.asked,
+            labels=_labels(application, found.predictions),
         )
-    notes = list(found.notes)
+    notes = [*application.doubts, *found.notes]
     if by_patient or takes_patients(model):
         notes = describe_patients_of(slides, patient_column) + notes
     return PredictReport(found.predictions, found.stages, path, notes)
+
+
+def _labels(application: Application, predictions: Predictions) -> dict[str, list[str]] | None:
+    """The labels of the bags, where the table of slides has any."""
+    task = application.model.task
+    if isinstance(task, MultiTask):
+        return None
+    of_slide, members = {row.slide_id: row for row in application.rows}, application.members
+    of_patient: dict[str, list[SlideRow]] = {}
+    for row in application.rows:
+        of_patient.setdefault(row.patient_id or row.slide_id, []).append(row)
+    bags = []
+    for bag_id in predictions.bag_ids:
+        slide = of_slide.get(bag_id.partition(SEPARATOR)[0])
+        bags.append(
+            members.get(bag_id) or ([slide] if slide is not None else of_patient.get(bag_id, []))
+        )
+    return carried_labels(bags, task)

@@ -196,7 +196,10 @@ def test_a_class_without_bags_leaves_its_metrics_undefined_and_says_so(tmp_path)
                   for i in range(20))
     )  # fmt: skip
     found = evaluate(tmp_path / "p.csv", tmp_path / "out", settings=QUICK)
-    assert found.sentence == "The AUROC of p is not defined on 20 bags: no bag of class c."
+    assert found.sentence == (
+        "The AUROC of p is not defined on 20 bags: no bag of class c. Over a, b alone it is 0.750 "
+        "(95 % interval 0.750 to 0.750)."
+    )
     assert (
         "| AUROC of c | not defined | not defined | not defined |"
         in (tmp_path / "out" / "report.md").read_text()

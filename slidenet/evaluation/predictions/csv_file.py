@@ -20,8 +20,8 @@ so the same predictions give the same bytes.
 import csv
 import io
 import os
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ import numpy as np
 
 from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.errors import PredictionsError
-from slidenet.core.vocabulary import is_missing, is_no_id
-from slidenet.evaluation.predictions.columns import PredictionColumns, Roles, class_index, recognise
+from slidenet.core.vocabulary import is_no_id
+from slidenet.evaluation.predictions.columns import PredictionColumns, Roles, recognise
+from slidenet.evaluation.predictions.label_cells import PredictionCells
 from slidenet.evaluation.predictions.own_files import own_roles
 from slidenet.evaluation.predictions.record import SUM_TOLERANCE, Predictions, find_fault
 from slidenet.evaluation.predictions.sidecar import (
@@ -63,6 +64,7 @@ def read_predictions(
     task: TaskKind | None = None,
     columns: PredictionColumns | None = None,
     labelled: bool = True,
+    left_out: list[str] | None = None,
 ) -> Predictions:
     """Reads a CSV of predictions.
 
@@ -72,6 +74,8 @@ def read_predictions(
             columns look like those of "multiclass".
         columns: Names of columns that are not recognised by themselves.
         labelled: Labels must be there, and of more than one class; otherwise they may be missing.
+        left_out: Gets the bags without a label, which are left out; where not given, they are
+            refused.
 
     Returns:
         The predictions, in order of the rows.
@@ -87,6 +91,9 @@ def read_predictions(
     roles = own_roles(table, read_sidecar(Path(path)), task, named, labelled=labelled) or recognise(
         table, task, named, labelled=labelled
     )
+    if left_out is not None and roles.labelled:
+        table, without = _labelled_rows(table, roles)
+        left_out += without
     arrays: dict[str, Any] = {
         name: _array(table, roles.task, name, names) for name, names in roles.arrays.items()
     }
@@ -115,6 +122,7 @@ def write_predictions(
     origin: Origin = UNSAID,
     asked: Collection[str] | None = None,
     of_run: bool = False,
+    labels: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Writes the CSV described at the top of this file and the note beside it; each whole or not.
 
@@ -127,12 +135,16 @@ def write_predictions(
             `predictions`.
         of_run: Whether a file of that name without a note is one that an older version wrote for
             the same run.
+        labels: Cells of the label columns by their names, for predictions without targets.
 
     Raises:
         PredictionsError: A label column has the name of another column.
         OutputError: The file cannot be written, or another one is there (`check_origin`).
     """
     columns = predictions.columns(called)
+    assert labels is None or predictions.targets is None, "labels once"
+    if labels is not None:
+        columns = _with_labels(columns, labels)
 
     def cell(value: Any) -> str:
         if isinstance(value, str):
@@ -145,7 +157,21 @@ def write_predictions(
     bags = predictions.bag_ids if asked is None else asked
     check_origin(path, origin, bags, of_run=of_run, content=content)
     roles = roles_written(predictions, called=called is not None)
+    roles |= {} if labels is None else {"labels": list(labels)}
     _write(path, content, Sidecar(origin, predictions.task, roles, digest_of_text(content)))
+
+
+def _with_labels(columns: Mapping[str, Any], labels: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Columns with those of the labels where they belong, before what is predicted."""
+    ids = [name for name in columns if name in (BAG_COLUMN, PATIENT_COLUMN, FOLD_COLUMN)]
+    taken = [name for name in labels if name in columns]
+    if taken:
+        raise PredictionsError(
+            f"two columns of the predictions are named {taken[0]!r}",
+            remedy="rename the label column in the table of slides",
+        )
+    rest = {name: cells for name, cells in columns.items() if name not in ids}
+    return {**{name: columns[name] for name in ids}, **labels, **rest}
 
 
 def join_predictions(
@@ -216,8 +242,13 @@ def csv_text(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
-def check_evaluable(predictions: Predictions, *, where: str = "") -> None:
+def check_evaluable(predictions: Predictions, *, where: str = "", one_class: bool = False) -> None:
     """Refuses labels no metric can be computed from.
+
+    Args:
+        predictions: What is to be judged.
+        where: Where it stands, for messages.
+        one_class: Whether bags of one class may be judged, by how many are called so.
 
     Raises:
         PredictionsError: No labels, one class only, no event, or a single bag or patient.
@@ -232,12 +263,25 @@ def check_evaluable(predictions: Predictions, *, where: str = "") -> None:
             remedy="name the column of patients with --patient-column if this is another one",
         )
     lack = task.find_lack(targets)
-    if lack is not None and task.output != "value":  # errors of values are defined all the same
+    one_class = one_class and task.has_classes
+    if (
+        lack is not None and task.output != "value" and not one_class
+    ):  # errors of values are defined all the same
         raise PredictionsError(
             f"{where}column {lack.column!r} {lack.found}",
             expected=lack.expected,
             remedy="evaluate on bags that differ, or leave this column out",
         )
+
+
+def _labelled_rows(table: CsvTable, roles: Roles) -> tuple[CsvTable, list[str]]:
+    """The rows with a label, and the bags of the others; all rows where none has any."""
+    found = set(PredictionCells(table).labelled(roles.task).tolist())
+    if not found:
+        return table, []
+    without = [bag for row, bag in enumerate(table.cells(roles.bag)) if row not in found]
+    rows = tuple(row for number, row in enumerate(table.rows) if number in found)
+    return replace(table, rows=rows), without
 
 
 def _bag_ids(table: CsvTable, roles: Roles) -> tuple[str, ...]:
@@ -293,64 +337,3 @@ def _array(table: CsvTable, task: Task, name: str, columns: Sequence[str]) -> Fl
             remedy="apply a softmax to logits, or say --task multilabel",
         )
     return array
-
-
-@dataclass(frozen=True)
-class PredictionCells:
-    """The label columns of a table of predictions as `LabelCells`.
-
-    Attributes:
-        table: The rows.
-    """
-
-    table: CsvTable
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def labelled(self, task: Task) -> IntArray:
-        """int64 (M,), the rows that have a label of a task."""
-        columns = [self.table.cells(column) for column in task.label_columns]
-        enough = any if task.partial_labels else all
-        return np.flatnonzero([enough(map(bool, row)) for row in zip(*columns, strict=True)])
-
-    def take(self, rows: IntArray) -> "PredictionCells":
-        """Some of the rows."""
-        return PredictionCells(replace(self.table, rows=tuple(self.table.rows[i] for i in rows)))
-
-    def classes(self, column: str, class_names: Sequence[str]) -> IntArray:
-        """int64 (N,), index into `class_names`."""
-        targets = np.empty(len(self.table), dtype=np.int64)
-        for row, cell in enumerate(self.table.cells(column)):
-            found = class_index(cell, class_names)
-            if found is None:
-                raise self.table.cell_error(
-                    row,
-                    column,
-                    expected=f"one of the classes {', '.join(class_names)}",
-                    remedy="name the classes with --class-names, in order of the probabilities"
-                    if not is_missing(cell, class_names)
-                    else "delete the row, or fill in its label",
-                )
-            targets[row] = found
-        return targets
-
-    def flags(self, columns: Sequence[str]) -> FloatArray:
-        """float32 (N, len(columns)) of 0, 1 and NaN where missing."""
-        labels = [self.table.truths(column, may_be_missing=True) for column in columns]
-        return np.stack(labels, axis=1).astype(np.float32)
-
-    def values(self, column: str) -> FloatArray:
-        """float64 (N,), finite."""
-        return self.table.numbers(column)
-
-    def times(self, column: str) -> FloatArray:
-        """float64 (N,), above 0."""
-        times = self.table.numbers(column)
-        for row in np.flatnonzero(times <= 0):
-            raise self.table.cell_error(int(row), column, expected="a positive time")
-        return times
-
-    def events(self, column: str) -> FloatArray:
-        """float64 (N,) of 1 (happened) and 0 (censored)."""
-        return self.table.events(column)

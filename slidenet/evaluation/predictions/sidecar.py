@@ -144,6 +144,18 @@ def read_sidecar(path: Path) -> Sidecar | None:
         raise _damaged(path, f"is damaged ({type(fault).__name__}: {fault})") from fault
 
 
+def own_threshold(path: Path) -> float | None:
+    """The cut-off of the model that made a file; None where no note says it.
+
+    None for bags of val, too, since it was chosen on them.
+
+    Raises:
+        PredictionsError: The note is damaged.
+    """
+    found = read_sidecar(path)
+    return None if found is None or found.origin.split == "val" else found.origin.threshold
+
+
 def check_origin(
     path: Path,
     origin: Origin,
@@ -220,6 +232,9 @@ def _parsed(content: Mapping[str, Any]) -> Sidecar:
         if name in kinds and not isinstance(value, kinds[name]):
             raise ValueError(f"origin.{name} is {value!r}")
     origin["models"] = tuple(map(str, origin.get("models", ())))
+    threshold = origin.get("threshold")
+    if threshold is not None and not (isinstance(threshold, int | float) and 0 <= threshold <= 2):
+        raise ValueError(f"origin.threshold is {threshold!r}")
     columns = {name: value for name, value in content["columns"].items() if name in ROLES}
     for name, value in columns.items():
         listed = [value] if isinstance(value, str) else value

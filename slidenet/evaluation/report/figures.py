@@ -122,6 +122,14 @@ def _lines(compared: Compared, kind: CurveKind, metric: str) -> list[Line]:
     return lines
 
 
+def _told_apart(summary: Summary) -> bool:
+    """Whether there are bags on both sides of some question."""
+    predictions = summary.predictions
+    if not predictions.task.has_classes or summary.only_class is not None:
+        return False
+    return bool(one_against_rest(predictions))
+
+
 def _title(summary: Summary) -> str:
     """What the curves are about."""
     task = summary.predictions.task
@@ -152,7 +160,8 @@ def _confusion(compared: Compared) -> tuple[Figure, str]:
     task, number = predictions.task, predictions.task.num_classes
     decided, how = predictions.probabilities.argmax(axis=1), "most probable class"
     if task.has_positive_class:
-        point = summary.operating_points[min(1, len(summary.operating_points) - 1)]
+        own = summary.threshold is not None  # which comes first
+        point = summary.operating_points[0 if own or len(summary.operating_points) < 2 else 1]
         decided = point.called.astype(np.int64)
         how = f"cut-off by {point.rule}, chosen on {point.chosen_on}"
         if point.rule == "0.5":
@@ -204,8 +213,8 @@ def _agreement(compared: Compared) -> tuple[Figure, str]:
 
 
 CHARTS = (
-    Chart("roc.png", lambda s: s.predictions.task.has_classes, _roc),
-    Chart("precision_recall.png", lambda s: s.predictions.task.has_classes, _precision_recall),
+    Chart("roc.png", _told_apart, _roc),
+    Chart("precision_recall.png", _told_apart, _precision_recall),
     Chart("calibration.png", lambda s: s.predictions.task.has_classes, _calibration),
     Chart("confusion.png", lambda s: s.predictions.task.exclusive_classes, _confusion),
     Chart("survival.png", lambda s: s.survival is not None, _survival),

@@ -13,11 +13,14 @@ from slidenet.evaluation.report.tables import (
     comparison_rows,
     metric_header,
     metric_rows,
+    site_header,
+    site_rows,
 )
 from slidenet.evaluation.statistics.bootstrap import Interval
 from slidenet.evaluation.statistics.comparison import Comparison
+from slidenet.evaluation.statistics.proportions import proportion_interval
 from slidenet.evaluation.statistics.survival import SurvivalGroups
-from slidenet.metrics import METRICS, metric_words
+from slidenet.metrics import DEFAULT_THRESHOLD, METRICS, metric_words
 from slidenet.tasks import MulticlassTask, TaskKind
 
 
@@ -31,13 +34,23 @@ def first_sentence(summary: Summary, name: str, other: str = "") -> str:
     """
     task = summary.predictions.task
     metric, value = metric_words(task.headline), summary.headline
+    if summary.only_class is not None:
+        return _one_class(summary, name)
     if np.isnan(value.value):
         absent: list[str] = []
         if task.exclusive_classes:
             labels = summary.predictions.labels
             absent = [class_ for k, class_ in enumerate(task.class_names) if k not in labels]
         why = f": no bag of class {', '.join(absent)}" if absent else ""
-        return f"The {metric} of {name} is not defined on {_counts(summary.predictions)}{why}."
+        text = f"The {metric} of {name} is not defined on {_counts(summary.predictions)}{why}."
+        over_present = summary.mean_over_present(task.headline)
+        if over_present is None:
+            return text
+        mean, present = over_present
+        return (
+            f"{text} Over {', '.join(present)} alone it is {mean.value:.3f} (95 % interval "
+            f"{mean.low:.3f} to {mean.high:.3f})."
+        )
     if summary.comparison is None:
         article = "an" if metric[0] in "AaeRi" else "a"
         return (
@@ -62,6 +75,25 @@ def first_sentence(summary: Summary, name: str, other: str = "") -> str:
     return (
         f"{name} beats {other} by {abs(difference.value):.3f} {metric} ({sure}) {where}: "
         f"{first:.3f} and {second:.3f}."
+    )
+
+
+def _one_class(summary: Summary, name: str) -> str:
+    """The result on bags of one class only: how many of them are called so."""
+    predictions, only = summary.predictions, summary.only_class
+    task = predictions.task
+    assert only is not None
+    cut = DEFAULT_THRESHOLD if summary.threshold is None else summary.threshold
+    decided = task.decide(predictions.predicted, cut) or []
+    right = np.array([called == task.class_names[only] for called in decided])
+    share = proportion_interval(right, predictions.patients)
+    what, where = f"share of {task.class_names[only]} that is called so", ""
+    if task.has_positive_class:
+        what, where = ("specificity", "sensitivity")[only], f" at the cut-off {cut:.3f}"
+    return (
+        f"All {_counts(predictions)} are {task.class_names[only]}: {name} has a {what} of "
+        f"{share.value:.3f} (95 % interval {share.low:.3f} to {share.high:.3f}){where}; nothing "
+        "else is defined."
     )
 
 
@@ -100,6 +132,7 @@ def markdown(
     other: str = "",
     pictures: Sequence[tuple[str, str]] = (),
     cautions: Sequence[str] = (),
+    lines: Sequence[str] = (),
 ) -> str:
     """The text of `report.md`.
 
@@ -109,12 +142,15 @@ def markdown(
         other: The model compared with.
         pictures: File name and caption of each picture.
         cautions: What must be known before the first sentence is quoted.
+        lines: How the predictions came about, a paragraph each.
     """
     parts = [first_sentence(summary, name, other), *(f"**{words}**" for words in cautions)]
-    parts += [_reading(summary), "## Metrics"]
+    parts += [_reading(summary), *lines, "## Metrics"]
     parts.append(_table(metric_header(summary), metric_rows(summary, digits=3)))
     if summary.comparison is not None:
         parts += ["## Comparison", _comparison(summary, summary.comparison, name, other)]
+    if summary.sites:
+        parts += ["## By centre", _table(site_header(summary), site_rows(summary, digits=3))]
     if summary.operating_points:
         parts += ["## Cut-offs", _cut_offs(summary)]
     if summary.calibrated is not None:

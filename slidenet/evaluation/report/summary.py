@@ -1,6 +1,6 @@
 """Everything a report holds about one file of predictions, computed once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +18,20 @@ from slidenet.evaluation.operating_points import (
     OperatingPoint,
     ThresholdRule,
     check_disjoint,
+    fixed_point,
     operating_point,
 )
 from slidenet.evaluation.predictions.record import Predictions
-from slidenet.evaluation.statistics.bootstrap import Bootstrap, Interval, bootstrap_metrics
+from slidenet.evaluation.report.sites import SiteResult, results_by_site
+from slidenet.evaluation.statistics.bootstrap import (
+    LEVEL,
+    Bootstrap,
+    Interval,
+    bootstrap_metrics,
+)
 from slidenet.evaluation.statistics.comparison import Comparison, compare
 from slidenet.evaluation.statistics.survival import SurvivalGroups, survival_groups
+from slidenet.metrics import METRICS
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,8 @@ class Summary:
         conformal: Of exclusive classes.
         survival: Of survival tasks.
         notes: What could not be computed, and why.
+        threshold: The cut-off the model came with; None where none is known.
+        sites: The findings at each centre, where they are told apart.
     """
 
     predictions: Predictions
@@ -95,11 +105,40 @@ class Summary:
     conformal: ConformalSets | None
     survival: SurvivalGroups | None
     notes: tuple[str, ...]
+    threshold: float | None = None
+    sites: tuple[SiteResult, ...] = ()
 
     @property
     def headline(self) -> Interval:
         """The leading metric of the task."""
         return self.metrics.interval(self.predictions.task.headline)
+
+    @property
+    def only_class(self) -> int | None:
+        """The class of all bags, where they are of one; only some metrics are defined then."""
+        labels = self.predictions.labels
+        if not self.predictions.task.exclusive_classes or len(np.unique(labels)) > 1:
+            return None
+        return int(labels[0])
+
+    def mean_over_present(self, name: str) -> tuple[Interval, tuple[str, ...]] | None:
+        """A metric of classes as the mean over those that it is defined for.
+
+        Args:
+            name: Of the metric.
+
+        Returns:
+            The mean and the classes; None where it is defined for all, for none, or is no mean.
+        """
+        metric, values = METRICS[name], self.metrics.values
+        names = {c: f"{name}_{c}" for c in self.predictions.task.class_names}
+        present = [c for c, own in names.items() if np.isfinite(values.get(own, np.nan))]
+        if not metric.by_class or not present or np.isfinite(values.get(name, np.nan)):
+            return None
+        samples = np.mean([self.metrics.samples[names[c]] for c in present], axis=0)
+        low, high = np.percentile(samples, [100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2])
+        mean = float(np.mean([values[names[c]] for c in present]))
+        return Interval(mean, float(low), float(high)), tuple(present)
 
     def fold_spread(self, name: str) -> tuple[float, float]:
         """Mean and standard deviation of one metric over the folds that define it."""
@@ -115,6 +154,8 @@ def summarise(
     *,
     other: Predictions | None = None,
     validation: Predictions | None = None,
+    threshold: float | None = None,
+    sites: Sequence[str] | None = None,
 ) -> Summary:
     """Computes everything.
 
@@ -123,6 +164,8 @@ def summarise(
         settings: How they are judged.
         other: Of another model on the same bags, to compare with.
         validation: Of the same model on other bags, to choose cut-offs and the temperature on.
+        threshold: The cut-off the model came with, of a binary task.
+        sites: The centre of each bag, to judge each alone.
 
     Raises:
         PredictionsError: No metric can be computed, `other` is not of the same bags, or
@@ -142,18 +185,27 @@ def summarise(
         )
     points: tuple[OperatingPoint, ...] = ()
     calibrated, sets, survival = None, None, None
-    if task.has_classes:
+    lack = task.find_lack(predictions.labels) if task.has_classes else None
+    if lack is not None:
+        notes.append(
+            f"Column {lack.column!r} {lack.found}, so nothing can be told apart, chosen or fitted."
+        )
+        if task.has_positive_class and threshold is None:
+            points = (operating_point(predictions, "half"),)
+    elif task.has_classes:
         try:
             calibrated = _calibrated(predictions, validation, settings.seed)
         except PredictionsError as error:
             notes.append(f"No temperature scaling: {error}.")
-    if task.has_positive_class:
+    if task.has_positive_class and lack is None:
         try:
             points = _operating_points(predictions, settings, validation)
         except PredictionsError as error:
             notes.append(f"No cut-offs chosen on other bags: {error}.")
             points = (operating_point(predictions, "half"),)
-    if task.exclusive_classes:
+    if task.has_positive_class and threshold is not None:
+        points = (fixed_point(predictions, threshold), *points)
+    if task.exclusive_classes and lack is None:
         sets = split_conformal(
             predictions,
             alpha=settings.alpha,
@@ -167,9 +219,18 @@ def summarise(
             survival = survival_groups(predictions)
         except PredictionsError as error:
             notes.append(f"No risk groups: {error}.")
+    by_site: tuple[SiteResult, ...] = ()
+    if sites is not None:
+        by_site = results_by_site(
+            predictions,
+            sites,
+            threshold=threshold,
+            num_resamples=settings.num_bootstrap,
+            seed=settings.seed,
+        )
     return Summary(
         predictions, settings, metrics, _by_fold(predictions), comparison, calibrated,
-        points, sets, survival, tuple(notes),
+        points, sets, survival, tuple(notes), threshold, by_site,
     )  # fmt: skip
 
 

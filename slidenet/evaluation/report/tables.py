@@ -8,9 +8,12 @@ import numpy as np
 from slidenet.evaluation.predictions.csv_file import csv_text
 from slidenet.evaluation.report.summary import Summary
 from slidenet.evaluation.statistics.comparison import Comparison
-from slidenet.metrics import metric_words
+from slidenet.metrics import METRICS, metric_words
 
 Row = Sequence[Any]
+
+OF_ONE_CLASS = ("brier", "ece")
+"""Metrics that say something of bags of one class only."""
 
 
 def csv_files(summary: Summary) -> dict[str, str]:
@@ -24,7 +27,36 @@ def csv_files(summary: Summary) -> dict[str, str]:
         sets = (f"in_set_{name}" for name in task.class_names)
         header = ("bag_id", "patient_id", *task.label_columns, "set_size", "covered", *sets)
         files["conformal.csv"] = csv_text(header, conformal_rows(summary))
+    if summary.sites:
+        files["sites.csv"] = csv_text(site_header(summary), site_rows(summary))
     return files
+
+
+def site_header(summary: Summary) -> tuple[str, ...]:
+    """Columns of the table of centres."""
+    task = summary.predictions.task
+    columns = ["site", "bags", "patients"]
+    if task.has_positive_class:
+        columns.append(f"of {task.class_names[1]}")
+    columns += [task.headline, "low", "high"]
+    if task.has_positive_class:
+        columns += [f"{what}{end}" for what in ("sensitivity", "specificity")
+                    for end in ("", "_low", "_high")]  # fmt: skip
+    return tuple(columns)
+
+
+def site_rows(summary: Summary, *, digits: int | None = None) -> list[Row]:
+    """The table of centres, sensitivity and specificity at the model's own cut-off (or 0.5)."""
+    rows: list[Row] = []
+    for site in summary.sites:
+        row: list[Any] = [site.site, site.num_bags, site.num_patients]
+        row += [] if site.num_positive is None else [site.num_positive]
+        for found in (site.headline, site.sensitivity, site.specificity):
+            if found is not None:
+                numbers = (found.value, found.low, found.high)
+                row += [format_number(number, digits) for number in numbers]
+        rows.append(row)
+    return rows
 
 
 def metric_header(summary: Summary) -> tuple[str, ...]:
@@ -37,11 +69,20 @@ def metric_rows(summary: Summary, *, digits: int | None = None) -> list[Row]:
     """The table of metrics; words and rounded numbers with `digits`, else names and all digits."""
     rows: list[Row] = []
     for name, interval in summary.metrics.intervals().items():
+        if summary.only_class is not None and name not in OF_ONE_CLASS:
+            continue  # a number would come out, and mean nothing
         numbers = [interval.value, interval.low, interval.high]
         if summary.by_fold:
             numbers += summary.fold_spread(name)
         words = name if digits is None else metric_words(name, summary.predictions.task.class_names)
         rows.append((words, *(format_number(number, digits) for number in numbers)))
+        found = summary.mean_over_present(name) if name in METRICS else None
+        if found is not None:
+            mean, present = found
+            words = f"{words}, mean over {', '.join(present)}"
+            numbers = [mean.value, mean.low, mean.high]
+            numbers += [float("nan")] * (2 if summary.by_fold else 0)
+            rows.append((words, *(format_number(number, digits) for number in numbers)))
     return rows
 
 

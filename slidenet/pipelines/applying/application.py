@@ -20,6 +20,7 @@ from slidenet.pipelines.applying.bags import (
     members_of,
     takes_patients,
 )
+from slidenet.pipelines.applying.doubts import seen_doubts
 from slidenet.pipelines.applying.work import PredictWork
 from slidenet.pipelines.cohort.features import EncodingChoice, make_features, place_of_set
 from slidenet.pipelines.cohort.layout import OutputLayout
@@ -75,6 +76,11 @@ class Application:
     def asked(self) -> set[str] | None:
         """The bag_ids there will be if nothing fails; None where only the files tell."""
         return asked_bags(self.members, self.model, by_patient=self.by_patient)
+
+    @property
+    def doubts(self) -> list[str]:
+        """Slides and patients that the model has seen in its training."""
+        return seen_doubts(self.model, self.rows)
 
     def origin(self, verb: str) -> Origin:
         """What a file of these predictions says that made it."""

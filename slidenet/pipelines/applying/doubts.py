@@ -1,0 +1,107 @@
+"""Why predictions of another cohort may be no fair test: slides seen in training, other units."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from slidenet.core.arrays import Float64Array
+from slidenet.core.records import SlideRow
+from slidenet.core.text import count_of, name_some
+from slidenet.core.vocabulary import as_event, as_number
+from slidenet.data import LabelTable
+from slidenet.pipelines.fitting.seen import find_seen
+from slidenet.training import Bundle, Ensemble
+
+UNITS = {7.0: "days and weeks", 12.0: "months and years", 30.44: "days and months",
+         52.18: "weeks and years", 365.25: "days and years"}  # fmt: skip
+LEAST_FACTOR = 4.0
+"""Cohorts may well be followed up four times as long as each other."""
+
+FAR_IN_DEVIATIONS = 5.0
+
+
+def seen_doubts(model: Bundle | Ensemble, rows: Sequence[SlideRow]) -> list[str]:
+    """Warns of slides and patients that the model has seen in its training.
+
+    Args:
+        model: The trained model.
+        rows: The slides to be predicted.
+    """
+    doubts = []
+    for kind, noun, names in (
+        ("patients", "patient", [row.patient_id for row in rows if row.patient_id]),
+        ("slides", "slide", [row.slide_id for row in rows]),
+    ):
+        seen = [find_seen(member.training, kind, names) for member in model.members]
+        known = {name for found in seen if found is not None for name in found}
+        if known:
+            doubts.append(
+                f"The model was trained on {len(known)} of these "
+                f"{count_of(noun, len(set(names)))}, by their ids ({name_some(sorted(known))}): "
+                "on them it is no test."
+            )
+    return doubts
+
+
+def unsaid_doubts(model: Bundle | Ensemble) -> list[str]:
+    """Warns where the model does not say what it was trained on, as those of older versions."""
+    if all(find_seen(member.training, "slides", ()) is not None for member in model.members):
+        return []
+    return [
+        "The model does not say which slides it was trained on, so whether these are new to it is "
+        "not known."
+    ]
+
+
+def unit_doubts(model: Bundle | Ensemble, labels: LabelTable) -> list[str]:
+    """Warns where times or values lie far from those of the training.
+
+    Args:
+        model: The trained model.
+        labels: Of the other cohort, in the model's columns, with a label in every row.
+    """
+    task = model.task
+    if task.output == "risk":
+        return _times(model, labels)
+    settings = model.members[0].module.hparams
+    scale = float(settings.get("target_scale") or 1.0)
+    if task.output != "value" or scale <= 0:
+        return []
+    values = _numbers(labels, task.label_columns[0])
+    offset = float(settings.get("target_offset") or 0.0)
+    if not len(values) or abs(np.median(values) - offset) <= FAR_IN_DEVIATIONS * scale:
+        return []
+    return [
+        f"The labels here (median {np.median(values):.4g}) lie far from those of the training "
+        f"(mean {offset:.4g}, deviation {scale:.4g}): are they in the same unit?"
+    ]
+
+
+def _times(model: Bundle | Ensemble, labels: LabelTable) -> list[str]:
+    column, event = model.task.label_columns
+    baseline = model.members[0].calibration.baseline
+    usual = baseline.times if baseline is not None else model.task.time_edges
+    happened = [as_event(cell) == 1.0 for cell in labels.column(event)]
+    times = np.array(
+        [t for t, yes in zip(map(as_number, labels.column(column)), happened, strict=True) if yes]
+    )
+    times = times[np.isfinite(times) & (times > 0)]
+    if not len(times) or not usual:
+        return []
+    ratio = float(np.median(times)) / float(np.median(usual))
+    if 1 / LEAST_FACTOR <= ratio <= LEAST_FACTOR:
+        return []
+    factor = max(ratio, 1 / ratio)
+    nearest = min(UNITS, key=lambda unit: abs(math.log(unit / factor)))
+    return [
+        f"Times of events here (median {np.median(times):.4g}) are {factor:.3g} times as "
+        f"{'long' if ratio > 1 else 'short'} as those of the training (median "
+        f"{np.median(usual):.4g}): are these {UNITS[nearest]}? The c-index does not change with "
+        "the unit; survival curves and the integrated Brier score mean nothing then."
+    ]
+
+
+def _numbers(labels: LabelTable, column: str) -> Float64Array:
+    values = np.array([as_number(cell) for cell in labels.column(column)])
+    return np.asarray(values[np.isfinite(values)])

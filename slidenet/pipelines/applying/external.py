@@ -1,0 +1,302 @@
+"""A trained model judged on the slides of another cohort: predicted, joined with their labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from slidenet.core.errors import ConfigError, PredictionsError
+from slidenet.core.text import count_of, name_some
+from slidenet.data import LabelTable, encode_bag_targets, read_label_table
+from slidenet.data.bags.parts import SEPARATOR
+from slidenet.data.labels.table import read_region_table
+from slidenet.evaluation import Predictions, check_origin, write_predictions
+from slidenet.pipelines.applying.application import Application, Applied, prepare
+from slidenet.pipelines.applying.bags import averaged_by_patient, dividing, takes_patients
+from slidenet.pipelines.applying.doubts import unit_doubts, unsaid_doubts
+from slidenet.pipelines.applying.truth import left_out_lines, match_truth
+from slidenet.pipelines.applying.work import PREDICTIONS_NAME
+from slidenet.pipelines.cohort.features import EncodingChoice
+from slidenet.pipelines.cohort.report import RunReport
+from slidenet.pipelines.cohort.runner import Runner
+from slidenet.stores import check_output_folder
+from slidenet.tasks import MultiTask
+from slidenet.training import Bundle, Ensemble, load_bundle
+
+VERB = "evaluate"
+
+
+@dataclass(frozen=True)
+class ExternalSettings:
+    """A trained model to judge on slides of another cohort, instead of a file of predictions.
+
+    Args:
+        bundle: A model.slidenet; it predicts the slides of labels, and the report is about that.
+        labels: Table of the other cohort: slide_id and labels, in columns and classes of its own.
+        features: Folder of features of its slides; without it they are made of the slides.
+        more_features: Folders of further feature sets, for a model that was trained on several.
+        slides: Manifest of the slides, where labels does not say where they lie (slide_path).
+        class_map: Their class=class of the model, where they are called differently; with nothing
+            after the sign such slides are left out.
+        site_column: Column of labels that names the centre; metrics are also given by centre.
+        device: Where encoder and model run: auto, cpu, cuda or cuda:N.
+        weights: Local weights file of the tile encoder, instead of the hub or its cache.
+        allow_code: Let the bundle name classes outside slidenet; importing them runs their code.
+    """
+
+    bundle: Path | None = None
+    labels: Path | None = None
+    features: Path | None = None
+    more_features: Sequence[Path] = ()
+    slides: Path | None = None
+    class_map: Sequence[str] = ()
+    site_column: str | None = None
+    device: str = "auto"
+    weights: Path | None = None
+    allow_code: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class External:
+    """A model's predictions of another cohort.
+
+    Attributes:
+        predictions: With labels.
+        path: The file of them.
+        threshold: Cut-off of the model; None where it has none.
+        sites: The centre of each row; None where nobody asked.
+        lines: What was done and left out, a line each.
+        cautions: What must be known before a result is quoted.
+        stages: Reports of the steps.
+    """
+
+    predictions: Predictions
+    path: Path
+    threshold: float | None
+    sites: Sequence[str] | None
+    lines: tuple[str, ...]
+    cautions: tuple[str, ...]
+    stages: Sequence[RunReport]
+
+    @property
+    def exit_code(self) -> int:
+        """1 when a slide failed, else 0."""
+        return max(stage.exit_code for stage in self.stages)
+
+
+def judge_elsewhere(
+    settings: ExternalSettings,
+    out: Path,
+    *,
+    label_columns: Sequence[str],
+    patient_column: str | None,
+    by_patient: bool,
+    runner: Runner,
+) -> External:
+    """Predicts the labelled slides of another cohort and writes `predictions.csv`.
+
+    Args:
+        settings: The model and the cohort.
+        out: Output folder.
+        label_columns: Columns of the labels, in the order of the model's; by name where empty.
+        patient_column: Says whose slide it is; found by its name where not given.
+        by_patient: Whether there is to be one row per patient, the mean over the patient's slides.
+        runner: Who does the work.
+
+    Raises:
+        ConfigError, LabelError: What cannot be judged, before anything is made.
+        PredictionsError: No slide could be predicted.
+    """
+    assert settings.bundle is not None, "checked by the verb"
+    model = load_bundle(settings.bundle, allow_code=settings.allow_code)
+    if isinstance(model.task, MultiTask):
+        raise ConfigError(
+            f"{settings.bundle} predicts {model.task.describe()}",
+            expected="a model of one target",
+            remedy="`slidenet predict` writes a file for each target, with the labels where the "
+            "table of slides has them: evaluate those",
+        )
+    if settings.labels is None:
+        raise ConfigError("--bundle without --labels", expected="the table of the other cohort")
+    rule, regions = dividing(model), None
+    if rule is None:
+        table = read_label_table(settings.labels, patient_column=patient_column)
+    else:
+        table, regions = read_region_table(settings.labels, patient_column=patient_column)
+    truth = match_truth(
+        table if regions is None else regions,
+        model.task,
+        label_columns=label_columns,
+        class_map=parse_class_map(settings.class_map),
+    )
+    if settings.site_column is not None:
+        table.check_column(settings.site_column)
+    slides = table.select(_slides_of(truth.table, table))
+    application = prepare(
+        model,
+        settings.bundle,
+        _with_files(slides, settings).rows,
+        source=str(settings.labels),
+        folders=_folders(settings),
+    )
+    warnings = [*application.doubts, *unsaid_doubts(model), *unit_doubts(model, truth.table)]
+    path, origin = out / PREDICTIONS_NAME, application.origin(VERB)
+    asked = None if by_patient else application.asked
+    check_origin(path, origin, asked)
+    choice = EncodingChoice(
+        weights=settings.weights, device=settings.device, allow_code=settings.allow_code
+    )
+    applied = application.run(check_output_folder(out), choice, runner)
+    predictions, lines = _joined(application, applied, truth.table)
+    if by_patient and not takes_patients(model):
+        averaged, more = averaged_by_patient(predictions, slides.rows, model.calibration)
+        lines += [line for line in more if line.startswith("left out")]
+        if averaged is None:
+            raise PredictionsError("every patient lacks a slide, so nobody can be judged")
+        predictions = averaged
+    called = model.task.decide(predictions.predicted, model.calibration.threshold)
+    write_predictions(path, predictions, called=called, origin=origin, asked=asked)
+    left_out = left_out_lines(truth.left_out)
+    failed = _failed(applied)
+    sites = None
+    if settings.site_column is not None:
+        sites = _sites(predictions, slides, settings.site_column)
+    return External(
+        predictions,
+        path,
+        model.calibration.threshold,
+        sites,
+        (*truth.notes, *_applied_lines(model), *left_out, *application.notes, *lines),
+        (*warnings, *failed),
+        applied.stages,
+    )
+
+
+def parse_class_map(words: Sequence[str]) -> dict[str, str]:
+    """`["MSI-H=MSIH", "MSS=nonMSI"]` as a mapping; the last sign of equality counts.
+
+    Raises:
+        ConfigError: A word without one, or a class twice.
+    """
+    found: dict[str, str] = {}
+    for word in words:
+        theirs, equals, ours = (part.strip() for part in word.rpartition("="))
+        if not equals or not theirs or theirs in found:
+            raise ConfigError(
+                f"--class-map {word!r}",
+                expected="THEIRS=OURS, each of theirs once",
+                remedy="write such as --class-map MSI-H=MSIH,MSS=nonMSI",
+            )
+        found[theirs] = ours
+    return found
+
+
+def _folders(settings: ExternalSettings) -> list[Path]:
+    first = [] if settings.features is None else [settings.features]
+    return [*first, *settings.more_features]
+
+
+def _with_files(slides: LabelTable, settings: ExternalSettings) -> LabelTable:
+    """The slides, with the place of their files where features are to be made of them."""
+    if settings.features is not None:
+        return slides
+    if settings.slides is not None:
+        manifest = read_label_table(settings.slides)
+        rows = [
+            replace(row, slide_path=there.slide_path, mpp=there.mpp or row.mpp, mpp_xy=there.mpp_xy)
+            for row in slides.rows
+            if (there := manifest.row(row.slide_id))
+        ]
+        slides = replace(slides, rows=tuple(rows))
+    homeless = [row.slide_id for row in slides.rows if not row.slide_path]
+    if homeless:
+        raise ConfigError(
+            f"neither --features nor the file of {count_of('slide', len(homeless))}: "
+            f"{name_some(homeless)}",
+            expected="a column slide_path in --labels, --slides, or --features FOLDER",
+        )
+    return slides
+
+
+def _slides_of(labels: LabelTable, table: LabelTable) -> list[str]:
+    """The slides that have a labelled row, in order of the table."""
+    named = {slide_id.partition(SEPARATOR)[0] for slide_id in labels.slide_ids}
+    return [slide_id for slide_id in table.slide_ids if slide_id in named]
+
+
+def _joined(
+    application: Application, applied: Applied, labels: LabelTable
+) -> tuple[Predictions, list[str]]:
+    """The predictions with their labels; bags of regions without a label are left out."""
+    found = applied.predictions
+    if found is None:
+        reasons = [o.detail for stage in applied.stages for o in stage.failed]
+        raise PredictionsError(
+            f"no slide could be predicted ({name_some(dict.fromkeys(reasons), most=1)})",
+            expected="features or files of the slides in the table of labels",
+        )
+    slides = []
+    for bag_id in found.bag_ids:
+        members = application.members.get(bag_id, ())
+        slide_id = bag_id.partition(SEPARATOR)[0]
+        own = [bag_id] if bag_id in labels.index else [slide_id]
+        slides.append([row.slide_id for row in members] or own)
+    labelled = np.array([all(s in labels.index for s in of_bag) for of_bag in slides])
+    if not labelled.any():
+        raise PredictionsError(
+            f"no bag such as {found.bag_ids[0]!r} has a label in {labels.path}",
+            expected="labels of slides, or of the regions they were cut into",
+        )
+    lines = []
+    if not labelled.all():
+        without = [b for b, good in zip(found.bag_ids, labelled, strict=True) if not good]
+        lines = [
+            f"Left out: {count_of('bag', len(without))} without a label: {name_some(without)}."
+        ]
+    kept = [of_bag for of_bag, good in zip(slides, labelled, strict=True) if good]
+    targets = encode_bag_targets(found.task, labels, kept)
+    return replace(found.take(labelled), targets=targets), lines
+
+
+def _failed(applied: Applied) -> list[str]:
+    """Slides that should have been predicted and could not be."""
+    failed = {o.slide_id: o.detail for stage in applied.stages for o in stage.failed}
+    if not failed:
+        return []
+    verb = "is" if len(failed) == 1 else "are"
+    return [
+        f"{count_of('slide', len(failed))} could not be predicted and {verb} not judged: "
+        f"{name_some(failed)} ({next(iter(failed.values()))})"
+    ]
+
+
+def _applied_lines(model: Bundle | Ensemble) -> list[str]:
+    """The temperature and cut-off the model brings along."""
+    lines, threshold = [], model.calibration.threshold
+    temperatures = [member.calibration.temperature for member in model.members]
+    if any(temperature != 1 for temperature in temperatures):
+        shown = ", ".join(f"{temperature:.3f}" for temperature in temperatures)
+        lines.append(f"Probabilities are at the temperature of the model ({shown}).")
+    if threshold is not None:
+        lines.append(
+            f"The model's own cut-off is {threshold:.3f}, chosen in its training; nothing was "
+            "fitted on these slides for it."
+        )
+    return lines
+
+
+def _sites(predictions: Predictions, slides: LabelTable, column: str) -> list[str]:
+    """The centre of each row: of its slide, or of the slides of its patient."""
+    centres = dict(zip(slides.slide_ids, slides.column(column), strict=True))
+    of_patient: dict[str, set[str]] = {}
+    for row in slides.rows:
+        of_patient.setdefault(row.patient_id or row.slide_id, set()).add(centres[row.slide_id])
+    found = []
+    for bag_id, patient in zip(predictions.bag_ids, predictions.patient_ids, strict=True):
+        slide_id = bag_id.partition(SEPARATOR)[0]
+        own = (
+            {centres[slide_id]} if slide_id in centres else of_patient.get(patient or bag_id, set())
+        )
+        found.append(" and ".join(sorted(own)) or "(none)")
+    return found

@@ -1,0 +1,238 @@
+"""External validation in one command, and what it says about the cohort."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from slidenet.cli.main import main
+from slidenet.core.errors import ConfigError, OutputError
+from slidenet.data.datamodule import read_bags
+from slidenet.evaluation import read_predictions
+from slidenet.pipelines.applying.external import ExternalSettings, judge_elsewhere
+from slidenet.pipelines.cohort.run import LOCAL
+from slidenet.pipelines.evaluate import evaluate
+from slidenet.pipelines.fitting.seen import seen_ids
+from slidenet.stores import open_features
+from slidenet.tasks import (
+    BinaryTask,
+    BreslowBaseline,
+    Calibration,
+    CoxTask,
+    MulticlassTask,
+    MultilabelTask,
+    RegressionTask,
+)
+from slidenet.testing import write_feature_cohort
+from slidenet.training import SlideClassifier, save_bundle
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    return write_feature_cohort(
+        tmp_path_factory.mktemp("cohort"), num_patients=12, num_tiles=4, feature_dim=6
+    )
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def bundle_of(cohort, path, task, *, calibration=Calibration(), training=None, **settings):  # noqa: B008
+    torch.manual_seed(0)
+    module = SlideClassifier(task, 6, "mean", **settings).eval()
+    identity = open_features(next(cohort.features.glob("*.h5"))).cohort_identity
+    save_bundle(path, module, features_identity=identity, calibration=calibration,
+                training=training)  # fmt: skip
+    return path
+
+
+@pytest.fixture(scope="module")
+def bundle(cohort, tmp_path_factory):
+    """An untrained model that says it was trained on the first fold's train and val."""
+    data = read_bags(labels=cohort.labels, features=cohort.features, splits=cohort.splits, fold=0)
+    return bundle_of(
+        cohort,
+        tmp_path_factory.mktemp("model") / "model.slidenet",
+        BinaryTask(("label",), ("0", "1")),
+        calibration=Calibration(1.5, 0.4),
+        training={"bag": "slide", "seen": seen_ids(data)},
+    )
+
+
+def changed(cohort, path, change):
+    """The table of labels, each row changed (or left out, where None comes back)."""
+    found = [row for row in map(change, rows_of(cohort.labels)) if row is not None]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(found[0]))
+        writer.writeheader()
+        writer.writerows(found)
+    return path
+
+
+def judged(bundle, labels, features, out, **more):
+    settings = ExternalSettings(bundle=bundle, labels=labels, features=features, **more)
+    return judge_elsewhere(
+        settings, out, label_columns=(), patient_column=None, by_patient=False, runner=LOCAL
+    )
+
+
+def test_labels_are_joined_and_what_the_model_brings_is_said(cohort, bundle, tmp_path):
+    words = {"0": "negative", "1": "positive"}
+    labels = changed(cohort, tmp_path / "t.csv", lambda row: row | {"label": words[row["label"]]})
+    found = judged(bundle, labels, cohort.features, tmp_path / "out", site_column="site")
+    truth = {row["slide_id"]: row["label"] for row in rows_of(cohort.labels)}
+    written = rows_of(found.path)
+    assert {row["bag_id"]: row["label"] for row in written} == truth
+    for row in written:
+        assert row["called"] == str(int(float(row["prob_1"]) >= 0.4))
+    text = " ".join((*found.lines, *found.cautions))
+    for part in ("negative as 0", "temperature of the model (1.500)", "own cut-off is 0.400",
+                 "The model was trained on", "on them it is no test"):  # fmt: skip
+        assert part in text
+    seen = json.loads(found.path.with_suffix(".json").read_text())["origin"]
+    assert (seen["verb"], seen["threshold"]) == ("evaluate", 0.4)
+    sites = {row["slide_id"]: row["site"] for row in rows_of(cohort.labels)}
+    assert [sites[bag] for bag in found.predictions.bag_ids] == found.sites
+    other = bundle_of(cohort, tmp_path / "m.slidenet", BinaryTask(("label",), ("1", "0")))
+    with pytest.raises(OutputError, match="made by something else"):
+        judged(other, labels, cohort.features, tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_the_command_reports_by_centre_and_says_what_failed(cohort, bundle, tmp_path, capsys):
+    def change(row):
+        return row | {"slide_id": "gone" if row["slide_id"] == "slide_000" else row["slide_id"]}
+
+    labels = changed(cohort, tmp_path / "t.csv", change)
+    flags = [f"--bundle={bundle}", f"--labels={labels}", f"--features={cohort.features}",
+             "--site-column=site", "--num-bootstrap=20", f"--out={tmp_path / 'out'}"]  # fmt: skip
+    assert main(["evaluate", *flags]) == 1
+    text = capsys.readouterr().out
+    assert "1 slide could not be predicted and is not judged: gone" in text
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "| the model's own | 0.400 |" in report
+    assert "## By centre" in report
+    sites = rows_of(tmp_path / "out" / "sites.csv")
+    assert [row["site"] for row in sites] == ["site_0", "site_1", "site_2"]
+    labelled = {row["slide_id"]: row for row in rows_of(labels)}
+    here = [r for r in rows_of(tmp_path / "out" / "predictions.csv")
+            if labelled[r["bag_id"]]["site"] == "site_1"]  # fmt: skip
+    positive = [r for r in here if r["label"] == "1"]
+    share = np.mean([r["called"] == "1" for r in positive])
+    assert float(sites[1]["sensitivity"]) == pytest.approx(share)
+    assert int(sites[1]["bags"]) == len(here)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("only", ["0", "1"])
+def test_bags_of_one_class_are_judged_by_how_many_are_called_so(cohort, bundle, tmp_path, only):
+    labels = changed(cohort, tmp_path / "t.csv", lambda row: row if row["label"] == only else None)
+    found = evaluate(
+        out=tmp_path / "out", bundle=bundle, labels=labels, features=cohort.features,
+        num_bootstrap=20,
+    )  # fmt: skip
+    rows = rows_of(tmp_path / "out" / "predictions.csv")
+    share = np.mean([row["called"] == only for row in rows])
+    word = "sensitivity" if only == "1" else "specificity"
+    assert f"has a {word} of {share:.3f} (95 % interval" in found.sentence
+    assert {"metric": "auroc"} not in rows_of(tmp_path / "out" / "metrics.csv")
+    assert {row["metric"] for row in rows_of(tmp_path / "out" / "metrics.csv")} == {"brier", "ece"}
+    assert "roc.png" not in found.files
+
+
+@pytest.mark.slow
+def test_fewer_classes_are_judged_by_those_there_are(cohort, tmp_path):
+    task = MulticlassTask(("label",), ("0", "1", "2"))
+    model = bundle_of(cohort, tmp_path / "m.slidenet", task)
+    found = evaluate(
+        out=tmp_path / "out", bundle=model, labels=cohort.labels, features=cohort.features,
+        num_bootstrap=20,
+    )  # fmt: skip
+    metrics = {r["metric"]: r for r in rows_of(tmp_path / "out" / "metrics.csv")}
+    mean = (float(metrics["auroc_0"]["value"]) + float(metrics["auroc_1"]["value"])) / 2
+    assert f"Over 0, 1 alone it is {mean:.3f} (95 % interval" in found.sentence
+    assert float(metrics["auroc, mean over 0, 1"]["value"]) == pytest.approx(mean)
+    assert "does not say which slides it was trained on" in " ".join(found.cautions)
+
+
+@pytest.mark.slow
+def test_other_units_of_time_and_value_are_doubted(cohort, tmp_path):
+    def change(row):
+        return row | {"days": float(row["age"]) * 30, "dead": row["label"]}
+
+    labels = changed(cohort, tmp_path / "t.csv", change)
+    baseline = BreslowBaseline((40.0, 60.0, 80.0), (0.1, 0.3, 0.6), (60.0,))
+    cox = bundle_of(cohort, tmp_path / "cox.slidenet", CoxTask(("days", "dead")),
+                    calibration=Calibration(baseline=baseline))  # fmt: skip
+    found = judged(cox, labels, cohort.features, tmp_path / "cox")
+    assert "are these days and months?" in " ".join(found.cautions)
+    same = changed(cohort, tmp_path / "s.csv", lambda row: change(row) | {"days": row["age"]})
+    found = judged(cox, same, cohort.features, tmp_path / "same")
+    assert "days and months" not in " ".join(found.cautions)
+    value = bundle_of(cohort, tmp_path / "v.slidenet", RegressionTask(("days",)),
+                      target_offset=60.0, target_scale=15.0)  # fmt: skip
+    found = judged(value, labels, cohort.features, tmp_path / "value")
+    assert "are they in the same unit?" in " ".join(found.cautions)
+    assert len(read_predictions(found.path)) == len(rows_of(labels))
+
+
+@pytest.mark.slow
+def test_several_labels_some_of_which_nobody_took(cohort, tmp_path):
+    task = MultilabelTask(("label", "other"))
+    model = bundle_of(cohort, tmp_path / "m.slidenet", task)
+    found = evaluate(
+        out=tmp_path / "out", bundle=model, labels=cohort.labels, features=cohort.features,
+        num_bootstrap=20,
+    )  # fmt: skip
+    assert "Over label alone it is" in found.sentence
+    assert "no column 'other': not judged" in " ".join(found.lines)
+
+
+@pytest.mark.slow
+def test_patients_of_several_slides(cohort, bundle, tmp_path):
+    out = tmp_path / "out"
+    found = evaluate(
+        out=out, bundle=bundle, labels=cohort.labels, features=cohort.features, by_patient=True,
+        num_bootstrap=20,
+    )  # fmt: skip
+    patients = {row["patient_id"] for row in rows_of(cohort.labels)}
+    assert {row["bag_id"] for row in rows_of(out / "predictions.csv")} == patients
+    assert len(found.summary.predictions) == 12
+
+
+@pytest.mark.slow
+def test_labels_are_carried_through_predict(cohort, bundle, tmp_path, capsys):
+    def change(row):
+        return row | {"label": "" if row["slide_id"] == "slide_001" else row["label"]}
+
+    labels = changed(cohort, tmp_path / "t.csv", change)
+    flags = [f"--bundle={bundle}", f"--slides={labels}", f"--features={cohort.features}"]
+    assert main(["predict", *flags, f"--out={tmp_path / 'p'}"]) == 0
+    assert "The model was trained on" in capsys.readouterr().out
+    truth = {row["slide_id"]: row["label"] for row in rows_of(labels)}
+    predictions = tmp_path / "p" / "predictions.csv"
+    assert {row["bag_id"]: row["label"] for row in rows_of(predictions)} == truth
+    assert (
+        main(["evaluate", str(predictions), f"--out={tmp_path / 'e'}", "--num-bootstrap=20"]) == 0
+    )
+    assert "Left out: 1 bag without a label: slide_001." in capsys.readouterr().out
+
+
+def test_what_is_missing_is_asked_for_before_anything_is_made(cohort, bundle, tmp_path):
+    out = tmp_path / "out"
+    for call, words in (
+        ({}, "neither predictions nor --bundle"),
+        ({"predictions": "p.csv", "bundle": bundle}, "predictions and --bundle"),
+        ({"predictions": "p.csv", "features": cohort.features}, "--features with a file of pred"),
+        ({"bundle": bundle}, "--bundle without --labels"),
+        ({"bundle": bundle, "labels": cohort.labels}, "a column slide_path in --labels, --slides"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            evaluate(out=out, **call)
+    with pytest.raises(ConfigError, match="--out is missing"):
+        evaluate("p.csv")
+    assert not out.exists()
