@@ -7,7 +7,14 @@ from collections.abc import Iterable, Iterator
 from slidenet.auditing.cohort import Cohort
 from slidenet.auditing.finding import Finding
 from slidenet.core.text import count_of, name_some
-from slidenet.core.vocabulary import TCGA, id_spelling, is_no_id, names_patients, tcga_case
+from slidenet.core.vocabulary import (
+    PATIENT_COLUMN,
+    TCGA,
+    id_spelling,
+    is_no_id,
+    names_patients,
+    tcga_case,
+)
 from slidenet.data.labels.table import LabelTable
 from slidenet.stores import SLIDE_COLUMNS
 from slidenet.stores.patients import SLIDE_ITSELF, barcodes, like_patients
@@ -27,7 +34,7 @@ def unknown_patients(cohort: Cohort) -> Iterator[Finding]:
         yield Finding(
             "no-patients",
             "warning",
-            f"{table.place(unnamed, str(table.patient_column))}: "
+            f"{table.place(unnamed, table.patient_column or PATIENT_COLUMN)}: "
             f"{count_of('slide', len(unnamed))} without a patient count as patients of their own",
             "fill the cells",
         )
@@ -45,9 +52,9 @@ def unknown_patients(cohort: Cohort) -> Iterator[Finding]:
 def similar_ids(cohort: Cohort) -> Iterator[Finding]:
     """Ids that differ in case, spaces, leading zeros or the encoding of letters only."""
     patients = dict.fromkeys(row.patient_id for row in cohort.table.rows if row.patient_id)
-    column = cohort.table.patient_column
-    if column not in (None, TCGA, SLIDE_ITSELF):
-        yield from _alike(cohort, "patients", str(column), patients)
+    column = cohort.table.patient_column or PATIENT_COLUMN
+    if column not in (TCGA, SLIDE_ITSELF):
+        yield from _alike(cohort, "patients", column, patients)
     yield from _alike(cohort, "slides", "slide_id", cohort.table.slide_ids)
 
 

@@ -28,7 +28,7 @@ from slidenet.pipelines.fitting.ablation import fold_section, run_fold_variants
 from slidenet.pipelines.fitting.claim import PLAN_NAME, claim_folder, undone_if_refused
 from slidenet.pipelines.fitting.cohort_report import (
     cohort_section,
-    tested_unseen,
+    words_of_unseen,
     write_left_out,
 )
 from slidenet.pipelines.fitting.ensembles import CROSSVAL_NAME, ENSEMBLE_NAME, make_ensemble
@@ -250,7 +250,7 @@ def _report(
         return CrossvalReport(headline, done, [out])
     path, parts = out / PREDICTIONS_NAME, [folder / PREDICTIONS_NAME for folder in folders]
     predictions = join_predictions(path, parts, task=data.task_record, origin=origin)
-    headline = f"{network}: {tested_unseen(data, predictions)}"
+    headline = f"{network}: {words_of_unseen(data, predictions)}"
     sections: list[Section] = [
         cohort_section(data, splits),
         *_learning_of_folds(folders, predictions),

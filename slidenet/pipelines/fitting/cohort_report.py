@@ -46,7 +46,7 @@ def cohort_section(data: BagDataModule, splits: Sequence[Split]) -> Section:
     return Section("Cohort", tuple(lines))
 
 
-def tested_unseen(data: BagDataModule, predictions: Predictions) -> str:
+def words_of_unseen(data: BagDataModule, predictions: Predictions) -> str:
     """How many bags a cross-validation has predicted, and what is known of their patients.
 
     Args:
