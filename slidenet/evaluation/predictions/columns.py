@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from slidenet.core.errors import PredictionsError
-from slidenet.core.vocabulary import as_number, is_missing, names_patients
+from slidenet.core.vocabulary import as_number, is_missing, names_patients, names_slides
 from slidenet.stores.csv_table import CsvTable
 from slidenet.tasks import TASKS, Task, TaskKind
 from slidenet.tasks.predictions import (
@@ -23,7 +23,9 @@ from slidenet.tasks.predictions import (
 BAG_NAMES = (BAG_COLUMN, "slide_id", "case_id")
 LABEL_NAMES = ("label", "labels", "target", "y_true", "Y", "y")
 TIME_NAMES, EVENT_NAMES = ("time", "days", "months", "duration"), ("event", "status", "observed")
-OTHER_NAMES = ("prediction", "y_pred", "Y_hat", "slide_path", "mpp", "site", "")
+OTHER_NAMES = ("prediction", "pred", "loss", "y_pred", "Y_hat", "slide_path", "mpp", "site", "")
+STAMP_VALUE, STAMP_LOSS = "pred", "loss"
+"""Of STAMP's `patient-preds.csv`, whose probabilities are called `<label>_<class>`."""
 NEGATIVE_POSITIVE = (("0", "1"), ("false", "true"), ("no", "yes"), ("negative", "positive"))
 
 
@@ -99,7 +101,9 @@ def recognise(
     Raises:
         PredictionsError: A column is missing or could be one of several, saying how to name it.
     """
-    bag = _one(table, named.bag_column, BAG_NAMES)
+    # A file without slides is about patients, as that of STAMP.
+    like_bags = (*filter(names_slides, table.columns), *filter(names_patients, table.columns))
+    bag = _one(table, named.bag_column, (*BAG_NAMES, *like_bags))
     if bag is None:
         raise _unrecognised(table, "names the bags", "--bag-column", BAG_NAMES)
     patient = _one(
@@ -127,6 +131,8 @@ def recognise(
         task = of_kind(labels or _usual_labels(of_kind, names), names)
         return Roles(task, bag, patient, fold, bool(labels), {"probabilities": probabilities})
     usual = VALUE_COLUMN if of_kind.output == "value" else RISK_COLUMN
+    if of_kind.output == "value" and usual not in table.columns and _is_of_stamp(table):
+        usual = STAMP_VALUE
     score = table.require(named.score_column or usual, remedy="name it with --score-column")
     labels = _label_columns(table, of_kind, named, (), free, labelled)
     columns = labels or _usual_labels(of_kind, ())
@@ -172,7 +178,27 @@ def _probability_columns(table: CsvTable, named: PredictionColumns) -> tuple[str
         found = tuple(name for name in table.columns if re.fullmatch(pattern, name))
         if found:
             return found
+    for label in table.columns:
+        found = tuple(name for name in table.columns if name.startswith(f"{label}_"))
+        values = {cell for cell in table.cells(label) if not is_missing(cell)}
+        classes = [name.removeprefix(f"{label}_") for name in found]
+        if len(found) > 1 and values and all(class_index(v, classes) is not None for v in values):
+            return found
     return ()
+
+
+def _is_of_stamp(table: CsvTable) -> bool:
+    return {STAMP_VALUE, STAMP_LOSS} <= set(table.columns)
+
+
+def _common_label(table: CsvTable, probabilities: Sequence[str]) -> str | None:
+    """The label column whose name, with that of a class, each column of probabilities has."""
+    fitting = [
+        label
+        for label in table.columns
+        if probabilities and all(name.startswith(f"{label}_") for name in probabilities)
+    ]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def survival_time(name: str) -> float:
@@ -189,7 +215,7 @@ def _kind(table: CsvTable, named: PredictionColumns, probabilities: Sequence[str
         return "multiclass" if len(probabilities) > 2 else "binary"
     if RISK_COLUMN in table.columns or len(named.labels) == 2:
         return "cox"
-    if VALUE_COLUMN in table.columns:
+    if VALUE_COLUMN in table.columns or (not named.score_column and _is_of_stamp(table)):
         return "regression"
     if named.score_column:
         raise PredictionsError(
@@ -225,6 +251,9 @@ def _label_columns(
         if not labelled and not set(names) & set(table.columns):
             return ()
         return tuple(table.require(name, remedy="name them with --label-columns") for name in names)
+    common = _common_label(table, probabilities)
+    if common is not None:
+        return (common,)
     survival = kind.output == "risk"
     wanted: list[str | None] = (
         [_one(table, None, TIME_NAMES), _one(table, None, EVENT_NAMES)]
@@ -268,6 +297,9 @@ def _class_names(
     )
     if single:
         return _two_classes(table, probabilities[0], values)
+    common = _common_label(table, probabilities)
+    if common is not None:
+        return tuple(name.removeprefix(f"{common}_") for name in probabilities)
     names = tuple(map(_class_of, probabilities))
     if all(class_index(value, names) is not None for value in values):
         return names

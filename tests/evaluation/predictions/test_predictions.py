@@ -117,6 +117,11 @@ FOREIGN = [
     ("slide_id,label,p\na,WT,.2\nb,MUT,.7\n",
      {"score_column": "p", "class_names": ["WT", "MUT"]}, ("WT", "MUT"), [0.2, 0.7]),
     ("slide_id,msi,prob_high\na,low,.2\nb,high,.7\n", {}, ("low", "high"), [0.2, 0.7]),
+    # STAMP's patient-preds.csv.
+    ("PATIENT,isMSIH,pred,isMSIH_nonMSIH,isMSIH_MSIH,loss\n"
+     "a,nonMSIH,nonMSIH,.8,.2,.22\nb,MSIH,MSIH,.3,.7,.36\n", {}, ("nonMSIH", "MSIH"), [0.2, 0.7]),
+    ("FILENAME,PATIENT,MSI,pred,MSI_0,MSI_1,loss\nx,a,0,0,.8,.2,.22\ny,b,1.0,1,.3,.7,.36\n", {},
+     ("0", "1"), [0.2, 0.7]),
 ]  # fmt: skip
 
 
@@ -140,6 +145,15 @@ def test_survival_of_others_is_understood(tmp_path):
     assert read.targets.tolist() == [[3, 1], [9, 0]]
     assert read.risk.tolist() == [0.5, -1]
     assert read.patient_ids == ("x", "y")
+
+
+def test_values_of_stamp_are_understood(tmp_path):
+    (tmp_path / "p.csv").write_text("PATIENT,HRD,pred,loss\na,1.5,1.2,\nb,3,2.5,\n")
+    read = read_predictions(tmp_path / "p.csv")
+    assert read.task == RegressionTask(("HRD",))
+    assert read.labels.tolist() == [1.5, 3]
+    assert read.predicted.value.tolist() == [1.2, 2.5]
+    assert read.bag_ids == read.patient_ids == ("a", "b")
 
 
 def test_missing_labels_are_written_as_in_tables_of_labels(tmp_path):
@@ -167,7 +181,7 @@ BAD = [
     (HEAD.replace(",", ";") + "a;p;no;0.5;0.5\n", "look separated by semicolons"),
     ("", "is empty"),
     ("bag_id,status\na,no\n", "which column of .* holds predictions cannot be told"),
-    ("patient,prob_no,prob_yes\na,.5,.5\n", "which column of .* names the bags"),
+    ("name,prob_no,prob_yes\na,.5,.5\n", "which column of .* names the bags"),
     ("bag_id,a,b,prob_no,prob_yes\nx,1,2,.5,.5\n", "holds the labels cannot be told"),
     ("bag_id,label,p\na,x,.5\nb,y,.5\n", "which column of .* holds predictions"),
     ("bag_id,time,event,risk\na,0,1,.5\nb,2,1,.5\n", "row 2, column 'time' is '0'; expected a pos"),
