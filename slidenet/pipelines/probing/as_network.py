@@ -39,6 +39,17 @@ def check_probe(module: SlideClassifier, data: BagDataModule) -> None:
             f"kind {network.kind!r} of the probe for a {module.task.kind} task",
             expected=f"one of auto, {', '.join(kinds)}",
         )
+    beside = {
+        "--data.covariates": bool(data.settings.covariates),
+        "--data.more-features": bool(data.settings.more_features),
+    }
+    for name, given in beside.items():
+        if given:
+            raise ConfigError(
+                f"{name} with the network probe, which sees the tiles of one folder alone",
+                expected="a network that is trained, such as mean or abmil",
+                remedy=f"take --model.network mean, or leave {name} out",
+            )
     unused = {
         "--data.sampling balanced": data.settings.sampling != "natural",
         "--data.class-weights balanced": data.settings.class_weights != "none",

@@ -172,6 +172,8 @@ def probes_section(
         "Probes see the mean and the standard deviation of the features of each bag, and are "
         "fitted on train and val; --model.network probe makes one the model.",
     ]
+    if data.cohort.covariates is not None or data.cohort.others:
+        notes.append("They see neither covariates nor further feature sets.")
     return compare(model, rivals, name=name, title=TITLE, notes=notes)
 
 
