@@ -104,6 +104,12 @@ class Fusion(nn.Module):
         ]
         return [loss for loss in found if loss is not None]
 
+    def covariate_logits(self, values: Tensor) -> Tensor:
+        """The part of the covariates (N, V) alone: (N, K)."""
+        assert self.covariates is not None, "a model with covariates"
+        logits: Tensor = self.covariates(values)
+        return logits
+
     def fit_covariates(self, values: Tensor, loss: Callable[[Tensor], Tensor]) -> None:
         """Fits the part of the covariates to the training labels; see `CovariateModel.fit`."""
         assert self.covariates is not None, "a model with covariates"

@@ -206,6 +206,11 @@ class SlideClassifier(LightningModule):
 
         self.fusion.fit_covariates(values, loss)
 
+    def covariate_logits(self, values: Tensor) -> Tensor:
+        """What the covariates (N, V) alone say, as logits (N, K) of the task."""
+        assert self.fusion is not None, "a model with covariates"
+        return self._in_unit(self.fusion.covariate_logits(values))
+
     def _in_unit(self, logits: Tensor) -> Tensor:
         """Logits of networks as those of the task: in the unit of the target for regression."""
         if self.task.scales_target:

@@ -10,21 +10,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from slidenet.core.arrays import FloatArray
 from slidenet.data import Split
 from slidenet.data.datamodule import BagDataModule
 from slidenet.evaluation import Predictions, read_predictions
-from slidenet.mil import CovariateModel
 from slidenet.pipelines.fitting.beside import Rival, compare
-from slidenet.pipelines.fitting.fit import prepare_fit
+from slidenet.pipelines.fitting.fit import (
+    covariate_values,
+    fit_covariates,
+    make_classifier,
+    prepare_fit,
+)
 from slidenet.pipelines.fitting.folds import FOLD_NAME, PREDICTIONS_NAME, FoldWork, read_fold
 from slidenet.pipelines.fitting.plan import TrainingPlan
 from slidenet.pipelines.fitting.predictions import predict_split
 from slidenet.pipelines.fitting.results import Section
 from slidenet.stores import check_output_folder
-from slidenet.tasks import Targets
 
 FOLDER = "ablation"
 TITLE = "What each input adds"
@@ -141,36 +142,21 @@ def _covariate_rival(predictions: Predictions) -> Rival:
 
 def _covariates_alone(data: BagDataModule, fold: int | None = None) -> Predictions:
     """Predictions of test by the linear model of the covariates, fitted to train and val."""
-    known, task = data.cohort.covariates, data.task_record
-    assert known is not None, "a cohort with covariates"
-    fitted_on = (*data.bags("train"), *(data.bags("val") if data.split.val else ()))
-    targets = data.targets("train")
-    if data.split.val:
-        targets = np.concatenate([targets, data.targets("val")])
-    model = CovariateModel(known.fit([bag.slide_ids for bag in fitted_on]), task.num_outputs)
-    offset, scale = task.target_scale(targets) if task.scales_target else (0.0, 1.0)
-    target, weights = torch.from_numpy(np.array(targets)), data.class_weights_tensor
-
-    def loss(logits: Tensor) -> Tensor:
-        return task.loss(logits * scale + offset, target, weights) / scale**2
-
-    model.fit(_values([bag.covariates for bag in fitted_on]), loss)
+    split = data.split
+    data = data.with_split(Split(train=(*split.train, *split.val), test=split.test))
+    module = make_classifier(data, {"network": "mean"})  # whose network is not asked
+    fit_covariates(module, data)
     tested = data.bags("test")
     with torch.inference_mode():
-        logits = model(_values([bag.covariates for bag in tested])) * scale + offset
-    labels: Targets = data.targets("test")
+        logits = module.covariate_logits(covariate_values(tested))
     return Predictions(
-        task,
+        data.task_record,
         tuple(bag.bag_id for bag in tested),
         tuple(data.label_table.row(bag.slide_ids[0]).patient_id for bag in tested),
-        labels,
-        task.predict(logits),
+        data.targets("test"),
+        data.task_record.predict(logits),
         None if fold is None else np.full(len(tested), fold, np.int64),
     )
-
-
-def _values(rows: Sequence[FloatArray | None]) -> Tensor:
-    return torch.from_numpy(np.stack([row for row in rows if row is not None]))
 
 
 def _fold(folder: Path, number: int) -> Path:

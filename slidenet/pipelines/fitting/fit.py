@@ -21,7 +21,7 @@ from slidenet.auditing import DEFAULT_SETTINGS
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError
 from slidenet.core.provenance import identity_hash
-from slidenet.data import Split
+from slidenet.data import BagSource, Split
 from slidenet.data.bags.dataset import BagDataset
 from slidenet.data.bags.parts import split_slides
 from slidenet.data.bags.places import check_places
@@ -290,10 +290,14 @@ def fit_inputs(module: SlideClassifier, data: BagDataModule) -> None:
 
 def fit_covariates(module: SlideClassifier, data: BagDataModule) -> None:
     """Begins the part of the covariates, where there are any, as the fit of train by them alone."""
-    known = [bag.covariates for bag in data.bags("train") if bag.covariates is not None]
-    if known:
+    if data.cohort.covariates is not None:
         targets = torch.from_numpy(np.array(data.targets("train")))
-        module.fit_covariates(torch.from_numpy(np.stack(known)), targets)
+        module.fit_covariates(covariate_values(data.bags("train")), targets)
+
+
+def covariate_values(bags: Sequence[BagSource]) -> Tensor:
+    """The covariates of bags that have some, float32 (N, V); see `BagBatch.covariates`."""
+    return torch.from_numpy(np.stack([b.covariates for b in bags if b.covariates is not None]))
 
 
 class FeaturesOfBags(Iterable[tuple[Tensor, ...]]):
