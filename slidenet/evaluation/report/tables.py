@@ -24,8 +24,11 @@ def csv_files(summary: Summary) -> dict[str, str]:
         files["comparison.csv"] = csv_text(header, comparison_rows(summary, summary.comparison))
     if summary.conformal is not None:
         task = summary.predictions.task
-        sets = (f"in_set_{name}" for name in task.class_names)
-        header = ("bag_id", "patient_id", *task.label_columns, "set_size", "covered", *sets)
+        sets = [f"in_set_{name}" for name in task.class_names]
+        (label,) = task.label_columns
+        taken = ("bag_id", "patient_id", "set_size", "covered", *sets)
+        label = f"true_{label}" if label in taken else label
+        header = ("bag_id", "patient_id", label, *taken[2:])
         files["conformal.csv"] = csv_text(header, conformal_rows(summary))
     if summary.sites:
         files["sites.csv"] = csv_text(site_header(summary), site_rows(summary))
