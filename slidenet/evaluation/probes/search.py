@@ -16,6 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from slidenet.core.arrays import BoolArray, Float64Array, IntArray
 from slidenet.core.errors import LabelError
+from slidenet.core.text import count_of
 from slidenet.evaluation.probes.columns import Columns
 from slidenet.evaluation.probes.cox_regression import RiskSets
 from slidenet.evaluation.probes.kernel import KernelFitter, NeighbourFitter, platt
@@ -198,29 +199,34 @@ def deal(
 ) -> list[Folds]:
     """Inner folds by patient, in proportion to the strata; several deals of few bags.
 
+    A stratum of a single patient is trained on in every fold, and judged in none.
+
     Args:
         strata: int64 (N,).
         patients: int64 (N,).
-        names: The strata a fold needs, as "of class ...".
+        names: The strata there must be, as "of class ...".
         where: What is predicted, for errors.
         num_folds: Inner folds at most.
         seed: Deals patients into folds.
 
     Raises:
-        LabelError: A stratum has bags of fewer than two patients.
+        LabelError: A stratum has no bag, or none has bags of two patients.
     """
     counts = {k: len(np.unique(patients[strata == k])) for k in names}
-    rarest = min(counts, key=lambda k: counts[k])
-    if counts[rarest] < 2:
+    rarest, commonest = (choose(counts, key=lambda k: counts[k]) for choose in (min, max))
+    if not counts[rarest] or len(np.unique(patients)) < 2 or counts[commonest] < 2 <= len(names):
         raise LabelError(
-            f"{where}: {counts[rarest]} patients {names[rarest]} to train on",
+            f"{where}: {count_of('patient', counts[rarest])} {names[rarest]} to train on",
             expected="at least 2, to choose the probe's setting",
             remedy="use fewer folds, or leave the class out",
         )
-    num_folds = min(num_folds if len(strata) <= MANY_BAGS else 3, *counts.values())
+    dealt = np.flatnonzero(~np.isin(strata, [k for k in names if counts[k] == 1]))
+    most = [count for count in counts.values() if count > 1] or [len(np.unique(patients[dealt]))]
+    num_folds = min(num_folds if len(strata) <= MANY_BAGS else 3, *most)
     repeats = REPEATS if len(strata) <= FEW_BAGS else 1
     deals: list[Folds] = [
-        list(_folds(strata, patients, num_folds, seed + 7919 * repeat)) for repeat in range(repeats)
+        list(_folds(strata, patients, dealt, num_folds, seed + 7919 * repeat))
+        for repeat in range(repeats if num_folds > 1 else 0)
     ]
     found = [folds for folds in deals if folds]
     if not found:
@@ -233,9 +239,12 @@ def deal(
 
 
 def _folds(
-    strata: IntArray, patients: IntArray, num_folds: int, seed: int
+    strata: IntArray, patients: IntArray, dealt: IntArray, num_folds: int, seed: int
 ) -> Iterator[tuple[IntArray, IntArray]]:
     dealer = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
-    for train, test in dealer.split(np.zeros((len(strata), 1)), strata, patients):
+    for _, test in dealer.split(dealt[:, None], strata[dealt], patients[dealt]):
+        test = dealt[test]
+        # By patient: one may have bags of a rare stratum beside others.
+        train = np.flatnonzero(~np.isin(patients, patients[test]))
         if len(test) and set(strata[train]) == set(strata):
             yield train, test

@@ -131,8 +131,8 @@ def test_misuse_is_refused():
     task, embeddings, targets = embedded("binary")
     with pytest.raises(ConfigError, match="a ridge probe for a binary task; expected one of log"):
         fit_probe(task, embeddings, targets, np.arange(120), kind="ridge")
-    with pytest.raises(LabelError, match="column 'status': 1 patients of class 'yes' to train on"):
-        fit_probe(task, embeddings, (np.arange(120) == 5).astype(int), np.arange(120))
+    with pytest.raises(LabelError, match="column 'status': 0 patients of class 'yes' to train on"):
+        fit_probe(task, embeddings, np.zeros(120, dtype=int), np.arange(120))
     cox, embeddings_cox, survival = embedded("cox")
     survival[:, 1] = 0
     with pytest.raises(LabelError, match="column 'event': 0 patients with an event"):
@@ -162,3 +162,18 @@ def test_survival_is_reported_at_quartiles_as_times_are_written():
         folds=folds_of(np.arange(120), 2),
     )  # fmt: skip
     assert found.predicted.survival_times == (2.43, 4.87, 9.11)
+
+
+def test_a_class_of_a_single_patient_is_learnt_from_and_not_chosen_by():
+    task, embeddings, targets = embedded("multiclass")
+    targets[targets == 2] = 0
+    targets[[3, 4]] = 2
+    patients = np.arange(120)
+    patients[4] = 3
+    probe = fit_probe(task, embeddings, targets, patients)
+    share = probe.predict(embeddings).probabilities[:, 2]
+    assert share[3:5].min() > np.median(share)
+    alone = (np.arange(120) == 5).astype(int)
+    assert fit_probe(TASKS["binary"], embeddings, alone, np.arange(120)).error < 0.1
+    with pytest.raises(LabelError, match="1 patient of class 'no' to train on"):
+        fit_probe(TASKS["binary"], embeddings[:2], np.array([0, 1]), np.arange(2))
