@@ -142,10 +142,14 @@ class ProbeModel(BagModel):
             scores = self._kernel_scores(z)
         else:
             scores = self._neighbour_scores(z)
+        return self.logits_of_scores(scores)
+
+    def logits_of_scores(self, scores: Tensor) -> Tensor:
+        """What scores (..., S) mean: logits (..., K)."""
         if self.predicts == "order":
             return conditional_logits(scores)
         if self.predicts == "hazards":
-            growth = scores.exp() * self.increments.to(z)
+            growth = scores.exp() * self.increments.to(scores)
             return torch.expm1(growth.clamp(1e-12, 500)).log()
         return scores
 

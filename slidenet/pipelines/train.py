@@ -28,6 +28,7 @@ from slidenet.pipelines.fitting.predictions import (
     predict_split,
 )
 from slidenet.pipelines.fitting.results import Section, metrics_section, write_results
+from slidenet.pipelines.probing.as_network import data_to_fit
 from slidenet.pipelines.probing.beside_network import probe_sections
 from slidenet.stores import check_output_folder
 from slidenet.stores.atomic import write_json
@@ -126,7 +127,7 @@ def train(
 
 def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
     """Audits the cohort, trains, and writes the bundle with predictions of val and test."""
-    settings = plan.settings
+    settings, data = plan.settings, data_to_fit(data, plan.model["network"])
     fit = prepare_fit(data, plan, out)  # before the audit, which may take a while
     origins = {
         split: Origin(VERB, fit.run_hash, data=data_digest(data), split=split)
@@ -149,6 +150,7 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
         data,
         threshold_rule=settings.threshold_rule,
         calibrate=settings.calibrate,
+        held_out=trained.held_out,
     )
     files = [out / BUNDLE_NAME]
     write_bundle(files[0], trained, data, calibration, plan)

@@ -49,6 +49,8 @@ class Probe:
         model: The same in torch.
         chosen: The setting chosen; for "multilabel" one per label.
         error: Out of the inner folds: what probes of one task are chosen by.
+        out_of_fold: Logits (N, K) of the bags fitted on, out of the inner folds; NaN where a bag
+            was not tested, and everywhere of a Cox probe.
         baseline: Of a Cox probe: turns risks into survival.
     """
 
@@ -58,6 +60,7 @@ class Probe:
     model: ProbeModel
     chosen: tuple[Mapping[str, float], ...]
     error: float
+    out_of_fold: Float64Array
     baseline: BreslowBaseline | None = None
 
     @property
@@ -190,8 +193,17 @@ def fit_bag_probes(
                 numbers["increments"] = _increments(baseline)
         for name, buffer in model.named_buffers():
             buffer.copy_(torch.from_numpy(numbers[name]))
+        with torch.inference_mode():
+            out_of_fold = model.logits_of_scores(torch.from_numpy(found.scores)).numpy()
         probes[kind] = Probe(
-            task, kind, found.columns, model.eval(), found.settings, found.error, baseline
+            task,
+            kind,
+            found.columns,
+            model.eval(),
+            found.settings,
+            found.error,
+            out_of_fold,
+            baseline,
         )
     return probes
 

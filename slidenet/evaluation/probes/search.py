@@ -69,52 +69,74 @@ class Found:
         settings: One per part.
         error: Out of the inner folds, the mean over parts.
         numbers: Of the model of all bags, the parts side by side.
+        scores: (N, S) out of the inner folds; NaN where a bag was not tested.
     """
 
     columns: BagColumns
     settings: tuple[Setting, ...]
     error: float
     numbers: Numbers
+    scores: Float64Array
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What was chosen for one part.
+
+    Attributes:
+        error: Out of the inner folds.
+        setting: That has it.
+        scores: (N, S) of the bags of the part; NaN where one was not tested.
+        calibration: Slope and offset, where decisions become probabilities.
+    """
+
+    error: float
+    setting: Setting
+    scores: Float64Array
+    calibration: Numbers
 
 
 def search(
     kind: ProbeKind, described: Mapping[BagColumns, Columns], parts: Sequence[Part]
 ) -> Found:
     """The best description of bags and the best settings of one kind of probe, fitted on all."""
-    best: tuple[float, BagColumns, list[tuple[float, Setting, Numbers]]] | None = None
+    best: tuple[float, BagColumns, list[Choice]] | None = None
     for name, columns in described.items():
         chosen = []
         for part in parts:
             fitter = FITTERS[kind](columns, part.rows, part.problem)  # type: ignore[call-arg]
             chosen.append(_choose(fitter, part))
-        error = float(np.mean([each[0] for each in chosen]))
+        error = float(np.mean([choice.error for choice in chosen]))
         if best is None or error < best[0]:
             best = error, name, chosen
     assert best is not None, "bags are described somehow"
     error, name, chosen = best
-    settings, numbers = [], []
-    for part, (_, setting, calibration) in zip(parts, chosen, strict=True):
+    numbers, scores = [], []
+    for part, choice in zip(parts, chosen, strict=True):
         fitter = FITTERS[kind](described[name], part.rows, part.problem)  # type: ignore[call-arg]
-        found = fitter.numbers(setting)
-        if calibration:
-            found = {**found, **calibration}
-            found["bias"] = found.pop("offset") + found["slope"] * fitter.numbers(setting)["bias"]
-        settings.append(setting)
+        found = fitter.numbers(choice.setting)
+        if choice.calibration:
+            slope, offset = choice.calibration["slope"], choice.calibration["offset"]
+            found = {**found, "slope": slope, "bias": offset + slope * found["bias"]}
         numbers.append(found)
+        scores.append(np.full((len(described[name].z), part.problem.num_scores), np.nan))
+        scores[-1][part.rows] = choice.scores
     shared = {"rows": numbers[0]["rows"]} if "rows" in numbers[0] else {}
     joined = {
         key: np.concatenate([one[key] for one in numbers], axis=-1)
         for key in numbers[0]
         if key not in shared
     }
-    return Found(name, tuple(settings), error, {**shared, **joined})
+    settings = tuple(choice.setting for choice in chosen)
+    return Found(name, settings, error, {**shared, **joined}, np.concatenate(scores, axis=1))
 
 
-def _choose(fitter: Fitter, part: Part) -> tuple[float, Setting, Numbers]:
-    """The least error, the setting that has it, and the calibration that goes with it."""
-    best: tuple[float, Setting, Numbers] | None = None
+def _choose(fitter: Fitter, part: Part) -> Choice:
+    """The setting of least error."""
+    best: Choice | None = None
     for setting in fitter.settings():
         errors, decisions, truths = [], [], []
+        kept = np.full((len(part.rows), part.problem.num_scores), np.nan)
         for folds in part.deals:
             if isinstance(fitter, CoxFitter):
                 errors.append(_deviance(fitter, setting, folds))
@@ -125,9 +147,10 @@ def _choose(fitter: Fitter, part: Part) -> tuple[float, Setting, Numbers]:
                 truths.append(np.stack(fitter.truths(), axis=1)[tested])
                 scores = _calibrated_apart(scores, fitter.truths(), folds)
             errors.append(_error(part.problem, scores[tested], part.problem.target[tested]))
+            kept[tested] = scores[tested]
         error = float(np.mean(errors))
-        if best is None or error < best[0]:
-            best = error, setting, _calibration(decisions, truths)
+        if best is None or error < best.error:
+            best = Choice(error, setting, kept, _calibration(decisions, truths))
     assert best is not None, "every kind has a setting to try"
     return best
 

@@ -39,7 +39,7 @@ from slidenet.pipelines.fitting.plan import (
 )
 from slidenet.pipelines.probing.as_network import check_probe, fit_network
 from slidenet.stores import whole_of
-from slidenet.tasks import MultiTask, Task
+from slidenet.tasks import MultiTask, Targets, Task
 from slidenet.training import SlideClassifier, default_callbacks, quiet_lightning
 from slidenet.training.callbacks import EpochProgress, EpochSeeding, seed_run
 from slidenet.training.kept_epochs import BEST_NAME, LAST_NAME, LastCheckpoint, check_best
@@ -61,12 +61,15 @@ class TrainedModel:
         learning: Which epoch that is, and how the fit went; None of a probe, which has none.
         is_global_zero: Whether this process is the one that writes.
         run: Hash of the identity of the run.
+        held_out: Logits and targets of bags by models that have not seen them, in place of val; None
+            of a network that is trained.
     """
 
     module: SlideClassifier
     learning: Learning | None
     is_global_zero: bool = True
     run: str = ""
+    held_out: tuple[Tensor, Targets] | None = None
 
     @property
     def score(self) -> float | None:
@@ -113,7 +116,8 @@ class Fit:
         if isinstance(self.module.network, ProbeModel):
             seed = int(self.identity["seed"])
             fitted = fit_network(self.module, self.data, self.folder, seed=seed)
-            return TrainedModel(fitted, None, self.trainer.is_global_zero, self.run_hash)
+            main = self.trainer.is_global_zero
+            return TrainedModel(fitted.module, None, main, self.run_hash, fitted.held_out)
         last = self.folder / LAST_NAME
         goes_on = last.is_file() and self._can_go_on()
         if not goes_on:  # else the checkpoint holds them

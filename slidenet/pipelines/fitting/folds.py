@@ -20,6 +20,7 @@ from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, write_bundle
 from slidenet.pipelines.fitting.fit import prepare_fit
 from slidenet.pipelines.fitting.plan import TrainingPlan
 from slidenet.pipelines.fitting.predictions import data_digest, fit_calibration, predict_split
+from slidenet.pipelines.probing.as_network import data_to_fit
 from slidenet.stores import check_output_folder
 from slidenet.stores.atomic import write_json
 from slidenet.stores.json_file import read_json
@@ -126,7 +127,8 @@ class FoldWork:
         if (folder / FOLD_NAME).is_file():
             return
         check_output_folder(folder)
-        data, run = self.data.with_split(split), self.plan.settings
+        run = self.plan.settings
+        data = data_to_fit(self.data.with_split(split), self.plan.model["network"])
         plan = self.plan.with_seed(run.seed + number)
         overrides, scores = self._choose(data, split, plan, folder)
         trained = prepare_fit(data, plan, folder, overrides=overrides).run()
@@ -137,6 +139,7 @@ class FoldWork:
             calibrate=run.calibrate,
             # The same times for all folds, so that their Cox curves can be joined.
             cohort=self.data.targets(),
+            held_out=trained.held_out,
         )
         found = predict_split(trained.module, data, "test", calibration, fold=number)
         origin = Origin(

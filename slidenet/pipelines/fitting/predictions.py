@@ -153,6 +153,7 @@ def fit_calibration(
     threshold_rule: ThresholdRule = "youden",
     calibrate: bool = False,
     cohort: Targets | None = None,
+    held_out: tuple[Tensor, Targets] | None = None,
 ) -> Calibration:
     """Temperature and threshold from val, the baseline of a Cox model from train.
 
@@ -163,6 +164,7 @@ def fit_calibration(
         calibrate: Whether to fit a temperature.
         cohort: Targets of all bags, whose times with an event say where a Cox model reports
             survival; default: see `fit_breslow`.
+        held_out: Logits and targets of bags that the model has not seen, in place of val.
 
     Returns:
         The calibration; of several targets one for each.
@@ -172,7 +174,9 @@ def fit_calibration(
     runs: dict[SplitName, tuple[Tensor, Targets]] = {}
     if any(one.needs_baseline for one in tasks):
         runs["train"] = _run_split(module, data, "train")
-    if any(one.has_classes for one in tasks) and data.split.val:
+    if held_out is not None:
+        runs["val"] = held_out
+    elif any(one.has_classes for one in tasks) and data.split.val:
         runs["val"] = _run_split(module, data, "val")
     if not isinstance(task, MultiTask):
         return _fit_one(task, runs, threshold_rule, calibrate, cohort)

@@ -11,6 +11,7 @@ from slidenet.data.datamodule import BagDataModule
 from slidenet.pipelines.fitting.arguments import parameters
 from slidenet.pipelines.fitting.fit import prepare_fit
 from slidenet.pipelines.fitting.plan import DERIVED_FROM_DATA, TrainingPlan
+from slidenet.pipelines.probing.as_network import PROBE
 from slidenet.training import SlideClassifier
 
 NESTED = "network_settings"
@@ -56,6 +57,12 @@ def check_candidates(
         ConfigError, UnknownNameError: As `prepare_fit`; or a choice among candidates with
             `keep` "last", by which there is no best epoch to judge a candidate by.
     """
+    if len(candidates) > 1 and plan.model["network"] == PROBE:
+        raise ConfigError(
+            f"a search among {len(candidates)} settings of the network probe",
+            expected="none: a probe chooses its settings inside the training part by itself",
+            remedy="leave out --folds.search",
+        )
     if len(candidates) > 1 and plan.settings.keep == "last":
         raise ConfigError(
             f"a search among {len(candidates)} settings with keep 'last'",

@@ -1,12 +1,16 @@
 """`--model.network probe`: a probe as the model, fitted in place of a training."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from slidenet.core.errors import ConfigError
+from slidenet.data import Split
 from slidenet.data.bags.dataset import BagSource
 from slidenet.data.datamodule import BagDataModule
 from slidenet.evaluation import Probe, best_probe, fit_bag_probes
@@ -14,7 +18,7 @@ from slidenet.evaluation.probes.probe import KINDS
 from slidenet.mil.probe import BagColumns, ProbeKind, ProbeModel
 from slidenet.pipelines.probing.bag_statistics import BagStatistics, read_statistics
 from slidenet.stores.atomic import write_json
-from slidenet.tasks import Targets, Task
+from slidenet.tasks import MultiTask, Targets, Task
 from slidenet.training import SlideClassifier
 
 PROBE = "probe"
@@ -25,6 +29,33 @@ MOST_BAGS = 5000
 too."""
 
 
+@dataclass(frozen=True, eq=False)
+class FittedNetwork:
+    """A classifier whose network is a fitted probe.
+
+    Attributes:
+        module: In eval mode.
+        held_out: Logits (M, K) of bags by probes that have not seen them, and their targets: what
+            a cut-off and a temperature are chosen on.
+    """
+
+    module: SlideClassifier
+    held_out: tuple[Tensor, Targets]
+
+
+def data_to_fit(data: BagDataModule, network: object) -> BagDataModule:
+    """The bags as a network is fitted on them: a probe learns from val, too, and needs none.
+
+    Args:
+        data: The bags and their split.
+        network: Name of the network.
+    """
+    split = data.split
+    if network != PROBE or not split.val:
+        return data
+    return data.with_split(Split((*split.train, *split.val), (), split.test))
+
+
 def check_probe(module: SlideClassifier, data: BagDataModule) -> None:
     """Refuses settings that a probe has no use for.
 
@@ -33,20 +64,22 @@ def check_probe(module: SlideClassifier, data: BagDataModule) -> None:
     """
     network = module.network
     assert isinstance(network, ProbeModel)
-    kinds = KINDS[module.task.output]
+    task = module.task
+    kinds = KINDS.get(task.output, ())
     if network.kind not in ("auto", *kinds):
         raise ConfigError(
-            f"kind {network.kind!r} of the probe for a {module.task.kind} task",
+            f"kind {network.kind!r} of the probe for a {task.kind} task",
             expected=f"one of auto, {', '.join(kinds)}",
         )
     beside = {
         "--data.covariates": bool(data.settings.covariates),
         "--data.more-features": bool(data.settings.more_features),
+        "--data.targets": isinstance(task, MultiTask),
     }
     for name, given in beside.items():
         if given:
             raise ConfigError(
-                f"{name} with the network probe, which sees the tiles of one folder alone",
+                f"{name} with the network probe, which sees one folder of features and learns one target",
                 expected="a network that is trained, such as mean or abmil",
                 remedy=f"take --model.network mean, or leave {name} out",
             )
@@ -66,12 +99,12 @@ def check_probe(module: SlideClassifier, data: BagDataModule) -> None:
 
 def fit_network(
     module: SlideClassifier, data: BagDataModule, folder: Path, *, seed: int
-) -> SlideClassifier:
-    """The same classifier with a probe fitted on train, in eval mode.
+) -> FittedNetwork:
+    """The same classifier with a probe fitted on train.
 
     Args:
         module: Its network is a `ProbeModel` that says what is to be chosen.
-        data: The bags; val is left for cut-off and temperature.
+        data: The bags.
         folder: Gets `probe.json`, which says what was chosen.
         seed: Deals patients into inner folds.
 
@@ -108,7 +141,9 @@ def fit_network(
         "errors": {kind: probe.error for kind, probe in probes.items()},
     }
     write_json(folder / PROBE_NAME, content, sort_keys=True)
-    return fitted.eval()
+    tested = np.flatnonzero(~np.isnan(best.out_of_fold).any(axis=1))
+    logits = torch.from_numpy(best.out_of_fold[tested]).float()
+    return FittedNetwork(fitted.eval(), (logits, targets[tested]))
 
 
 def fit_on(
