@@ -61,8 +61,8 @@ class TrainedModel:
         learning: Which epoch that is, and how the fit went; None of a probe, which has none.
         is_global_zero: Whether this process is the one that writes.
         run: Hash of the identity of the run.
-        held_out: Logits and targets of bags by models that have not seen them, in place of val; None
-            of a network that is trained.
+        held_out: Logits and targets of bags by models that have not seen them, in place of val;
+            None of a network that is trained.
     """
 
     module: SlideClassifier

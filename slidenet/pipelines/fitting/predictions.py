@@ -263,7 +263,8 @@ def cut_off_section(found: Mapping[str, Predictions], threshold: float) -> Secti
         for i, name in enumerate([*names, "sensitivity", "specificity"])
     ]
     positive = next(iter(found.values())).task.class_names[1]
-    line = f"The model calls {positive!r} from {threshold:.3f} on, chosen on val."
+    where = "val" if "val" in found else "bags its model had not seen"
+    line = f"The model calls {positive!r} from {threshold:.3f} on, chosen on {where}."
     return Section("At the cut-off", (line,), ("metric", *columns), tuple(rows))
 
 

@@ -79,7 +79,8 @@ def check_probe(module: SlideClassifier, data: BagDataModule) -> None:
     for name, given in beside.items():
         if given:
             raise ConfigError(
-                f"{name} with the network probe, which sees one folder of features and learns one target",
+                f"{name} with the network probe, which sees one folder of features and has one "
+                "target",
                 expected="a network that is trained, such as mean or abmil",
                 remedy=f"take --model.network mean, or leave {name} out",
             )

@@ -17,8 +17,10 @@ import torch
 from slidenet.core.errors import LabelError
 from slidenet.core.provenance import Identity, identity_hash
 from slidenet.data import Split
+from slidenet.data.bags.dataset import BagSource
 from slidenet.data.datamodule import BagDataModule
-from slidenet.evaluation import Predictions, best_probe
+from slidenet.data.splits.record import SplitName
+from slidenet.evaluation import Predictions, best_probe, split_predictions
 from slidenet.evaluation.probes.probe import KINDS, WORDS
 from slidenet.pipelines.fitting.beside import Rival, compare
 from slidenet.pipelines.fitting.plan import TrainingPlan
@@ -26,6 +28,7 @@ from slidenet.pipelines.fitting.results import Section
 from slidenet.pipelines.probing.as_network import PROBE, PROBE_NAME, fit_on, spread
 from slidenet.pipelines.probing.bag_statistics import BagStatistics, read_statistics
 from slidenet.stores.atomic import write_json
+from slidenet.tasks import MultiTask, Targets, Task
 
 PROBES_NAME = "probes.json"
 VERSION = 1
@@ -51,6 +54,23 @@ class FoldProbes:
 
 
 @dataclass(frozen=True, eq=False)
+class OneTarget:
+    """One target of some bags, those that have it.
+
+    Attributes:
+        name: Of the target; "" where there is one only.
+        task: Of the target.
+        bags: The bags.
+        targets: Of the bags.
+    """
+
+    name: str
+    task: Task
+    bags: Sequence[BagSource]
+    targets: Targets
+
+
+@dataclass(frozen=True, eq=False)
 class ProbeWork:
     """Fits the probes of folds.
 
@@ -67,29 +87,36 @@ class ProbeWork:
         """Of every bag that is needed; read once, and only if a fold is not done."""
         return read_statistics(self.data, self.data.bags())
 
-    def run(self, split: Split, folder: Path) -> FoldProbes:
-        """The probes of a fold: fitted on its train and val, or as its file holds them."""
+    def run(self, split: Split, folder: Path) -> dict[str, FoldProbes]:
+        """The probes of each target of a fold, fitted on its train and val or read from its file.
+
+        Args:
+            split: Of the fold.
+            folder: Of the fold.
+
+        Returns:
+            By the name of the target; "" where there is one only.
+        """
         data = self.data.with_split(split)
         content: Identity = {"data": data.identity(), "seed": self.seed, "version": VERSION}
         identity, path = identity_hash(content), folder / PROBES_NAME
-        num_bags = len(data.bags("test"))
-        found = _read(path, identity, num_bags)
+        tested = targets_of(data, "test")
+        found = _read(path, identity, {one.name: len(one.bags) for one in tested})
         if found is None:
-            found = self._fit(data)
-            write_json(path, {"identity": identity, **vars(found)}, sort_keys=True)
+            fitted_on = targets_of(data, "train", "val")
+            pairs = zip(fitted_on, tested, strict=True)
+            found = {fitted.name: self._fit(data, fitted, test) for fitted, test in pairs}
+            probes = {name: vars(one) for name, one in found.items()}
+            write_json(path, {"identity": identity, "probes": probes}, sort_keys=True)
         return found
 
-    def _fit(self, data: BagDataModule) -> FoldProbes:
-        task = data.task_record
-        bags = [*data.bags("train"), *data.bags("val")]
-        parts = [data.targets(name) for name in ("train", "val") if data.split.slides(name)]
+    def _fit(self, data: BagDataModule, fitted: OneTarget, tested: OneTarget) -> FoldProbes:
+        bags, targets = spread(fitted.bags, fitted.targets)
         try:
-            probes = fit_on(
-                task, self.statistics, *spread(bags, np.concatenate(parts)), data, seed=self.seed
-            )
+            probes = fit_on(fitted.task, self.statistics, bags, targets, data, seed=self.seed)
         except LabelError as error:
             return FoldProbes(missing=error.found)
-        names = [bag.bag_id for bag in data.bags("test")]
+        names = [bag.bag_id for bag in tested.bags]
         logits: dict[str, Any] = {}
         for kind, probe in probes.items():
             rows = torch.from_numpy(self.statistics.of(names, probe.columns))
@@ -120,44 +147,42 @@ def probe_sections(
         return [chosen_section(folders)]
     if not settings.probes or model is None:
         return []
-    return [probes_section(data, splits, folders, model, name=name, seed=settings.seed)]
+    work = ProbeWork(data, settings.seed)
+    folds = [work.run(split, folder) for split, folder in zip(splits, folders, strict=True)]
+    return [
+        _section(data, splits, [fold[target] for fold in folds], target, found, name)
+        for target, found in split_predictions(model).items()
+    ]
 
 
-def probes_section(
+def _section(
     data: BagDataModule,
     splits: Sequence[Split],
-    folders: Sequence[Path],
+    folds: Sequence[FoldProbes],
+    target: str,
     model: Predictions,
-    *,
     name: str,
-    seed: int,
 ) -> Section:
-    """Probes beside a network on the test bags of its folds, fitted where they are not yet.
-
-    Args:
-        data: The bags.
-        splits: Of the folds; one where the model was trained once.
-        folders: Of the folds.
-        model: What the network predicts of their test bags.
-        name: Of the network.
-        seed: Of the run.
-    """
-    work = ProbeWork(data, seed)
-    folds = [work.run(split, folder) for split, folder in zip(splits, folders, strict=True)]
+    """The probes of one target beside the network."""
+    title = TITLE + (f" of {target}" if target else "")
     lacking = {number: fold.missing for number, fold in enumerate(folds) if fold.missing}
     if lacking:
         number, reason = next(iter(lacking.items()))
         where = f" in fold {number}" if len(folds) > 1 else ""
-        return Section(TITLE, (f"There are none: {reason}{where}.",))
+        return Section(title, (f"There are none: {reason}{where}.",))
     kinds = [kind for kind in KINDS[model.task.output] if all(kind in f.logits for f in folds)]
+    numbered = model.folds is not None
+    tested = [
+        next(one for one in targets_of(data.with_split(split), "test") if one.name == target)
+        for split in splits
+    ]
 
     def predictions(chosen: Sequence[str]) -> Predictions:
         return Predictions.concatenate(
-            _predictions(data.with_split(split), fold.logits[kind], number if numbered else None)
-            for number, (split, fold, kind) in enumerate(zip(splits, folds, chosen, strict=True))
+            _predictions(data, one, fold.logits[kind], number if numbered else None)
+            for number, (one, fold, kind) in enumerate(zip(tested, folds, chosen, strict=True))
         )
 
-    numbered = model.folds is not None
     rivals = []
     if len(kinds) > 1:
         best = predictions([fold.best for fold in folds])
@@ -169,12 +194,12 @@ def probes_section(
     chosen = ", ".join(f"{w} ({n} of {len(folds)} folds)" for w, n in counts.most_common())
     notes = [
         f"Chosen inside the training part: {chosen if len(folds) > 1 else next(iter(counts))}.",
-        "Probes see the mean and the standard deviation of the features of each bag, and are "
-        "fitted on train and val; --model.network probe makes one the model.",
+        "Probes see the mean and the standard deviation of the features of each bag. "
+        "They are fitted on train and val; --model.network probe makes one the model.",
     ]
     if data.cohort.covariates is not None or data.cohort.others:
         notes.append("They see neither covariates nor further feature sets.")
-    return compare(model, rivals, name=name, title=TITLE, notes=notes)
+    return compare(model, rivals, name=name, title=title, notes=notes)
 
 
 def chosen_section(folders: Sequence[Path]) -> Section:
@@ -184,31 +209,60 @@ def chosen_section(folders: Sequence[Path]) -> Section:
     return Section("Probes chosen", (), ("probe", "folds"), rows)
 
 
+def targets_of(data: BagDataModule, *splits: SplitName) -> list[OneTarget]:
+    """What is predicted of the bags of some splits, each target of several apart."""
+    bags = [bag for split in splits for bag in data.bags(split)]
+    parts = [data.targets(split) for split in splits if data.split.slides(split)]
+    targets, task = np.concatenate(parts), data.task_record
+    if not isinstance(task, MultiTask):
+        return [OneTarget("", task, bags, targets)]
+    found = []
+    for part in task.parts:
+        known = part.known(targets)
+        chosen = [bag for bag, has in zip(bags, known, strict=True) if has]
+        found.append(OneTarget(part.name, part.task, chosen, part.own(targets[known])))
+    return found
+
+
 def _predictions(
-    data: BagDataModule, logits: Sequence[Sequence[float]], fold: int | None
+    data: BagDataModule, tested: OneTarget, logits: Sequence[Sequence[float]], fold: int | None
 ) -> Predictions:
-    bags, task = data.bags("test"), data.task_record
+    bags = tested.bags
     return Predictions(
-        task,
+        tested.task,
         tuple(bag.bag_id for bag in bags),
         tuple(data.label_table.row(bag.slide_ids[0]).patient_id for bag in bags),
-        data.targets("test"),
-        task.predict(torch.tensor(logits, dtype=torch.float64)),
+        tested.targets,
+        tested.task.predict(torch.tensor(logits, dtype=torch.float64)),
         None if fold is None else np.full(len(bags), fold, np.int64),
     )
 
 
-def _read(path: Path, identity: str, num_bags: int) -> FoldProbes | None:
-    """What a file holds; None where it is absent, damaged, or of other settings."""
+def _read(path: Path, identity: str, counts: Mapping[str, int]) -> dict[str, FoldProbes] | None:
+    """What a file holds; None where it is absent, damaged, or of other settings.
+
+    Args:
+        path: The file.
+        identity: Of the fold and its settings.
+        counts: Test bags of each target.
+    """
     if not path.is_file():
         return None
     try:
         content = json.loads(path.read_text())
-        if content.pop("identity") != identity:
+        if content["identity"] != identity:
             return None
-        found = FoldProbes(**content)
-        shapes = {np.shape(np.asarray(rows, dtype=np.float64))[0] for rows in found.logits.values()}
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        found = {name: FoldProbes(**one) for name, one in content["probes"].items()}
+        whole = found.keys() == counts.keys() and all(
+            one.missing or _is_whole(one, counts[name]) for name, one in found.items()
+        )
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError):
         return None
-    whole = found.best in found.logits and set(found.words) == set(found.logits)
-    return found if found.missing or (whole and shapes == {num_bags}) else None
+    return found if whole else None
+
+
+def _is_whole(probes: FoldProbes, num_bags: int) -> bool:
+    """Whether every kind has finite logits of every bag."""
+    arrays = [np.asarray(rows, dtype=np.float64) for rows in probes.logits.values()]
+    shaped = all(a.shape[:1] == (num_bags,) and np.isfinite(a).all() for a in arrays)
+    return shaped and probes.best in probes.logits and probes.words.keys() == probes.logits.keys()
