@@ -135,7 +135,7 @@ def test_a_probe_becomes_a_bundle(cohort, tmp_path):
         ConfigError, match=r"kind 'ridge' of the probe for a binary task.*auto, log"
     ):
         train(tmp_path / "c", **call, network_settings={"kind": "ridge"})
-    with pytest.raises(ConfigError, match="--data.max-tiles with the network probe"):
+    with pytest.raises(ConfigError, match=r"--data\.max-tiles with the network probe"):
         train(tmp_path / "c", **call, max_tiles=3)
     assert not (tmp_path / "c").exists()
     search = {"network_settings.kind": ["svm", "knn"]}
