@@ -15,6 +15,7 @@ from slidenet.pipelines.applying.external import ExternalSettings, judge_elsewhe
 from slidenet.pipelines.cohort.run import LOCAL
 from slidenet.pipelines.evaluate import evaluate
 from slidenet.pipelines.fitting.seen import seen_ids
+from slidenet.pipelines.train import train
 from slidenet.stores import open_features
 from slidenet.tasks import (
     BinaryTask,
@@ -236,3 +237,36 @@ def test_what_is_missing_is_asked_for_before_anything_is_made(cohort, bundle, tm
     with pytest.raises(ConfigError, match="--out is missing"):
         evaluate("p.csv")
     assert not out.exists()
+
+
+@pytest.mark.slow
+def test_a_model_is_carried_to_another_hospital(tmp_path):
+    """Trained at two centres, judged at a third that writes its table in words of its own."""
+    cohort = write_feature_cohort(tmp_path / "cohort", num_patients=90, num_tiles=16, feature_dim=8)
+
+    def here(row):
+        return None if row["site"] == "site_2" else row
+
+    def elsewhere(row):
+        if row["site"] != "site_2":
+            return None
+        status = {"0": "MSS", "1": "MSI-H"}[row["label"]]
+        return {"slide_id": row["slide_id"], "PATIENT": row["patient_id"], "Status": status,
+                "Centre": f"clinic {int(row['scanner'][-1])}"}  # fmt: skip
+
+    labels = changed(cohort, tmp_path / "own.csv", here)
+    train(
+        tmp_path / "run", labels=labels, features=cohort.features, network="mean", cache=True,
+        learning_rate=0.05, max_epochs=8, accelerator="cpu", batch_size=8, probes=False,
+    )  # fmt: skip
+    flags = [f"--bundle={tmp_path / 'run' / 'model.slidenet'}", f"--features={cohort.features}",
+             f"--labels={changed(cohort, tmp_path / 'external.csv', elsewhere)}",
+             "--label-columns=Status", "--class-map=MSI-H=1,MSS=0", "--site-column=Centre",
+             f"--out={tmp_path / 'report'}", "--num-bootstrap=200"]  # fmt: skip
+    assert main(["evaluate", *flags]) == 0
+    metrics = {row["metric"]: row for row in rows_of(tmp_path / "report" / "metrics.csv")}
+    assert float(metrics["auroc"]["low"]) > 0.6
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "trained on" not in text  # nobody of these was
+    assert "MSI-H as 1" in text
+    assert len(rows_of(tmp_path / "report" / "sites.csv")) >= 2
