@@ -131,6 +131,8 @@ def columns_of(settings: Sequence[Mapping[str, Any]]) -> tuple[CovariateColumn, 
                 expected="finite ones, one per category, and a scale above 0",
             )
         columns.append(column)
+    if len({column.name for column in columns}) < len(columns):
+        raise ConfigError("covariates name a column twice", expected="each once")
     return tuple(columns)
 
 

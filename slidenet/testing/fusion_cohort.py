@@ -56,13 +56,14 @@ def write_fusion_cohort(
         feature_dims: Length of a feature vector in each.
         weights: Of the first features, the second, and the covariates in what is to be predicted.
         missing: Share of the cells of age and stage that are empty.
-        seed: Decides everything.
+        seed: Decides all but what severity looks like in features.
     """
     rng, root = np.random.default_rng((seed, 7)), Path(folder)
     places = (root / "features", root / "more_features")
     for place in places:
         place.mkdir(parents=True, exist_ok=True)
-    directions = [rng.normal(size=dim) for dim in feature_dims]
+    # The same in every cohort: one with another seed is another hospital, not other biology.
+    directions = [np.random.default_rng(dim).normal(size=dim) for dim in feature_dims]
     directions = [1.5 * one / np.linalg.norm(one) for one in directions]
     severities = rng.normal(size=(num_patients, 4))
     parts = [severities[:, 0], severities[:, 1], severities[:, 2:].sum(axis=1) / np.sqrt(2)]

@@ -213,6 +213,10 @@ def bundle_of(
         )
     content = _content(source, file)
     module = restore(content["settings"], file["weights"], source=source, allow_code=allow_code)
+    with malformed_explained(source):
+        more, wanted = content["training"].get("more_features", []), len(module.feature_dims) - 1
+        if not isinstance(more, list) or [type(one) for one in more] != [dict] * wanted:
+            raise TypeError(f"more_features describes other than {wanted} further feature sets")
     return Bundle(
         module=module,
         features_identity=content["features_recipe"],

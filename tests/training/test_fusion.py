@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from slidenet.core.errors import ConfigError
+from slidenet.core.errors import ConfigError, StoreError
 from slidenet.mil import FeatureSet
 from slidenet.mil.covariates import fit_column
 from slidenet.training import SlideClassifier, load_bundle, save_bundle
@@ -99,6 +99,12 @@ def test_a_bundle_brings_encoding_and_branches(cohort, batch, tmp_path):
     assert loaded.module.feature_dims == (6, 4)
     with torch.no_grad():
         assert torch.equal(loaded.module(batch).logits, module(batch).logits)
+    for wrong in ([], [{}, {}], ["x"], {"a": 1}):
+        save_bundle(
+            tmp_path / "w", module, features_identity={"a": 1}, training={"more_features": wrong}
+        )
+        with pytest.raises(StoreError, match="other than 1 further feature sets"):
+            load_bundle(tmp_path / "w")
 
 
 def test_every_part_learns(cohort, batch):
