@@ -143,7 +143,7 @@ def usually_positive(class_name: str) -> bool:
 
 def spelling(word: str) -> str:
     """The same for words that differ in case, spaces, hyphens or how a letter is encoded only."""
-    return re.sub(r"[\s_\-\u2013\u2014]+", "", unicodedata.normalize("NFKC", word).casefold())
+    return re.sub(r"[\s_\-\u2013\u2014]+", "", _visible(word).casefold())
 
 
 def id_spelling(name: str, *, file_name: bool = False) -> str:
@@ -153,7 +153,7 @@ def id_spelling(name: str, *, file_name: bool = False) -> str:
         name: The id.
         file_name: Whether an ending such as `.svs` says nothing either.
     """
-    name = unicodedata.normalize("NFKC", name).casefold().strip()
+    name = _visible(name).casefold().strip()
     if file_name:
         name = _SUFFIX.sub("", name)
     name = re.sub(r"\.0$", "", name) if name.replace(".", "").isdecimal() else name
@@ -239,8 +239,14 @@ def _count(text: str) -> float:
 
 def _plain(cell: str) -> str:
     """A word without its case, brackets, quotes, underscores and further spaces."""
-    word = unicodedata.normalize("NFKC", cell).casefold().strip("[](){}<>'\"` \t")
+    word = _visible(cell).casefold().strip("[](){}<>'\"` \t")
     return " ".join(word.replace("_", " ").split())
+
+
+def _visible(text: str) -> str:
+    """A text in one encoding of its letters, without characters that nobody sees."""
+    kept = (letter for letter in text if unicodedata.category(letter) != "Cf")
+    return unicodedata.normalize("NFKC", "".join(kept))
 
 
 def _zero_or_one(cell: str, words: dict[str, float]) -> float:

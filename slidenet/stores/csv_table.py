@@ -9,6 +9,7 @@ left out: columns with neither name nor content, and an index that only counts t
 
 import csv
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,7 +175,7 @@ def read_csv_table(
         raise error(
             f"{place} has the columns {', '.join(map(repr, header))}",
             expected=needed,
-            remedy=_header_remedy(header, one_of),
+            remedy=_header_remedy(lines, one_of),
         )
     rest = lines[1:]
     for number, cells in rest:
@@ -183,7 +184,8 @@ def read_csv_table(
             raise error(
                 f"{path}, row {number} has {len(cells)} cells",
                 expected=f"{len(header)}, one per column",
-                remedy="put cells that hold commas in double quotes"
+                remedy="put cells that hold commas in double quotes (and write numbers with a "
+                "decimal point)"
                 if beyond
                 else "end the row with as many commas as the header has",
             )
@@ -225,6 +227,7 @@ def csv_lines(path: str | os.PathLike[str], *, error: ErrorKind) -> list[tuple[i
         raise error(f"{path} cannot be read ({failure.strerror})") from failure
 
 
+_TITLE_ROWS = 6
 _AS_CSV = "open it in the spreadsheet and save the sheet as 'CSV UTF-8 (comma separated)'"
 _NO_TEXT = {
     b"PK\x03\x04": ("a workbook of a spreadsheet (.xlsx, .ods), or another zip file", _AS_CSV),
@@ -237,8 +240,12 @@ _NO_TEXT = {
 """How files begin that people give for a CSV: what they are, and what to do."""
 
 
-def _header_remedy(header: list[str], one_of: Sequence[str]) -> str:
+def _header_remedy(lines: list[tuple[int, list[str]]], one_of: Sequence[str]) -> str:
     """What to do about a header without a column that is needed."""
+    header = [name.strip() for name in lines[0][1]]
+    for number, cells in lines[1:_TITLE_ROWS]:
+        if set(one_of) & {cell.strip() for cell in cells}:
+            return f"delete the lines above row {number}, which holds the names of the columns"
     if header[0].lower().startswith("sep="):
         return f"delete the first line ({header[0]!r}), which is for Excel only, and use commas"
     for sign, name in ((";", "semicolons"), ("\t", "tabs")):
@@ -253,11 +260,14 @@ def _header_remedy(header: list[str], one_of: Sequence[str]) -> str:
     return f"rename {which} to {wanted!r}"
 
 
+_NAMELESS = re.compile(r"(Unnamed: \d+)?")  # what pandas calls a column without a name
+
+
 def _says_nothing(
     column: int, header: list[str], rows: list[tuple[int, list[str]]], unnamed_first: bool
 ) -> bool:
     """Whether a column without a name is empty, or only counts the rows as pandas' index does."""
-    if header[column] or not rows:
+    if not _NAMELESS.fullmatch(header[column]) or not rows:
         return False
     cells = [row[column].strip() for _, row in rows]
     if not any(cells):

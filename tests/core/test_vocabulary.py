@@ -82,6 +82,7 @@ def test_words_for_0_and_1_of_a_label():
 
 def test_spellings_of_one_word_and_of_one_id():
     assert spelling("Non-Tumour") == spelling("non tumour ") == spelling("non_tumour")
+    assert spelling("Tumour\u200b") == spelling("\ufefftumour")  # characters that nobody sees
     assert spelling("a") != spelling("b")
     alike = ("P1", "p1", "P 1", "P01", "P-1")
     assert {id_spelling(name) for name in alike[:4]} == {"p1"}

@@ -77,7 +77,8 @@ def test_columns_that_look_like_patients_by_name_or_content():
 def test_what_spreadsheets_add_says_nothing(table_of):
     plain = table_of("slide_id,y\na,1\nb,0\n")
     for text in ("slide_id,y,,\na,1,,\nb,0,,\n", "slide_id,y\na,1,\nb,0,,\n",
-                 ",slide_id,y\n0,a,1\n1,b,0\n", ",slide_id,y\n1,a,1\n2,b,0\n"):  # fmt: skip
+                 ",slide_id,y\n0,a,1\n1,b,0\n", "Unnamed: 0,slide_id,y\n0,a,1\n1,b,0\n",
+                 ",slide_id,y\n1,a,1\n2,b,0\n"):  # fmt: skip
         table = table_of(text)
         assert table.columns == ("slide_id", "y")
         assert table.rows == plain.rows
@@ -94,6 +95,8 @@ def test_what_spreadsheets_add_says_nothing(table_of):
         ("file_path,y\na/b.svs,1\n", r"rename the column 'file_path' to 'slide_path'"),
         ("image,scan,y\na,b,1\n", r"rename one of image, scan to 'slide_id'"),
         ("sep=;\nslide_id;y\na;1\n", r"delete the first line \('sep=;'\)"),
+        ("My cohort,\nslide_id,y\na,1\n", r"delete the lines above row 2, which holds the names"),
+        ('slide_id,y\na,1,5\n', r"row 2 has 3 cells.*decimal point"),
         ("slide_id,y\na,1\nb\n", r"row 3 has 1 cells; expected 2.*as many commas"),
         (",slide_id,y\n7,a,1\n9,b,0\n", r"column 1 has no name.*index=False"),
     ],

@@ -31,7 +31,7 @@ def classes_found(table: LabelTable, kind: type[Task], column: str) -> tuple[str
     """
     cells = table.column(column)
     labels = {cell for cell in cells if not is_missing(cell)}
-    _refuse_doubtful(table, column, cells, labels)
+    _refuse_doubtful(table, kind, column, cells, labels)
     numeric = all(not np.isnan(as_number(label)) for label in labels)
     if numeric:  # 1 and 1.0 are one class, called by the shorter
         by_value = {as_number(s): s for s in sorted(labels, key=lambda s: (-len(s), s))}
@@ -97,17 +97,21 @@ def like_words(names: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _refuse_doubtful(
-    table: LabelTable, column: str, cells: Sequence[str], labels: set[str]
+    table: LabelTable, kind: type[Task], column: str, cells: Sequence[str], labels: set[str]
 ) -> None:
     doubtful = sorted(label for label in labels if is_doubtful(label))
     if doubtful:
         rows = [i for i, cell in enumerate(cells) if cell in doubtful]
+        named = f"; if it is a class, name all of them: {list_flag(CLASS_NAMES, sorted(labels))}"
+        if kind.ordered_classes:
+            named = f"; if it is a class, name all of them with {CLASS_NAMES}, the lowest first"
+        elif kind.has_positive_class and len(labels) > 2:  # naming three would be refused
+            named = ""
         raise LabelError(
             f"{table.place(rows, column)}: {len(rows)} of {len(cells)} cells hold "
             f"{name_some(map(repr, doubtful))}, which may mean that nothing is known",
             expected="classes, or nothing where the label is not known",
-            remedy=f"leave such slides out with {list_flag(LEAVE_OUT, doubtful)}; if it is a "
-            f"class, name all of them: {list_flag(CLASS_NAMES, sorted(labels))}",
+            remedy=f"leave such slides out with {list_flag(LEAVE_OUT, doubtful)}{named}",
         )
 
 

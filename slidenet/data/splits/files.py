@@ -7,7 +7,8 @@ Read as they are found, one file or a folder of files named `splits_0.csv`, `spl
   `write_splits` writes;
 - a column `slide_id` and a column `fold` with a number: one split per number, which tests on it and
   trains on all others, without val;
-- `patient_id` instead of `slide_id` in any of these: all slides the table has of that patient;
+- `patient_id` (or a column that means the same) instead of `slide_id` in any of these: all slides
+  the table has of that patient;
 - columns `train`, `val` and `test` that list slide_ids below each other, as CLAM writes them.
 """
 
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slidenet.core.errors import SplitError
+from slidenet.core.vocabulary import PATIENT_COLUMN, names_patients
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.splits.record import SPLIT_NAMES, Split
 from slidenet.stores import CsvRow, CsvTable, atomic_path, csv_lines, read_csv_table
@@ -79,9 +81,12 @@ def write_splits(path: str | os.PathLike[str], splits: Sequence[Split]) -> Path:
 def _read_file(path: Path, table: LabelTable | None) -> list[Split]:
     lines = csv_lines(path, error=SplitError)
     header = {cell.strip() for cell in lines[0][1]} if lines else set()
-    if "train" in header and not header & {"slide_id", "patient_id"}:
+    patients = [name for name in header if names_patients(name)]
+    if "train" in header and "slide_id" not in header and not patients:
         return [_read_clam(path, lines)]
-    found = read_csv_table(path, error=SplitError, one_of=("slide_id", "patient_id"))
+    found = read_csv_table(
+        path, error=SplitError, one_of=("slide_id", *(patients or [PATIENT_COLUMN]))
+    )
     folds = {int(m[1]): c for c in found.columns if (m := _FOLD_COLUMN.fullmatch(c))}
     columns = ["split"] if "split" in found.columns else [folds[i] for i in sorted(folds)]
     if columns:
@@ -150,11 +155,12 @@ def _slides_of(found: CsvTable, row: CsvRow, table: LabelTable | None) -> list[s
             expected="a column slide_id",
             remedy="give the table of labels along with it",
         )
-    patient = row.cells["patient_id"].strip()
+    column = min(filter(names_patients, found.columns), key=lambda name: name != PATIENT_COLUMN)
+    patient = row.cells[column].strip()
     slides = [slide.slide_id for slide in table.rows if slide.patient_id == patient]
     if not slides:
         raise SplitError(
-            f"{found.place(row, 'patient_id')} is {patient!r}",
-            expected=f"a patient_id of {table.path}",
+            f"{found.place(row, column)} is {patient!r}",
+            expected=f"a patient of {table.path}",
         )
     return slides

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from slidenet.core.errors import SplitError
 from slidenet.core.text import name_some, plural
+from slidenet.core.vocabulary import id_spelling
 from slidenet.data.labels.table import LabelTable
 
 SplitName = Literal["train", "val", "test"]
@@ -64,7 +65,8 @@ def check_split(
         raise SplitError(
             f"{name} names {_named('slide', unknown)} that {table.path} has no row of",
             expected="slide_ids as the table of labels spells them",
-            remedy="add the rows, or remove these slides from the split",
+            remedy=_spelled(unknown, table)
+            or "add the rows, or remove these slides from the split",
         )
     twice = [slide_id for slide_id, names in found.items() if len(names) > 1]
     if twice:
@@ -93,6 +95,16 @@ def group_of(table: LabelTable, slide_id: str, group_column: str) -> str:
         return table.patient_of(slide_id)
     table.check_column(group_column)
     return table.row(slide_id).labels[group_column].strip() or slide_id
+
+
+def _spelled(unknown: Sequence[str], table: LabelTable) -> str:
+    """What to do where the table spells slides otherwise; "" where it does not."""
+    known = {id_spelling(slide_id, file_name=True): slide_id for slide_id in table.slide_ids}
+    meant = {s: known[key] for s in unknown if (key := id_spelling(s, file_name=True)) in known}
+    if not meant:
+        return ""
+    first = next(iter(meant))
+    return f"write them as the table does: {first!r} as {meant[first]!r}"
 
 
 def _named(noun: str, names: Sequence[str]) -> str:

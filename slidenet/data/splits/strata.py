@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slidenet.core.errors import SplitError
+from slidenet.core.vocabulary import is_no_id
 from slidenet.data.labels.encoding import encode_targets
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.splits.record import group_of
@@ -109,10 +110,10 @@ def _groups_by_site(
     from scipy.sparse.csgraph import connected_components
 
     sites = table.column(site_column)
-    missing = [i for i, site in enumerate(sites) if not site]
+    missing = [i for i, site in enumerate(sites) if is_no_id(site)]
     if missing:
         raise SplitError(
-            f"{table.place(missing, site_column)} is empty",
+            f"{table.place(missing, site_column)} is empty, or says that nothing is known",
             expected="a site for every slide, for folds that keep sites apart",
             remedy="fill the cells, or make the folds without the site column",
         )

@@ -5,7 +5,7 @@ import pytest
 from slidenet.core.errors import SplitError
 from slidenet.data.labels.table import read_label_table
 from slidenet.data.splits.files import read_splits, write_splits
-from slidenet.data.splits.record import Split
+from slidenet.data.splits.record import Split, check_split
 
 
 def write(path, text):
@@ -93,3 +93,18 @@ def test_missing_files(tmp_path):
         read_splits(tmp_path / "none.csv")
     with pytest.raises(SplitError, match=r"holds no splits; expected files splits_0\.csv"):
         read_splits(tmp_path)
+
+
+def test_splits_by_patient_may_call_them_as_the_table_does(tmp_path):
+    labels, path = tmp_path / "labels.csv", tmp_path / "splits.csv"
+    labels.write_text("slide_id,case_id,y\na,p,1\nb,p,0\nc,q,1\n")
+    path.write_text("PATIENT,split\np,train\nq,test\n")
+    (split,) = read_splits(path, read_label_table(labels))
+    assert split == Split(("a", "b"), (), ("c",))
+
+
+def test_slides_that_a_split_spells_otherwise_are_named_with_the_right_spelling(tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("slide_id,y\nS01,1\nS02,0\n")
+    with pytest.raises(SplitError, match=r"write them as the table does: 's1.svs' as 'S01'"):
+        check_split(Split(("s1.svs", "S02")), read_label_table(labels))
