@@ -24,6 +24,7 @@ from slidenet.data.datamodule import BagDataModule, read_bags
 from slidenet.data.settings import DataSettings
 from slidenet.data.splits.record import SPLIT_NAMES, Split
 from slidenet.evaluation import Origin, Predictions, check_origin, join_predictions
+from slidenet.pipelines.applying.ensembles import CROSSVAL_NAME, ENSEMBLE_NAME, make_ensemble
 from slidenet.pipelines.fitting.ablation import fold_section, run_fold_variants
 from slidenet.pipelines.fitting.claim import PLAN_NAME, claim_folder, undone_if_refused
 from slidenet.pipelines.fitting.cohort_report import (
@@ -31,7 +32,6 @@ from slidenet.pipelines.fitting.cohort_report import (
     words_of_unseen,
     write_left_out,
 )
-from slidenet.pipelines.fitting.ensembles import CROSSVAL_NAME, ENSEMBLE_NAME, make_ensemble
 from slidenet.pipelines.fitting.fit import audit_data
 from slidenet.pipelines.fitting.folds import (
     FOLD_NAME,

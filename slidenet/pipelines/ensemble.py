@@ -7,7 +7,7 @@ from pathlib import Path
 from slidenet.core.errors import ConfigError
 from slidenet.core.text import text_table
 from slidenet.evaluation.operating_points import ThresholdRule
-from slidenet.pipelines.fitting.ensembles import make_ensemble
+from slidenet.pipelines.applying.ensembles import make_ensemble
 from slidenet.stores import check_output_folder
 from slidenet.training import Ensemble
 

@@ -16,6 +16,7 @@ from slidenet.pipelines.applying.bags import (
     source_of,
     takes_patients,
 )
+from slidenet.pipelines.applying.ensembles import ALPHA
 from slidenet.pipelines.applying.truth import carried_labels
 from slidenet.pipelines.applying.work import PREDICTIONS_NAME
 from slidenet.pipelines.cohort.features import EncodingChoice
@@ -85,6 +86,7 @@ def predict(
     num_readers: int | None = None,
     allow_upsampling: bool = False,
     by_patient: bool = False,
+    alpha: float = ALPHA,
     patient_column: str | None = None,
     allow_code: bool = False,
     opening: OpeningSettings | None = None,
@@ -97,7 +99,8 @@ def predict(
     with it the patient, where rows are patients.
 
     Args:
-        bundle: A model.slidenet of `slidenet train` or `slidenet crossval`.
+        bundle: A model.slidenet of `slidenet train`, or an ensemble.slidenet of `slidenet crossval`
+            or `slidenet ensemble`.
         slides: Manifest slides.csv, or a folder of slides; with features, a column slide_id will
             do. Covariates the model takes are columns of it; labels are carried through, where
             it has the columns of the training.
@@ -112,6 +115,8 @@ def predict(
         num_readers: Threads that read tiles; default: one per core, 2 to 16.
         allow_upsampling: Accept slides coarser than the training's and enlarge their pixels.
         by_patient: Write one row per patient, the mean over the patient's slides.
+        alpha: Of prediction sets, which an ensemble of a cross-validation makes: they hold the
+            truth for at least 1 - 2 alpha of new patients, usually for about 1 - alpha.
         patient_column: Column of the manifest that says whose slide it is; default: patient_id, or
             one named alike. "tcga" reads TCGA barcodes in slide_id.
         allow_code: Let the bundle name classes outside slidenet; importing them runs their code.
@@ -128,6 +133,7 @@ def predict(
         source=source_of(slides),
         folders=[*first, *map(Path, more_features)],
         by_patient=by_patient,
+        alpha=alpha,
     )
     path, origin = Path(out) / PREDICTIONS_NAME, application.origin("predict")
     check_origin(path, origin, application.asked)
@@ -150,8 +156,9 @@ def predict(
             origin=origin,
             asked=application.asked,
             labels=_labels(application, found.predictions),
+            remarks=found.remarks.columns,
         )
-    notes = [*application.doubts, *found.notes]
+    notes = [*application.doubts, *found.notes, *found.remarks.lines]
     if by_patient or takes_patients(model):
         notes = describe_patients_of(slides, patient_column) + notes
     return PredictReport(found.predictions, found.stages, path, notes)

@@ -19,6 +19,11 @@ PROBABILITY_PREFIX, SURVIVAL_PREFIX = "prob_", "survival_"
 
 BAG_COLUMN, PATIENT_COLUMN, FOLD_COLUMN = "bag_id", "patient_id", "fold"
 CALLED_COLUMN = "called"
+
+DISAGREEMENT_COLUMN, DISTANCE_COLUMN = "disagreement", "distance_percentile"
+INTERVAL_COLUMNS = ("interval_low", "interval_high")
+SET_PREFIX = "in_set_"
+"""What else `slidenet predict` says of a bag, after all the rest; see `docs/ensembles.md`."""
 """Columns that say of what the predictions are, and what is decided."""
 
 
@@ -164,6 +169,12 @@ def to_array(tensor: Tensor) -> FloatArray:
     return array
 
 
+def is_remark(name: str) -> bool:
+    """Whether a column is one of those that `slidenet predict` adds beside its predictions."""
+    known = (DISAGREEMENT_COLUMN, DISTANCE_COLUMN, *INTERVAL_COLUMNS)
+    return name in known or name.startswith(SET_PREFIX)
+
+
 def taken_column(label_columns: Iterable[str], output: str) -> str | None:
     """The first label column whose name files of predictions need for themselves.
 
@@ -175,7 +186,7 @@ def taken_column(label_columns: Iterable[str], output: str) -> str | None:
     taken |= {"value": {VALUE_COLUMN}, "risk": {RISK_COLUMN}}.get(output, set())
     prefix = {"probabilities": PROBABILITY_PREFIX, "risk": SURVIVAL_PREFIX}.get(output)
     for name in label_columns:
-        if name in taken or (prefix is not None and name.startswith(prefix)):
+        if name in taken or is_remark(name) or (prefix is not None and name.startswith(prefix)):
             return name
     return None
 

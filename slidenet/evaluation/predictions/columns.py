@@ -18,6 +18,7 @@ from slidenet.tasks.predictions import (
     RISK_COLUMN,
     SURVIVAL_PREFIX,
     VALUE_COLUMN,
+    is_remark,
 )
 
 BAG_NAMES = (BAG_COLUMN, "slide_id", "case_id")
@@ -115,7 +116,7 @@ def recognise(
     of_kind = TASKS[kind or _kind(table, named, probabilities)]
     used = {bag, patient, fold, *probabilities, *survival, RISK_COLUMN, VALUE_COLUMN}
     used |= {named.score_column, *named.probabilities, CALLED_COLUMN}
-    free = [n for n in table.columns if n not in used]
+    free = [n for n in table.columns if n not in used and not is_remark(n)]
     if of_kind.output == "probabilities":
         if of_kind.has_positive_class and named.score_column and not named.probabilities:
             probabilities = (table.require(named.score_column),)

@@ -7,7 +7,8 @@ Ours has one row per bag, in the order given, with these columns:
 - what was predicted: `prob_<class>` for each class, or `predicted` (regression), or `risk`
   (survival; higher is worse), with `survival_<time>`, the probability of lasting beyond that time,
   where curves are predicted;
-- `called`, where `slidenet predict` wrote the file: what the model decides, by its cut-off.
+- `called`, where `slidenet predict` wrote the file: what the model decides, by its cut-off; then
+  what else it says of a bag (`slidenet.pipelines.applying.remarks`).
 
 Beside it lies a note of the same name that ends in .json (`sidecar.py`): what made the file, and
 the role of each column. A column of labels may therefore have any name but those that the file
@@ -123,6 +124,7 @@ def write_predictions(
     asked: Collection[str] | None = None,
     of_run: bool = False,
     labels: Mapping[str, Sequence[str]] | None = None,
+    remarks: Mapping[str, Sequence[Any]] | None = None,
 ) -> None:
     """Writes the CSV described at the top of this file and the note beside it; each whole or not.
 
@@ -136,6 +138,7 @@ def write_predictions(
         of_run: Whether a file of that name without a note is one that an older version wrote for
             the same run.
         labels: Cells of the label columns by their names, for predictions without targets.
+        remarks: Further columns of N cells, which come last (`is_remark`).
 
     Raises:
         PredictionsError: A label column has the name of another column.
@@ -145,6 +148,7 @@ def write_predictions(
     assert labels is None or predictions.targets is None, "labels once"
     if labels is not None:
         columns = _with_labels(columns, labels)
+    columns = {**columns, **{n: cells for n, cells in (remarks or {}).items() if n not in columns}}
 
     def cell(value: Any) -> str:
         if isinstance(value, str):

@@ -18,6 +18,7 @@ from slidenet.tasks.predictions import (
     PROBABILITY_PREFIX,
     RISK_COLUMN,
     VALUE_COLUMN,
+    is_remark,
 )
 
 
@@ -92,6 +93,8 @@ def _by_order(table: CsvTable, kind: TaskKind | None) -> Roles | None:
     if columns[:2] != [BAG_COLUMN, PATIENT_COLUMN]:
         return None
     rest = columns[2:]
+    while rest and is_remark(rest[-1]):
+        rest.pop()
     if rest and rest[-1] == CALLED_COLUMN and len(rest) > 1:
         rest.pop()
     fold = FOLD_COLUMN if rest[:1] == [FOLD_COLUMN] else None

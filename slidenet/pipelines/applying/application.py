@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from slidenet.core.checks import check_share
 from slidenet.core.errors import ConfigError
 from slidenet.core.records import SlideRow
 from slidenet.data import find_bag_files
@@ -21,6 +22,8 @@ from slidenet.pipelines.applying.bags import (
     takes_patients,
 )
 from slidenet.pipelines.applying.doubts import seen_doubts
+from slidenet.pipelines.applying.ensembles import ALPHA
+from slidenet.pipelines.applying.remarks import NO_REMARKS, Remarks, Testimony, remarks_on
 from slidenet.pipelines.applying.work import PredictWork
 from slidenet.pipelines.cohort.features import EncodingChoice, make_features, place_of_set
 from slidenet.pipelines.cohort.layout import OutputLayout
@@ -41,11 +44,13 @@ class Applied:
         predictions: One row per bag (or patient) that could be predicted; None where none could.
         stages: Reports of the steps; the last is that of the model itself, if it got so far.
         notes: What to know about the rows, a line each.
+        remarks: What else is known of each row.
     """
 
     predictions: Predictions | None
     stages: Sequence[RunReport]
     notes: Sequence[str]
+    remarks: Remarks = NO_REMARKS
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +66,7 @@ class Application:
         members: The slides of each bag.
         covariates: Of the slides, where the model takes any.
         notes: What to know about the rows, a line each.
+        alpha: Of prediction sets, where the model makes any.
     """
 
     model: Bundle | Ensemble
@@ -71,6 +77,7 @@ class Application:
     members: Mapping[str, Sequence[SlideRow]]
     covariates: CovariateTable | None
     notes: Sequence[str]
+    alpha: float = ALPHA
 
     @property
     def asked(self) -> set[str] | None:
@@ -138,11 +145,18 @@ class Application:
         done_bags = [o.value for o in stages[-1].outcomes if o.status != "failed"]
         if not done_bags:
             return Applied(None, stages, self.notes)
-        predictions = Predictions.concatenate(done_bags)
+        predictions = Predictions.concatenate(of_bag for of_bag, _ in done_bags)
+        testimony = Testimony.concatenate([one for _, heard in done_bags for one in heard])
         if not self.by_patient or takes_patients(model):
-            return Applied(predictions, stages, self.notes)
+            remarks = remarks_on(model, predictions, testimony, alpha=self.alpha)
+            return Applied(predictions, stages, self.notes, remarks)
         averaged, lines = averaged_by_patient(predictions, self.rows, model.calibration)
-        return Applied(averaged, stages, [*self.notes, *lines])
+        notes = [*self.notes, *lines]
+        if averaged is None:
+            return Applied(None, stages, notes)
+        testimony = testimony.of_patients(predictions, averaged)
+        remarks = remarks_on(model, averaged, testimony, alpha=self.alpha)
+        return Applied(averaged, stages, notes, remarks)
 
 
 def prepare(
@@ -153,6 +167,7 @@ def prepare(
     source: str,
     folders: Sequence[Path] = (),
     by_patient: bool = False,
+    alpha: float = ALPHA,
 ) -> Application:
     """Checks all that can be known before a file is opened.
 
@@ -163,12 +178,14 @@ def prepare(
         source: Where they are named, for messages.
         folders: Of features made elsewhere, one per feature set; none to make them of the slides.
         by_patient: Whether there is to be one row per patient, the mean over the patient's slides.
+        alpha: Of prediction sets, where the model makes any.
 
     Raises:
         ConfigError: Settings that do not fit the model.
         ManifestError: Patients or covariates the model needs are not known.
     """
     check_number_of_sets(model, bundle, folders)
+    check_share(above_zero=True, below_one=True, alpha=alpha)
     if by_patient and dividing(model) is not None:
         raise ConfigError(
             f"by_patient for a model of bags of kind {model.training['bag']!r}",
@@ -181,4 +198,4 @@ def prepare(
     covariates = covariates_for(model, rows, source=source)
     notes += [] if covariates is None else covariates.notes
     members = members_of(rows, model)
-    return Application(model, bundle, rows, folders, by_patient, members, covariates, notes)
+    return Application(model, bundle, rows, folders, by_patient, members, covariates, notes, alpha)

@@ -13,13 +13,16 @@ from slidenet.data import BagDataset, BagSource, collate_bags
 from slidenet.data.bags.parts import divide_file
 from slidenet.data.covariates import CovariateTable
 from slidenet.evaluation.predictions.targets import descriptions
+from slidenet.mil import BagBatch
 from slidenet.pipelines.applying.bags import dividing
+from slidenet.pipelines.applying.remarks import Testimony
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.runner import SlideResult, SlideWork
 from slidenet.pipelines.fitting.bundles import check_bundle_places, check_feature_dim
 from slidenet.pipelines.fitting.predictions import predict_bags
 from slidenet.stores import FeatureFile, FeatureMemory, open_features
+from slidenet.tasks import PredictionArrays
 from slidenet.training import Bundle, Ensemble
 
 PREDICTIONS_NAME = "predictions.csv"
@@ -27,7 +30,7 @@ PREDICTIONS_NAME = "predictions.csv"
 
 @dataclass(frozen=True)
 class PredictWork(SlideWork):
-    """Predicts one bag; the predictions are the value of the result.
+    """Predicts one bag; predictions and testimonies are the value of the result.
 
     Attributes:
         layout: Paths of the output folder.
@@ -69,9 +72,15 @@ class PredictWork(SlideWork):
                 )
             bags = [BagSource(part.name, (part.file,), covariates=known) for part in parts]
         dataset = BagDataset(bags, memory=FeatureMemory())
+        heard: list[Testimony] = []
+
+        def hear(batch: BagBatch) -> PredictionArrays:
+            heard.append(Testimony.of(self.model, batch))
+            return heard[-1].mean
+
         predictions = predict_bags(
             self.model.task,
-            self.model.predict,
+            hear,
             (collate_bags([dataset[index]]) for index in range(len(dataset))),
             patient_of=lambda _: self.members[row.slide_id][0].patient_id,
         )
@@ -83,7 +92,7 @@ class PredictWork(SlideWork):
             decision += f"; no readable tile lies in {name_some(empty)}" if empty else ""
         path = self.layout.root / PREDICTIONS_NAME
         num_tiles = sum(file.num_tiles for file in files)
-        return SlideResult(path, decision, num_tiles, value=predictions)
+        return SlideResult(path, decision, num_tiles, value=(predictions, heard))
 
     def _open(self, row: SlideRow, number: int) -> FeatureFile:
         """The file of a slide in a feature set, counted from 0."""
