@@ -1,13 +1,15 @@
 """Same seed, same weights, interrupted or not; best checkpoint, curve and early stopping."""
 
 import csv
+from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from slidenet.core.errors import ConfigError
+from slidenet.tasks import BinaryTask
 from slidenet.training import SlideClassifier, default_callbacks, seed_run
 from slidenet.training.callbacks import MonitorGuard
 from slidenet.training.learning_curve import LearningCurve
@@ -193,6 +195,21 @@ def test_early_stopping_by_patience(cohort, quiet_trainer, tmp_path):
     assert (stopping.monitor, stopping.mode, stopping.patience) == ("val_loss", "min", 7)
     found = default_callbacks(tasks["cox"], tmp_path, seed=0, patience=None)
     assert not any(isinstance(c, EarlyStopping) for c in found)
+
+
+def test_an_epoch_too_early_to_have_learnt_is_neither_kept_nor_counted(tmp_path, monkeypatch):
+    looked = []
+    for kind in (ModelCheckpoint, EarlyStopping):
+        monkeypatch.setattr(
+            kind, "on_validation_end", lambda self, *_: looked.append(type(self).__name__)
+        )
+    found = default_callbacks(BinaryTask(("y",), ("a", "b")), tmp_path, seed=0, least_epochs=3)
+    for epoch in range(3):
+        trainer = SimpleNamespace(current_epoch=epoch)
+        for callback in found:
+            if isinstance(callback, ModelCheckpoint | EarlyStopping):
+                callback.on_validation_end(trainer, None)
+        assert looked == ([] if epoch < 2 else ["BestCheckpoint", "ResumableEarlyStopping"])
 
 
 def test_monitor_of_every_task(task):

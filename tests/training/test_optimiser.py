@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from slidenet.core.errors import ConfigError
+from slidenet.mil.recipe import TrainingRecipe
 from slidenet.training import SlideClassifier, seed_run
 from slidenet.training.optimiser import OptimiserSettings, parameter_groups, rate_factor
 
@@ -71,6 +72,19 @@ def test_warm_up_and_half_cosine():
     assert f(60) == pytest.approx(0.1 + 0.9 * 0.5)
     assert f(40) == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi / 4)))
     assert f(100) == f(250) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("total_steps", "wanted"), [(100, 10), (20_000, 500), (math.inf, 500)])
+def test_the_usual_warm_up_is_a_tenth_of_the_steps(total_steps, wanted):
+    f = factor(schedule="constant", total_steps=total_steps)
+    assert [f(0), f(wanted // 2), f(wanted)] == [0.0, 0.5, 1.0]
+
+
+def test_what_is_left_open_is_the_networks_and_what_is_given_wins():
+    recipe = TrainingRecipe(learning_rate=0.5, weight_decay=0.25)
+    assert OptimiserSettings().completed(recipe) == OptimiserSettings(0.5, 0.25)
+    given = OptimiserSettings(weight_decay=0.0).completed(recipe)
+    assert (given.learning_rate, given.weight_decay) == (0.5, 0.0)
 
 
 def test_constant_schedule_with_warm_up():

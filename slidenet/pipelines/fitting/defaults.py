@@ -17,13 +17,13 @@ Defaults = Literal[1, 2]
 MARK = "defaults"
 """Where files say which."""
 
-LEAST_STEPS, LEAST_EPOCHS = 400, 20
+LEAST_STEPS, LEAST_EPOCHS = 300, 20
 """A fit lasts so many steps, and no fewer than so many epochs."""
 
-PATIENCE_STEPS, PATIENCE_EPOCHS = 200, 5
+PATIENCE_STEPS, PATIENCE_EPOCHS = 150, 5
 """Without improvement, after which a fit stops; whichever is longer."""
 
-KEPT_SHARE, KEPT_STEPS = 0.5, 200
+KEPT_SHARE, KEPT_STEPS = 0.5, 150
 """An epoch may be kept once this share of the fit, or so many steps, lie behind it."""
 
 OLD_MODEL: Mapping[str, Any] = {

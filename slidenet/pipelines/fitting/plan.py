@@ -45,7 +45,7 @@ class TrainSettings:
     Args:
         seed: Decides split, order of bags, tiles drawn, initial weights and dropout.
         monitor: Logged value that chooses the best epoch; default: the task's usual one.
-        patience: Epochs without improvement after which a fit stops; auto: as many as make 200
+        patience: Epochs without improvement after which a fit stops; auto: as many as make 150
             steps, at least 5; null: never.
         keep: Which epoch's weights are the model: the best by monitor, or the last.
         threshold_rule: How the cut-off of a binary task is chosen on val.
