@@ -24,6 +24,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from slidenet.core.errors import SlideError, SlidenetError
+from slidenet.core.escapes import in_terminal
 
 
 class Result(Protocol):
@@ -57,7 +58,7 @@ def report(name: str, work: Callable[[], Result], flags: Collection[str] = ()) -
         print(f"slidenet {name}: error: {error}", file=sys.stderr)
         return 1 if isinstance(error, SlideError) else 2
     try:
-        print(result.table(), flush=True)
+        print(in_terminal(result.table(), keep="\n"), flush=True)
     except BrokenPipeError:  # the reader (head, a pager) had seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return result.exit_code

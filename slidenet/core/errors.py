@@ -6,6 +6,8 @@ which slide it is about, on one line. `raise` is for users; `assert` is for our 
 
 from functools import partial
 
+from slidenet.core.escapes import in_terminal
+
 
 class SlidenetError(Exception):
     """Base of every error a user can cause or repair.
@@ -42,7 +44,7 @@ class SlidenetError(Exception):
             text += f"; expected {self.expected}"
         if self.remedy:
             text += f". To fix: {self.remedy}"
-        return " ".join(text.split())
+        return in_terminal(" ".join(text.split()))
 
 
 class SlideError(SlidenetError):

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from slidenet.core.escapes import in_terminal, shorten
+
 MOST_NAMED = 5
 
 
@@ -9,7 +11,7 @@ def name_some(names: Iterable[object], *, most: int = MOST_NAMED) -> str:
     """The first names, and how many more there are."""
     listed = list(names)
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(map(str, listed[:most])) + more
+    return ", ".join(shorten(str(name)) for name in listed[:most]) + more
 
 
 def plural(noun: str, number: int) -> str:
@@ -41,7 +43,8 @@ def text_table(
         rule: Whether a line of dashes stands under the header.
         ragged: The last column holds sentences: the line of dashes ends where its name does.
     """
-    lines = [*([] if header is None else [header]), *rows]
+    given = [*([] if header is None else [header]), *rows]
+    lines = [[in_terminal(cell) for cell in line] for line in given]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     if header is not None and rule:
         dashes = ["-" * width for width in widths]

@@ -18,6 +18,7 @@ import numpy as np
 
 from slidenet.core.arrays import Float64Array
 from slidenet.core.errors import SlidenetError
+from slidenet.core.escapes import from_spreadsheet
 from slidenet.core.vocabulary import (
     as_event,
     as_number,
@@ -213,7 +214,11 @@ def csv_lines(path: str | os.PathLike[str], *, error: ErrorKind) -> list[tuple[i
                 raise error(f"{path} is {words}, not a CSV", remedy=remedy)
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
-            return [(reader.line_num, c) for c in reader if any(cell.strip() for cell in c)]
+            return [
+                (reader.line_num, [from_spreadsheet(cell) for cell in cells])
+                for cells in reader
+                if any(cell.strip() for cell in cells)
+            ]
     except UnicodeDecodeError as failure:
         raise error(
             f"{path} is not UTF-8 text ({failure.reason} at byte {failure.start})",

@@ -1,12 +1,11 @@
 """The values of every epoch: kept in the checkpoint, in `metrics.csv`, and drawn at the end."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from slidenet.stores.atomic import atomic_path
+from slidenet.stores.csv_writing import write_csv
 from slidenet.visualisation.curves import learning_curve_figure
 from slidenet.visualisation.style import save_figure
 
@@ -72,12 +71,8 @@ class LearningCurve(Callback):
             return
         names = {name for values in self.epochs for name in values}
         columns = [*WHOLE_NUMBERS, *sorted(names - set(WHOLE_NUMBERS))]
-        with (
-            atomic_path(self.folder / METRICS_NAME) as temporary,
-            temporary.open("w", newline="") as file,
-        ):
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
-            writer.writeheader()
-            for values in self.epochs:
-                whole = {name: int(values[name]) for name in WHOLE_NUMBERS if name in values}
-                writer.writerow({**values, **whole})
+        rows = []
+        for values in self.epochs:
+            whole = {name: int(values[name]) for name in WHOLE_NUMBERS if name in values}
+            rows.append([{**values, **whole}.get(column, "") for column in columns])
+        write_csv(self.folder / METRICS_NAME, columns, rows)

@@ -17,8 +17,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter, FuncFormatter
 
 from slidenet.core.errors import ConfigError
+from slidenet.core.escapes import in_terminal, shorten
 from slidenet.stores.atomic import atomic_path
 
 DARK, GREY, LIGHT_GREY = "#1d2433", "#5d6675", "#8a93a3"
@@ -30,7 +33,8 @@ GUIDE: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (3, 3
 
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", COLOURS[0]])
 BAND_OPACITY = 0.16
-MAX_NAME = 22
+MAX_NAME, MAX_LINE = 22, 72
+"""Letters of a name beside an axis, and of a line of any text."""
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".svg")
 
 
@@ -78,7 +82,7 @@ def legend_below(figure: Figure, axes: Axes, note: str = "") -> None:
 
 def short_name(name: str) -> str:
     """A name cut to what fits beside an axis."""
-    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
+    return shorten(in_terminal(name), MAX_NAME)
 
 
 def capital(text: str) -> str:
@@ -95,6 +99,9 @@ def save_figure(
 ) -> None:
     """Writes a figure as PNG, JPEG or SVG; whole or not at all.
 
+    Its texts are shown as they are: names of others may hold signs that matplotlib would set as
+    formulas, or that no font has.
+
     An SVG bears no date and no random names: the same figure gives the same bytes.
 
     Args:
@@ -107,6 +114,7 @@ def save_figure(
         ConfigError: None of .png, .jpg and .svg.
         OutputError: The file cannot be written.
     """
+    _take_as_text(figure)
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in PICTURE_SUFFIXES:
@@ -120,3 +128,18 @@ def save_figure(
             # without our font. matplotlib takes both from nowhere but its global settings.
             stack.enter_context(rc_context({"svg.hashsalt": "slidenet", "svg.fonttype": "path"}))
         figure.savefig(temporary, format=suffix[1:], dpi=dpi, metadata=metadata)
+
+
+def _take_as_text(figure: Figure) -> None:
+    """Makes matplotlib show every text as it is, but for the numbers it writes along an axis."""
+    numbers: set[Text] = set()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        if not isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter):
+            numbers.update(axis.get_ticklabels(which="both"))
+        numbers.add(axis.get_offset_text())
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        if text not in numbers:
+            text.set_parse_math(False)
+            lines = in_terminal(text.get_text(), keep="\n").split("\n")
+            text.set_text("\n".join(shorten(line, MAX_LINE) for line in lines))

@@ -12,7 +12,6 @@ Read as they are found, one file or a folder of files named `splits_0.csv`, `spl
 - columns `train`, `val` and `test` that list slide_ids below each other, as CLAM writes them.
 """
 
-import csv
 import os
 import re
 from collections.abc import Sequence
@@ -22,7 +21,8 @@ from slidenet.core.errors import SplitError
 from slidenet.core.vocabulary import PATIENT_COLUMN, names_patients
 from slidenet.data.labels.table import LabelTable
 from slidenet.data.splits.record import SPLIT_NAMES, Split
-from slidenet.stores import CsvRow, CsvTable, atomic_path, csv_lines, read_csv_table
+from slidenet.stores import CsvRow, CsvTable, csv_lines, read_csv_table
+from slidenet.stores.csv_writing import write_csv
 
 _NUMBERED_FILE = re.compile(r"splits_(\d+)\.csv")
 _FOLD_COLUMN = re.compile(r"fold_(\d+)")
@@ -70,11 +70,9 @@ def write_splits(path: str | os.PathLike[str], splits: Sequence[Split]) -> Path:
                     slide=slide_id,
                 )
     slide_ids = dict.fromkeys(slide_id for column in columns for slide_id in column)
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["slide_id", *(f"fold_{i}" for i in range(len(splits)))])
-        for slide_id in slide_ids:
-            writer.writerow([slide_id, *(column.get(slide_id, [""])[0] for column in columns)])
+    header = ["slide_id", *(f"fold_{i}" for i in range(len(splits)))]
+    rows = [[s, *(column.get(s, [""])[0] for column in columns)] for s in slide_ids]
+    write_csv(path, header, rows)
     return path
 
 

@@ -18,10 +18,8 @@ Numbers are written with the fewest digits that read back as the same number in 
 so the same predictions give the same bytes.
 """
 
-import csv
-import io
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +43,7 @@ from slidenet.evaluation.predictions.sidecar import (
 )
 from slidenet.stores import atomic_path
 from slidenet.stores.csv_table import CsvTable, read_csv_table
+from slidenet.stores.csv_writing import csv_text, joined_csv
 from slidenet.tasks import PredictionArrays, Task, TaskKind
 from slidenet.tasks.predictions import (
     BAG_COLUMN,
@@ -200,11 +199,8 @@ def join_predictions(
         PredictionsError: A part is no file of predictions.
         OutputError: The file cannot be written, or another one is there (`check_origin`).
     """
-    texts = [Path(part).read_text(encoding="utf-8") for part in parts]
-    headers = {text.partition("\n")[0] for text in texts}
-    assert len(headers) == 1, f"folds of one run differ in their columns: {headers}"
-    rows = "".join(text.partition("\n")[2] for text in texts)
-    content = f"{headers.pop()}\n{rows}".encode()
+    texts = [Path(part).read_bytes().decode() for part in parts]
+    content = joined_csv(texts).encode()
     found = [read_predictions(part, task=task.kind, labelled=False) for part in parts]
     predictions = Predictions.concatenate(found)
     path = Path(path)
@@ -235,15 +231,6 @@ def _write(path: Path, content: bytes, sidecar: Sidecar) -> None:
     write_sidecar(path, sidecar)  # first: a kill between the two leaves no file without a note
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
-
-
-def csv_text(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
-    """A table as CSV."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def check_evaluable(predictions: Predictions, *, where: str = "", one_class: bool = False) -> None:

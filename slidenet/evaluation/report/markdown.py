@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from slidenet.core.escapes import in_markdown
 from slidenet.core.text import plural
 from slidenet.evaluation.conformal import ConformalSets
 from slidenet.evaluation.predictions.record import Predictions
@@ -156,13 +157,16 @@ def markdown(
     if summary.calibrated is not None:
         parts += ["## Calibration", _calibration(summary.calibrated)]
     if summary.conformal is not None:
-        parts += ["## Prediction sets", _conformal(summary, summary.conformal)]
+        parts += ["## Prediction sets", in_markdown(_conformal(summary, summary.conformal))]
     if summary.survival is not None:
         parts += ["## Survival by predicted risk", _survival(summary.survival)]
     if summary.notes:
-        parts += ["## Not computed", "\n".join(f"- {note}" for note in summary.notes)]
+        parts += ["## Not computed", "\n".join(f"- {in_markdown(note)}" for note in summary.notes)]
     if pictures:
-        parts += ["## Pictures", *(f"![{caption}]({file})" for file, caption in pictures)]
+        parts += [
+            "## Pictures",
+            *(f"![{in_markdown(caption)}]({file})" for file, caption in pictures),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -217,8 +221,9 @@ def _reading(summary: Summary) -> str:
 def _comparison(summary: Summary, found: Comparison, name: str, other: str) -> str:
     header = ("metric", name, other, "difference", "low", "high", "p")
     rows = comparison_rows(summary, found, digits=3)
+    first, second = in_markdown(name), in_markdown(other)
     return (
-        f"Differences are {name} minus {other}, by paired bootstrap of patients; p is for "
+        f"Differences are {first} minus {second}, by paired bootstrap of patients; p is for "
         "no difference, two-sided, not corrected for looking at several metrics, and "
         f"{2 / (found.differences.num_resamples + 1):.3f} at least with so many resamples. "
         f"The first sentence uses {found.method}.\n\n{_table(header, rows)}"
@@ -295,8 +300,9 @@ def _survival(found: SurvivalGroups) -> str:
 
 
 def _table(header: Row, rows: Iterable[Row]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(c).replace("|", "\\|") for c in r) + " |" for r in lines)
+    cells = [[in_markdown(str(cell)) for cell in row] for row in (header, *rows)]
+    lines = [cells[0], ["---"] * len(header), *cells[1:]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _counts(predictions: Predictions) -> str:

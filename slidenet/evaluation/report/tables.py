@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from slidenet.evaluation.predictions.csv_file import csv_text
 from slidenet.evaluation.report.summary import Summary
 from slidenet.evaluation.statistics.comparison import Comparison
 from slidenet.metrics import METRICS, metric_words
+from slidenet.stores.csv_writing import csv_text
 
 Row = Sequence[Any]
 

@@ -8,9 +8,8 @@ from slidenet.data import Split
 from slidenet.data.datamodule import BagDataModule
 from slidenet.data.splits.record import SPLIT_NAMES
 from slidenet.evaluation import Predictions
-from slidenet.evaluation.predictions.csv_file import csv_text
 from slidenet.pipelines.fitting.results import Section
-from slidenet.stores import atomic_path
+from slidenet.stores.csv_writing import write_csv
 
 LEFT_OUT_NAME = "left_out.csv"
 
@@ -25,8 +24,7 @@ def write_left_out(folder: Path, data: BagDataModule) -> list[Path]:
     if not rows:
         return []
     path = folder / LEFT_OUT_NAME
-    with atomic_path(path) as temporary:
-        temporary.write_text(csv_text(("slide_id", "patient_id", "reason"), rows))
+    write_csv(path, ("slide_id", "patient_id", "reason"), rows)
     return [path]
 
 

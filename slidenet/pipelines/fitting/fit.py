@@ -20,6 +20,7 @@ from tqdm import tqdm
 from slidenet.auditing import DEFAULT_SETTINGS
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError
+from slidenet.core.escapes import in_terminal
 from slidenet.core.provenance import identity_hash
 from slidenet.data import BagSource, Split
 from slidenet.data.bags.dataset import BagDataset
@@ -162,7 +163,7 @@ class Fit:
         """Whether the checkpoints of the folder belong together; says so where they do not."""
         reason = check_best(self.folder) if self.keep == "best" else ""
         if reason:
-            print(f"warning: {reason}; training begins anew", file=sys.stderr)
+            print(in_terminal(f"warning: {reason}; training begins anew"), file=sys.stderr)
         return not reason
 
 
@@ -231,7 +232,7 @@ def audit_data(data: BagDataModule, splits: Sequence[Split], *, strict: bool) ->
         AuditError: When strict, and there is an error or a warning.
     """
     for line in data.cohort.describe():
-        print(line, file=sys.stderr)
+        print(in_terminal(line), file=sys.stderr)
     table, files = data.label_table, data.bag_files
     task: Task | None = data.task_record
     if data.cohort.slides is not None:
@@ -250,7 +251,7 @@ def audit_data(data: BagDataModule, splits: Sequence[Split], *, strict: bool) ->
             settings=replace(DEFAULT_SETTINGS, covariates=tuple(data.settings.covariates)),
             given=data.settings.given,
             memory=data.cohort.memory,
-            warn=lambda line: print(line, file=sys.stderr),
+            warn=lambda line: print(in_terminal(line), file=sys.stderr),
         )
 
 

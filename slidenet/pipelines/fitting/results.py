@@ -4,17 +4,15 @@ Whoever has something to report adds a `Section` in `train` or `crossval`; both 
 after the metrics and write them into the folder of the run.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from slidenet.core.escapes import in_markdown, in_terminal
 from slidenet.core.text import text_table
 from slidenet.stores import atomic_path
 
 RESULTS_NAME = "results.md"
-
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Section:
 
     def text(self) -> str:
         """As printed: the title, the sentences, the table."""
-        parts = [self.title, *self.lines]
+        parts = [in_terminal(line) for line in (self.title, *self.lines)]
         if self.header:
             right = range(1, len(self.header))
             parts.append(text_table(self.header, self.rows, right=right, rule=False))
@@ -43,11 +41,11 @@ class Section:
 
     def markdown(self) -> str:
         """As a part of `results.md`."""
-        parts = [f"## {escape_markdown(self.title)}"]
-        parts += [escape_markdown(line) for line in self.lines]
+        parts = [f"## {in_markdown(self.title)}"]
+        parts += [in_markdown(line) for line in self.lines]
         if self.header:
             ruler = ["---", *["---:"] * (len(self.header) - 1)]
-            cells = [[escape_markdown(cell) for cell in row] for row in (self.header, *self.rows)]
+            cells = [[in_markdown(cell) for cell in row] for row in (self.header, *self.rows)]
             table = [cells[0], ruler, *cells[1:]]
             parts.append("\n".join(f"| {' | '.join(row)} |" for row in table))
         return "\n\n".join(parts)
@@ -82,14 +80,9 @@ def write_results(folder: Path, headline: str, sections: Sequence[Section]) -> P
     Raises:
         OutputError: It cannot be written.
     """
-    parts = ["# Results", *(escape_markdown(line) for line in headline.splitlines())]
+    parts = ["# Results", *(in_markdown(line) for line in headline.splitlines())]
     parts += [section.markdown() for section in sections]
     path = folder / RESULTS_NAME
     with atomic_path(path) as temporary:
         temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return path
-
-
-def escape_markdown(text: str) -> str:
-    """Text that markdown shows as it is, on one line."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))

@@ -5,10 +5,10 @@ when they come into view.
 """
 
 from collections.abc import Sequence
-from html import escape
 from urllib.parse import quote
 
 from slidenet.core.errors import OutputError
+from slidenet.core.escapes import in_html
 from slidenet.core.text import count_of
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.tissue.record import LEAST_MM2, TissueRecord
@@ -64,8 +64,8 @@ def write_contact_sheet(layout: OutputLayout, records: Sequence[TissueRecord]) -
     lines = [
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8">',
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>",
-        f"<body><h1>{escape(title)}</h1>",
+        f"<title>{in_html(title)}</title><style>{_STYLE}</style></head>",
+        f"<body><h1>{in_html(title)}</h1>",
         "<p>The most doubtful first. Doubt is from 0 (sure) to 1. Areas are in ../tissue.csv, "
         "outlines for QuPath in ../tissue.</p>",
         "<main>",
@@ -78,7 +78,7 @@ def write_contact_sheet(layout: OutputLayout, records: Sequence[TissueRecord]) -
 
 def _figure(layout: OutputLayout, record: TissueRecord) -> str:
     picture = quote(layout.overlay(record.slide_id).name)
-    name = escape(record.slide_id)
+    name = in_html(record.slide_id)
     doubt = "no doubt known" if record.doubt is None else f"doubt {record.doubt:.2f}"
     areas = [
         f"{reason.words} {area / 1e6:.2f} mm2"
@@ -86,11 +86,11 @@ def _figure(layout: OutputLayout, record: TissueRecord) -> str:
         if reason is Reason.TISSUE or (reason is not Reason.GROUND and area / 1e6 >= LEAST_MM2)
     ]
     notes = record.notes if record.is_described else (NOT_DESCRIBED,)
-    shown = "".join(f'<br><span class="warning">{escape(note)}</span>' for note in notes)
+    shown = "".join(f'<br><span class="warning">{in_html(note)}</span>' for note in notes)
     look = ' class="look"' if record.is_doubtful else ""
     return (
         f"<figure{look}>"
         f'<a href="{picture}"><img src="{picture}" loading="lazy" alt="overlay of {name}"></a>'
         f"<figcaption><b>{name}</b>: {doubt}{shown}"
-        f'<br><span class="areas">{escape(", ".join(areas))}</span></figcaption></figure>'
+        f'<br><span class="areas">{in_html(", ".join(areas))}</span></figcaption></figure>'
     )

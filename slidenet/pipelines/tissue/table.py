@@ -1,6 +1,5 @@
 """`tissue.csv`: what was found on every slide of an output folder, the most doubtful first."""
 
-import csv
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -8,7 +7,7 @@ from slidenet.core.errors import StoreError
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.reading import tile_files
 from slidenet.pipelines.tissue.record import TissueRecord
-from slidenet.stores.atomic import atomic_path
+from slidenet.stores.csv_writing import write_csv
 from slidenet.tissue import Reason
 
 NOT_DESCRIBED = "what was found is not described: made by an earlier version, or the file is lost"
@@ -46,23 +45,19 @@ def write_tissue_table(layout: OutputLayout, records: Sequence[TissueRecord]) ->
         OutputError: The file cannot be written.
     """
     areas = [f"{reason.name.lower()}_um2" for reason in Reason]
-    with (
-        atomic_path(layout.tissue_table) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["slide_id", "doubt", "segmenter", *areas, "num_dropped", "notes"])
-        for record in records:
-            writer.writerow(
-                [
-                    record.slide_id,
-                    "" if record.doubt is None else record.doubt,
-                    record.segmenter or "",
-                    *(_area(record, reason) for reason in Reason),
-                    record.num_dropped if record.knows_reasons else "",
-                    "; ".join(record.notes) if record.is_described else NOT_DESCRIBED,
-                ]
-            )
+    header = ["slide_id", "doubt", "segmenter", *areas, "num_dropped", "notes"]
+    rows = [
+        [
+            record.slide_id,
+            "" if record.doubt is None else record.doubt,
+            record.segmenter or "",
+            *(_area(record, reason) for reason in Reason),
+            record.num_dropped if record.knows_reasons else "",
+            "; ".join(record.notes) if record.is_described else NOT_DESCRIBED,
+        ]
+        for record in records
+    ]
+    write_csv(layout.tissue_table, header, rows)
 
 
 def _area(record: TissueRecord, reason: Reason) -> float | str:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from slidenet.core.errors import UnreadableSlideError
+from slidenet.core.escapes import from_spreadsheet
 from slidenet.core.records import TileRegions
 from slidenet.core.text import name_some
 from slidenet.slides.tile_images.declaration import GRID, TILE_FRAMES, TileDeclaration
@@ -166,7 +167,8 @@ def _read(path: Path, columns: _Columns, images: Sequence[str]) -> PlaceTable:
         raise _damaged(path, f"has {path.stat().st_size:,} bytes")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            for row in csv.DictReader(file, delimiter=columns.delimiter):
+            for cells in csv.DictReader(file, delimiter=columns.delimiter):
+                row = {c: from_spreadsheet(v) for c, v in cells.items() if isinstance(v, str)}
                 name = _name_there(str(row.get(columns.file) or ""), there)
                 if name is None:
                     missing += 1

@@ -4,7 +4,6 @@
 it is whole; `tiles.csv` and the final `tiles.json` come last.
 """
 
-import csv
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from slidenet.core.errors import IdentityMismatchError, OutputError
 from slidenet.core.provenance import Identity, describe_difference
 from slidenet.slides.tile_images.record import FORMAT, RECORD_NAME, TileFolderRecord
 from slidenet.stores.atomic import atomic_path, output_errors, write_json
+from slidenet.stores.csv_writing import csv_text
 from slidenet.stores.tile_images.encoding import SUFFIXES
 
 TABLE_NAME = "tiles.csv"
@@ -100,11 +100,8 @@ class TileFolder:
             header: Names of the columns; the first is that of the files.
             rows: One per tile.
         """
-        with (
-            atomic_path(self.folder / TABLE_NAME, slide=self._slide) as temporary,
-            temporary.open("w", encoding="utf-8", newline="") as file,
-        ):
-            csv.writer(file, lineterminator="\n").writerows([header, *rows])
+        with atomic_path(self.folder / TABLE_NAME, slide=self._slide) as temporary:
+            temporary.write_text(csv_text(header, rows), encoding="utf-8", newline="")
         self._record = replace(self._record, num_tiles=len(rows))
         self._write_record(complete=True)
 
