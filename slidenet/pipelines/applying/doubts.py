@@ -11,6 +11,7 @@ from slidenet.core.text import count_of, name_some
 from slidenet.core.vocabulary import as_event, as_number
 from slidenet.data import LabelTable
 from slidenet.pipelines.fitting.seen import find_seen
+from slidenet.tasks import Task
 from slidenet.training import Bundle, Ensemble
 
 UNITS = {7.0: "days and weeks", 12.0: "months and years", 30.44: "days and months",
@@ -54,16 +55,16 @@ def unsaid_doubts(model: Bundle | Ensemble) -> list[str]:
     ]
 
 
-def unit_doubts(model: Bundle | Ensemble, labels: LabelTable) -> list[str]:
+def unit_doubts(model: Bundle | Ensemble, task: Task, labels: LabelTable) -> list[str]:
     """Warns where times or values lie far from those of the training.
 
     Args:
-        model: The trained model.
+        model: The trained model, of one target.
+        task: What it predicts.
         labels: Of the other cohort, in the model's columns, with a label in every row.
     """
-    task = model.task
     if task.output == "risk":
-        return _times(model, labels)
+        return _times(model, task, labels)
     settings = model.members[0].module.hparams
     scale = float(settings.get("target_scale") or 1.0)
     if task.output != "value" or scale <= 0:
@@ -78,10 +79,10 @@ def unit_doubts(model: Bundle | Ensemble, labels: LabelTable) -> list[str]:
     ]
 
 
-def _times(model: Bundle | Ensemble, labels: LabelTable) -> list[str]:
-    column, event = model.task.label_columns
+def _times(model: Bundle | Ensemble, task: Task, labels: LabelTable) -> list[str]:
+    column, event = task.label_columns
     baseline = model.members[0].calibration.baseline
-    usual = baseline.times if baseline is not None else model.task.time_edges
+    usual = baseline.times if baseline is not None else task.time_edges
     happened = [as_event(cell) == 1.0 for cell in labels.column(event)]
     times = np.array(
         [t for t, yes in zip(map(as_number, labels.column(column)), happened, strict=True) if yes]

@@ -12,6 +12,7 @@ from slidenet.data import LabelTable, encode_bag_targets, read_label_table
 from slidenet.data.bags.parts import SEPARATOR
 from slidenet.data.labels.table import read_region_table
 from slidenet.evaluation import Predictions, check_origin, write_predictions
+from slidenet.evaluation.predictions.targets import of_target, split_predictions, target_path
 from slidenet.pipelines.applying.application import Application, Applied, prepare
 from slidenet.pipelines.applying.bags import averaged_by_patient, dividing, takes_patients
 from slidenet.pipelines.applying.doubts import unit_doubts, unsaid_doubts
@@ -39,6 +40,7 @@ class ExternalSettings:
         slides: Manifest of the slides, where labels does not say where they lie (slide_path).
         class_map: Their class=class of the model, where they are called differently; with nothing
             after the sign such slides are left out.
+        target: Which target is judged, of a model of several.
         site_column: Column of labels that names the centre; metrics are also given by centre.
         device: Where encoder and model run: auto, cpu, cuda or cuda:N.
         weights: Local weights file of the tile encoder, instead of the hub or its cache.
@@ -51,6 +53,7 @@ class ExternalSettings:
     more_features: Sequence[Path] = ()
     slides: Path | None = None
     class_map: Sequence[str] = ()
+    target: str | None = None
     site_column: str | None = None
     device: str = "auto"
     weights: Path | None = None
@@ -109,24 +112,19 @@ def judge_elsewhere(
         PredictionsError: No slide could be predicted.
     """
     assert settings.bundle is not None, "checked by the verb"
-    model = load_bundle(settings.bundle, allow_code=settings.allow_code)
-    if isinstance(model.task, MultiTask):
-        raise ConfigError(
-            f"{settings.bundle} predicts {model.task.describe()}",
-            expected="a model of one target",
-            remedy="`slidenet predict` writes a file for each target, with the labels where the "
-            "table of slides has them: evaluate those",
-        )
     if settings.labels is None:
         raise ConfigError("--bundle without --labels", expected="the table of the other cohort")
-    rule, regions = dividing(model), None
-    if rule is None:
-        table = read_label_table(settings.labels, patient_column=patient_column)
+    model = load_bundle(settings.bundle, allow_code=settings.allow_code)
+    target = _target(model, settings)
+    task = model.task.targets[target] if isinstance(model.task, MultiTask) else model.task
+    calibration = of_target(model.calibration, target)
+    if dividing(model) is None:
+        table, regions = read_label_table(settings.labels, patient_column=patient_column), None
     else:
         table, regions = read_region_table(settings.labels, patient_column=patient_column)
     truth = match_truth(
         table if regions is None else regions,
-        model.task,
+        task,
         label_columns=label_columns,
         class_map=parse_class_map(settings.class_map),
     )
@@ -140,37 +138,62 @@ def judge_elsewhere(
         source=str(settings.labels),
         folders=_folders(settings),
     )
-    warnings = [*application.doubts, *unsaid_doubts(model), *unit_doubts(model, truth.table)]
-    path, origin = out / PREDICTIONS_NAME, application.origin(VERB)
+    doubts = [*application.doubts, *unsaid_doubts(model)]
+    doubts += unit_doubts(model, task, truth.table) if not target else []
+    path, origin = target_path(out / PREDICTIONS_NAME, target), application.origin(VERB)
+    origin = replace(origin, threshold=calibration.threshold)
     asked = None if by_patient else application.asked
     check_origin(path, origin, asked)
     choice = EncodingChoice(
         weights=settings.weights, device=settings.device, allow_code=settings.allow_code
     )
     applied = application.run(check_output_folder(out), choice, runner)
-    predictions, lines = _joined(application, applied, truth.table)
+    predictions, lines = _joined(application, applied, truth.table, target)
     if by_patient and not takes_patients(model):
-        averaged, more = averaged_by_patient(predictions, slides.rows, model.calibration)
+        averaged, more = averaged_by_patient(predictions, slides.rows, calibration)
         lines += [line for line in more if line.startswith("left out")]
         if averaged is None:
             raise PredictionsError("every patient lacks a slide, so nobody can be judged")
         predictions = averaged
-    called = model.task.decide(predictions.predicted, model.calibration.threshold)
+    called = task.decide(predictions.predicted, calibration.threshold)
     write_predictions(path, predictions, called=called, origin=origin, asked=asked)
-    left_out = left_out_lines(truth.left_out)
-    failed = _failed(applied)
     sites = None
     if settings.site_column is not None:
         sites = _sites(predictions, slides, settings.site_column)
+    lines = [*truth.notes, *_applied_lines(model, target), *left_out_lines(truth.left_out),
+             *application.notes, *lines]  # fmt: skip
     return External(
         predictions,
         path,
-        model.calibration.threshold,
+        calibration.threshold,
         sites,
-        (*truth.notes, *_applied_lines(model), *left_out, *application.notes, *lines),
-        (*warnings, *failed),
+        tuple(lines),
+        (*doubts, *_failed(applied)),
         applied.stages,
     )
+
+
+def _target(model: Bundle | Ensemble, settings: ExternalSettings) -> str:
+    """Which of several targets is judged; "" for a model of one.
+
+    Raises:
+        ConfigError: None is named, or one the model does not have.
+    """
+    if isinstance(model.task, MultiTask):
+        if settings.target is None or settings.target not in model.task.targets:
+            raise ConfigError(
+                f"{settings.bundle} predicts several targets, and --target is "
+                f"{settings.target or 'not given'}",
+                expected=f"one of {', '.join(model.task.targets)}",
+            )
+        return settings.target
+    if settings.target is not None:
+        raise ConfigError(
+            f"--target {settings.target} for a model of {model.task.describe()}",
+            expected="a model of several targets",
+            remedy="leave it away",
+        )
+    return ""
 
 
 def parse_class_map(words: Sequence[str]) -> dict[str, str]:
@@ -226,7 +249,7 @@ def _slides_of(labels: LabelTable, table: LabelTable) -> list[str]:
 
 
 def _joined(
-    application: Application, applied: Applied, labels: LabelTable
+    application: Application, applied: Applied, labels: LabelTable, target: str
 ) -> tuple[Predictions, list[str]]:
     """The predictions with their labels; bags of regions without a label are left out."""
     found = applied.predictions
@@ -236,6 +259,7 @@ def _joined(
             f"no slide could be predicted ({name_some(dict.fromkeys(reasons), most=1)})",
             expected="features or files of the slides in the table of labels",
         )
+    found = split_predictions(found)[target]
     slides = []
     for bag_id in found.bag_ids:
         members = application.members.get(bag_id, ())
@@ -271,10 +295,10 @@ def _failed(applied: Applied) -> list[str]:
     ]
 
 
-def _applied_lines(model: Bundle | Ensemble) -> list[str]:
+def _applied_lines(model: Bundle | Ensemble, target: str) -> list[str]:
     """The temperature and cut-off the model brings along."""
-    lines, threshold = [], model.calibration.threshold
-    temperatures = [member.calibration.temperature for member in model.members]
+    lines, threshold = [], of_target(model.calibration, target).threshold
+    temperatures = [of_target(m.calibration, target).temperature for m in model.members]
     if any(temperature != 1 for temperature in temperatures):
         shown = ", ".join(f"{temperature:.3f}" for temperature in temperatures)
         lines.append(f"Probabilities are at the temperature of the model ({shown}).")

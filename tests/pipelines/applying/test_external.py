@@ -24,6 +24,7 @@ from slidenet.tasks import (
     CoxTask,
     MulticlassTask,
     MultilabelTask,
+    MultiTask,
     RegressionTask,
 )
 from slidenet.testing import write_feature_cohort
@@ -191,6 +192,25 @@ def test_several_labels_some_of_which_nobody_took(cohort, tmp_path):
     )  # fmt: skip
     assert "Over label alone it is" in found.sentence
     assert "no column 'other': not judged" in " ".join(found.lines)
+
+
+@pytest.mark.slow
+def test_one_of_several_targets_is_judged(cohort, bundle, tmp_path):
+    targets = {"status": BinaryTask(("label",), ("0", "1")), "age": RegressionTask(("age",))}
+    model = bundle_of(
+        cohort, tmp_path / "m.slidenet", MultiTask((), targets=targets),
+        calibration=Calibration(targets={"status": Calibration(threshold=0.3)}),
+    )  # fmt: skip
+    found = judged(model, cohort.labels, cohort.features, tmp_path / "out", target="status")
+    assert found.path.name == "predictions_status.csv"
+    assert found.threshold == 0.3
+    assert {row["called"] for row in rows_of(found.path)} <= {"0", "1"}
+    found = judged(model, cohort.labels, cohort.features, tmp_path / "out", target="age")
+    assert found.predictions.task == targets["age"]
+    with pytest.raises(ConfigError, match="--target is not given; expected one of status, age"):
+        judged(model, cohort.labels, cohort.features, tmp_path / "out")
+    with pytest.raises(ConfigError, match="expected a model of several targets"):
+        judged(bundle, cohort.labels, cohort.features, tmp_path / "out", target="age")
 
 
 @pytest.mark.slow
