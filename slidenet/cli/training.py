@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 from jsonargparse import Namespace
-from lightning.pytorch import Trainer
 
 from slidenet.cli.flags import FlagParser, build_parser, parse_arguments, report
 from slidenet.data.settings import DataSettings
@@ -25,6 +24,7 @@ from slidenet.pipelines.crossval import crossval
 from slidenet.pipelines.fitting.arguments import parameters
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME
 from slidenet.pipelines.fitting.folds import FoldSettings
+from slidenet.pipelines.fitting.loggers import LoggedTrainer
 from slidenet.pipelines.fitting.plan import DERIVED_FROM_DATA, TrainSettings
 from slidenet.pipelines.fitting.trainer import FIXED_TRAINER, TRAINER_DEFAULTS
 from slidenet.pipelines.train import Step, train
@@ -116,7 +116,7 @@ def training_parser(prog: str, description: str) -> FlagParser:
         SlideClassifier, "model", skip=DERIVED_FROM_DATA, fail_untyped=True, instantiate=False
     )
     parser.add_class_arguments(
-        Trainer, "trainer", skip=set(FIXED_TRAINER), fail_untyped=False, instantiate=False
+        LoggedTrainer, "trainer", skip=set(FIXED_TRAINER), fail_untyped=False, instantiate=False
     )
     parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
     return parser

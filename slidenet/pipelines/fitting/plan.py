@@ -5,8 +5,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from lightning.pytorch import Trainer
-
 from slidenet.core.provenance import Identity, canonical_json
 from slidenet.core.window_rule import WindowRule, rule_of_text
 from slidenet.data.datamodule import BagDataModule
@@ -23,6 +21,7 @@ from slidenet.pipelines.fitting.defaults import (
     Defaults,
     FitLength,
 )
+from slidenet.pipelines.fitting.loggers import LoggedTrainer
 from slidenet.pipelines.fitting.trainer import FIXED_TRAINER, TrainerFactory
 from slidenet.pipelines.settings import divide_keywords, settings_with
 from slidenet.training import SlideClassifier
@@ -188,7 +187,7 @@ def read_arguments(
             "settings": ({}, [f.name for f in fields(TrainSettings)]),
             "data": (data or {}, parameters(DataSettings)),
             "model": (model or {}, parameters(SlideClassifier) - DERIVED_FROM_DATA),
-            "trainer": (trainer or {}, parameters(Trainer) - FIXED_TRAINER),
+            "trainer": (trainer or {}, parameters(LoggedTrainer) - FIXED_TRAINER),
             "folds": (given_folds, parameters(folds_type) if folds_type else []),
         },
     )

@@ -10,12 +10,12 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.loggers import Logger
 
 from slidenet.core.errors import ConfigError, MissingExtraError
 from slidenet.core.provenance import Identity
 from slidenet.pipelines.fitting.arguments import argument_parser, typed_arguments
 from slidenet.pipelines.fitting.defaults import Defaults, FitLength, fit_length
+from slidenet.pipelines.fitting.loggers import LoggedTrainer, loggers_of
 from slidenet.training import quiet_lightning
 from slidenet.training.kept_epochs import CheckpointFiles
 
@@ -48,9 +48,9 @@ class TrainerFactory:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = typed_arguments(
-            "trainer", Trainer, settings, skip=FIXED_TRAINER, defaults=TRAINER_DEFAULTS
+            "trainer", LoggedTrainer, settings, skip=FIXED_TRAINER, defaults=TRAINER_DEFAULTS
         )
-        plain = typed_arguments("trainer", Trainer, {}, skip=FIXED_TRAINER)
+        plain = typed_arguments("trainer", LoggedTrainer, {}, skip=FIXED_TRAINER)
         self.identity: Identity = {
             name: value if isinstance(value, int | float | str | bool | None) else str(value)
             for name, value in self._settings.items()
@@ -93,12 +93,11 @@ class TrainerFactory:
         """
         with _plain_refusals(), quiet_lightning():
             settings = self._objects(folder)
+            settings["logger"] = loggers_of(settings["logger"], folder)
             if settings["max_epochs"] is None:
                 settings["max_epochs"] = max_epochs
             given = settings.pop("callbacks") or []
             given = list(given) if isinstance(given, list | tuple) else [given]
-            if settings["logger"] in (None, True):
-                settings["logger"] = MetricsFileOnly(folder)
             if settings["enable_progress_bar"] is False or any(
                 isinstance(callback, ProgressBar) for callback in given
             ):
@@ -122,49 +121,9 @@ class TrainerFactory:
             arguments = logger.get("init_args") if isinstance(logger, dict) else None
             if arguments and arguments.get("save_dir") is not None:
                 arguments["save_dir"] = str(folder / arguments["save_dir"])
-        parser = argument_parser(Trainer, FIXED_TRAINER)
+        parser = argument_parser(LoggedTrainer, FIXED_TRAINER)
         found: dict[str, Any] = parser.instantiate(parser.parse_object(settings)).as_dict()
         return found
-
-
-class MetricsFileOnly(Logger):
-    """No logger beside `metrics.csv`, for callbacks (learning rate, device) that ask for one.
-
-    What they log is among the values that `LearningCurve` writes.
-
-    Args:
-        folder: Of the fit; profilers write there.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self._folder = folder
-
-    @property
-    def name(self) -> None:
-        """None."""
-
-    @property
-    def version(self) -> None:
-        """None."""
-
-    @property
-    def save_dir(self) -> str:
-        """The folder of the fit."""
-        return str(self._folder)
-
-    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        """Nothing."""
-
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing."""
-
-
-def limited(limit: int | float | None, count: int) -> int:
-    """How many of `count` batches a limit of Lightning (a number or a share) leaves."""
-    if limit is None:
-        return count
-    return min(limit, count) if isinstance(limit, int) else int(limit * count)
 
 
 @contextmanager
@@ -182,3 +141,10 @@ def _plain_refusals() -> Iterator[None]:
             f"a --trainer setting needs a package that is not installed ({error})",
             remedy="install it, or leave the setting out",
         ) from error
+
+
+def limited(limit: int | float | None, count: int) -> int:
+    """How many of `count` batches a limit of Lightning (a number or a share) leaves."""
+    if limit is None:
+        return count
+    return min(limit, count) if isinstance(limit, int) else int(limit * count)
