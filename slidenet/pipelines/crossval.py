@@ -24,6 +24,7 @@ from slidenet.data.datamodule import BagDataModule, read_bags
 from slidenet.data.settings import DataSettings
 from slidenet.data.splits.record import SPLIT_NAMES, Split
 from slidenet.evaluation import Origin, Predictions, check_origin, join_predictions
+from slidenet.evaluation.predictions.targets import prediction_files
 from slidenet.pipelines.applying.ensembles import CROSSVAL_NAME, ENSEMBLE_NAME, make_ensemble
 from slidenet.pipelines.fitting.ablation import fold_section, run_fold_variants
 from slidenet.pipelines.fitting.claim import PLAN_NAME, claim_folder, undone_if_refused
@@ -42,7 +43,7 @@ from slidenet.pipelines.fitting.folds import (
     make_splits,
     read_fold,
 )
-from slidenet.pipelines.fitting.learning import Learning, flat_probabilities, learning_section
+from slidenet.pipelines.fitting.learning import Learning, flat_targets, learning_section
 from slidenet.pipelines.fitting.plan import (
     TrainingPlan,
     TrainSettings,
@@ -53,6 +54,7 @@ from slidenet.pipelines.fitting.results import Section, write_results
 from slidenet.pipelines.fitting.search import candidates_of, check_candidates
 from slidenet.pipelines.probing.beside_network import probe_sections
 from slidenet.stores import check_output_folder
+from slidenet.tasks import task_of
 
 if TYPE_CHECKING:
     import pandas
@@ -183,7 +185,8 @@ def crossval(
     begun = (out / IDENTITY_NAME).is_file()
     if begun:  # another run is refused by its settings, before its files are looked at
         claim_folder(out, identity, IDENTITY_NAME)
-    check_origin(out / PREDICTIONS_NAME, origin, of_run=begun)
+    for file in prediction_files(out / PREDICTIONS_NAME, bags.task_record).values():
+        check_origin(file, origin, of_run=begun)
     work = FoldWork(bags, plan, cut, candidates)
     folders = [out / f"fold_{number:02d}" for number in range(len(splits))]
     with undone_if_refused(out, IDENTITY_NAME, SPLITS_NAME, f"fold_*/**/{PLAN_NAME}"):
@@ -248,28 +251,40 @@ def _report(
     if len(done) < len(folders):
         headline = f"{network}: {len(done)} of {len(folders)} folds are done"
         return CrossvalReport(headline, done, [out])
-    path, parts = out / PREDICTIONS_NAME, [folder / PREDICTIONS_NAME for folder in folders]
-    predictions = join_predictions(path, parts, task=data.task_record, origin=origin)
-    headline = f"{network}: {words_of_unseen(data, predictions)}"
+    files = prediction_files(out / PREDICTIONS_NAME, data.task_record)
+    parts = [prediction_files(f / PREDICTIONS_NAME, data.task_record) for f in folders]
+    found = {
+        target: join_predictions(
+            file,
+            [part[target] for part in parts],
+            task=task_of(data.task_record, target),
+            origin=origin,
+        )
+        for target, file in files.items()
+    }
+    headline = f"{network}: {words_of_unseen(data, list(found.values()))}"
     sections: list[Section] = [
         cohort_section(data, splits),
-        *_learning_of_folds(folders, predictions),
+        *_learning_of_folds(folders, found),
     ]
     if plan.settings.ablation:
-        sections += fold_section(data, splits, out, predictions, seed=plan.settings.seed)
-    sections += probe_sections(data, splits, folders, predictions, plan)
-    once = predictions.num_bags == len(predictions)
-    pooled = predictions.compute_metrics() if once else {}
-    files = [path]
+        sections += fold_section(data, splits, out, found, seed=plan.settings.seed)
+    sections += probe_sections(data, splits, folders, found, plan)
+    pooled: dict[str, float] = {}
+    for target, one in found.items():
+        if one.num_bags == len(one):
+            prefix = f"{target}_" if target else ""
+            pooled |= {f"{prefix}{name}": value for name, value in one.compute_metrics().items()}
+    written = list(files.values())
     if 1 < len(folders) <= MOST_MEMBERS:
-        files.append(out / ENSEMBLE_NAME)
-        sections.append(make_ensemble([out], files[-1], allow_code=True)[1])  # this run wrote them
-    report = CrossvalReport(headline, done, files, pooled, sections)
+        written.append(out / ENSEMBLE_NAME)
+        sections.append(make_ensemble([out], written[-1], allow_code=True)[1])  # this run wrote it
+    report = CrossvalReport(headline, done, written, pooled, sections)
     results = write_results(out, headline, [report.metrics(), *sections])
-    return replace(report, files=[*files, results, *write_left_out(out, data)])
+    return replace(report, files=[*written, results, *write_left_out(out, data)])
 
 
-def _learning_of_folds(folders: Sequence[Path], predictions: Predictions) -> list[Section]:
+def _learning_of_folds(folders: Sequence[Path], found: Mapping[str, Predictions]) -> list[Section]:
     """Which epochs the folds kept; nothing of folds that an older version has trained."""
     fits, flat = {}, {}
     for number, folder in enumerate(folders):
@@ -278,6 +293,8 @@ def _learning_of_folds(folders: Sequence[Path], predictions: Predictions) -> lis
             continue
         name = f"fold {number}"
         fits[name] = Learning(**learning)
-        rows = np.asarray(predictions.folds == number)
-        flat[name] = flat_probabilities(predictions.predicted.take(rows).probabilities)
+        of_fold = {
+            target: one.take(np.asarray(one.folds == number)) for target, one in found.items()
+        }
+        flat[name] = flat_targets(of_fold)
     return [learning_section(fits, flat)] if fits else []

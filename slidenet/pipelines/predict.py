@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from slidenet.core.extras import data_frame
 from slidenet.core.records import SlideRow
 from slidenet.data.bags.parts import SEPARATOR
-from slidenet.evaluation import Predictions, check_origin, write_predictions
+from slidenet.evaluation import Predictions, check_origin
+from slidenet.evaluation.predictions.targets import prediction_files, write_targets
 from slidenet.pipelines.applying.application import Application, prepare
 from slidenet.pipelines.applying.bags import (
     describe_patients_of,
@@ -42,12 +43,14 @@ class PredictReport:
         stages: Reports of the steps; the last is that of the model itself, if it got so far.
         path: The CSV.
         notes: What to know about the rows, a line each.
+        files: The CSV, or that of each target where the model has several.
     """
 
     predictions: Predictions | None
     stages: Sequence[RunReport]
     path: Path
     notes: Sequence[str] = ()
+    files: Sequence[Path] = ()
 
     @property
     def exit_code(self) -> int:
@@ -59,7 +62,7 @@ class PredictReport:
         shown = [stage.table() for stage in self.stages[:-1] if stage.exit_code]
         done = "nothing could be predicted"
         if self.predictions is not None:
-            done = f"{len(self.predictions)} predicted; wrote {self.path}"
+            done = f"{len(self.predictions)} predicted; wrote {', '.join(map(str, self.files))}"
         # The model's decision is as good as the tissue it was shown.
         doubts = [n for stage in self.stages[:-1] if not stage.exit_code for n in stage.notes]
         return "\n\n".join([*shown, self.stages[-1].table(), *doubts, *self.notes, done])
@@ -136,7 +139,8 @@ def predict(
         alpha=alpha,
     )
     path, origin = Path(out) / PREDICTIONS_NAME, application.origin("predict")
-    check_origin(path, origin, application.asked)
+    for file in prediction_files(path, model.task).values():
+        check_origin(file, origin, application.asked)
     choice = EncodingChoice(
         None if weights is None else Path(weights),
         device,
@@ -147,13 +151,14 @@ def predict(
         opening,
     )
     found = application.run(check_output_folder(out), choice, runner)
+    files: list[Path] = []
     if found.predictions is not None:
-        called = model.task.decide(found.predictions.predicted, model.calibration.threshold)
-        write_predictions(
+        files = write_targets(
             path,
             found.predictions,
-            called=called,
+            model.calibration,
             origin=origin,
+            decided=True,
             asked=application.asked,
             labels=_labels(application, found.predictions),
             remarks=found.remarks.columns,
@@ -161,14 +166,14 @@ def predict(
     notes = [*application.doubts, *found.notes, *found.remarks.lines]
     if by_patient or takes_patients(model):
         notes = describe_patients_of(slides, patient_column) + notes
-    return PredictReport(found.predictions, found.stages, path, notes)
+    return PredictReport(found.predictions, found.stages, path, notes, files)
 
 
-def _labels(application: Application, predictions: Predictions) -> dict[str, list[str]] | None:
-    """The labels of the bags, where the table of slides has any."""
+def _labels(
+    application: Application, predictions: Predictions
+) -> dict[str, dict[str, list[str]] | None]:
+    """The labels of the bags by target, where the table of slides has any."""
     task = application.model.task
-    if isinstance(task, MultiTask):
-        return None
     of_slide, members = {row.slide_id: row for row in application.rows}, application.members
     of_patient: dict[str, list[SlideRow]] = {}
     for row in application.rows:
@@ -179,4 +184,5 @@ def _labels(application: Application, predictions: Predictions) -> dict[str, lis
         bags.append(
             members.get(bag_id) or ([slide] if slide is not None else of_patient.get(bag_id, []))
         )
-    return carried_labels(bags, task)
+    targets = task.targets if isinstance(task, MultiTask) else {"": task}
+    return {target: carried_labels(bags, of_target) for target, of_target in targets.items()}

@@ -12,17 +12,18 @@ from slidenet.core.text import text_table
 from slidenet.data.datamodule import BagDataModule, read_bags
 from slidenet.data.settings import DataSettings
 from slidenet.data.splits.record import SPLIT_NAMES
-from slidenet.evaluation import Origin, Predictions, check_origin, write_predictions
+from slidenet.evaluation import Origin, Predictions, check_origin, split_predictions
+from slidenet.evaluation.predictions.targets import prediction_files, write_targets
 from slidenet.pipelines.fitting.ablation import split_section
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, check_fits, write_bundle
 from slidenet.pipelines.fitting.claim import PLAN_NAME, claim_folder, undone_if_refused
 from slidenet.pipelines.fitting.cohort_report import cohort_section, write_left_out
 from slidenet.pipelines.fitting.fit import audit_data, prepare_fit
-from slidenet.pipelines.fitting.learning import flat_probabilities, learning_section
+from slidenet.pipelines.fitting.learning import flat_targets, learning_section
 from slidenet.pipelines.fitting.plan import TrainingPlan, TrainSettings, read_arguments
 from slidenet.pipelines.fitting.predictions import (
     apply_to_split,
-    cut_off_section,
+    cut_off_sections,
     data_digest,
     fit_calibration,
     predict_split,
@@ -138,7 +139,8 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
     if begun:  # another run is refused by its settings, before its files are looked at
         claim_folder(out, fit.identity)
     for split, origin in origins.items():
-        check_origin(predictions_path(out, split), origin, of_run=begun)
+        for file in prediction_files(predictions_path(out, split), data.task_record).values():
+            check_origin(file, origin, of_run=begun)
     with undone_if_refused(out, PLAN_NAME):
         check_output_folder(out)
         audit_data(data, [data.split], strict=settings.strict)
@@ -158,24 +160,23 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
     models = (model_digest(trained.module, calibration),)
     for split, origin in origins.items():
         predicted[split] = predict_split(trained.module, data, split, calibration)
-        files.append(predictions_path(out, split))
-        origin = replace(origin, models=models, threshold=calibration.threshold)
-        write_predictions(files[-1], predicted[split], origin=origin, of_run=True)
+        path, origin = predictions_path(out, split), replace(origin, models=models)
+        files += write_targets(path, predicted[split], calibration, origin=origin, of_run=True)
     metrics = {split: found.compute_metrics() for split, found in predicted.items()}
     write_json(out / "metrics.json", metrics, sort_keys=True)
     files += write_left_out(out, data)
-    flat = [flat_probabilities(found.predicted.probabilities) for found in predicted.values()]
+    flat = [flat_targets(split_predictions(found)) for found in predicted.values()]
     sections = [cohort_section(data, [data.split])]
     if trained.learning is not None:
         flatness = {"": flat[-1] if flat else None}
         sections.append(learning_section({"": trained.learning}, flatness))
-    if settings.ablation and "test" in predicted:
-        sections += split_section(data, plan, out, predicted["test"])
-    sections += probe_sections(data, [data.split], [out], predicted.get("test"), plan)
+    tested = split_predictions(predicted["test"]) if "test" in predicted else {}
+    if settings.ablation and tested:
+        sections += split_section(data, plan, out, tested)
+    sections += probe_sections(data, [data.split], [out], tested, plan)
     sizes = ", ".join(f"{len(data.bags(split))} {split}" for split in SPLIT_NAMES)
     headline = f"trained {plan.model['network']} on bags: {sizes}"
-    if calibration.threshold is not None:
-        sections.append(cut_off_section(predicted, calibration.threshold))
+    sections += cut_off_sections(predicted, calibration)
     splits = metrics_section("Metrics by split", metrics)
     files.append(write_results(out, headline, [splits, *sections]))
     return TrainReport(headline, metrics, files, sections)
@@ -200,24 +201,25 @@ def _apply(data: BagDataModule, path: Path, step: Step, out: Path, allow_code: b
         str(bundle.training.get("run", "")),
         bundle.digests,
         data_digest(data),
-        threshold=bundle.calibration.threshold,
     )
     if step == "predict":
-        file, bags = predictions_path(out, "all"), [bag.bag_id for bag in data.bags()]
-        check_origin(file, origin, bags)
+        path_all, bags = predictions_path(out, "all"), [bag.bag_id for bag in data.bags()]
+        for file in prediction_files(path_all, bundle.task).values():
+            check_origin(file, origin, bags)
         found = apply_to_split(bundle.task, bundle.predict, data, None)
         check_output_folder(out)
-        write_predictions(file, found, origin=origin)
-        return TrainReport(f"{path.name} on {len(found)} bags", {}, [file])
+        files = write_targets(path_all, found, bundle.calibration, origin=origin)
+        return TrainReport(f"{path.name} on {len(found)} bags", {}, files)
     split: Literal["val", "test"] = "val" if step == "validate" else "test"
     if not data.split.slides(split):
         raise SplitError(
             f"no slide is in {split}", remedy="give a split with some, or take another"
         )
-    file, origin = predictions_path(out, split), replace(origin, split=split)
-    check_origin(file, origin, [bag.bag_id for bag in data.bags(split)])
+    origin, bags = replace(origin, split=split), [bag.bag_id for bag in data.bags(split)]
+    for file in prediction_files(predictions_path(out, split), bundle.task).values():
+        check_origin(file, origin, bags)
     found = apply_to_split(bundle.task, bundle.predict, data, split)
     check_output_folder(out)
-    write_predictions(file, found, origin=origin)
+    files = write_targets(predictions_path(out, split), found, bundle.calibration, origin=origin)
     metrics = found.compute_metrics()
-    return TrainReport(f"{path.name} on {len(found)} bags of {split}", {split: metrics}, [file])
+    return TrainReport(f"{path.name} on {len(found)} bags of {split}", {split: metrics}, files)

@@ -5,7 +5,7 @@ from slidenet.tasks.classes import BinaryTask, ClassTask, MulticlassTask, Ordina
 from slidenet.tasks.multilabel import MultilabelTask
 from slidenet.tasks.multitask import MultiTask
 from slidenet.tasks.predictions import JointPredictions, PredictionArrays
-from slidenet.tasks.registry import TASKS, TaskKind, task_from_identity
+from slidenet.tasks.registry import TASKS, TaskKind, task_from_identity, task_of
 from slidenet.tasks.regression import RegressionTask
 from slidenet.tasks.survival import CoxTask, DiscreteTimeTask, SurvivalTask
 from slidenet.tasks.targets import Targets
@@ -32,4 +32,5 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "TaskKind",
     "fit_breslow",
     "task_from_identity",
+    "task_of",
 ]

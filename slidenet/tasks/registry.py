@@ -45,3 +45,8 @@ def task_from_identity(identity: Mapping[str, Any]) -> Task:
         tuple(identity["class_names"]),
         tuple(identity["time_edges"]),
     )
+
+
+def task_of(task: Task, target: str) -> Task:
+    """The task of one of several targets; the task itself for ""."""
+    return task.targets[target] if isinstance(task, MultiTask) else task

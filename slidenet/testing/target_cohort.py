@@ -67,9 +67,7 @@ def write_target_cohort(
     splits = [["slide_id", "split"]]
     for i, row in enumerate(rows):
         mutation = ("mutated" if lesions[i] else "wild type") if known[i] else ""
-        labels.append(
-            [row["slide_id"], row["patient_id"], mutation, "high" if high[i] else "low"]
-        )
+        labels.append([row["slide_id"], row["patient_id"], mutation, "high" if high[i] else "low"])
         for_val = (place[i] - num_tested) % 4 == 0
         splits.append([row["slide_id"], "test" if tested[i] else "val" if for_val else "train"])
     write_rows(paths.labels, labels)

@@ -19,7 +19,7 @@ from slidenet.core.errors import ConfigError, IdentityMismatchError, StoreError
 from slidenet.core.json_text import parse_json
 from slidenet.core.provenance import Identity, canonical_json, describe_difference, software_version
 from slidenet.mil import BagBatch
-from slidenet.tasks import Calibration, MultiTask, PredictionArrays, Task
+from slidenet.tasks import Calibration, PredictionArrays, Task, task_of
 from slidenet.training.bundle import FORMAT, MAX_TEXT_BYTES, Bundle, bundle_of, write_torch_file
 from slidenet.training.restoring import malformed_explained, read_torch_file
 
@@ -282,11 +282,6 @@ def _at_common_times(members: tuple[Bundle, ...]) -> tuple[Bundle, ...]:
         for member, baseline in zip(members, baselines, strict=True)
         if baseline is not None
     )
-
-
-def task_of(task: Task, target: str) -> Task:
-    """The task of one of several targets; itself for ""."""
-    return task.targets[target] if isinstance(task, MultiTask) else task
 
 
 def _out_of_fold(target: str, found: object, members: Sequence[Bundle], source: str) -> OutOfFold:

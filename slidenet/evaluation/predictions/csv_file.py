@@ -44,7 +44,7 @@ from slidenet.evaluation.predictions.sidecar import (
 from slidenet.stores import atomic_path
 from slidenet.stores.csv_table import CsvTable, read_csv_table
 from slidenet.stores.csv_writing import csv_text, joined_csv
-from slidenet.tasks import PredictionArrays, Task, TaskKind
+from slidenet.tasks import MultiTask, PredictionArrays, Task, TaskKind
 from slidenet.tasks.predictions import (
     BAG_COLUMN,
     CALLED_COLUMN,
@@ -140,9 +140,15 @@ def write_predictions(
         remarks: Further columns of N cells, which come last (`is_remark`).
 
     Raises:
-        PredictionsError: A label column has the name of another column.
+        PredictionsError: A label column has the name of another column; several targets.
         OutputError: The file cannot be written, or another one is there (`check_origin`).
     """
+    if isinstance(predictions.task, MultiTask):
+        raise PredictionsError(
+            f"{len(predictions.task.targets)} targets for one file of predictions",
+            expected="the predictions of one target",
+            remedy="take them apart with `slidenet.evaluation.split_predictions`",
+        )
     columns = predictions.columns(called)
     assert labels is None or predictions.targets is None, "labels once"
     if labels is not None:
@@ -201,7 +207,9 @@ def join_predictions(
     """
     texts = [Path(part).read_bytes().decode() for part in parts]
     content = joined_csv(texts).encode()
-    found = [read_predictions(part, task=task.kind, labelled=False) for part in parts]
+    # A fold may hold no bag that has the label of one of several targets.
+    there = [part for part, text in zip(parts, texts, strict=True) if text.count("\n") > 1]
+    found = [read_predictions(part, task=task.kind, labelled=False) for part in there]
     predictions = Predictions.concatenate(found)
     path = Path(path)
     check_origin(path, origin, predictions.bag_ids, of_run=True, content=content)

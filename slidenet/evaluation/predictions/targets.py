@@ -1,11 +1,15 @@
 """Predictions of several targets taken apart: a record, and a file, for each."""
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from slidenet.evaluation.predictions.csv_file import write_predictions
 from slidenet.evaluation.predictions.record import Predictions
-from slidenet.tasks import Calibration, MultiTask
+from slidenet.evaluation.predictions.sidecar import Origin
+from slidenet.tasks import Calibration, MultiTask, Task
 from slidenet.tasks.multitask import joint
 
 
@@ -42,9 +46,61 @@ def of_target(calibration: Calibration, target: str) -> Calibration:
 
 
 def target_path(path: str | os.PathLike[str], target: str) -> Path:
-    """The file of one target: `predictions_msi.csv` for `predictions.csv` and "msi"."""
+    """The file of one of several targets; the path itself for ""."""
     path = Path(path)
     return path.with_stem(f"{path.stem}_{target}") if target else path
+
+
+def prediction_files(path: str | os.PathLike[str], task: Task) -> dict[str, Path]:
+    """The file of each target: `predictions_msi.csv` for `predictions.csv` and "msi".
+
+    Args:
+        path: The file of a task of one target, which stands under "".
+        task: One target, or several.
+    """
+    targets = task.targets if isinstance(task, MultiTask) else [""]
+    return {target: target_path(path, target) for target in targets}
+
+
+def write_targets(
+    path: str | os.PathLike[str],
+    predictions: Predictions,
+    calibration: Calibration,
+    *,
+    origin: Origin,
+    decided: bool = False,
+    labels: Mapping[str, Mapping[str, Sequence[str]] | None] | None = None,
+    **settings: Any,
+) -> list[Path]:
+    """Writes the predictions of each target into a file of its own (`write_predictions`).
+
+    Args:
+        path: See `prediction_files`.
+        predictions: Of several targets, or of one.
+        calibration: Of the model.
+        origin: What made them; its threshold becomes that of the target.
+        decided: Whether a column says what is called.
+        labels: Of predictions without targets, cells of the label columns of each target.
+        **settings: Of `write_predictions`.
+
+    Returns:
+        The files, in order of the targets.
+
+    Raises:
+        PredictionsError, OutputError: As `write_predictions`.
+    """
+    files = prediction_files(path, predictions.task)
+    for target, one in split_predictions(predictions).items():
+        threshold = of_target(calibration, target).threshold
+        write_predictions(
+            files[target],
+            one,
+            called=one.task.decide(one.predicted, threshold) if decided else None,
+            origin=replace(origin, threshold=threshold),
+            labels=None if labels is None else labels[target],
+            **settings,
+        )
+    return list(files.values())
 
 
 def descriptions(predictions: Predictions, calibration: Calibration) -> list[str]:

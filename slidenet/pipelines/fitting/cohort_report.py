@@ -44,21 +44,27 @@ def cohort_section(data: BagDataModule, splits: Sequence[Split]) -> Section:
     return Section("Cohort", tuple(lines))
 
 
-def words_of_unseen(data: BagDataModule, predictions: Predictions) -> str:
+def words_of_unseen(data: BagDataModule, found: Sequence[Predictions]) -> str:
     """How many bags a cross-validation has predicted, and what is known of their patients.
 
     Args:
         data: The bags.
-        predictions: Out of fold.
+        found: Out of fold; of several targets those of each, as a bag may have one only.
     """
-    bags, known = predictions.num_bags, data.cohort.patients_known
+    patient_of = {
+        bag: patient
+        for predictions in found
+        for bag, patient in zip(predictions.bag_ids, predictions.patient_ids, strict=True)
+    }
+    bags, known = len(patient_of), data.cohort.patients_known
     if known == "all":
+        patients = len(set(patient_of.values()))
         return (
-            f"{bags} bags of {predictions.num_patients} patients, each predicted by a model that "
-            "has not seen the patient"
+            f"{bags} bags of {patients} patients, each predicted by a model that has not seen the "
+            "patient"
         )
     if known == "some":
-        unnamed = len({b for b, p in _bags_and_patients(predictions) if p is None})
+        unnamed = sum(patient is None for patient in patient_of.values())
         return (
             f"{bags} bags, each predicted by a model that has not seen the patient as far as the "
             f"table names one; {count_of('bag', unnamed)} without a patient may have had another "
@@ -68,7 +74,3 @@ def words_of_unseen(data: BagDataModule, predictions: Predictions) -> str:
         f"{bags} bags, each predicted by a model that has not seen the slide; the table names no "
         "patients, so it may have seen another slide of the patient"
     )
-
-
-def _bags_and_patients(predictions: Predictions) -> list[tuple[str, str | None]]:
-    return list(zip(predictions.bag_ids, predictions.patient_ids, strict=True))

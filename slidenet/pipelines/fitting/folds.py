@@ -15,7 +15,8 @@ from slidenet.core.errors import ConfigError
 from slidenet.data import Split, hold_out_validation, make_folds, read_splits
 from slidenet.data.datamodule import BagDataModule
 from slidenet.data.splits.make import LeaveOneOut
-from slidenet.evaluation import Origin, write_predictions
+from slidenet.evaluation import Origin
+from slidenet.evaluation.predictions.targets import write_targets
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, write_bundle
 from slidenet.pipelines.fitting.fit import prepare_fit
 from slidenet.pipelines.fitting.plan import TrainingPlan
@@ -149,9 +150,8 @@ class FoldWork:
             data_digest(data),
             "test",
             number,
-            calibration.threshold,
         )
-        write_predictions(folder / PREDICTIONS_NAME, found, origin=origin, of_run=True)
+        write_targets(folder / PREDICTIONS_NAME, found, calibration, origin=origin, of_run=True)
         write_bundle(folder / BUNDLE_NAME, trained, data, calibration, plan)
         content = {
             "metrics": found.compute_metrics(),
@@ -161,6 +161,11 @@ class FoldWork:
             "temperature": calibration.temperature,
             "learning": None if trained.learning is None else trained.learning.identity(),
         }
+        if calibration.targets:
+            content["targets"] = {
+                name: {"threshold": one.threshold, "temperature": one.temperature}
+                for name, one in calibration.targets.items()
+            }
         # Last, because this file is what says that the fold is done.
         write_json(folder / FOLD_NAME, content, sort_keys=True)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from slidenet.core.arrays import FloatArray
+from slidenet.evaluation import Predictions
 from slidenet.pipelines.fitting.defaults import FitLength
 from slidenet.pipelines.fitting.results import Section
 
@@ -105,6 +106,16 @@ def flat_probabilities(probabilities: FloatArray | None) -> str | None:
         "other: the model tells hardly any bag from another. Train longer (--trainer.max-epochs) "
         "or at a higher --model.learning-rate, and look at learning_curve.png"
     )
+
+
+def flat_targets(found: Mapping[str, Predictions]) -> str | None:
+    """`flat_probabilities` of the targets of a model (`split_predictions`), each by its name."""
+    lines = []
+    for target, one in found.items():
+        line = flat_probabilities(one.predicted.probabilities) if len(one) else None
+        if line is not None:
+            lines.append(f"{target}: {line}" if target else line)
+    return "; ".join(lines) or None
 
 
 def learning_section(fits: Mapping[str, Learning], flat: Mapping[str, str | None]) -> Section:

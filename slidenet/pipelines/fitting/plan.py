@@ -50,8 +50,8 @@ class TrainSettings:
         threshold_rule: How the cut-off of a binary task is chosen on val.
         calibrate: Fit a temperature on val.
         strict: Refuse a cohort the audit warns about.
-        ablation: Where a model has several inputs (covariates, feature sets), train it without
-            each of them too, and say what each adds.
+        ablation: Where a model has several inputs (covariates, feature sets) or targets, train it
+            without each input and for each target alone too, and say what each adds.
         probes: Fit simple models of the mean features of each bag beside the network, on the same
             splits, and report whether it beats them.
     """

@@ -10,9 +10,10 @@ from tqdm import tqdm
 
 from slidenet.data.datamodule import BagDataModule
 from slidenet.data.splits.record import SplitName
-from slidenet.evaluation import Predictions
+from slidenet.evaluation import Predictions, split_predictions
 from slidenet.evaluation.calibration import fit_temperature
 from slidenet.evaluation.operating_points import ThresholdRule, choose_threshold
+from slidenet.evaluation.predictions.targets import of_target
 from slidenet.metrics import DEFAULT_THRESHOLD, compute_metrics, metric_of
 from slidenet.metrics.metric import BinaryCases
 from slidenet.mil import BagBatch
@@ -234,6 +235,28 @@ def _logits(module: SlideClassifier, batch: BagBatch) -> Tensor:
 def data_digest(data: BagDataModule) -> str:
     """What tells bags, their labels and their split from others; see `BagDataModule.identity`."""
     return str(data.identity()["bags_and_split"])
+
+
+def cut_off_sections(
+    predicted: Mapping[str, Predictions], calibration: Calibration
+) -> list[Section]:
+    """`cut_off_section` of each target that has a cut-off.
+
+    Args:
+        predicted: Labelled predictions by split, of several targets or of one.
+        calibration: Of the model.
+    """
+    sections = []
+    apart = {split: split_predictions(found) for split, found in predicted.items()}
+    for target in next(iter(apart.values()), {}):
+        threshold = of_target(calibration, target).threshold
+        found = {split: by_target[target] for split, by_target in apart.items()}
+        known = {split: one for split, one in found.items() if len(one)}
+        if threshold is not None and known:
+            section = cut_off_section(known, threshold)
+            title = f"{section.title} of {target}" if target else section.title
+            sections.append(replace(section, title=title))
+    return sections
 
 
 def cut_off_section(found: Mapping[str, Predictions], threshold: float) -> Section:

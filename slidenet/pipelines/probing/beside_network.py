@@ -20,7 +20,7 @@ from slidenet.data import Split
 from slidenet.data.bags.dataset import BagSource
 from slidenet.data.datamodule import BagDataModule
 from slidenet.data.splits.record import SplitName
-from slidenet.evaluation import Predictions, best_probe, split_predictions
+from slidenet.evaluation import Predictions, best_probe
 from slidenet.evaluation.probes.probe import KINDS, WORDS
 from slidenet.pipelines.fitting.beside import Rival, compare
 from slidenet.pipelines.fitting.plan import TrainingPlan
@@ -130,7 +130,7 @@ def probe_sections(
     data: BagDataModule,
     splits: Sequence[Split],
     folders: Sequence[Path],
-    model: Predictions | None,
+    models: Mapping[str, Predictions],
     plan: TrainingPlan,
 ) -> list[Section]:
     """What the report of a run says of probes: beside its network, or as its network.
@@ -139,19 +139,20 @@ def probe_sections(
         data: The bags.
         splits: Of the folds; one where the model was trained once.
         folders: Of the folds.
-        model: What the network predicts of their test bags; None where there are none.
+        models: What the network predicts of their test bags, of each target
+            (`split_predictions`); empty where there are none.
         plan: Of the run.
     """
     name, settings = str(plan.model["network"]), plan.settings
     if name == PROBE:
         return [chosen_section(folders)]
-    if not settings.probes or model is None:
+    if not settings.probes or not models:
         return []
     work = ProbeWork(data, settings.seed)
     folds = [work.run(split, folder) for split, folder in zip(splits, folders, strict=True)]
     return [
         _section(data, splits, [fold[target] for fold in folds], target, found, name)
-        for target, found in split_predictions(model).items()
+        for target, found in models.items()
     ]
 
 

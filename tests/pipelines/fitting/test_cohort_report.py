@@ -120,7 +120,7 @@ def table_only(tmp_path):
 def test_nothing_is_claimed_of_patients_that_are_not_known(table_only, text, known, words):
     data = table_only(text)
     assert data.cohort.patients_known == known
-    said = words_of_unseen(data, predictions_of(data))
+    said = words_of_unseen(data, [predictions_of(data)])
     assert words in said
     assert (known == "all") == said.endswith("has not seen the patient")
 

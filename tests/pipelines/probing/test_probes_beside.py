@@ -52,15 +52,18 @@ def plan(**settings):
 
 
 def test_a_network_is_told_what_it_does_not_beat(bags, tmp_path):
-    (section,) = probe_sections(bags, [bags.split], [tmp_path], guessed(bags), plan())
+    (section,) = probe_sections(bags, [bags.split], [tmp_path], {"": guessed(bags)}, plan())
     assert section.title == "Beside the network: probes"
     assert section.lines[0].startswith("abmil does not beat ")
     names = [row[0] for row in section.rows]
     kinds = ["logistic probe", "SVM probe", "nearest-neighbour probe"]
     assert names == ["abmil", "chosen probe", *kinds]
     assert float(section.rows[1][1]) > 0.7
-    assert probe_sections(bags, [bags.split], [tmp_path], guessed(bags), plan(probes=False)) == []
-    assert probe_sections(bags, [bags.split], [tmp_path], None, plan()) == []
+    assert (
+        probe_sections(bags, [bags.split], [tmp_path], {"": guessed(bags)}, plan(probes=False))
+        == []
+    )
+    assert probe_sections(bags, [bags.split], [tmp_path], {}, plan()) == []
 
 
 def test_probes_of_a_fold_are_kept_and_damaged_ones_fitted_again(bags, tmp_path, monkeypatch):
