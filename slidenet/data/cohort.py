@@ -14,6 +14,7 @@ from slidenet.data.bags.parts import SEPARATOR, divide_cohort, split_parts
 from slidenet.data.covariates import (
     CovariateTable,
     contradicting_patients,
+    describe_missing,
     find_kinds,
     read_covariates,
 )
@@ -236,15 +237,15 @@ def _read_covariates(table: LabelTable, settings: DataSettings) -> CovariateTabl
     slides_of: dict[str, list[str]] = {}
     for slide_id in table.slide_ids:
         slides_of.setdefault(table.patient_of(slide_id), []).append(slide_id)
-    if settings.bag == "patient":
-        for slide_ids in slides_of.values():
-            found.of_bag(slide_ids)  # refuses slides that contradict each other
+    of_patients = settings.bag == "patient"  # slides that contradict each other are refused then
+    bags = slides_of.values() if of_patients else [[slide_id] for slide_id in table.slide_ids]
+    missing = describe_missing(found, bags, noun="patient" if of_patients else "slide")
     notes = tuple(
         f"covariate {name!r}: slides of the same patient have different values (of "
         f"{count_of('patient', len(patients))}: {name_some(patients)})"
         for name, patients in contradicting_patients(found, slides_of).items()
     )
-    return replace(found, notes=found.notes + notes)
+    return replace(found, notes=missing + notes)
 
 
 def _task(

@@ -5,7 +5,7 @@ table; everything that is estimated (`slidenet.mil.covariates`) follows from the
 """
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,8 @@ from slidenet.mil.covariates import CovariateColumn, category_code, fit_column
 from slidenet.stores import SLIDE_COLUMNS
 
 MOST_CATEGORIES = 30
+LEAST_PER_CATEGORY = 4
+"""Slides per category on the average, below which a column names rather than describes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +87,8 @@ def find_kinds(
         source: The table, for messages.
 
     Raises:
-        LabelError: A column is not there or names slides, is empty or the same everywhere, or mixes
-            numbers and words.
+        LabelError: A column is not there or names slides, is empty or the same everywhere, mixes
+            numbers and words, or has as many categories as names would be.
     """
     kinds = {}
     for name in names:
@@ -109,11 +111,24 @@ def find_kinds(
                 remedy=number_remedy(list(words))
                 or f"correct these cells, or give --data.categorical {name} if they are categories",
             )
+        categories = sorted({_category(cell) for cell in known})
+        most = max(LEAST_PER_CATEGORY, min(MOST_CATEGORIES, len(known) // LEAST_PER_CATEGORY))
+        if kinds[name] and len(categories) > most:
+            raise LabelError(
+                f"{where} holds {len(categories)} different categories in {len(known)} slides, "
+                f"such as {name_some(categories, most=3)}",
+                expected=f"at most {most} categories, or numbers (of a date: a year, or days)",
+                remedy="leave it away, put categories together, or write numbers as numbers",
+            )
     return kinds
 
 
 def read_covariates(
-    rows: Sequence[SlideRow], kinds: Mapping[str, bool], *, source: str
+    rows: Sequence[SlideRow],
+    kinds: Mapping[str, bool],
+    *,
+    source: str,
+    spelled: Mapping[str, Collection[str]] | None = None,
 ) -> CovariateTable:
     """The covariates of slides.
 
@@ -121,28 +136,36 @@ def read_covariates(
         rows: The slides, with all that the table says.
         kinds: By column: whether it is a category.
         source: The table, for messages.
+        spelled: By column the categories a model knows; cells that differ from one in the case of
+            letters and in spaces only are read as it, and told.
 
     Raises:
         LabelError: A column is not there, a number cannot be read, or categories differ in letters
-            or spaces only, or are as many as names would be.
+            or spaces only.
     """
     categories: dict[str, tuple[str, ...] | None] = {}
     columns, notes = [], []
+    spelled = spelled or {}
     for name, categorical in kinds.items():
         cells = _cells(rows, name, source)
         where = f"{source}, column {name!r}"
-        gone = sum(not cell for cell in cells)
-        if gone:
-            notes.append(f"covariate {name!r}: not known of {count_of('slide', gone)}, imputed")
         if categorical:
-            found = [_category(cell) for cell in cells]
+            meant = {_plain(category): category for category in spelled.get(name, ())}
+            found = [meant.get(_plain(c), c) for c in map(_category, cells)]
+            pairs = zip(map(_category, cells), found, strict=True)
+            other = {f"{cell!r} as {word!r}": None for cell, word in pairs if cell != word}
+            if other:
+                notes.append(f"covariate {name!r}: {name_some(other)}, as in training")
             categories[name] = _check_categories(found, where)
             columns.append([category_code(cell) if cell else np.nan for cell in found])
             continue
         categories[name] = None
         columns.append([as_number(cell) for cell in cells])
-        pairs = zip(rows, cells, columns[-1], strict=True)
-        wrong = [(row.slide_id, cell) for row, cell, value in pairs if cell and np.isnan(value)]
+        wrong = [
+            (row.slide_id, cell)
+            for row, cell, value in zip(rows, cells, columns[-1], strict=True)
+            if cell and np.isnan(value)
+        ]
         if wrong:
             raise LabelError(
                 f"{where} is {name_some(repr(cell) for _, cell in wrong)}",
@@ -153,6 +176,27 @@ def read_covariates(
     values = np.array(columns, dtype=np.float32).T
     by_slide = {row.slide_id: values[i] for i, row in enumerate(rows)}
     return CovariateTable(categories, by_slide, tuple(notes))
+
+
+def describe_missing(
+    table: CovariateTable, bags: Iterable[Sequence[str]], *, noun: str = "slide"
+) -> tuple[str, ...]:
+    """Which covariates are not known of some bags, a line each.
+
+    Args:
+        table: The covariates.
+        bags: The slides of each bag.
+        noun: What a bag is.
+
+    Raises:
+        LabelError: Slides of a bag contradict each other.
+    """
+    gone = np.isnan([table.of_bag(slide_ids) for slide_ids in bags]).sum(axis=0)
+    return tuple(
+        f"covariate {name!r}: not known of {count_of(noun, int(count))}, imputed"
+        for name, count in zip(table.names, gone, strict=True)
+        if count
+    )
 
 
 def contradicting_patients(
@@ -201,12 +245,16 @@ def _category(cell: str) -> str:
     return str(int(value)) if not np.isnan(value) and value == int(value) else cell
 
 
+def _plain(category: str) -> str:
+    """The same however it is written; hyphens count: the stages I-II and III are two."""
+    return " ".join(category.casefold().split())
+
+
 def _check_categories(found: Sequence[str], where: str) -> tuple[str, ...]:
     names = tuple(sorted({cell for cell in found if cell}))
     written: dict[str, str] = {}
     for name in names:
-        # Hyphens count: the stages I-II and III are two.
-        first = written.setdefault(" ".join(name.casefold().split()), name)
+        first = written.setdefault(_plain(name), name)
         if first != name:
             raise LabelError(
                 f"{where} holds {first!r} and {name!r}",
@@ -215,10 +263,4 @@ def _check_categories(found: Sequence[str], where: str) -> tuple[str, ...]:
             )
     if len({category_code(name) for name in names}) < len(names):
         raise LabelError(f"{where}: two categories have the same code", remedy="rename one")
-    if len(names) > MOST_CATEGORIES:
-        raise LabelError(
-            f"{where} holds {len(names)} different categories, such as {name_some(names)}",
-            expected=f"at most {MOST_CATEGORIES}",
-            remedy="leave it away, put categories together, or write numbers as numbers",
-        )
     return names

@@ -6,7 +6,12 @@ import pytest
 from slidenet.core.errors import ConfigError, LabelError
 from slidenet.core.records import SlideRow
 from slidenet.data import DataSettings
-from slidenet.data.covariates import contradicting_patients, find_kinds, read_covariates
+from slidenet.data.covariates import (
+    contradicting_patients,
+    describe_missing,
+    find_kinds,
+    read_covariates,
+)
 from slidenet.mil.covariates import category_code
 
 AGES = ["50", "", "70", "NA", "61.5"]
@@ -31,7 +36,9 @@ def test_numbers_and_categories_are_told_apart_and_missing_words_are_missing():
     codes = [category_code("I"), category_code("II"), np.nan, category_code("I"), np.nan]
     np.testing.assert_array_equal(values[:, 1], codes)
     assert found.categories == {"age": None, "stage": ("I", "II")}
-    assert "'stage': not known of 2 slides" in found.notes[1]
+    assert (
+        "'stage': not known of 2 slides" in describe_missing(found, [[s] for s in found.values])[1]
+    )
 
 
 def test_a_number_may_be_a_category_also_as_spreadsheets_write_it():
@@ -49,6 +56,7 @@ def test_a_number_may_be_a_category_also_as_spreadsheets_write_it():
         (["F", "F", "F", ""], "one value only"),
         (["", "NA", "", "?"], "no value"),
         ([f"code {i}" for i in range(40)], "40 different categories"),
+        ([f"2020-01-{i % 9 + 1:02d}" for i in range(30)], "9 different categories in 30 slides"),
     ],
 )
 def test_columns_that_are_no_covariate_are_refused(cells, words):
@@ -94,6 +102,14 @@ def test_slides_of_a_patient_complete_each_other_or_contradict():
 def test_settings_that_contradict_each_other(settings, words):
     with pytest.raises(ConfigError, match=words):
         DataSettings(labels="l.csv", features="f", **settings)
+
+
+def test_a_category_is_read_as_the_model_spells_it():
+    table = rows(sex=["m ", "F", "X"], stage=["1", "2", ""])
+    kinds = {"sex": True, "stage": True}
+    found = read_covariates(table, kinds, source="t.csv", spelled={"sex": {"M", "F"}})
+    assert found.categories["sex"] == ("F", "M", "X")
+    assert found.notes == ("covariate 'sex': 'm' as 'M', as in training",)
 
 
 def test_what_is_estimated_follows_from_the_training_bags_alone():

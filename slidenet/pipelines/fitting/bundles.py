@@ -13,7 +13,7 @@ from slidenet.core.records import SlideRow
 from slidenet.core.text import count_of, name_some
 from slidenet.data import BagDataset, collate_bags
 from slidenet.data.bags.places import check_places
-from slidenet.data.covariates import CovariateTable, read_covariates
+from slidenet.data.covariates import CovariateTable, describe_missing, read_covariates
 from slidenet.data.datamodule import BagDataModule
 from slidenet.pipelines.fitting.fit import TrainedModel
 from slidenet.pipelines.fitting.plan import TrainingPlan
@@ -123,12 +123,14 @@ def covariates_for(
                 expected=f"the columns {', '.join(kinds)}; cells may be empty where not known",
                 remedy="add them to the table of slides",
             )
-    table = read_covariates(rows, kinds, source=source)
-    notes = list(table.notes)
-    for number, (name, there) in enumerate(table.categories.items()):
-        models = [member.module.covariate_columns[number] for member in bundle.members]
-        seen = {category for column in models for category in column.categories or ()}
-        unseen = [repr(category) for category in there or () if category not in seen]
+    seen: dict[str, set[str]] = {name: set() for name in kinds}
+    for member in bundle.members:
+        for column in member.module.covariate_columns:
+            seen[column.name] |= set(column.categories or ())
+    table = read_covariates(rows, kinds, source=source, spelled=seen)
+    notes = [*table.notes, *describe_missing(table, [[row.slide_id] for row in rows])]
+    for name, there in table.categories.items():
+        unseen = [repr(category) for category in there or () if category not in seen[name]]
         if unseen:
             notes.append(
                 f"covariate {name!r}: {name_some(unseen)} was not seen in training, and counts as "
