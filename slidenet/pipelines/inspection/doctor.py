@@ -40,6 +40,7 @@ def doctor(encoder: str = "efficientnet_lite0", out: Path = Path(".")) -> CheckL
             _disk(out),
             _hub_token(),
             _encoder_access(encoder),
+            _first_model(),
         ]
     )
 
@@ -164,3 +165,13 @@ def _encoder_access(encoder: str) -> Check:
         return Check(name, "ok", check_access(encoder))
     except SlidenetError as error:
         return Check(name, "problem", error.found, error.remedy or f"expected {error.expected}")
+
+
+def _first_model() -> Check:
+    """What to train first, by the number of slides: the question asked next."""
+    return Check(
+        "first model",
+        "ok",
+        "about 40 slides: crossval --model.network probe; 200: abmil or clam_sb, with the probes "
+        "beside them; 2,000 and more: abmil, then transmil or longnet (docs/training.md)",
+    )
