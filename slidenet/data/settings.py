@@ -8,7 +8,7 @@ from typing import Any, Literal
 from slidenet.core.checks import check_share, check_whole, refused
 from slidenet.core.errors import ConfigError
 from slidenet.core.text import name_some
-from slidenet.data.bags.parts import DividingRule
+from slidenet.data.bags.parts import PART_BAGS, DividingRule
 from slidenet.data.labels.targets import any_classes, columns_of, read_targets
 from slidenet.tasks import TASKS, ClassTask, TaskKind
 
@@ -127,9 +127,10 @@ class BatchSettings:
 
     Args:
         bag: What is one bag: a slide, all slides of a patient side by side, a drawn region of a
-            slide (features made with --regions), or a single tile. Regions and tiles take their
-            label from the row of their slide; with a column region in the table, from the row of
-            slide and region; and label_columns region makes the region itself the label.
+            slide (features made with --regions), a tissue core (with --region-by core), or a single
+            tile. Regions, cores and tiles take their label from the row of their slide; with a
+            column region in the table, from the row of slide and region; and label_columns region
+            makes the region itself the label.
         min_region_share: Tiles with a smaller share in their region are left out of bags of regions
             and tiles; default: 0 for regions, 0.5 for tiles.
         tiles_per_slide: With bags of single tiles: as many are drawn of each slide; default: all.
@@ -144,7 +145,7 @@ class BatchSettings:
         num_workers: Processes that read bags ahead; 0 reads in the main process.
     """
 
-    bag: Literal["slide", "patient", "region", "tile"] = "slide"
+    bag: Literal["slide", "patient", "region", "core", "tile"] = "slide"
     min_region_share: float | None = None
     tiles_per_slide: int | None = None
     batch_size: int | None = None
@@ -180,7 +181,7 @@ class DataSettings(BatchSettings, SplitSettings, FusionSettings, FeatureSettings
         check_whole(or_none=True, tiles_per_slide=self.tiles_per_slide)
         check_share(min_region_share=self.min_region_share or 0.0)
         for name, bags in (
-            ("min_region_share", ("region", "tile")),
+            ("min_region_share", PART_BAGS),
             ("tiles_per_slide", ("tile",)),
         ):
             if getattr(self, name) is not None and self.bag not in bags:
@@ -238,7 +239,7 @@ class DataSettings(BatchSettings, SplitSettings, FusionSettings, FeatureSettings
                 "folder of --data.features",
                 expected="other features of the same slides",
             )
-        if self.more_features and self.bag in ("region", "tile"):
+        if self.more_features and self.bag in PART_BAGS:
             raise ConfigError(
                 f"more_features for bags of kind {self.bag!r}",
                 expected="bags of slides or patients",
@@ -282,13 +283,12 @@ class DataSettings(BatchSettings, SplitSettings, FusionSettings, FeatureSettings
     @property
     def dividing(self) -> DividingRule | None:
         """How slides are cut into bags; None where a bag holds whole slides."""
-        if self.bag not in ("region", "tile"):
+        if self.bag not in PART_BAGS:
             return None
-        by_tile = self.bag == "tile"
-        least = (
-            (0.5 if by_tile else 0.0) if self.min_region_share is None else self.min_region_share
-        )
-        return DividingRule(by_tile, least, self.tiles_per_slide, self.seed or 0)
+        least = self.min_region_share
+        if least is None:
+            least = 0.5 if self.bag == "tile" else 0.0
+        return DividingRule(self.bag, least, self.tiles_per_slide, self.seed or 0)
 
     def refuse_split(self) -> None:
         """Refuses settings of the split, where a cross-validation makes the splits.

@@ -17,7 +17,7 @@ from slidenet.core.errors import AuditError, ConfigError, LabelError, StoreError
 from slidenet.core.extras import data_frame
 from slidenet.core.text import count_of, text_table
 from slidenet.data.bags.files import find_bag_files
-from slidenet.data.bags.parts import split_slides
+from slidenet.data.bags.parts import PART_BAGS, split_slides
 from slidenet.data.labels.cells import labelled_rows
 from slidenet.data.labels.left_out import blank_cells
 from slidenet.data.labels.table import REGION_COLUMN, LabelTable
@@ -102,7 +102,7 @@ def audit(
     *,
     task: TaskKind = "binary",
     label_columns: Sequence[str] = ("label",),
-    bag: Literal["slide", "patient", "region", "tile"] = "slide",
+    bag: Literal["slide", "patient", "region", "core", "tile"] = "slide",
     class_names: Sequence[str] | None = None,
     time_edges: Sequence[float] | None = None,
     patient_column: str | None = None,
@@ -145,7 +145,7 @@ def audit(
         )
     table, findings = read_table_leniently(Path(labels), patient_column=patient_column)
     found: Task | None = None
-    of_parts = bag in ("region", "tile")
+    of_parts = bag in PART_BAGS
     if not of_parts:
         try:
             blank, words = blank_cells(table, label_columns, leave_out)

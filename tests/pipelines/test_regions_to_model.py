@@ -83,7 +83,7 @@ def test_each_core_of_a_microarray_is_a_bag_with_its_own_label(tmp_path, cut):
     labels = tmp_path / "labels.csv"
     labels.write_text("\n".join(map(",".join, table)) + "\n")
     features = cut("--region-by=core")
-    found = train(tmp_path, features, labels, "--data.bag=region")
+    found = train(tmp_path, features, labels, "--data.bag=core")
     assert len(found) == 6  # two patients of three cores
     assert {bag.partition(":")[2][:1] for bag, _, _ in found} == {"A", "B"}
     ill = [p for _, label, p in found if label == "tumour"]

@@ -19,6 +19,9 @@ from slidenet.data.splits.record import SPLIT_NAMES, Split
 from slidenet.stores import FeatureFile, part_of
 
 SEPARATOR = ":"
+PART_BAGS = ("region", "core", "tile")
+"""Bags that are parts of slides."""
+
 MAX_TILE_BAGS = 500_000
 """Bags of single tiles take about 1 KB of memory each, before any feature is read."""
 
@@ -28,13 +31,13 @@ class DividingRule:
     """How slides are cut into bags.
 
     Attributes:
-        by_tile: Whether every tile is a bag; else every region is.
+        kind: What is a bag, of `PART_BAGS`; cores are regions that were told apart as such.
         min_region_share: Tiles with a smaller share in their region are left out.
         tiles_per_slide: Of each slide as many tiles are drawn at most; None for all.
         seed: Decides which tiles are drawn.
     """
 
-    by_tile: bool
+    kind: str
     min_region_share: float
     tiles_per_slide: int | None = None
     seed: int = 0
@@ -69,8 +72,16 @@ def divide_file(file: FeatureFile, rule: DividingRule) -> list[SlidePart]:
     """
     with file:
         regions, codes = file.regions, file.status
-        coords = file.coords if rule.by_tile else None
-    if regions is None and not rule.by_tile:
+        coords = file.coords if rule.kind == "tile" else None
+    if rule.kind == "core" and regions is not None and regions.by != "core":
+        raise StoreError(
+            f"{file.path} has regions told apart by {regions.by}, not by core",
+            expected="features of tiles that were cut with --regions and --region-by core",
+            remedy="train with --data.bag region, or cut the tiles by core into a new output "
+            "folder",
+            slide=file.slide_id,
+        )
+    if regions is None and rule.kind != "tile":
         raise StoreError(
             f"{file.path} does not say in which region its tiles lie",
             expected="features of tiles that were cut with --regions",

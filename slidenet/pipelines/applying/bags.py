@@ -12,7 +12,7 @@ from slidenet.core.provenance import IDENTITY_HASH_LENGTH
 from slidenet.core.records import SlideRow
 from slidenet.core.text import count_of
 from slidenet.data import read_label_table
-from slidenet.data.bags.parts import DividingRule
+from slidenet.data.bags.parts import PART_BAGS, DividingRule
 from slidenet.evaluation import Predictions, average_by_patient
 from slidenet.evaluation.predictions.targets import descriptions
 from slidenet.metrics import DEFAULT_THRESHOLD
@@ -78,10 +78,10 @@ def takes_patients(model: Bundle | Ensemble) -> bool:
 def dividing(model: Bundle | Ensemble) -> DividingRule | None:
     """How slides are cut into the bags of the model; every tile is taken, whatever was drawn."""
     bag = model.training.get("bag")
-    if bag not in ("region", "tile"):
+    if bag not in PART_BAGS:
         return None
     least: Any = model.training["min_region_share"]
-    return DividingRule(bag == "tile", float(least))
+    return DividingRule(str(bag), float(least))
 
 
 def check_patients(rows: Sequence[SlideRow]) -> list[str]:

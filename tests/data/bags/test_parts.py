@@ -13,21 +13,21 @@ from slidenet.stores import open_features
 NAMES = ("Stroma", "Tumor", "Vessel")
 
 
-def regions_of(num_tiles):
+def regions_of(num_tiles, by="class"):
     """Tiles lie in Tumor and Stroma in turn, with shares from 0.1 to 1; none lies in Vessel."""
     index = ((np.arange(num_tiles) + 1) % 2).astype(np.uint16)
-    return TileRegions(NAMES, index, np.linspace(0.1, 1, num_tiles, dtype=np.float32), "class")
+    return TileRegions(NAMES, index, np.linspace(0.1, 1, num_tiles, dtype=np.float32), by)
 
 
 @pytest.fixture
 def write(cohort_kit, tmp_path):
-    def make(table, num_slides=12, num_tiles=10, regions=True, **slide):
+    def make(table, num_slides=12, num_tiles=10, regions=True, by="class", **slide):
         for i in range(num_slides):
             cohort_kit.write_slide(
                 tmp_path / "features",
                 f"s{i:02d}",
                 num_tiles,
-                regions=regions_of(num_tiles) if regions else None,
+                regions=regions_of(num_tiles, by) if regions else None,
                 **slide,
             )
         labels = tmp_path / "labels.csv"
@@ -64,6 +64,15 @@ def test_a_region_is_a_bag_of_its_tiles(write, cohort_kit):
 def test_a_region_of_which_nothing_can_be_read_is_no_bag(write):
     data = read_bags(**write(by_slide(), unreadable=(1, 3, 5, 7, 9)), bag="region")
     assert {bag.bag_id for bag in data.bags()} == {f"s{i:02d}:Tumor" for i in range(12)}
+
+
+def test_bags_of_cores_are_those_of_regions_told_apart_as_cores(write, tmp_path):
+    files = write(by_slide(), by="core")
+    cores, regions = (read_bags(**files, bag=bag) for bag in ("core", "region"))
+    assert [b.bag_id for b in cores.bags()] == [b.bag_id for b in regions.bags()]
+    assert cores.identity()["bag"] == "core"
+    with pytest.raises(StoreError, match=r"told apart by class, not by core.*--data.bag region"):
+        read_bags(**write(by_slide(), by="class"), bag="core")
 
 
 @pytest.mark.parametrize("patients", [True, False])
