@@ -18,6 +18,9 @@ from slidenet.core.vocabulary import as_number, is_doubtful, is_missing, number_
 from slidenet.mil.covariates import CovariateColumn, category_code, fit_column
 from slidenet.stores import SLIDE_COLUMNS
 
+MOST_NUMBER = 1e30
+"""Larger ones have no standard deviation in float32, and are mistakes."""
+
 MOST_CATEGORIES = 30
 LEAST_PER_CATEGORY = 4
 """Slides per category on the average, below which a column names rather than describes."""
@@ -160,7 +163,7 @@ def read_covariates(
             columns.append([category_code(cell) if cell else np.nan for cell in found])
             continue
         categories[name] = None
-        columns.append([as_number(cell) for cell in cells])
+        columns.append([_number(cell) for cell in cells])
         wrong = [
             (row.slide_id, cell)
             for row, cell, value in zip(rows, cells, columns[-1], strict=True)
@@ -169,7 +172,7 @@ def read_covariates(
         if wrong:
             raise LabelError(
                 f"{where} is {name_some(repr(cell) for _, cell in wrong)}",
-                expected="a number, or nothing where not known",
+                expected=f"a number up to {MOST_NUMBER:g}, or nothing where not known",
                 remedy=number_remedy([cell for _, cell in wrong]) or "correct the cells",
                 slide=wrong[0][0],
             )
@@ -227,7 +230,8 @@ def _cells(rows: Sequence[SlideRow], name: str, source: str) -> list[str]:
     """One column without spaces around its cells; "" where nothing is known."""
     known = list(dict.fromkeys(key for row in rows for key in row.labels))
     if name in SLIDE_COLUMNS or name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
+        alike = [column for column in known if _plain(column) == _plain(name)]
+        near = alike or difflib.get_close_matches(name, known, n=1)
         raise LabelError(
             f"{source}: the column {name!r} says which slide or patient it is"
             if name in SLIDE_COLUMNS
@@ -243,6 +247,11 @@ def _category(cell: str) -> str:
     """Spreadsheets turn a category 1 into 1.0 once a cell of its column is empty."""
     value = as_number(cell)
     return str(int(value)) if not np.isnan(value) and value == int(value) else cell
+
+
+def _number(cell: str) -> float:
+    value = as_number(cell)
+    return value if abs(value) <= MOST_NUMBER else np.nan
 
 
 def _plain(category: str) -> str:

@@ -53,6 +53,7 @@ def test_a_number_may_be_a_category_also_as_spreadsheets_write_it():
         (["60", "70", "80", "old"], "holds numbers and 'old'"),
         (["6,5", "7,5", "8", "9", "10", "11"], "decimal point"),
         (["M", "F", "m", "F"], "holds 'M' and 'm'"),
+        (["1", "2", "1e39"], "a number up to 1e"),
         (["F", "F", "F", ""], "one value only"),
         (["", "NA", "", "?"], "no value"),
         ([f"code {i}" for i in range(40)], "40 different categories"),
@@ -68,6 +69,8 @@ def test_columns_that_are_no_covariate_are_refused(cells, words):
 def test_a_column_that_is_not_there_gets_the_nearest_name():
     with pytest.raises(LabelError, match="did you mean age"):
         find_kinds(rows(age=AGES), ["aeg"], (), source="t.csv")
+    with pytest.raises(LabelError, match="did you mean AGE"):
+        find_kinds(rows(AGE=AGES, stage=STAGES), ["age"], (), source="t.csv")
     with pytest.raises(LabelError, match="which slide or patient"):
         find_kinds(rows(age=AGES), ["patient_id"], (), source="t.csv")
 

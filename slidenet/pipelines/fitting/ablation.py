@@ -205,7 +205,11 @@ def split_section(
             continue
         folder = check_output_folder(out / FOLDER / _slug(variant.name))
         bags = variant.data.with_split(data.split)
-        trained = prepare_fit(bags, variant.plan(plan), folder).run()
+        fit = prepare_fit(bags, variant.plan(plan), folder)
+        if fit.trainer.num_devices * fit.trainer.num_nodes > 1:
+            # The other ranks of this run have ended; new ones would wait for them.
+            return [Section(TITLE, ("Left out on several devices; give --trainer.devices 1.",))]
+        trained = fit.run()
         predicted = split_predictions(predict_split(trained.module, bags, "test"))
         for target, one in predicted.items():
             found.add(variant, target, one)
