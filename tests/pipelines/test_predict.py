@@ -228,3 +228,27 @@ def test_no_bundle_is_one_line(tmp_path, capsys):
     assert main(["predict", *flags]) == 2
     assert "no slidenet bundle at" in capsys.readouterr().err
     assert not list(Path(tmp_path).iterdir())
+
+
+@pytest.mark.slow
+def test_a_model_is_judged_on_raw_slides(world, tmp_path, capsys):
+    """The table of labels says where the slides lie, or another manifest does."""
+    root, _ = world
+    known = (("one", "Normal"), ("two", "tumour"), ("broken", "tumour"))
+    places = [f"{root / 'slides' / name}.tiff,{name}" for name, _ in known]
+    lines = [f"{place},{label}" for place, (_, label) in zip(places, known, strict=True)]
+    labels, bare, manifest = (tmp_path / name for name in ("labels.csv", "bare.csv", "slides.csv"))
+    labels.write_text("\n".join(["slide_path,slide_id,label", *lines]) + "\n")
+    bare.write_text("slide_id,label\none,normal\ntwo,tumour\n")
+    manifest.write_text("\n".join(["slide_path,slide_id", *places]) + "\n")
+    flags = [f"--bundle={root / 'model.slidenet'}", "--num-bootstrap=10"]
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(["evaluate", *flags, f"--labels={labels}", f"--out={first}"]) == 1
+    said = capsys.readouterr().out
+    assert "1 slide could not be predicted and is not judged: broken" in said
+    assert "Normal as normal" in said
+    found = rows_of(first / "predictions.csv")
+    assert {name: row["label"] for name, row in found.items()} == {"one": "normal", "two": "tumour"}
+    more = [f"--labels={bare}", f"--slides={manifest}", f"--out={second}"]
+    assert main(["evaluate", *flags, *more]) == 0
+    assert rows_of(second / "predictions.csv") == found
