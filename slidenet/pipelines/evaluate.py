@@ -138,9 +138,12 @@ def evaluate(
     _check_source(predictions, external)
 
     without_label: list[str] = []
+    alone = compare is None and validation is None  # nothing else of one class is defined
 
     def read(path: Path) -> Predictions:
-        found = read_predictions(path, task=task, columns=columns, left_out=without_label)
+        found = read_predictions(
+            path, task=task, columns=columns, left_out=without_label, one_class=alone
+        )
         return average_by_patient(found) if by_patient else found
 
     other, held_out = (None if path is None else read(path) for path in (compare, validation))

@@ -163,7 +163,7 @@ def predict(
             labels=_labels(application, found.predictions),
             remarks=found.remarks.columns,
         )
-    notes = [*application.doubts, *found.notes, *found.remarks.lines]
+    notes = [*application.doubts, *found.doubts, *found.notes, *found.remarks.lines]
     if by_patient or takes_patients(model):
         notes = describe_patients_of(slides, patient_column) + notes
     return PredictReport(found.predictions, found.stages, path, notes, files)

@@ -65,6 +65,7 @@ def read_predictions(
     columns: PredictionColumns | None = None,
     labelled: bool = True,
     left_out: list[str] | None = None,
+    one_class: bool = False,
 ) -> Predictions:
     """Reads a CSV of predictions.
 
@@ -76,6 +77,7 @@ def read_predictions(
         labelled: Labels must be there, and of more than one class; otherwise they may be missing.
         left_out: Gets the bags without a label, which are left out; where not given, they are
             refused.
+        one_class: Whether bags of one class will do (`check_evaluable`).
 
     Returns:
         The predictions, in order of the rows.
@@ -110,7 +112,7 @@ def read_predictions(
         None if roles.fold is None else _folds(table, roles.fold),
     )
     if labelled:
-        check_evaluable(predictions, where=f"{path}: ")
+        check_evaluable(predictions, where=f"{path}: ", one_class=one_class)
     return predictions
 
 

@@ -21,7 +21,7 @@ from slidenet.pipelines.applying.bags import (
     members_of,
     takes_patients,
 )
-from slidenet.pipelines.applying.doubts import seen_doubts
+from slidenet.pipelines.applying.doubts import renamed_doubts, seen_doubts
 from slidenet.pipelines.applying.ensembles import ALPHA
 from slidenet.pipelines.applying.remarks import NO_REMARKS, Remarks, Testimony, remarks_on
 from slidenet.pipelines.applying.work import PredictWork
@@ -45,12 +45,14 @@ class Applied:
         stages: Reports of the steps; the last is that of the model itself, if it got so far.
         notes: What to know about the rows, a line each.
         remarks: What else is known of each row.
+        doubts: Why some of it may be no fair test, known from the files.
     """
 
     predictions: Predictions | None
     stages: Sequence[RunReport]
     notes: Sequence[str]
     remarks: Remarks = NO_REMARKS
+    doubts: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,32 +133,28 @@ class Application:
             # A bag with nothing left was named above; one with some slides left fails below.
             members = {b: m for b, m in members.items() if any(row.slide_id in there for row in m)}
         model.to(resolve_device(device))
+        files = [find_bag_files(folder) for folder in folders]
         work = PredictWork(
-            OutputLayout(out),
-            model,
-            self.bundle,
-            folders,
-            [find_bag_files(folder) for folder in folders],
-            members,
-            self.covariates,
+            OutputLayout(out), model, self.bundle, folders, files, members, self.covariates
         )
         bags = [SlideRow(bag_id, "") for bag_id in members]
         stages.append(run_cohort("predict", bags, work, runner=runner))
         done_bags = [o.value for o in stages[-1].outcomes if o.status != "failed"]
         if not done_bags:
             return Applied(None, stages, self.notes)
+        doubts = renamed_doubts(model, done, files[0])
         predictions = Predictions.concatenate(of_bag for of_bag, _ in done_bags)
         testimony = Testimony.concatenate([one for _, heard in done_bags for one in heard])
         if not self.by_patient or takes_patients(model):
             remarks = remarks_on(model, predictions, testimony, alpha=self.alpha)
-            return Applied(predictions, stages, self.notes, remarks)
+            return Applied(predictions, stages, self.notes, remarks, doubts)
         averaged, lines = averaged_by_patient(predictions, self.rows, model.calibration)
         notes = [*self.notes, *lines]
         if averaged is None:
             return Applied(None, stages, notes)
         testimony = testimony.of_patients(predictions, averaged)
         remarks = remarks_on(model, averaged, testimony, alpha=self.alpha)
-        return Applied(averaged, stages, notes, remarks)
+        return Applied(averaged, stages, notes, remarks, doubts)
 
 
 def prepare(

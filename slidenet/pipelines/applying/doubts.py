@@ -1,7 +1,9 @@
 """Why predictions of another cohort may be no fair test: slides seen in training, other units."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +12,8 @@ from slidenet.core.records import SlideRow
 from slidenet.core.text import count_of, name_some
 from slidenet.core.vocabulary import as_event, as_number
 from slidenet.data import LabelTable
-from slidenet.pipelines.fitting.seen import find_seen
+from slidenet.pipelines.fitting.seen import find_seen, patients_of
+from slidenet.stores import open_features
 from slidenet.tasks import Task
 from slidenet.training import Bundle, Ensemble
 
@@ -31,7 +34,7 @@ def seen_doubts(model: Bundle | Ensemble, rows: Sequence[SlideRow]) -> list[str]
     """
     doubts = []
     for kind, noun, names in (
-        ("patients", "patient", [row.patient_id for row in rows if row.patient_id]),
+        ("patients", "patient", patients_of(rows)),
         ("slides", "slide", [row.slide_id for row in rows]),
     ):
         seen = [find_seen(member.training, kind, names) for member in model.members]
@@ -43,6 +46,40 @@ def seen_doubts(model: Bundle | Ensemble, rows: Sequence[SlideRow]) -> list[str]
                 "on them it is no test."
             )
     return doubts
+
+
+def renamed_doubts(
+    model: Bundle | Ensemble, rows: Sequence[SlideRow], files: Mapping[str, Path]
+) -> list[str]:
+    """Warns of slide files that the model has seen in its training under another name.
+
+    Args:
+        model: The trained model.
+        rows: The slides that were predicted.
+        files: The features file of each, which knows the slide by its content.
+    """
+    seen = [find_seen(member.training, "files", ()) for member in model.members]
+    if all(found is None for found in seen):
+        return []
+    names: dict[str, str] = {}
+    given: Any = model.training.get("given") or {}
+    for row in rows:
+        if row.slide_id in files:
+            mpp = {} if row.mpp is None else {"slide_mpp": row.mpp}
+            fingerprint = open_features(files[row.slide_id], **{**given, **mpp}).fingerprint
+            names |= {} if fingerprint is None else {fingerprint: row.slide_id}
+    slides = [row.slide_id for row in rows]
+    renamed = set()
+    for member in model.members:
+        by_name = set(find_seen(member.training, "slides", slides) or ())
+        by_file = {names[f] for f in find_seen(member.training, "files", names) or ()}
+        renamed |= by_file - by_name
+    if not renamed:
+        return []
+    return [
+        f"The model was trained on {count_of('file', len(renamed))} of these under another name "
+        f"({name_some(sorted(renamed))}): on them it is no test."
+    ]
 
 
 def unsaid_doubts(model: Bundle | Ensemble) -> list[str]:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from slidenet.core.errors import ConfigError, PredictionsError
+from slidenet.core.errors import ConfigError, LabelError, PredictionsError
 from slidenet.core.text import count_of, name_some
-from slidenet.data import LabelTable, encode_bag_targets, read_label_table
+from slidenet.data import LabelTable, encode_bag_targets, encode_targets, read_label_table
 from slidenet.data.bags.parts import SEPARATOR
 from slidenet.data.labels.table import read_region_table
 from slidenet.evaluation import Predictions, check_origin, write_predictions
@@ -22,7 +22,7 @@ from slidenet.pipelines.cohort.features import EncodingChoice
 from slidenet.pipelines.cohort.report import RunReport
 from slidenet.pipelines.cohort.runner import Runner
 from slidenet.stores import check_output_folder
-from slidenet.tasks import MultiTask
+from slidenet.tasks import MultiTask, Task
 from slidenet.training import Bundle, Ensemble, load_bundle
 
 VERB = "evaluate"
@@ -131,6 +131,7 @@ def judge_elsewhere(
     if settings.site_column is not None:
         table.check_column(settings.site_column)
     slides = table.select(_slides_of(truth.table, table))
+    _check_enough(slides, truth.table, task)
     application = prepare(
         model,
         settings.bundle,
@@ -168,9 +169,29 @@ def judge_elsewhere(
         calibration.threshold,
         sites,
         tuple(lines),
-        (*doubts, *_failed(applied)),
+        (*doubts, *applied.doubts, *applied.remarks.lines, *_failed(applied)),
         applied.stages,
     )
+
+
+def _check_enough(slides: LabelTable, labels: LabelTable, task: Task) -> None:
+    """Refuses a cohort on which nothing is defined, before it is predicted.
+
+    Raises:
+        LabelError: One patient, a label that does not fit, or no event.
+    """
+    patients = {slides.patient_of(slide_id) for slide_id in slides.slide_ids}
+    if len(patients) < 2:
+        raise LabelError(
+            f"{labels.path} has labels the model knows of {count_of('slide', len(slides))} of "
+            f"{count_of('patient', len(patients))}",
+            expected="two patients at least, to say how sure a number is",
+        )
+    lack = task.find_lack(encode_targets(task, labels, labels.slide_ids))
+    if lack is not None and task.output == "risk":
+        raise LabelError(
+            f"{labels.path}, column {lack.column!r} {lack.found}", expected=lack.expected
+        )
 
 
 def _target(model: Bundle | Ensemble, settings: ExternalSettings) -> str:

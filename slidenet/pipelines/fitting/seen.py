@@ -10,6 +10,8 @@ from typing import Any
 from unicodedata import normalize
 
 from slidenet.core.provenance import Identity
+from slidenet.core.records import SlideRow
+from slidenet.core.vocabulary import tcga_case
 from slidenet.data.bags.parts import SEPARATOR
 from slidenet.data.datamodule import BagDataModule
 from slidenet.stores import whole_of
@@ -26,13 +28,22 @@ def seen_ids(data: BagDataModule) -> Identity:
     table, files = data.label_table, data.bag_files
     bags = [*data.split.train, *data.split.val]
     slides = [bag.partition(SEPARATOR)[0] for bag in bags]
-    patients = [patient for bag in bags if (patient := table.row(bag).patient_id)]
+    patients = patients_of([table.row(bag) for bag in bags])
     fingerprints = [f for bag in bags if (f := whole_of(files[bag]).fingerprint)]
     return {
         "slides": _digests(slides),
         "patients": _digests(patients),
         "files": _digests(fingerprints),
     }
+
+
+def patients_of(rows: Iterable[SlideRow]) -> list[str]:
+    """Who is known to be a patient of these slides: as the table says, or a TCGA barcode."""
+    found: list[str] = []
+    for row in rows:
+        case = tcga_case(row.slide_id)
+        found += [name for name in (row.patient_id, case) if name]
+    return list(dict.fromkeys(found))
 
 
 def find_seen(training: Mapping[str, Any], kind: str, names: Iterable[str]) -> list[str] | None:

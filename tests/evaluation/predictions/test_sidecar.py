@@ -26,8 +26,8 @@ from slidenet.tasks.predictions import taken_column
 
 NAMES = ("risk", "fold", "site", "predicted", "prediction", "called", "survival_12", "bag_id",
          "prob_1", "patient_id", "label", "Y", "time", "event", "p_0", "case_id", "slide_id", "mpp",
-         "y_pred", "status", "days", "prob_", "a,b", 'quo"te', "é", "value", "target", "=1+1", "@x", "-x",
-         "+x", "'x", "|", "<b>", "$x$")  # fmt: skip
+         "y_pred", "status", "days", "prob_", "a,b", 'quo"te', "é", "value", "target", "=1+1", "@x",
+         "-x", "+x", "'x", "|", "<b>", "$x$")  # fmt: skip
 KINDS = ("binary", "multiclass", "ordinal", "multilabel", "regression", "cox", "discrete_time")
 
 

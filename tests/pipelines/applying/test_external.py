@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from slidenet.cli.main import main
-from slidenet.core.errors import ConfigError, OutputError
+from slidenet.core.errors import ConfigError, LabelError, OutputError
+from slidenet.core.records import SlideRow
 from slidenet.data.datamodule import read_bags
 from slidenet.evaluation import read_predictions
+from slidenet.pipelines.applying.doubts import renamed_doubts, seen_doubts
 from slidenet.pipelines.applying.external import ExternalSettings, judge_elsewhere
 from slidenet.pipelines.cohort.run import LOCAL
 from slidenet.pipelines.evaluate import evaluate
-from slidenet.pipelines.fitting.seen import seen_ids
+from slidenet.pipelines.fitting.seen import patients_of, seen_ids
 from slidenet.pipelines.train import train
 from slidenet.stores import open_features
 from slidenet.tasks import (
@@ -28,7 +30,7 @@ from slidenet.tasks import (
     RegressionTask,
 )
 from slidenet.testing import write_feature_cohort
-from slidenet.training import SlideClassifier, save_bundle
+from slidenet.training import SlideClassifier, load_bundle, save_bundle
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +196,26 @@ def test_several_labels_some_of_which_nobody_took(cohort, tmp_path):
     assert "no column 'other': not judged" in " ".join(found.lines)
 
 
+def test_slides_of_the_training_are_known_under_other_names(cohort, bundle, tmp_path):
+    features = tmp_path / "features"
+    features.mkdir()
+    rows = rows_of(cohort.labels)[:4]
+    for row in rows:
+        source = cohort.features / f"{row['slide_id']}.h5"
+        (features / f"new-{row['slide_id']}.h5").symlink_to(source)
+    data = read_bags(labels=cohort.labels, features=cohort.features, splits=cohort.splits, fold=0)
+    model = load_bundle(bundle)
+    slides = [SlideRow(f"new-{row['slide_id']}", "", patient_id="x") for row in rows]
+    files = {slide.slide_id: features / f"{slide.slide_id}.h5" for slide in slides}
+    assert seen_doubts(model, slides) == []
+    (doubt,) = renamed_doubts(model, slides, files)
+    trained = {*data.split.train, *data.split.val}
+    count = sum(row["slide_id"] in trained for row in rows)
+    assert f"trained on {count} file" in doubt
+    barcode = [SlideRow("TCGA-AA-0001-01Z-00-DX1", "")]
+    assert patients_of(barcode) == ["TCGA-AA-0001"]
+
+
 @pytest.mark.slow
 def test_one_of_several_targets_is_judged(cohort, bundle, tmp_path):
     targets = {"status": BinaryTask(("label",), ("0", "1")), "age": RegressionTask(("age",))}
@@ -254,6 +276,10 @@ def test_what_is_missing_is_asked_for_before_anything_is_made(cohort, bundle, tm
     ):
         with pytest.raises(ConfigError, match=words):
             evaluate(out=out, **call)
+    one = changed(cohort, tmp_path / "one.csv",
+                  lambda row: row if row["slide_id"] == "slide_000" else None)  # fmt: skip
+    with pytest.raises(LabelError, match="1 slide of 1 patient; expected two patients"):
+        evaluate(out=out, bundle=bundle, labels=one, features=cohort.features)
     with pytest.raises(ConfigError, match="--out is missing"):
         evaluate("p.csv")
     assert not out.exists()
