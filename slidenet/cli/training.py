@@ -17,6 +17,7 @@ from typing import Any, get_args
 
 from jsonargparse import Namespace
 
+from slidenet.auditing import AuditSettings
 from slidenet.cli.flags import FlagParser, build_parser, parse_arguments, report
 from slidenet.data.settings import DataSettings
 from slidenet.pipelines.audit import audit
@@ -84,7 +85,8 @@ def crossval_command(arguments: Sequence[str]) -> int:
 
 def audit_command(arguments: Sequence[str]) -> int:
     """`slidenet audit ...`; the exit code. It takes the YAML of a training as well."""
-    data, known = parameters(DataSettings), set(inspect.signature(audit).parameters)
+    data = parameters(DataSettings)
+    known = {*inspect.signature(audit).parameters, *(f.name for f in fields(AuditSettings))}
     groups = dict.fromkeys(known & data, "data")
     run = {f.name for f in fields(TrainSettings)} - known
     parser = build_parser(
