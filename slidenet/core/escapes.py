@@ -11,7 +11,7 @@ import unicodedata
 MOST_LETTERS = 100
 """Of a name in a message, a figure or a table; longer ones are cut."""
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
+_MARKDOWN = re.compile(r"([\\`*{}\[\]<>#|~&$]|(?<!\w)_|_(?!\w))")  # not in snake_case
 _ITEM = re.compile(r"^(\d*)([-+=.)])(?=\s|$)")
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 

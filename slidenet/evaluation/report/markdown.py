@@ -145,8 +145,10 @@ def markdown(
         cautions: What must be known before the first sentence is quoted.
         lines: How the predictions came about, a paragraph each.
     """
-    parts = [first_sentence(summary, name, other), *(f"**{words}**" for words in cautions)]
-    parts += [_reading(summary), *lines, "## Metrics"]
+    parts = [in_markdown(first_sentence(summary, name, other))]
+    parts += [f"**{in_markdown(words)}**" for words in cautions]
+    parts += [in_markdown(line) for line in (_reading(summary), *lines)]
+    parts.append("## Metrics")
     parts.append(_table(metric_header(summary), metric_rows(summary, digits=3)))
     if summary.comparison is not None:
         parts += ["## Comparison", _comparison(summary, summary.comparison, name, other)]
