@@ -74,7 +74,7 @@ class Learning:
             return (
                 f"kept epoch {self.kept_epoch} of {self.num_epochs}, the first that could be kept: "
                 f"{self.monitor} was never better later, so that it has learnt little that holds "
-                "for val. Try a simpler network (--model.network mean) or a lower "
+                "for val. Try a simpler model (--model.network probe) or a lower "
                 "--model.learning-rate"
             )
         if self.kept_epoch == self.num_epochs == self.max_epochs:
