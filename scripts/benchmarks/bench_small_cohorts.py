@@ -3,7 +3,7 @@
 bench_small_cohorts.py [--networks abmil,clam_sb,longnet] [--slides 40,80] [--signals 4,6]
                        [--seeds 3] [--test 160] [--processes 2] [--out FOLDER]
 
-Slides of slidenet.testing (`present_vs_absent`): bags of 64 tiles, about 6 of them shifted in one
+Slides of slidenet.testing (`present_vs_absent`): bags of 64 tiles, about 5 of them shifted in one
 direction where the label is 1. A fifth of the slides is val. Each network trains with the YAML that
 is shipped for it, as `slidenet train` does, and with eight fixed settings: four learning rates,
 each for 25 and 50 epochs without early stopping. The best fixed setting is chosen by one half of
@@ -36,7 +36,7 @@ from slidenet.testing.feature_cohort import generate_features, write_generated
 from slidenet.testing.lesion_cohort import write_rows
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "train"
-NUM_TILES, DRAWN_FROM, FEATURE_DIM = 64, 100, 32
+NUM_TILES, DRAWN_FROM, FEATURE_DIM = 64, 121, 32
 FIXED = list(itertools.product((1e-4, 3e-4, 1e-3, 3e-3), (25, 50)))
 DEFAULTS = "defaults"
 RESAMPLES = 2000
