@@ -161,9 +161,13 @@ def predict(
             decided=True,
             asked=application.asked,
             labels=_labels(application, found.predictions),
-            remarks=found.remarks.columns,
+            remarks={
+                target: found.remarks.of_target(target).columns
+                for target in prediction_files(path, model.task)
+            },
         )
-    notes = [*application.doubts, *found.doubts, *found.notes, *found.remarks.lines]
+    doubts = [*application.doubts, *found.doubts, *found.remarks.doubts]
+    notes = [*doubts, *found.notes, *found.remarks.lines]
     if by_patient or takes_patients(model):
         notes = describe_patients_of(slides, patient_column) + notes
     return PredictReport(found.predictions, found.stages, path, notes, files)

@@ -70,6 +70,7 @@ def write_targets(
     origin: Origin,
     decided: bool = False,
     labels: Mapping[str, Mapping[str, Sequence[str]] | None] | None = None,
+    remarks: Mapping[str, Mapping[str, Sequence[Any]]] | None = None,
     **settings: Any,
 ) -> list[Path]:
     """Writes the predictions of each target into a file of its own (`write_predictions`).
@@ -81,6 +82,7 @@ def write_targets(
         origin: What made them; its threshold becomes that of the target.
         decided: Whether a column says what is called.
         labels: Of predictions without targets, cells of the label columns of each target.
+        remarks: Further columns of each target.
         **settings: Of `write_predictions`.
 
     Returns:
@@ -98,6 +100,7 @@ def write_targets(
             called=one.task.decide(one.predicted, threshold) if decided else None,
             origin=replace(origin, threshold=threshold),
             labels=None if labels is None else labels[target],
+            remarks=None if remarks is None else remarks[target],
             **settings,
         )
     return list(files.values())

@@ -16,6 +16,7 @@ from slidenet.evaluation.predictions.targets import of_target, split_predictions
 from slidenet.pipelines.applying.application import Application, Applied, prepare
 from slidenet.pipelines.applying.bags import averaged_by_patient, dividing, takes_patients
 from slidenet.pipelines.applying.doubts import unit_doubts, unsaid_doubts
+from slidenet.pipelines.applying.remarks import coverage_lines
 from slidenet.pipelines.applying.truth import left_out_lines, match_truth
 from slidenet.pipelines.applying.work import PREDICTIONS_NAME
 from slidenet.pipelines.cohort.features import EncodingChoice
@@ -150,14 +151,20 @@ def judge_elsewhere(
     )
     applied = application.run(check_output_folder(out), choice, runner)
     predictions, lines = _joined(application, applied, truth.table, target)
+    assert applied.predictions is not None, "refused above"
+    places = {bag_id: row for row, bag_id in enumerate(applied.predictions.bag_ids)}
+    rows = np.array([places[bag_id] for bag_id in predictions.bag_ids], np.int64)
+    remarks = applied.remarks.of_target(target).take(rows)
+    lines += [*remarks.lines, *coverage_lines(remarks, predictions)]
+    columns = remarks.columns
     if by_patient and not takes_patients(model):
         averaged, more = averaged_by_patient(predictions, slides.rows, calibration)
         lines += [line for line in more if line.startswith("left out")]
         if averaged is None:
             raise PredictionsError("every patient lacks a slide, so nobody can be judged")
-        predictions = averaged
+        predictions, columns = averaged, {}  # which are those of slides
     called = task.decide(predictions.predicted, calibration.threshold)
-    write_predictions(path, predictions, called=called, origin=origin, asked=asked)
+    write_predictions(path, predictions, called=called, origin=origin, asked=asked, remarks=columns)
     sites = None
     if settings.site_column is not None:
         sites = _sites(predictions, slides, settings.site_column)
@@ -169,7 +176,7 @@ def judge_elsewhere(
         calibration.threshold,
         sites,
         tuple(lines),
-        (*doubts, *applied.doubts, *applied.remarks.lines, *_failed(applied)),
+        (*doubts, *applied.doubts, *remarks.doubts, *_failed(applied)),
         applied.stages,
     )
 

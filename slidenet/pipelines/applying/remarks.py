@@ -5,11 +5,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from slidenet.core.arrays import Float64Array
+from slidenet.core.arrays import Float64Array, IntArray
 from slidenet.core.text import count_of, name_some
 from slidenet.evaluation import Predictions, average_by_patient
 from slidenet.evaluation.cross_conformal import CrossConformal
 from slidenet.evaluation.predictions.targets import split_predictions
+from slidenet.evaluation.statistics.proportions import proportion_interval
 from slidenet.mil import BagBatch
 from slidenet.pipelines.applying.ensembles import ALPHA, conformal_of, sets_promise
 from slidenet.tasks import PredictionArrays, Task
@@ -18,6 +19,7 @@ from slidenet.tasks.predictions import (
     DISTANCE_COLUMN,
     INTERVAL_COLUMNS,
     SET_PREFIX,
+    is_remark,
 )
 from slidenet.training import Bundle, Ensemble
 from slidenet.training.ensemble import disagreement, mean_of
@@ -94,11 +96,30 @@ class Remarks:
 
     Attributes:
         columns: Further columns of the file of predictions, N cells each.
-        lines: What to say about them.
+        doubts: Why some of the predictions may be worth little.
+        lines: What else to say.
     """
 
     columns: Mapping[str, Sequence[object]] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
     lines: tuple[str, ...] = ()
+
+    def take(self, rows: IntArray) -> "Remarks":
+        """The columns of some of the bags."""
+        columns = {name: [cells[row] for row in rows] for name, cells in self.columns.items()}
+        return replace(self, columns=columns)
+
+    def of_target(self, target: str) -> "Remarks":
+        """Those of one of several targets; all of them for ""."""
+        start = f"{target}_" if target else ""
+        columns = {
+            name.removeprefix(start): cells
+            for name, cells in self.columns.items()
+            if (name.startswith(start) or name == DISTANCE_COLUMN)
+            and is_remark(name.removeprefix(start))
+        }
+        lines = [line for line in self.lines if line.startswith(f"{target}: " if target else "")]
+        return Remarks(columns, self.doubts, tuple(lines))
 
 
 NO_REMARKS = Remarks()
@@ -121,9 +142,10 @@ def remarks_on(
     """
     columns: dict[str, Sequence[object]] = {}
     lines: list[str] = []
+    doubts: list[str] = []
     if testimony.shares is not None:
         columns[DISTANCE_COLUMN] = _rounded(100 * (1 - testimony.shares), 1)
-        lines += _far_lines(model, predictions, testimony.shares)
+        doubts += _far_lines(model, predictions, testimony.shares)
     if len(testimony.members) > 1:
         each = [
             split_predictions(replace(predictions, targets=None, predicted=member))
@@ -142,7 +164,32 @@ def remarks_on(
                 told += words
             lines += [f"{target}: {line}" if target else line for line in told]
     own = set(model.task.label_columns)
-    return Remarks({n: cells for n, cells in columns.items() if n not in own}, tuple(lines))
+    columns = {name: cells for name, cells in columns.items() if name not in own}
+    return Remarks(columns, tuple(doubts), tuple(lines))
+
+
+def coverage_lines(remarks: Remarks, predictions: Predictions) -> list[str]:
+    """How many prediction sets of labelled bags hold the truth.
+
+    Args:
+        remarks: Of the same bags.
+        predictions: With labels, of one target.
+    """
+    task, columns = predictions.task, remarks.columns
+    if task.exclusive_classes and SET_PREFIX + task.class_names[0] in columns:
+        inside = np.array([columns[SET_PREFIX + name] for name in task.class_names]) == 1
+        held = inside[predictions.labels.astype(np.int64), np.arange(len(predictions))]
+    elif task.output == "value" and set(INTERVAL_COLUMNS) <= set(columns):
+        low, high = (np.array(columns[name], dtype=np.float64) for name in INTERVAL_COLUMNS)
+        held = (low <= predictions.labels) & (predictions.labels <= high)
+    else:
+        return []
+    share = proportion_interval(held, predictions.patients)
+    count = count_of("bag", len(held))
+    return [
+        f"Prediction sets hold the truth of {int(held.sum())} of {count} here: "
+        f"{share.value:.3f} ({share.low:.3f} to {share.high:.3f})."
+    ]
 
 
 def _far_lines(
