@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from slidenet.cli.main import main
-from slidenet.core.errors import ConfigError, LabelError, OutputError
+from slidenet.core.errors import ConfigError, LabelError, OutputError, PredictionsError
 from slidenet.core.records import SlideRow
 from slidenet.data.datamodule import read_bags
 from slidenet.evaluation import read_predictions
@@ -196,6 +196,7 @@ def test_several_labels_some_of_which_nobody_took(cohort, tmp_path):
     assert "no column 'other': not judged" in " ".join(found.lines)
 
 
+@pytest.mark.slow
 def test_slides_of_the_training_are_known_under_other_names(cohort, bundle, tmp_path):
     features = tmp_path / "features"
     features.mkdir()
@@ -214,6 +215,19 @@ def test_slides_of_the_training_are_known_under_other_names(cohort, bundle, tmp_
     assert f"trained on {count} file" in doubt
     barcode = [SlideRow("TCGA-AA-0001-01Z-00-DX1", "")]
     assert patients_of(barcode) == ["TCGA-AA-0001"]
+
+
+@pytest.mark.slow
+def test_a_file_of_one_class_is_judged_like_a_cohort_of_one(cohort, bundle, tmp_path):
+    path = tmp_path / "p.csv"
+    cells = "".join(f"b{i},MSIH,{0.3 + i / 20}\n" for i in range(8))
+    path.write_text("slide_id,label,p\n" + cells)
+    found = evaluate(path, tmp_path / "out", task="binary", score_column="p",
+                     class_names="MSS,MSIH", num_bootstrap=20)  # fmt: skip
+    assert "a sensitivity of 0.500" in found.sentence
+    with pytest.raises(PredictionsError, match="holds the class 'MSIH' only"):
+        evaluate(path, tmp_path / "o", compare=path, task="binary", score_column="p",
+                 class_names="MSS,MSIH")  # fmt: skip
 
 
 @pytest.mark.slow
