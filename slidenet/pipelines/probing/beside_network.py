@@ -3,7 +3,6 @@
 Each fold's probes are kept in its folder as `probes.json`, so that a killed run goes on.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from slidenet.core.errors import LabelError
+from slidenet.core.errors import LabelError, StoreError
 from slidenet.core.provenance import Identity, identity_hash
 from slidenet.data import Split
 from slidenet.data.bags.dataset import BagSource
@@ -28,6 +27,7 @@ from slidenet.pipelines.fitting.results import Section
 from slidenet.pipelines.probing.as_network import PROBE, PROBE_NAME, fit_on, spread
 from slidenet.pipelines.probing.bag_statistics import BagStatistics, read_statistics
 from slidenet.stores.atomic import write_json
+from slidenet.stores.json_file import read_json
 from slidenet.tasks import MultiTask, Targets, Task
 
 PROBES_NAME = "probes.json"
@@ -205,7 +205,11 @@ def _section(
 
 def chosen_section(folders: Sequence[Path]) -> Section:
     """What was chosen where a probe is the model."""
-    found = Counter(json.loads((folder / PROBE_NAME).read_text())["chosen"] for folder in folders)
+    remedy = "delete the folder to fit the probe anew"
+    found = Counter(
+        str(read_json(folder / PROBE_NAME, remedy=remedy, needs=("chosen",))["chosen"])
+        for folder in folders
+    )
     rows = tuple((words, str(count)) for words, count in found.most_common())
     return Section("Probes chosen", (), ("probe", "folds"), rows)
 
@@ -250,14 +254,15 @@ def _read(path: Path, identity: str, counts: Mapping[str, int]) -> dict[str, Fol
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path, remedy="delete it", needs=("identity", "probes"))
         if content["identity"] != identity:
             return None
         found = {name: FoldProbes(**one) for name, one in content["probes"].items()}
         whole = found.keys() == counts.keys() and all(
-            one.missing or _is_whole(one, counts[name]) for name, one in found.items()
+            (bool(one.missing) and isinstance(one.missing, str)) or _is_whole(one, counts[name])
+            for name, one in found.items()
         )
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError):
+    except (StoreError, AttributeError, KeyError, TypeError, ValueError):
         return None
     return found if whole else None
 
@@ -266,4 +271,10 @@ def _is_whole(probes: FoldProbes, num_bags: int) -> bool:
     """Whether every kind has finite logits of every bag."""
     arrays = [np.asarray(rows, dtype=np.float64) for rows in probes.logits.values()]
     shaped = all(a.shape[:1] == (num_bags,) and np.isfinite(a).all() for a in arrays)
-    return shaped and probes.best in probes.logits and probes.words.keys() == probes.logits.keys()
+    words = [*probes.words.values(), probes.missing]
+    return (
+        shaped
+        and all(isinstance(word, str) for word in words)
+        and probes.best in probes.logits
+        and probes.words.keys() == probes.logits.keys()
+    )
