@@ -40,7 +40,8 @@ class ProbeModel(BagModel):
     """A fitted probe.
 
     Linear probes of the mean alone give `tile_logits`, whose mean over the tiles of a bag is the
-    bag's logits: the share of each tile in what is said.
+    bag's logits: the share of each tile in what is said. (Not where a column has long tails, which
+    are drawn in.)
 
     Args:
         feature_dim: Length of a feature vector.
@@ -57,8 +58,10 @@ class ProbeModel(BagModel):
     needs_places = False
     recipe = TrainingRecipe(feature_scaling="none")
 
+    centre: Tensor
+    centre_rest: Tensor
+    bending: Tensor
     mean: Tensor
-    mean_rest: Tensor
     inverse_scale: Tensor
     weight: Tensor
     bias: Tensor
@@ -90,7 +93,9 @@ class ProbeModel(BagModel):
         scores = {"order": num_outputs + 1, "hazards": 1}.get(predicts or "", num_outputs)
         shapes: dict[str, tuple[int, ...]] = {}
         if predicts is not None:
-            shapes = dict.fromkeys(("mean", "mean_rest", "inverse_scale"), (width,))
+            shapes = dict.fromkeys(
+                ("centre", "centre_rest", "bending", "mean", "inverse_scale"), (width,)
+            )
             if kind in LINEAR:
                 shapes |= {"weight": (width, scores), "bias": (scores,)}
             elif kind == "svm":
@@ -108,6 +113,12 @@ class ProbeModel(BagModel):
     def fitted(self) -> bool:
         """Whether it has been fitted, or is about to be filled with what was."""
         return self.predicts is not None
+
+    @property
+    def says_tiles(self) -> bool:
+        """Whether what it says of a bag is the mean of what it says of its tiles."""
+        linear = self.kind in LINEAR and self.columns == "mean" and self.predicts in PER_TILE
+        return linear and not bool((self.bending > 0).any())
 
     def forward(self, features: Tensor, grid_xy: Tensor, mask: Tensor) -> BagOutput:
         """See `BagModel.forward`.
@@ -129,7 +140,7 @@ class ProbeModel(BagModel):
             described = bag_columns(x, mask, with_deviation=self.columns == "mean_std")
             logits = self.logits(described).to(self.mean.dtype)
             tile_logits = None
-            if self.kind in LINEAR and self.columns == "mean" and self.predicts in PER_TILE:
+            if self.says_tiles:
                 tile_logits = self.logits(x).to(logits)
         return BagOutput(logits, uniform_attention(mask, self.mean.dtype), tile_logits)
 
@@ -154,9 +165,15 @@ class ProbeModel(BagModel):
         return scores
 
     def standardised(self, described: Tensor) -> Tensor:
-        """Columns with mean 0 and deviation 1 over the training bags; 0 where they did not vary."""
-        centred = described - self.mean.to(described) - self.mean_rest.to(described)
-        return centred * self.inverse_scale.to(described)
+        """Columns with mean 0 and deviation 1 over the training bags; 0 where they did not vary.
+
+        Those with long tails are drawn in at their ends first.
+        """
+        # The centre in two parts, so that a mean of 1e6 keeps the digits that tell bags apart.
+        x = described - self.centre.to(described) - self.centre_rest.to(described)
+        bending = self.bending.to(x)
+        x = torch.where(bending > 0, torch.asinh(x * bending), x)
+        return (x - self.mean.to(x)) * self.inverse_scale.to(x)
 
     def _kernel_scores(self, z: Tensor) -> Tensor:
         """Calibrated decisions of a support vector machine per score, one against the rest."""

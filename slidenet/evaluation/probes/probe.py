@@ -182,9 +182,10 @@ def fit_bag_probes(
             num_rows=len(targets) if "rows" in found.numbers else 0,
         )
         numbers = dict(found.numbers)
-        mean = columns[found.columns].mean
-        numbers |= {"mean": mean, "mean_rest": mean - mean.astype(np.float32).astype(np.float64)}
-        numbers["inverse_scale"] = columns[found.columns].inverse_scale
+        chosen = columns[found.columns]
+        rest = chosen.centre - chosen.centre.astype(np.float32).astype(np.float64)
+        numbers |= {"centre": chosen.centre, "centre_rest": rest, "bending": chosen.bending}
+        numbers |= {"mean": chosen.mean, "inverse_scale": chosen.inverse_scale}
         baseline = None
         if task.is_survival:
             risk = columns[found.columns].z @ numbers["weight"][:, 0] + numbers["bias"][0]

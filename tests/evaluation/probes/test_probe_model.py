@@ -200,3 +200,22 @@ def test_decisions_without_signal_become_the_base_rate():
 def test_a_probe_is_not_used_before_it_is_fitted():
     with pytest.raises(ConfigError, match="a probe that has not been fitted"):
         output(ProbeModel(feature_dim=DIM, num_outputs=1), bags())
+
+
+def test_columns_with_long_tails_are_drawn_in():
+    rng = np.random.default_rng(0)
+    columns = np.hstack([rng.normal(size=(60, 1)), rng.lognormal(5, 2, size=(60, 2))])
+    targets = np.arange(60) % 2
+    columns[:, 1] *= 1 + 3 * targets
+    task = BinaryTask(("g",), ("a", "b"))
+    probe = fit_bag_probes(task, {"mean": columns}, targets, np.arange(60))["logistic"]
+    model = probe.model
+    assert (model.bending > 0).tolist() == [False, True, True]
+    assert not model.says_tiles
+    z = model.standardised(torch.from_numpy(columns)).numpy()
+    np.testing.assert_allclose(z.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(z.std(axis=0), 1, atol=1e-5)
+    middle = np.median(columns[:, 1])
+    spread = np.median(np.abs(columns[:, 1] - middle))
+    bent = np.arcsinh((columns[:, 1] - middle) / spread)
+    np.testing.assert_allclose(z[:, 1], (bent - bent.mean()) / bent.std(), atol=1e-5)
