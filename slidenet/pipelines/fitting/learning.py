@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,13 @@ from slidenet.pipelines.fitting.results import Section
 
 FLAT = 0.05
 """Probabilities of all bags that lie closer together than this tell no bag from another."""
+
+
+Finding = Literal["", "learnt_nothing", "overfits", "too_short"]
+
+LITTLE, MUCH = 0.05, 0.1
+"""Shares: of its first value, by which the monitor changes where nothing is learnt; and of all that
+it gains, which matters at the end of a fit."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,8 @@ class Learning:
         least_epochs: The first that could be kept.
         monitor: Value by which it was chosen; None where the last epoch is kept.
         score: That value of the epoch kept; None where the last epoch is kept.
+        finding: What the choice tells: the first epoch that could be kept is no better than the
+            very first, or all later ones are worse, or the last one is still much better.
     """
 
     kept_epoch: int
@@ -35,6 +44,7 @@ class Learning:
     least_epochs: int
     monitor: str | None
     score: float | None
+    finding: Finding = ""
 
     @classmethod
     def of_curve(
@@ -57,32 +67,54 @@ class Learning:
         if lower_is_better is None:
             return cls(last, last, length.max_epochs, 1, None, None)
         sign = 1 if lower_is_better else -1
-        known = [
-            (sign * values[monitor], int(values["epoch"]) + 1)
-            for values in epochs
-            if monitor in values and values["epoch"] + 1 >= length.least_epochs
+        values = [
+            (sign * epoch[monitor], int(epoch["epoch"]) + 1) for epoch in epochs if monitor in epoch
         ]
-        score, kept = min(known)
-        return cls(kept, last, length.max_epochs, length.least_epochs, monitor, sign * score)
+        score, kept = min((v, number) for v, number in values if number >= length.least_epochs)
+        gain = values[0][0] - score
+        finding: Finding = ""
+        later = [v for v, number in values if number > kept]
+        if kept <= length.least_epochs and later:
+            if gain <= LITTLE * abs(values[0][0]) and min(later) > score:
+                finding = "learnt_nothing"
+            elif min(later) - score > MUCH * abs(gain):
+                finding = "overfits"
+        elif kept == last == length.max_epochs:
+            before = [v for v, number in values if number <= 0.8 * last]
+            if before and min(before) - score > MUCH * abs(gain):
+                finding = "too_short"
+        return cls(
+            kept, last, length.max_epochs, length.least_epochs, monitor, sign * score, finding
+        )
 
     @property
     def warning(self) -> str | None:
         """What the choice of the epoch says against the model, and what to do; None: nothing."""
-        if self.monitor is None or self.num_epochs <= 1:
-            return None
-        if self.kept_epoch <= self.least_epochs:
+        kept = f"kept epoch {self.kept_epoch} of {self.num_epochs}, the"
+        if self.finding == "learnt_nothing":
             return (
-                f"kept epoch {self.kept_epoch} of {self.num_epochs}, the first that could be kept: "
-                f"{self.monitor} was never better later, so that it has learnt little that holds "
-                "for val. Try a simpler model (--model.network probe) or a lower "
-                "--model.learning-rate"
+                f"{kept} first that could be kept: {self.monitor} was never better, so that it has "
+                "learnt little that holds for val. Try a simpler model (--model.network probe) or "
+                "a lower --model.learning-rate"
             )
-        if self.kept_epoch == self.num_epochs == self.max_epochs:
+        if self.finding == "overfits":
             return (
-                f"kept epoch {self.kept_epoch} of {self.num_epochs}, the last: {self.monitor} was "
-                f"still getting better. Try --trainer.max-epochs {2 * self.num_epochs}"
+                f"{kept} first that could be kept: {self.monitor} was worse in all later ones. Try "
+                "a lower --model.learning-rate or a simpler model (--model.network probe)"
+            )
+        if self.finding == "too_short":
+            return (
+                f"{kept} last: {self.monitor} was still getting better. Try "
+                f"--trainer.max-epochs {2 * self.num_epochs}"
             )
         return None
+
+    @property
+    def place(self) -> str:
+        """Whether the epoch kept is the first that could be, or the last."""
+        if self.monitor is not None and self.kept_epoch <= self.least_epochs < self.num_epochs:
+            return "the first that could be kept"
+        return "the last" if self.kept_epoch == self.num_epochs else ""
 
     def identity(self) -> dict[str, Any]:
         """As JSON, which `Learning(**identity)` reads."""
@@ -137,8 +169,9 @@ def learning_section(fits: Mapping[str, Learning], flat: Mapping[str, str | None
             str(learning.kept_epoch),
             str(learning.num_epochs),
             "" if learning.score is None else f"{learning.score:.4f}",
+            learning.place,
         )
         for name, learning in fits.items()
     )
     monitors = sorted({learning.monitor or "score" for learning in fits.values()})
-    return Section("Epochs kept", tuple(lines), ("", "kept", "of", ", ".join(monitors)), rows)
+    return Section("Epochs kept", tuple(lines), ("", "kept", "of", ", ".join(monitors), ""), rows)

@@ -19,11 +19,15 @@ def learning(losses, *, least=1, most=None, lower=True):
     ("losses", "settings", "kept", "said"),
     [
         ([0.6, 0.5, 0.4, 0.45], {}, 3, None),
-        ([0.6, 0.7, 0.8], {}, 1, "the first that could be kept"),
-        ([0.1, 0.7, 0.8, 0.9], {"least": 3}, 3, "the first that could be kept"),
+        ([0.6, 0.7, 0.8], {}, 1, "the first that could be kept: val_loss was never better"),
+        ([0.7, 0.6, 0.3, 0.8], {"least": 3}, 3, "the first that could be kept: val_loss was worse"),
+        ([0.7, 0.6, 0.30, 0.31], {"least": 3}, 3, None),  # learnt, and as good later
+        ([0.1, 0.7, 0.8, 0.9], {"least": 3}, 3, "never better"),
         ([0.6, 0.5, 0.4], {}, 3, "the last: val_loss was still getting better"),
+        ([0.6, 0.02, 0.01, 0.009, 0.008], {}, 5, None),  # what is left to gain does not matter
         ([0.6, 0.5, 0.4], {"most": 9}, 3, None),  # stopped by something else
         ([0.6, 0.5, 0.5, 0.9], {}, 2, None),  # the first of equals
+        ([1.0, 1.0, 1.0], {"lower": False}, 1, None),
         ([0.6, 0.9, 0.7], {"lower": False}, 2, None),
         ([0.6], {}, 1, None),
     ],
@@ -76,4 +80,7 @@ def test_folds_are_named_where_there_are_several():
     fits = {"fold 0": learning([0.5, 0.6]), "fold 1": learning([0.5, 0.4, 0.6])}
     section = learning_section(fits, {"fold 0": None, "fold 1": "flat"})
     assert [line.split(":")[0] for line in section.lines] == ["fold 0", "fold 1"]
-    assert section.rows == (("fold 0", "1", "2", "0.5000"), ("fold 1", "2", "3", "0.4000"))
+    assert section.rows == (
+        ("fold 0", "1", "2", "0.5000", "the first that could be kept"),
+        ("fold 1", "2", "3", "0.4000", ""),
+    )
