@@ -17,7 +17,7 @@ from slidenet.training import load_bundle
 pytestmark = pytest.mark.slow
 
 QUICK = {
-    "network": "mean", "learning_rate": 1e-2, "max_epochs": 12, "batch_size": 8,
+    "network": "mean", "learning_rate": 1e-2, "max_epochs": 3, "batch_size": 8,
     "accelerator": "cpu", "covariates": ["age", "sex", "stage"],
 }  # fmt: skip
 
@@ -25,7 +25,9 @@ QUICK = {
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
     place = tmp_path_factory.mktemp("cohort")
-    return write_fusion_cohort(place, num_patients=100, num_tiles=(8, 10), weights=(1, 1, 1.5))
+    return write_fusion_cohort(
+        place, num_patients=80, num_tiles=(6, 8), feature_dims=(6, 4), weights=(1, 1, 1.4)
+    )
 
 
 def settings(cohort, **more):
@@ -50,13 +52,13 @@ def change(table, path, edit):
 @pytest.fixture(scope="module")
 def trained(cohort, tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "a"
-    report = train(out, **settings(cohort, ablation=False))
+    report = train(out, **settings(cohort, ablation=False, probes=False))
     assert "What each input adds" not in report.table()
     return out, report
 
 
 def test_each_input_helps_out_of_fold(cohort, tmp_path):
-    folds = {"num_folds": 2, "inner_val_fraction": 0, "probes": False}
+    folds = {"num_folds": 2, "inner_val_fraction": 0, "probes": False, "max_epochs": 15}
     report = crossval(tmp_path / "cv", **settings(cohort, **folds))
     (section,) = [s for s in report.sections if s.title == "What each input adds"]
     names = [row[0] for row in section.rows]
@@ -66,11 +68,6 @@ def test_each_input_helps_out_of_fold(cohort, tmp_path):
     ]  # fmt: skip
     assert all(float(row[3]) > 0 for row in section.rows[1:]), section.rows  # low ends
     assert "What each input adds" in (tmp_path / "cv" / "results.md").read_text()
-    done = (tmp_path / "cv" / "ablation" / "image_alone" / "fold_00" / "fold.json").stat().st_mtime
-    again = crossval(tmp_path / "cv", **settings(cohort, **folds))
-    assert again.sections[-1] == report.sections[-1]
-    place = tmp_path / "cv" / "ablation" / "image_alone" / "fold_00" / "fold.json"
-    assert place.stat().st_mtime == done
 
 
 def test_planted_values_of_val_and_test_do_not_move_the_model(cohort, trained, tmp_path):
@@ -84,7 +81,7 @@ def test_planted_values_of_val_and_test_do_not_move_the_model(cohort, trained, t
             row |= {"age": "" if row["age"] else "10000", "stage": "V", "sex": "X"}
 
     planted = change(cohort.labels, tmp_path / "planted.csv", plant)
-    train(tmp_path / "b", **settings(cohort, labels=planted, ablation=False))
+    train(tmp_path / "b", **settings(cohort, labels=planted, ablation=False, probes=False))
     first, second = (load_bundle(place / "model.slidenet") for place in (out, tmp_path / "b"))
     assert first.module.hparams == second.module.hparams
     for name, value in first.module.state_dict().items():
@@ -95,9 +92,12 @@ def test_planted_values_of_val_and_test_do_not_move_the_model(cohort, trained, t
 
     moved = change(cohort.labels, tmp_path / "moved.csv", change_train)
     # The test would see statistics that move: those of train do.
-    train(tmp_path / "c", **settings(cohort, labels=moved, ablation=False))
-    third = load_bundle(tmp_path / "c" / "model.slidenet")
-    assert third.module.hparams["covariates"] != first.module.hparams["covariates"]
+    known = {"features": cohort.features, "covariates": QUICK["covariates"]}
+    assert (
+        read_bags(labels=cohort.labels, **known).covariate_columns()
+        == first.module.covariate_columns
+    )
+    assert read_bags(labels=moved, **known).covariate_columns() != first.module.covariate_columns
 
 
 def test_new_slides_bring_their_covariates_in_the_table(cohort, trained, tmp_path):
@@ -114,7 +114,7 @@ def test_new_slides_bring_their_covariates_in_the_table(cohort, trained, tmp_pat
 
     odd = change(cohort.labels, tmp_path / "odd.csv", lambda row: row.update(age="", sex="X"))
     report = predict(bundle, odd, tmp_path / "q", device="cpu", **sets)
-    assert "covariate 'age': not known of 100 slides, imputed" in report.notes
+    assert "covariate 'age': not known of 80 slides, imputed" in report.notes
     assert any("'X' was not seen in training" in note for note in report.notes)
 
     no_stage = tmp_path / "no_stage.csv"
@@ -156,21 +156,11 @@ def test_slides_of_one_set_only_are_left_out_by_name(cohort, tmp_path):
     assert "slide_007" not in found.files
 
 
-@pytest.mark.parametrize(
-    ("task", "columns", "network"),
-    [
-        ("multiclass", ["grade"], "clam_sb"),
-        ("cox", ["time", "event"], "abmil"),
-    ],
-)
-def test_every_task_and_network_takes_them(cohort, tmp_path, task, columns, network):
-    report = train(
-        tmp_path / "run",
-        **settings(
-            cohort, task=task, label_columns=columns, network=network, max_epochs=1, probes=False
-        ),
-    )
+def test_a_survival_task_takes_them_and_train_says_what_each_adds(cohort, tmp_path):
+    survival = {"task": "cox", "label_columns": ["time", "event"], "network": "abmil"}
+    few = {"max_epochs": 1, "batch_size": 16, "probes": False}
+    report = train(tmp_path / "run", **settings(cohort, **survival, **few))
     (section,) = [s for s in report.sections if s.title == "What each input adds"]
     assert len(section.rows) == 5
     again = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert all(np.isfinite(list(values.values())).any() for values in again.values())
+    assert np.isfinite(again["test"]["c_index"])
