@@ -15,7 +15,7 @@ CODES: dict[str, str] = {
     "no-patients": "no row, or not every row, says whose slide it is",
     "similar-ids": "ids of patients or slides differ in case, spaces or zeros only",
     "patient-of-two-names": "another column, or TCGA's barcode, joins slides of several patients",
-    "similar-classes": "two classes differ by a letter",
+    "similar-classes": "two classes look like one, mistyped",
     "event-column": "the column of events is named for its opposite",
     "row-without-file": "a row of the table has no features file",
     "file-without-row": "a features file has no row in the table",

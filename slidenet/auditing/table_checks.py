@@ -148,9 +148,9 @@ def similar_classes(cohort: Cohort) -> Iterator[Finding]:
         shown = name_some(f"{one!r} and {other!r}" for one, other in pairs)
         yield Finding(
             "similar-classes",
-            "warning",
-            f"{cohort.table.path}, column {cohort.task.label_columns[0]!r}: classes that differ by "
-            f"a letter: {shown}",
+            "note",
+            f"{cohort.table.path}, column {cohort.task.label_columns[0]!r}: classes that look "
+            f"alike: {shown}",
             "write them in one way if they are one class",
         )
 

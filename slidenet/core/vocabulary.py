@@ -27,7 +27,8 @@ DOUBTFUL = frozenset((
       "not done", "not tested", "not determined", "not specified", "not provided", "not given",
       "cannot be assessed", "undetermined", "unspecified", "unclear", "uncertain",
       "indeterminate", "inconclusive", "equivocal", "missing", "no data", "no label",
-      "no result", "unlabelled", "unlabeled", "pending", "tbd", "nd", "n.d.", "n.a.", "k.a.",
+      "no result", "nil", "n/d", "n/k", "unlabelled", "unlabeled", "pending", "tbd", "nd", "n.d.",
+      "n.a.", "k.a.",
       "insufficient", "gx", "tx", "nx", "mx", "unbekannt", "unklar", "inconnu", "desconocido"),
 ))  # fmt: skip
 """Words that mostly mean "not known", but could be a class: whoever means one has to say so."""
@@ -59,7 +60,9 @@ _USUALLY_POSITIVE = frozenset(
 )  # fmt: skip
 PATIENT_COLUMN = "patient_id"
 _PATIENTS = frozenset(
-    ("patientid", "patient", "caseid", "casesubmitterid", "submitterid", "patientbarcode",
+    ("patientid", "patient", "patid", "pat", "patno", "patnr", "case", "caseid", "caseno", "casenr",
+     "casenumber", "subjectno", "subjectnumber", "participantno", "pid", "casesubmitterid",
+     "submitterid", "patientbarcode",
      "bcrpatientbarcode", "patientcode", "patientnumber", "patientno", "patientnr",
      "patientidentifier", "patientkey", "subjectid", "subject", "participantid", "participant",
      "donorid", "icgcdonorid", "usubjid", "mrn")
@@ -162,13 +165,18 @@ def id_spelling(name: str, *, file_name: bool = False) -> str:
     return re.sub(r"(?<!\d)0+(?=\d)", "", name)
 
 
-def differ_by_a_letter(one: str, other: str) -> bool:
-    """Whether two long words look like one, mistyped: a letter inside more, or two swapped.
+def look_alike(one: str, other: str) -> bool:
+    """Whether two words look like one, mistyped: a mark, an accent or a letter apart.
 
-    `tumor` and `tumour`; not `typical` and `atypical`, nor `stageI` and `stageII`.
+    `pos` and `pos.`, `Lodz` with and without its accents, `tumor` and `tumour`; not `typical` and
+    `atypical`, `stageI` and `stageII`, nor `3` and `3+`.
     """
-    short, long = sorted((one.casefold(), other.casefold()), key=len)
-    if not (short.isalpha() and long.isalpha()) or len(short) < 5 or short == long:
+    short, long = sorted(map(_without_marks, (one, other)), key=len)
+    if not (short.isalpha() and long.isalpha()):
+        return False
+    if short == long:
+        return True
+    if len(short) < 4:
         return False
     if len(short) == len(long):
         apart = [i for i, (a, b) in enumerate(zip(short, long, strict=True)) if a != b]
@@ -247,6 +255,15 @@ def _visible(text: str) -> str:
     """A text in one encoding of its letters, without characters that nobody sees."""
     kept = (letter for letter in text if unicodedata.category(letter) != "Cf")
     return unicodedata.normalize("NFKC", "".join(kept))
+
+
+def _without_marks(word: str) -> str:
+    """A word in small letters without accents and marks that are no words such as `+`."""
+    letters = unicodedata.normalize("NFKD", _visible(word).casefold().translate(_STROKES))
+    return "".join(c for c in letters if not unicodedata.combining(c) and c not in ".,;:'\"()")
+
+
+_STROKES = str.maketrans({"\u0142": "l", "\u00f8": "o", "\u0111": "d"})  # no accents to Unicode
 
 
 def _zero_or_one(cell: str, words: dict[str, float]) -> float:

@@ -19,6 +19,7 @@ from slidenet.data.covariates import (
     read_covariates,
 )
 from slidenet.data.labels.cells import has_label
+from slidenet.data.labels.classes import like_words
 from slidenet.data.labels.encoding import encode_targets
 from slidenet.data.labels.left_out import (
     NO_FILE,
@@ -113,6 +114,9 @@ class BagCohort:
             if task.has_positive_class:
                 flag = "positive of the target" if several else "--data.positive"
                 lines.append(_describe_positive(task, flag, given=self.positive_given))
+            if task.exclusive_classes and (pairs := like_words(task.class_names)):
+                shown = name_some(f"{one!r} and {other!r}" for one, other in pairs)
+                lines.append(f"classes that look alike (one class, mistyped?): {shown}")
         if self.covariates is not None:
             kinds = ", ".join(f"{name} ({kind})" for name, kind in self.covariates.kinds.items())
             lines += [f"covariates: {kinds}", *self.covariates.notes]

@@ -263,10 +263,7 @@ def _report(
         for target, file in files.items()
     }
     headline = f"{network}: {words_of_unseen(data, list(found.values()))}"
-    sections: list[Section] = [
-        cohort_section(data, splits),
-        *_learning_of_folds(folders, found),
-    ]
+    sections: list[Section] = [*_learning_of_folds(folders, found)]
     if plan.settings.ablation:
         sections += fold_section(data, splits, out, found, seed=plan.settings.seed)
     sections += probe_sections(data, splits, folders, found, plan)
@@ -280,7 +277,8 @@ def _report(
         written.append(out / ENSEMBLE_NAME)
         sections.append(make_ensemble([out], written[-1], allow_code=True)[1])  # this run wrote it
     report = CrossvalReport(headline, done, written, pooled, sections)
-    results = write_results(out, headline, [report.metrics(), *sections])
+    cohort = cohort_section(data, splits)  # printed before the folds
+    results = write_results(out, headline, [cohort, report.metrics(), *sections])
     return replace(report, files=[*written, results, *write_left_out(out, data)])
 
 

@@ -166,7 +166,7 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
     write_json(out / "metrics.json", metrics, sort_keys=True)
     files += write_left_out(out, data)
     flat = [flat_targets(split_predictions(found)) for found in predicted.values()]
-    sections = [cohort_section(data, [data.split])]
+    sections: list[Section] = []
     if trained.learning is not None:
         flatness = {"": flat[-1] if flat else None}
         sections.append(learning_section({"": trained.learning}, flatness))
@@ -178,7 +178,8 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
     headline = f"trained {plan.model['network']} on bags: {sizes}"
     sections += cut_off_sections(predicted, calibration)
     splits = metrics_section("Metrics by split", metrics)
-    files.append(write_results(out, headline, [splits, *sections]))
+    cohort = cohort_section(data, [data.split])  # printed before the fit
+    files.append(write_results(out, headline, [cohort, splits, *sections]))
     return TrainReport(headline, metrics, files, sections)
 
 

@@ -5,12 +5,14 @@ A column `patient_id` is taken; else one whose name means the same (`case_id`, `
 used only where they are asked for: the table may hold an id that is not meant so.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 from slidenet.core.text import count_of
 from slidenet.core.vocabulary import (
     PATIENT_COLUMN,
     TCGA,
+    as_truth,
     is_no_id,
     may_name_patients,
     names_patients,
@@ -49,7 +51,11 @@ def find_patient_column(
         )
     if named is not None:
         return named
-    candidates = [column for column in table.columns if names_patients(column)]
+    candidates = [
+        column
+        for column in table.columns
+        if names_patients(column) and not _is_a_choice(table, column)
+    ]
     candidates.sort(key=lambda column: column != PATIENT_COLUMN)
     groups = {column: _groups(table, column) for column in candidates}
     filled = [column for column in candidates if groups[column] is not None]
@@ -109,6 +115,13 @@ def _holds_ids(cells: Sequence[str]) -> bool:
     if len(known) < 6 or not 0.3 * len(known) <= len(different) < len(known):
         return False
     return all(any(c.isdigit() for c in v) and any(c.isalpha() for c in v) for v in different)
+
+
+def _is_a_choice(table: CsvTable, column: str) -> bool:
+    """Whether a column such as `case` or `patient` says yes or no, rather than who it is."""
+    different = {cell.casefold() for cell in table.cells(column) if not is_no_id(cell)}
+    words = all(not math.isnan(as_truth(cell)) or cell == "control" for cell in different)
+    return column != PATIENT_COLUMN and len(different) == 2 and (words or "case" in different)
 
 
 def _groups(table: CsvTable, column: str) -> tuple[int, ...] | None:

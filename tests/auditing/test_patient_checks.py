@@ -93,7 +93,7 @@ def test_one_case_under_several_patients(found):
     assert finding.remedy.endswith("--data.patient-column 'case_id'")
 
 
-def test_classes_that_differ_by_a_letter(found):
+def test_classes_that_look_alike(found):
     cells = [(f"s{i}", f"p{i}", ("tumor", "tumour")[i % 2]) for i in range(4)]
     assert (
         "'tumor' and 'tumour'"

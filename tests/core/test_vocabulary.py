@@ -8,12 +8,12 @@ from slidenet.core.vocabulary import (
     as_event,
     as_number,
     as_truth,
-    differ_by_a_letter,
     id_spelling,
     is_doubtful,
     is_missing,
     is_missing_number,
     is_no_id,
+    look_alike,
     names_patients,
     names_slides,
     spelling,
@@ -94,11 +94,12 @@ def test_spellings_of_one_word_and_of_one_id():
 
 
 def test_words_that_look_mistyped():
-    for pair in (("tumor", "tumour"), ("ductal", "dcutal"), ("Lobular", "lobularr")):
-        assert differ_by_a_letter(*pair)
+    for pair in (("tumor", "tumour"), ("ductal", "dcutal"), ("Lobular", "lobularr"),
+                 ("pos", "pos."), ("\u0141\u00f3d\u017a", "Lodz"), ("lung", "luung")):  # fmt: skip
+        assert look_alike(*pair)
     for pair in (("typical", "atypical"), ("stageI", "stageII"), ("MSI", "MSS"), ("A1", "A11"),
-                 ("high", "highs"), ("gradeA", "gradeB")):  # fmt: skip
-        assert not differ_by_a_letter(*pair)
+                 ("3", "3+"), ("low", "lows"), ("gradeA", "gradeB")):  # fmt: skip
+        assert not look_alike(*pair)
 
 
 @pytest.mark.parametrize(
@@ -121,9 +122,10 @@ def test_an_order_is_proposed_only_where_it_is_sure(names, order):
 
 def test_columns_of_patients_and_slides_in_any_spelling():
     for name in ("patient_id", "PATIENT", "Patient ID", "case_id", "submitter_id", "CaseID",
-                 "case_submitter_id", "bcr_patient_barcode"):  # fmt: skip
+                 "case_submitter_id", "bcr_patient_barcode", "case", "pat_id", "patient no",
+                 "SubjectID", "PatID"):  # fmt: skip
         assert names_patients(name)
-    for name in ("case", "patient_age", "label", "slide_id", "site"):
+    for name in ("case_type", "patient_age", "label", "slide_id", "site"):
         assert not names_patients(name)
     assert all(map(names_slides, ("Slide_ID", "FILENAME", "slide", "image_id")))
     assert not names_slides("label")

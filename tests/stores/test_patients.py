@@ -59,6 +59,14 @@ def test_barcodes_are_proposed_and_taken_only_when_asked_for(table_of):
     assert len({row.patient_id for row in alone.rows}) == 3
 
 
+@pytest.mark.parametrize(
+    ("name", "cells"), [("case", "01"), ("case", ("case", "control")), ("Patient", ("yes", "no"))]
+)
+def test_a_column_that_says_yes_or_no_names_nobody(table_of, name, cells):
+    rows = "".join(f"s{i},{cells[i % 2]}\n" for i in range(6))
+    assert table_of(f"slide_id,{name}\n{rows}").patient_column is None
+
+
 def test_a_manifest_knows_the_same_columns(tmp_path):
     path = tmp_path / "slides.csv"
     path.write_text("slide_path,PATIENT,case_id\na.svs,p,1\nb.svs,p,1\n")

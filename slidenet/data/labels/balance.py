@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from slidenet.core.errors import SplitError
-from slidenet.tasks import ClassTask, CoxTask, MultiTask, Targets, Task
+from slidenet.tasks import ClassTask, MultiTask, Targets, Task
 
 
 def check_split_classes(task: Task, targets: Targets, split: str) -> None:
@@ -41,12 +41,6 @@ def check_split_classes(task: Task, targets: Targets, split: str) -> None:
                 remedy="use another split or seed, a larger share for this one, or leave out the "
                 "class",
             )
-    if split == "val" and isinstance(task, CoxTask) and not task.can_compare(targets):
-        raise SplitError(
-            f"the val split of {len(targets)} bags has no event before the time of another bag",
-            expected="two bags whose times can be compared, to choose an epoch by",
-            remedy="use another split or seed, or a larger share for val",
-        )
 
 
 def balanced_weights(task: Task, targets: Targets) -> Tensor:

@@ -10,9 +10,9 @@ from slidenet.core.errors import ConfigError, LabelError
 from slidenet.core.text import name_some
 from slidenet.core.vocabulary import (
     as_number,
-    differ_by_a_letter,
     is_doubtful,
     is_missing,
+    look_alike,
     spelling,
     usual_order,
 )
@@ -55,7 +55,7 @@ def classes_found(table: LabelTable, kind: type[Task], column: str) -> tuple[str
             if len(names) != 1
             else f"{table.path}, column {column!r} holds one class only ({shown})",
             expected="two classes" if kind.has_positive_class else "at least two classes",
-            remedy=_too_many(names) if len(names) > 2 else "check it",
+            remedy=_too_many(names, cells) if len(names) > 2 else "check it",
         )
     return names
 
@@ -92,7 +92,7 @@ def like_words(names: Sequence[str]) -> list[tuple[str, str]]:
         (one, other)
         for i, one in enumerate(names)
         for other in names[i + 1 :]
-        if differ_by_a_letter(one, other)
+        if look_alike(one, other)
     ]
 
 
@@ -120,28 +120,30 @@ def _refuse_same_words(
 ) -> None:
     first: dict[str, str] = {}
     for name in names:
-        other = first.setdefault(spelling(name), name)
+        number = as_number(name)
+        other = first.setdefault(spelling(name) if np.isnan(number) else f"= {number}", name)
         if other != name:
             count = {word: sum(cell == word for cell in cells) for word in (other, name)}
             rare, usual = sorted(count, key=lambda word: count[word])
             rows = [i for i, cell in enumerate(cells) if cell == rare]
             raise LabelError(
                 f"{table.place(rows, column)} is {rare!r}, elsewhere {usual!r}: they differ in "
-                "case, spaces or hyphens only",
+                "case, spaces or hyphens only, or are one number",
                 expected="one spelling for each class",
                 remedy=f"write {usual!r} in both; if they are two classes, name all of them with "
                 "--data.class-names",
             )
 
 
-def _too_many(names: Sequence[str]) -> str:
+def _too_many(names: Sequence[str], cells: Sequence[str]) -> str:
     pairs = like_words(names)
     if pairs:
         one, other = pairs[0]
         return f"write {one!r} and {other!r} alike if they are one class"
+    rarest = min(names, key=cells.count)
     return (
         "predict all of them with --data.task multiclass, leave some out, such as "
-        f"{list_flag(LEAVE_OUT, names[:1])}, or take another column"
+        f"{list_flag(LEAVE_OUT, [rarest])}, or take another column"
     )
 
 

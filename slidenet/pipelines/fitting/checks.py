@@ -4,9 +4,10 @@ import math
 
 from lightning.pytorch import Trainer
 
-from slidenet.core.errors import ConfigError
+from slidenet.core.errors import ConfigError, SplitError
 from slidenet.data.datamodule import BagDataModule
 from slidenet.pipelines.fitting.trainer import limited
+from slidenet.tasks import SurvivalTask
 from slidenet.training.optimiser import check_precision
 
 
@@ -45,6 +46,28 @@ def check_fit(trainer: Trainer, data: BagDataModule, *, by_validation: bool) -> 
         data.task_record.check_batch_size(1)
     if by_validation:
         _check_validation(trainer, data, batches)
+
+
+def check_monitor(data: BagDataModule, monitor: str) -> None:
+    """Refuses a choice of epochs by a c-index that is not defined on val.
+
+    Args:
+        data: The bags and their split.
+        monitor: The logged value that chooses.
+
+    Raises:
+        SplitError: No two bags of val have times that can be compared.
+    """
+    task = data.task_record
+    if monitor != "val_c_index" or not isinstance(task, SurvivalTask):
+        return
+    if not task.can_compare(data.targets("val")):
+        raise SplitError(
+            f"the val split of {len(data.bags('val'))} bags has no event before the time of "
+            "another bag",
+            expected="two bags whose times can be compared, as val_c_index chooses the epoch",
+            remedy="use another split or seed, a larger share for val, or --monitor val_loss",
+        )
 
 
 def _check_validation(trainer: Trainer, data: BagDataModule, batches: int) -> None:

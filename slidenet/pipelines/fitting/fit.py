@@ -29,7 +29,7 @@ from slidenet.data.bags.places import check_places
 from slidenet.data.datamodule import BagDataModule
 from slidenet.mil.probe import ProbeModel
 from slidenet.pipelines.audit import audit_or_raise
-from slidenet.pipelines.fitting.checks import check_fit
+from slidenet.pipelines.fitting.checks import check_fit, check_monitor
 from slidenet.pipelines.fitting.claim import PLAN_NAME, claim_folder
 from slidenet.pipelines.fitting.defaults import FitLength
 from slidenet.pipelines.fitting.learning import Learning
@@ -200,6 +200,7 @@ def prepare_fit(
     keep: Keep = settings.keep if data.split.val else "last"
     length = plan.fit_length(len(data.train_dataloader()))
     if keep == "best":
+        check_monitor(data, settings.monitor or module.task.monitor)
         callbacks = default_callbacks(
             module.task,
             folder,

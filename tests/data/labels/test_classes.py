@@ -25,7 +25,8 @@ def table_of(tmp_path):
         (("Tumour", "tumour", "no", "Tumour"), r"row 3 \(s1\) is 'tumour', elsewhere 'Tumour'"),
         (("non-tumour", "non tumour", "t"), r"differ in case, spaces or hyphens only"),
         (("tumor", "tumour", "normal"), r"3 classes.*'tumor' and 'tumour' alike if they are one"),
-        (("a", "b", "c"), r"3 classes.*multiclass, leave some out, such as --data.leave-out=a,"),
+        (("a", "b", "c", "a", "b"), r"3 classes.*multiclass, leave some out, .*leave-out=c, or"),
+        (("1", "1.0", "b"), r"row 2 \(s0\) is '1', elsewhere '1.0'.*or are one number"),
     ],
 )  # fmt: skip
 def test_classes_that_are_refused_with_a_remedy_that_is_no_trap(table_of, cells, message):

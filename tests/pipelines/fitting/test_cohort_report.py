@@ -139,7 +139,7 @@ def test_bags_of_patients_need_patients(bags_of):
 
 
 @pytest.mark.slow
-def test_a_cross_validation_says_and_writes_it(cohort, tmp_path):
+def test_a_cross_validation_says_and_writes_it(cohort, tmp_path, capsys):
     lines = cohort.labels.read_text().replace("patient_id", "case_id").splitlines()
     lines[1] = lines[1].replace(",1,site", ",unknown,site").replace(",0,site", ",unknown,site")
     (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
@@ -147,7 +147,9 @@ def test_a_cross_validation_says_and_writes_it(cohort, tmp_path):
         tmp_path / "out", labels=tmp_path / "labels.csv", features=cohort.features, num_folds=2,
         network="mean", max_epochs=1, accelerator="cpu", leave_out=["unknown"], probes=False,
     )  # fmt: skip
-    assert "by the column 'case_id'" in report.table()
+    told = capsys.readouterr().err
+    assert "by the column 'case_id'" in told
+    assert "left out, label left out (unknown): 1 slide (slide_000)" in told
     assert "each predicted by a model that has not seen the patient" in report.headline
     results = (tmp_path / "out" / "results.md").read_text()
     assert "label left out" in results

@@ -1,11 +1,13 @@
 """A rare label of several, and survival without a pair to compare: what a split can do without."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from slidenet.core.errors import SplitError
 from slidenet.data import make_folds, make_split, make_task, read_label_table
-from slidenet.data.labels.balance import check_split_classes
+from slidenet.pipelines.fitting.checks import check_monitor
 from slidenet.tasks import CoxTask
 
 
@@ -42,12 +44,23 @@ def test_a_label_of_one_patient_cannot_be_learned_and_tested(table_of):
         make_folds(table, task, num_folds=5)
 
 
-def test_val_of_a_cox_model_needs_a_pair_to_compare():
+def test_times_that_can_be_compared():
     task = CoxTask(("t", "e"))
-    good = np.array([[1, 1], [2, 0]], np.float32)
-    check_split_classes(task, good, "val")
-    check_split_classes(task, np.array([[2, 1], [2, 0]], np.float32), "val")
-    for bad in ([[2, 1], [1, 0]], [[2, 1], [2, 1]], [[2, 1]]):
-        with pytest.raises(SplitError, match=r"no event before the time of another bag"):
-            check_split_classes(task, np.array(bad, np.float32), "val")
-        check_split_classes(task, np.array(bad, np.float32), "train")
+    for good in ([[1, 1], [2, 0]], [[2, 1], [2, 0]]):
+        assert task.can_compare(np.array(good, np.float32))
+    for bad in ([[2, 1], [1, 0]], [[2, 1], [2, 1]], [[2, 1]], [[1, 0], [2, 0]]):
+        assert not task.can_compare(np.array(bad, np.float32))
+
+
+def test_epochs_are_not_chosen_by_a_c_index_that_val_cannot_have():
+    def data(targets):
+        return SimpleNamespace(
+            task_record=CoxTask(("t", "e")),
+            targets=lambda split: np.array(targets, np.float32),
+            bags=lambda split: targets,
+        )
+
+    check_monitor(data([[1, 1], [2, 0]]), "val_c_index")
+    check_monitor(data([[2, 1], [1, 0]]), "val_loss")
+    with pytest.raises(SplitError, match=r"val split of 2 bags has no event before the time of"):
+        check_monitor(data([[2, 1], [1, 0]]), "val_c_index")
