@@ -200,7 +200,6 @@ def prepare_fit(
     keep: Keep = settings.keep if data.split.val else "last"
     length = plan.fit_length(len(data.train_dataloader()))
     if keep == "best":
-        check_monitor(data, settings.monitor or module.task.monitor)
         callbacks = default_callbacks(
             module.task,
             folder,
@@ -221,6 +220,8 @@ def prepare_fit(
         check_probe(module, data)
     else:
         check_fit(trainer, data, by_validation=keep == "best")
+        if keep == "best":
+            check_monitor(data, settings.monitor or module.task.monitor)
         check_memory(module, *data.largest_batch(), trainer.strategy.root_device)
     identity = plan.identity(data, overrides)
     return Fit(data, folder, identity, module, trainer, callbacks, keep, length)
