@@ -56,7 +56,9 @@ def site_rows(summary: Summary, *, digits: int | None = None) -> list[Row]:
         row += [] if site.num_positive is None else [site.num_positive]
         for found in (site.headline, site.sensitivity, site.specificity):
             if found is not None:
-                numbers = (found.value, found.low, found.high)
+                # Of no bags Wilson's interval is all there is, which is no finding.
+                absent = np.isnan(found.value)
+                numbers = (found.value,) * 3 if absent else (found.value, found.low, found.high)
                 row += [format_number(number, digits) for number in numbers]
         rows.append(row)
     return rows
