@@ -284,7 +284,7 @@ def _joined(
     if found is None:
         reasons = [o.detail for stage in applied.stages for o in stage.failed]
         raise PredictionsError(
-            f"no slide could be predicted ({name_some(dict.fromkeys(reasons), most=1)})",
+            f"no slide could be predicted ({reasons[0] if reasons else 'none was given'})",
             expected="features or files of the slides in the table of labels",
         )
     found = split_predictions(found)[target]

@@ -70,7 +70,7 @@ def match_truth(
         )
     for position, row in enumerate(table.rows):
         found = {ours: cells[ours][position] for ours in columns}
-        reason = _reason(found, task, names)
+        reason = _reason(found, task, names, class_map or {})
         if reason:
             left_out.append(LeftOut(row.slide_id, row.patient_id, reason))
             continue
@@ -229,13 +229,20 @@ def _nearest(word: str, names: Sequence[str] | Counter[str]) -> str | None:
     return None
 
 
-def _reason(found: Mapping[str, str], task: Task, names: Mapping[str, str]) -> str:
+def _reason(
+    found: Mapping[str, str], task: Task, names: Mapping[str, str], class_map: Mapping[str, str]
+) -> str:
     """Why a slide has no label the model knows; "" where it has one."""
     if task.exclusive_classes:
         (cell,) = found.values()
         if cell in names:
             return ""
-        return NO_LABEL if is_missing(cell) else f"label {cell!r}, which is no class of the model"
+        if is_missing(cell):
+            return NO_LABEL
+        dropped = any(spelling(cell) == spelling(name) for name in class_map)
+        return f"label {cell!r}, " + (
+            f"left out by {CLASS_MAP}" if dropped else "which is no class of the model"
+        )
     missing = [has_no_label(cell, task.kind) or is_doubtful(cell) for cell in found.values()]
     enough = all if task.partial_labels else any
     return NO_LABEL if enough(missing) else ""

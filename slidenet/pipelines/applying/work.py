@@ -9,6 +9,7 @@ from slidenet.core.errors import IdentityMismatchError, StoreError
 from slidenet.core.provenance import describe_difference
 from slidenet.core.records import SlideRow
 from slidenet.core.text import count_of, name_some
+from slidenet.core.vocabulary import id_spelling
 from slidenet.data import BagDataset, BagSource, collate_bags
 from slidenet.data.bags.parts import divide_file
 from slidenet.data.covariates import CovariateTable
@@ -98,9 +99,12 @@ class PredictWork(SlideWork):
         """The file of a slide in a feature set, counted from 0."""
         files = self.files[number]
         if row.slide_id not in files:
+            wanted_id = id_spelling(row.slide_id, file_name=True)
+            near = [name for name in files if id_spelling(name, file_name=True) == wanted_id]
             raise StoreError(
                 f"{self.features[number]} holds no features of the slide {row.slide_id!r}",
                 expected=f"a file named {row.slide_id}.h5",
+                remedy=f"is it {near[0]!r}? Name slides as their files are named" if near else "",
                 slide=row.slide_id,
             )
         # What files of other tools do not say is as it was for the training's.

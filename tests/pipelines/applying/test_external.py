@@ -279,6 +279,14 @@ def test_labels_are_carried_through_predict(cohort, bundle, tmp_path, capsys):
     assert "Left out: 1 bag without a label: slide_001." in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_ids_that_are_file_names_are_told(cohort, bundle, tmp_path):
+    labels = changed(cohort, tmp_path / "t.csv",
+                     lambda row: row | {"slide_id": row["slide_id"] + ".svs"})  # fmt: skip
+    with pytest.raises(PredictionsError, match=r"is it 'slide_000'\?"):
+        judged(bundle, labels, cohort.features, tmp_path / "out")
+
+
 def test_what_is_missing_is_asked_for_before_anything_is_made(cohort, bundle, tmp_path):
     out = tmp_path / "out"
     for call, words in (

@@ -67,6 +67,9 @@ def test_a_class_is_not_lost_because_it_is_called_otherwise(tmp_path):
     truth = match_truth(labels, MSI, class_map=parse_class_map(["MSS="]))
     assert column(truth) == ["MSIH"]
     assert "No slide is of the class nonMSIH" in " ".join(truth.notes)
+    assert left_out_lines(truth.left_out) == [
+        "Left out: 2 slides (label 'MSS', left out by --class-map): s1, s2."
+    ]
 
 
 def test_a_map_of_what_is_not_there_is_refused(tmp_path):
