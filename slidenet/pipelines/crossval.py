@@ -113,7 +113,9 @@ class CrossvalReport:
         metrics = self.metrics()
         right = range(1, len(metrics.header))
         lines = [text_table(metrics.header, metrics.rows, right=right, rule=False), *metrics.lines]
-        lines += [line for section in self.sections for line in ("", section.text())]
+        lines += [
+            line for section in self.sections if (text := section.text()) for line in ("", text)
+        ]
         lines += ["", self.headline, *(f"wrote {path}" for path in self.files)]
         return "\n".join(lines)
 

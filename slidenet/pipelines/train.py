@@ -70,7 +70,9 @@ class TrainReport:
             metrics = metrics_section("", columns)
             right = range(1, len(metrics.header))
             lines += ["", text_table(metrics.header, metrics.rows, right=right, rule=False)]
-        lines += [line for section in self.sections for line in ("", section.text())]
+        lines += [
+            line for section in self.sections if (text := section.text()) for line in ("", text)
+        ]
         return "\n".join([*lines, "", *(f"wrote {path}" for path in self.files)])
 
     def to_pandas(self) -> "pandas.DataFrame":
@@ -176,7 +178,8 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
     sections += probe_sections(data, [data.split], [out], tested, plan)
     sizes = ", ".join(f"{len(data.bags(split))} {split}" for split in SPLIT_NAMES)
     headline = f"trained {plan.model['network']} on bags: {sizes}"
-    sections += cut_off_sections(predicted, calibration)
+    where = "val" if trained.held_out is None else "inner folds of train and val"
+    sections += cut_off_sections(predicted, calibration, chosen_on=where)
     splits = metrics_section("Metrics by split", metrics)
     cohort = cohort_section(data, [data.split])  # printed before the fit
     files.append(write_results(out, headline, [cohort, splits, *sections]))

@@ -35,13 +35,14 @@ def cohort_section(data: BagDataModule, splits: Sequence[Split]) -> Section:
         data: The bags.
         splits: What was trained and tested on.
     """
-    lines = data.cohort.describe()
+    lines = list(data.cohort.describe())
+    num_printed = len(lines)  # by `audit_data`
     used = {bag for split in splits for name in SPLIT_NAMES for bag in split.slides(name)}
     unused = [bag for bag in data.label_table.slide_ids if bag not in used]
     if unused:
         what = "any of the splits" if len(splits) > 1 else "the split"
         lines.append(f"not in {what}: {count_of('bag', len(unused))} ({name_some(unused)})")
-    return Section("Cohort", tuple(lines))
+    return Section("Cohort", tuple(lines), num_printed=num_printed)
 
 
 def words_of_unseen(data: BagDataModule, found: Sequence[Predictions]) -> str:

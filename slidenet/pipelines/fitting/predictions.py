@@ -238,13 +238,14 @@ def data_digest(data: BagDataModule) -> str:
 
 
 def cut_off_sections(
-    predicted: Mapping[str, Predictions], calibration: Calibration
+    predicted: Mapping[str, Predictions], calibration: Calibration, *, chosen_on: str = "val"
 ) -> list[Section]:
     """`cut_off_section` of each target that has a cut-off.
 
     Args:
         predicted: Labelled predictions by split, of several targets or of one.
         calibration: Of the model.
+        chosen_on: Which bags a cut-off was chosen on, in words.
     """
     sections = []
     apart = {split: split_predictions(found) for split, found in predicted.items()}
@@ -253,18 +254,21 @@ def cut_off_sections(
         found = {split: by_target[target] for split, by_target in apart.items()}
         known = {split: one for split, one in found.items() if len(one)}
         if threshold is not None and known:
-            section = cut_off_section(known, threshold)
+            section = cut_off_section(known, threshold, chosen_on=chosen_on)
             title = f"{section.title} of {target}" if target else section.title
             sections.append(replace(section, title=title))
     return sections
 
 
-def cut_off_section(found: Mapping[str, Predictions], threshold: float) -> Section:
+def cut_off_section(
+    found: Mapping[str, Predictions], threshold: float, *, chosen_on: str = "val"
+) -> Section:
     """What the cut-off of a binary model changes: metrics at 0.5 and at the cut-off, by split.
 
     Args:
         found: Labelled predictions by split.
         threshold: From which probability on the positive class is called.
+        chosen_on: Which bags, in words.
     """
     columns: dict[str, list[float]] = {}
     names: list[str] = []
@@ -286,8 +290,7 @@ def cut_off_section(found: Mapping[str, Predictions], threshold: float) -> Secti
         for i, name in enumerate([*names, "sensitivity", "specificity"])
     ]
     positive = next(iter(found.values())).task.class_names[1]
-    where = "val" if "val" in found else "bags its model had not seen"
-    line = f"The model calls {positive!r} from {threshold:.3f} on, chosen on {where}."
+    line = f"The model calls {positive!r} from {threshold:.3f} on, chosen on {chosen_on}."
     return Section("At the cut-off", (line,), ("metric", *columns), tuple(rows))
 
 

@@ -24,19 +24,26 @@ class Section:
         lines: Sentences, one line each.
         header: Of the table; empty for a section without.
         rows: Cells, as many per row as the header has; all but the first column are numbers.
+        num_printed: So many of the first lines were printed before the run began.
     """
 
     title: str
     lines: tuple[str, ...]
     header: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
+    num_printed: int = 0
 
     def text(self) -> str:
-        """As printed: the title, the sentences, the table."""
-        parts = [in_terminal(line) for line in (self.title, *self.lines)]
+        """As printed: the title, the sentences, the table; empty where all of it was before."""
+        lines = self.lines[self.num_printed :]
+        if self.num_printed and not lines and not self.header:
+            return ""
+        parts = [in_terminal(line) for line in (self.title, *lines)]
         if self.header:
             right = range(1, len(self.header))
-            parts.append(text_table(self.header, self.rows, right=right, rule=False))
+            rows = [[in_terminal(cell) for cell in row] for row in self.rows]
+            header = [in_terminal(cell) for cell in self.header]
+            parts.append(text_table(header, rows, right=right, rule=False))
         return "\n".join(parts)
 
     def markdown(self) -> str:

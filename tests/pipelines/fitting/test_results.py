@@ -49,3 +49,10 @@ def test_metrics_at_the_cut_off_stand_beside_those_at_a_half():
         "specificity": ("1.000", "1.000"),
     }
     assert section.lines == ("The model calls 'yes' from 0.350 on, chosen on val.",)
+
+
+def test_what_was_printed_before_the_run_is_written_only():
+    section = Section("Cohort", ("patients: 3", "not in the split: 1 bag"), num_printed=1)
+    assert section.text() == "Cohort\nnot in the split: 1 bag"
+    assert "patients: 3" in section.markdown()
+    assert Section("Cohort", ("patients: 3",), num_printed=1).text() == ""
