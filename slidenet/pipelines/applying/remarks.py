@@ -228,7 +228,9 @@ def _sets(
             return {}, [
                 f"no intervals: {conformal.num_patients} patients are too few for {alpha:g}"
             ]
-        return dict(zip(INTERVAL_COLUMNS, map(list, ends.T), strict=True)), [promise]
+        return {n: _rounded(end, 6) for n, end in zip(INTERVAL_COLUMNS, ends.T, strict=True)}, [
+            promise
+        ]
     inside = conformal.sets(arrays, alpha)
     columns: dict[str, Sequence[object]] = {
         SET_PREFIX + name: column.astype(int).tolist()
