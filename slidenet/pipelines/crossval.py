@@ -265,7 +265,7 @@ def _report(
         for target, file in files.items()
     }
     headline = f"{network}: {words_of_unseen(data, list(found.values()))}"
-    sections: list[Section] = [*_learning_of_folds(folders, found)]
+    sections = [cohort_section(data, splits), *_learning_of_folds(folders, found)]
     if plan.settings.ablation:
         sections += fold_section(data, splits, out, found, seed=plan.settings.seed)
     sections += probe_sections(data, splits, folders, found, plan)
@@ -279,8 +279,7 @@ def _report(
         written.append(out / ENSEMBLE_NAME)
         sections.append(make_ensemble([out], written[-1], allow_code=True)[1])  # this run wrote it
     report = CrossvalReport(headline, done, written, pooled, sections)
-    cohort = cohort_section(data, splits)  # printed before the folds
-    results = write_results(out, headline, [cohort, report.metrics(), *sections])
+    results = write_results(out, headline, [report.metrics(), *sections])
     return replace(report, files=[*written, results, *write_left_out(out, data)])
 
 

@@ -168,7 +168,7 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
     write_json(out / "metrics.json", metrics, sort_keys=True)
     files += write_left_out(out, data)
     flat = [flat_targets(split_predictions(found)) for found in predicted.values()]
-    sections: list[Section] = []
+    sections = [cohort_section(data, [data.split])]
     if trained.learning is not None:
         flatness = {"": flat[-1] if flat else None}
         sections.append(learning_section({"": trained.learning}, flatness))
@@ -181,8 +181,7 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
     where = "val" if trained.held_out is None else "inner folds of train and val"
     sections += cut_off_sections(predicted, calibration, chosen_on=where)
     splits = metrics_section("Metrics by split", metrics)
-    cohort = cohort_section(data, [data.split])  # printed before the fit
-    files.append(write_results(out, headline, [cohort, splits, *sections]))
+    files.append(write_results(out, headline, [splits, *sections]))
     return TrainReport(headline, metrics, files, sections)
 
 
