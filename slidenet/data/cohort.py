@@ -61,7 +61,7 @@ class BagCohort:
         memory: The features read so far that are kept.
         left_out: Rows of the table that are in no bag, in its order, each with the reason.
         unused: Files of the folder that the table does not name.
-        positive_given: Whether the user has said which class is the positive one.
+        positive_given: The targets ("" where there is one) whose positive class the user has named.
         others: The files of each further feature set, of the same slides.
         covariates: What else a model sees of the slides; None where nothing.
         slides: Where bags are parts of slides (regions, tiles): the slides, one row each. The names
@@ -75,7 +75,7 @@ class BagCohort:
     memory: FeatureMemory
     left_out: tuple[LeftOut, ...] = ()
     unused: tuple[Path, ...] = ()
-    positive_given: bool = False
+    positive_given: frozenset[str] = frozenset()
     slides: LabelTable | None = None
     others: tuple[Mapping[str, FeatureFile], ...] = ()
     covariates: CovariateTable | None = None
@@ -109,11 +109,10 @@ class BagCohort:
         lines = [f"patients: {describe_patients(self.table.patient_column, len(patients))}"]
         if self.patients_known in ("none", "proposed"):
             lines[0] += ", so each slide counts as one (--data.patient-column)"
-        several = isinstance(self.task, MultiTask)
-        for task in self.task.targets.values() if isinstance(self.task, MultiTask) else [self.task]:
+        targets = self.task.targets if isinstance(self.task, MultiTask) else {"": self.task}
+        for name, task in targets.items():
             if task.has_positive_class:
-                flag = "positive of the target" if several else "--data.positive"
-                lines.append(_describe_positive(task, flag, given=self.positive_given))
+                lines.append(_describe_positive(task, name, given=name in self.positive_given))
             if task.exclusive_classes and (pairs := like_words(task.class_names)):
                 shown = name_some(f"{one!r} and {other!r}" for one, other in pairs)
                 lines.append(f"classes that look alike (one class, mistyped?): {shown}")
@@ -137,16 +136,18 @@ class BagCohort:
         return tuple(next(iter(files.values())).cohort_identity for files in self.others)
 
 
-def _describe_positive(task: Task, flag: str, *, given: bool) -> str:
+def _describe_positive(task: Task, target: str, *, given: bool) -> str:
     """Which class is the positive one, and how to take the other where nobody has chosen."""
     negative, positive = task.class_names
     line = f"positive class of {task.label_columns[0]!r}: {positive!r}"
     if given:
         return line
     line += f", the last of {negative!r} and {positive!r}"
+    way = f"positive: {negative} of {target} in --data.targets" if target else ""
+    way = way or f"--data.positive {negative}"
     if usually_positive(negative) and not usually_positive(positive):
-        return line + f"; {negative!r} is the usual one: give {flag} {negative}"
-    return line + f" ({flag} {negative} takes the other)"
+        return line + f"; {negative!r} is the usual one: give {way}"
+    return line + f" ({way} takes the other)"
 
 
 def read_cohort(settings: DataSettings) -> BagCohort:
@@ -226,7 +227,15 @@ def read_cohort(settings: DataSettings) -> BagCohort:
         memory=FeatureMemory(math.inf if settings.cache else SMALL_COHORT_BYTES),
         left_out=tuple(sorted(left_out, key=lambda one: place[one.slide_id])),
         unused=tuple(path for path in found.unused if path.stem not in known.index),
-        positive_given=settings.positive is not None or bool(settings.class_names),
+        positive_given=frozenset(
+            name
+            for name, positive, names in (
+                [("", settings.positive, settings.class_names)]
+                if targets is None
+                else [(name, one.positive, one.class_names) for name, one in targets.items()]
+            )
+            if positive is not None or names
+        ),
         slides=slides,
         others=tuple({slide_id: one.files[slide_id] for slide_id in files} for one in more),
         covariates=_read_covariates(table, settings) if settings.covariates else None,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -77,7 +78,9 @@ def target_weights(
         own = torch.from_numpy(np.array(part.own(targets[part.known(targets)])))
         of_classes = class_weights is not None and isinstance(part.task, ClassTask)
         classes = class_weights[part.weights] if of_classes and class_weights is not None else None
-        found.append(weight / sum(weights) / _constant_loss(part.task, own, classes))
+        scaled = weight / sum(weights) / _constant_loss(part.task, own, classes)
+        # Rounded, because it decides whether a run is the same on another machine.
+        found.append(float(f"{scaled:.5g}"))
     return tuple(found)
 
 
@@ -87,15 +90,12 @@ def _constant_loss(task: Task, targets: Tensor, class_weights: Tensor | None) ->
         return 1.0
     if task.scales_target:
         return float(targets.double().var(correction=0))
-    logits = torch.zeros(1, task.num_outputs, requires_grad=True)
-    optimiser = torch.optim.LBFGS([logits], max_iter=100, line_search_fn="strong_wolfe")
+    from scipy.optimize import minimize  # here: few of the verbs that load this file train
 
-    def loss() -> Tensor:
-        optimiser.zero_grad()
+    def loss(numbers: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        logits = torch.tensor(numbers, dtype=torch.float32, requires_grad=True)
         value = task.loss(logits.expand(len(targets), -1), targets, class_weights)
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
+        (gradient,) = torch.autograd.grad(value, logits)
+        return float(value.detach()), gradient.double().numpy()
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        return float(task.loss(logits.expand(len(targets), -1), targets, class_weights))
+    return float(minimize(loss, np.zeros(task.num_outputs), jac=True, method="L-BFGS-B").fun)

@@ -85,11 +85,25 @@ def read_targets(targets: Mapping[str, Any]) -> dict[str, TargetSettings]:
             known[str(setting)]
         columns = settings.get("label_columns") or [name]
         try:
-            found[name] = TargetSettings(**{**settings, "label_columns": columns})
+            texts = {
+                setting: _texts(setting, settings[setting])
+                for setting in ("class_names", "positive")
+                if settings.get(setting) is not None
+            }
+            found[name] = TargetSettings(**{**settings, **texts, "label_columns": columns})
         except ConfigError as error:
             error.found = f"target {name!r}: {error.found}"
             raise
     return found
+
+
+def _texts(setting: str, value: object) -> object:
+    """Classes as text: YAML reads 1 as a number, which is as good, and `no` as False."""
+    if isinstance(value, list | tuple):
+        return [_texts(setting, one) for one in value]
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise refused(setting, value, "text; words such as no, off and true need quotes in YAML")
+    return str(value)
 
 
 def make_targets(table: LabelTable, targets: Mapping[str, TargetSettings]) -> MultiTask:
@@ -130,7 +144,7 @@ def refuse_unlabelled(table: LabelTable, task: MultiTask) -> None:
     if gone:
         raise LabelError(
             f"{table.place(gone, task.label_columns[0])} and the columns of the other targets: "
-            f"{count_of('slide', len(gone))} of {len(table)} have no label of any target",
+            f"{count_of('slide', len(gone))} of {len(table)} without a label of any target",
             expected="at least one target of every slide",
             remedy="fill the cells, or leave such slides out with --data.drop-unlabelled",
         )

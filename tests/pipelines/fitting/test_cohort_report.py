@@ -101,7 +101,12 @@ def table_only(tmp_path):
         table = read_label_table(path)
         task = make_task(table, "binary", ["label"], positive=positive)
         cohort = BagCohort(
-            table, table, task, {}, FeatureMemory(0), positive_given=positive is not None
+            table,
+            table,
+            task,
+            {},
+            FeatureMemory(0),
+            positive_given=frozenset() if positive is None else frozenset({""}),
         )
         return SimpleNamespace(cohort=cohort, label_table=table, task_record=task)
 
