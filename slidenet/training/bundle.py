@@ -18,14 +18,12 @@ from torch import Tensor
 
 from slidenet.core.checks import check_positive
 from slidenet.core.errors import ConfigError, StoreError
-from slidenet.core.json_text import parse_json
 from slidenet.core.provenance import (
     IDENTITY_HASH_LENGTH,
     Identity,
     canonical_json,
     software_version,
 )
-from slidenet.core.text import name_some
 from slidenet.mil import BagBatch
 from slidenet.stores.atomic import atomic_path
 from slidenet.tasks import BreslowBaseline, Calibration, PredictionArrays, Task
@@ -33,17 +31,13 @@ from slidenet.tasks.calibration import UNCALIBRATED
 from slidenet.training.checkpoints import portable_settings
 from slidenet.training.feature_statistics import FeatureStatistics
 from slidenet.training.module import SlideClassifier
-from slidenet.training.restoring import malformed_explained, restore
+from slidenet.training.restoring import Entries, malformed_explained, read_content, restore
 from slidenet.weights.files import digest_of_state
 
 FORMAT = "slidenet bundle"
 VERSION = 1
 STATISTICS = "statistics"
 """Key of a bundle file, where it has them."""
-MAX_TEXT_BYTES = 16 << 20
-"""Of what a bundle says in words and numbers beside its weights."""
-
-FILE_KEYS = ("format", "version", "content", "weights")
 KEYS = (
     "settings",
     "features_recipe",
@@ -57,6 +51,17 @@ KEYS = (
 OPTIONAL_KEYS: tuple[str, ...] = ("targets",)
 """What newer ones may say besides. A bundle with any other entry means something this version does
 not know, and is refused."""
+
+
+BUNDLE_ENTRIES = Entries(
+    FORMAT,
+    VERSION,
+    file=("weights",),
+    optional_file=(STATISTICS,),
+    content=KEYS,
+    optional_content=OPTIONAL_KEYS,
+    by_name=("settings", "features_recipe", "training", "versions"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,13 +210,7 @@ def bundle_of(
             f"{source} is no {FORMAT}",
             expected="a file of `slidenet train` or `slidenet crossval` (save_bundle)",
         )
-    if file.get("version") != VERSION or isinstance(file["version"], bool):
-        raise StoreError(
-            f"{source} is a {FORMAT} of version {str(file.get('version'))[:40]}",
-            expected=f"version {VERSION}",
-            remedy="install the version of slidenet that made it, or a newer one",
-        )
-    content = _content(source, file)
+    content = read_content(file, BUNDLE_ENTRIES, source=source)
     module = restore(content["settings"], file["weights"], source=source, allow_code=allow_code)
     with malformed_explained(source):
         more, wanted = content["training"].get("more_features", []), len(module.feature_dims) - 1
@@ -227,44 +226,6 @@ def bundle_of(
             file.get(STATISTICS), module.feature_dim, source=source
         ),
     )
-
-
-def _content(source: str, file: Mapping[str, Any]) -> dict[str, Any]:
-    """What the text of a bundle says, with every entry of its kind and none beside them.
-
-    Raises:
-        StoreError: Naming the entry.
-    """
-    content: dict[str, Any] = {}
-    missing = [key for key in FILE_KEYS if key not in file]
-    if not missing:
-        with malformed_explained(source):
-            if not isinstance(file["content"], str):
-                raise TypeError(f"its text is a {type(file['content']).__name__}")
-            found = parse_json(file["content"], max_bytes=MAX_TEXT_BYTES)
-            if not isinstance(found, dict):
-                raise TypeError(f"its text holds a {type(found).__name__}")
-            content = found
-        missing = [key for key in KEYS if key not in content]
-    if missing:
-        raise StoreError(
-            f"{source} lacks {', '.join(missing)}",
-            expected=f"a whole {FORMAT}",
-            remedy="copy or make the file again",
-        )
-    unknown = [str(key)[:100] for key in file if key not in (*FILE_KEYS, STATISTICS)]
-    unknown += [key[:100] for key in content if key not in (*KEYS, *OPTIONAL_KEYS)]
-    if unknown:
-        raise StoreError(
-            f"{source} holds {name_some(unknown)}, which this version of slidenet does not know",
-            expected=f"entries among {', '.join((*KEYS, *OPTIONAL_KEYS))}",
-            remedy="install the version of slidenet that made it, or a newer one",
-        )
-    with malformed_explained(source):
-        for key in ("settings", "features_recipe", "training", "versions"):
-            if not isinstance(content[key], dict):
-                raise TypeError(f"{key} is a {type(content[key]).__name__}")
-    return content
 
 
 def _calibration(content: Mapping[str, Any], task: Task, source: str) -> Calibration:

@@ -8,6 +8,7 @@ from that. No slide or patient is named there.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,28 @@ from torch import Tensor
 
 from slidenet.core.arrays import Float64Array, FloatArray
 from slidenet.core.errors import ConfigError, IdentityMismatchError, StoreError
-from slidenet.core.json_text import parse_json
 from slidenet.core.provenance import Identity, canonical_json, describe_difference, software_version
 from slidenet.mil import BagBatch
 from slidenet.tasks import Calibration, PredictionArrays, Task, task_of
-from slidenet.training.bundle import FORMAT, MAX_TEXT_BYTES, Bundle, bundle_of, write_torch_file
-from slidenet.training.restoring import malformed_explained, read_torch_file
+from slidenet.training.bundle import FORMAT, Bundle, bundle_of, write_torch_file
+from slidenet.training.restoring import (
+    Entries,
+    malformed_explained,
+    read_content,
+    read_torch_file,
+)
 
 ENSEMBLE_FORMAT = "slidenet ensemble"
 VERSION = 1
+ENSEMBLE_ENTRIES = Entries(
+    ENSEMBLE_FORMAT,
+    VERSION,
+    file=("members",),
+    optional_file=("out_of_fold",),
+    content=("names", "targets", "threshold", "training", "versions"),
+    optional_content=(),
+    by_name=("targets", "training", "versions"),
+)
 SHARED = ("bag", "min_region_share", "given", "more_features")
 """What of their training the members must have in common: what a bag is, and of what tiles."""
 
@@ -233,14 +247,9 @@ def load_bundle(path: str | os.PathLike[str], *, allow_code: bool = False) -> Bu
     file = read_torch_file(path, what=FORMAT)
     if file.get("format") != ENSEMBLE_FORMAT:
         return bundle_of(path, file, allow_code=allow_code)
-    if file.get("version") != VERSION:
-        raise StoreError(
-            f"{path} is a {ENSEMBLE_FORMAT} of version {file.get('version')}",
-            expected=f"version {VERSION}",
-            remedy="install the version of slidenet that made it, or a newer one",
-        )
+    content = read_content(file, ENSEMBLE_ENTRIES, source=str(path))
+    _check_size(file["members"], path)
     with malformed_explained(str(path)):
-        content = dict(parse_json(file["content"], max_bytes=MAX_TEXT_BYTES))
         names = [f"{path}, member {name}" for name in content["names"]]
         parts = dict(zip(names, file["members"], strict=True))
         members = {
@@ -259,6 +268,27 @@ def load_bundle(path: str | os.PathLike[str], *, allow_code: bool = False) -> Bu
             content["training"],
             content["versions"],
             {name: _out_of_fold(name, part, bundles, str(path)) for name, part in rows.items()},
+        )
+
+
+def _check_size(members: object, path: str | os.PathLike[str]) -> None:
+    """Refuses a file that names the same weights more often than it holds them.
+
+    Raises:
+        StoreError: They would take more memory than the file explains.
+    """
+    size = 0
+    named = members if isinstance(members, list) else []
+    for member in named:
+        weights = member.get("weights") if isinstance(member, dict) else None
+        tensors = weights.values() if isinstance(weights, dict) else []
+        storages = {t.untyped_storage().data_ptr(): t for t in tensors if isinstance(t, Tensor)}
+        size += sum(t.untyped_storage().nbytes() for t in storages.values())
+    if size > Path(path).stat().st_size:
+        raise StoreError(
+            f"{path} names {len(named)} models of {size:,} bytes, more than it holds",
+            expected=f"a whole {ENSEMBLE_FORMAT}",
+            remedy="copy or make the file again",
         )
 
 

@@ -8,6 +8,7 @@ is taken than the file explains.
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from slidenet.core.errors import ConfigError, StoreError, UnknownNameError
+from slidenet.core.json_text import parse_json
 from slidenet.core.text import name_some
 from slidenet.mil.registry import BAG_MODELS, plugin_identity, require_own, settings_with_rule
 from slidenet.tasks import Task
@@ -25,6 +27,9 @@ from slidenet.weights.files import read_tensor_file
 CHECKPOINT = "checkpoint of a slide classifier"
 
 _REMEDY = "copy or make the file again, or use the version of slidenet that made it"
+
+MAX_TEXT_BYTES = 16 << 20
+"""Of what a file of models says in words and numbers beside its weights."""
 
 SLACK = 64
 """Parameters that a network may make beyond those it keeps (some are replaced while it is made)."""
@@ -145,6 +150,76 @@ def read_torch_file(
     )
     if not isinstance(content, dict):
         raise StoreError(f"{path} holds a {type(content).__name__}", expected=f"a {what}")
+    return content
+
+
+@dataclass(frozen=True)
+class Entries:
+    """What a file of trained models holds, and nothing beside.
+
+    Attributes:
+        format: What it calls itself.
+        version: The one this version of slidenet reads.
+        file: Entries of the file beside `format`, `version` and `content`, its text.
+        optional_file: Further ones that may be there.
+        content: Entries of the text.
+        optional_content: Further ones that newer files may have.
+        by_name: Entries of the text that are mappings.
+    """
+
+    format: str
+    version: int
+    file: tuple[str, ...]
+    optional_file: tuple[str, ...]
+    content: tuple[str, ...]
+    optional_content: tuple[str, ...]
+    by_name: tuple[str, ...]
+
+
+def read_content(file: Mapping[str, Any], entries: Entries, *, source: str) -> dict[str, Any]:
+    """The text of a file of trained models, with every entry of its kind and none beside them.
+
+    Raises:
+        StoreError: Of another version; or naming the entry that is missing, unknown or malformed.
+    """
+    version = file.get("version")
+    if version != entries.version or isinstance(version, bool):
+        raise StoreError(
+            f"{source} is a {entries.format} of version {str(version)[:40]}",
+            expected=f"version {entries.version}",
+            remedy="install the version of slidenet that made it, or a newer one",
+        )
+    content: dict[str, Any] = {}
+    missing = [key for key in ("content", *entries.file) if key not in file]
+    if not missing:
+        with malformed_explained(source):
+            if not isinstance(file["content"], str):
+                raise TypeError(f"its text is a {type(file['content']).__name__}")
+            found = parse_json(file["content"], max_bytes=MAX_TEXT_BYTES)
+            if not isinstance(found, dict):
+                raise TypeError(f"its text holds a {type(found).__name__}")
+            content = found
+        missing = [key for key in entries.content if key not in content]
+    if missing:
+        raise StoreError(
+            f"{source} lacks {', '.join(missing)}",
+            expected=f"a whole {entries.format}",
+            remedy="copy or make the file again",
+        )
+    outer = ("format", "version", "content", *entries.file, *entries.optional_file)
+    inner = (*entries.content, *entries.optional_content)
+    unknown = [str(key) for key in file if key not in outer]
+    unknown += [key for key in content if key not in inner]
+    if unknown:
+        raise StoreError(
+            f"{source} holds {name_some(unknown)}, which this version of slidenet does not know",
+            expected=f"entries among {', '.join(inner)}",
+            remedy="install the version of slidenet that made it, or a newer one",
+        )
+    with malformed_explained(source):
+        for key in entries.by_name:
+            if not isinstance(content[key], dict):
+                raise TypeError(f"{key} is a {type(content[key]).__name__}")
     return content
 
 
