@@ -89,6 +89,7 @@ def check_probe(module: SlideClassifier, data: BagDataModule) -> None:
         "--data.class-weights balanced": data.settings.class_weights != "none",
         "--data.max-tiles": data.settings.max_tiles is not None,
         "--model.feature-components": module.reduction is not None,
+        "--model.feature-scaling standard": module.scaling is not None,
     }
     for name, given in unused.items():
         if given:

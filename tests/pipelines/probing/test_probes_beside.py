@@ -140,6 +140,8 @@ def test_a_probe_becomes_a_bundle(cohort, tmp_path):
         train(tmp_path / "c", **call, network_settings={"kind": "ridge"})
     with pytest.raises(ConfigError, match=r"--data\.max-tiles with the network probe"):
         train(tmp_path / "c", **call, max_tiles=3)
+    with pytest.raises(ConfigError, match=r"--model\.feature-scaling standard with the network"):
+        train(tmp_path / "c", **call, feature_scaling="standard")
     assert not (tmp_path / "c").exists()
     search = {"network_settings.kind": ["svm", "knn"]}
     with pytest.raises(ConfigError, match="a search among 2 settings of the network probe"):
