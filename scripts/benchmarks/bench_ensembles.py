@@ -3,10 +3,10 @@
     python scripts/benchmarks/bench_ensembles.py --seeds 0,1
     python scripts/benchmarks/bench_ensembles.py --distance
 
-The first trains `crossval` with the shipped defaults on 40 generated patients and judges the ensemble
-and each of its members on 120 others: AUROC, and the difference to the mean member with an interval
-of a bootstrap of patients. The second counts how many slides of the same kind, and of shifted ones,
-are named as unlike the training cohort. Both print a markdown table.
+The first trains `crossval` with the shipped defaults on 40 generated patients and judges the
+ensemble and each of its members on 120 others: AUROC, and the difference to the mean member with an
+interval of a bootstrap of patients. The second counts how many slides of the same kind, and of
+shifted ones, are named as unlike the training cohort. Both print a markdown table.
 """
 
 import argparse

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from slidenet.cli.main import main
 from slidenet.core.errors import ConfigError, StoreError
@@ -15,6 +16,7 @@ from slidenet.data.datamodule import read_bags
 from slidenet.data.settings import DataSettings
 from slidenet.evaluation import Predictions, read_predictions, write_predictions
 from slidenet.pipelines.applying.ensembles import conformal_of, make_ensemble
+from slidenet.pipelines.crossval import crossval
 from slidenet.pipelines.fitting.bundles import training_statistics
 from slidenet.tasks import Calibration
 from slidenet.testing import write_feature_cohort
@@ -164,3 +166,50 @@ def test_what_cannot_be_one_is_refused(world, tmp_path, capsys):
     flags = [f"--slides={cohort / 'labels.csv'}", f"--features={cohort / 'features'}"]
     assert main(["predict", f"--bundle={bundle}", *flags, f"--out={tmp_path}", "--alpha=1"]) == 2
     assert "--alpha is 1" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_it_is_better_than_its_members_on_new_patients(tmp_path):
+    cohort = write_feature_cohort(
+        tmp_path,
+        num_patients=160,
+        slides_per_patient=(1,),
+        num_tiles=16,
+        feature_dim=64,
+        signal=2.0,
+    )
+    rows = cohort.labels.read_text().splitlines(keepends=True)
+    tables = {"train": rows[:41], "others": [rows[0], *rows[41:]]}
+    for name, part in tables.items():
+        (tmp_path / f"{name}.csv").write_text("".join(part))
+    crossval(
+        tmp_path / "cv",
+        labels=tmp_path / "train.csv",
+        features=cohort.features,
+        positive="1",
+        network="mean",
+        max_epochs=15,
+        accelerator="cpu",
+        probes=False,
+        cache=True,
+    )
+    others = DataSettings(labels=tmp_path / "others.csv", features=cohort.features, positive="1")
+    data = read_bags(others, unsplit=True)
+    truth, batches = data.targets(), list(data.whole_dataloader(None))
+    order = {bag: i for i, bag in enumerate(b for batch in batches for b in batch.bag_ids)}
+    rows = [order[bag.bag_id] for bag in data.bags()]
+
+    def scores(path):
+        model = load_bundle(path)
+        found = [model.predict(batch).probabilities[:, 1] for batch in batches]
+        return np.concatenate(found)[rows]
+
+    together = scores(tmp_path / "cv" / "ensemble.slidenet")
+    alone = [scores(path) for path in sorted(tmp_path.glob("cv/fold_*/model.slidenet"))]
+    rng = np.random.default_rng(0)
+    gains = []
+    for _ in range(300):
+        drawn = rng.integers(len(truth), size=len(truth))
+        each = [roc_auc_score(truth[drawn], score[drawn]) for score in alone]
+        gains.append(roc_auc_score(truth[drawn], together[drawn]) - np.mean(each))
+    assert np.quantile(gains, 0.025) > 0
