@@ -1,6 +1,6 @@
 """Does a second target with many labels help a first one with few?
 
-bench_targets.py [--seeds 5] [--signal 3.5] [--network abmil] [--processes 2]
+bench_targets.py [--seeds 11] [--signal 3.5] [--network abmil] [--processes 2]
 
 Cohorts of slidenet.testing.write_target_cohort: 160 patients, of 80 to train on 16 have the first
 label and all have the second, which is wrong in one of ten; both follow from the same lesions. The
@@ -24,7 +24,7 @@ from slidenet.testing.target_cohort import FIRST, SECOND, write_target_cohort
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=11)
     parser.add_argument("--signal", type=float, default=3.5, help="lesion over spread of tiles")
     parser.add_argument("--network", default="abmil")
     parser.add_argument("--processes", type=int, default=2)
