@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "slidenet"
 MAX_LINES = 400
+MAX_FILES = 15
 
 FLOORS = {
     "core": 0,
@@ -39,6 +40,16 @@ FLOORS = {
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = sorted(p for p in PACKAGE.iterdir() if p.is_dir() and p.name != "__pycache__")
+
+
+def test_no_folder_holds_more_than_is_seen_at_once():
+    folders = {path.parent for path in FILES}
+    full = {
+        str(folder.relative_to(PACKAGE)): len(found)
+        for folder in folders
+        if len(found := [p for p in folder.glob("*.py") if p.name != "__init__.py"]) > MAX_FILES
+    }
+    assert not full, "give what belongs together a folder of its own"
 
 
 def test_every_room_has_a_floor():

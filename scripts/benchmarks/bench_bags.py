@@ -34,7 +34,7 @@ from slidenet import load_tile_encoder
 from slidenet.data import Bag, collate_bags
 from slidenet.tasks import BinaryTask
 from slidenet.training import SlideClassifier, default_callbacks, quiet_lightning, seed_run
-from slidenet.training.feature_reduction import FeatureReduction
+from slidenet.training.features.reduction import FeatureReduction
 
 TASK = BinaryTask(("carcinoma",), ("no", "yes"))
 ENCODER = "efficientnet_lite0"

@@ -87,7 +87,7 @@ def ensemble_rows(seed: int, network: str, folder: Path) -> str:
 
 def distance_rows(num_slides: int, feature_dim: int, repeats: int) -> str:
     """One line of the table of slides named as unlike the training cohort."""
-    from slidenet.training.feature_statistics import FAR, fit_statistics
+    from slidenet.training.features.statistics import FAR, fit_statistics
 
     rng = np.random.default_rng(0)
     named: dict[float, list[float]] = {0.0: [], 0.3: [], 1.0: []}

@@ -24,7 +24,11 @@ from lightning.pytorch import Trainer
 from over_seeds import parse_options, t_interval
 
 from slidenet.data.datamodule import read_bags
-from slidenet.testing.feature_cohort import FeatureCohort, generate_features, write_generated
+from slidenet.testing.cohorts.feature_cohort import (
+    FeatureCohort,
+    generate_features,
+    write_generated,
+)
 from slidenet.training import SlideClassifier, default_callbacks, quiet_lightning, seed_run
 
 NUM_TILES, FEATURE_DIM = 64, 24

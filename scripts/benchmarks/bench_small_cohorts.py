@@ -32,8 +32,8 @@ from slidenet.pipelines.fitting.plan import TrainSettings, read_arguments
 from slidenet.pipelines.fitting.predictions import predict_split
 from slidenet.stores.atomic import write_json
 from slidenet.tasks.calibration import UNCALIBRATED
-from slidenet.testing.feature_cohort import generate_features, write_generated
-from slidenet.testing.lesion_cohort import write_rows
+from slidenet.testing.cohorts.feature_cohort import generate_features, write_generated
+from slidenet.testing.cohorts.lesion_cohort import write_rows
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "train"
 NUM_TILES, DRAWN_FROM, FEATURE_DIM = 64, 121, 32

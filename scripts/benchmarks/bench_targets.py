@@ -19,7 +19,7 @@ from typing import Any
 from over_seeds import t_interval
 
 import slidenet
-from slidenet.testing.target_cohort import FIRST, SECOND, write_target_cohort
+from slidenet.testing.cohorts.target_cohort import FIRST, SECOND, write_target_cohort
 
 
 def main() -> None:

@@ -26,13 +26,7 @@ from slidenet.data.splits.record import SPLIT_NAMES, Split
 from slidenet.evaluation import Origin, Predictions, check_origin, join_predictions
 from slidenet.evaluation.predictions.targets import prediction_files
 from slidenet.pipelines.applying.ensembles import CROSSVAL_NAME, ENSEMBLE_NAME, make_ensemble
-from slidenet.pipelines.fitting.ablation import fold_section, run_fold_variants
 from slidenet.pipelines.fitting.claim import PLAN_NAME, claim_folder, undone_if_refused
-from slidenet.pipelines.fitting.cohort_report import (
-    cohort_section,
-    words_of_unseen,
-    write_left_out,
-)
 from slidenet.pipelines.fitting.fit import audit_data
 from slidenet.pipelines.fitting.folds import (
     FOLD_NAME,
@@ -43,16 +37,22 @@ from slidenet.pipelines.fitting.folds import (
     make_splits,
     read_fold,
 )
-from slidenet.pipelines.fitting.learning import Learning, flat_targets, learning_section
 from slidenet.pipelines.fitting.plan import (
     TrainingPlan,
     TrainSettings,
     read_arguments,
 )
 from slidenet.pipelines.fitting.predictions import data_digest
-from slidenet.pipelines.fitting.results import Section, write_results
 from slidenet.pipelines.fitting.search import candidates_of, check_candidates
 from slidenet.pipelines.probing.beside_network import probe_sections
+from slidenet.pipelines.results.ablation import fold_section, run_fold_variants
+from slidenet.pipelines.results.cohort_report import (
+    cohort_section,
+    words_of_unseen,
+    write_left_out,
+)
+from slidenet.pipelines.results.learning import Learning, flat_targets, learning_section
+from slidenet.pipelines.results.sections import Section, write_results
 from slidenet.stores import check_output_folder
 from slidenet.tasks import task_of
 

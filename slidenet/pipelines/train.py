@@ -14,12 +14,9 @@ from slidenet.data.settings import DataSettings
 from slidenet.data.splits.record import SPLIT_NAMES
 from slidenet.evaluation import Origin, Predictions, check_origin, split_predictions
 from slidenet.evaluation.predictions.targets import prediction_files, write_targets
-from slidenet.pipelines.fitting.ablation import split_section
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, check_fits, write_bundle
 from slidenet.pipelines.fitting.claim import PLAN_NAME, claim_folder, undone_if_refused
-from slidenet.pipelines.fitting.cohort_report import cohort_section, write_left_out
 from slidenet.pipelines.fitting.fit import audit_data, prepare_fit
-from slidenet.pipelines.fitting.learning import flat_targets, learning_section
 from slidenet.pipelines.fitting.plan import TrainingPlan, TrainSettings, read_arguments
 from slidenet.pipelines.fitting.predictions import (
     apply_to_split,
@@ -28,9 +25,12 @@ from slidenet.pipelines.fitting.predictions import (
     fit_calibration,
     predict_split,
 )
-from slidenet.pipelines.fitting.results import Section, metrics_section, write_results
 from slidenet.pipelines.probing.as_network import data_to_fit
 from slidenet.pipelines.probing.beside_network import probe_sections
+from slidenet.pipelines.results.ablation import split_section
+from slidenet.pipelines.results.cohort_report import cohort_section, write_left_out
+from slidenet.pipelines.results.learning import flat_targets, learning_section
+from slidenet.pipelines.results.sections import Section, metrics_section, write_results
 from slidenet.stores import check_output_folder
 from slidenet.stores.atomic import write_json
 from slidenet.training import load_bundle, model_digest

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from slidenet.core.errors import ConfigError
 from slidenet.tasks import Task
-from slidenet.training.kept_epochs import BestCheckpoint, LastCheckpoint
+from slidenet.training.bundles.kept_epochs import BestCheckpoint, LastCheckpoint
 from slidenet.training.learning_curve import LearningCurve
 
 _EPOCH, _BATCH = 1_000_003, 7_919

@@ -37,3 +37,17 @@ def check_target_scale(
             f"target_offset {shown[0]} and target_scale {shown[1]} for a {task.kind} task",
             expected=f"{expected}, for each of {task.num_outputs} outputs" if several else expected,
         )
+
+
+def weighted(task: Task, target_weights: Sequence[float]) -> MultiTask:
+    """A task of several targets with weights of their losses.
+
+    Raises:
+        ConfigError: A task of one target, or not as many weights as targets.
+    """
+    if not isinstance(task, MultiTask):
+        raise ConfigError(
+            f"target_weights {list(target_weights)} for a {task.kind} task",
+            expected="several targets",
+        )
+    return task.weighted(target_weights)

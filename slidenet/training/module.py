@@ -13,18 +13,22 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from slidenet.core.checks import check_choice
-from slidenet.core.errors import ConfigError, LabelError, StoreError
+from slidenet.core.errors import LabelError, StoreError
 from slidenet.mil import BagBatch, BagModel, BagOutput, CovariateColumn, make_bag_model
 from slidenet.mil.covariates import columns_of
 from slidenet.mil.recipe import ScalingName
 from slidenet.mil.registry import settings_with_rule
-from slidenet.tasks import MultiTask, PredictionArrays, Task, task_from_identity
-from slidenet.training.checkpoints import check_same_model, plain_settings, portable_settings
-from slidenet.training.derived import check_numbers, check_target_scale
+from slidenet.tasks import PredictionArrays, Task, task_from_identity
+from slidenet.training.bundles.checkpoints import (
+    check_same_model,
+    plain_settings,
+    portable_settings,
+)
+from slidenet.training.derived import check_numbers, check_target_scale, weighted
 from slidenet.training.epoch_metrics import EpochMetrics
-from slidenet.training.feature_reduction import FeatureReduction
-from slidenet.training.feature_scaling import FeatureScaling, as_seen, fit_inputs
-from slidenet.training.fusion import FeatureBranch, Fusion
+from slidenet.training.features.fusion import FeatureBranch, Fusion
+from slidenet.training.features.reduction import FeatureReduction
+from slidenet.training.features.scaling import FeatureScaling, as_seen, fit_inputs
 from slidenet.training.optimiser import (
     REFERENCE_BAGS,
     OptimiserSettings,
@@ -375,20 +379,6 @@ def _target(batch: BagBatch) -> Tensor:
             remedy="add rows to the table of labels, or predict instead",
         )
     return batch.target
-
-
-def weighted(task: Task, target_weights: Sequence[float]) -> MultiTask:
-    """A task of several targets with weights of their losses.
-
-    Raises:
-        ConfigError: A task of one target, or not as many weights as targets.
-    """
-    if not isinstance(task, MultiTask):
-        raise ConfigError(
-            f"target_weights {list(target_weights)} for a {task.kind} task",
-            expected="several targets",
-        )
-    return task.weighted(target_weights)
 
 
 def _plain(numbers: float | Sequence[float]) -> float | list[float]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from slidenet.testing.feature_cohort import generate_features
+from slidenet.testing.cohorts.feature_cohort import generate_features
 
 SHAPES = [
     {},

@@ -55,7 +55,7 @@ def colour_encoder():
 def quick_probes(monkeypatch):
     """Probes beside a network choose between few settings, and intervals rest on few resamples."""
     from slidenet.evaluation.probes import kernel, linear, search
-    from slidenet.pipelines.fitting import beside
+    from slidenet.pipelines.results import beside
 
     monkeypatch.setattr(search, "REPEATS", 1)
     monkeypatch.setattr(linear, "PENALTIES", (0.01, 1.0))

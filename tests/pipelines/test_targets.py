@@ -8,7 +8,7 @@ import pytest
 import slidenet
 from slidenet.cli.main import main
 from slidenet.evaluation import read_predictions
-from slidenet.testing.target_cohort import FIRST, SECOND, write_target_cohort
+from slidenet.testing.cohorts.target_cohort import FIRST, SECOND, write_target_cohort
 from slidenet.training import load_bundle
 
 TARGETS = {FIRST: {"task": "binary", "positive": "mutated"}, SECOND: "binary"}

@@ -7,7 +7,7 @@ import pytest
 
 from slidenet.cli.main import main
 from slidenet.core.records import TileRegions
-from slidenet.testing.feature_cohort import generate_features, write_generated
+from slidenet.testing.cohorts.feature_cohort import generate_features, write_generated
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from slidenet.pipelines.fitting.trainer import TrainerFactory
 from slidenet.slide_encoders import LongNetViT
 from slidenet.testing import write_feature_cohort
 from slidenet.training import EpochSeeding, SlideClassifier, load_classifier, seed_run
-from slidenet.training.kept_epochs import LastCheckpoint
+from slidenet.training.bundles.kept_epochs import LastCheckpoint
 from slidenet.training.sequence_parallel import SequenceParallelStrategy
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "train"

@@ -18,10 +18,10 @@ from slidenet.evaluation.operating_points import ThresholdRule
 from slidenet.evaluation.predictions.targets import of_target, target_path
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME
 from slidenet.pipelines.fitting.folds import FOLD_NAME, PREDICTIONS_NAME
-from slidenet.pipelines.fitting.results import Section
+from slidenet.pipelines.results.sections import Section
 from slidenet.tasks import Calibration, MultiTask, Task, task_of
 from slidenet.training import Bundle, Ensemble, load_bundle, save_ensemble
-from slidenet.training.ensemble import SHARED, OutOfFold, check_members
+from slidenet.training.bundles.ensemble import SHARED, OutOfFold, check_members
 
 ENSEMBLE_NAME = "ensemble.slidenet"
 CROSSVAL_NAME = "crossval.json"

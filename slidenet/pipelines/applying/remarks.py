@@ -22,8 +22,8 @@ from slidenet.tasks.predictions import (
     is_remark,
 )
 from slidenet.training import Bundle, Ensemble
-from slidenet.training.ensemble import disagreement, mean_of
-from slidenet.training.feature_statistics import FAR, mean_features
+from slidenet.training.bundles.ensemble import disagreement, mean_of
+from slidenet.training.features.statistics import FAR, mean_features
 
 MOST_SPLIT = 3
 """Bags on which the models disagree most that are named."""

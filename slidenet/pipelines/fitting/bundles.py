@@ -21,7 +21,7 @@ from slidenet.pipelines.fitting.seen import seen_ids
 from slidenet.stores import FeatureFile
 from slidenet.tasks import Calibration
 from slidenet.training import Bundle, Ensemble, save_bundle
-from slidenet.training.feature_statistics import (
+from slidenet.training.features.statistics import (
     MOST_BAGS,
     FeatureStatistics,
     fit_statistics,

@@ -32,21 +32,21 @@ from slidenet.pipelines.audit import audit_or_raise
 from slidenet.pipelines.fitting.checks import check_fit, check_monitor
 from slidenet.pipelines.fitting.claim import PLAN_NAME, claim_folder
 from slidenet.pipelines.fitting.defaults import FitLength
-from slidenet.pipelines.fitting.learning import Learning
 from slidenet.pipelines.fitting.plan import (
     DERIVED_FROM_DATA,
     Keep,
     TrainingPlan,
 )
 from slidenet.pipelines.probing.as_network import check_probe, fit_network
+from slidenet.pipelines.results.learning import Learning
 from slidenet.stores import whole_of
 from slidenet.tasks import MultiTask, Targets, Task
 from slidenet.training import SlideClassifier, default_callbacks, quiet_lightning
+from slidenet.training.bundles.kept_epochs import BEST_NAME, LAST_NAME, LastCheckpoint, check_best
+from slidenet.training.bundles.restoring import load_classifier, load_weights
 from slidenet.training.callbacks import EpochProgress, EpochSeeding, seed_run
-from slidenet.training.kept_epochs import BEST_NAME, LAST_NAME, LastCheckpoint, check_best
 from slidenet.training.learning_curve import LearningCurve
 from slidenet.training.memory import allocation_explained, check_memory
-from slidenet.training.restoring import load_classifier, load_weights
 from slidenet.training.sequence_parallel import claim_alike
 
 BAGS_MEASURED = 512

@@ -17,7 +17,7 @@ from slidenet.evaluation.predictions.targets import of_target
 from slidenet.metrics import DEFAULT_THRESHOLD, compute_metrics, metric_of
 from slidenet.metrics.metric import BinaryCases
 from slidenet.mil import BagBatch
-from slidenet.pipelines.fitting.results import Section
+from slidenet.pipelines.results.sections import Section
 from slidenet.tasks import (
     Calibration,
     MultiTask,

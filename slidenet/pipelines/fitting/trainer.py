@@ -17,7 +17,7 @@ from slidenet.pipelines.fitting.arguments import argument_parser, typed_argument
 from slidenet.pipelines.fitting.defaults import Defaults, FitLength, fit_length
 from slidenet.pipelines.fitting.loggers import LoggedTrainer, loggers_of
 from slidenet.training import quiet_lightning
-from slidenet.training.kept_epochs import CheckpointFiles
+from slidenet.training.bundles.kept_epochs import CheckpointFiles
 
 FIXED_TRAINER = frozenset({"default_root_dir", "enable_checkpointing", "use_distributed_sampler"})
 """No settings: the folder is --out, and the samplers of bags know about ranks."""

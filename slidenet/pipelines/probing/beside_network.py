@@ -21,11 +21,11 @@ from slidenet.data.datamodule import BagDataModule
 from slidenet.data.splits.record import SplitName
 from slidenet.evaluation import Predictions, best_probe
 from slidenet.evaluation.probes.probe import KINDS, WORDS
-from slidenet.pipelines.fitting.beside import Rival, compare
 from slidenet.pipelines.fitting.plan import TrainingPlan
-from slidenet.pipelines.fitting.results import Section
 from slidenet.pipelines.probing.as_network import PROBE, PROBE_NAME, fit_on, spread
 from slidenet.pipelines.probing.bag_statistics import BagStatistics, read_statistics
+from slidenet.pipelines.results.beside import Rival, compare
+from slidenet.pipelines.results.sections import Section
 from slidenet.stores.atomic import write_json
 from slidenet.stores.json_file import read_json
 from slidenet.tasks import MultiTask, Targets, Task

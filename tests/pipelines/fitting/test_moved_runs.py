@@ -9,7 +9,7 @@ from slidenet.core.errors import StoreError
 from slidenet.pipelines.crossval import crossval
 from slidenet.pipelines.train import train
 from slidenet.testing import write_feature_cohort
-from slidenet.training.kept_epochs import BestCheckpoint, LastCheckpoint, check_best
+from slidenet.training.bundles.kept_epochs import BestCheckpoint, LastCheckpoint, check_best
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from slidenet.core.provenance import JsonValue
 from slidenet.core.records import SlideMpp, TileGeometry, TileRegions, TileSet
 from slidenet.core.units import Mpp
 from slidenet.stores import FeatureWriter
-from slidenet.testing.lesion_cohort import (
+from slidenet.testing.cohorts.lesion_cohort import (
     LESION_CELLS,
     CohortRow,
     LesionRule,

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from slidenet.core.errors import ConfigError
 from slidenet.mil import BagBatch, BagModel, BagOutput, CovariateColumn, CovariateModel, FeatureSet
 from slidenet.tasks import Task
-from slidenet.training.feature_reduction import FeatureReduction
-from slidenet.training.feature_scaling import FeatureScaling, as_seen
+from slidenet.training.features.reduction import FeatureReduction
+from slidenet.training.features.scaling import FeatureScaling, as_seen
 
 
 class FeatureBranch(nn.Module):

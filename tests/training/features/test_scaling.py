@@ -8,8 +8,8 @@ from slidenet.core.errors import ConfigError
 from slidenet.mil import BagBatch
 from slidenet.tasks import BinaryTask
 from slidenet.training import SlideClassifier
-from slidenet.training.feature_scaling import LIMIT, FeatureScaling
-from slidenet.training.restoring import restore
+from slidenet.training.bundles.restoring import restore
+from slidenet.training.features.scaling import LIMIT, FeatureScaling
 
 TASK = BinaryTask(("label",), ("no", "yes"))
 D = 6

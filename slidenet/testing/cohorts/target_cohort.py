@@ -6,8 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from slidenet.testing.feature_cohort import FeatureCohort, generate_features, write_generated
-from slidenet.testing.lesion_cohort import write_rows
+from slidenet.testing.cohorts.feature_cohort import (
+    FeatureCohort,
+    generate_features,
+    write_generated,
+)
+from slidenet.testing.cohorts.lesion_cohort import write_rows
 
 FIRST, SECOND = "mutation", "grade"
 """Columns of the two targets."""

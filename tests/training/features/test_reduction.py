@@ -7,7 +7,7 @@ import torch
 from slidenet.core.errors import ConfigError
 from slidenet.tasks import BinaryTask
 from slidenet.training import SlideClassifier
-from slidenet.training.feature_reduction import FeatureReduction
+from slidenet.training.features.reduction import FeatureReduction
 
 
 def rows(count=200, dim=6):

@@ -5,7 +5,7 @@ import numpy as np
 from slidenet.evaluation import Predictions
 from slidenet.pipelines.crossval import CrossvalReport
 from slidenet.pipelines.fitting.predictions import cut_off_section
-from slidenet.pipelines.fitting.results import Section, metrics_section, write_results
+from slidenet.pipelines.results.sections import Section, metrics_section, write_results
 from slidenet.tasks import BinaryTask, PredictionArrays
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from slidenet.core.errors import ConfigError
-from slidenet.training.feature_reduction import FeatureReduction
+from slidenet.training.features.reduction import FeatureReduction
 
 LIMIT = 10.0
 """Deviations from the mean beyond which a feature is cut off: one tile must not be all of a bag."""

@@ -20,7 +20,7 @@ from slidenet.core.json_text import parse_json
 from slidenet.core.text import name_some
 from slidenet.mil.registry import BAG_MODELS, plugin_identity, require_own, settings_with_rule
 from slidenet.tasks import Task
-from slidenet.training.checkpoints import check_same_model
+from slidenet.training.bundles.checkpoints import check_same_model
 from slidenet.training.module import SlideClassifier
 from slidenet.weights.files import read_tensor_file
 

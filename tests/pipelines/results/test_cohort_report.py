@@ -11,7 +11,7 @@ from slidenet.data import make_task, read_label_table
 from slidenet.data.cohort import BagCohort
 from slidenet.data.datamodule import read_bags
 from slidenet.evaluation import Predictions
-from slidenet.pipelines.fitting.cohort_report import (
+from slidenet.pipelines.results.cohort_report import (
     cohort_section,
     words_of_unseen,
     write_left_out,

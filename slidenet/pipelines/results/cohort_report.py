@@ -8,7 +8,7 @@ from slidenet.data import Split
 from slidenet.data.datamodule import BagDataModule
 from slidenet.data.splits.record import SPLIT_NAMES
 from slidenet.evaluation import Predictions
-from slidenet.pipelines.fitting.results import Section
+from slidenet.pipelines.results.sections import Section
 from slidenet.stores.csv_writing import write_csv
 
 LEFT_OUT_NAME = "left_out.csv"

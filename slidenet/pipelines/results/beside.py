@@ -15,7 +15,7 @@ from slidenet.evaluation import Interval, Predictions, align, bootstrap
 from slidenet.evaluation.statistics.bootstrap import Statistic
 from slidenet.metrics import METRICS, Metric
 from slidenet.metrics.metric import DEFAULT_THRESHOLD
-from slidenet.pipelines.fitting.results import Section
+from slidenet.pipelines.results.sections import Section
 
 NUM_RESAMPLES = 1000
 

@@ -8,14 +8,14 @@ import h5py
 import numpy as np
 
 from slidenet.core.registry import Registry
-from slidenet.testing.feature_cohort import (
+from slidenet.testing.cohorts.feature_cohort import (
     FeatureCohort,
     GeneratedCohort,
     GeneratedSlide,
     generate_features,
     write_generated,
 )
-from slidenet.testing.lesion_cohort import LesionRule
+from slidenet.testing.cohorts.lesion_cohort import LesionRule
 from slidenet.testing.pyramid import truncate_file
 
 Plant = Callable[[GeneratedCohort, np.random.Generator], None]

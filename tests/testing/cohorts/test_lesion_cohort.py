@@ -7,7 +7,7 @@ import pytest
 from slidenet.core.errors import ConfigError
 from slidenet.slides import open_slide
 from slidenet.testing import place_lesions, write_lesion_cohort
-from slidenet.testing.lesion_cohort import cohort_rows
+from slidenet.testing.cohorts.lesion_cohort import cohort_rows
 
 
 def read(path):

@@ -9,7 +9,7 @@ import torch
 from slidenet.core.errors import ConfigError, IdentityMismatchError, StoreError
 from slidenet.tasks import BreslowBaseline, Calibration
 from slidenet.training import Ensemble, SlideClassifier, load_bundle, save_bundle, save_ensemble
-from slidenet.training.ensemble import OutOfFold, check_members, disagreement, mean_of
+from slidenet.training.bundles.ensemble import OutOfFold, check_members, disagreement, mean_of
 
 FEATURES = {"encoder": "resnet50", "target_mpp": 0.5}
 

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from slidenet.core.errors import StoreError
 from slidenet.stores.atomic import atomic_path
-from slidenet.training.restoring import CHECKPOINT, read_torch_file
+from slidenet.training.bundles.restoring import CHECKPOINT, read_torch_file
 
 BEST_NAME, LAST_NAME = "best.ckpt", "last.ckpt"
 

@@ -10,7 +10,7 @@ import numpy as np
 from slidenet.core.arrays import FloatArray
 from slidenet.evaluation import Predictions
 from slidenet.pipelines.fitting.defaults import FitLength
-from slidenet.pipelines.fitting.results import Section
+from slidenet.pipelines.results.sections import Section
 
 FLAT = 0.05
 """Probabilities of all bags that lie closer together than this tell no bag from another."""

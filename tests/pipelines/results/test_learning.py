@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from slidenet.pipelines.fitting.defaults import FitLength
-from slidenet.pipelines.fitting.learning import Learning, flat_probabilities, learning_section
+from slidenet.pipelines.results.learning import Learning, flat_probabilities, learning_section
 from slidenet.pipelines.train import train
-from slidenet.testing.feature_cohort import generate_features, write_generated
+from slidenet.testing.cohorts.feature_cohort import generate_features, write_generated
 
 
 def learning(losses, *, least=1, most=None, lower=True):

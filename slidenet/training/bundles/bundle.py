@@ -28,10 +28,10 @@ from slidenet.mil import BagBatch
 from slidenet.stores.atomic import atomic_path
 from slidenet.tasks import BreslowBaseline, Calibration, PredictionArrays, Task
 from slidenet.tasks.calibration import UNCALIBRATED
-from slidenet.training.checkpoints import portable_settings
-from slidenet.training.feature_statistics import FeatureStatistics
+from slidenet.training.bundles.checkpoints import portable_settings
+from slidenet.training.bundles.restoring import Entries, malformed_explained, read_content, restore
+from slidenet.training.features.statistics import FeatureStatistics
 from slidenet.training.module import SlideClassifier
-from slidenet.training.restoring import Entries, malformed_explained, read_content, restore
 from slidenet.weights.files import digest_of_state
 
 FORMAT = "slidenet bundle"

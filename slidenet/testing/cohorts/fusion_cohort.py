@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from slidenet.testing.feature_cohort import CELL_PX, GeneratedSlide, write_slide_file
-from slidenet.testing.lesion_cohort import write_rows
+from slidenet.testing.cohorts.feature_cohort import CELL_PX, GeneratedSlide, write_slide_file
+from slidenet.testing.cohorts.lesion_cohort import write_rows
 
 STAGES = ("I", "II", "III", "IV")
 COLUMNS = ("slide_id", "patient_id", "label", "grade", "score", "time", "event", "age", "sex",

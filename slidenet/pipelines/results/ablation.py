@@ -18,7 +18,6 @@ from slidenet.data.datamodule import BagDataModule
 from slidenet.data.labels.cells import has_label
 from slidenet.evaluation import Predictions, read_predictions, split_predictions
 from slidenet.evaluation.predictions.targets import prediction_files
-from slidenet.pipelines.fitting.beside import Rival, compare
 from slidenet.pipelines.fitting.fit import (
     covariate_values,
     fit_covariates,
@@ -28,7 +27,8 @@ from slidenet.pipelines.fitting.fit import (
 from slidenet.pipelines.fitting.folds import FOLD_NAME, PREDICTIONS_NAME, FoldWork, read_fold
 from slidenet.pipelines.fitting.plan import TrainingPlan
 from slidenet.pipelines.fitting.predictions import predict_split
-from slidenet.pipelines.fitting.results import Section
+from slidenet.pipelines.results.beside import Rival, compare
+from slidenet.pipelines.results.sections import Section
 from slidenet.stores import check_output_folder
 from slidenet.tasks import ClassTask, MultiTask, Task, task_of
 

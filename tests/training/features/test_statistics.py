@@ -6,7 +6,7 @@ import torch
 
 from slidenet.core.errors import StoreError
 from slidenet.mil import BagBatch
-from slidenet.training.feature_statistics import (
+from slidenet.training.features.statistics import (
     FeatureStatistics,
     fit_statistics,
     mean_features,

@@ -20,8 +20,8 @@ from slidenet.core.errors import ConfigError, IdentityMismatchError, StoreError
 from slidenet.core.provenance import Identity, canonical_json, describe_difference, software_version
 from slidenet.mil import BagBatch
 from slidenet.tasks import Calibration, PredictionArrays, Task, task_of
-from slidenet.training.bundle import FORMAT, Bundle, bundle_of, write_torch_file
-from slidenet.training.restoring import (
+from slidenet.training.bundles.bundle import FORMAT, Bundle, bundle_of, write_torch_file
+from slidenet.training.bundles.restoring import (
     Entries,
     malformed_explained,
     read_content,

@@ -11,10 +11,10 @@ from slidenet.training import (
     SlideClassifier,
     load_bundle,
     load_classifier,
-    restoring,
     save_bundle,
     seed_run,
 )
+from slidenet.training.bundles import restoring
 
 TASK = BinaryTask(("tumour",), ("no", "yes"))
 LONGNET = {

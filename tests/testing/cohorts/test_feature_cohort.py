@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from slidenet.core.errors import StoreError, UnknownNameError
 from slidenet.stores import open_features, validate_file
 from slidenet.testing import FEATURE_FAULTS, FILE_FAULTS, write_feature_cohort
-from slidenet.testing.feature_cohort import generate_features
+from slidenet.testing.cohorts.feature_cohort import generate_features
 
 
 def read(path):

@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from slidenet.core.errors import PredictionsError
 from slidenet.evaluation import Predictions
-from slidenet.pipelines.fitting.beside import Rival, compare
+from slidenet.pipelines.results.beside import Rival, compare
 from slidenet.tasks import BinaryTask, PredictionArrays, RegressionTask
 
 COUNT = 60

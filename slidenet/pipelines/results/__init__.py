@@ -1,0 +1,1 @@
+"""What a run reports beside its metrics: its cohort, epochs kept, rivals, ablations."""

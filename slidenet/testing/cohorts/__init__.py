@@ -1,0 +1,1 @@
+"""Generated cohorts of features with labels, clean or with planted faults."""

@@ -1,0 +1,1 @@
+"""Models as files: bundles, ensembles and checkpoints, written and read with care."""

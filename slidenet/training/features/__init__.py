@@ -1,0 +1,1 @@
+"""Features before a network sees them: scaled, reduced, fused; and what is kept of them."""
