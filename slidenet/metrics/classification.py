@@ -34,9 +34,10 @@ def auroc(score: FloatArray, positive: BoolArray) -> float:
 def average_precision(score: FloatArray, positive: BoolArray) -> float:
     """Step-wise area under the precision-recall curve (`average_precision_score`).
 
-    NaN where no bag is positive (scikit-learn says 0 and warns).
+    NaN where no bag is positive (scikit-learn says 0 and warns) or all are (it says 1, whatever the
+    scores).
     """
-    if not positive.any():
+    if not positive.any() or positive.all():
         return float("nan")
     order = np.argsort(-score, kind="stable")
     ordered, hits = score[order], np.cumsum(positive[order])

@@ -24,6 +24,7 @@ from slidenet.data.datamodule import BagDataModule, read_bags
 from slidenet.data.settings import DataSettings
 from slidenet.data.splits.record import SPLIT_NAMES, Split
 from slidenet.evaluation import Origin, Predictions, check_origin, join_predictions
+from slidenet.evaluation.predictions.record import ONE_PATIENT_PER_FOLD
 from slidenet.evaluation.predictions.targets import prediction_files
 from slidenet.pipelines.applying.ensembles import CROSSVAL_NAME, ENSEMBLE_NAME, make_ensemble
 from slidenet.pipelines.fitting.claim import PLAN_NAME, claim_folder, undone_if_refused
@@ -76,6 +77,7 @@ class CrossvalReport:
         pooled: Metrics of the out-of-fold predictions of all folds together; empty until all are
             done, and where bags are predicted in several folds.
         sections: What else there is to report.
+        one_patient_per_fold: Whether every fold tests one patient only.
         exit_code: Always 0; a failure raises.
     """
 
@@ -84,10 +86,18 @@ class CrossvalReport:
     files: Sequence[Path]
     pooled: Mapping[str, float] = field(default_factory=dict)
     sections: Sequence[Section] = ()
+    one_patient_per_fold: bool = False
     exit_code: int = 0
 
     def metrics(self) -> Section:
-        """Metrics by fold, their mean and standard deviation, and those of all folds together."""
+        """Metrics by fold, their mean and standard deviation, and those of all folds together.
+
+        Where a fold tests one patient, its metrics say nothing (an average precision of 1 where the
+        bag is positive), and neither does their mean.
+        """
+        if self.one_patient_per_fold and self.pooled:
+            together = tuple((name, f"{value:.3f}") for name, value in self.pooled.items())
+            return Section("Metrics", (ONE_PATIENT_PER_FOLD,), ("metric", "all folds"), together)
         few = len(self.folds) <= MOST_FOLDS_SHOWN
         rows: list[tuple[str, ...]] = []
         lacking = False
@@ -278,7 +288,8 @@ def _report(
     if 1 < len(folders) <= MOST_MEMBERS:
         written.append(out / ENSEMBLE_NAME)
         sections.append(make_ensemble([out], written[-1], allow_code=True)[1])  # this run wrote it
-    report = CrossvalReport(headline, done, written, pooled, sections)
+    alone = all(one.one_patient_per_fold for one in found.values())
+    report = CrossvalReport(headline, done, written, pooled, sections, alone)
     results = write_results(out, headline, [report.metrics(), *sections])
     return replace(report, files=[*written, results, *write_left_out(out, data)])
 

@@ -250,6 +250,7 @@ def test_c_index_of_large_cohorts_goes_in_chunks(monkeypatch):
         auroc(np.array([0.1, 0.9]), np.array([True, True])),
         auroc(np.array([0.1, 0.9]), np.array([False, False])),
         average_precision(np.array([0.1, 0.9]), np.array([False, False])),
+        average_precision(np.array([0.1, 0.9]), np.array([True, True])),
         balanced_accuracy(np.zeros((2, 2), dtype=np.int64)),
         f1_macro(np.zeros((2, 2), dtype=np.int64)),
         quadratic_kappa(np.array([[5, 0], [0, 0]])),

@@ -25,6 +25,14 @@ from slidenet.tasks.predictions import (
 if TYPE_CHECKING:
     import pandas
 
+ONE_PATIENT_PER_FOLD = (
+    "Each fold tests one patient, so that bags are ordered across models. A model has seen fewer "
+    "patients of the kind of the one left out, and expects it less: models that have learnt "
+    "nothing order bags the wrong way round (an AUROC near 0, not 0.5). Where the signal is weak, "
+    "take 5 or 10 folds."
+)
+"""Of leave-one-out (Parker, Guenter and Bedo 2007)."""
+
 SUM_TOLERANCE = 0.01
 """How far probabilities may be from adding up to 1; tables of others are rounded to two digits."""
 
@@ -121,6 +129,14 @@ class Predictions:
     def one_row_per_patient(self) -> bool:
         """Whether rows are independent: one bag per patient, predicted once."""
         return self.num_patients == len(self)
+
+    @property
+    def one_patient_per_fold(self) -> bool:
+        """Whether every fold tests a single patient (leave-one-out)."""
+        if self.folds is None:
+            return False
+        pairs = np.unique(np.stack([self.folds, self.patients], axis=1), axis=0)
+        return 1 < len(np.unique(self.folds)) == len(pairs)
 
     def columns(
         self, called: Sequence[str] | None = None

@@ -7,7 +7,7 @@ import numpy as np
 from slidenet.core.escapes import in_markdown
 from slidenet.core.text import plural
 from slidenet.evaluation.conformal import ConformalSets
-from slidenet.evaluation.predictions.record import Predictions
+from slidenet.evaluation.predictions.record import ONE_PATIENT_PER_FOLD, Predictions
 from slidenet.evaluation.report.summary import Calibrated, Summary
 from slidenet.evaluation.report.tables import (
     Row,
@@ -124,6 +124,8 @@ def cautions(summary: Summary, named_task: TaskKind | None) -> tuple[str, ...]:
             "their models than of the bags. Quote the mean over the folds; cut-offs, curves and "
             "comparisons here are of pooled scores too."
         )
+    if metric.of_order and summary.predictions.one_patient_per_fold:
+        found.append(ONE_PATIENT_PER_FOLD)
     return tuple(found)
 
 

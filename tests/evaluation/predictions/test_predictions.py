@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -260,3 +262,11 @@ def test_an_index_of_pandas_is_no_fault_and_no_id(tmp_path):
     path.write_text("slide_id,,Y,p_0,p_1\ns9,0,0,0.8,0.2\n")
     with pytest.raises(PredictionsError, match="column 2 has no name"):
         read_predictions(path)
+
+
+def test_folds_of_one_patient_each_are_known(simulate):
+    found = simulate("binary", 8, bags_per_patient=2)
+    assert not found.one_patient_per_fold
+    assert replace(found, folds=found.patients).one_patient_per_fold
+    assert not replace(found, folds=found.patients // 2).one_patient_per_fold
+    assert not replace(found, folds=np.zeros(8, np.int64)).one_patient_per_fold

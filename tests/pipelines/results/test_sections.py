@@ -34,6 +34,14 @@ def test_metrics_of_folds_that_lack_a_class_and_of_many_folds():
     assert many.rows == (("auroc", "0.500 (0.000)"),)
 
 
+def test_metrics_of_folds_of_one_patient_are_those_of_all_together():
+    folds = {i: {"auroc": float("nan"), "balanced_accuracy": float(i % 2)} for i in range(4)}
+    pooled = {"auroc": 0.1, "balanced_accuracy": 0.5}
+    section = CrossvalReport("x", folds, [], pooled, one_patient_per_fold=True).metrics()
+    assert section.rows == (("auroc", "0.100"), ("balanced_accuracy", "0.500"))
+    assert "wrong way round" in section.lines[0]
+
+
 def test_metrics_at_the_cut_off_stand_beside_those_at_a_half():
     probabilities = np.array([[0.9, 0.1], [0.7, 0.3], [0.6, 0.4], [0.2, 0.8]])
     task = BinaryTask(("msi",), ("no", "yes"))
