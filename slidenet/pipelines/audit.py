@@ -2,20 +2,22 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from slidenet.auditing import (
     DEFAULT_SETTINGS,
     AuditSettings,
     Finding,
+    Severity,
     audit_cohort,
     read_table_leniently,
 )
 from slidenet.core.errors import AuditError, ConfigError, LabelError, StoreError
 from slidenet.core.extras import data_frame
 from slidenet.core.text import count_of, text_table
+from slidenet.core.vocabulary import PATIENT_COLUMN
 from slidenet.data.bags.files import find_bag_files
 from slidenet.data.bags.parts import PART_BAGS, split_slides
 from slidenet.data.labels.cells import labelled_rows
@@ -27,6 +29,7 @@ from slidenet.data.splits.record import Split
 from slidenet.pipelines.settings import settings_with
 from slidenet.stores import FeatureFile, FeatureMemory, check_output_folder
 from slidenet.stores.atomic import write_json
+from slidenet.stores.patients import describe_patients
 from slidenet.tasks import Task, TaskKind
 
 if TYPE_CHECKING:
@@ -107,6 +110,8 @@ def audit(
     time_edges: Sequence[float] | None = None,
     patient_column: str | None = None,
     leave_out: Sequence[str] = (),
+    drop_unlabelled: bool = False,
+    allow_missing: bool = False,
     splits: str | Path | None = None,
     slide_mpp: float | None = None,
     tile_size_px: int | None = None,
@@ -129,6 +134,8 @@ def audit(
         patient_column: Column that says whose slide it is; default: patient_id, or one named alike.
             "tcga" reads TCGA barcodes; "slide_id" says that every slide is of another patient.
         leave_out: Words in the label columns whose slides will be left out.
+        drop_unlabelled: Whether slides without a label will be left out: a note then, no error.
+        allow_missing: The same of slides without a features file.
         splits: Splits to check: a table of ours, one of CLAM's splits_0.csv, or a folder of them.
         slide_mpp: Microns per pixel of level 0, for features files that do not say it.
         tile_size_px: Side of a tile, for features files that do not say it.
@@ -145,6 +152,7 @@ def audit(
         )
     table, findings = read_table_leniently(Path(labels), patient_column=patient_column)
     found: Task | None = None
+    words: Mapping[str, str] = {}
     of_parts = bag in PART_BAGS
     if not of_parts:
         try:
@@ -160,6 +168,8 @@ def audit(
                 remedy += "; if the rows are about regions, pass --data.bag region"
             findings.append(Finding("labels-unusable", "error", text, remedy))
     files = None if features is None else find_bag_files(Path(features))
+    if files is not None:  # files of slides left out have a row, if not in this table
+        files = {s: path for s, path in files.items() if s in table.index or s not in words}
     read = [] if splits is None else read_splits(Path(splits), table)
     if of_parts:
         read = [split_slides(split) for split in read]
@@ -168,6 +178,12 @@ def audit(
     if of_parts:
         text = f"labels of bags of kind {bag!r} are not looked at: they differ within a slide"
         findings.append(Finding("labels-of-parts", "note", text))
+    accepted = {"missing-label": drop_unlabelled, "row-without-file": allow_missing}
+    findings = [
+        replace(found, severity="note", remedy="") if accepted.get(found.code) else found
+        for found in findings
+    ]
+    findings.sort(key=lambda finding: get_args(Severity).index(finding.severity))
     report = AuditReport(tuple(findings), _checked(table, files, read), strict)
     if out is not None:
         report.write(check_output_folder(out) / FINDINGS_NAME)
@@ -234,8 +250,15 @@ def audit_or_raise(
 
 def _checked(table: LabelTable, files: Mapping[str, object] | None, splits: Sequence[Split]) -> str:
     patients = len({table.patient_of(slide_id) for slide_id in table.slide_ids})
-    known = table.patients_known in ("all", "some")
-    parts = [f"{len(table)} slides" + (f" of {patients} patients" if known else "")]
+    of_patients = ""
+    if table.patients_known in ("all", "some"):
+        usual = table.patient_column in (None, PATIENT_COLUMN)
+        of_patients = " of " + (
+            count_of("patient", patients)
+            if usual
+            else describe_patients(table.patient_column, patients)
+        )
+    parts = [f"{len(table)} slides{of_patients}"]
     if files is not None:
         parts.append(f"{len(files)} features files")
     if splits:

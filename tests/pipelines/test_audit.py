@@ -57,6 +57,26 @@ def test_labels_alone(clean):
     assert report.table() == "nothing found in 48 slides of 36 patients"
 
 
+def test_slides_that_training_leaves_out_are_no_errors(clean, tmp_path):
+    header, first, second, *rows = clean.labels.read_text().splitlines()
+    at = header.split(",").index("label")
+    table = tmp_path / "labels.csv"
+    blanked = ["case_id" if name == "patient_id" else name for name in header.split(",")]
+    cells = [line.split(",") for line in (first, second)]
+    cells[0][at], cells[1][at] = "unknown", ""
+    table.write_text("\n".join([",".join(blanked), *map(",".join, cells), *rows]) + "\n")
+    report = audit(table, clean.features, leave_out=["unknown"], read_features=False)
+    assert [f.code for f in report.findings if f.severity != "note"] == ["missing-label"]
+    assert report.exit_code == 1
+    assert "by the column 'case_id'" in report.checked
+    report = audit(
+        table, clean.features, leave_out=["unknown"], drop_unlabelled=True, read_features=False
+    )
+    assert report.exit_code == 0
+    assert not report.count("warning")
+    assert [f.remedy for f in report.findings if f.code == "missing-label"] == [""]
+
+
 def test_rows_about_regions_are_audited_by_slide(tmp_path):
     rows = ["slide_id,patient_id,region,label"]
     for i in range(4):

@@ -54,6 +54,8 @@ def blank_cells(
     wanted = {spelling(word) or word.casefold(): word for word in words}
     found: dict[str, str] = {}
     used = set()
+    for column in columns:
+        table.check_column(column, "--data.label-columns")
     cells = {column: table.column(column) for column in columns}
     for position, slide_id in enumerate(table.slide_ids):
         for column in columns:

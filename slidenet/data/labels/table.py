@@ -80,18 +80,24 @@ class LabelTable:
             )
         return self.rows[self.index[slide_id]]
 
-    def check_column(self, name: str) -> None:
+    def check_column(self, name: str, flag: str = "") -> None:
         """Refuses a column the file does not have, proposing the nearest name.
+
+        Args:
+            name: The column.
+            flag: What names it, for the remedy.
 
         Raises:
             LabelError: There is no such column.
         """
         if name not in self.columns:
-            near = difflib.get_close_matches(name, self.columns, n=3, cutoff=0.4)
+            near = difflib.get_close_matches(name, self.columns, n=3)
+            like = f"did you mean {' or '.join(near)}?" if near else ""
+            way = f"name the column with {flag}" if flag else ""
             raise LabelError(
                 f"{self.path} has no column {name!r}",
                 expected=f"one of {', '.join(self.columns)}",
-                remedy=f"did you mean {' or '.join(near)}?" if near else "",
+                remedy=" ".join(filter(None, (like, way))),
             )
 
     def column(self, name: str) -> list[str]:

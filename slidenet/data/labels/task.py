@@ -51,7 +51,7 @@ def make_task(
     if isinstance(label_columns, str):  # its letters would be taken for columns
         raise refused("label_columns", label_columns, f"a list, such as [{label_columns!r}]")
     for column in label_columns:
-        table.check_column(column)
+        table.check_column(column, "--data.label-columns")
     columns, of_kind = tuple(label_columns), TASKS[kind]
     names, edges = tuple(class_names or ()), tuple(time_edges or ())
     if of_kind.exclusive_classes and not names and len(columns) == 1:
