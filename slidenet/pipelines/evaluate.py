@@ -28,6 +28,7 @@ from slidenet.evaluation.report.tables import (
     site_rows,
 )
 from slidenet.pipelines.applying.external import ExternalSettings, judge_elsewhere
+from slidenet.pipelines.applying.work import PREDICTIONS_NAME
 from slidenet.pipelines.cohort.run import LOCAL
 from slidenet.pipelines.cohort.runner import Runner
 from slidenet.pipelines.settings import divide_keywords, settings_with
@@ -236,6 +237,8 @@ def _sites_of_file(path: Path, predictions: Predictions, column: str) -> list[st
 def _names(predictions: Path, compare: Path | None) -> tuple[str, str]:
     """What the models are called: their files, or the folders of files named alike."""
     first, second = predictions.resolve(), compare.resolve() if compare else None
+    if second is None and first.name == PREDICTIONS_NAME:  # which says nothing of the model
+        return first.parent.name, ""
     if second is None or first.stem != second.stem:
         return first.stem, second.stem if second else ""
     if first.parent.name != second.parent.name:

@@ -163,7 +163,7 @@ def _confusion(compared: Compared) -> tuple[Figure, str]:
         own = summary.threshold is not None  # which comes first
         point = summary.operating_points[0 if own or len(summary.operating_points) < 2 else 1]
         decided = point.called.astype(np.int64)
-        how = f"cut-off by {point.rule}, chosen on {point.chosen_on}"
+        how = f"cut-off: {point.rule}, chosen on {point.chosen_on}"
         if point.rule == "0.5":
             how = "cut-off 0.5"
     counts = np.zeros((number, number), dtype=np.int64)

@@ -9,6 +9,7 @@ from slidenet.evaluation.predictions.record import Predictions
 from slidenet.evaluation.statistics.bootstrap import Bootstrap, Interval, paired_bootstrap
 from slidenet.evaluation.statistics.delong import delong_test
 from slidenet.metrics import METRICS
+from slidenet.tasks import Task
 
 SIGNIFICANT = 0.05
 
@@ -82,9 +83,13 @@ def compare(
 def align(first: Predictions, second: Predictions) -> Predictions:
     """The rows of `second` in the order of `first`, for comparing two models on the same bags.
 
+    The same classes in another order, as another positive class makes it, are put into that of
+    `first`.
+
     Raises:
         PredictionsError: Other bags, other labels, or another task.
     """
+    second = _in_order_of(first.task, second)
     if first.task != second.task:
         raise PredictionsError(
             f"the two models are of different tasks: {first.task.describe()} and "
@@ -111,6 +116,20 @@ def align(first: Predictions, second: Predictions) -> Predictions:
             expected="the same labels",
         )
     return replace(result, patient_ids=first.patient_ids)
+
+
+def _in_order_of(task: Task, predictions: Predictions) -> Predictions:
+    """The same predictions with the classes of `task` in its order, where they are its classes."""
+    theirs, names = predictions.task, predictions.task.class_names
+    same = theirs.kind == task.kind and sorted(names) == sorted(task.class_names)
+    if not same or task.ordered_classes or not task.exclusive_classes:
+        return predictions
+    order = [names.index(name) for name in task.class_names]
+    targets = None if predictions.targets is None else np.argsort(order)[predictions.targets]
+    probabilities = predictions.probabilities[:, order]
+    predicted = replace(predictions.predicted, probabilities=probabilities)
+    task = replace(theirs, class_names=task.class_names)
+    return replace(predictions, task=task, targets=targets, predicted=predicted)
 
 
 def _keys(predictions: Predictions) -> list[tuple[str, int]]:

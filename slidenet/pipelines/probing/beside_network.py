@@ -31,7 +31,7 @@ from slidenet.stores.json_file import read_json
 from slidenet.tasks import MultiTask, Targets, Task
 
 PROBES_NAME = "probes.json"
-VERSION = 1
+VERSION = 2
 """Of what the probes are; a new one fits them again."""
 TITLE = "Beside the network: probes"
 
@@ -215,10 +215,14 @@ def chosen_section(folders: Sequence[Path]) -> Section:
 
 
 def targets_of(data: BagDataModule, *splits: SplitName) -> list[OneTarget]:
-    """What is predicted of the bags of some splits, each target of several apart."""
-    bags = [bag for split in splits for bag in data.bags(split)]
+    """What is predicted of the bags of some splits in table order, each target of several apart."""
+    found_bags = [bag for split in splits for bag in data.bags(split)]
     parts = [data.targets(split) for split in splits if data.split.slides(split)]
-    targets, task = np.concatenate(parts), data.task_record
+    # Inner folds are dealt by this order: as `fit_network` deals them, so that both are one probe.
+    place = {bag.bag_id: row for row, bag in enumerate(data.bags())}
+    order = np.argsort([place[bag.bag_id] for bag in found_bags])
+    bags = [found_bags[int(i)] for i in order]
+    targets, task = np.concatenate(parts)[order], data.task_record
     if not isinstance(task, MultiTask):
         return [OneTarget("", task, bags, targets)]
     found = []

@@ -93,9 +93,9 @@ class Learning:
         kept = f"kept epoch {self.kept_epoch} of {self.num_epochs}, the"
         if self.finding == "learnt_nothing":
             return (
-                f"{kept} first that could be kept: {self.monitor} was never better, so that it has "
-                "learnt little that holds for val. Try a simpler model (--model.network probe) or "
-                "a lower --model.learning-rate"
+                f"{kept} first that could be kept: {self.monitor} was hardly better than at the "
+                "start, and no better later: little was learnt that holds for val. Try a simpler "
+                "model (--model.network probe) or a lower --model.learning-rate"
             )
         if self.finding == "overfits":
             return (

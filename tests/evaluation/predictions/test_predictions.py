@@ -233,6 +233,20 @@ def test_the_record_refuses_wrong_arrays():
         make([[0.5, 0.5], [0.5, 0.5]], bags=("a", "a"))
 
 
+def test_models_of_another_positive_class_can_be_compared(simulate):
+    first = simulate("binary", 10)
+    turned = replace(
+        first,
+        task=replace(first.task, class_names=first.task.class_names[::-1]),
+        targets=1 - first.labels,
+        predicted=PredictionArrays(first.probabilities[:, ::-1]),
+    )
+    aligned = align(first, turned)
+    assert aligned.task == first.task
+    assert np.array_equal(aligned.labels, first.labels)
+    assert np.array_equal(aligned.probabilities, first.probabilities)
+
+
 def test_align_puts_the_second_model_in_the_order_of_the_first(simulate):
     first = simulate("binary", 10)
     shuffled = simulate("binary", 10, signal=2.0).take(np.arange(10)[::-1])

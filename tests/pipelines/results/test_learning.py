@@ -19,10 +19,10 @@ def learning(losses, *, least=1, most=None, lower=True):
     ("losses", "settings", "kept", "said"),
     [
         ([0.6, 0.5, 0.4, 0.45], {}, 3, None),
-        ([0.6, 0.7, 0.8], {}, 1, "the first that could be kept: val_loss was never better"),
+        ([0.6, 0.7, 0.8], {}, 1, "the first that could be kept: val_loss was hardly better"),
         ([0.7, 0.6, 0.3, 0.8], {"least": 3}, 3, "the first that could be kept: val_loss was worse"),
         ([0.7, 0.6, 0.30, 0.31], {"least": 3}, 3, None),  # learnt, and as good later
-        ([0.1, 0.7, 0.8, 0.9], {"least": 3}, 3, "never better"),
+        ([0.1, 0.7, 0.8, 0.9], {"least": 3}, 3, "no better later"),
         ([0.6, 0.5, 0.4], {}, 3, "the last: val_loss was still getting better"),
         ([0.6, 0.02, 0.01, 0.009, 0.008], {}, 5, None),  # what is left to gain does not matter
         ([0.6, 0.5, 0.4], {"most": 9}, 3, None),  # stopped by something else
