@@ -87,33 +87,36 @@ class ProbeWork:
         """Of every bag that is needed; read once, and only if a fold is not done."""
         return read_statistics(self.data, self.data.bags())
 
-    def run(self, split: Split, folder: Path) -> dict[str, FoldProbes]:
+    def run(self, split: Split, folder: Path, *, number: int = 0) -> dict[str, FoldProbes]:
         """The probes of each target of a fold, fitted on its train and val or read from its file.
 
         Args:
             split: Of the fold.
             folder: Of the fold.
+            number: Of the fold, which is added to the seed as it is where a fold is trained.
 
         Returns:
             By the name of the target; "" where there is one only.
         """
-        data = self.data.with_split(split)
-        content: Identity = {"data": data.identity(), "seed": self.seed, "version": VERSION}
+        data, seed = self.data.with_split(split), self.seed + number
+        content: Identity = {"data": data.identity(), "seed": seed, "version": VERSION}
         identity, path = identity_hash(content), folder / PROBES_NAME
         tested = targets_of(data, "test")
         found = _read(path, identity, {one.name: len(one.bags) for one in tested})
         if found is None:
             fitted_on = targets_of(data, "train", "val")
             pairs = zip(fitted_on, tested, strict=True)
-            found = {fitted.name: self._fit(data, fitted, test) for fitted, test in pairs}
+            found = {one.name: self._fit(data, one, test, seed=seed) for one, test in pairs}
             probes = {name: vars(one) for name, one in found.items()}
             write_json(path, {"identity": identity, "probes": probes}, sort_keys=True)
         return found
 
-    def _fit(self, data: BagDataModule, fitted: OneTarget, tested: OneTarget) -> FoldProbes:
+    def _fit(
+        self, data: BagDataModule, fitted: OneTarget, tested: OneTarget, *, seed: int
+    ) -> FoldProbes:
         bags, targets = spread(fitted.bags, fitted.targets)
         try:
-            probes = fit_on(fitted.task, self.statistics, bags, targets, data, seed=self.seed)
+            probes = fit_on(fitted.task, self.statistics, bags, targets, data, seed=seed)
         except LabelError as error:
             return FoldProbes(missing=error.found)
         names = [bag.bag_id for bag in tested.bags]
@@ -149,7 +152,10 @@ def probe_sections(
     if not settings.probes or not models:
         return []
     work = ProbeWork(data, settings.seed)
-    folds = [work.run(split, folder) for split, folder in zip(splits, folders, strict=True)]
+    folds = [
+        work.run(split, folder, number=number)
+        for number, (split, folder) in enumerate(zip(splits, folders, strict=True))
+    ]
     return [
         _section(data, splits, [fold[target] for fold in folds], target, found, name)
         for target, found in models.items()

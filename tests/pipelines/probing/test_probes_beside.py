@@ -149,6 +149,20 @@ def test_a_probe_becomes_a_bundle(cohort, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_chosen_probe_beside_a_network_is_the_one_that_can_be_the_model(cohort, tmp_path):
+    call = {"labels": cohort.labels, "features": cohort.features, "accelerator": "cpu"}
+    found = crossval(tmp_path / "mean", **call, network="mean", num_folds=2, max_epochs=1)
+    section = next(s for s in found.sections if s.title == "Beside the network: probes")
+    own = crossval(tmp_path / "probe", **call, network="probe", num_folds=2)
+    chosen = np.mean([own.folds[fold]["auroc"] for fold in (0, 1)])
+    assert section.rows[1][:2] == ("chosen probe", f"{chosen:.3f}")
+    for fold in ("fold_00", "fold_01"):
+        beside = json.loads((tmp_path / "mean" / fold / PROBES_NAME).read_text())["probes"][""]
+        model = json.loads((tmp_path / "probe" / fold / "probe.json").read_text())
+        assert beside["words"][beside["best"]] == model["chosen"]
+
+
+@pytest.mark.slow
 def test_a_class_without_patients_to_choose_by_ends_no_run(cohort, tmp_path):
     lines = cohort.labels.read_text().splitlines()
     header = lines[0].split(",")
