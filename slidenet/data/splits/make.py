@@ -186,8 +186,8 @@ def _one_left_out(patients: Strata, units: Strata, seed: int, val_fraction: floa
     """A split for each patient or site, which is its test split."""
     if units.num_groups < 2:
         raise SplitError(
-            f"all slides are of one {units.group_word}",
-            expected="at least two, to leave one out and train on the others",
+            f"all slides are of one {units.group_word}, or of several that share patients",
+            expected="at least two without a patient in both, to leave one out",
         )
     splits = []
     for fold, group in enumerate(dict.fromkeys(units.groups.tolist())):
