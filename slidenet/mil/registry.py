@@ -76,6 +76,8 @@ def make_bag_model(name: str, *, feature_dim: int, num_outputs: int, **settings:
         raise ConfigError(
             f"unknown setting {', '.join(unknown)} of bag model {name!r}",
             expected=f"settings among {', '.join(known)}" if known else "no settings",
+            remedy="give its own with --model.network-settings; '{}' takes away those that a "
+            "config has for another network",
         )
     _check_kinds(name, settings)
     model = build(feature_dim=feature_dim, num_outputs=num_outputs, **settings)

@@ -290,7 +290,7 @@ def _report(
         sections.append(make_ensemble([out], written[-1], allow_code=True)[1])  # this run wrote it
     alone = all(one.one_patient_per_fold for one in found.values())
     report = CrossvalReport(headline, done, written, pooled, sections, alone)
-    results = write_results(out, headline, [report.metrics(), *sections])
+    results = write_results(out, "crossval", headline, [report.metrics(), *sections])
     return replace(report, files=[*written, results, *write_left_out(out, data)])
 
 

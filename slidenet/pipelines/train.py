@@ -9,11 +9,13 @@ from slidenet.core.checks import check_choice
 from slidenet.core.errors import SplitError
 from slidenet.core.extras import data_frame
 from slidenet.core.text import text_table
+from slidenet.data.bags.parts import SEPARATOR
 from slidenet.data.datamodule import BagDataModule, read_bags
 from slidenet.data.settings import DataSettings
 from slidenet.data.splits.record import SPLIT_NAMES
 from slidenet.evaluation import Origin, Predictions, check_origin, split_predictions
 from slidenet.evaluation.predictions.targets import prediction_files, write_targets
+from slidenet.pipelines.applying.doubts import seen_doubts
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, check_fits, write_bundle
 from slidenet.pipelines.fitting.claim import PLAN_NAME, claim_folder, undone_if_refused
 from slidenet.pipelines.fitting.fit import audit_data, prepare_fit
@@ -33,7 +35,7 @@ from slidenet.pipelines.results.learning import flat_targets, learning_section
 from slidenet.pipelines.results.sections import Section, metrics_section, write_results
 from slidenet.stores import check_output_folder
 from slidenet.stores.atomic import write_json
-from slidenet.training import load_bundle, model_digest
+from slidenet.training import Bundle, Ensemble, load_bundle, model_digest
 
 if TYPE_CHECKING:
     import pandas
@@ -181,7 +183,7 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
     where = "val" if trained.held_out is None else "inner folds of train and val"
     sections += cut_off_sections(predicted, calibration, chosen_on=where)
     splits = metrics_section("Metrics by split", metrics)
-    files.append(write_results(out, headline, [splits, *sections]))
+    files.append(write_results(out, VERB, headline, [splits, *sections]))
     return TrainReport(headline, metrics, files, sections)
 
 
@@ -224,5 +226,14 @@ def _apply(data: BagDataModule, path: Path, step: Step, out: Path, allow_code: b
     found = apply_to_split(bundle.task, bundle.predict, data, split)
     check_output_folder(out)
     files = write_targets(predictions_path(out, split), found, bundle.calibration, origin=origin)
-    metrics = found.compute_metrics()
-    return TrainReport(f"{path.name} on {len(found)} bags of {split}", {split: metrics}, files)
+    headline, metrics = f"{path.name} on {len(found)} bags of {split}", found.compute_metrics()
+    sections = [] if split == "val" else _not_new(bundle, data)
+    return TrainReport(headline, {split: metrics}, files, sections)
+
+
+def _not_new(model: Bundle | Ensemble, data: BagDataModule) -> list[Section]:
+    """Says which slides and patients of test the model was trained on."""
+    rows = [data.label_table.row(bag) for bag in data.split.test]
+    rows = [replace(row, slide_id=row.slide_id.partition(SEPARATOR)[0]) for row in rows]
+    doubts = seen_doubts(model, rows)
+    return [Section("Not new to the model", tuple(doubts))] if doubts else []

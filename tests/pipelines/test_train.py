@@ -72,7 +72,10 @@ def test_steps_on_a_trained_model(cohort, tmp_path, capsys):
     ("more", "words"),
     [
         (["--model.network=abmill"], "did you mean abmil"),
-        (["--data.label-columns=[lable]"], "did you mean label or age?"),
+        (
+            ["--data.label-columns=[lable]"],
+            "did you mean label? name the column with --data.label-columns",
+        ),
         (
             ["--data.task=cox", "--data.label-columns=[age,label]", "--data.batch-size=1"],
             "Cox model with batch_size 1",

@@ -73,11 +73,12 @@ def metrics_section(title: str, by_column: Mapping[str, Mapping[str, float]]) ->
     return Section(title, (), ("metric", *by_column), rows)
 
 
-def write_results(folder: Path, headline: str, sections: Sequence[Section]) -> Path:
-    """Writes `results.md`, whole or not at all.
+def write_results(folder: Path, verb: str, headline: str, sections: Sequence[Section]) -> Path:
+    """Writes `results.md`, whole or not at all; `results_{verb}.md` beside that of another verb.
 
     Args:
         folder: Of the run.
+        verb: Whose results they are: one folder may hold a training and a cross-validation.
         headline: What was done, one line or several.
         sections: In order.
 
@@ -87,9 +88,14 @@ def write_results(folder: Path, headline: str, sections: Sequence[Section]) -> P
     Raises:
         OutputError: It cannot be written.
     """
-    parts = ["# Results", *(in_markdown(line) for line in headline.splitlines())]
+    title = f"# Results of {verb}"
+    parts = [title, *(in_markdown(line) for line in headline.splitlines())]
     parts += [section.markdown() for section in sections]
     path = folder / RESULTS_NAME
+    if path.is_file():
+        first = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+        if first.startswith("# Results of ") and first != title:
+            path = folder / f"results_{verb}.md"
     with atomic_path(path) as temporary:
         temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return path

@@ -143,6 +143,10 @@ def test_the_steps_of_a_trained_model(cohort, tmp_path):
     assert list(report.to_pandas()["split"]) == ["val", "test"]
     again = train(tmp_path / "again", **cohort, step="test", bundle=tmp_path / "model.slidenet")
     assert again.metrics["test"] == report.metrics["test"]
+    assert not again.sections, "its own test split is new to it"
+    model = tmp_path / "model.slidenet"
+    other = train(tmp_path / "other", **cohort, step="test", bundle=model, seed=5)
+    assert "on them it is no test" in other.table()
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,10 @@ from slidenet.tasks import BinaryTask, PredictionArrays
 def test_a_section_is_printed_and_written_alike(tmp_path):
     section = Section("Left out", ("2 slides.",), ("slide", "n"), (("a|b", "1"), ("c_d*<e>", "10")))
     assert section.text() == "Left out\n2 slides.\nslide     n\na|b       1\nc_d*<e>  10"
-    text = write_results(tmp_path, "trained x\nwith y", [section]).read_text()
-    assert text.startswith("# Results\n\ntrained x\n\nwith y\n\n## Left out\n\n2 slides.\n\n")
+    text = write_results(tmp_path, "train", "trained x\nwith y", [section]).read_text()
+    assert text.startswith(
+        "# Results of train\n\ntrained x\n\nwith y\n\n## Left out\n\n2 slides.\n\n"
+    )
     for line in text.splitlines()[-4:]:  # every line of the table has two cells
         assert len(re.findall(r"(?<!\\)\|", line)) == 3
     assert "<e>" not in text.replace(r"\<e\>", "")
@@ -64,3 +66,11 @@ def test_what_was_printed_before_the_run_is_written_only():
     assert section.text() == "Cohort\nnot in the split: 1 bag"
     assert "patients: 3" in section.markdown()
     assert Section("Cohort", ("patients: 3",), num_printed=1).text() == ""
+
+
+def test_results_of_another_verb_in_the_same_folder_stay(tmp_path):
+    first = write_results(tmp_path, "crossval", "folds", [])
+    second = write_results(tmp_path, "train", "one model", [])
+    assert (first.name, second.name) == ("results.md", "results_train.md")
+    assert write_results(tmp_path, "crossval", "folds again", []) == first
+    assert first.read_text().startswith("# Results of crossval\n\nfolds again")
