@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from slidenet.core.checks import ErrorClass
 from slidenet.core.errors import MissingWeightsError, WeightsMismatchError
-from slidenet.weights.torch_archive import ArchiveError, check_archive, is_archive
+from slidenet.weights.torch_archive import ArchiveError, check_archive, check_value, is_archive
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,7 +68,10 @@ def read_tensor_file(
         elif plain and head:
             raise ArchiveError("it is no archive of torch.save")
         # Given in words, so that no variable of the environment can undo it.
-        return torch.load(path, map_location="cpu", weights_only=True)
+        content: object = torch.load(path, map_location="cpu", weights_only=True)
+        if plain:
+            check_value(content, size=path.stat().st_size)
+        return content
     # On damaged bytes torch's unpickler fails in whatever way it runs into: KeyError, struct.error,
     # UnicodeDecodeError, AssertionError and others have been seen.
     except Exception as fault:

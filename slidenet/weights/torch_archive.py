@@ -8,7 +8,10 @@ and the memory that a file can cause are bound by its own size.
 import pickletools
 import struct
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+
+from slidenet.core.json_text import MAX_DEPTH
 
 MAX_INDEX_BYTES = 32 << 20
 """Of the list of records; a network of 10,000 tensors needs about one million."""
@@ -28,6 +31,16 @@ _PLAIN = {
     "_codecs encode",
 }
 """What files of slidenet hold beside plain values. None makes memory of a size that it names."""
+
+LEAST_VALUES = 100_000
+"""So many numbers, texts and lists a file may hold, whatever its size."""
+
+TIMES_SHARED = 4
+"""Of its size the tensors of a file may take: weights may be tied."""
+
+_FOLDED = "its values are larger than the file: they lie in each other many times over"
+_MARK = 0
+"""In place of a mark on the stack of a pickle."""
 
 _DTYPES = ("float16", "bfloat16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64")
 
@@ -87,11 +100,78 @@ def check_archive(path: Path, *, plain: bool) -> None:
 
 
 def _check_plain(pickle: bytes) -> None:
+    """Refuses what slidenet does not write, and tuples that are longer than the file.
+
+    A tuple may be the key of a dict, and is hashed while the pickle is read: of sixty tuples, each
+    twice in the next, the last takes longer than anybody waits. The stack of the pickle is followed
+    here with the number of items in the place of each tuple.
+    """
+    most, stack, memo = max(len(pickle), LEAST_VALUES), list[int](), dict[int, int]()
     for operation, argument, _ in pickletools.genops(pickle):
-        if operation.name in ("GLOBAL", "INST") and not _is_plain(str(argument)):
+        name = operation.name
+        if name in ("GLOBAL", "INST") and not _is_plain(str(argument)):
             raise ArchiveError(
                 f"it holds more than tensors ({str(argument).replace(' ', '.')}), which is not run"
             )
+        if name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            memo[len(memo) if argument is None else argument] = stack[-1] if stack else 1
+            continue
+        if name in ("GET", "BINGET", "LONG_BINGET"):
+            stack.append(memo.get(int(argument or 0), 1))
+            continue
+        before = operation.stack_before
+        count = len(before)
+        if pickletools.markobject in before:  # all above the last mark, and what is named before it
+            above = stack[::-1].index(_MARK) + 1 if _MARK in stack else len(stack)
+            count = above + before.index(pickletools.markobject)
+        start = max(len(stack) - count, 0)
+        length = 1 + sum(stack[start:]) if "TUPLE" in name else 1
+        if length > most:
+            raise ArchiveError(_FOLDED)
+        del stack[start:]
+        made = operation.stack_after
+        stack += [_MARK if one is pickletools.markobject else length for one in made]
+
+
+def check_value(value: object, *, size: int) -> None:
+    """Refuses a value that is larger than its file, or too deep to be looked at.
+
+    A list that lies twice in a list, which lies twice in another one, and so on, takes few bytes
+    of a file and no memory, but whoever writes it out is never done. A tensor may say that one
+    number is a billion of them.
+
+    Args:
+        value: What was read, of tensors and plain values.
+        size: Bytes of the file.
+
+    Raises:
+        ArchiveError: It is.
+    """
+    from torch import Tensor  # what reads no tensors starts without them
+
+    left, level = max(size, LEAST_VALUES), [value]
+    bytes_left = TIMES_SHARED * size
+    for _ in range(MAX_DEPTH):
+        inside = list[object]()
+        for outer in level:
+            if isinstance(outer, Tensor):
+                wanted = outer.numel() * outer.element_size()
+                if wanted > outer.untyped_storage().nbytes():
+                    raise ArchiveError(
+                        f"a tensor of the shape {tuple(outer.shape)} is not there as a whole"
+                    )
+                bytes_left -= wanted
+            elif isinstance(outer, Mapping):
+                inside += [*outer, *outer.values()]
+            elif isinstance(outer, list | tuple | set | frozenset):
+                inside += outer
+            if len(inside) > left or bytes_left < 0:
+                raise ArchiveError(_FOLDED)
+        left -= len(inside)
+        level = inside
+        if not level:
+            return
+    raise ArchiveError(f"its values are nested deeper than {MAX_DEPTH} levels")
 
 
 def _is_plain(name: str) -> bool:

@@ -101,3 +101,36 @@ def test_no_variable_makes_torch_run_code(tmp_path, monkeypatch, variable, capsy
     for plain in (True, False):
         assert "more than tensors" in refusal(tmp_path / "a", plain=plain)
     assert capsys.readouterr().out == ""
+
+
+def folded(kind):
+    value = kind([0])
+    for _ in range(60):
+        value = kind([value, value])
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (folded(list), "larger than the file"),
+        (folded(tuple), "larger than the file"),
+        ([torch.zeros(10**6)] * 9, "larger than the file"),
+        (torch.zeros(1).expand(10**12), "not there as a whole"),
+    ],
+)
+def test_values_larger_than_their_file(tmp_path, value, words):
+    torch.save({"version": value}, tmp_path / "a")
+    assert words in refusal(tmp_path / "a")
+
+
+def test_a_key_that_nobody_could_hash(saved, tmp_path):
+    """Sixty tuples, each twice in the next one, the last as the key of a dict."""
+    key = b")q\xf0" + b"h\xf0h\xf0\x86q\xf0" * 60
+    with zipfile.ZipFile(saved) as records, zipfile.ZipFile(tmp_path / "k", "w") as archive:
+        for record in records.infolist():
+            content = records.read(record)
+            if record.filename.endswith("data.pkl"):
+                content = content[:-1] + key + b"}h\xf0K\x01s."
+            archive.writestr(record.filename, content)
+    assert "larger than the file" in refusal(tmp_path / "k")

@@ -131,11 +131,14 @@ def _times(model: Bundle | Ensemble, task: Task, labels: LabelTable) -> list[str
     if 1 / LEAST_FACTOR <= ratio <= LEAST_FACTOR:
         return []
     factor = max(ratio, 1 / ratio)
-    nearest = min(UNITS, key=lambda unit: abs(math.log(unit / factor)))
+    away = {unit: abs(math.log(unit / factor)) for unit in UNITS}
+    nearest, second = sorted(away, key=away.__getitem__)[:2]
+    # Medians of few events waver by more than lies between months and weeks.
+    units = UNITS[nearest] + (f", or {UNITS[second]}" if away[nearest] > math.log(1.3) else "")
     return [
         f"Times of events here (median {np.median(times):.4g}) are {factor:.3g} times as "
         f"{'long' if ratio > 1 else 'short'} as those of the training (median "
-        f"{np.median(usual):.4g}): are these {UNITS[nearest]}? The c-index does not change with "
+        f"{np.median(usual):.4g}): are these {units}? The c-index does not change with "
         "the unit; survival curves and the integrated Brier score mean nothing then."
     ]
 

@@ -183,7 +183,7 @@ def read_content(file: Mapping[str, Any], entries: Entries, *, source: str) -> d
         StoreError: Of another version; or naming the entry that is missing, unknown or malformed.
     """
     version = file.get("version")
-    if version != entries.version or isinstance(version, bool):
+    if type(version) is not int or version != entries.version:
         raise StoreError(
             f"{source} is a {entries.format} of version {str(version)[:40]}",
             expected=f"version {entries.version}",

@@ -124,7 +124,7 @@ WEIGHTS = {
     "no tensor": lambda w: w.update({first(w): 3}),
     "no text as the name": lambda w: w.update({3: torch.zeros(1)}),
     "it lacks network": lambda w: [w.pop(name) for name in list(w)[1:]],
-    "whole weight": lambda w: w.update({first(w): torch.zeros(1, 1).expand(10**5, 10**5)}),
+    "there as a whole": lambda w: w.update({first(w): torch.zeros(1, 1).expand(10**5, 10**5)}),
 }
 
 
