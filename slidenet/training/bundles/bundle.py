@@ -235,13 +235,13 @@ def _calibration(content: Mapping[str, Any], task: Task, source: str) -> Calibra
         StoreError: Naming the file and the value.
     """
     with malformed_explained(source):
-        calibration = _read_calibration(content, source)
+        calibration = _read_calibration(content)
         task.check_calibration(calibration)
     return calibration
 
 
-def _read_calibration(content: Mapping[str, Any], source: str) -> Calibration:
-    check_positive(error=StoreError, **{f"temperature of {source}": content["temperature"]})
+def _read_calibration(content: Mapping[str, Any]) -> Calibration:
+    check_positive(temperature=content["temperature"])
     baseline = content["baseline"]
     return Calibration(
         content["temperature"],
@@ -249,7 +249,7 @@ def _read_calibration(content: Mapping[str, Any], source: str) -> Calibration:
         None
         if baseline is None
         else BreslowBaseline(**{name: tuple(values) for name, values in baseline.items()}),
-        {name: _read_calibration(one, source) for name, one in content.get("targets", {}).items()},
+        {name: _read_calibration(one) for name, one in content.get("targets", {}).items()},
     )
 
 

@@ -8,7 +8,6 @@ from that. No slide or patient is named there.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -248,7 +247,6 @@ def load_bundle(path: str | os.PathLike[str], *, allow_code: bool = False) -> Bu
     if file.get("format") != ENSEMBLE_FORMAT:
         return bundle_of(path, file, allow_code=allow_code)
     content = read_content(file, ENSEMBLE_ENTRIES, source=str(path))
-    _check_size(file["members"], path)
     with malformed_explained(str(path)):
         names = [f"{path}, member {name}" for name in content["names"]]
         parts = dict(zip(names, file["members"], strict=True))
@@ -268,27 +266,6 @@ def load_bundle(path: str | os.PathLike[str], *, allow_code: bool = False) -> Bu
             content["training"],
             content["versions"],
             {name: _out_of_fold(name, part, bundles, str(path)) for name, part in rows.items()},
-        )
-
-
-def _check_size(members: object, path: str | os.PathLike[str]) -> None:
-    """Refuses a file that names the same weights more often than it holds them.
-
-    Raises:
-        StoreError: They would take more memory than the file explains.
-    """
-    size = 0
-    named = members if isinstance(members, list) else []
-    for member in named:
-        weights = member.get("weights") if isinstance(member, dict) else None
-        tensors = weights.values() if isinstance(weights, dict) else []
-        storages = {t.untyped_storage().data_ptr(): t for t in tensors if isinstance(t, Tensor)}
-        size += sum(t.untyped_storage().nbytes() for t in storages.values())
-    if size > Path(path).stat().st_size:
-        raise StoreError(
-            f"{path} names {len(named)} models of {size:,} bytes, more than it holds",
-            expected=f"a whole {ENSEMBLE_FORMAT}",
-            remedy="copy or make the file again",
         )
 
 

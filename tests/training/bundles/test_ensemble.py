@@ -116,7 +116,7 @@ def test_files_that_are_no_ensemble_are_refused(cohort, tmp_path):
         ({"content": "{}"}, "lacks names, targets"),
         ({"content": whole["content"][:-1] + ',"unheard_of":1}'}, "holds unheard_of"),
         ({"unheard_of": 1}, "holds unheard_of"),
-        ({"members": whole["members"] * 500}, "more than it holds"),
+        ({"members": whole["members"] * 500}, "larger than the file"),
         ({"members": whole["members"][:1]}, "does not describe a model"),
         ({"members": ["a", "b"]}, "does not describe a model"),
         ({"out_of_fold": {"": {}}}, "not complete"),
