@@ -107,7 +107,7 @@ def contradicting_labels(cohort: Cohort) -> Iterator[Finding]:
                 "warning",
                 f"{table.place(rows, column)}: slides of {count_of('patient', len(differing))} "
                 f"({name_some(differing)}) have different labels",
-                "correct them; if labels are of slides, not patients, train with --data.bag slide",
+                "correct them where labels are of patients; slides (--data.bag slide) may differ",
             )
 
 

@@ -106,7 +106,7 @@ class BagCohort:
     def describe(self) -> list[str]:
         """What was taken for granted in reading the table: patients, classes, what is left out."""
         patients = {self.table.patient_of(slide) for slide in self.table.slide_ids}
-        lines = [f"patients: {describe_patients(self.table.patient_column, len(patients))}"]
+        lines = [describe_patients(self.table.patient_column, len(patients))]
         if self.patients_known in ("none", "proposed"):
             lines[0] += ", so each slide counts as one (--data.patient-column)"
         targets = self.task.targets if isinstance(self.task, MultiTask) else {"": self.task}

@@ -41,7 +41,7 @@ class EnsembleReport:
                     "" if cut is None else f"{cut:.3f}",
                 ]
             )
-        header = ["member", "network", "score on val", "cut-off"]
+        header = ["member", "network", "monitor on val", "cut-off"]
         text = text_table(header, rows, right=(2, 3), rule=False)
         return "\n".join([text, "", *self.lines, f"wrote {self.path}"])
 

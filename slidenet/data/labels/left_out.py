@@ -23,7 +23,7 @@ class LeftOut:
     Attributes:
         slide_id: Its name.
         patient_id: Whose it is; None where unknown.
-        reason: In a few words: "no label", "no features file", "label left out (unknown)".
+        reason: In a few words: "no label", "no features file", "label 'unknown'".
     """
 
     slide_id: str
@@ -109,7 +109,7 @@ def without_label(
             continue
         reason = NO_LABEL
         if row.slide_id in words:
-            reason = f"label left out ({words[row.slide_id]})"
+            reason = f"label {words[row.slide_id]!r}"
         else:
             written = [c[position] for c, kind in cells if has_no_label(c[position], kind)]
             shown = next((word for word in written if word), "")

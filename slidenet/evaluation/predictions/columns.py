@@ -343,5 +343,6 @@ def _unrecognised(table: CsvTable, what: str, flag: str, names: Sequence[str]) -
         f"which column of {table.path} {what} cannot be told from "
         f"{', '.join(map(repr, table.columns))}",
         expected=f"a column named {' or '.join(names)}" if names else "",
-        remedy=f"name it with {flag}",
+        remedy=f"name it with {flag}"
+        + ("; for bags without labels see evaluate --bundle" if flag == "--label-columns" else ""),
     )

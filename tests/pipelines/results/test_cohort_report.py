@@ -59,18 +59,18 @@ def test_slides_left_out_are_counted_by_name_and_reason_and_patients_named(bags_
     data = bags_of(change, leave_out=["unknown"], drop_unlabelled=True, allow_missing=True)
     found = [(one.slide_id, one.patient_id, one.reason) for one in data.cohort.left_out]
     assert found == [
-        ("slide_000", "p0", "label left out (Unknown)"),
+        ("slide_000", "p0", "label 'Unknown'"),
         ("slide_003", "p1", "no label (written #N/A)"),
         ("slide_005x", "p2", "no features file"),
     ]
     lines = cohort_section(data, [data.split]).lines
-    assert "left out, label left out (Unknown): 1 slide (slide_000)" in lines
+    assert "left out, label 'Unknown': 1 slide (slide_000)" in lines
     lost = "p0 (slide_000), p1 (slide_003), p2 (slide_005x)"
     assert f"3 patients have lost a slide and not all of them: {lost}" in lines
     (path,) = write_left_out(tmp_path, data)
     assert path.read_text().splitlines()[:2] == [
         "slide_id,patient_id,reason",
-        "slide_000,p0,label left out (Unknown)",
+        "slide_000,p0,label 'Unknown'",
     ]
 
 
@@ -154,8 +154,8 @@ def test_a_cross_validation_says_and_writes_it(cohort, tmp_path, capsys):
     )  # fmt: skip
     told = capsys.readouterr().err
     assert "by the column 'case_id'" in told
-    assert "left out, label left out (unknown): 1 slide (slide_000)" in told
+    assert "left out, label 'unknown': 1 slide (slide_000)" in told
     assert "each predicted by a model that has not seen the patient" in report.headline
     results = (tmp_path / "out" / "results.md").read_text()
-    assert "label left out" in results
+    assert "left out, label 'unknown'" in results
     assert (tmp_path / "out" / "left_out.csv").read_text().count("\n") == 2
