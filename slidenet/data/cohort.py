@@ -116,6 +116,11 @@ class BagCohort:
             if task.exclusive_classes and (pairs := like_words(task.class_names)):
                 shown = name_some(f"{one!r} and {other!r}" for one, other in pairs)
                 lines.append(f"classes that look alike (one class, mistyped?): {shown}")
+        if isinstance(self.task, MultiTask):
+            cells = encode_targets(self.task, self.table, self.table.slide_ids)
+            counts = ((part.name, int(part.known(cells).sum())) for part in self.task.parts)
+            known = ", ".join(f"{name} of {count}" for name, count in counts)
+            lines.append(f"labels of {count_of('slide', len(self.table))}: {known}")
         if self.covariates is not None:
             kinds = ", ".join(f"{name} ({kind})" for name, kind in self.covariates.kinds.items())
             lines += [f"covariates: {kinds}", *self.covariates.notes]

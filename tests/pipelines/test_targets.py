@@ -33,9 +33,10 @@ def settings(cohort, **more):
 
 
 @pytest.mark.slow
-def test_train_writes_a_file_of_each_target_and_says_what_the_others_add(cohort, tmp_path):
+def test_train_writes_a_file_of_each_target_and_says_what_the_others_add(cohort, tmp_path, capsys):
     report = slidenet.train(tmp_path, **settings(cohort, splits=cohort.splits, calibrate=True))
     metrics = report.metrics["test"]
+    assert f"labels of 48 slides: {FIRST} of 36, {SECOND} of 48" in capsys.readouterr().err
     titles = [section.title for section in report.sections]
     for target in TARGETS:
         found = read_predictions(tmp_path / f"predictions_test_{target}.csv")
