@@ -19,6 +19,8 @@ Identity = Mapping[str, JsonValue]
 
 IDENTITY_HASH_LENGTH = 16
 INPUTS_KEY = "inputs"
+MOST_SHOWN = 200
+"""Characters of a value in a message."""
 
 
 def canonical_json(identity: Identity) -> str:
@@ -50,7 +52,13 @@ def describe_difference(found: Identity, wanted: Identity) -> str:
     # By way of a file's text, from which tuples come back as lists.
     before, after = (_flat(json.loads(canonical_json(identity))) for identity in (found, wanted))
     keys = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
-    return ", ".join(f"{k}: {before.get(k)!r} -> {after.get(k)!r}" for k in keys)
+    return ", ".join(f"{k}: {_cut(before.get(k))} -> {_cut(after.get(k))}" for k in keys)
+
+
+def _cut(value: JsonValue) -> str:
+    """A value for a message; the slides of every fold would fill a screen."""
+    text = repr(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def _flat(identity: Identity, prefix: str = "") -> dict[str, JsonValue]:

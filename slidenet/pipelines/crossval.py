@@ -302,7 +302,7 @@ def _learning_of_folds(folders: Sequence[Path], found: Mapping[str, Predictions]
         if learning is None:
             continue
         name = f"fold {number}"
-        fits[name] = Learning(**learning)
+        fits[name] = Learning.of_file(learning, folder / FOLD_NAME)
         of_fold = {
             target: one.take(np.asarray(one.folds == number)) for target, one in found.items()
         }

@@ -14,6 +14,7 @@ def read_json(
     remedy: str,
     needs: tuple[str, ...] = (),
     error: ErrorClass = StoreError,
+    allow_nan: bool = True,
 ) -> dict[str, Any]:
     """The object in a file that slidenet wrote.
 
@@ -22,13 +23,14 @@ def read_json(
         remedy: What the user can do where it is damaged.
         needs: Entries that must be there.
         error: What to raise.
+        allow_nan: Whether NaN and infinities are numbers, as metrics may be.
 
     Raises:
         StoreError: (or `error`) It cannot be read, is no JSON object or lacks an entry.
     """
     try:
         with path.open("rb") as file:
-            value = parse_json(file.read(MAX_BYTES + 1), allow_nan=True)
+            value = parse_json(file.read(MAX_BYTES + 1), allow_nan=allow_nan)
     except OSError as failure:
         raise error(f"{path} cannot be read ({failure.strerror})", remedy=remedy) from failure
     except ValueError as failure:

@@ -250,7 +250,7 @@ def _parsed(content: Mapping[str, Any]) -> Sidecar:
 
 def _damaged(path: Path, why: str) -> PredictionsError:
     return PredictionsError(
-        f"{sidecar_path(path)}, the note about {path.name}, {why}",
+        f"{sidecar_path(path)}, the note about {path.name}, {why[:300]}",
         expected=f"a note of version {VERSION}, as slidenet writes it",
         remedy="make the predictions again, or delete the note: the columns are then recognised by "
         "their names",

@@ -41,7 +41,7 @@ def read_claim(path: Path) -> Identity:
     Raises:
         StoreError: The file is damaged.
     """
-    return read_json(path, remedy=_REMEDY)
+    return read_json(path, remedy=_REMEDY, allow_nan=False)
 
 
 @contextlib.contextmanager

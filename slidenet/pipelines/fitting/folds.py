@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from slidenet.core.errors import ConfigError
+from slidenet.core.errors import ConfigError, StoreError
 from slidenet.data import Split, hold_out_validation, make_folds, read_splits
 from slidenet.data.datamodule import BagDataModule
 from slidenet.data.splits.make import LeaveOneOut
@@ -215,4 +215,13 @@ def read_fold(folder: Path, *needs: str) -> dict[str, Any]:
         StoreError: It is damaged, or lacks something.
     """
     remedy = "delete it, and the fold is done again from its checkpoints"
-    return read_json(folder / FOLD_NAME, needs=needs, remedy=remedy)
+    found = read_json(folder / FOLD_NAME, needs=needs, remedy=remedy)
+    metrics = found.get("metrics", {})
+    numbers = [*metrics.values(), found.get("score", 0.0)] if isinstance(metrics, dict) else [None]
+    if not all(type(number) in (int, float) for number in numbers):
+        raise StoreError(
+            f"{folder / FOLD_NAME} holds metrics that are no numbers",
+            expected="what slidenet wrote there",
+            remedy=remedy,
+        )
+    return found

@@ -3,11 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from slidenet.core.arrays import FloatArray
+from slidenet.core.errors import StoreError
 from slidenet.evaluation import Predictions
 from slidenet.pipelines.fitting.defaults import FitLength
 from slidenet.pipelines.results.sections import Section
@@ -45,6 +48,31 @@ class Learning:
     monitor: str | None
     score: float | None
     finding: Finding = ""
+
+    @classmethod
+    def of_file(cls, found: object, source: Path) -> "Learning":
+        """What `identity` gave, out of a file that somebody may have changed.
+
+        Args:
+            found: The entry of the file.
+            source: The file, for the message.
+
+        Raises:
+            StoreError: It is something else.
+        """
+        counts = ("kept_epoch", "num_epochs", "least_epochs")
+        kinds: dict[str, tuple[type, ...]] = dict.fromkeys(counts, (int,))
+        kinds |= {"max_epochs": (int, NoneType), "monitor": (str, NoneType)}
+        kinds |= {"score": (int, float, NoneType), "finding": (str,)}
+        entries = found if isinstance(found, dict) else {}
+        fits = sorted(entries) == sorted(kinds) and entries["finding"] in get_args(Finding)
+        if not fits or not all(type(entries[name]) in kind for name, kind in kinds.items()):
+            raise StoreError(
+                f"{source} does not say how its fit went",
+                expected="what slidenet wrote there",
+                remedy="delete it, and the fold is done again from its checkpoints",
+            )
+        return cls(**entries)
 
     @classmethod
     def of_curve(
@@ -117,7 +145,7 @@ class Learning:
         return "the last" if self.kept_epoch == self.num_epochs else ""
 
     def identity(self) -> dict[str, Any]:
-        """As JSON, which `Learning(**identity)` reads."""
+        """As JSON, which `of_file` reads."""
         return asdict(self)
 
 

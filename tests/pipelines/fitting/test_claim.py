@@ -105,3 +105,24 @@ def test_runs_refused_late_leave_nothing(cohort, tmp_path, verb, refused, error)
     with pytest.raises(error):
         verb(out, **cohort, **call | refused)
     assert not out.exists()
+
+
+def test_what_a_fold_says_of_itself_is_checked(tmp_path):
+    for name, value in (
+        ("metrics", {"auroc": []}), ("metrics", [1]), ("metrics", {"auroc": True}), ("score", "x")
+    ):  # fmt: skip
+        (tmp_path / "fold.json").write_text(json.dumps({name: value}))
+        with pytest.raises(StoreError, match="no numbers"):
+            read_fold(tmp_path, name)
+    (tmp_path / "fold.json").write_text('{"metrics": {"auroc": NaN}}')  # one class only
+    assert list(read_fold(tmp_path, "metrics")["metrics"]) == ["auroc"]
+
+
+def test_a_plan_holds_no_nan_and_a_difference_is_a_line(tmp_path):
+    (tmp_path / "plan.json").write_text('{"a": NaN}')
+    with pytest.raises(StoreError, match="NaN is no number"):
+        claim_folder(tmp_path, {"a": 1})
+    (tmp_path / "plan.json").write_text(json.dumps({"folds": ["slide"] * 10**4}))
+    with pytest.raises(IdentityMismatchError) as refused:
+        claim_folder(tmp_path, {"folds": ["other"] * 10**4})
+    assert len(str(refused.value)) < 800

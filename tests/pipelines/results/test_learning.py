@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from slidenet.core.errors import StoreError
 from slidenet.pipelines.fitting.defaults import FitLength
 from slidenet.pipelines.results.learning import Learning, flat_probabilities, learning_section
 from slidenet.pipelines.train import train
@@ -84,3 +85,13 @@ def test_folds_are_named_where_there_are_several():
         ("fold 0", "1", "2", "0.5000", "the first that could be kept"),
         ("fold 1", "2", "3", "0.4000", ""),
     )
+
+
+def test_how_a_fit_went_out_of_a_file_is_checked(tmp_path):
+    whole = Learning(3, 5, None, 2, "val_loss", 0.5).identity()
+    assert Learning.of_file(whole, tmp_path).identity() == whole
+    for change in ({"kept_epoch": "3"}, {"finding": []}, {"finding": "x"}, {"more": 1}):
+        with pytest.raises(StoreError, match="how its fit went"):
+            Learning.of_file({**whole, **change}, tmp_path)
+    with pytest.raises(StoreError, match="how its fit went"):
+        Learning.of_file([1], tmp_path)
