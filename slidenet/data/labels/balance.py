@@ -12,7 +12,7 @@ from slidenet.tasks import ClassTask, MultiTask, Targets, Task
 
 
 def check_split_classes(task: Task, targets: Targets, split: str) -> None:
-    """Refuses a split without bags of a class, or for survival without an event.
+    """Refuses a split without bags of a class, an event of survival or, in training, two values.
 
     Of labels some of which may be missing, and which may be rare, each needs both values in
     training only. A test split may lack classes: it is what it is, one hospital or one patient, and
@@ -34,6 +34,13 @@ def check_split_classes(task: Task, targets: Targets, split: str) -> None:
         return
     if split == "test" or (task.partial_labels and split != "train"):
         return
+    if task.scales_target and split == "train" and len(np.unique(targets)) < 2:
+        what = f"{targets.flat[0]:g}" if targets.size else "missing"
+        raise SplitError(
+            f"{task.label_columns[0]!r} of the {targets.size} bags to train on: all are {what}",
+            expected="values that vary",
+            remedy="use another split or seed, or leave this target out",
+        )
     for stratum in task.strata(targets):
         if stratum.needed and not stratum.members.any():
             raise SplitError(

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from slidenet.core.errors import ConfigError, LabelError, UnknownNameError
+from slidenet.core.errors import ConfigError, LabelError, SplitError, UnknownNameError
 from slidenet.data import make_folds, read_label_table
-from slidenet.data.labels.balance import balanced_weights, target_weights
+from slidenet.data.labels.balance import balanced_weights, check_split_classes, target_weights
 from slidenet.data.labels.encoding import encode_bag_targets, encode_targets
 from slidenet.data.labels.targets import make_targets, read_targets, refuse_unlabelled
 from slidenet.data.settings import DataSettings
-from slidenet.tasks import RegressionTask
+from slidenet.tasks import MultiTask, RegressionTask
 
 TARGETS = {
     "msi": {"task": "binary", "positive": "high"},
@@ -152,3 +152,16 @@ def test_what_is_wrong_with_the_labels_of_a_target_says_of_which(table):
         make_targets(table, read_targets({"msi": "binary", "grade": "binary"}))
     with pytest.raises(LabelError, match=r"target 'kras': .*no column 'kras'"):
         make_targets(table, read_targets({"msi": "binary", "kras": "binary"}))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [([5, 5, np.nan], "2 bags to train on: all are 5"), ([np.nan], "all are missing")],
+)
+def test_a_value_that_does_not_vary_in_training_is_refused(values, words):
+    targets = {name: RegressionTask((name,)) for name in ("grade", "age")}
+    task = MultiTask((), targets=targets)
+    found = np.array([[i, value] for i, value in enumerate([*values, np.nan])], np.float32)
+    with pytest.raises(SplitError, match=words):
+        check_split_classes(task, found, "train")
+    check_split_classes(task, found, "test")
