@@ -11,14 +11,20 @@ if TYPE_CHECKING:
     import pandas
 
 
-def require_extra(module: str, *, extra: str, purpose: str) -> ModuleType:
-    """Imports `module`, or raises `MissingExtraError` naming the extra that brings it."""
+def require_extra(module: str, *, extra: str | None, purpose: str) -> ModuleType:
+    """Imports `module`, or raises `MissingExtraError` naming the extra that brings it.
+
+    Args:
+        module: Of a package that need not be there.
+        extra: Of slidenet, that brings it; None where none does, and the package is named.
+        purpose: What needs it.
+    """
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtraError(
             f"{purpose} needs the package {module!r}, which cannot be imported ({error})",
-            remedy=f"pip install 'slidenet[{extra}]'",
+            remedy=f"pip install 'slidenet[{extra}]'" if extra else f"pip install {module}",
         ) from error
 
 

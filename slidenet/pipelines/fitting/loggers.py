@@ -87,12 +87,12 @@ def _logger(word: str, folder: Path) -> Logger:
         return loggers.TensorBoardLogger(logs, name="tensorboard", version="")
     if word == "mlflow":
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        require_extra("mlflow", extra="mlflow", purpose="--trainer.logger mlflow")
+        require_extra("mlflow", extra=None, purpose="--trainer.logger mlflow")
         uri = os.environ.get("MLFLOW_TRACKING_URI") or f"file:{(logs / 'mlflow').resolve()}"
         return loggers.MLFlowLogger(PROJECT, run_name=folder.name, tracking_uri=uri)
     if word in ("wandb", "wandb-online"):
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        require_extra("wandb", extra="wandb", purpose=f"--trainer.logger {word}")
+        require_extra("wandb", extra=None, purpose=f"--trainer.logger {word}")
         logs.mkdir(parents=True, exist_ok=True)  # wandb would take a temporary folder instead
         return loggers.WandbLogger(
             name=folder.name, save_dir=logs, project=PROJECT, offline=word == "wandb"

@@ -66,7 +66,8 @@ def test_a_missing_package_is_one_line(word, tmp_path, monkeypatch):
     )  # what an import then says is that there is none
     with pytest.raises(MissingExtraError) as raised:
         TrainerFactory({"logger": word}).make(tmp_path, [])
-    assert raised.value.remedy == f"pip install 'slidenet[{package}]'"
+    extra = "'slidenet[tensorboard]'"  # the others are large, and few want them
+    assert raised.value.remedy == f"pip install {extra if package in extra else package}"
     assert str(raised.value).startswith(f"--trainer.logger {word} needs the package {package!r}")
 
 
