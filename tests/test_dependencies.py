@@ -62,8 +62,8 @@ def imported_packages(path):
     return at_once - ours, ever - ours
 
 
-NEVER_DECLARED = {"fastslide"}
-"""Readers that users install and name themselves: the wheel says no licence."""
+NEVER_DECLARED = {"fastslide", "mlflow", "wandb"}
+"""What users install and name themselves: a reader whose wheel says no licence, and two loggers."""
 
 
 @cache

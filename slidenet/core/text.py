@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 
-from slidenet.core.escapes import in_terminal, shorten
+from slidenet.core.escapes import MOST_LETTERS, in_terminal, shorten
 
 MOST_NAMED = 5
 
 
-def name_some(names: Iterable[object], *, most: int = MOST_NAMED) -> str:
-    """The first names, and how many more there are."""
+def name_some(
+    names: Iterable[object], *, most: int = MOST_NAMED, longest: int = MOST_LETTERS
+) -> str:
+    """The first names, each cut to `longest` letters, and how many more there are."""
     listed = list(names)
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(shorten(str(name)) for name in listed[:most]) + more
+    return ", ".join(shorten(str(name), longest) for name in listed[:most]) + more
 
 
 def plural(noun: str, number: int) -> str:

@@ -22,6 +22,9 @@ T = TypeVar("T")
 ROW_SIZE = 96
 """Integers of a row; values beyond it are sent after it."""
 
+LONGEST = 1000
+"""Letters of a clause: paths are quoted whole, what a file might hold is not."""
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -151,7 +154,7 @@ def _disagreement(
     if unquoted:
         quoted.append(f"other {' and other '.join(unquoted)} than {others}")
     return ParallelError(
-        f"{who} has {name_some(quoted, most=4)}",
+        f"{who} has {name_some(quoted, most=4, longest=LONGEST)}",
         expected="the same on all ranks that share a slide",
         remedy=facts[named[0]].remedy,
     )
@@ -169,7 +172,7 @@ def _quoted(name: str, found: object, usual: object, others: str) -> str:
             clauses.append(f"no {name} {key}, which {others} has")
         elif found[key] != usual[key]:
             clauses.append(f"{name} {key} {found[key]} where {others} has {usual[key]}")
-    return name_some(clauses, most=2)
+    return name_some(clauses, most=2, longest=LONGEST)
 
 
 @dataclass(frozen=True)
