@@ -33,8 +33,8 @@ GUIDE: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (3, 3
 
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", COLOURS[0]])
 BAND_OPACITY = 0.16
-MAX_NAME, MAX_LINE = 22, 72
-"""Letters of a name beside an axis, and of a line of any text."""
+MAX_NAME, MAX_LINE = 22, 200
+"""Letters of a name beside an axis, and of a line of any text: our own sentences are shorter."""
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".svg")
 
 

@@ -112,7 +112,7 @@ def test_figures_show_names_as_they_are(tmp_path):
     for number, figure in enumerate(figures):
         save_figure(figure, tmp_path / f"{number}.png", dpi=30)
         texts = figure.findobj(Text)
-        assert all(len(line) <= 72 for text in texts for line in text.get_text().split("\n"))
+        assert all(len(line) <= 200 for text in texts for line in text.get_text().split("\n"))
         shown = [text for text in texts if "$x_1$" in text.get_text()]
         assert shown
         assert not any(text.get_parse_math() for text in shown)
