@@ -170,6 +170,7 @@ def test_unreadable_tiles_in_the_middle_are_recorded(tmp_path, layout, colour_en
     assert f"{bad.sum()} tiles unreadable" in report.outcomes[0].detail
 
 
+@pytest.mark.slow
 def test_run_takes_a_slide_out_after_it_failed(tmp_path, slide_path):
     slides = tmp_path / "slides"
     slides.mkdir()

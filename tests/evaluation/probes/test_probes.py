@@ -164,6 +164,7 @@ def test_survival_is_reported_at_quartiles_as_times_are_written():
     assert found.predicted.survival_times == (2.43, 4.87, 9.11)
 
 
+@pytest.mark.slow
 def test_a_class_of_a_single_patient_is_learnt_from_and_not_chosen_by():
     task, embeddings, targets = embedded("multiclass")
     targets[targets == 2] = 0

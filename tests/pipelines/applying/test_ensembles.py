@@ -71,6 +71,7 @@ def rows_of(path):
         return {row["bag_id"]: row for row in csv.DictReader(file)}
 
 
+@pytest.mark.slow
 def test_a_cross_validation_becomes_one_model_that_says_more(world, tmp_path, capsys):
     root, cohort, data = world
     out = tmp_path / "e.slidenet"
@@ -128,6 +129,7 @@ def test_slides_of_another_kind_are_named(world, tmp_path, capsys):
     assert min(percentiles[:4]) > max(percentiles[4:])
 
 
+@pytest.mark.slow
 def test_single_bundles_share_the_mean_of_their_cut_offs(world, tmp_path):
     root, _, _ = world
     folds = [root / "cv" / "fold_00" / "model.slidenet", root / "cv" / "fold_01"]

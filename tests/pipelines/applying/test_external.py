@@ -84,6 +84,7 @@ def judged(bundle, labels, features, out, **more):
     )
 
 
+@pytest.mark.slow
 def test_labels_are_joined_and_what_the_model_brings_is_said(cohort, bundle, tmp_path):
     words = {"0": "negative", "1": "positive"}
     labels = changed(cohort, tmp_path / "t.csv", lambda row: row | {"label": words[row["label"]]})

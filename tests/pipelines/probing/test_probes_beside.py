@@ -87,6 +87,7 @@ def test_probes_of_a_fold_are_kept_and_damaged_ones_fitted_again(bags, tmp_path,
     assert len(reads) == 5, "another seed is another choice"
 
 
+@pytest.mark.slow
 def test_probes_never_see_the_bags_they_are_judged_on(bags, tmp_path):
     """What a probe says of the other test bags does not depend on one of them."""
     work = ProbeWork(bags, 0)
@@ -112,6 +113,7 @@ def test_bags_are_read_once_and_exactly(bags):
         np.testing.assert_allclose(found.of([bag.bag_id], "mean_std")[0], both, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_as_the_network_a_probe_learns_from_val_too(bags):
     merged = data_to_fit(bags, "probe")
     assert set(merged.split.train) == {*bags.split.train, *bags.split.val}

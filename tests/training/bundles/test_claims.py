@@ -99,6 +99,7 @@ def test_a_model_larger_than_its_file_is_not_made(tmp_path, refusal, name, value
     assert words in refusal({**content, "content": changed})
 
 
+@pytest.mark.slow
 def test_the_texts_of_a_bundle_have_an_end(tmp_path, refusal):
     content = content_of(tmp_path)
     text = content["content"]
