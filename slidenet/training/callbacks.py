@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from slidenet.core.errors import ConfigError
 from slidenet.tasks import Task
-from slidenet.training.bundles.kept_epochs import BestCheckpoint, LastCheckpoint
+from slidenet.training.bundles.kept_epochs import BestCheckpoint, FromEpoch, LastCheckpoint
 from slidenet.training.learning_curve import LearningCurve
 
 _EPOCH, _BATCH = 1_000_003, 7_919
@@ -146,7 +146,7 @@ class EpochSeeding(Callback):
         torch.manual_seed(self.seed + _EPOCH * epoch + _BATCH * step + rank)
 
 
-class ResumableEarlyStopping(EarlyStopping):
+class ResumableEarlyStopping(FromEpoch, EarlyStopping):
     """Early stopping that also holds for a fit resumed after it had stopped.
 
     Lightning would train such a fit for one epoch more, and on from there if that one is better.
@@ -160,16 +160,6 @@ class ResumableEarlyStopping(EarlyStopping):
     def __init__(self, monitor: str, *, least_epochs: int = 1, **settings: Any) -> None:
         super().__init__(monitor, **settings)
         self.least_epochs = least_epochs
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Looks at the value of the epoch."""
-        if trainer.current_epoch + 1 >= self.least_epochs:
-            super().on_validation_end(trainer, pl_module)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Looks at the value of the epoch."""
-        if trainer.current_epoch + 1 >= self.least_epochs:
-            super().on_train_epoch_end(trainer, pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stops at once where the checkpoint says that patience had run out."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from slidenet.core.errors import StoreError
@@ -25,7 +25,27 @@ _PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 _STATE_KEY = ModelCheckpoint.__qualname__
 
 
-class BestCheckpoint(ModelCheckpoint):
+class FromEpoch(Callback):
+    """Mixed into a callback that goes by a value of each epoch: it sees none before `least_epochs`.
+
+    Attributes:
+        least_epochs: The first epoch that counts, from 1.
+    """
+
+    least_epochs: int
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Looks at the value of the epoch."""
+        if trainer.current_epoch + 1 >= self.least_epochs:
+            super().on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Looks at the value of the epoch."""
+        if trainer.current_epoch + 1 >= self.least_epochs:
+            super().on_train_epoch_end(trainer, pl_module)
+
+
+class BestCheckpoint(FromEpoch, ModelCheckpoint):
     """Writes `best.ckpt` whenever an epoch is the best so far, of those late enough to be kept.
 
     Lightning's own forgets the best epoch of a fit that goes on in a folder of another name, and
@@ -44,16 +64,6 @@ class BestCheckpoint(ModelCheckpoint):
         name = Path(BEST_NAME).stem
         super().__init__(folder, name, monitor=monitor, mode=mode, enable_version_counter=False)
         self.least_epochs = least_epochs
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Looks at the value of the epoch."""
-        if trainer.current_epoch + 1 >= self.least_epochs:
-            super().on_validation_end(trainer, pl_module)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Looks at the value of the epoch."""
-        if trainer.current_epoch + 1 >= self.least_epochs:
-            super().on_train_epoch_end(trainer, pl_module)
 
     @property
     def state_key(self) -> str:
