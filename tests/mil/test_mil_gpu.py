@@ -25,6 +25,8 @@ def test_values_and_gradients_are_those_of_the_cpu(name, small, bags, dtype):
         assert (a is None) == (b is None)
         if a is not None:
             torch.testing.assert_close(b.cpu().double(), a, atol=tolerance, rtol=tolerance)
+    if name not in TRAINED:
+        return
     want.logits.square().sum().backward()
     got.logits.square().sum().backward()
     for (key, a), b in zip(here.named_parameters(), there.parameters(), strict=True):
@@ -42,7 +44,8 @@ def test_autocast_stays_close(name, small, bags, kind):
     want = here(features, grid_xy, mask).logits
     with torch.autocast(DEVICE, dtype=kind):
         got = there(features.to(DEVICE).float(), grid_xy.to(DEVICE), mask.to(DEVICE)).logits
-    got.float().square().sum().backward()
+    if name in TRAINED:
+        got.float().square().sum().backward()
     assert (got.detach().cpu().double() - want).norm() <= 0.05 * want.detach().norm()
     grads = [p.grad for p in there.parameters() if p.grad is not None]
     assert all(torch.isfinite(g).all() for g in grads)

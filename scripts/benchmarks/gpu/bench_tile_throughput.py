@@ -14,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -89,23 +90,22 @@ def module_rows(name: str, options: argparse.Namespace) -> None:
 
 def encode_rows(name: str, options: argparse.Namespace) -> None:
     for precision in options.precisions:
-        if name in OPEN:
-            encoder = load_tile_encoder(name, device=options.device, precision=precision)
-        else:
-            spec = replace(get_spec(name), name=f"{name} with random weights")
-            encoder = TileEncoder(
-                spec,
-                built(name, options.device),
-                weights_source="random",
-                device=options.device,
-                precision=precision,
-            )
+        encoder = encoder_of(name, options.device, precision)
         for size in options.batch_sizes:
             tiles = torch.randint(0, 256, (size, 3, TILE_PX, TILE_PX), dtype=torch.uint8)
             rate = size / seconds(lambda e=encoder, t=tiles: e.encode(t), options)
             resize = size / seconds(lambda e=encoder, t=tiles: e.prepare(t), options)
             print(f"| {name} | encode | {precision} | | no | {size} | {rate:,.0f} | |")
             print(f"| {name} | resizing on the CPU | | | | {size} | {resize:,.0f} | |", flush=True)
+
+
+def encoder_of(name: str, device: str, precision: Any) -> TileEncoder:
+    """As the pipelines load it; with random weights where they are not at hand."""
+    if name in OPEN:
+        return load_tile_encoder(name, device=device, precision=precision)
+    spec = replace(get_spec(name), name=f"{name} with random weights")
+    module = built(name, device)
+    return TileEncoder(spec, module, weights_source="random", device=device, precision=precision)
 
 
 def built(name: str, device: str) -> nn.Module:

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 _THREAD_BYTES = 8 << 20  # a stack
 _ARENA_BYTES = 64 << 20  # address space that malloc sets aside for each thread, mostly unused
-_NUM_THREADS = 4  # those that answer requests; readers of tiles count with their request
+_NUM_THREADS = 5  # those that answer requests, and the main one
 
 
 class Budget:
@@ -26,16 +26,24 @@ class Budget:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._cpu_s: list[float] = []
-        self._memory: list[int] = []
+        self._memory: list[tuple[int, int]] = []
         self._start_data, self._start_size = _memory_in_use()
         self._in_force: dict[int, int] = {}
         self._lawful_bytes = 0
+        self._lasting_threads = self._most_threads = _NUM_THREADS
+        threading.stack_size(_THREAD_BYTES)  # whatever `ulimit -s` says
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
-    def allow(self, memory_bytes: int) -> None:
-        """Sets what memory any slide may take beyond what the process had at its start."""
+    def allow(self, memory_bytes: int, num_threads: int) -> None:
+        """Sets what memory any slide may take beyond what the process had at its start.
+
+        Args:
+            memory_bytes: Of it.
+            num_threads: That a library may keep beside ours; their stacks come on top.
+        """
         with self._lock:
             self._lawful_bytes = memory_bytes
+            self._lasting_threads = _NUM_THREADS + num_threads
             self._apply()
 
     @contextmanager
@@ -44,9 +52,14 @@ class Budget:
         yield from self._while_listed(self._cpu_s, cpu_s)
 
     @contextmanager
-    def hold(self, num_bytes: int) -> Iterator[None]:
-        """Inside, the process may take so much memory more than any slide may."""
-        yield from self._while_listed(self._memory, num_bytes)
+    def hold(self, num_bytes: int, num_threads: int) -> Iterator[None]:
+        """Inside, the process may take so much memory and so many threads more than any slide may.
+
+        Args:
+            num_bytes: Stacks of the threads left out.
+            num_threads: Beside those that answer requests.
+        """
+        yield from self._while_listed(self._memory, (num_bytes, num_threads))
 
     def _while_listed(self, claims: list[T], claim: T) -> Iterator[None]:
         with self._lock:
@@ -65,10 +78,14 @@ class Budget:
             self._set_soft(resource.RLIMIT_CPU, cpu)
         if not self._start_size:  # not Linux: memory cannot be limited reliably
             return
-        extra = self._lawful_bytes + sum(self._memory) + _NUM_THREADS * _THREAD_BYTES
+        num_threads = self._lasting_threads + sum(threads for _, threads in self._memory)
+        extra = sum(held for held, _ in self._memory) + num_threads * _THREAD_BYTES
+        extra += self._lawful_bytes
         self._set_soft(resource.RLIMIT_DATA, self._start_data + extra)
         # Address space, which counts what malloc only sets aside, is the wider fence around it.
-        wider = extra + _NUM_THREADS * _ARENA_BYTES
+        # malloc keeps what a thread had for the next one, and takes two parts to make one.
+        self._most_threads = max(self._most_threads, num_threads)
+        wider = extra + (self._most_threads + 1) * _ARENA_BYTES
         self._set_soft(resource.RLIMIT_AS, self._start_size + wider)
 
     def _set_soft(self, limit: int, value: int) -> None:

@@ -11,6 +11,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -83,12 +84,15 @@ class _Server:
                 pool.submit(self._answer, message)
 
     def _answer(self, request: Request) -> None:
-        with self._budget.hold(request.memory_bytes), self._budget.spend(request.cpu_s):
+        with self._holding(request), self._budget.spend(request.cpu_s):
             try:
                 answer = Answer(request.number, self._result(request))
             except BaseException as error:  # whatever it is, the parent raises it
                 answer = Answer(request.number, error=_portable(error))
         self._send(answer)
+
+    def _holding(self, request: Request) -> AbstractContextManager[None]:
+        return self._budget.hold(request.memory_bytes, request.num_threads)
 
     def _result(self, request: Request) -> Any:
         if request.name == "open":
@@ -125,7 +129,7 @@ class _Server:
         sys.path[:] = module_path
         logging.getLogger().setLevel(log_level)
         cv2.setNumThreads(opencv_threads)
-        self._budget.allow(limits.max_memory_bytes)
+        self._budget.allow(limits.max_memory_bytes, opencv_threads)
         started = time.process_time()
         self._slide = slide = open_slide(
             path, mpp, icc=icc, reader=reader, tiles=tiles, limits=limits
@@ -151,7 +155,7 @@ class _Server:
             batches = read_tiles(
                 self._slide, *request.arguments, **request.keywords, allocate=allocate
             )
-            with self._budget.hold(request.memory_bytes):
+            with self._holding(request):
                 while True:
                     with self._budget.spend(request.cpu_s):
                         batch = next(batches, None)

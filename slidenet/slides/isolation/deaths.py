@@ -5,7 +5,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from slidenet.core.errors import SlidenetError, UnreadableSlideError
+from slidenet.core.errors import SlideError, SlidenetError, UnreadableSlideError
 from slidenet.slides.isolation.messages import Request
 from slidenet.slides.limits import ReadingLimits
 
@@ -16,6 +16,9 @@ _AT_WORK = {
     "fingerprint": "its fingerprint",
 }
 
+
+NO_THREAD = "can't start new thread"
+"""What Python says."""
 
 _ONCE = ("open", "thumbnail", "fingerprint")
 
@@ -53,6 +56,8 @@ def explain(
             "a pyramid of it); else its header lies or it is damaged: copy or export it again",
             slide=slide,
         )
+    if NO_THREAD in words:
+        return no_thread(slide)
     if re.search(r"alloc|memory", words, re.IGNORECASE):
         return memory_exceeded(limits, slide, words)
     if return_code == -signal.SIGKILL:
@@ -79,6 +84,17 @@ def memory_exceeded(limits: ReadingLimits, slide: str, words: str = "") -> Slide
         expected="a slide whose tiles, or whose whole image, fit into it",
         remedy="its header lies or it is damaged: copy or export it again; raise "
         "--memory-limit-gb if it is whole",
+        slide=slide,
+    )
+
+
+def no_thread(slide: str) -> SlidenetError:
+    """The machine gave the process no thread, which says nothing about the slide."""
+    return SlideError(
+        "the machine has no room for another thread of the process that reads it",
+        expected="processes, threads and memory to spare",
+        remedy="see `ulimit -u`, `ulimit -v` and the limits of the container, give a smaller "
+        "--num-readers, or run again when the machine does less",
         slide=slide,
     )
 

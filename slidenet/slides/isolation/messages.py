@@ -39,6 +39,7 @@ class Request:
         keywords: Of the method.
         cpu_s: CPU seconds this may take.
         memory_bytes: Memory the answer itself needs, on top of what any slide may take.
+        num_threads: Threads that do it, beside the one that answers.
         place: Where the pixels of the answer belong; None: into the answer.
     """
 
@@ -48,6 +49,7 @@ class Request:
     keywords: dict[str, Any] = field(default_factory=dict)
     cpu_s: float = 0.0
     memory_bytes: int = 0
+    num_threads: int = 0
     place: Place | None = None
 
 

@@ -105,7 +105,13 @@ class ChildProcess:
         with self._lock:
             place = self.places.take(num_bytes) if num_bytes else None
         request = Request(
-            next(self._numbers), name, arguments, keywords, cpu_s, 3 * num_bytes, place
+            next(self._numbers),
+            name,
+            arguments,
+            keywords,
+            cpu_s,
+            3 * num_bytes,
+            place=place,
         )
         self._register(request, future)
         self._send(request)
@@ -130,6 +136,7 @@ class ChildProcess:
         batch_bytes: int,
         cpu_s: float,
         memory_bytes: int,
+        num_threads: int,
         stall_s: float,
         on_stall: Callable[[], SlidenetError],
         **keywords: Any,
@@ -144,11 +151,14 @@ class ChildProcess:
             batch_bytes: Of the pixels of a batch.
             cpu_s: CPU seconds each may take.
             memory_bytes: Memory they take together.
+            num_threads: Threads that make them.
             stall_s: Wall time each may take without using the CPU.
             on_stall: The error where it does.
             **keywords: Of the work.
         """
-        request = Request(next(self._numbers), name, arguments, keywords, cpu_s, memory_bytes)
+        request = Request(
+            next(self._numbers), name, arguments, keywords, cpu_s, memory_bytes, num_threads
+        )
         stream = Stream()
         self._register(request, stream)
         self._send(request)

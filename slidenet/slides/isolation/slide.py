@@ -28,7 +28,6 @@ from slidenet.slides.tile_images.declaration import TileDeclaration
 from slidenet.slides.tile_images.listing import DEEPZOOM_FOLDER, is_tile_folder
 from slidenet.slides.tiles import TilePixels, batches_ahead
 
-_THREAD_BYTES = 8 << 20
 _COMPANIONS = {".mrxs", ".vms", ".vmu", ".dcm"}
 _MAX_COMPANIONS = 10_000
 _FILE_BYTES = 4096
@@ -204,7 +203,8 @@ class IsolatedSlide:
             batch_bytes=batch_bytes,
             # From one batch to the next; its threads read those ahead meanwhile.
             cpu_s=self._reading_cpu_s(geometry.read_size_px**2 * largest * (ahead + 1)),
-            memory_bytes=(ahead + 2) * batch_bytes + num_readers * (region_bytes + _THREAD_BYTES),
+            memory_bytes=(ahead + 2) * batch_bytes + num_readers * region_bytes,
+            num_threads=num_readers,
             stall_s=self._limits.max_stall_s,
             on_stall=self._stalled,
             batch_size=batch_size,
@@ -309,6 +309,8 @@ class IsolatedSlide:
             self._sound = False
         if isinstance(error, MemoryError):
             return deaths.memory_exceeded(self._limits, self.path.name)
+        if isinstance(error, RuntimeError) and deaths.NO_THREAD in str(error):
+            return deaths.no_thread(self.path.name)
         return error
 
     def _died(self, code: int | None, last_words: str, working: list[Request]) -> SlidenetError:
