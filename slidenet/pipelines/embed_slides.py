@@ -228,7 +228,13 @@ class EmbedSlidesWork(SlideWork):
             )
             if ranks.broadcast(done):
                 dimension = len(read_slide_embedding(path).slide_embedding)
-                return SlideResult(path, f"{dimension}-d", file.num_tiles, already_done=True)
+                return SlideResult(
+                    path,
+                    f"{dimension}-d",
+                    file.num_tiles,
+                    num_unreadable=file.num_unreadable,
+                    already_done=True,
+                )
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 coords, geometry, mask = ranks.on_all(lambda: self._checked_tiles(file))
@@ -249,7 +255,9 @@ class EmbedSlidesWork(SlideWork):
                     version=schema.version_of(geometry),
                 )
             notes = [f"{len(embedding)}-d", *(f"warning: {w.message}" for w in caught)]
-            return SlideResult(path, "; ".join(notes), file.num_tiles)
+            return SlideResult(
+                path, "; ".join(notes), file.num_tiles, num_unreadable=file.num_unreadable
+            )
 
     def _open_features(self, slide_id: str) -> FeatureFile:
         path = self.layout.features(slide_id, self.tile_encoder)

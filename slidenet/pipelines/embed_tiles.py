@@ -23,6 +23,7 @@ from slidenet.pipelines.settings import EmbedTilesSettings, settings_with
 from slidenet.slides import Slide, none_readable
 from slidenet.slides.geometry import MPP_TOLERANCE
 from slidenet.stores import (
+    FeatureFile,
     FeatureWriter,
     check_output_folder,
     existing_output,
@@ -137,8 +138,14 @@ class EmbedTilesWork(SlideWork):
             with open_planned(row, tile_set, reader, how) as slide:
                 reason = self._encode(slide, tile_set, path, identity, progress)
             _check_any_readable(path, reason)
-        summary = self._summary(path, tile_set)
-        return SlideResult(path, summary, tile_set.num_tiles, already_done=already)
+        file = open_features(path)
+        return SlideResult(
+            path,
+            self._summary(file),
+            file.num_tiles,
+            num_unreadable=file.num_unreadable,
+            already_done=already,
+        )
 
     def _tile_set(self, row: SlideRow) -> TileSet:
         return planned_tiles(self.layout, row, self.settings.reader)
@@ -172,14 +179,13 @@ class EmbedTilesWork(SlideWork):
             writer.finish()
         return reason
 
-    def _summary(self, path: Path, tile_set: TileSet) -> str:
-        file = open_features(path)
+    def _summary(self, file: FeatureFile) -> str:
         text = f"{file.num_tiles} x {file.feature_dim} features"
         if file.num_unreadable:
             text += f", {file.num_unreadable} tiles unreadable"
         if file.num_empty:
             text += f", {file.num_empty} tiles without stored bytes"
-        found, wanted = tile_set.geometry.target_mpp, self.encoder.spec.target_mpp
+        found, wanted = file.target_mpp, self.encoder.spec.target_mpp
         if abs(found / wanted - 1) > MPP_TOLERANCE:
             text += f"; warning: tiles at {found:g} mpp, the encoder was trained at {wanted:g}"
         return text

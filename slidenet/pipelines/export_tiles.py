@@ -126,7 +126,11 @@ class ExportTilesWork(SlideWork):
         if skipped:
             detail += f"; warning: {skipped} tiles cannot be read and were left out"
         return SlideResult(
-            self.folder, detail, written, already_done=all(already for _, _, already in ends)
+            self.folder,
+            detail,
+            written,
+            num_unreadable=skipped,
+            already_done=all(already for _, _, already in ends),
         )
 
     def _parts(self, tile_set: TileSet) -> Iterator["Part"]:

@@ -92,8 +92,13 @@ class PredictWork(SlideWork):
             empty = [name for name in files[0].region_names if name not in there]
             decision += f"; no readable tile lies in {name_some(empty)}" if empty else ""
         path = self.layout.root / PREDICTIONS_NAME
-        num_tiles = sum(file.num_tiles for file in files)
-        return SlideResult(path, decision, num_tiles, value=(predictions, heard))
+        return SlideResult(
+            path,
+            decision,
+            sum(file.num_tiles for file in files),
+            num_unreadable=sum(file.num_unreadable for file in files),
+            value=(predictions, heard),
+        )
 
     def _open(self, row: SlideRow, number: int) -> FeatureFile:
         """The file of a slide in a feature set, counted from 0."""

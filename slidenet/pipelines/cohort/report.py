@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from slidenet.core.extras import data_frame
 from slidenet.core.provenance import software_version
 from slidenet.core.records import SlideRow
-from slidenet.core.text import text_table
+from slidenet.core.text import count_of, text_table
 from slidenet.stores.atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class SlideOutcome:
         status: done, already done (the file on disk has the same identity), or failed.
         detail: What was made, or why it failed, on one line.
         num_tiles: Tiles handled, where the verb knows.
+        num_unreadable: Tiles that could not be read, where the verb knows.
         seconds: Wall time.
         output: The file made, relative to the output folder.
         traceback: Only for errors nobody foresaw.
@@ -41,6 +42,7 @@ class SlideOutcome:
     status: Status
     detail: str
     num_tiles: int | None = None
+    num_unreadable: int | None = None
     seconds: float = 0.0
     output: str | None = None
     traceback: str | None = None
@@ -92,14 +94,22 @@ class RunReport:
         """The status table printed at the end of a verb."""
         if self.rank:
             return f"rank {self.rank} has done its part; see the report of rank 0"
+        hurt = [o for o in self.outcomes if o.num_unreadable]
+        columns = ["slide", "status", "tiles", *(["unreadable"] * bool(hurt)), "seconds", "detail"]
         rows = []
         for o in self.outcomes:
-            tiles = "" if o.num_tiles is None else str(o.num_tiles)
-            rows.append((o.slide_id, o.status, tiles, f"{o.seconds:.1f}", o.detail))
-        text = text_table(("slide", "status", "tiles", "seconds", "detail"), rows, ragged=True)
+            tiles = ["" if o.num_tiles is None else str(o.num_tiles)]
+            if hurt:
+                tiles.append("" if o.num_unreadable is None else str(o.num_unreadable))
+            rows.append((o.slide_id, o.status, *tiles, f"{o.seconds:.1f}", o.detail))
+        text = text_table(columns, rows, ragged=True)
         counts = {s: sum(o.status == s for o in self.outcomes) for s in get_args(Status)}
         summary = ", ".join(f"{n} {status}" for status, n in counts.items() if n) or "no slides"
-        return "\n".join([text, f"{self.verb}: {summary} in {self.seconds:.1f} s", *self.notes])
+        lines = [text, f"{self.verb}: {summary} in {self.seconds:.1f} s"]
+        if hurt:
+            tiles = count_of("tile", sum(o.num_unreadable or 0 for o in hurt))
+            lines.append(f"warning: {tiles} of {count_of('slide', len(hurt))} could not be read")
+        return "\n".join([*lines, *self.notes])
 
     def to_pandas(self) -> "pandas.DataFrame":
         """One row per slide: all that `run.json` says of it.

@@ -32,6 +32,7 @@ class SlideResult:
         output: The file made (or found already made).
         detail: One line for the status table.
         num_tiles: Tiles handled, if the verb counts them.
+        num_unreadable: Tiles that could not be read, if the verb knows.
         already_done: Whether the file was there with the same identity and nothing was done.
         value: What the verb needs beside the file (a prediction).
     """
@@ -39,6 +40,7 @@ class SlideResult:
     output: Path
     detail: str
     num_tiles: int | None = None
+    num_unreadable: int | None = None
     already_done: bool = False
     value: Any = None
 
@@ -183,6 +185,7 @@ def work_on(row: SlideRow, work: SlideWork, progress: Progress) -> SlideOutcome:
             "already done" if result.already_done else "done",
             result.detail,
             num_tiles=result.num_tiles,
+            num_unreadable=result.num_unreadable,
             seconds=round(time.monotonic() - clock, 3),
             output=str(output),
             value=result.value,

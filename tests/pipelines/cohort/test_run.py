@@ -1,7 +1,7 @@
 import json
 import threading
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 
 import pytest
@@ -45,6 +45,23 @@ def test_one_bad_slide_never_stops_the_cohort(work):
     assert "internal error, ZeroDivisionError: a bug" in report.outcomes[2].detail
     assert "Traceback" in report.outcomes[2].traceback
     assert "2 done, 2 failed" in report.table()
+
+
+def test_unreadable_tiles_are_counted_where_there_are_any(work):
+    class Hurt(Work):
+        def __call__(self, row, progress):
+            result = super().__call__(row, progress)
+            return replace(result, num_unreadable=2 if row.slide_id == "d" else None)
+
+    report = run_cohort("verb", ROWS, Hurt(work.layout))
+    head, _, first, *_, last, _, warning = report.table().splitlines()
+    assert head.split() == ["slide", "status", "tiles", "unreadable", "seconds", "detail"]
+    assert first.split()[:4] == ["a", "done", "7", "0.0"]
+    assert last.split()[:5] == ["d", "done", "7", "2", "0.0"]
+    assert warning == "warning: 2 tiles of 1 slide could not be read"
+    slides = json.loads(work.layout.run_report.read_text())["stages"]["verb"]["slides"]
+    assert [slide["num_unreadable"] for slide in slides] == [None, None, None, 2]
+    assert "unreadable" not in run_cohort("verb", ROWS[:1], Hurt(work.layout)).table()
 
 
 def test_run_json_keeps_the_reports_of_other_verbs(work):
