@@ -23,7 +23,7 @@ import docstring_parser
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from slidenet.core.errors import SlideError, SlidenetError
+from slidenet.core.errors import SlideError, SlidenetError, fault_of
 from slidenet.core.escapes import in_terminal
 
 
@@ -57,6 +57,9 @@ def report(name: str, work: Callable[[], Result], flags: Collection[str] = ()) -
             error.found = _dash_flags(f"--{setting} is {value}")
         print(f"slidenet {name}: error: {error}", file=sys.stderr)
         return 1 if isinstance(error, SlideError) else 2
+    except (OSError, MemoryError) as error:  # reading what is of no slide
+        print(f"slidenet {name}: error: {fault_of(error)}", file=sys.stderr)
+        return 1
     try:
         print(in_terminal(result.table(), keep="\n"), flush=True)
     except BrokenPipeError:  # the reader (head, a pager) had seen enough

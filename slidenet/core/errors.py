@@ -2,8 +2,15 @@
 
 Every message says what was found, what was expected, what to do about it and, where there is one,
 which slide it is about, on one line. `raise` is for users; `assert` is for our own mistakes.
+
+What the machine, its disks and its memory do to the work on a slide (`fault_of`) says nothing about
+the slide or the settings: the same command may end well the next time. It is told in one line, too,
+without the traceback that a mistake of ours deserves.
 """
 
+import errno
+import re
+from collections.abc import Set
 from functools import partial
 
 from slidenet.core.escapes import in_terminal
@@ -87,6 +94,10 @@ class OutputError(SlidenetError):
     """The output folder cannot be written (read-only, full)."""
 
 
+class SystemFaultError(SlidenetError):
+    """The machine, a disk or its memory failed; it may go well the next time."""
+
+
 class UnknownNameError(SlidenetError):
     """A name that no registry entry carries."""
 
@@ -141,3 +152,85 @@ class MissingExtraError(SlidenetError):
 
 class PluginError(SlidenetError):
     """Code of another package cannot be loaded, is something else, or may not be run."""
+
+
+FAULTS = (OSError, MemoryError, OverflowError, RecursionError)
+"""What Python raises for them; some libraries raise others (see `fault_of`)."""
+
+AWAY = {
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.ENOTCONN,
+    errno.ECONNRESET,
+    errno.ECONNABORTED,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    getattr(errno, "ENOLINK", errno.ESTALE),
+    getattr(errno, "ESHUTDOWN", errno.ESTALE),
+}
+"""A share that does not answer, by the numbers of the system."""
+
+BROKEN = {errno.EIO, errno.ENXIO, errno.ENODEV, getattr(errno, "EREMOTEIO", errno.EIO)}
+"""A disk that fails."""
+
+_GONE = {errno.ENOENT, errno.ENOTDIR}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_TOO_MANY = {errno.EMFILE, errno.ENFILE}
+_NO_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|cannot allocate memory|insufficient memory"
+    r"|failed to allocate|bad.?alloc|can't start new thread",
+    re.IGNORECASE,
+)
+"""Words of PyTorch, CUDA, OpenCV, OpenVINO and C++, which have errors of their own."""
+
+
+def fault_of(error: BaseException) -> SystemFaultError | None:
+    """What a fault of the system means for the user; None where the error is none.
+
+    Args:
+        error: Raised by Python or by a library.
+    """
+    if isinstance(error, OSError) and error.errno != errno.ENOMEM:
+        return _of_disk(error)
+    if isinstance(error, MemoryError | OSError) or _NO_MEMORY.search(str(error)):
+        return SystemFaultError(
+            f"there is not enough memory for it ({_one_line(error)})",
+            expected="memory to spare on this machine",
+            remedy="run less beside it, give a smaller --batch-size or --num-readers, or raise the "
+            "limit (`ulimit -v`, that of the container or job), then run again",
+        )
+    if isinstance(error, OverflowError | RecursionError):
+        words = "nested too deeply" if isinstance(error, RecursionError) else "too large a number"
+        return SystemFaultError(
+            f"what it says cannot be worked on: {words} ({_one_line(error)})",
+            expected="a file as its program writes it",
+            remedy="copy or export the file again",
+        )
+    return None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _of_disk(error: OSError) -> SystemFaultError:
+    reason = error.strerror or _one_line(error)
+    name = "" if error.filename is None else f"{error.filename}: "
+    cases: tuple[tuple[Set[int | None], str, str], ...] = (
+        (AWAY, "a share that answers", "see that the share is mounted and reachable"),
+        (BROKEN, "a disk that can be read", "see whether the disk or the share is well"),
+        (_GONE, "a file that stays", "see that its disk is there and nobody moves or deletes it"),
+        (_FORBIDDEN, "the right to use it", "see to whom the file and its folder belong"),
+        (_FULL, "room to write", "free some disk space or choose another output folder"),
+        (_TOO_MANY, "fewer open files", "raise `ulimit -n`, or give a smaller --num-readers"),
+    )
+    expected, remedy = next(
+        ((expected, remedy) for numbers, expected, remedy in cases if error.errno in numbers),
+        ("a system that does it", "see whether the disk or the share is well"),
+    )
+    return SystemFaultError(
+        f"{name}{reason}", expected=expected, remedy=f"{remedy}, then run again: done work stays"
+    )

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from slidenet.core.checks import check_whole
-from slidenet.core.errors import StoreError
 from slidenet.core.provenance import Identity
 from slidenet.core.records import SlideRow, TileSet
 from slidenet.data import TileStream
@@ -115,11 +114,8 @@ class EmbedTilesWork(SlideWork):
         return self.stream.encoder
 
     def count(self, row: SlideRow) -> int:
-        """Tiles of a slide, 0 where its tile set is absent or broken (its turn will say so)."""
-        try:
-            return self._tile_set(row).num_tiles
-        except StoreError:
-            return 0
+        """Tiles of a slide."""
+        return self._tile_set(row).num_tiles
 
     def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
         """Encodes the tiles of one slide, from the batch on that an earlier run had reached."""

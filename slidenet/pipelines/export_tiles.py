@@ -94,12 +94,9 @@ class ExportTilesWork(SlideWork):
     overwrite: bool = False
 
     def count(self, row: SlideRow) -> int:
-        """Tiles of a slide that are to be written; 0 where its turn will say what is wrong."""
-        try:
-            tile_set = planned_tiles(self.layout, row, self.settings.reader)
-            return sum(len(part.rows) for part in self._parts(tile_set))
-        except (StoreError, SlideError):
-            return 0
+        """Tiles of a slide that are to be written."""
+        tile_set = planned_tiles(self.layout, row, self.settings.reader)
+        return sum(len(part.rows) for part in self._parts(tile_set))
 
     def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
         """Writes what is not there yet."""

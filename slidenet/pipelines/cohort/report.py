@@ -98,13 +98,13 @@ class RunReport:
         columns = ["slide", "status", "tiles", *(["unreadable"] * bool(hurt)), "seconds", "detail"]
         rows = []
         for o in self.outcomes:
-            tiles = ["" if o.num_tiles is None else str(o.num_tiles)]
+            counts = ["" if o.num_tiles is None else str(o.num_tiles)]
             if hurt:
-                tiles.append("" if o.num_unreadable is None else str(o.num_unreadable))
-            rows.append((o.slide_id, o.status, *tiles, f"{o.seconds:.1f}", o.detail))
+                counts.append("" if o.num_unreadable is None else str(o.num_unreadable))
+            rows.append((o.slide_id, o.status, *counts, f"{o.seconds:.1f}", o.detail))
         text = text_table(columns, rows, ragged=True)
-        counts = {s: sum(o.status == s for o in self.outcomes) for s in get_args(Status)}
-        summary = ", ".join(f"{n} {status}" for status, n in counts.items() if n) or "no slides"
+        ends = {s: sum(o.status == s for o in self.outcomes) for s in get_args(Status)}
+        summary = ", ".join(f"{n} {status}" for status, n in ends.items() if n) or "no slides"
         lines = [text, f"{self.verb}: {summary} in {self.seconds:.1f} s"]
         if hurt:
             tiles = count_of("tile", sum(o.num_unreadable or 0 for o in hurt))

@@ -5,12 +5,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from slidenet.core.errors import FAULTS, SlidenetError
 from slidenet.core.records import SlideRow
 from slidenet.pipelines.cohort.progress import ProgressBar
 from slidenet.pipelines.cohort.report import RunReport, SlideOutcome, utc_now, write_run_report
 from slidenet.pipelines.cohort.runner import LocalRunner, Runner, SlideWork
 
 LOCAL = LocalRunner()
+
+
+def _units(work: SlideWork, row: SlideRow) -> int:
+    """What the bar counts of a slide; 0 where that cannot be told, which its turn will say."""
+    try:
+        return work.count(row)
+    except (SlidenetError, *FAULTS):
+        return 0
 
 
 def run_cohort(
@@ -38,7 +47,7 @@ def run_cohort(
     started, clock = utc_now(), time.monotonic()
     merged = {key: value for part in settings for key, value in asdict(part).items()}
     outcomes: list[SlideOutcome] = []
-    total = sum(work.count(row) for row in rows)
+    total = sum(_units(work, row) for row in rows)
     progress = ProgressBar(verb, work.unit, total, shown=rank == 0)
     try:
         for outcome in runner.run(work, rows, progress):

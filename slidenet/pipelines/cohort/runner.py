@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
-from slidenet.core.errors import SlidenetError
+from slidenet.core.errors import SlidenetError, fault_of
 from slidenet.core.records import SlideRow
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.progress import Progress, ProgressBar
@@ -60,7 +60,7 @@ class SlideWork(Protocol):
     layout: OutputLayout
 
     def count(self, row: SlideRow) -> int:
-        """Units of a slide, for the progress bar."""
+        """Units of a slide, for the progress bar; may raise as its work does."""
         return 1
 
     def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
@@ -163,8 +163,8 @@ def _overlapped(
 def work_on(row: SlideRow, work: SlideWork, progress: Progress) -> SlideOutcome:
     """Does the work on one slide; whatever goes wrong with it is an outcome, not an exception.
 
-    A `SlidenetError` becomes the slide's one-line failure; any other exception is recorded as an
-    internal error with its traceback.
+    A `SlidenetError`, or a fault of disk or memory, becomes the slide's one-line failure; any
+    other exception is recorded as an internal error with its traceback.
     """
     clock = time.monotonic()
     trace = None
@@ -175,8 +175,12 @@ def work_on(row: SlideRow, work: SlideWork, progress: Progress) -> SlideOutcome:
     # The one broad catch of the house: a fault nobody foresaw in one slide must not cost the rest
     # of a cohort. It is recorded in full and the run still ends with a non-zero exit code.
     except Exception as error:
-        detail = f"slide {row.slide_id!r}: internal error, {type(error).__name__}: {error}"
-        trace = traceback.format_exc()
+        fault = fault_of(error)
+        if fault is not None:
+            detail = str(fault.with_slide(row.slide_id))
+        else:
+            detail = f"slide {row.slide_id!r}: internal error, {type(error).__name__}: {error}"
+            trace = traceback.format_exc()
     else:
         root, output = work.layout.root, result.output
         output = output.relative_to(root) if output.is_relative_to(root) else output

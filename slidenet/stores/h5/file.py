@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import h5py
 
-from slidenet.core.errors import StoreError
+from slidenet.core.errors import StoreError, fault_of
 from slidenet.stores.atomic import atomic_path
 
 # Fixed, so that the bytes do not depend on what a newer HDF5 would choose.
@@ -127,7 +127,13 @@ def open_handle(path: Path) -> Any:
 
 
 def broken(path: Path, error: Exception) -> StoreError:
-    """The error for a file HDF5 cannot read."""
+    """The error for a file HDF5 cannot read: it is spoilt, or its disk fails."""
+    if isinstance(error, OSError) and error.errno and (fault := fault_of(error)):
+        return StoreError(
+            f"{path} cannot be read ({os.strerror(error.errno)})",
+            expected=fault.expected,
+            remedy=fault.remedy,
+        )
     reason = str(error).strip("'\"").splitlines()[0] if str(error) else type(error).__name__
     return StoreError(
         f"{path} cannot be read as HDF5, it is cut short or spoilt ({reason})",

@@ -1,3 +1,4 @@
+import errno
 import json
 import threading
 from concurrent.futures import ProcessPoolExecutor
@@ -45,6 +46,22 @@ def test_one_bad_slide_never_stops_the_cohort(work):
     assert "internal error, ZeroDivisionError: a bug" in report.outcomes[2].detail
     assert "Traceback" in report.outcomes[2].traceback
     assert "2 done, 2 failed" in report.table()
+
+
+def test_a_disk_that_fails_is_one_line_of_one_slide(work):
+    class OnABadDisk(Work):
+        def count(self, row):
+            raise OSError(errno.EIO, "Input/output error")
+
+        def __call__(self, row, progress):
+            if row.slide_id == "a":
+                raise OSError(errno.EIO, "Input/output error", "a.svs")
+            return super().__call__(row, progress)
+
+    report = run_cohort("verb", [ROWS[0], ROWS[3]], OnABadDisk(work.layout))
+    assert [o.status for o in report.outcomes] == ["failed", "done"]
+    assert report.outcomes[0].detail.startswith("slide 'a': a.svs: Input/output error; expected")
+    assert report.outcomes[0].traceback is None
 
 
 def test_unreadable_tiles_are_counted_where_there_are_any(work):

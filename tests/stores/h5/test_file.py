@@ -1,0 +1,27 @@
+import errno
+
+import h5py
+import pytest
+
+from slidenet.core.errors import StoreError
+from slidenet.stores.h5.file import open_h5
+
+
+def test_a_file_on_a_disk_that_fails_is_not_called_spoilt(tmp_path):
+    path = tmp_path / "a.h5"
+    h5py.File(path, "w").close()
+    with (
+        pytest.raises(StoreError, match="Input/output error") as caught,
+        open_h5(path),
+    ):
+        raise OSError(errno.EIO, "Can't synchronously read data")
+    assert "delete" not in str(caught.value)
+    assert "see whether the disk or the share is well" in caught.value.remedy
+
+
+def test_a_file_that_is_no_h5_is_called_spoilt(tmp_path):
+    path = tmp_path / "a.h5"
+    path.write_bytes(b"abc" * 1000)
+    with pytest.raises(StoreError, match="spoilt") as caught, open_h5(path):
+        pass
+    assert "delete it and make it again" in caught.value.remedy
