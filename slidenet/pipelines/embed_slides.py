@@ -21,6 +21,7 @@ from slidenet.pipelines.cohort.report import RunReport
 from slidenet.pipelines.cohort.run import LOCAL, run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
 from slidenet.pipelines.cohort.slides import Slides, rows_of
+from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
 from slidenet.pipelines.settings import EmbedSlidesSettings, settings_with
 from slidenet.slide_encoders import (
     RECIPES,
@@ -50,6 +51,7 @@ def embed_slides(
     overwrite: bool = False,
     sequence_ranks: int | SlideRanks = 1,
     slide_encoder: SlideEncoder | None = None,
+    fleet: FleetSettings = WHOLE,
     runner: Runner = LOCAL,
     **keywords: Any,
 ) -> RunReport:
@@ -67,6 +69,7 @@ def embed_slides(
         sequence_ranks: Processes started by torchrun that share each slide.
         slide_encoder: One made in Python, used instead of the one the
             settings name.
+        fleet: Which of the slides this call takes.
         runner: Who does the work.
         **keywords: Fields of `EmbedSlidesSettings`.
     """
@@ -111,7 +114,13 @@ def embed_slides(
         )
         ranks.share(slide_encoder)
         return run_cohort(
-            "embed-slides", rows, work, settings=[settings], runner=runner, rank=ranks.rank
+            "embed-slides",
+            rows,
+            work,
+            settings=[settings],
+            fleet=fleet,
+            runner=runner,
+            rank=ranks.rank,
         )
     finally:
         if ranks is not sequence_ranks:

@@ -18,6 +18,7 @@ from slidenet.pipelines.cohort.report import RunReport
 from slidenet.pipelines.cohort.run import LOCAL, run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
 from slidenet.pipelines.cohort.slides import Slides, rows_of
+from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
 from slidenet.pipelines.settings import EmbedTilesSettings, settings_with
 from slidenet.slides import Slide, none_readable
 from slidenet.slides.geometry import MPP_TOLERANCE
@@ -39,6 +40,7 @@ def embed_tiles(
     *,
     overwrite: bool = False,
     tile_encoder: TileEncoder | None = None,
+    fleet: FleetSettings = WHOLE,
     runner: Runner = LOCAL,
     **keywords: Any,
 ) -> RunReport:
@@ -53,6 +55,7 @@ def embed_tiles(
         overwrite: Replace outputs made with other settings.
         tile_encoder: A tile encoder made in Python, used with its own engine instead of what the
             settings name.
+        fleet: Which of the slides this call takes.
         runner: Who does the work.
         **keywords: Fields of `EmbedTilesSettings`.
     """
@@ -70,7 +73,9 @@ def embed_tiles(
     num_readers = settings.num_readers or min(16, max(2, available_cores()))
     with TileStream(encoder, batch_size, num_readers) as stream:
         work = EmbedTilesWork(layout, stream, settings, overwrite)
-        return run_cohort("embed-tiles", rows, work, settings=[settings], runner=runner)
+        return run_cohort(
+            "embed-tiles", rows, work, settings=[settings], fleet=fleet, runner=runner
+        )
 
 
 def load_encoder(settings: EmbedTilesSettings) -> TileEncoder:

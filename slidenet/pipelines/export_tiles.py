@@ -24,6 +24,7 @@ from slidenet.pipelines.cohort.report import RunReport
 from slidenet.pipelines.cohort.run import LOCAL, run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
 from slidenet.pipelines.cohort.slides import Slides, rows_of
+from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
 from slidenet.pipelines.settings import ExportTilesSettings, settings_with
 from slidenet.slides import Slide, none_readable, read_tiles
 from slidenet.slides.tile_images.record import TileFolderRecord
@@ -44,6 +45,7 @@ def export_tiles(
     *,
     to: str | Path | None = None,
     overwrite: bool = False,
+    fleet: FleetSettings = WHOLE,
     runner: Runner = LOCAL,
     **keywords: Any,
 ) -> RunReport:
@@ -59,6 +61,7 @@ def export_tiles(
         settings: Which tiles, and how they are written.
         to: Where they are written; default: tile_images/ in the output folder.
         overwrite: Replace what was exported with other settings.
+        fleet: Which of the slides this call takes.
         runner: Who does the work.
         **keywords: Fields of `ExportTilesSettings`.
     """
@@ -73,7 +76,7 @@ def export_tiles(
     layout = OutputLayout(check_output_folder(out))
     folder = check_output_folder(layout.tile_images if to is None else to)
     work = ExportTilesWork(layout, folder, settings, overwrite)
-    return run_cohort("export-tiles", rows, work, settings=[settings], runner=runner)
+    return run_cohort("export-tiles", rows, work, settings=[settings], fleet=fleet, runner=runner)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from slidenet.pipelines.cohort.slides import (
     check_tile_resolutions,
     rows_of,
 )
+from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
 from slidenet.pipelines.settings import PreprocessSettings, settings_with
 from slidenet.pipelines.tissue.contact_sheet import describe_tissue
 from slidenet.pipelines.tissue.drawn import (
@@ -76,6 +77,7 @@ def preprocess(
     settings: PreprocessSettings | None = None,
     *,
     overwrite: bool = False,
+    fleet: FleetSettings = WHOLE,
     runner: Runner = LOCAL,
     **keywords: Any,
 ) -> RunReport:
@@ -90,6 +92,7 @@ def preprocess(
         out: Output folder.
         settings: How tissue is found and cut into tiles.
         overwrite: Replace outputs made with other settings.
+        fleet: Which of the slides this call takes.
         runner: Who does the work.
         **keywords: Fields of `PreprocessSettings`.
     """
@@ -106,7 +109,9 @@ def preprocess(
     tiler = Tiler.of(replace(settings, reading=reading), named=named)
     work = PreprocessWork(layout, tiler, overwrite)
     try:
-        report = run_cohort("preprocess", rows, work, settings=[tiler.settings], runner=runner)
+        report = run_cohort(
+            "preprocess", rows, work, settings=[tiler.settings], fleet=fleet, runner=runner
+        )
     finally:  # also of what was done before an interrupt
         records, notes = describe_tissue(layout)
     done = {outcome.slide_id for outcome in report.outcomes if outcome.status != "failed"}
@@ -116,7 +121,7 @@ def preprocess(
         notes.append(f"{doubtful}; {where}")
     notes += exclusion_notes(settings, rows)
     notes += region_notes(tiler.settings, report.outcomes)
-    return replace(report, notes=tuple(notes))
+    return replace(report, notes=(*report.notes, *notes))
 
 
 def _notes(slide: Slide, geometry: TileGeometry) -> list[str]:

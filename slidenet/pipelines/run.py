@@ -16,6 +16,7 @@ from slidenet.pipelines.cohort.runner import Runner
 from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.embed_slides import check_feature_dim, embed_slides, load_recipe
 from slidenet.pipelines.embed_tiles import embed_tiles, load_encoder
+from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
 from slidenet.pipelines.preprocess import preprocess
 from slidenet.pipelines.settings import (
     EmbedSlidesSettings,
@@ -72,6 +73,7 @@ def run(
     settings: RunSettings | None = None,
     *,
     overwrite: bool = False,
+    fleet: FleetSettings = WHOLE,
     runner: Runner = LOCAL,
     **keywords: Any,
 ) -> CohortReport:
@@ -84,6 +86,7 @@ def run(
         out: Output folder.
         settings: Those of the three steps.
         overwrite: Replace outputs made with other settings.
+        fleet: Which of the slides this call takes.
         runner: Who does the work.
         **keywords: Fields of `RunSettings`.
     """
@@ -92,7 +95,7 @@ def run(
     tiling, encoding = settings.step(PreprocessSettings), settings.step(EmbedTilesSettings)
     embedding = settings.step(EmbedSlidesSettings)
     # All of it now: a misspelt name or missing weights must not surface after hours of work.
-    layout = OutputLayout(Path(out))
+    chosen, layout = fleet.share(rows), OutputLayout(Path(out))
     Tiler.of(settings_of_folder(tiling, layout, rows, overwrite=overwrite, quiet=True))
     slide_encoder = load_recipe(embedding)
     tile_encoder = load_encoder(encoding)
@@ -101,9 +104,10 @@ def run(
     tile_encoder = settle_engine(tile_encoder, encoding, layout, overwrite=overwrite)
     reading = _reading(layout, rows, settings, overwrite)
     tiling = replace(tiling, reading=reading)
-    again: dict[str, Any] = {"overwrite": overwrite, "runner": runner}
+    again: dict[str, Any] = {"overwrite": overwrite, "fleet": fleet, "runner": runner}
     stages = [preprocess(rows, out, tiling, **again)]
-    rows = stages[-1].without_failed(rows)
+    again["fleet"] = replace(fleet, shard=None)
+    rows = stages[-1].without_failed(chosen)
     stages.append(embed_tiles(rows, out, encoding, tile_encoder=tile_encoder, **again))
     rows = stages[-1].without_failed(rows)
     name = tile_encoder.spec.name

@@ -10,6 +10,7 @@ from slidenet.core.records import SlideRow
 from slidenet.pipelines.cohort.progress import ProgressBar
 from slidenet.pipelines.cohort.report import RunReport, SlideOutcome, utc_now, write_run_report
 from slidenet.pipelines.cohort.runner import LocalRunner, Runner, SlideWork
+from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
 
 LOCAL = LocalRunner()
 
@@ -28,6 +29,7 @@ def run_cohort(
     work: SlideWork,
     *,
     settings: Iterable[Any] = (),
+    fleet: FleetSettings = WHOLE,
     runner: Runner = LOCAL,
     rank: int = 0,
 ) -> RunReport:
@@ -40,12 +42,14 @@ def run_cohort(
         rows: The slides.
         work: Makes one slide's output.
         settings: Settings dataclasses, recorded in the report.
+        fleet: Which of them this call takes.
         runner: Who does the work.
         rank: Of the processes that do the same work on the same slides together; the first shows
             progress and writes `run.json`.
     """
     started, clock = utc_now(), time.monotonic()
     merged = {key: value for part in settings for key, value in asdict(part).items()}
+    notes, rows = fleet.notes(rows), fleet.share(rows)
     outcomes: list[SlideOutcome] = []
     total = sum(_units(work, row) for row in rows)
     progress = ProgressBar(verb, work.unit, total, shown=rank == 0)
@@ -58,7 +62,7 @@ def run_cohort(
         progress.close()
         place = {row.slide_id: i for i, row in enumerate(rows)}
         outcomes.sort(key=lambda outcome: place[outcome.slide_id])
-        report = RunReport(verb, merged, started, time.monotonic() - clock, outcomes, rank)
+        report = RunReport(verb, merged, started, time.monotonic() - clock, outcomes, rank, notes)
         if rank == 0:
             write_run_report(work.layout.run_report, report)
     return report
