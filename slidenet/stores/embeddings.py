@@ -23,6 +23,7 @@ from slidenet.stores.h5.attributes import (
     read_identity,
     write_attributes,
 )
+from slidenet.stores.h5.digests import digest_of_array, write_digests
 from slidenet.stores.h5.file import create_h5, open_h5
 from slidenet.stores.h5.validate import check_format
 
@@ -58,6 +59,7 @@ def write_slide_embedding(
     encoder_identity: Identity,
     num_tiles: int,
     version: int = schema.FORMAT_VERSION,
+    features_digest: str | None = None,
 ) -> Path:
     """Writes one slide's embedding (format `slidenet.slide_embedding`), atomically.
 
@@ -70,6 +72,7 @@ def write_slide_embedding(
         encoder_identity: Identity of the slide encoder.
         num_tiles: Tiles it was made from.
         version: Format version: that of the features it was made from.
+        features_digest: Digest of those features; None where their file carries none.
 
     Returns:
         The path written.
@@ -103,6 +106,10 @@ def write_slide_embedding(
         write_attributes(group, attributes)
         write_attributes(group, {"num_tiles": num_tiles, "feature_dim": len(vector)})
         write_attributes(group, {"encoder": canonical_json(encoder_identity)})
+        if version > 1:
+            if features_digest is not None:
+                write_attributes(group, {schema.FEATURES_DIGEST: features_digest})
+            write_digests(new.h5, {schema.SLIDE_EMBEDDING: digest_of_array(vector)})
     return path
 
 

@@ -9,6 +9,7 @@ from slidenet.core.errors import CoordinateError, StoreError
 from slidenet.core.records import BLENDED_READING, TileSet
 from slidenet.stores.h5 import schema
 from slidenet.stores.h5.attributes import (
+    attribute_number,
     coords_attributes,
     geometry_attributes,
     identity_attributes,
@@ -17,6 +18,7 @@ from slidenet.stores.h5.attributes import (
     read_identity,
     write_attributes,
 )
+from slidenet.stores.h5.digests import Digests, digest_of_array, write_digests
 from slidenet.stores.h5.file import create_h5, open_h5
 from slidenet.stores.h5.regions import read_regions, write_regions
 from slidenet.stores.h5.validate import check_format
@@ -49,7 +51,26 @@ def write_tile_set(path: str | os.PathLike[str], tile_set: TileSet) -> Path:
         write_attributes(group, identity | {"slide_path": tile_set.slide_path})
         if tile_set.tissue_doubt is not None:
             write_attributes(group, {schema.TISSUE_DOUBT: float(tile_set.tissue_doubt)})
+        if schema.version_of(tile_set.geometry) > 1:
+            write_digests(new.h5, tile_digests(tile_set))
     return path
+
+
+def tile_digests(tile_set: TileSet) -> Digests:
+    """The digest of each dataset that `write_tile_datasets` writes."""
+    numbers = {
+        name: attribute_number(value)
+        for name, value in coords_attributes(tile_set.geometry, slide_id="").items()
+        if not isinstance(value, str)
+    }
+    digests = {
+        schema.COORDS: digest_of_array(tile_set.coords, numbers),
+        schema.TISSUE_FRACTION: digest_of_array(tile_set.tissue_fraction),
+    }
+    if tile_set.regions is not None:
+        digests[schema.REGION] = digest_of_array(tile_set.regions.index)
+        digests[schema.REGION_SHARE] = digest_of_array(tile_set.regions.share)
+    return digests
 
 
 def write_tile_datasets(h5: Any, tile_set: TileSet) -> None:

@@ -20,8 +20,9 @@ from slidenet.stores.features.rows import storable_rows
 from slidenet.stores.features.spool import HEADER_BYTES, Spool
 from slidenet.stores.h5 import schema
 from slidenet.stores.h5.attributes import identity_attributes, write_attributes
+from slidenet.stores.h5.digests import Digests, RunningDigest, content_digest, write_digests
 from slidenet.stores.h5.file import NewFile, create_h5
-from slidenet.stores.tiles import write_tile_datasets
+from slidenet.stores.tiles import tile_digests, write_tile_datasets
 
 _FILE_OVERHEAD_BYTES = 64 * 1024
 
@@ -151,12 +152,13 @@ class FeatureWriter:
                 remedy="run the same command again to encode the rest",
                 slide=self.tile_set.slide_id,
             )
+        version = schema.version_of(self.tile_set.geometry)
         with create_h5(self.path, slide=self.tile_set.slide_id) as new:
             write_tile_datasets(new.h5, self.tile_set)
-            counts = self._copy_rows(new)
+            counts, digests = self._copy_rows(new)
             attributes = identity_attributes(
                 schema.FEATURES_FORMAT,
-                version=schema.version_of(self.tile_set.geometry),
+                version=version,
                 slide_id=self.tile_set.slide_id,
                 fingerprint=self.tile_set.fingerprint,
                 identity=self.identity,
@@ -170,9 +172,13 @@ class FeatureWriter:
                 "num_unreadable": counts[status.UNREADABLE],
                 "encoder": canonical_json(self.encoder_identity),
             }
-            if schema.version_of(self.tile_set.geometry) > 1:
+            of_tiles = tile_digests(self.tile_set)
+            if version > 1:
                 attributes["num_empty"] = counts[status.EMPTY]
+                attributes[schema.TILES_DIGEST] = content_digest(of_tiles)
             write_attributes(new.h5[schema.GROUP], attributes)
+            if version > 1:
+                write_digests(new.h5, {**of_tiles, **digests})
         self.discard()
         return self.path
 
@@ -213,8 +219,12 @@ class FeatureWriter:
             "software_version": software_version(),
         }
 
-    def _copy_rows(self, new: NewFile) -> Counter[int]:
-        """Streams the partial rows into the new file; returns how many tiles have each status."""
+    def _copy_rows(self, new: NewFile) -> tuple[Counter[int], Digests]:
+        """Streams the partial rows into the new file.
+
+        Returns:
+            How many tiles have each status, and the digests of the two datasets.
+        """
         num_tiles = self.tile_set.num_tiles
         features = new.h5.create_dataset(
             schema.FEATURES,
@@ -228,11 +238,14 @@ class FeatureWriter:
         stored = schema.short_rows(schema.version_of(self.tile_set.geometry), (num_tiles,))
         codes = new.h5.create_dataset(schema.STATUS, (num_tiles,), np.uint8, **stored)
         counts: Counter[int] = Counter()
+        running = {d.name[1:]: RunningDigest(d.dtype, d.shape) for d in (features, codes)}
         for start in range(0, num_tiles, schema.CHUNK_ROWS):
             stop = min(start + schema.CHUNK_ROWS, num_tiles)
             rows = self._spool.read(start, stop)
             features[start:stop] = rows["features"]
             codes[start:stop] = rows["status"]
+            running[schema.FEATURES].add(rows["features"])
+            running[schema.STATUS].add(rows["status"])
             counts.update(rows["status"].tolist())
             new.check()
-        return counts
+        return counts, {name: digest.end({}) for name, digest in running.items()}

@@ -35,7 +35,12 @@ def write_attributes(
             data = value.encode()
             target.attrs.create(name, data, dtype=h5py.string_dtype("utf-8", max(1, len(data))))
         else:
-            target.attrs[name] = np.int64(value) if isinstance(value, int) else np.float64(value)
+            target.attrs[name] = attribute_number(value)
+
+
+def attribute_number(value: int | float) -> np.int64 | np.float64:
+    """A number as an attribute of ours holds it."""
+    return np.int64(value) if isinstance(value, int) else np.float64(value)
 
 
 def attribute_value(target: Any, name: str) -> AttributeValue:

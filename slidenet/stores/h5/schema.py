@@ -71,7 +71,13 @@ file name alone: these files are handed around), and adds
 ``slidenet.slide_embedding`` (one vector per slide) has ``/slide_embedding`` float32 (D,), always
 finite, and the attributes ``num_tiles``, ``feature_dim`` and ``encoder``.
 
-(2) Every dataset that is not empty is stored in chunks with a checksum each (fletcher32).
+(2) Every dataset that is not empty is stored in chunks with a checksum each (fletcher32). The
+attribute ``digests`` of ``/slidenet`` is a JSON mapping to BLAKE2b digests of 16 bytes: of every
+dataset by its path (its type, shape, numbers and attributes) and, as ``slidenet``, of the other
+attributes of ``/slidenet``; text of variable length has no part in them (``stores.h5.digests``).
+What a file was made from stands in it, too: ``tiles_digest`` in ``slidenet.features``, the digest
+of all datasets of the tiles, and ``features_digest`` in ``slidenet.slide_embedding``, that of the
+features. Files of version 2 written before these attributes were there lack them.
 
 The same input gives the same bytes: nothing in a file depends on the clock, the machine, the
 output folder or on whether the work was interrupted.
@@ -90,6 +96,9 @@ FEATURES = "features"
 STATUS = f"{GROUP}/status"
 TISSUE_FRACTION = f"{GROUP}/tissue_fraction"
 TISSUE_DOUBT = "tissue_doubt"
+DIGESTS = "digests"
+TILES_DIGEST = "tiles_digest"
+FEATURES_DIGEST = "features_digest"
 REGION = f"{GROUP}/region"
 REGION_SHARE = f"{GROUP}/region_share"
 SLIDE_EMBEDDING = "slide_embedding"
@@ -181,6 +190,10 @@ REGION_DATASETS: dict[str, tuple[tuple[str, ...], int]] = {
 }
 REGION_ATTRIBUTES: dict[str, type] = {"region_names": str, "region_by": str}
 """What files of tiles have where regions were asked for: all or nothing."""
+
+
+ALL_DATASETS = (COORDS, TISSUE_FRACTION, REGION, REGION_SHARE, FEATURES, STATUS, SLIDE_EMBEDDING)
+"""Every dataset a file of ours may have."""
 
 
 def kind_attributes(kind: str, version: int) -> dict[str, type]:

@@ -73,6 +73,8 @@ def test_the_documented_attributes_are_all_there_is(features_file):
         "recipe_hash": attrs["recipe_hash"],
         "tiles_recipe": '{"filters":["blank"],"margin":null,"segmenter":"otsu","target_mpp":0.5}',
         "tiles_recipe_hash": attrs["tiles_recipe_hash"],
+        "tiles_digest": attrs["tiles_digest"],
+        "digests": attrs["digests"],
         "encoder": '{"id":"toy","precision":"float32","weights":"sha256:0123"}',
         "slide_mpp": 0.499,
         "slide_mpp_source": "vendor property aperio.MPP",
