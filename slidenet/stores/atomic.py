@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from slidenet.core.errors import OutputError
+from slidenet.core.errors import AWAY, BROKEN, OutputError, fault_of
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_FOLDER = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 
@@ -25,7 +25,7 @@ _NO_FOLDER = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 def output_error(error: OSError, path: Path, *, slide: str = "") -> OutputError:
     """Says what an operating-system error on `path` means for the user."""
     reason = os.strerror(error.errno) if error.errno else str(error)
-    if error.errno in _FULL:
+    if error.errno in FULL:
         found = f"no room left while writing {path} ({reason})"
         remedy = "free some disk space or choose another output folder, then run again"
     elif error.errno in _FORBIDDEN:
@@ -34,6 +34,8 @@ def output_error(error: OSError, path: Path, *, slide: str = "") -> OutputError:
     elif error.errno in _NO_FOLDER:
         found = f"{path} cannot be written: a file and a folder are in each other's place"
         remedy = "choose another output folder"
+    elif error.errno in AWAY | BROKEN and (fault := fault_of(error)):
+        found, remedy = f"{path} cannot be written ({reason})", fault.remedy
     else:
         found, remedy = f"{path} cannot be written ({reason})", "choose another output folder"
     return OutputError(found, remedy=remedy, slide=slide)

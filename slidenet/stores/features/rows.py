@@ -1,8 +1,11 @@
 """What an encoder hands over, made fit to be stored, or refused with the tile and the slide."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
+from slidenet.core.arrays import IntArray
 from slidenet.core.errors import EncoderError
 from slidenet.core.records import TileSet
 from slidenet.core.status import OK
@@ -14,17 +17,17 @@ def storable_rows(
     status: npt.ArrayLike | None,
     *,
     tile_set: TileSet,
-    start: int,
+    tiles: Sequence[int] | IntArray,
     feature_dim: int,
     dtype: str,
 ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.uint8]]:
-    """Checks the features of tiles `start`, `start + 1`, ... and casts them to `dtype`.
+    """Checks the features of some tiles and casts them to `dtype`.
 
     Args:
         features: (B, D) floats.
         status: (B,) codes of `core.status`; all ok when None.
         tile_set: The tiles of the slide.
-        start: Row of the first of these tiles.
+        tiles: Which of them these are, increasing; those behind the last tile are too many.
         feature_dim: D.
         dtype: "float16" or "float32".
 
@@ -36,7 +39,8 @@ def storable_rows(
     """
     values = np.asarray(features)
     codes = np.zeros(len(values), np.uint8) if status is None else np.asarray(status)
-    slide, num_left = tile_set.slide_id, tile_set.num_tiles - start
+    slide = tile_set.slide_id
+    num_left = int(np.searchsorted(tiles, tile_set.num_tiles))
     if values.ndim != 2 or values.shape[1] != feature_dim:
         raise EncoderError(
             f"features have shape {values.shape}",
@@ -59,20 +63,24 @@ def storable_rows(
             slide=slide,
         )
     rows = np.where((codes == OK)[:, None], values, 0).astype(np.float32)
-    _check_finite(rows, start, tile_set, "NaN or infinite", "check the encoder and its precision")
+    _check_finite(rows, tiles, tile_set, "NaN or infinite", "check the encoder and its precision")
     with np.errstate(over="ignore"):
         stored: npt.NDArray[np.floating] = rows.astype(dtype)
     large = f"too large for {dtype} (up to {np.abs(rows).max(initial=0):.3g}):"
-    _check_finite(stored, start, tile_set, large, "store them with dtype float32")
+    _check_finite(stored, tiles, tile_set, large, "store them with dtype float32")
     return stored, codes.astype(np.uint8)
 
 
 def _check_finite(
-    rows: npt.NDArray[np.floating], start: int, tile_set: TileSet, found: str, remedy: str
+    rows: npt.NDArray[np.floating],
+    tiles: Sequence[int] | IntArray,
+    tile_set: TileSet,
+    found: str,
+    remedy: str,
 ) -> None:
     wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(wrong):
-        tile = start + int(wrong[0])
+        tile = int(tiles[int(wrong[0])])
         x, y = tile_set.coords[tile]
         raise EncoderError(
             f"{found} features of tile {tile} at ({x}, {y})",

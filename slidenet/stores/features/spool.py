@@ -12,13 +12,16 @@ import json
 import os
 import sys
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from slidenet.core.arrays import IntArray
 from slidenet.core.errors import StoreError
 from slidenet.core.provenance import Identity, canonical_json
+from slidenet.stores.atomic import FULL
 
 HEADER_BYTES = 4096
 _READ_ROWS = 1024
@@ -74,20 +77,38 @@ class Spool:
             raise
         try:
             self.num_rows = self._recover(num_rows, batch_size)
-        except OSError:
-            self.delete()
+        except OSError as error:
+            if error.errno in FULL:
+                self.delete()
+            self.close()  # its rows may be sound, whatever the disk says now
             raise
 
     def append(self, features: npt.NDArray[np.floating], status: npt.NDArray[np.uint8]) -> None:
         """Adds rows at the end and hands them to the operating system."""
-        rows = np.empty(len(status), dtype=self.record)
-        rows["features"] = features
-        rows["status"] = status
-        rows["crc"] = _checksums(rows)
         self._file.seek(self._offset(self.num_rows))
-        self._file.write(rows.tobytes())
+        self._file.write(self._records(features, status).tobytes())
         self._file.flush()
-        self.num_rows += len(rows)
+        self.num_rows += len(status)
+
+    def replace(
+        self,
+        places: IntArray,
+        features: npt.NDArray[np.floating],
+        status: npt.NDArray[np.uint8],
+    ) -> None:
+        """Writes other rows over some that are there; a torn one is noticed as any other is."""
+        for place, row in zip(places.tolist(), self._records(features, status), strict=True):
+            self._file.seek(self._offset(place))
+            self._file.write(row.tobytes())
+        self._file.flush()
+
+    def statuses(self) -> npt.NDArray[np.uint8]:
+        """The status of every row, uint8 (`num_rows`,)."""
+        found = [np.empty(0, np.uint8)]
+        for start in range(0, self.num_rows, _READ_ROWS):
+            rows = self.read(start, min(start + _READ_ROWS, self.num_rows))
+            found.append(rows["status"].copy())
+        return np.concatenate(found)
 
     def read(self, start: int, stop: int) -> npt.NDArray[np.void]:
         """Rows [start, stop) as records; fewer where the file ends."""
@@ -97,13 +118,23 @@ class Spool:
         return np.frombuffer(data, dtype=self.record, count=whole)
 
     def close(self) -> None:
-        """Closes the file and keeps it for a later start."""
-        self._file.close()
+        """Closes the file and keeps it for a later start, which looks at every row."""
+        with suppress(OSError):  # of a disk that went away: rows that did not reach it are missed
+            self._file.close()
 
     def delete(self) -> None:
         """Removes the file."""
         self.path.unlink(missing_ok=True)
-        self._file.close()
+        self.close()
+
+    def _records(
+        self, features: npt.NDArray[np.floating], status: npt.NDArray[np.uint8]
+    ) -> npt.NDArray[np.void]:
+        rows = np.empty(len(status), dtype=self.record)
+        rows["features"] = features
+        rows["status"] = status
+        rows["crc"] = _checksums(rows)
+        return rows
 
     def _offset(self, row: int) -> int:
         return HEADER_BYTES + row * self.record.itemsize

@@ -3,6 +3,8 @@
 import hashlib
 import os
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,11 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from slidenet.core import status
+from slidenet.core.arrays import IntArray
 from slidenet.core.checks import check_choice, check_whole
-from slidenet.core.errors import OutputError, SlideError, SlidenetError, StoreError
+from slidenet.core.errors import (
+    OutputError,
+    SlideError,
+    SlidenetError,
+    StoreError,
+    SystemFaultError,
+)
 from slidenet.core.provenance import Identity, canonical_json, identity_hash, software_version
 from slidenet.core.records import TileSet
-from slidenet.stores.atomic import check_free_disk, output_error, output_errors
+from slidenet.stores.atomic import FULL, check_free_disk, output_error, output_errors
 from slidenet.stores.features.rows import storable_rows
 from slidenet.stores.features.spool import HEADER_BYTES, Spool
 from slidenet.stores.h5 import schema
@@ -41,9 +50,10 @@ class FeatureWriter:
     Rows go to a partial file beside `path` (see `stores.features.spool`) and become the h5 file in
     `finish`. Opening it again with the same tiles, identity, dtype and batch size finds the whole
     batches done before: encode on from row `num_done`. Memory does not grow with the number of
-    tiles. As a context manager it keeps the rows when interrupted and when the slide can no longer
-    be read (a process or a disk may be back the next time, and the rows are right); it removes
-    them when the block ends in another `SlidenetError`, which would come again.
+    tiles. Rows of tiles that could not be read (`unreadable`) may be replaced before `finish`. As a
+    context manager it keeps the rows when interrupted, when the slide can no longer be read and
+    when a disk fails (a process, a disk or a share may be back the next time, and the rows are
+    right); it removes them when the block ends in another `SlidenetError`, which would come again.
 
     Args:
         path: The file to make; one that is there is replaced by `finish`.
@@ -91,6 +101,7 @@ class FeatureWriter:
                 batch_size=batch_size,
                 slide=slide,
             )
+        self._status = self._spool.statuses()
         try:
             done = self.num_done * self._spool.record.itemsize
             needed = disk_needed(tile_set.num_tiles, feature_dim, dtype) - done
@@ -108,31 +119,53 @@ class FeatureWriter:
         """Rows already kept; the next batch starts at this tile."""
         return self._spool.num_rows
 
-    def append(self, features: npt.ArrayLike, status: npt.ArrayLike | None = None) -> None:
+    @property
+    def unreadable(self) -> IntArray:
+        """Rows kept of tiles that could not be read, increasing; see `replace`."""
+        return np.flatnonzero(self._status == status.UNREADABLE)
+
+    @property
+    def any_readable(self) -> bool:
+        """Whether a tile of the rows kept could be read."""
+        return bool((self._status == status.OK).any())
+
+    def append(self, features: npt.ArrayLike, codes: npt.ArrayLike | None = None) -> None:
         """Adds the features of the next tiles.
 
         Args:
             features: (B, D) floats (a CPU tensor will do) of tiles `num_done` onwards.
-            status: uint8 (B,), codes of `core.status`; all ok when None. Rows of tiles that are
+            codes: uint8 (B,), those of `core.status`; all ok when None. Rows of tiles that are
                 not ok are stored as zeros, whatever they hold.
 
         Raises:
             EncoderError: Wrong shape, NaN or infinite features, or too large for float16.
-            OutputError: The disk is full; the partial file is removed.
+            OutputError: The disk is full, and the partial file is removed; or it does not answer,
+                and the rows may be found again.
         """
-        rows, codes = storable_rows(
-            features,
-            status,
-            tile_set=self.tile_set,
-            start=self.num_done,
-            feature_dim=self.feature_dim,
-            dtype=self.dtype,
+        start = self.num_done
+        rows, found = self._storable(
+            features, codes, range(start, start + len(np.asarray(features)))
         )
-        try:
-            self._spool.append(rows, codes)
-        except OSError as error:
-            self.discard()
-            raise output_error(error, self.path, slide=self.tile_set.slide_id) from error
+        with self._writing():
+            self._spool.append(rows, found)
+        self._status = np.concatenate([self._status, found])
+
+    def replace(self, places: IntArray, features: npt.ArrayLike, codes: npt.ArrayLike) -> None:
+        """Puts other rows in the place of some that were kept.
+
+        Args:
+            places: int64 (B,), increasing, below `num_done`.
+            features: As in `append`.
+            codes: As in `append`.
+
+        Raises:
+            EncoderError: As `append`.
+            OutputError: As `append`.
+        """
+        rows, found = self._storable(features, codes, places)
+        with self._writing():
+            self._spool.replace(places, rows, found)
+        self._status[places] = found
 
     def finish(self) -> Path:
         """Turns the rows into the finished file and removes the partial one.
@@ -200,11 +233,36 @@ class FeatureWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        rows_are_right = isinstance(error, SlideError) and self.num_done > 0
+        may_pass = isinstance(error, SlideError | SystemFaultError) or (
+            isinstance(error, OutputError) and getattr(error.__cause__, "errno", None) not in FULL
+        )
+        rows_are_right = may_pass and self.num_done > 0
         if isinstance(error, SlidenetError) and not rows_are_right:
             self.discard()
         else:
             self.close()
+
+    def _storable(
+        self, features: npt.ArrayLike, codes: npt.ArrayLike | None, tiles: Sequence[int] | IntArray
+    ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.uint8]]:
+        return storable_rows(
+            features,
+            codes,
+            tile_set=self.tile_set,
+            tiles=tiles,
+            feature_dim=self.feature_dim,
+            dtype=self.dtype,
+        )
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Errors of the disk that is written to; of a full one the partial file is removed."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in FULL:
+                self.discard()
+            raise output_error(error, self.path, slide=self.tile_set.slide_id) from error
 
     def _identity(self, batch_size: int) -> Identity:
         coords = np.ascontiguousarray(self.tile_set.coords).tobytes()
