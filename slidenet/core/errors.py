@@ -62,6 +62,10 @@ class UnreadableSlideError(SlideError):
     """Not a slide, truncated, or a format nobody here reads."""
 
 
+class SlideTimeoutError(SlideError):
+    """The work on one slide took longer than it may; nothing is said about the slide itself."""
+
+
 class MissingMppError(SlideError):
     """The slide does not say its microns per pixel, or says nonsense."""
 

@@ -122,6 +122,11 @@ class EmbedTilesWork(SlideWork):
         """Tiles of a slide."""
         return self._tile_set(row).num_tiles
 
+    @property
+    def time_limit_s(self) -> float | None:
+        """See `SlideWork`."""
+        return self.settings.slide_timeout
+
     def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
         """Encodes the tiles of one slide, from the batch on that an earlier run had reached."""
         tile_set = self._tile_set(row)

@@ -101,6 +101,11 @@ class ExportTilesWork(SlideWork):
         tile_set = planned_tiles(self.layout, row, self.settings.reader)
         return sum(len(part.rows) for part in self._parts(tile_set))
 
+    @property
+    def time_limit_s(self) -> float | None:
+        """See `SlideWork`."""
+        return self.settings.slide_timeout
+
     def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
         """Writes what is not there yet."""
         tile_set = planned_tiles(self.layout, row, self.settings.reader)

@@ -157,6 +157,11 @@ class PreprocessWork(SlideWork):
     tiler: Tiler
     overwrite: bool = False
 
+    @property
+    def time_limit_s(self) -> float | None:
+        """See `SlideWork`."""
+        return self.tiler.settings.slide_timeout
+
     def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
         """Makes the files of one slide, unless they are there with the same identity."""
         path, tiler = self.layout.tiles(row.slide_id), self.tiler

@@ -33,11 +33,14 @@ class OpeningSettings:
         memory_limit_gb: Memory that opening and reading one slide may take.
         cpu_limit_s: Seconds of CPU time that opening a slide and making its overview may take.
             Large files get more by themselves: of 8 s, 1 s more for each MB stored beyond 16 MB.
+        slide_timeout: Seconds on the clock that one step (preprocess, embed-tiles, export-tiles)
+            may spend on one slide; then it fails, and the others go on. Default: no limit.
     """
 
     isolate: bool = can_isolate()
     memory_limit_gb: float = LIMITS.max_memory_bytes / 1e9
     cpu_limit_s: float = LIMITS.max_open_cpu_s
+    slide_timeout: float | None = None
 
     def how_to_open(self) -> dict[str, Any]:
         """Keywords of `open_slide`.
@@ -46,6 +49,8 @@ class OpeningSettings:
             ConfigError: A limit is not above zero, or no process can be limited here.
         """
         check_positive(memory_limit_gb=self.memory_limit_gb, cpu_limit_s=self.cpu_limit_s)
+        if self.slide_timeout is not None:
+            check_positive(slide_timeout=self.slide_timeout)
         if self.isolate:
             check_isolation()
         elif not can_isolate():

@@ -5,12 +5,14 @@ take the limits in force when they are made (`current_limits`), so that readers 
 need no further argument.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 from slidenet.core.checks import check_positive, check_whole
+from slidenet.core.errors import SlideTimeoutError
 
 _EASY_BYTES_PER_CPU_S = 2e6
 _STORED_BYTES_PER_CPU_S = 1e6
@@ -92,3 +94,63 @@ def limits_in_force(limits: ReadingLimits) -> Iterator[None]:
         yield
     finally:
         _in_force.reset(token)
+
+
+class TimeLimit:
+    """Wall time that the work on one slide may take, from now on.
+
+    Args:
+        seconds: How much.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    @property
+    def left_s(self) -> float:
+        """What is left; 0 where nothing is."""
+        return max(0.0, self._end - time.monotonic())
+
+    def check(self, doing: str) -> None:
+        """Stops the work where the time is over.
+
+        Args:
+            doing: What the work is about to do, as a noun.
+
+        Raises:
+            SlideTimeoutError: It is.
+        """
+        if not self.left_s:
+            raise self.error(doing)
+
+    def error(self, doing: str) -> SlideTimeoutError:
+        """What the user is told; `doing` is what the work was doing, as a noun."""
+        return SlideTimeoutError(
+            f"the work on it took more than {self._seconds:g} s, and had come to {doing}",
+            expected="an end within --slide-timeout",
+            remedy="raise --slide-timeout, or see what makes its disk or this machine slow, and "
+            "run again: features go on where they were",
+        )
+
+
+_time: ContextVar[TimeLimit | None] = ContextVar("time limit", default=None)
+
+
+def current_time_limit() -> TimeLimit | None:
+    """That of the slide which this thread works on; None where it has none."""
+    return _time.get()
+
+
+@contextmanager
+def time_limit(seconds: float | None) -> Iterator[None]:
+    """Slides that this thread opens and reads inside must be done with in time.
+
+    Args:
+        seconds: From now on, all slides together; None: for ever.
+    """
+    token = _time.set(None if seconds is None else TimeLimit(seconds))
+    try:
+        yield
+    finally:
+        _time.reset(token)

@@ -23,6 +23,7 @@ from slidenet.core import status
 from slidenet.core.arrays import IntArray, UInt8Array
 from slidenet.core.errors import CoordinateError, PixelReadError, UnreadableSlideError
 from slidenet.core.records import BLENDED_READING, TileGeometry
+from slidenet.slides.limits import current_time_limit
 from slidenet.slides.protocol import Pixels, Size, Slide
 from slidenet.slides.recycling import PIXEL_MEMORY
 from slidenet.slides.resampling import resized
@@ -85,6 +86,7 @@ def read_tiles(
     Raises:
         CoordinateError: The geometry was made for a slide of another size.
         UnreadableSlideError: The file as a whole has become unreadable.
+        SlideTimeoutError: The time of the slide is over (`limits.time_limit`).
     """
     check_planned_for(slide, geometry)
     if isinstance(slide, ReadsTilesElsewhere):
@@ -92,6 +94,7 @@ def read_tiles(
             geometry, coords, batch_size=batch_size, num_readers=num_readers, start=start
         )
         return
+    in_time = current_time_limit()
     starts = iter(range(start, len(coords), batch_size))
     pending: deque[tuple[TilePixels, list[Future[str | None]]]] = deque()
     with ThreadPoolExecutor(num_readers, thread_name_prefix="tile-reader") as pool:
@@ -118,6 +121,8 @@ def read_tiles(
             while pending:
                 batch, reads = pending.popleft()
                 reasons = [one.result() for one in reads]
+                if in_time is not None:
+                    in_time.check("a batch of its tiles")
                 submit_next_batch()
                 reason = next((text for text in reasons if text is not None), None)
                 yield TilePixels(batch.start, batch.pixels, batch.status, reason)

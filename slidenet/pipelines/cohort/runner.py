@@ -22,6 +22,7 @@ from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.progress import Progress, ProgressBar
 from slidenet.pipelines.cohort.report import SlideOutcome
 from slidenet.slides.isolation import end_all_processes
+from slidenet.slides.limits import time_limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,11 @@ class SlideWork(Protocol):
     def count(self, row: SlideRow) -> int:
         """Units of a slide, for the progress bar; may raise as its work does."""
         return 1
+
+    @property
+    def time_limit_s(self) -> float | None:
+        """Seconds that the work on one slide may take; None: as many as it needs."""
+        return None
 
     def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
         """Makes the output of one slide; advances `progress` where its unit is not the slide."""
@@ -169,7 +175,8 @@ def work_on(row: SlideRow, work: SlideWork, progress: Progress) -> SlideOutcome:
     clock = time.monotonic()
     trace = None
     try:
-        result = work(row, progress)
+        with time_limit(work.time_limit_s):
+            result = work(row, progress)
     except SlidenetError as error:
         detail = str(error.with_slide(row.slide_id))
     # The one broad catch of the house: a fault nobody foresaw in one slide must not cost the rest

@@ -23,6 +23,11 @@ NO_THREAD = "can't start new thread"
 _ONCE = ("open", "thumbnail", "fingerprint")
 
 
+def name_work(name: str) -> str:
+    """What a request is about, as a noun."""
+    return _AT_WORK.get(name, "one of its regions")
+
+
 def explain(
     return_code: int | None,
     last_words: str,
@@ -49,7 +54,7 @@ def explain(
         # An overview gets what opening has left of the limit; the limit is what the user knows.
         limit = limits.overview_cpu_s(stored_bytes) if longest.name in _ONCE else longest.cpu_s
         return UnreadableSlideError(
-            f"{_AT_WORK.get(longest.name, 'one of its regions')} took more than "
+            f"{name_work(longest.name)} took more than "
             f"{limit:.3g} s of CPU time, and the slide stores {stored_bytes / 1e6:,.1f} MB",
             expected="work that grows with the bytes stored",
             remedy="raise --cpu-limit-s if it is a large picture without small levels (or make "

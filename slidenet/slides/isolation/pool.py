@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 from slidenet.core.errors import ConfigError, SlideError
 from slidenet.slides.isolation.process import ChildProcess
+from slidenet.slides.isolation.waiting import Patience
 
 MAX_SLIDES = 200
 """After so many slides a process is replaced, so that no leak of a library grows for ever."""
@@ -57,7 +58,7 @@ def try_isolation() -> bool:
     )
     sound = False
     try:
-        process.ask("ready", cpu_s=_STARTING_S, stall_s=_STARTING_S, on_stall=_does_not_answer)
+        process.ask("ready", cpu_s=_STARTING_S, patience=Patience(_STARTING_S, _does_not_answer))
         sound = True
     finally:
         give_back(process, sound=sound)

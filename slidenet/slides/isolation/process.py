@@ -3,6 +3,7 @@
 import logging
 import os
 import queue
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -23,10 +24,10 @@ from slidenet.slides.isolation.messages import (
     LogLine,
     Request,
 )
-from slidenet.slides.isolation.waiting import Stream, Watch
+from slidenet.slides.isolation.waiting import Patience, Stream, Watch
 
-_WATCH_S = 2.0
 _LAST_WORDS_BYTES = 4096
+_DYING_S = 5.0
 _log = logging.getLogger(__name__)
 
 Explain = Callable[[int | None, str, list[Request]], SlidenetError]
@@ -85,8 +86,7 @@ class ChildProcess:
         name: str,
         *arguments: Any,
         cpu_s: float,
-        stall_s: float,
-        on_stall: Callable[[], SlidenetError],
+        patience: Patience,
         num_bytes: int = 0,
         **keywords: Any,
     ) -> Any:
@@ -96,8 +96,7 @@ class ChildProcess:
             name: Of the method.
             *arguments: Of the method.
             cpu_s: CPU seconds it may take.
-            stall_s: Wall time it may take without using the CPU.
-            on_stall: The error where it does.
+            patience: How long it is waited for.
             num_bytes: Of the array it returns, at most; 0 where it returns none.
             **keywords: Of the method.
         """
@@ -115,10 +114,9 @@ class ChildProcess:
         )
         self._register(request, future)
         self._send(request)
-        watch = Watch(self.pid, stall_s)
-        while not wait((future,), timeout=_WATCH_S).done:
-            if watch.stalled():
-                self.kill(on_stall())
+        watch = Watch(self.pid, patience)
+        while not wait((future,), timeout=watch.step_s).done:
+            self._end_if(watch.reason_to_end_it())
         value = None
         try:
             value = future.result()
@@ -137,8 +135,7 @@ class ChildProcess:
         cpu_s: float,
         memory_bytes: int,
         num_threads: int,
-        stall_s: float,
-        on_stall: Callable[[], SlidenetError],
+        patience: Patience,
         **keywords: Any,
     ) -> Iterator[Any]:
         """Batches of tiles, in order.
@@ -152,8 +149,7 @@ class ChildProcess:
             cpu_s: CPU seconds each may take.
             memory_bytes: Memory they take together.
             num_threads: Threads that make them.
-            stall_s: Wall time each may take without using the CPU.
-            on_stall: The error where it does.
+            patience: How long each is waited for.
             **keywords: Of the work.
         """
         request = Request(
@@ -168,7 +164,7 @@ class ChildProcess:
                 self._grant(request.number, stream, batch_bytes)
                 granted += 1
             while True:
-                answer = self._next_answer(stream, stall_s, on_stall)
+                answer = self._next_answer(stream, patience)
                 if answer.error is not None:
                     raise answer.error
                 if answer.last:
@@ -189,6 +185,12 @@ class ChildProcess:
         """Ends it now; whoever waits for it gets `reason`."""
         self._reason = self._reason or reason
         self._process.kill()
+        # One that waits for a disk lives on and keeps its end of the connection; ours is told.
+        with (
+            suppress(OSError),
+            socket.fromfd(self._connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as ours,
+        ):
+            ours.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Ends it, without waiting for a disk that does not answer."""
@@ -218,16 +220,17 @@ class ChildProcess:
             stream.places.append(place)
         self._send(Grant(number, place))
 
-    def _next_answer(
-        self, stream: "Stream", stall_s: float, on_stall: Callable[[], SlidenetError]
-    ) -> Answer:
-        watch = Watch(self.pid, stall_s)
+    def _next_answer(self, stream: "Stream", patience: Patience) -> Answer:
+        watch = Watch(self.pid, patience)
         while True:
             try:
-                return stream.answers.get(timeout=_WATCH_S)
+                return stream.answers.get(timeout=watch.step_s)
             except queue.Empty:
-                if watch.stalled():
-                    self.kill(on_stall())
+                self._end_if(watch.reason_to_end_it())
+
+    def _end_if(self, reason: SlidenetError | None) -> None:
+        if reason is not None:
+            self.kill(reason)
 
     def _send(self, message: object) -> None:
         # Where it has ended, whoever waits for an answer is told so.
@@ -262,7 +265,7 @@ class ChildProcess:
 
     def _tell_end(self) -> None:
         try:
-            code: int | None = self._process.wait(timeout=5.0)
+            code: int | None = self._process.wait(timeout=_DYING_S)
         except subprocess.TimeoutExpired:  # it waits for a disk; even a kill does not end that
             self._process.kill()
             code = None

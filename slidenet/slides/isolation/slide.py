@@ -21,7 +21,8 @@ from slidenet.slides.isolation.facts import SlideFacts
 from slidenet.slides.isolation.messages import Request
 from slidenet.slides.isolation.pool import give_back, take_process
 from slidenet.slides.isolation.process import ChildProcess
-from slidenet.slides.limits import LIMITS, ReadingLimits
+from slidenet.slides.isolation.waiting import Patience
+from slidenet.slides.limits import LIMITS, ReadingLimits, current_time_limit
 from slidenet.slides.protocol import Pixels, Places, Size
 from slidenet.slides.resolution import DeclaredMpp
 from slidenet.slides.tile_images.declaration import TileDeclaration
@@ -82,6 +83,7 @@ class IsolatedSlide:
         self.path = path
         self._mpp, self._icc, self._reader, self._limits = mpp, icc, reader, limits
         self._tiles = tiles
+        self._time_limit = current_time_limit()
         self._stored_bytes = _stored_bytes(path)
         self._overview_cpu_s = limits.overview_cpu_s(self._stored_bytes)
         self._lock = threading.Lock()
@@ -205,13 +207,14 @@ class IsolatedSlide:
             cpu_s=self._reading_cpu_s(geometry.read_size_px**2 * largest * (ahead + 1)),
             memory_bytes=(ahead + 2) * batch_bytes + num_readers * region_bytes,
             num_threads=num_readers,
-            stall_s=self._limits.max_stall_s,
-            on_stall=self._stalled,
+            patience=self._patience("read_tiles"),
             batch_size=batch_size,
             num_readers=num_readers,
             start=start,
         )
         for batch in self._translated(batches):
+            if self._time_limit is not None:
+                self._time_limit.check(deaths.name_work("read_tiles"))
             self._sound = self._sound and not (batch.status == status.UNREADABLE).any()
             yield batch
 
@@ -289,11 +292,8 @@ class IsolatedSlide:
 
     def _ask_of(self, process: ChildProcess, name: str, *arguments: Any, **keywords: Any) -> Any:
         """Asks, and turns what is not an error of slides into one where it is about the slide."""
-        stall_s = self._limits.max_stall_s
         try:
-            return process.ask(
-                name, *arguments, stall_s=stall_s, on_stall=self._stalled, **keywords
-            )
+            return process.ask(name, *arguments, patience=self._patience(name), **keywords)
         except BaseException as error:
             raise self._about_slide(error) from None
 
@@ -322,6 +322,10 @@ class IsolatedSlide:
             stored_bytes=self._stored_bytes,
             slide=self.path.name,
         )
+
+    def _patience(self, name: str) -> Patience:
+        doing = deaths.name_work(name)
+        return Patience(self._limits.max_stall_s, self._stalled, self._time_limit, doing)
 
     def _stalled(self) -> SlidenetError:
         return deaths.stalled(self._limits.max_stall_s, self.path)

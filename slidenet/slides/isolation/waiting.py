@@ -5,9 +5,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+from slidenet.core.errors import SlidenetError
 from slidenet.slides.isolation.messages import Answer, InPlace, Place
+from slidenet.slides.limits import TimeLimit
+
+WATCH_S = 2.0
 
 
 class Stream:
@@ -49,21 +54,48 @@ def _place_of(answer: Answer) -> Place | None:
     return pixels.place if isinstance(pixels, InPlace) else None
 
 
-class Watch:
-    """Whether a process has long neither answered nor used the CPU."""
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long an answer is waited for.
 
-    def __init__(self, pid: int, seconds: float) -> None:
+    Attributes:
+        stall_s: Wall time that the process may take without using the CPU.
+        on_stall: Makes the error where it does.
+        time_limit: Of all the work on the slide, if it has one.
+        doing: What is waited for, as a noun.
+    """
+
+    stall_s: float
+    on_stall: Callable[[], SlidenetError]
+    time_limit: TimeLimit | None = None
+    doing: str = ""
+
+
+class Watch:
+    """Whether a process has long neither answered nor used the CPU, or its time is over."""
+
+    def __init__(self, pid: int, patience: Patience) -> None:
         self._pid = pid
-        self._seconds = seconds
+        self._patience = patience
         self._used: int | None = None
         self._since = 0.0
 
-    def stalled(self) -> bool:
+    @property
+    def step_s(self) -> float:
+        """How long to wait before the next look."""
+        limit = self._patience.time_limit
+        return min(WATCH_S, limit.left_s or WATCH_S) if limit is not None else WATCH_S
+
+    def reason_to_end_it(self) -> SlidenetError | None:
         """Called now and then while waiting."""
+        patience = self._patience
+        if patience.time_limit is not None and not patience.time_limit.left_s:
+            return patience.time_limit.error(patience.doing)
         used = self._cpu_ticks()
         if used is None or used != self._used:
             self._used, self._since = used, time.monotonic()
-        return time.monotonic() - self._since > self._seconds
+        stalled = time.monotonic() - self._since > patience.stall_s
+        return patience.on_stall() if stalled else None
 
     def _cpu_ticks(self) -> int | None:
         """CPU time used, in ticks of the clock; None where the system does not say."""

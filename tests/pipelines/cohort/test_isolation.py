@@ -12,7 +12,7 @@ from slidenet.slides.isolation import can_isolate
 from slidenet.slides.limits import LIMITS
 
 READER = """
-import os, sys
+import os, sys, time
 from slidenet.slides.readers.openslide import OpenSlideReader
 
 class Crashing(OpenSlideReader):
@@ -22,27 +22,34 @@ class Crashing(OpenSlideReader):
         if self.path.stem == "bad":
             print("library: assertion failed", file=sys.stderr, flush=True)
             os.abort()
+        if self.path.stem == "slow":
+            time.sleep(60)
         return super().read_region(location, level, size)
 """
 
 
 @pytest.mark.slow
-def test_an_abort_is_one_failed_slide(slide_path, small_tiles, layout, tmp_path, monkeypatch):
+def test_an_abort_and_a_hang_are_failed_slides(
+    slide_path, small_tiles, layout, tmp_path, monkeypatch
+):
     (tmp_path / "crashing_reader.py").write_text(READER)
     monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "bad.tiff").symlink_to(slide_path)
-    rows = [
-        SlideRow(slide_id=name, slide_path=str(path))
-        for name, path in (("a", slide_path), ("bad", tmp_path / "bad.tiff"), ("c", slide_path))
-    ]
-    report = preprocess(rows, layout.root, small_tiles, reader="crashing_reader:Crashing")
-    assert [outcome.status for outcome in report.outcomes] == ["done", "failed", "done"]
+    rows = [SlideRow("a", str(slide_path))]
+    for name in ("bad", "slow"):
+        (tmp_path / f"{name}.tiff").symlink_to(slide_path)
+        rows.append(SlideRow(name, str(tmp_path / f"{name}.tiff")))
+    rows.append(SlideRow("c", str(slide_path)))
+    report = preprocess(
+        rows, layout.root, small_tiles, reader="crashing_reader:Crashing", slide_timeout=4
+    )
+    assert [o.status for o in report.outcomes] == ["done", "failed", "failed", "done"]
+    assert "slide 'slow': the work on it took more than 4 s, and had " in report.failed[1].detail
     assert report.failed[0].detail.startswith(
         "slide 'bad': a library crashed on it (SIGABRT: library: assertion failed); expected"
     )
     assert report.exit_code == 1
     written = json.loads((layout.root / "run.json").read_text())
-    assert written["stages"]["preprocess"]["num_failed"] == 1
+    assert written["stages"]["preprocess"]["num_failed"] == 2
 
 
 def test_limits_are_settings():
@@ -54,6 +61,8 @@ def test_limits_are_settings():
     assert OpeningSettings().how_to_open()["limits"] == LIMITS
     with pytest.raises(ConfigError, match="memory_limit_gb is 0; expected a finite number above 0"):
         OpeningSettings(memory_limit_gb=0).how_to_open()
+    with pytest.raises(ConfigError, match="slide_timeout is 0; expected a finite number above 0"):
+        OpeningSettings(slide_timeout=0).how_to_open()
 
 
 def test_where_no_process_can_be_limited(monkeypatch, caplog):

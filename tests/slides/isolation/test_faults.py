@@ -7,9 +7,10 @@ import zlib
 import numpy as np
 import pytest
 
-from slidenet.core.errors import UnreadableSlideError
+from slidenet.core.errors import SlideTimeoutError, UnreadableSlideError
 from slidenet.slides import open_slide, plan_tiles, read_tiles
-from slidenet.slides.limits import ReadingLimits
+from slidenet.slides.isolation import process
+from slidenet.slides.limits import ReadingLimits, TimeLimit, time_limit
 
 LIMITS = ReadingLimits(max_open_cpu_s=0.2, max_megapixel_cpu_s=0.1, max_memory_bytes=200_000_000)
 CRASH = "a library crashed on it"
@@ -70,6 +71,46 @@ def test_a_disk_that_does_not_answer(faulty):
         with pytest.raises(UnreadableSlideError, match="for 1 s nothing of it could be read"):
             slide.thumbnail(32)
         assert time.monotonic() - started < 20
+
+
+@pytest.mark.slow
+def test_a_library_that_hangs_is_ended_when_the_time_of_the_slide_is_over(faulty):
+    path, reader = faulty("sleep")
+    with open_slide(path, mpp=1.0, reader=reader, isolate=True) as slide:
+        slide._time_limit, started = TimeLimit(0.5), time.monotonic()
+        with pytest.raises(SlideTimeoutError, match=r"more than 0\.5 s, and had come to its overv"):
+            slide.thumbnail(32)
+        assert time.monotonic() - started < 10
+    with time_limit(60), open_slide(path, mpp=1.0, reader=reader, isolate=True) as slide:
+        plan = plan_tiles(slide, target_mpp=1.0, tile_size_px=32)
+        assert 30 < slide._time_limit.left_s < 60
+        slide._time_limit = TimeLimit(0.5)
+        with pytest.raises(SlideTimeoutError, match=r"had come to a batch of its tiles"):
+            list(read_tiles(slide, plan, np.zeros((40, 2), np.int64), batch_size=8))
+
+
+@pytest.mark.slow
+def test_a_process_that_not_even_a_kill_ends_keeps_nobody_waiting(faulty, monkeypatch):
+    """As one that waits for a disk of the network does."""
+    monkeypatch.setattr(process, "_DYING_S", 0.5)
+    path, reader = faulty("sleep")
+    with open_slide(path, mpp=1.0, reader=reader, isolate=True) as slide:
+        child, slide._time_limit = slide._process._process, TimeLimit(0.5)
+        ends = child.kill
+        monkeypatch.setattr(child, "kill", lambda: None)
+        with pytest.raises(SlideTimeoutError, match=r"had come to its overview"):
+            slide.thumbnail(32)
+        ends()
+
+
+def test_tiles_read_here_are_in_time_too(faulty):
+    path, reader = faulty("none")
+    with time_limit(1e-9), open_slide(path, mpp=1.0, reader=reader) as slide:
+        plan = plan_tiles(slide, target_mpp=1.0, tile_size_px=32)
+        with pytest.raises(SlideTimeoutError, match=r"1e-09 s, and had come to a batch"):
+            list(read_tiles(slide, plan, np.zeros((40, 2), np.int64), batch_size=8))
+    with open_slide(path, mpp=1.0, reader=reader) as slide:
+        assert len(list(read_tiles(slide, plan, np.zeros((40, 2), np.int64), batch_size=8))) == 5
 
 
 @pytest.mark.slow
