@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from importlib import import_module, metadata
 from typing import Any
 
+from slidenet.cli.ending import say_ended, told_to_end
+
 
 @dataclass(frozen=True, slots=True)
 class Verb:
@@ -99,7 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 when all went well, 1 when a slide or check failed (also the only one), 2 for a wrong
-        command or setting, 130 when interrupted.
+        command or setting, 75 when nothing failed but other processes still work on slides, 130
+        when interrupted, 143 when ended by SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -112,11 +115,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in VERBS:
         print(f"slidenet: error: {_unknown_verb(name)}", file=sys.stderr)
         return 2
-    try:
-        return VERBS[name].call(name, arguments[1:])
-    except KeyboardInterrupt:  # around the imports too, which take seconds on a cold disk
-        print(f"slidenet {name}: interrupted; run it again to go on", file=sys.stderr)
-        return 130
+    with told_to_end() as ending:
+        try:
+            return VERBS[name].call(name, arguments[1:])
+        except (KeyboardInterrupt, SystemExit):  # Lightning makes one of the other
+            if ending.signal is None:
+                raise
+        say_ended(name, ending)
+        return ending.exit_code
 
 
 def overview() -> str:

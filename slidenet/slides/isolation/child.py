@@ -51,7 +51,10 @@ def main(connection: int, shared: int) -> None:
         connection: Descriptor of the connection to the parent.
         shared: Descriptor of the shared file, or -1.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C ends
+    # The parent decides what Ctrl-C ends, and a scheduler that ends a job, which tells all of its
+    # processes at once: dying first would look like a crash of this slide.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     _Server(Connection(connection), SharedArrays(shared) if shared >= 0 else None).serve()
 
 

@@ -90,6 +90,13 @@ def test_control_c_ends_both(launch):
     assert gone(child)
 
 
+def test_a_job_that_is_ended_is_no_crash_of_a_slide(noise_slide):
+    with open_slide(noise_slide, isolate=True) as slide:
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            os.kill(slide._process.pid, number)
+        assert slide.read_region((0, 0), 0, (2, 2)).shape == (2, 2, 3)
+
+
 def test_a_script_that_ends_without_closing(launch):
     parent, child = launch("forgotten")
     assert parent.wait(timeout=60) == 0, parent.stderr.read()
