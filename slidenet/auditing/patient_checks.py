@@ -17,7 +17,7 @@ from slidenet.core.vocabulary import (
 )
 from slidenet.data.labels.table import LabelTable
 from slidenet.stores import SLIDE_COLUMNS
-from slidenet.stores.patients import SLIDE_ITSELF, barcodes, like_patients
+from slidenet.stores.manifest.patients import SLIDE_ITSELF, barcodes, like_patients
 
 _FLAG = "--data.patient-column"
 _MOST_PER_PATIENT = 6

@@ -17,7 +17,7 @@ from slidenet.data.labels.classes import like_words
 from slidenet.data.labels.table import REGION_COLUMN, LabelTable, labels_of
 from slidenet.data.splits.strata import strata_of
 from slidenet.stores import SLIDE_COLUMNS, CsvRow, read_csv_table
-from slidenet.stores.patients import find_patient_column
+from slidenet.stores.manifest.patients import find_patient_column
 
 _LEAST_PATIENTS = 3
 

@@ -45,7 +45,7 @@ from slidenet.data.labels.task import make_task
 from slidenet.data.settings import DataSettings
 from slidenet.data.splits.record import Split
 from slidenet.stores import SMALL_COHORT_BYTES, FeatureFile, FeatureMemory
-from slidenet.stores.patients import describe_patients
+from slidenet.stores.manifest.patients import describe_patients
 from slidenet.tasks import MultiTask, Task
 
 

@@ -29,7 +29,7 @@ from slidenet.data.splits.record import Split
 from slidenet.pipelines.settings import settings_with
 from slidenet.stores import FeatureFile, FeatureMemory, check_output_folder
 from slidenet.stores.atomic import write_json
-from slidenet.stores.patients import describe_patients
+from slidenet.stores.manifest.patients import describe_patients
 from slidenet.tasks import Task, TaskKind
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """`slidenet export-tiles`: the tiles of every slide as image files or WebDataset shards."""
 
-import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -29,7 +28,7 @@ from slidenet.pipelines.settings import ExportTilesSettings, settings_with
 from slidenet.slides import Slide, none_readable, read_tiles
 from slidenet.slides.tile_images.record import TileFolderRecord
 from slidenet.stores import check_output_folder
-from slidenet.stores.slide_rows import UNSAFE_IN_NAMES
+from slidenet.stores.manifest.slide_ids import name_for_file
 from slidenet.stores.tile_images.encoding import SUFFIXES, check_encoding, encode_tile
 from slidenet.stores.tile_images.folder import TileFolder
 from slidenet.stores.tile_images.shards import TileShards
@@ -313,7 +312,7 @@ def _folder_names(regions: Sequence[str]) -> dict[str, str]:
     """
     names: dict[str, str] = {}
     for region in regions:
-        name = re.sub(UNSAFE_IN_NAMES, "_", region).strip(". ") or "_"
+        name = name_for_file(region)
         same = [other for other, there in names.items() if there.casefold() == name.casefold()]
         if same:
             raise ConfigError(

@@ -15,8 +15,7 @@ from slidenet.stores.features.part import part_of, whole_of
 from slidenet.stores.features.writer import FeatureWriter, disk_needed
 from slidenet.stores.h5.identity import existing_output, identity_of
 from slidenet.stores.h5.validate import validate_file
-from slidenet.stores.manifest import read_manifest
-from slidenet.stores.slide_rows import SLIDE_COLUMNS, slide_rows
+from slidenet.stores.manifest import SLIDE_COLUMNS, read_manifest, slide_rows
 from slidenet.stores.tiles import (
     TilesOrigin,
     read_tile_set,

@@ -2,8 +2,8 @@
 
 `labels.csv` follows the rules of the manifest (`slides.csv`) and may be the same file: UTF-8,
 commas, a header; `slide_id`, or `slide_path` whose file name without suffix is the slide_id;
-`patient_id` (or a column that means the same, see `slidenet.stores.patients`) and `mpp` may be
-there and may be empty; every other column is free (labels, site, scanner).
+`patient_id` (or a column that means the same, see `slidenet.stores.manifest.patients`) and `mpp`
+may be there and may be empty; every other column is free (labels, site, scanner).
 """
 
 import difflib
@@ -22,8 +22,8 @@ from slidenet.core.errors import LabelError
 from slidenet.core.records import SlideRow
 from slidenet.core.text import MOST_NAMED, name_some, plural
 from slidenet.stores import SLIDE_COLUMNS, CsvRow, CsvTable, read_csv_table, slide_rows
-from slidenet.stores.patients import barcodes, find_patient_column
-from slidenet.stores.slide_rows import refuse_duplicates
+from slidenet.stores.manifest.patients import barcodes, find_patient_column
+from slidenet.stores.manifest.slide_ids import refuse_duplicates
 
 PatientsKnown = Literal["all", "some", "none", "proposed"]
 """Of all slides, of some, of none; or of none, but slide_ids are TCGA barcodes, which name them."""

@@ -18,7 +18,7 @@ from slidenet.evaluation.predictions.targets import descriptions
 from slidenet.metrics import DEFAULT_THRESHOLD
 from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.stores import read_csv_table
-from slidenet.stores.patients import describe_patients, find_patient_column
+from slidenet.stores.manifest.patients import describe_patients, find_patient_column
 from slidenet.tasks import Calibration
 from slidenet.training import Bundle, Ensemble
 

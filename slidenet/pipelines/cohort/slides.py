@@ -11,7 +11,7 @@ from slidenet.slides import READERS, SLIDE_SUFFIXES
 from slidenet.slides.tile_images.declaration import LEVEL0, TileDeclaration
 from slidenet.slides.tile_images.listing import is_tile_folder, may_say_resolution
 from slidenet.stores import read_manifest
-from slidenet.stores.slide_rows import check_slide_id, id_of_path, refuse_duplicates
+from slidenet.stores.manifest.slide_ids import check_slide_id, id_of_path, refuse_duplicates
 
 Slides: TypeAlias = str | Path | Sequence[str | Path | SlideRow]
 """A manifest slides.csv, a folder of slides, one slide, several slides, or rows of a manifest."""

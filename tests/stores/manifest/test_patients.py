@@ -5,7 +5,7 @@ import pytest
 from slidenet.core.errors import LabelError
 from slidenet.data import read_label_table
 from slidenet.stores import read_manifest
-from slidenet.stores.patients import like_patients
+from slidenet.stores.manifest.patients import like_patients
 
 
 @pytest.fixture

@@ -4,21 +4,17 @@ Both name slides the same way: `slide_id`, or else the name of the slide file wi
 """
 
 import math
-import os
 import re
-import unicodedata
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 from slidenet.core.records import SlideRow
 from slidenet.core.units import Mpp
 from slidenet.core.vocabulary import as_number
 from slidenet.slides.tile_images.declaration import TILE_FRAMES
-from slidenet.slides.tile_images.listing import DEEPZOOM_FOLDER
 from slidenet.stores.csv_table import CsvRow, CsvTable, ErrorKind
-from slidenet.stores.patients import patient_of_cells
+from slidenet.stores.manifest.patients import patient_of_cells
+from slidenet.stores.manifest.slide_ids import check_slide_id, id_of_path, refuse_duplicates
 
-MAX_SLIDE_ID_BYTES = 200
 MIN_MPP, MAX_MPP = 0.01, 100.0
 
 SLIDE_COLUMNS = ("slide_id", "slide_path", "mpp", "mpp_x", "mpp_y", "sha256", "patient_id",
@@ -26,8 +22,6 @@ SLIDE_COLUMNS = ("slide_id", "slide_path", "mpp", "mpp_x", "mpp_y", "sha256", "p
 """Columns with a meaning; every other column is a label."""
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-UNSAFE_IN_NAMES = re.compile(r'[/\\<>:"|?*\x00-\x1f\x7f]')
-"""What some disk does not take in the name of a file."""
 
 
 def slide_rows(
@@ -56,14 +50,13 @@ def slide_rows(
 
 def _slide_row(table: CsvTable, row: CsvRow, patient_column: str | None) -> SlideRow:
     cells, error = row.cells, table.error
-    slide_path, slide_id, where = "", "", "slide_id"
-    if "slide_path" in cells:
-        slide_path = cells["slide_path"].strip()
-        if ("slide_id" not in cells and not slide_path) or "\x00" in slide_path:
-            raise path_error(slide_path, table.place(row), error)
-        slide_id, where = id_of_path(table.path.parent / slide_path), "slide_path"
+    slide_path = cells.get("slide_path", "").strip()
+    if ("slide_id" not in cells and not slide_path) or "\x00" in slide_path:
+        raise path_error(slide_path, table.place(row), error)
     if "slide_id" in cells:
         slide_id, where = cells["slide_id"].strip(), "slide_id"
+    else:
+        slide_id, where = id_of_path(table.path.parent / slide_path), "slide_path"
     check_slide_id(slide_id, table.place(row, where), error=error)
     mpp, mpp_xy = _resolution(cells, table.place(row), error)
     return SlideRow(
@@ -77,17 +70,6 @@ def _slide_row(table: CsvTable, row: CsvRow, patient_column: str | None) -> Slid
         tile_frame=_tile_frame(cells.get("tile_frame", "").strip(), table.place(row), error),
         sha256=_sha256(cells.get("sha256", "").strip(), table.place(row), error),
     )
-
-
-def id_of_path(path: Path) -> str:
-    """The `slide_id` of a slide that was given without one: its name without the ending.
-
-    Of a folder the whole name, where a dot begins no ending; of the folder of a DeepZoom picture
-    what comes before `_files`.
-    """
-    if not os.path.isdir(path):  # False too for what is too long for a name
-        return path.stem
-    return path.name.removesuffix(DEEPZOOM_FOLDER)
 
 
 def path_error(slide_path: str, place: str, error: ErrorKind) -> Exception:
@@ -145,40 +127,3 @@ def _sha256(text: str, place: str, error: ErrorKind) -> str | None:
             remedy="write what `sha256sum` prints for the slide file",
         )
     return text.lower() or None
-
-
-def check_slide_id(slide_id: str, place: str, *, error: ErrorKind) -> None:
-    """A slide_id becomes a file name on whatever disk the outputs end up on."""
-    unsafe = UNSAFE_IN_NAMES.search(slide_id)
-    if not slide_id:
-        wrong = "is empty"
-    elif unsafe:
-        wrong = f"{slide_id!r} holds {unsafe.group()!r}"
-    elif slide_id.startswith(".") or slide_id != slide_id.strip() or slide_id.endswith("."):
-        wrong = f"{slide_id!r} begins or ends with a dot or a space"
-    elif len(slide_id.encode()) > MAX_SLIDE_ID_BYTES:
-        wrong = f"{slide_id[:20] + '...'!r} has {len(slide_id.encode())} bytes"
-    else:
-        return
-    raise error(
-        f"{place}: slide_id {wrong}",
-        expected=f"a name that can be a file name, at most {MAX_SLIDE_ID_BYTES} bytes",
-        remedy="give the slide a plain slide_id in the table",
-    )
-
-
-def refuse_duplicates(rows: Iterable[SlideRow], places: Iterable[str], *, error: ErrorKind) -> None:
-    """Refuses a slide_id that comes twice, even in other letters."""
-    seen: dict[str, tuple[str, str]] = {}
-    for row, place in zip(rows, places, strict=True):
-        # Some disks cannot tell names apart by case or by how an accent is written.
-        key = unicodedata.normalize("NFC", row.slide_id).casefold()
-        if key in seen:
-            first_id, first_place = seen[key]
-            raise error(
-                f"{place}: slide_id {row.slide_id!r} is already taken by {first_id!r} "
-                f"({first_place})",
-                expected="a slide_id of its own for every slide, whatever the case of its letters",
-                remedy="name each slide in the column slide_id of the table",
-            )
-        seen[key] = (row.slide_id, place)

@@ -1,0 +1,155 @@
+"""What may be a `slide_id`: the name of files on whatever disk the outputs end up on.
+
+Refused is what some disk refuses or changes, and what no reader sees. All else is a name: spaces,
+accents, any script, emoji, `#`, `%`, `=`, a leading `-`. Who prints one escapes it
+(`slidenet.core.escapes`).
+"""
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from slidenet.core.escapes import in_terminal
+from slidenet.core.records import SlideRow
+from slidenet.core.text import count_of, name_some
+from slidenet.slides.tile_images.listing import DEEPZOOM_FOLDER
+from slidenet.stores.csv_table import ErrorKind
+from slidenet.stores.manifest.look_alikes import look_alikes, unlike_signs
+
+MAX_SLIDE_ID_BYTES = 200
+"""In UTF-8. Most disks take 255 in the name of a file, of which endings need some."""
+
+_UNSAFE = re.compile(r'[/\\<>:"|?*]')
+_UNSEEN = {
+    "Cc": "a control character",
+    "Cf": "a format character, which nobody sees",
+    "Zl": "a separator of lines",
+    "Zp": "a separator of paragraphs",
+    "Cs": "half a character: the name is no valid UTF-8",
+}
+_DEVICE = re.compile(
+    r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|CLOCK\$|(COM|LPT)[0-9\u00b9\u00b2\u00b3])", re.IGNORECASE
+)
+"""Names that Windows keeps for devices, whatever ending follows them."""
+
+
+def id_of_path(path: Path) -> str:
+    """The `slide_id` of a slide that was given without one: its name without the ending.
+
+    Of a folder the whole name, where a dot begins no ending; of the folder of a DeepZoom picture
+    what comes before `_files`.
+    """
+    if not os.path.isdir(path):  # False too for what is too long for a name
+        return path.stem
+    return path.name.removesuffix(DEEPZOOM_FOLDER)
+
+
+def check_slide_id(slide_id: str, place: str, *, error: ErrorKind) -> None:
+    """Refuses what cannot be the name of a file everywhere.
+
+    Args:
+        slide_id: The name.
+        place: Where it stands, for the message.
+        error: Class of the error.
+
+    Raises:
+        SlidenetError: Of class `error`, with what is wrong with it.
+    """
+    wrong = _wrong_with(slide_id)
+    if wrong:
+        raise error(
+            f"{place}: slide_id {wrong}",
+            expected=f"a name that can be a file name, at most {MAX_SLIDE_ID_BYTES} bytes",
+            remedy="give the slide a plain slide_id in the table, or rename its file",
+        )
+
+
+def _wrong_with(slide_id: str) -> str:
+    """What keeps a name from being a slide_id; "" for nothing."""
+    if not slide_id:
+        return "is empty"
+    for sign in slide_id:
+        unseen = _UNSEEN.get(unicodedata.category(sign))
+        if unseen:
+            name = unicodedata.name(sign, "").lower()
+            code = f"U+{ord(sign):04X} {name}".rstrip()
+            return f"{_shown(slide_id)} holds {code}, {unseen}"
+    unsafe = _UNSAFE.search(slide_id)
+    if unsafe:
+        return f"{_shown(slide_id)} holds {unsafe.group()!r}"
+    if slide_id.startswith(".") or slide_id != slide_id.strip() or slide_id.endswith("."):
+        return f"{_shown(slide_id)} begins or ends with a dot or a space"
+    if _DEVICE.fullmatch(slide_id.partition(".")[0].rstrip()):
+        return f"{_shown(slide_id)} is the name of a device of Windows"
+    size = len(slide_id.encode())
+    if size > MAX_SLIDE_ID_BYTES:
+        return f"{_shown(slide_id)} has {size} bytes"
+    return ""
+
+
+def _shown(slide_id: str) -> str:
+    return repr(slide_id if len(slide_id) <= 60 else slide_id[:20] + "...")
+
+
+def name_for_file(text: str) -> str:
+    """A text as the name of a file or folder on any disk: `Tumor: Necrosis` is `Tumor_ Necrosis`.
+
+    Two texts may become one name.
+    """
+    signs = ("_" if unicodedata.category(sign) in _UNSEEN else sign for sign in text)
+    name = _UNSAFE.sub("_", "".join(signs)).strip(". ")
+    name = name.encode()[:MAX_SLIDE_ID_BYTES].decode(errors="ignore").rstrip(". ")
+    device = _DEVICE.fullmatch(name.partition(".")[0].rstrip())
+    return f"_{name}" if device else name or "_"
+
+
+def same_on_disk(slide_id: str) -> str:
+    """The same for names that some disks cannot tell apart: by case, or how accents are written."""
+    folded = unicodedata.normalize("NFC", slide_id).casefold()
+    return unicodedata.normalize("NFC", folded)
+
+
+def refuse_duplicates(rows: Iterable[SlideRow], places: Iterable[str], *, error: ErrorKind) -> None:
+    """Refuses a slide_id that comes twice, even in other letters.
+
+    Raises:
+        SlidenetError: Of class `error`, with the first two rows and the number of all of them.
+    """
+    seen: dict[str, tuple[str, str]] = {}
+    again: list[tuple[str, str]] = []
+    for row, place in zip(rows, places, strict=True):
+        key = same_on_disk(row.slide_id)
+        if key in seen:
+            again.append((row.slide_id, place))
+        else:
+            seen[key] = (row.slide_id, place)
+    if not again:
+        return
+    slide_id, place = again[0]
+    first_id, first_place = seen[same_on_disk(slide_id)]
+    others = name_some(dict.fromkeys(repr(name) for name, _ in again[1:]), most=10)
+    more = f"; {len(again) - 1} more come again: {others}" if others else ""
+    raise error(
+        f"{place}: slide_id {slide_id!r} is already taken by {first_id!r} ({first_place}){more}",
+        expected="a slide_id of its own for every slide, whatever the case of its letters",
+        remedy="name each slide in the column slide_id of the table",
+    )
+
+
+def look_alike_notes(slide_ids: Sequence[str]) -> list[str]:
+    """A line about slides whose ids a reader cannot tell apart, where there are any."""
+    groups = look_alikes(slide_ids)
+    if not groups:
+        return []
+    shown = []
+    for one, other, *_ in groups:
+        signs = unlike_signs(other, one) or unlike_signs(one, other)
+        shown.append(f"{one!r} and {other!r}" + (f" ({signs})" if signs else ""))
+    return [
+        in_terminal(
+            f"{count_of('group', len(groups))} of slide_ids look alike and are taken for different "
+            f"slides: {name_some(shown, longest=200)}"
+        )
+    ]
