@@ -23,7 +23,6 @@ from slidenet.core.records import SlideRow
 from slidenet.core.text import MOST_NAMED, name_some, plural
 from slidenet.stores import SLIDE_COLUMNS, CsvRow, CsvTable, read_csv_table, slide_rows
 from slidenet.stores.manifest.patients import barcodes, find_patient_column
-from slidenet.stores.manifest.slide_ids import refuse_duplicates
 
 PatientsKnown = Literal["all", "some", "none", "proposed"]
 """Of all slides, of some, of none; or of none, but slide_ids are TCGA barcodes, which name them."""
@@ -250,11 +249,6 @@ def read_region_table(
             patients,
         )
         for found in (first, by_region)
-    )
-    refuse_duplicates(
-        slides.rows,
-        [table.place(cells, "slide_id") for _, cells in first.values()],
-        error=LabelError,
     )
     _check_unnamed_patients(slides)
     return slides, regions

@@ -11,7 +11,7 @@ from slidenet.slides import READERS, SLIDE_SUFFIXES
 from slidenet.slides.tile_images.declaration import LEVEL0, TileDeclaration
 from slidenet.slides.tile_images.listing import is_tile_folder, may_say_resolution
 from slidenet.stores import read_manifest
-from slidenet.stores.manifest.slide_ids import check_slide_id, id_of_path, refuse_duplicates
+from slidenet.stores.manifest.slide_ids import check_slide_ids, id_of_path
 
 Slides: TypeAlias = str | Path | Sequence[str | Path | SlideRow]
 """A manifest slides.csv, a folder of slides, one slide, several slides, or rows of a manifest."""
@@ -39,9 +39,7 @@ def rows_of(
         for slide in slides
     ]
     places = [f"slide {number}, {row.slide_path}" for number, row in enumerate(rows, 1)]
-    for row, place in zip(rows, places, strict=True):
-        check_slide_id(row.slide_id, place, error=ManifestError)
-    refuse_duplicates(rows, places, error=ManifestError)
+    check_slide_ids(rows, places, error=ManifestError)
     return rows
 
 

@@ -20,7 +20,7 @@ from slidenet.slides.tile_images.listing import (
 from slidenet.slides.tile_images.names import places_in_names
 from slidenet.stores.manifest.entries import Entries, entries_of
 from slidenet.stores.manifest.left_out import FolderSlides, Why, some_slides
-from slidenet.stores.manifest.slide_ids import check_slide_id, refuse_duplicates, same_on_disk
+from slidenet.stores.manifest.slide_ids import check_slide_ids, same_on_disk
 
 _OUTPUTS = {"overlays", "runs", "slide_embeddings", "tile_features", "tiles", "tissue"}
 
@@ -52,9 +52,7 @@ def slides_of_folder(
         for slide in slides
     ]
     places = [f"{folder}, file {slide.within}" for slide in slides]
-    for row, place in zip(rows, places, strict=True):
-        check_slide_id(row.slide_id, place, error=ManifestError)
-    refuse_duplicates(rows, places, error=ManifestError)
+    check_slide_ids(rows, places, error=ManifestError)
     if shared:
         named = [r.slide_id for r, s in zip(rows, slides, strict=True) if s.name in shared]
         found.remarks.append(

@@ -30,7 +30,7 @@ from slidenet.stores.csv_table import read_csv_table
 from slidenet.stores.manifest.folders import slides_of_folder
 from slidenet.stores.manifest.patients import find_patient_column
 from slidenet.stores.manifest.rows import SLIDE_COLUMNS, path_error, slide_rows
-from slidenet.stores.manifest.slide_ids import check_slide_id, look_alike_notes
+from slidenet.stores.manifest.slide_ids import check_slide_ids, look_alike_notes
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def read_manifest(
     elif path.name.lower().endswith((*(suffix.lower() for suffix in suffixes), *SCANNER_FORMATS)):
         # One that nobody reads is refused when it is opened.
         rows = [SlideRow(slide_id=path.stem, slide_path=str(path))]
-        check_slide_id(path.stem, str(path), error=ManifestError)
+        check_slide_ids(rows, [str(path)], error=ManifestError)
     else:
         rows = _rows_of_table(path, patient_column)
     for line in (*lines, *look_alike_notes([row.slide_id for row in rows])):

@@ -13,7 +13,7 @@ from slidenet.core.vocabulary import as_number
 from slidenet.slides.tile_images.declaration import TILE_FRAMES
 from slidenet.stores.csv_table import CsvRow, CsvTable, ErrorKind
 from slidenet.stores.manifest.patients import patient_of_cells
-from slidenet.stores.manifest.slide_ids import check_slide_id, id_of_path, refuse_duplicates
+from slidenet.stores.manifest.slide_ids import check_slide_ids, id_of_path
 
 MIN_MPP, MAX_MPP = 0.01, 100.0
 
@@ -42,9 +42,9 @@ def slide_rows(
         SlidenetError: Of the class of the table, naming the file, row and column at fault.
     """
     rows = [_slide_row(table, row, patient_column) for row in table.rows]
-    if not repeats:
-        places = [table.place(row, "slide_id") for row in table.rows]
-        refuse_duplicates(rows, places, error=table.error)
+    column = "slide_id" if "slide_id" in table.columns else "slide_path"
+    places = [table.place(row, column) for row in table.rows]
+    check_slide_ids(rows, places, error=table.error, repeats=repeats)
     return rows
 
 
@@ -54,10 +54,9 @@ def _slide_row(table: CsvTable, row: CsvRow, patient_column: str | None) -> Slid
     if ("slide_id" not in cells and not slide_path) or "\x00" in slide_path:
         raise path_error(slide_path, table.place(row), error)
     if "slide_id" in cells:
-        slide_id, where = cells["slide_id"].strip(), "slide_id"
+        slide_id = cells["slide_id"].strip()
     else:
-        slide_id, where = id_of_path(table.path.parent / slide_path), "slide_path"
-    check_slide_id(slide_id, table.place(row, where), error=error)
+        slide_id = id_of_path(table.path.parent / slide_path)
     mpp, mpp_xy = _resolution(cells, table.place(row), error)
     return SlideRow(
         slide_id=slide_id,

@@ -29,6 +29,7 @@ _UNSEEN = {
     "Zp": "a separator of paragraphs",
     "Cs": "half a character: the name is no valid UTF-8",
 }
+_ENDS = re.compile(r"^[\s.]+|[\s.]+$")
 _DEVICE = re.compile(
     r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|CLOCK\$|(COM|LPT)[0-9\u00b9\u00b2\u00b3])", re.IGNORECASE
 )
@@ -46,24 +47,39 @@ def id_of_path(path: Path) -> str:
     return path.name.removesuffix(DEEPZOOM_FOLDER)
 
 
-def check_slide_id(slide_id: str, place: str, *, error: ErrorKind) -> None:
-    """Refuses what cannot be the name of a file everywhere.
+def check_slide_ids(
+    rows: Sequence[SlideRow],
+    places: Sequence[str],
+    *,
+    error: ErrorKind,
+    repeats: bool = False,
+) -> None:
+    """Refuses slide_ids that cannot be names of files everywhere, and those that come twice.
 
     Args:
-        slide_id: The name.
-        place: Where it stands, for the message.
+        rows: The slides.
+        places: Where each is named, for the message.
         error: Class of the error.
+        repeats: Whether a slide may have several rows, with one spelling of its slide_id.
 
     Raises:
-        SlidenetError: Of class `error`, with what is wrong with it.
+        SlidenetError: Of class `error`: what is wrong with the first, and which others.
     """
-    wrong = _wrong_with(slide_id)
+    wrong = [(i, said) for i, row in enumerate(rows) if (said := _wrong_with(row.slide_id))]
     if wrong:
+        first, said = wrong[0]
         raise error(
-            f"{place}: slide_id {wrong}",
+            f"{places[first]}: slide_id {said}" + _more(rows[i].slide_id for i, _ in wrong[1:]),
             expected=f"a name that can be a file name, at most {MAX_SLIDE_ID_BYTES} bytes",
-            remedy="give the slide a plain slide_id in the table, or rename its file",
+            remedy="give the slide a plain slide_id in a table, or rename its file",
         )
+    _refuse_duplicates(rows, places, error, repeats)
+
+
+def _more(slide_ids: Iterable[str]) -> str:
+    """`; so do 2 more: 'b', 'c'`; "" for none."""
+    named = [repr(slide_id) for slide_id in slide_ids]
+    return f"; so is it with {len(named)} more: {name_some(named, most=10)}" if named else ""
 
 
 def _wrong_with(slide_id: str) -> str:
@@ -99,8 +115,9 @@ def name_for_file(text: str) -> str:
     Two texts may become one name.
     """
     signs = ("_" if unicodedata.category(sign) in _UNSEEN else sign for sign in text)
-    name = _UNSAFE.sub("_", "".join(signs)).strip(". ")
-    name = name.encode()[:MAX_SLIDE_ID_BYTES].decode(errors="ignore").rstrip(". ")
+    name = _UNSAFE.sub("_", "".join(signs))
+    name = _ENDS.sub("", name).encode()[:MAX_SLIDE_ID_BYTES].decode(errors="ignore")
+    name = _ENDS.sub("", name)
     device = _DEVICE.fullmatch(name.partition(".")[0].rstrip())
     return f"_{name}" if device else name or "_"
 
@@ -111,28 +128,25 @@ def same_on_disk(slide_id: str) -> str:
     return unicodedata.normalize("NFC", folded)
 
 
-def refuse_duplicates(rows: Iterable[SlideRow], places: Iterable[str], *, error: ErrorKind) -> None:
-    """Refuses a slide_id that comes twice, even in other letters.
-
-    Raises:
-        SlidenetError: Of class `error`, with the first two rows and the number of all of them.
-    """
+def _refuse_duplicates(
+    rows: Sequence[SlideRow], places: Sequence[str], error: ErrorKind, repeats: bool
+) -> None:
+    """Refuses a slide_id that comes twice, even in other letters."""
     seen: dict[str, tuple[str, str]] = {}
     again: list[tuple[str, str]] = []
     for row, place in zip(rows, places, strict=True):
+        # Some disks cannot tell names apart by case or by how an accent is written.
         key = same_on_disk(row.slide_id)
-        if key in seen:
+        if key in seen and not (repeats and seen[key][0] == row.slide_id):
             again.append((row.slide_id, place))
-        else:
-            seen[key] = (row.slide_id, place)
+        seen.setdefault(key, (row.slide_id, place))
     if not again:
         return
     slide_id, place = again[0]
     first_id, first_place = seen[same_on_disk(slide_id)]
-    others = name_some(dict.fromkeys(repr(name) for name, _ in again[1:]), most=10)
-    more = f"; {len(again) - 1} more come again: {others}" if others else ""
     raise error(
-        f"{place}: slide_id {slide_id!r} is already taken by {first_id!r} ({first_place}){more}",
+        f"{place}: slide_id {slide_id!r} is already taken by {first_id!r} ({first_place})"
+        + _more(name for name, _ in again[1:]),
         expected="a slide_id of its own for every slide, whatever the case of its letters",
         remedy="name each slide in the column slide_id of the table",
     )
