@@ -49,6 +49,7 @@ def embed_slides(
     *,
     encoder: str = "efficientnet_lite0",
     overwrite: bool = False,
+    recursive: bool = False,
     sequence_ranks: int | SlideRanks = 1,
     slide_encoder: SlideEncoder | None = None,
     fleet: FleetSettings = WHOLE,
@@ -66,6 +67,7 @@ def embed_slides(
         settings: The recipe and its weights.
         encoder: The tile encoder whose features are used.
         overwrite: Replace outputs made with other settings.
+        recursive: Of a folder of slides, take those of its subfolders, too.
         sequence_ranks: Processes started by torchrun that share each slide.
         slide_encoder: One made in Python, used instead of the one the
             settings name.
@@ -84,7 +86,7 @@ def embed_slides(
                 remedy="drop --sequence-ranks; a pooling reads its features in blocks and needs no "
                 "GPU",
             )
-        return rows_of(slides)
+        return rows_of(slides, recursive=recursive)
 
     # Where others wait they are met first, as they must hear of what is wrong here.
     if isinstance(sequence_ranks, SlideRanks):

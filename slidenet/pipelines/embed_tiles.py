@@ -39,6 +39,7 @@ def embed_tiles(
     settings: EmbedTilesSettings | None = None,
     *,
     overwrite: bool = False,
+    recursive: bool = False,
     tile_encoder: TileEncoder | None = None,
     fleet: FleetSettings = WHOLE,
     runner: Runner = LOCAL,
@@ -53,6 +54,7 @@ def embed_tiles(
         out: Output folder of `slidenet preprocess`.
         settings: The tile encoder and how it runs.
         overwrite: Replace outputs made with other settings.
+        recursive: Of a folder of slides, take those of its subfolders, too.
         tile_encoder: A tile encoder made in Python, used with its own engine instead of what the
             settings name.
         fleet: Which of the slides this call takes.
@@ -60,7 +62,7 @@ def embed_tiles(
         **keywords: Fields of `EmbedTilesSettings`.
     """
     settings = settings_with(EmbedTilesSettings, settings, keywords)
-    rows = rows_of(slides, reader=settings.reader)
+    rows = rows_of(slides, reader=settings.reader, recursive=recursive)
     check_whole(batch_size=settings.batch_size, num_readers=settings.num_readers, or_none=True)
     settings.how_to_open()
     layout = OutputLayout(check_output_folder(out))

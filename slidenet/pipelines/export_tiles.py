@@ -44,6 +44,7 @@ def export_tiles(
     *,
     to: str | Path | None = None,
     overwrite: bool = False,
+    recursive: bool = False,
     fleet: FleetSettings = WHOLE,
     runner: Runner = LOCAL,
     **keywords: Any,
@@ -60,6 +61,7 @@ def export_tiles(
         settings: Which tiles, and how they are written.
         to: Where they are written; default: tile_images/ in the output folder.
         overwrite: Replace what was exported with other settings.
+        recursive: Of a folder of slides, take those of its subfolders, too.
         fleet: Which of the slides this call takes.
         runner: Who does the work.
         **keywords: Fields of `ExportTilesSettings`.
@@ -71,7 +73,7 @@ def export_tiles(
     classes = settings.region_classes
     if isinstance(classes, str) or (classes is not None and not classes):
         raise ConfigError(f"region_classes is {classes!r}", expected="a list of names, or none")
-    rows = rows_of(slides, reader=settings.reader)
+    rows = rows_of(slides, reader=settings.reader, recursive=recursive)
     layout = OutputLayout(check_output_folder(out))
     folder = check_output_folder(layout.tile_images if to is None else to)
     work = ExportTilesWork(layout, folder, settings, overwrite)

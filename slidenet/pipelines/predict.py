@@ -87,6 +87,7 @@ def predict(
     device: str = "auto",
     batch_size: int | None = None,
     num_readers: int | None = None,
+    recursive: bool = False,
     allow_upsampling: bool = False,
     by_patient: bool = False,
     alpha: float = ALPHA,
@@ -116,6 +117,7 @@ def predict(
         device: Where encoder and model run: auto, cpu, cuda or cuda:N.
         batch_size: Tiles per forward pass of the encoder; default: what suits its engine.
         num_readers: Threads that read tiles; default: one per core, 2 to 16.
+        recursive: Of a folder of slides, take those of its subfolders, too.
         allow_upsampling: Accept slides coarser than the training's and enlarge their pixels.
         by_patient: Write one row per patient, the mean over the patient's slides.
         alpha: Of prediction sets, which an ensemble of a cross-validation makes: they hold the
@@ -132,7 +134,7 @@ def predict(
     application = prepare(
         model,
         bundle,
-        read_rows(slides, first[0] if first else None, patient_column),
+        read_rows(slides, first[0] if first else None, patient_column, recursive=recursive),
         source=source_of(slides),
         folders=[*first, *map(Path, more_features)],
         by_patient=by_patient,

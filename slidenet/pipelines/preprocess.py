@@ -77,6 +77,7 @@ def preprocess(
     settings: PreprocessSettings | None = None,
     *,
     overwrite: bool = False,
+    recursive: bool = False,
     fleet: FleetSettings = WHOLE,
     runner: Runner = LOCAL,
     **keywords: Any,
@@ -92,12 +93,13 @@ def preprocess(
         out: Output folder.
         settings: How tissue is found and cut into tiles.
         overwrite: Replace outputs made with other settings.
+        recursive: Of a folder of slides, take those of its subfolders, too.
         fleet: Which of the slides this call takes.
         runner: Who does the work.
         **keywords: Fields of `PreprocessSettings`.
     """
     settings = settings_with(PreprocessSettings, settings, keywords)
-    rows = rows_of(slides, reader=settings.reader)
+    rows = rows_of(slides, reader=settings.reader, recursive=recursive)
     check_tile_folders(rows, settings.declared_tiles())
     check_tile_resolutions(rows, settings.declared_tiles, settings.mpp)
     layout, named = OutputLayout(Path(out)), settings.segmenter is not None

@@ -73,6 +73,7 @@ def run(
     settings: RunSettings | None = None,
     *,
     overwrite: bool = False,
+    recursive: bool = False,
     fleet: FleetSettings = WHOLE,
     runner: Runner = LOCAL,
     **keywords: Any,
@@ -86,12 +87,13 @@ def run(
         out: Output folder.
         settings: Those of the three steps.
         overwrite: Replace outputs made with other settings.
+        recursive: Of a folder of slides, take those of its subfolders, too.
         fleet: Which of the slides this call takes.
         runner: Who does the work.
         **keywords: Fields of `RunSettings`.
     """
     settings = settings_with(RunSettings, settings, keywords)
-    rows = rows_of(slides, reader=settings.reader)
+    rows = rows_of(slides, reader=settings.reader, recursive=recursive)
     tiling, encoding = settings.step(PreprocessSettings), settings.step(EmbedTilesSettings)
     embedding = settings.step(EmbedSlidesSettings)
     # All of it now: a misspelt name or missing weights must not surface after hours of work.

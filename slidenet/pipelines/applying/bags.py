@@ -24,12 +24,20 @@ from slidenet.training import Bundle, Ensemble
 
 
 def read_rows(
-    slides: Slides, features: Path | None, patient_column: str | None = None
+    slides: Slides,
+    features: Path | None,
+    patient_column: str | None = None,
+    *,
+    recursive: bool = False,
 ) -> list[SlideRow]:
     """The slides; their files are not needed where features are given."""
-    if features is not None and isinstance(slides, str | Path) and not Path(slides).is_dir():
+    if (
+        features is not None
+        and isinstance(slides, str | Path)
+        and not (recursive or Path(slides).is_dir())
+    ):
         return list(read_label_table(Path(slides), patient_column=patient_column).rows)
-    return rows_of(slides, patient_column=patient_column)
+    return rows_of(slides, patient_column=patient_column, recursive=recursive)
 
 
 def describe_patients_of(slides: Slides, patient_column: str | None = None) -> list[str]:

@@ -18,7 +18,11 @@ Slides: TypeAlias = str | Path | Sequence[str | Path | SlideRow]
 
 
 def rows_of(
-    slides: Slides, *, reader: str | None = None, patient_column: str | None = None
+    slides: Slides,
+    *,
+    reader: str | None = None,
+    patient_column: str | None = None,
+    recursive: bool = False,
 ) -> list[SlideRow]:
     """The slides as rows of a manifest.
 
@@ -27,13 +31,20 @@ def rows_of(
             name without its suffix is the `slide_id`.
         reader: Who will read them; its suffixes are what a folder is searched for.
         patient_column: Of a manifest, says whose slide it is; found by its name where not given.
+        recursive: Of a folder, whether slides of its subfolders count, too.
 
     Raises:
         ManifestError: The manifest cannot be read, or two slides have the same `slide_id`.
     """
     if isinstance(slides, str | Path):
         suffixes = SLIDE_SUFFIXES if reader is None else READERS[reader].suffixes
-        return read_manifest(slides, suffixes=suffixes, patient_column=patient_column)
+        return read_manifest(
+            slides, suffixes=suffixes, patient_column=patient_column, recursive=recursive
+        )
+    if recursive:
+        raise ManifestError(
+            "recursive is True, and slides are given one by one", expected="a folder of slides"
+        )
     rows = [
         slide if isinstance(slide, SlideRow) else SlideRow(id_of_path(Path(slide)), str(slide))
         for slide in slides

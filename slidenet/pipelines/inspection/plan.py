@@ -131,6 +131,7 @@ def plan(
     out: str | Path | None = None,
     asked: PatternSettings | None = None,
     *,
+    recursive: bool = False,
     num_tiles: int | None = None,
     shape: str = "gigapath",
     attention: Sequence[str] | None = None,
@@ -148,6 +149,7 @@ def plan(
         slides: Manifest slides.csv, or a folder of slides; the largest slide counts.
         out: Output folder of `slidenet preprocess`, where their tiles are counted.
         asked: Settings of the attention patterns; of several patterns each takes those it has.
+        recursive: Of a folder of slides, take those of its subfolders, too.
         num_tiles: Tiles of one slide, instead of slides and out.
         shape: Shape of the slide encoder: gigapath, longnet-24l1024d, longnet-12l1536d or
             longnet-small.
@@ -168,7 +170,7 @@ def plan(
     check_positive(gpu_memory_gb=gpu_memory_gb)
     check_choice(get_args(Precision), precision=precision)
     check_whole(or_none=True, sequence_ranks=sequence_ranks)
-    tiles, heading = _largest(slides, out, num_tiles)
+    tiles, heading = _largest(slides, out, num_tiles, recursive)
     memory = gpu_memory_gb * GIGABYTE * USABLE
     ways = _ways(config, attention, settings_with(PatternSettings, asked, keywords), settings)
     works = [
@@ -253,7 +255,7 @@ def _settings(way: Way, tokens: int) -> list[str]:
 
 
 def _largest(
-    slides: Slides | None, out: str | Path | None, num_tiles: int | None
+    slides: Slides | None, out: str | Path | None, num_tiles: int | None, recursive: bool
 ) -> tuple[int, list[str]]:
     """Tiles of the largest slide, and how it was found."""
     if (num_tiles is None) == (slides is None):
@@ -271,7 +273,7 @@ def _largest(
             remedy="run slidenet preprocess first, then give --out; or give --num-tiles",
         )
     assert slides is not None
-    rows, layout = rows_of(slides), OutputLayout(Path(out))
+    rows, layout = rows_of(slides, recursive=recursive), OutputLayout(Path(out))
     paths = {row.slide_id: layout.tiles(row.slide_id) for row in rows}
     counts = sorted(
         (read_tile_set(path).num_tiles, slide_id) for slide_id, path in paths.items()

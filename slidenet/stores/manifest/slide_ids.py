@@ -9,6 +9,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from itertools import permutations
 from pathlib import Path
 
 from slidenet.core.escapes import in_terminal
@@ -158,12 +159,17 @@ def look_alike_notes(slide_ids: Sequence[str]) -> list[str]:
     if not groups:
         return []
     shown = []
-    for one, other, *_ in groups:
-        signs = unlike_signs(other, one) or unlike_signs(one, other)
-        shown.append(f"{one!r} and {other!r}" + (f" ({signs})" if signs else ""))
+    for group in groups:
+        signs = dict.fromkeys(
+            words
+            for one, other in permutations(group[:3], 2)
+            if (words := unlike_signs(one, other))
+        )
+        named = name_some(map(repr, group))
+        shown.append(f"{named} ({'; '.join(signs)})" if signs else named)
     return [
         in_terminal(
-            f"{count_of('group', len(groups))} of slide_ids look alike and are taken for different "
-            f"slides: {name_some(shown, longest=200)}"
+            f"{count_of('group', len(groups))} of slide_ids that look alike, taken for different "
+            f"slides: {'; '.join(shown[:5])}" + (f" and {len(shown) - 5} more" * (len(shown) > 5))
         )
     ]

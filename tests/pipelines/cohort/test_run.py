@@ -216,3 +216,11 @@ def test_slides_are_a_manifest_a_folder_paths_or_rows(tmp_path):
     assert rows_of([]) == []
     with pytest.raises(ManifestError, match=r"slide 2, .*a.tiff: slide_id 'a' is already taken"):
         rows_of([paths[0], folder / "a.tiff"])
+
+
+def test_slides_of_subfolders_are_taken_where_asked_for(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a.svs").touch()
+    assert [row.slide_id for row in rows_of(tmp_path, recursive=True)] == ["a"]
+    with pytest.raises(ManifestError, match="given one by one; expected a folder of slides"):
+        rows_of([tmp_path / "x" / "a.svs"], recursive=True)
