@@ -102,6 +102,30 @@ class SystemFaultError(SlidenetError):
     """The machine, a disk or its memory failed; it may go well the next time."""
 
 
+class ClaimedElsewhere(SlidenetError):
+    """Another process is making the same file: no fault, but nothing to be done here.
+
+    Attributes:
+        seen: What was seen of its claim (`stores.claims.Sighting`); None where it is gone by now.
+    """
+
+    def __init__(
+        self,
+        found: str,
+        *,
+        expected: str = "",
+        remedy: str = "",
+        slide: str = "",
+        seen: object = None,
+    ) -> None:
+        super().__init__(found, expected=expected, remedy=remedy, slide=slide)
+        self.seen = seen
+
+
+class LostClaim(ClaimedElsewhere):
+    """Another process has taken over what this one was making, as it had not been heard of."""
+
+
 class UnknownNameError(SlidenetError):
     """A name that no registry entry carries."""
 

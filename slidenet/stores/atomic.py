@@ -1,8 +1,9 @@
 """Files that appear whole or not at all.
 
-A file is written under a temporary name in its own folder, synced, and renamed. Whatever goes
-wrong with the folder (read-only, full, not a folder) becomes one `OutputError` with its remedy,
-and the temporary file is removed.
+A file is written under a temporary name of its own in its folder, synced, and renamed. Whatever
+goes wrong with the folder (read-only, full, not a folder) becomes one `OutputError` with its
+remedy, and the temporary file is removed. Who works under a claim (`stores.claims`) proves before
+each rename that it still holds it.
 """
 
 import errno
@@ -10,16 +11,20 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from slidenet.core.errors import AWAY, BROKEN, OutputError, fault_of
+from slidenet.stores.temporary import sweep_once, temporary_path
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_FOLDER = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
+
+_proofs: ContextVar[tuple[Callable[[], None], ...]] = ContextVar("_proofs", default=())
 
 
 def output_error(error: OSError, path: Path, *, slide: str = "") -> OutputError:
@@ -65,7 +70,7 @@ def check_output_folder(path: str | os.PathLike[str]) -> Path:
     folder = Path(path)
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".slidenet-write-test-{os.getpid()}"
+        probe = temporary_path(folder / "slidenet-write-test")
         try:
             probe.write_bytes(b"x")
         finally:
@@ -86,12 +91,14 @@ def check_free_disk(path: Path, needed: int, *, slide: str = "") -> None:
         )
 
 
-def temporary_path(path: Path) -> Path:
-    """The name under which `path` is written before it is whole.
-
-    It is fixed, so that a file left by a kill is overwritten by the next attempt.
-    """
-    return path.with_name(f".{path.name}.tmp")
+@contextmanager
+def proven_before_renames(proof: Callable[[], None]) -> Iterator[None]:
+    """Within it, in this thread, `proof` is called before a file gets its name, and may refuse."""
+    before = _proofs.set((*_proofs.get(), proof))
+    try:
+        yield
+    finally:
+        _proofs.reset(before)
 
 
 @contextmanager
@@ -100,6 +107,7 @@ def atomic_path(path: Path, *, slide: str = "") -> Iterator[Path]:
 
     Raises:
         OutputError: The folder is read-only or full.
+        LostClaim: Another process has taken over the work this file belongs to.
     """
     temporary = temporary_path(path)
     with output_errors(path, slide=slide):
@@ -108,11 +116,20 @@ def atomic_path(path: Path, *, slide: str = "") -> Iterator[Path]:
             yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            sweep_once(temporary)
+            for prove in _proofs.get():
+                prove()
+            try:
+                os.replace(temporary, path)
+            except FileNotFoundError:  # who takes a claim over removes what its last owner wrote
+                for prove in _proofs.get():
+                    prove()
+                raise
         except BaseException:
             if os.path.lexists(temporary):
                 temporary.unlink()
             raise
+        path.with_name(f".{path.name}.tmp").unlink(missing_ok=True)  # a kill of an older version
         _sync_folder(path.parent)
 
 
@@ -135,9 +152,7 @@ def write_json_once(path: Path, content: Any) -> bool:
     Raises:
         OutputError: The folder is read-only or full.
     """
-    own = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with output_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    own = temporary_path(path)
     write_json(own, content)
     with output_errors(path):
         try:

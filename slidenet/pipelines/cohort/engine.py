@@ -56,7 +56,7 @@ class EngineRecord:
             StoreError: It is damaged.
         """
         if not path.is_file():
-            begun = any(path.parent.glob("*.h5")) or any(path.parent.glob(".*.h5.partial"))
+            begun = any(path.parent.glob("*.h5")) or any(path.parent.glob(".*.h5.partial*"))
             if begun and _engine_of_files(path.parent) == "openvino":
                 return cls("openvino", None, reason="its features say so")
             return cls("torch", BATCH_OF_VERSION_1, reason="version 1") if begun else None

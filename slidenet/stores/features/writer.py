@@ -24,7 +24,14 @@ from slidenet.core.errors import (
 )
 from slidenet.core.provenance import Identity, canonical_json, identity_hash, software_version
 from slidenet.core.records import TileSet
-from slidenet.stores.atomic import FULL, check_free_disk, output_error, output_errors
+from slidenet.stores.atomic import (
+    FULL,
+    check_free_disk,
+    output_error,
+    output_errors,
+    proven_before_renames,
+)
+from slidenet.stores.claims import held_claim, take_claim
 from slidenet.stores.features.rows import storable_rows
 from slidenet.stores.features.spool import HEADER_BYTES, Spool
 from slidenet.stores.h5 import schema
@@ -48,12 +55,13 @@ class FeatureWriter:
     """Writes one features file, batch by batch; a killed run goes on where it was.
 
     Rows go to a partial file beside `path` (see `stores.features.spool`) and become the h5 file in
-    `finish`. Opening it again with the same tiles, identity, dtype and batch size finds the whole
-    batches done before: encode on from row `num_done`. Memory does not grow with the number of
-    tiles. Rows of tiles that could not be read (`unreadable`) may be replaced before `finish`. As a
-    context manager it keeps the rows when interrupted, when the slide can no longer be read and
-    when a disk fails (a process, a disk or a share may be back the next time, and the rows are
-    right); it removes them when the block ends in another `SlidenetError`, which would come again.
+    `finish`. It works under the claim of its thread on `path`, or takes one until it ends. Opening
+    it again with the same tiles, identity, dtype and batch size finds the whole batches done
+    before: encode on from row `num_done`. Memory does not grow with the number of tiles. Rows of
+    tiles that could not be read (`unreadable`) may be replaced before `finish`. As a context
+    manager it keeps the rows when interrupted, when the slide can no longer be read and when a disk
+    fails (a process, a disk or a share may be back the next time, and the rows are right); it
+    removes them when the block ends in another `SlidenetError`, which would come again.
 
     Args:
         path: The file to make; one that is there is replaced by `finish`.
@@ -68,7 +76,7 @@ class FeatureWriter:
     Raises:
         ConfigError: Another dtype, or a size below one.
         OutputError: The folder cannot be written or has too little room.
-        StoreError: Another process is writing the same file.
+        ClaimedElsewhere: Another process is writing the same file.
     """
 
     def __init__(
@@ -90,18 +98,23 @@ class FeatureWriter:
         self.identity = identity
         self.encoder_identity = encoder_identity
         slide = tile_set.slide_id
-        with output_errors(self.path, slide=slide):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._spool = Spool(
-                self.path,
-                identity=self._identity(batch_size),
-                feature_dim=feature_dim,
-                dtype=dtype,
-                num_rows=tile_set.num_tiles,
-                batch_size=batch_size,
-                slide=slide,
-            )
-        self._status = self._spool.statuses()
+        held = held_claim(self.path)
+        self._claim = held or take_claim(self.path, slide=slide)
+        self._own_claim = held is None
+        try:
+            with output_errors(self.path, slide=slide):
+                self._spool = Spool(
+                    self.path,
+                    identity=self._identity(batch_size),
+                    feature_dim=feature_dim,
+                    dtype=dtype,
+                    num_rows=tile_set.num_tiles,
+                    batch_size=batch_size,
+                )
+                self._status = self._spool.statuses()
+        except BaseException:
+            self._give_back()
+            raise
         try:
             done = self.num_done * self._spool.record.itemsize
             needed = disk_needed(tile_set.num_tiles, feature_dim, dtype) - done
@@ -141,7 +154,10 @@ class FeatureWriter:
             EncoderError: Wrong shape, NaN or infinite features, or too large for float16.
             OutputError: The disk is full, and the partial file is removed; or it does not answer,
                 and the rows may be found again.
+            LostClaim: Another process has taken over.
         """
+        if self._claim.is_lost:
+            self._claim.check()
         start = self.num_done
         rows, found = self._storable(
             features, codes, range(start, start + len(np.asarray(features)))
@@ -176,6 +192,7 @@ class FeatureWriter:
         Raises:
             StoreError: Not every tile has been appended.
             OutputError: The folder cannot be written, or is full.
+            LostClaim: Another process has taken over.
         """
         num_tiles = self.tile_set.num_tiles
         if self.num_done != num_tiles:
@@ -186,7 +203,10 @@ class FeatureWriter:
                 slide=self.tile_set.slide_id,
             )
         version = schema.version_of(self.tile_set.geometry)
-        with create_h5(self.path, slide=self.tile_set.slide_id) as new:
+        with (
+            proven_before_renames(self._claim.check),
+            create_h5(self.path, slide=self.tile_set.slide_id) as new,
+        ):
             write_tile_datasets(new.h5, self.tile_set)
             counts, digests = self._copy_rows(new)
             attributes = identity_attributes(
@@ -218,11 +238,15 @@ class FeatureWriter:
     def close(self) -> None:
         """Stops here and keeps the partial file for the next start."""
         self._spool.close()
+        self._give_back()
 
     def discard(self) -> None:
         """Stops here and removes the partial file."""
-        with output_errors(self.path, slide=self.tile_set.slide_id):
-            self._spool.delete()
+        try:
+            with output_errors(self.path, slide=self.tile_set.slide_id):
+                self._spool.delete()
+        finally:
+            self._give_back()
 
     def __enter__(self) -> Self:
         return self
@@ -241,6 +265,10 @@ class FeatureWriter:
             self.discard()
         else:
             self.close()
+
+    def _give_back(self) -> None:
+        if self._own_claim:
+            self._claim.release()
 
     def _storable(
         self, features: npt.ArrayLike, codes: npt.ArrayLike | None, tiles: Sequence[int] | IntArray

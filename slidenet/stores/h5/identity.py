@@ -6,8 +6,8 @@ from pathlib import Path
 from slidenet.core.errors import IdentityMismatchError
 from slidenet.core.provenance import Identity, JsonValue, describe_difference, identity_hash
 from slidenet.core.window_rule import RULE, without_idle_rule
-from slidenet.stores.atomic import output_errors, temporary_path
-from slidenet.stores.features.spool import spool_path
+from slidenet.stores.atomic import output_errors
+from slidenet.stores.features.spool import remove_spools
 from slidenet.stores.h5 import schema
 from slidenet.stores.h5.attributes import read_attribute, read_identity
 from slidenet.stores.h5.file import open_h5
@@ -73,8 +73,6 @@ def existing_output(path: str | os.PathLike[str], identity: Identity, fingerprin
             remedy=remedy,
             slide=slide_id,
         )
-    for leftover in (spool_path(path), temporary_path(path)):
-        if leftover.exists():
-            with output_errors(leftover):
-                leftover.unlink(missing_ok=True)
+    with output_errors(path):
+        remove_spools(path)
     return True

@@ -11,13 +11,17 @@ import numpy as np
 import pytest
 
 from slidenet.core.errors import (
+    ClaimedElsewhere,
     ConfigError,
     EncoderError,
+    LostClaim,
     OutputError,
     StoreError,
     UnreadableSlideError,
 )
 from slidenet.stores import FeatureWriter, disk_needed, existing_output, read_features
+from slidenet.stores.claims import claim, claim_file
+from slidenet.stores.features.spool import spool_files, spool_folder
 
 HERE = Path(__file__).parents[1]
 
@@ -27,7 +31,8 @@ def sha256(path):
 
 
 def spool_of(path):
-    return path.with_name(f".{path.name}.partial")
+    """The rows that were kept; where there are none, what there could be."""
+    return next(iter(spool_files(path)), spool_folder(path) / "none.partial")
 
 
 @pytest.fixture
@@ -121,7 +126,8 @@ def test_killed_between_the_rename_and_the_clean_up(toy, path, whole):
     kill_when(path, "clean-up", lines=1)
     assert sha256(path) == sha256(whole)
     assert spool_of(path).exists()
-    assert existing_output(path, toy.RECIPE, "sha256:feed")
+    with claim(path):
+        assert existing_output(path, toy.RECIPE, "sha256:feed")
     assert [p.name for p in path.parent.iterdir()] == ["slide_1.h5"]
 
 
@@ -178,9 +184,40 @@ def test_two_processes_cannot_write_the_same_file(toy, path):
     command = [sys.executable, str(HERE / "killed_run.py"), str(path), "batches"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
         run.stdout.readline()
-        with pytest.raises(StoreError, match="written by another process"):
+        with pytest.raises(ClaimedElsewhere, match=f"process {run.pid} on .* is working on"):
             toy.open_writer(path, toy.make_tile_set())
         run.kill()
+
+
+def test_rows_are_copied_at_take_over_and_who_slept_writes_into_nothing(toy, path, whole):
+    asleep = toy.open_writer(path, toy.make_tile_set())
+    asleep.append(toy.features_of(0, 64), np.arange(64) == 5)
+    claim_file(path).unlink()  # taken over, for its age
+    with claim(path, slide="slide_1"):
+        with toy.open_writer(path, toy.make_tile_set()) as writer:
+            assert writer.num_done == 64
+            (own,) = spool_files(path)
+            asleep.append(np.ones((32, toy.FEATURE_DIM), np.float32))
+            asleep.append(np.ones((504, toy.FEATURE_DIM), np.float32))
+            assert spool_files(path) == [own]
+            with pytest.raises(LostClaim):
+                asleep.finish()
+        asleep.discard()
+        toy.write_features(path, toy.make_tile_set(), unreadable=(5, 300))
+        assert claim_file(path).exists(), "it is given back by who took it"
+    assert sha256(path) == sha256(whole)
+    assert [p.name for p in path.parent.iterdir()] == ["slide_1.h5"]
+
+
+def test_rows_of_an_older_version_are_gone_on_with(toy, path, whole):
+    toy.write_features(path, toy.make_tile_set(), unreadable=(5, 300), stop_at=320)
+    spool_of(path).rename(path.with_name(f".{path.name}.partial"))
+    spool_folder(path).rmdir()
+    with toy.open_writer(path, toy.make_tile_set()) as writer:
+        assert writer.num_done == 320
+    toy.write_features(path, toy.make_tile_set(), unreadable=(5, 300))
+    assert sha256(path) == sha256(whole)
+    assert [p.name for p in path.parent.iterdir()] == ["slide_1.h5"]
 
 
 def test_finish_wants_every_tile(toy, path):
