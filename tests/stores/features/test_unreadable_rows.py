@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from slidenet.core.errors import OutputError, StoreError, SystemFaultError, UnreadableSlideError
+from slidenet.stores.features.spool import spool_files
 
 NUM_TILES = 200
 
@@ -27,7 +28,7 @@ def write_and_raise(toy, path, tiles, error):
 
 
 def partial(path):
-    return [p for p in path.parent.iterdir() if p.name.endswith(".partial")]
+    return spool_files(path)
 
 
 def test_rows_read_at_last_give_the_bytes_of_a_run_without_loss(toy, tiles, path, tmp_path):
