@@ -1,12 +1,6 @@
-"""How far a run over a cohort is, on stderr."""
+"""What the work on a slide tells how far it is, and what a runner tells of many slides."""
 
-import sys
-import threading
 from typing import Protocol
-
-from tqdm import tqdm
-
-LOG_INTERVAL_S = 10.0
 
 
 class Progress(Protocol):
@@ -20,51 +14,21 @@ class Progress(Protocol):
         return  # who takes one slide after the other need not know
 
 
+class CohortTeller(Progress, Protocol):
+    """What a runner tells of the slides of a cohort; threads may share it.
+
+    `worker` names the process that does the work, where it is another one.
+    """
+
+    def advance(self, count: int, *, done_before: bool = False, worker: str = "") -> None:
+        """Counts `count` more units; `done_before` keeps them out of the rate."""
+
+    def show_slide(self, slide_id: str, *, worker: str = "") -> None:
+        """Says that the work on a slide begins."""
+
+
 class SilentProgress(Progress):
     """Tells nobody; for work in another process, where a bar cannot go."""
 
     def advance(self, count: int, *, done_before: bool = False) -> None:
         """Counts nothing."""
-
-
-class ProgressBar(Progress):
-    """A bar over the cohort, in tiles or slides, with rate and time left; threads may share it.
-
-    Args:
-        verb: Shown in front.
-        unit: What is counted: "slide" or "tile".
-        total: How many there are.
-        shown: Whether to show anything.
-    """
-
-    def __init__(self, verb: str, unit: str, total: int, *, shown: bool = True) -> None:
-        self._verb = verb
-        self._one_at_a_time = threading.Lock()
-        # A log file gets a line now and then, not ten a second.
-        self._live = sys.stderr.isatty()
-        self._bar = tqdm(
-            total=total,
-            unit=f" {unit}s",
-            desc=verb,
-            dynamic_ncols=self._live,
-            smoothing=0.1,
-            mininterval=0.1 if self._live else LOG_INTERVAL_S,
-            maxinterval=LOG_INTERVAL_S,
-            disable=total == 0 or not shown,
-        )
-
-    def advance(self, count: int, *, done_before: bool = False) -> None:
-        """Counts `count` more units; `done_before` keeps them out of the rate."""
-        with self._one_at_a_time:
-            if done_before:
-                self._bar.initial += count
-            self._bar.update(count)
-
-    def show_slide(self, slide_id: str) -> None:
-        """Names the slide being worked on; "" names none."""
-        self._bar.set_description(f"{self._verb} {slide_id}".rstrip(), refresh=self._live)
-
-    def close(self) -> None:
-        """Ends the bar."""
-        self.show_slide("")
-        self._bar.close()

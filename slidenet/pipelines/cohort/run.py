@@ -7,10 +7,11 @@ from typing import Any
 
 from slidenet.core.errors import FAULTS, SlidenetError
 from slidenet.core.records import SlideRow
-from slidenet.pipelines.cohort.progress import ProgressBar
 from slidenet.pipelines.cohort.report import RunReport, SlideOutcome, utc_now, write_run_report
 from slidenet.pipelines.cohort.runner import LocalRunner, Runner, SlideWork
 from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
+from slidenet.pipelines.progress.display import Display
+from slidenet.pipelines.progress.gathering import CohortProgress
 
 LOCAL = LocalRunner()
 
@@ -52,12 +53,12 @@ def run_cohort(
     notes, rows = fleet.notes(rows), fleet.share(rows)
     outcomes: list[SlideOutcome] = []
     total = sum(_units(work, row) for row in rows)
-    progress = ProgressBar(verb, work.unit, total, shown=rank == 0)
+    display = fleet.display() if rank == 0 else Display()
+    progress = CohortProgress(verb, work.unit, total, len(rows), display)
     try:
         for outcome in runner.run(work, rows, progress):
             outcomes.append(outcome)
-            if work.unit == "slide":
-                progress.advance(1)
+            progress.slide_ended(outcome)
     finally:
         progress.close()
         place = {row.slide_id: i for i, row in enumerate(rows)}

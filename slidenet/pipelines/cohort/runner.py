@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from slidenet.core.errors import SlidenetError, fault_of
 from slidenet.core.records import SlideRow
 from slidenet.pipelines.cohort.layout import OutputLayout
-from slidenet.pipelines.cohort.progress import Progress, ProgressBar
+from slidenet.pipelines.cohort.progress import CohortTeller, Progress
 from slidenet.pipelines.cohort.report import SlideOutcome
 from slidenet.slides.isolation import end_all_processes
 from slidenet.slides.limits import time_limit
@@ -77,7 +77,7 @@ class Runner(Protocol):
     """Applies work to slides."""
 
     def run(
-        self, work: SlideWork, rows: Sequence[SlideRow], progress: ProgressBar
+        self, work: SlideWork, rows: Sequence[SlideRow], progress: CohortTeller
     ) -> Iterator[SlideOutcome]:
         """Yields the outcome of every slide (of `work_on`) when it ends, in any order."""
 
@@ -94,7 +94,7 @@ class LocalRunner(Runner):
     """
 
     def run(
-        self, work: SlideWork, rows: Sequence[SlideRow], progress: ProgressBar
+        self, work: SlideWork, rows: Sequence[SlideRow], progress: CohortTeller
     ) -> Iterator[SlideOutcome]:
         """Yields the outcome of every slide when it ends."""
         if work.reads_ahead:
@@ -116,7 +116,7 @@ class _SlideProgress(Progress):
         may_follow: Done when the next slide may start.
     """
 
-    def __init__(self, bar: ProgressBar, interrupted: threading.Event) -> None:
+    def __init__(self, bar: CohortTeller, interrupted: threading.Event) -> None:
         self.may_follow: Future[None] = Future()
         self._bar = bar
         self._interrupted = interrupted
@@ -138,7 +138,7 @@ class _SlideProgress(Progress):
 
 
 def _overlapped(
-    work: SlideWork, rows: Sequence[SlideRow], progress: ProgressBar
+    work: SlideWork, rows: Sequence[SlideRow], progress: CohortTeller
 ) -> Iterator[SlideOutcome]:
     """Yields the outcome of every slide when it ends; each is worked on in a thread of its own."""
     interrupted = threading.Event()
