@@ -10,14 +10,18 @@ slide depend on nothing but its tiles and the batch size.
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 import torch
 
-from slidenet.core.arrays import FloatArray, UInt8Array
+from slidenet.core import status
+from slidenet.core.arrays import FloatArray, IntArray, UInt8Array
 from slidenet.core.records import TileSet
 from slidenet.slides import Slide, TilePixels, read_tiles
+from slidenet.slides.protocol import Pixels
 from slidenet.slides.tiles import batches_ahead
 from slidenet.tile_encoders import TileEncoder
 
@@ -44,6 +48,23 @@ class TileFeatures:
 
     def __len__(self) -> int:
         return len(self.status)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowFeatures:
+    """Features of some tiles of one slide.
+
+    Attributes:
+        rows: int64 (K,), which tiles.
+        features: float32 (K, D).
+        status: uint8 (K,), codes of `core.status`.
+        reason: Why the first unreadable one of them is; None where all could be decoded.
+    """
+
+    rows: IntArray
+    features: FloatArray
+    status: UInt8Array
+    reason: str | None = None
 
 
 class TileStream:
@@ -108,7 +129,7 @@ class TileStream:
         )
         try:
             for tiles in batches:
-                waiting.append((tiles, self._pool.submit(self._encode, tiles)))
+                waiting.append((tiles, self._pool.submit(self._encode, tiles.pixels)))
                 done = tiles.start + len(tiles.status)
                 if done + ahead >= tile_set.num_tiles:
                     nearly_read()
@@ -120,6 +141,48 @@ class TileStream:
             batches.close()
             for _, features in waiting:
                 features.cancel()
+
+    def again(
+        self, slide: Slide, tile_set: TileSet, rows: IntArray
+    ) -> Generator[RowFeatures, None, None]:
+        """Features of single tiles, as the batches they belong to give them.
+
+        Only these are read. Each is encoded at its place in a batch of the same size, since the
+        last bits of features may depend on how many images a batch holds; other places hold the
+        background colour.
+
+        Args:
+            slide: The open slide.
+            tile_set: Its tiles.
+            rows: int64 (K,), which of them, increasing.
+
+        Yields:
+            Those of each batch, in order.
+
+        Raises:
+            EncoderError: As `features`.
+            UnreadableSlideError: As `features`.
+        """
+        for number in np.unique(rows // self.batch_size):
+            own = rows[rows // self.batch_size == number]
+            first = number * self.batch_size
+            batches = read_tiles(
+                slide,
+                tile_set.geometry,
+                tile_set.coords[own],
+                batch_size=len(own),
+                num_readers=self._num_readers,
+            )
+            with closing(batches):
+                tiles = next(batches)
+            features = np.zeros((len(own), self.encoder.feature_dim), np.float32)
+            if (tiles.status == status.OK).any():
+                num = min(self.batch_size, tile_set.num_tiles - first)
+                pixels = np.empty((num, *tiles.pixels.shape[1:]), np.uint8)
+                pixels[:] = slide.background_rgb
+                pixels[own - first] = tiles.pixels
+                features = self._pool.submit(self._encode, pixels).result()[own - first]
+            yield RowFeatures(own, features, tiles.status, tiles.reason)
 
     def close(self) -> None:
         """Ends the threads of the encoder."""
@@ -141,8 +204,8 @@ class TileStream:
         """
         torch.set_num_threads(max(1, self._num_threads // self.encoder.engine.num_parallel))
 
-    def _encode(self, batch: TilePixels) -> FloatArray:
-        tiles = torch.from_numpy(batch.pixels).permute(0, 3, 1, 2)
+    def _encode(self, pixels: Pixels) -> FloatArray:
+        tiles = torch.from_numpy(pixels).permute(0, 3, 1, 2)
         features: FloatArray = self.encoder.encode(tiles).numpy()
         return features
 

@@ -1,14 +1,17 @@
 """`slidenet embed-tiles`: the features of every tile."""
 
-from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from slidenet.core.checks import check_whole
 from slidenet.core.provenance import Identity
 from slidenet.core.records import SlideRow, TileSet
 from slidenet.data import TileStream
+from slidenet.pipelines.cohort.encoding import SlideEncoding
 from slidenet.pipelines.cohort.engine import settle_engine
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.planned import open_planned, planned_tiles
@@ -20,7 +23,6 @@ from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
 from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
 from slidenet.pipelines.settings import EmbedTilesSettings, settings_with
-from slidenet.slides import Slide, none_readable
 from slidenet.slides.geometry import MPP_TOLERANCE
 from slidenet.stores import (
     FeatureFile,
@@ -47,7 +49,8 @@ def embed_tiles(
 ) -> RunReport:
     """Turn the tiles of every preprocessed slide into features.
 
-    Writes `tile_features/<encoder>/` under `out`. A killed run goes on at the batch it had reached.
+    Writes `tile_features/<encoder>/` under `out`. A killed run goes on at the batch it had reached;
+    tiles that could not be read are read again by the next run.
 
     Args:
         slides: Manifest slides.csv, or a folder of slides.
@@ -138,32 +141,8 @@ class EmbedTilesWork(SlideWork):
             "tile_encoder": self.encoder.identity(),
             "feature_dtype": self.settings.feature_dtype,
         }
-        already = not self.overwrite and existing_output(path, identity, tile_set.fingerprint)
-        if already:
-            progress.advance(tile_set.num_tiles, done_before=True)
-        else:
-            reader, how = self.settings.reader, self.settings.how_to_open()
-            with open_planned(row, tile_set, reader, how) as slide:
-                reason = self._encode(slide, tile_set, path, identity, progress)
-            _check_any_readable(path, reason)
-        file = open_features(path)
-        return SlideResult(
-            path,
-            self._summary(file),
-            file.num_tiles,
-            num_unreadable=file.num_unreadable,
-            already_done=already,
-        )
-
-    def _tile_set(self, row: SlideRow) -> TileSet:
-        return planned_tiles(self.layout, row, self.settings.reader)
-
-    def _encode(
-        self, slide: Slide, tile_set: TileSet, path: Path, identity: Identity, progress: Progress
-    ) -> str | None:
-        """Writes the features; returns why the first unreadable tile is, where one is."""
-        reason = None
-        with FeatureWriter(
+        writer = partial(
+            FeatureWriter,
             path,
             tile_set,
             self.encoder.feature_dim,
@@ -171,24 +150,43 @@ class EmbedTilesWork(SlideWork):
             identity,
             self.encoder.identity(),
             self.stream.batch_size,
-        ) as writer:
-            progress.advance(writer.num_done, done_before=True)
-            batches = self.stream.features(
-                slide,
-                tile_set,
-                start=writer.num_done,
-                nearly_read=progress.next_slide_may_start,
-            )
-            with closing(batches):
-                for batch in batches:
-                    writer.append(batch.features, batch.status)
-                    progress.advance(len(batch))
-                    reason = reason or batch.reason
-            writer.finish()
-        return reason
+        )
+        how = self.settings.how_to_open()
+        encoding = SlideEncoding(
+            self.stream,
+            tile_set,
+            partial(open_planned, row, tile_set, self.settings.reader, how),
+            self.settings.max_unreadable,
+            progress,
+        )
+        num_mended = 0
+        already = not self.overwrite and existing_output(path, identity, tile_set.fingerprint)
+        # Tiles that could not be judged before may have been since: other tiles, same settings.
+        if already and np.array_equal((file := open_features(path)).coords, tile_set.coords):
+            progress.advance(tile_set.num_tiles, done_before=True)
+            if file.num_unreadable:
+                num_mended = encoding.mend(file, writer)
+                encoding.check(file.num_unreadable - num_mended)
+        else:
+            already = False
+            with writer() as new:
+                encoding.encode(new)
+                new.finish()
+        file = open_features(path)
+        mended = f", {num_mended} of them could not be read before" if num_mended else ""
+        return SlideResult(
+            path,
+            self._summary(file, mended),
+            file.num_tiles,
+            num_unreadable=file.num_unreadable,
+            already_done=already and not num_mended,
+        )
 
-    def _summary(self, file: FeatureFile) -> str:
-        text = f"{file.num_tiles} x {file.feature_dim} features"
+    def _tile_set(self, row: SlideRow) -> TileSet:
+        return planned_tiles(self.layout, row, self.settings.reader)
+
+    def _summary(self, file: FeatureFile, mended: str) -> str:
+        text = f"{file.num_tiles} x {file.feature_dim} features{mended}"
         if file.num_unreadable:
             text += f", {file.num_unreadable} tiles unreadable"
         if file.num_empty:
@@ -197,16 +195,3 @@ class EmbedTilesWork(SlideWork):
         if abs(found / wanted - 1) > MPP_TOLERANCE:
             text += f"; warning: tiles at {found:g} mpp, the encoder was trained at {wanted:g}"
         return text
-
-
-def _check_any_readable(path: Path, reason: str | None) -> None:
-    """Refuses features of a slide none of whose tiles could be read, and removes them.
-
-    Raises:
-        UnreadableSlideError: With the decoder's reason.
-    """
-    file = open_features(path)
-    if not file.num_tiles or file.num_unreadable + file.num_empty < file.num_tiles:
-        return
-    path.unlink()
-    raise none_readable(file.num_tiles, reason, slide="")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
-from slidenet.core.checks import check_positive
+from slidenet.core.checks import check_positive, check_share
 from slidenet.core.errors import ConfigError
 from slidenet.core.records import RegionBy, SlideRow
 from slidenet.core.registry import Registry
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)  # so that these flags come last
 class OpeningSettings:
-    """Where a slide is opened and what it may cost.
+    """Where a slide is opened, what it may cost, and how much of it may be lost.
 
     Args:
         isolate: Open and read slides in a process of their own, so that a damaged one is one failed
@@ -35,19 +35,24 @@ class OpeningSettings:
             Large files get more by themselves: of 8 s, 1 s more for each MB stored beyond 16 MB.
         slide_timeout: Seconds on the clock that one step (preprocess, embed-tiles, export-tiles)
             may spend on one slide; then it fails, and the others go on. Default: no limit.
+        max_unreadable: Share of a slide's tiles that may be unreadable; with more the slide fails
+            (but one tile always may, unless this is 0). A later run reads only them again.
     """
 
     isolate: bool = can_isolate()
     memory_limit_gb: float = LIMITS.max_memory_bytes / 1e9
     cpu_limit_s: float = LIMITS.max_open_cpu_s
     slide_timeout: float | None = None
+    max_unreadable: float = 0.01
 
     def how_to_open(self) -> dict[str, Any]:
         """Keywords of `open_slide`.
 
         Raises:
-            ConfigError: A limit is not above zero, or no process can be limited here.
+            ConfigError: A limit is not above zero, `max_unreadable` is no share, or no process can
+                be limited here.
         """
+        check_share(max_unreadable=self.max_unreadable)
         check_positive(memory_limit_gb=self.memory_limit_gb, cpu_limit_s=self.cpu_limit_s)
         if self.slide_timeout is not None:
             check_positive(slide_timeout=self.slide_timeout)

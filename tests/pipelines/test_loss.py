@@ -1,0 +1,160 @@
+"""Tiles that could not be read: counted, limited, read again, and healed to the last byte."""
+
+import numpy as np
+import pytest
+
+import slidenet
+from slidenet.core.errors import PixelReadError
+from slidenet.pipelines.cohort.loss import most_unreadable
+from slidenet.slides import tiles as reading
+from slidenet.stores import open_features, validate_file
+from slidenet.testing.layouts import halved_levels, write_layout
+
+NUM_TILES = 64
+TILING = {"segmenter": "all", "tile_size_px": 64, "target_mpp": 0.5, "mpp": 0.5, "isolate": False}
+
+
+@pytest.fixture(scope="module")
+def slide_path(tmp_path_factory):
+    picture = np.random.default_rng(5).integers(60, 190, (512, 512, 3), dtype=np.uint8)
+    path = tmp_path_factory.mktemp("slides") / "s.tif"
+    return write_layout(path, halved_levels(picture, 2))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(slide_path, tmp_path_factory, colour_encoder):
+    out = tmp_path_factory.mktemp("undisturbed")
+    preprocess(slide_path, out)
+    assert embed(slide_path, out, colour_encoder).status == "done"
+    return out
+
+
+@pytest.fixture
+def out(slide_path, tmp_path):
+    preprocess(slide_path, tmp_path / "out")
+    return tmp_path / "out"
+
+
+class Disk:
+    """Fails to read some tiles, and counts how often each was asked for."""
+
+    def __init__(self, monkeypatch):
+        self.lost, self.asked, self.fails_until = set(), [], 0
+        read_tile = reading.read_tile
+
+        def read(slide, geometry, location, *more):
+            x, y = (int(value) // 64 for value in location)
+            self.asked.append(8 * y + x)
+            if self.asked[-1] in self.lost or len(self.asked) <= self.fails_until:
+                raise PixelReadError(f"tile {self.asked[-1]} is on a bad sector")
+            return read_tile(slide, geometry, location, *more)
+
+        monkeypatch.setattr(reading, "read_tile", read)
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    return Disk(monkeypatch)
+
+
+def preprocess(path, out):
+    assert slidenet.preprocess([path], out, drop_blank=False, **TILING).exit_code == 0
+
+
+def embed(path, out, encoder, **settings):
+    settings = {"batch_size": 8, "isolate": False, "num_readers": 1, **settings}
+    (outcome,) = slidenet.embed_tiles([path], out, tile_encoder=encoder, **settings).outcomes
+    return outcome
+
+
+def features(out):
+    return out / "tile_features" / "colour" / "s.h5"
+
+
+def test_one_lost_tile_is_counted_and_only_it_is_read_again(
+    slide_path, out, undisturbed, disk, colour_encoder
+):
+    disk.lost = {20}
+    outcome = embed(slide_path, out, colour_encoder)
+    assert (outcome.status, outcome.num_tiles, outcome.num_unreadable) == ("done", NUM_TILES, 1)
+    assert sorted(disk.asked) == sorted([*range(NUM_TILES), 20])  # once more on a fresh handle
+    first = features(out).read_bytes()
+    disk.asked.clear()
+    outcome = embed(slide_path, out, colour_encoder)
+    assert (outcome.status, outcome.num_unreadable, disk.asked) == ("already done", 1, [20])
+    assert features(out).read_bytes() == first
+    disk.lost = set()
+    outcome = embed(slide_path, out, colour_encoder)
+    assert (outcome.status, outcome.num_unreadable, disk.asked) == ("done", 0, [20, 20])
+    assert "1 of them could not be read before" in outcome.detail
+    assert features(out).read_bytes() == features(undisturbed).read_bytes()
+    assert [p.name for p in features(out).parent.glob("*s.h5*")] == ["s.h5"]
+
+
+def test_beyond_the_limit_the_slide_fails_and_what_was_read_stays(
+    slide_path, out, undisturbed, disk, colour_encoder
+):
+    disk.lost = {9, 10}
+    outcome = embed(slide_path, out, colour_encoder)
+    assert outcome.status == "failed"
+    assert outcome.detail.startswith(
+        "slide 's': 2 of its first 16 tiles (of 64) could not be read: tile 9 is on a bad sector; "
+        "expected at most 1 unreadable tile (--max-unreadable 0.01). To fix: see that its disk"
+    )
+    assert not features(out).exists()
+    disk.asked.clear()
+    disk.lost = {10}
+    outcome = embed(slide_path, out, colour_encoder)
+    assert (outcome.status, outcome.num_unreadable) == ("done", 1)
+    assert sorted(disk.asked) == sorted([9, 10, *range(16, NUM_TILES)])
+    disk.lost = set()
+    embed(slide_path, out, colour_encoder)
+    assert features(out).read_bytes() == features(undisturbed).read_bytes()
+
+
+def test_an_outage_and_then_a_healthy_run_leave_no_trace(
+    slide_path, out, undisturbed, disk, colour_encoder
+):
+    disk.fails_until = 100
+    assert embed(slide_path, out, colour_encoder).status == "failed"
+    disk.fails_until = 0
+    assert embed(slide_path, out, colour_encoder).status == "done"
+    assert features(out).read_bytes() == features(undisturbed).read_bytes()
+
+
+def test_a_short_outage_is_over_when_the_slide_is_opened_anew(
+    slide_path, out, undisturbed, disk, colour_encoder
+):
+    disk.fails_until = 8
+    outcome = embed(slide_path, out, colour_encoder)
+    assert (outcome.status, outcome.num_unreadable) == ("done", 0)
+    assert features(out).read_bytes() == features(undisturbed).read_bytes()
+
+
+def test_the_loss_that_is_accepted_is_a_setting(slide_path, out, disk, colour_encoder):
+    disk.lost = {1, 2, 3, 4}
+    assert embed(slide_path, out, colour_encoder, max_unreadable=0.0625).num_unreadable == 4
+    assert validate_file(features(out)) == []
+    # Asked again with less patience, the same file is not enough.
+    outcome = embed(slide_path, out, colour_encoder)
+    assert outcome.status == "failed"
+    assert "4 of its 64 tiles could not be read: tile 1 is on a bad sector" in outcome.detail
+    assert open_features(features(out)).num_unreadable == 4
+    disk.lost = {1}
+    assert embed(slide_path, out, colour_encoder, max_unreadable=0).status == "failed"
+
+
+def test_a_slide_without_a_readable_tile_is_never_done(slide_path, out, disk, colour_encoder):
+    disk.lost = set(range(NUM_TILES))
+    outcome = embed(slide_path, out, colour_encoder, max_unreadable=1)
+    assert outcome.status == "failed"
+    assert "none of its 64 tiles could be read (tile 0 is on a bad sector)" in outcome.detail
+    assert not features(out).exists()
+
+
+@pytest.mark.parametrize(
+    ("num_tiles", "share", "most"),
+    [(1, 0.01, 1), (50, 0.01, 1), (299, 0.01, 2), (300, 0.01, 3), (10, 0, 0), (10, 1, 10)],
+)
+def test_one_tile_or_a_share_may_be_lost(num_tiles, share, most):
+    assert most_unreadable(num_tiles, share) == most
