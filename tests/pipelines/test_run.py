@@ -162,6 +162,9 @@ def test_unreadable_tiles_in_the_middle_are_recorded(tmp_path, layout, colour_en
     assert "not the file its tiles were made from" in report.outcomes[0].detail
     preprocess(rows, layout.root, whole, overwrite=True)
     report = embed_tiles(rows, layout.root, SETTINGS, tile_encoder=colour_encoder)
+    assert statuses(report) == ["failed"], "a sixteenth of its tiles is more than may be lost"
+    settings = replace(SETTINGS, max_unreadable=0.25)
+    report = embed_tiles(rows, layout.root, settings, tile_encoder=colour_encoder)
     assert statuses(report) == ["done"], report.table()
     with read_features(layout.features("corrupt", "colour")) as file:
         bad = ~file.mask
