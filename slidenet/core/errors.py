@@ -94,6 +94,10 @@ class IdentityMismatchError(StoreError):
     """An existing output was made with other settings or from another input."""
 
 
+class StaleInputError(StoreError):
+    """A file was made from another one, which has been replaced since."""
+
+
 class OutputError(SlidenetError):
     """The output folder cannot be written (read-only, full)."""
 

@@ -39,6 +39,7 @@ from slidenet.stores import (
     write_slide_embedding,
 )
 from slidenet.stores.h5 import schema
+from slidenet.stores.h5.ancestors import check_tiles_of
 from slidenet.weights.device import resolve_device
 
 
@@ -234,7 +235,7 @@ class EmbedSlidesWork(SlideWork):
                 lambda: (
                     ranks.writes
                     and not self.overwrite
-                    and existing_output(path, identity, fingerprint)
+                    and existing_output(path, identity, fingerprint, input_digest=file.digest)
                 )
             )
             if ranks.broadcast(done):
@@ -254,6 +255,8 @@ class EmbedSlidesWork(SlideWork):
                         file.features, coords, geometry, mask=mask, slide_id=file.slide_id
                     )
                 )
+                # Read as a whole before, as a rule; then this costs nothing.
+                ranks.on_all(lambda: file.prove() if ranks.writes else None)
             if ranks.writes:
                 write_slide_embedding(
                     path,
@@ -264,6 +267,7 @@ class EmbedSlidesWork(SlideWork):
                     encoder_identity=encoder_identity,
                     num_tiles=file.num_tiles,
                     version=schema.version_of(geometry),
+                    features_digest=file.digest,
                 )
             notes = [f"{len(embedding)}-d", *(f"warning: {w.message}" for w in caught)]
             return SlideResult(
@@ -286,6 +290,7 @@ class EmbedSlidesWork(SlideWork):
                 expected="features of slidenet, which say how the tiles of the slide were cut",
                 remedy=f"run `slidenet embed-tiles --encoder {self.tile_encoder} --overwrite`",
             )
+        check_tiles_of(path, self.layout.tiles(slide_id))
         return file
 
     def _checked_tiles(self, file: FeatureFile) -> tuple[IntArray, TileGeometry, BoolArray]:

@@ -5,8 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from slidenet.core.checks import check_whole
 from slidenet.core.provenance import Identity
 from slidenet.core.records import SlideRow, TileSet
@@ -31,6 +29,8 @@ from slidenet.stores import (
     existing_output,
     open_features,
 )
+from slidenet.stores.h5.digests import content_digest
+from slidenet.stores.tiles import tile_digests
 from slidenet.tile_encoders import TileEncoder, load_tile_encoder
 from slidenet.weights.device import available_cores
 
@@ -160,15 +160,20 @@ class EmbedTilesWork(SlideWork):
             progress,
         )
         num_mended = 0
-        already = not self.overwrite and existing_output(path, identity, tile_set.fingerprint)
         # Tiles that could not be judged before may have been since: other tiles, same settings.
-        if already and np.array_equal((file := open_features(path)).coords, tile_set.coords):
+        already = not self.overwrite and existing_output(
+            path,
+            identity,
+            tile_set.fingerprint,
+            input_digest=content_digest(tile_digests(tile_set)),
+        )
+        if already:
+            file = open_features(path)
             progress.advance(tile_set.num_tiles, done_before=True)
             if file.num_unreadable:
                 num_mended = encoding.mend(file, writer)
                 encoding.check(file.num_unreadable - num_mended)
         else:
-            already = False
             with writer() as new:
                 encoding.encode(new)
                 new.finish()

@@ -17,13 +17,14 @@ from slidenet.core.provenance import (
 )
 from slidenet.core.window_rule import without_idle_rule
 from slidenet.stores.h5 import schema
+from slidenet.stores.h5.ancestors import check_features_of
 from slidenet.stores.h5.attributes import (
     identity_attributes,
     read_attribute,
     read_identity,
     write_attributes,
 )
-from slidenet.stores.h5.digests import digest_of_array, write_digests
+from slidenet.stores.h5.digests import digest_of_array, refuse_changed, write_digests
 from slidenet.stores.h5.file import create_h5, open_h5
 from slidenet.stores.h5.validate import check_format
 
@@ -123,7 +124,7 @@ def read_slide_embedding(path: str | os.PathLike[str]) -> SlideEmbedding:
     with open_h5(path) as h5:
         check_format(h5, path, expected=schema.SLIDE_EMBEDDING_FORMAT)
         group = h5[schema.GROUP]
-        return SlideEmbedding(
+        embedding = SlideEmbedding(
             slide_id=read_attribute(group, "slide_id", str, path),
             slide_embedding=h5[schema.SLIDE_EMBEDDING][:],
             fingerprint=read_attribute(group, "slide_fingerprint", str, path),
@@ -131,6 +132,8 @@ def read_slide_embedding(path: str | os.PathLike[str]) -> SlideEmbedding:
             identity=read_identity(group, path),
             encoder=read_identity(group, path, "encoder"),
         )
+        refuse_changed(h5, path)
+        return embedding
 
 
 def read_slide_embeddings(
@@ -147,6 +150,7 @@ def read_slide_embeddings(
     Raises:
         StoreError: The folder holds none, a file is broken, or a slide comes twice.
         IdentityMismatchError: Two files were made with different settings; both are named.
+        StaleInputError: One in an output folder whose features have been replaced since.
     """
     folder = Path(folder)
     paths = sorted(p for p in folder.glob("*.h5") if not p.name.startswith("."))
@@ -155,6 +159,8 @@ def read_slide_embeddings(
             f"{folder} holds no slide embeddings", expected="one .h5 file per slide there"
         )
     found = [read_slide_embedding(path) for path in paths]
+    for path in paths:
+        check_features_of(path)
     seen: dict[str, Path] = {}
     for path, one in zip(paths, found, strict=True):
         difference = describe_difference(

@@ -18,7 +18,12 @@ from slidenet.stores.h5.attributes import (
     read_identity,
     write_attributes,
 )
-from slidenet.stores.h5.digests import Digests, digest_of_array, write_digests
+from slidenet.stores.h5.digests import (
+    Digests,
+    digest_of_array,
+    refuse_changed,
+    write_digests,
+)
 from slidenet.stores.h5.file import create_h5, open_h5
 from slidenet.stores.h5.regions import read_regions, write_regions
 from slidenet.stores.h5.validate import check_format
@@ -135,7 +140,7 @@ def read_tile_set(path: str | os.PathLike[str]) -> TileSet:
         check_format(h5, path, expected=schema.TILES_FORMAT)
         group = h5[schema.GROUP]
         try:
-            return TileSet(
+            tile_set = TileSet(
                 slide_id=read_attribute(group, "slide_id", str, path),
                 slide_path=read_attribute(group, "slide_path", str, path),
                 fingerprint=read_attribute(group, "slide_fingerprint", str, path),
@@ -150,3 +155,5 @@ def read_tile_set(path: str | os.PathLike[str]) -> TileSet:
             )
         except CoordinateError as error:
             raise StoreError(f"{path}: {error.found}", remedy="make the file again") from error
+        refuse_changed(h5, path)
+        return tile_set

@@ -1,11 +1,11 @@
 """Every planted fault is found by its own code, and nothing else is."""
 
-import h5py
 import numpy as np
 import pytest
 
 from slidenet.auditing import CODES, AuditSettings
 from slidenet.testing import FEATURE_FAULTS, FILE_FAULTS, write_feature_cohort
+from slidenet.testing.cohorts.edited import edited
 
 FAULTS = {
     # planted fault: (code, severity, what its text names, codes that come along)
@@ -69,7 +69,7 @@ def test_a_file_of_another_slide_is_refused(tmp_path, audited):
 def test_one_fault_of_many_files_is_one_finding(tmp_path, audited):
     paths = write_feature_cohort(tmp_path, num_patients=24, seed=1)
     for number in (2, 5, 11):
-        with h5py.File(paths.features / f"slide_{number:03d}.h5", "r+") as h5:
+        with edited(paths.features / f"slide_{number:03d}.h5") as h5:
             h5["features"][number, 0] = np.nan
     (finding,) = audited(paths)
     assert finding.text.startswith("slides slide_002, slide_005, slide_011; the first: ")
@@ -79,7 +79,7 @@ def test_one_fault_of_many_files_is_one_finding(tmp_path, audited):
 def test_features_that_say_nothing_are_warned_of(tmp_path, audited):
     paths = write_feature_cohort(tmp_path, num_patients=24, seed=1)
     for number in (2, 5):
-        with h5py.File(paths.features / f"slide_{number:03d}.h5", "r+") as h5:
+        with edited(paths.features / f"slide_{number:03d}.h5") as h5:
             h5["features"][:] = 0 if number == 2 else h5["features"][0]
     (finding,) = audited(paths)
     assert (finding.code, finding.severity) == ("constant-features", "warning")

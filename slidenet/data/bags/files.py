@@ -11,6 +11,7 @@ from slidenet.core.text import name_some
 from slidenet.core.vocabulary import id_spelling
 from slidenet.data.labels.table import LabelTable
 from slidenet.stores import FEATURE_SUFFIXES, FeatureFile, open_features
+from slidenet.stores.h5.ancestors import check_tiles_of
 
 _SUBFOLDERS = ("h5_files", "tile_embeddings", "tile_features/*")
 """Where CLAM, slide2vec and slidenet put features inside their output folder."""
@@ -93,6 +94,7 @@ def open_bag_files(
         StoreError: A slide has no file, or a file cannot be read, is empty, or is of another slide
             or with features of another length than the rest.
         IdentityMismatchError: Two files were made in different ways; both are named.
+        StaleInputError: Features in an output folder whose tiles have been replaced since.
     """
     paths = find_bag_files(folder)
     missing = {slide_id: "" for slide_id in table.slide_ids if slide_id not in paths}
@@ -117,6 +119,8 @@ def open_bag_files(
                 expected=f"slide {row.slide_id!r}, by its name",
                 remedy="give the file its old name back, or make it again",
             )
+        if file.layout == "slidenet":
+            check_tiles_of(file.path)
         files[row.slide_id] = file
     check_same_identity(files)
     unused = tuple(path for slide_id, path in paths.items() if slide_id not in table.index)

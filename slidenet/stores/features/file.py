@@ -10,12 +10,13 @@ from typing import Any, Literal, NamedTuple, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from slidenet.core.arrays import BoolArray, FloatArray, IntArray
+from slidenet.core.arrays import BoolArray, FloatArray, IntArray, row_blocks
 from slidenet.core.errors import CoordinateError, StoreError
 from slidenet.core.provenance import Identity, cohort_identity, identity_hash
 from slidenet.core.records import RegionBy, TileGeometry, TileRegions, check_coords
 from slidenet.core.status import OK
 from slidenet.core.text import name_some
+from slidenet.stores.features.proof import RowsProof
 from slidenet.stores.h5.regions import Columns, tile_regions
 
 Layout = Literal["slidenet", "clam", "trident", "stamp", "slide2vec"]
@@ -31,6 +32,9 @@ class TileSource(Protocol):
 
     def read_features(self, handle: Any, where: Any) -> FloatArray:
         """Rows of the features, float16 or float32, as numpy indexes (N, D)."""
+
+    def proof(self, handle: Any) -> RowsProof | None:
+        """What compares features with their digest as they are read; None where there is none."""
 
     def read_coords(self, handle: Any) -> IntArray:
         """int64 (N, 2), level-0 px."""
@@ -84,6 +88,8 @@ class FeatureFile:
         geometry: How the tiles lie and how their pixels were read; None in files of other tools.
         encoder: Identity of the tile encoder; None in files of other tools.
         num_unreadable: Tiles whose pixels could not be read; their features are zero.
+        digest: Of its content, as a slide embedding keeps it; None in files of other tools and in
+            those written before there were digests.
         num_empty: Tiles the slide stores no bytes for; their features are zero, too.
         region_names: The drawn regions its tiles lie in; empty where none were asked for.
         region_by: What the regions are told apart by; None where none were asked for.
@@ -106,6 +112,7 @@ class FeatureFile:
     fingerprint: str | None = None
     geometry: TileGeometry | None = None
     encoder: Identity | None = None
+    digest: str | None = None
     num_unreadable: int = 0
     num_empty: int = 0
     region_names: tuple[str, ...] = ()
@@ -199,6 +206,21 @@ class FeatureFile:
         with self:
             return FeatureArrays(self.features[:], self.coords, self.mask)
 
+    def prove(self) -> None:
+        """Proves that the features are what was written, where the file carries their digest.
+
+        It reads nothing where this process has already read all of them, from first to last.
+
+        Raises:
+            StoreError: They are not, or the file is gone or broken.
+        """
+        with self._handle() as handle:
+            proof = self.source.proof(handle)
+        if proof is not None and not proof.done:
+            with self:
+                for _ in row_blocks(self.features):
+                    pass
+
     def check_any_tile(self) -> None:
         """Refuses a file without tiles, from which nothing can be learned or predicted.
 
@@ -251,6 +273,7 @@ class LazyFeatures:
         self._file = file
         self.shape = (file.num_tiles, file.feature_dim)
         self.dtype = file.dtype
+        self._proof: RowsProof | None = None
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -259,10 +282,12 @@ class LazyFeatures:
         """Reads rows: a slice, or an increasing list of rows.
 
         Raises:
-            StoreError: The file is gone or broken, or these rows hold NaN or infinite values.
+            StoreError: The file is gone or broken, these rows hold NaN or infinite values, or
+                those read since the first are all, and not what was written.
         """
         with self._file._handle() as handle:
             rows = self._file.source.read_features(handle, where)
+            self._proof = self._proof or self._file.source.proof(handle)
         if not _all_finite(rows):
             tiles = np.atleast_1d(np.arange(len(self))[where])
             wrong = tiles[~np.isfinite(rows.reshape(len(tiles), -1)).all(axis=1)]
@@ -272,6 +297,8 @@ class LazyFeatures:
                 expected="finite numbers",
                 remedy="make its features again, or leave the slide out",
             )
+        if self._proof is not None:
+            self._proof.add(where, rows)
         return rows
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Any:

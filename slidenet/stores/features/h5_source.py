@@ -1,7 +1,7 @@
 """Arrays of an h5 file of features, whatever its datasets are called."""
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.errors import StoreError
+from slidenet.stores.features.proof import RowsProof
 from slidenet.stores.h5 import schema
+from slidenet.stores.h5.digests import Digests, changed_error, digest_of_array, plain_attributes
 from slidenet.stores.h5.file import broken, open_handle
 from slidenet.stores.h5.regions import Columns
 
@@ -28,6 +30,7 @@ class H5Source:
             does not write a tile it could not read.
         tissue_fraction: Name of the dataset of tissue shares, or None.
         regions: Whether it has our datasets of regions.
+        digests: Digest of each dataset, where the file carries them.
     """
 
     path: Path
@@ -36,6 +39,7 @@ class H5Source:
     status: str | None = None
     tissue_fraction: str | None = None
     regions: bool = False
+    digests: Digests = field(default_factory=dict)
 
     def open(self) -> AbstractContextManager[Any]:
         """The file as h5py opens it.
@@ -48,10 +52,20 @@ class H5Source:
 
     def read_features(self, handle: Any, where: Any) -> FloatArray:
         """Rows of the features; numbers of more than 32 bits become float32."""
-        read = self._read(handle, self.features, where)
+        read = self._rows(handle, self.features, where)
         kept = read.dtype in (np.float16, np.float32)
         rows: FloatArray = read if kept else read.astype(np.float32)
         return rows
+
+    def proof(self, handle: Any) -> RowsProof | None:
+        """What compares the features with their digest as they are read; None without one."""
+        if self.features not in self.digests:
+            return None
+        dataset, digest = handle[self.features], self.digests[self.features]
+        return RowsProof(
+            self.path, self.features, digest, dataset.dtype, dataset.shape,
+            plain_attributes(dataset),
+        )  # fmt: skip
 
     def read_coords(self, handle: Any) -> IntArray:
         """int64 (N, 2), level-0 px; microns become the nearest pixel."""
@@ -79,8 +93,17 @@ class H5Source:
             return None
         return self._read(handle, schema.REGION), self._read(handle, schema.REGION_SHARE)
 
-    def _read(self, handle: Any, name: str, where: Any = slice(None)) -> npt.NDArray[Any]:
-        """One dataset, or rows of it, without a first axis of one."""
+    def _read(self, handle: Any, name: str) -> npt.NDArray[Any]:
+        """One whole dataset, compared with its digest."""
+        array = self._rows(handle, name, slice(None))
+        if name in self.digests:
+            digest = digest_of_array(array, plain_attributes(handle[name]))
+            if digest != self.digests[name]:
+                raise changed_error(self.path, name)
+        return array
+
+    def _rows(self, handle: Any, name: str, where: Any) -> npt.NDArray[Any]:
+        """Rows of a dataset, without a first axis of one."""
         try:
             dataset = handle[name]
             array: npt.NDArray[Any] = dataset[(0, where)] if dataset.ndim == 3 else dataset[where]

@@ -26,8 +26,13 @@ class PartSource:
     rows: IntArray
 
     def open(self) -> AbstractContextManager[Any]:
-        """Opens the whole file."""
+        """Opens the whole file, once it is proved: of a part alone there is no digest."""
+        self.whole.prove()
         return self.whole.source.open()
+
+    def proof(self, handle: Any) -> None:
+        """None: it is the whole file that is proved."""
+        return
 
     def read_features(self, handle: Any, where: Any) -> FloatArray:
         """Rows of the part: one block of the file is read, since picking rows takes h5 longer."""
@@ -74,6 +79,7 @@ def part_of(
     return replace(
         file,
         slide_id=name,
+        digest=None,
         num_tiles=len(rows),
         num_unreadable=int((codes != OK).sum()) - empty,
         num_empty=empty,

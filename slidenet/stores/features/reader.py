@@ -10,6 +10,7 @@ from slidenet.stores.features.given import GivenGeometry
 from slidenet.stores.features.h5_source import H5Source
 from slidenet.stores.h5 import schema
 from slidenet.stores.h5.attributes import read_attribute, read_geometry, read_identity
+from slidenet.stores.h5.digests import content_digest, read_digests
 from slidenet.stores.h5.regions import read_region_names
 from slidenet.stores.h5.validate import check_format
 
@@ -33,6 +34,7 @@ def read_slidenet(h5: Any, given: GivenGeometry) -> FeatureFile:
     check_format(h5, path, expected=schema.FEATURES_FORMAT)
     group = h5[schema.GROUP]
     geometry = read_geometry(group, path)
+    digests = read_digests(h5, path)
     region_names, region_by = read_region_names(h5, path)
     return FeatureFile(
         path=path,
@@ -51,7 +53,9 @@ def read_slidenet(h5: Any, given: GivenGeometry) -> FeatureFile:
             status=schema.STATUS,
             tissue_fraction=schema.TISSUE_FRACTION,
             regions=region_by is not None,
+            digests=digests or {},
         ),
+        digest=None if digests is None else content_digest(digests),
         fingerprint=read_attribute(group, "slide_fingerprint", str, path),
         geometry=geometry,
         encoder=read_identity(group, path, "encoder"),

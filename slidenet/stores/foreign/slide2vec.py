@@ -66,6 +66,10 @@ class _Slide2vecSource:
         rows: FloatArray = features[where]
         return rows if rows.dtype in (np.float16, np.float32) else rows.astype(np.float32)
 
+    def proof(self, handle: None) -> None:
+        """None: slide2vec writes no digests."""
+        return
+
     def read_coords(self, handle: None) -> IntArray:
         """int64 (N, 2), level-0 px, of the tiles that the archive of features names."""
         arrays = _read_npz(self.coords_path, ("x", "y", "tile_index"))

@@ -183,10 +183,26 @@ def check_digests(h5: Any, path: Path, *, deep: bool) -> list[str]:
     return problems
 
 
+def refuse_changed(h5: Any, path: Path) -> None:
+    """Reads all that a file carries digests of, and refuses it where it is not what was written.
+
+    Raises:
+        StoreError: Naming the file and the part.
+    """
+    for problem in check_digests(h5, path, deep=True):
+        raise StoreError(f"{path}: {problem}", remedy="delete the file and make it again")
+
+
+def changed_error(path: Path, name: str) -> StoreError:
+    """The error for a dataset that is not what was written."""
+    return StoreError(f"{path}: {changed(name)}", remedy="delete the file and make it again")
+
+
 def changed(name: str) -> str:
     """The sentence about a part of a file that is not what was written."""
-    what = f"the attributes of /{name} are" if name == schema.GROUP else f"/{name} is"
-    return f"{what} not what was written: it does not have its digest any more"
+    if name == schema.GROUP:
+        return f"the attributes of /{name} are not what was written (their digest is another one)"
+    return f"/{name} is not what was written (its digest is another one)"
 
 
 def _attribute_bytes(attributes: Mapping[str, object]) -> bytes:

@@ -1,5 +1,6 @@
 """What made a file, and whether work already done can stand."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -9,9 +10,12 @@ from slidenet.core.window_rule import RULE, without_idle_rule
 from slidenet.stores.atomic import output_errors
 from slidenet.stores.features.spool import remove_spools
 from slidenet.stores.h5 import schema
+from slidenet.stores.h5.ancestors import made_from
 from slidenet.stores.h5.attributes import read_attribute, read_identity
 from slidenet.stores.h5.file import open_h5
 from slidenet.stores.h5.validate import check_format
+
+_log = logging.getLogger(__name__)
 
 
 def identity_of(path: str | os.PathLike[str]) -> dict[str, JsonValue]:
@@ -26,7 +30,13 @@ def identity_of(path: str | os.PathLike[str]) -> dict[str, JsonValue]:
         return read_identity(h5[schema.GROUP], path)
 
 
-def existing_output(path: str | os.PathLike[str], identity: Identity, fingerprint: str) -> bool:
+def existing_output(
+    path: str | os.PathLike[str],
+    identity: Identity,
+    fingerprint: str,
+    *,
+    input_digest: str | None = None,
+) -> bool:
     """Whether the finished file at `path` is the one these settings and this slide would make.
 
     A kill may strike between the finished file and the removal of its partial rows; such left
@@ -36,9 +46,11 @@ def existing_output(path: str | os.PathLike[str], identity: Identity, fingerprin
         path: Where the output would be written.
         identity: The settings asked for now.
         fingerprint: Content fingerprint of the slide asked for now.
+        input_digest: Digest of the file it would be made from now; None where that is not known.
 
     Returns:
-        True where it can be kept as it is, False where there is none.
+        True where it can be kept as it is; False where there is none, or where it was made with
+        these settings from an input that has been replaced since.
 
     Raises:
         IdentityMismatchError: It was made with other settings or from another slide.
@@ -54,6 +66,7 @@ def existing_output(path: str | os.PathLike[str], identity: Identity, fingerprin
         found_hash = read_attribute(group, "recipe_hash", str, path)
         found_fingerprint = read_attribute(group, "slide_fingerprint", str, path)
         slide_id = read_attribute(group, "slide_id", str, path)
+        known = None if input_digest is None else made_from(h5, path)
     remedy = "choose another output folder, or pass --overwrite to replace it"
     if found_fingerprint != fingerprint:
         raise IdentityMismatchError(
@@ -75,4 +88,7 @@ def existing_output(path: str | os.PathLike[str], identity: Identity, fingerprin
         )
     with output_errors(path):
         remove_spools(path)
+    if input_digest != known:
+        _log.warning("%s is made again: what it was made from has been replaced since", path)
+        return False
     return True

@@ -4,7 +4,6 @@ import csv
 import json
 import shutil
 
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -20,6 +19,7 @@ from slidenet.pipelines.crossval import crossval
 from slidenet.pipelines.fitting.bundles import training_statistics
 from slidenet.tasks import Calibration
 from slidenet.testing import write_feature_cohort
+from slidenet.testing.cohorts.edited import edited
 from slidenet.training import SlideClassifier, load_bundle, save_bundle
 
 
@@ -114,7 +114,7 @@ def test_slides_of_another_kind_are_named(world, tmp_path, capsys):
     features = tmp_path / "features"
     shutil.copytree(cohort.features, features)
     for path in sorted(features.glob("*.h5"))[:4]:
-        with h5py.File(path, "r+") as file:
+        with edited(path) as file:
             file["features"][...] = file["features"][...] + 8.0
     flags = [f"--slides={cohort.labels}", f"--features={features}", f"--out={tmp_path}"]
     bundle = root / "cv" / "fold_00" / "model.slidenet"

@@ -5,7 +5,6 @@ import os
 import time
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -23,6 +22,7 @@ from slidenet.slide_encoders.recipes import RECIPES
 from slidenet.stores import FeatureFile, read_slide_embedding
 from slidenet.stores.h5 import schema
 from slidenet.testing import write_feature_cohort
+from slidenet.testing.cohorts.edited import edited
 
 SETTINGS = EmbedSlidesSettings(recipe="gigapath")
 RANKS = 2
@@ -51,9 +51,9 @@ def folders(tmp_path):
         target.parent.mkdir(parents=True)
         made.features.rename(target)
         paths = sorted(target.glob("*.h5"))
-        with h5py.File(paths[0], "r+") as h5:
+        with edited(paths[0]) as h5:
             h5[schema.STATUS][5:40:3] = 1
-        with h5py.File(paths[1], "r+") as h5:
+        with edited(paths[1]) as h5:
             h5[schema.FEATURES][-1] = np.nan  # in the chunk of the last rank
         paths[2].unlink()
         found.append((layout, [SlideRow(path.stem, f"{path.stem}.svs") for path in paths]))
@@ -89,7 +89,7 @@ def test_two_ranks_write_what_one_process_writes(folders):
 
 def test_ranks_started_with_other_commands_are_refused(folders):
     (layout, rows), (other, _) = folders
-    with h5py.File(other.features(rows[0].slide_id, "tiny"), "r+") as h5:
+    with edited(other.features(rows[0].slide_id, "tiny")) as h5:
         h5[schema.STATUS][50] = 1
     wanted = {
         "--slides": "has --slides slide 1 'slide_003' where rank 0 has 'slide_000'",

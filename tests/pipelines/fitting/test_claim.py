@@ -2,7 +2,6 @@
 
 import json
 
-import h5py
 import pytest
 
 from slidenet.core.errors import AuditError, ConfigError, IdentityMismatchError, StoreError
@@ -11,6 +10,7 @@ from slidenet.pipelines.fitting.claim import claim_folder, undone_if_refused
 from slidenet.pipelines.fitting.folds import read_fold
 from slidenet.pipelines.train import train
 from slidenet.testing import write_feature_cohort
+from slidenet.testing.cohorts.edited import edited
 
 IDENTITY = {"seed": 0, "model": {"network": "mean"}}
 
@@ -84,7 +84,7 @@ def cohort(tmp_path_factory):
         faults=["same_features_two_names"],
     )
     for path in made.features.glob("*.h5"):
-        with h5py.File(path, "r+") as file:
+        with edited(path) as file:
             file["features"][:, :2] = 0
     return {"labels": made.labels, "features": made.features}
 

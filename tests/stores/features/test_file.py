@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 import pickle
 
 import h5py
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from slidenet.core.errors import StoreError
-from slidenet.stores import FeatureFile, read_features, write_tile_set
+from slidenet.stores import FeatureFile, part_of, read_features, write_tile_set
 
 
 def test_what_describes_the_file(features_file, toy):
@@ -131,3 +132,40 @@ def test_a_future_version(features_file):
         file["slidenet"].attrs["format_version"] = np.int64(3)
     with pytest.raises(StoreError, match="format version is 3, this slidenet reads up to 2"):
         read_features(features_file)
+
+
+def zero_a_chunk(path):
+    """Zeros over a chunk and its checksum, which HDF5 takes for sound."""
+    with h5py.File(path) as h5:
+        chunk = h5["features"].id.get_chunk_info(1)
+    data = bytearray(path.read_bytes())
+    data[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
+    path.write_bytes(data)
+
+
+def test_rows_read_from_first_to_last_are_proved(features_file):
+    zero_a_chunk(features_file)
+    file = read_features(features_file)
+    rows = file.features
+    rows[300:400], rows[0:256]  # in no order: nothing is known
+    with pytest.raises(StoreError, match="/features is not what was written"):
+        [rows[start : start + 100] for start in range(0, 600, 100)]
+    for whole in (file.read, file.prove, lambda: file.features[:]):
+        with pytest.raises(StoreError, match="/features is not what was written"):
+            whole()
+    part = part_of(file, np.arange(3), "part", file.status)
+    with pytest.raises(StoreError, match="/features is not what was written"):
+        part.read()
+
+
+def test_a_file_is_proved_once_in_a_process(features_file):
+    file = read_features(features_file)
+    file.read()
+    times = features_file.stat().st_atime_ns, features_file.stat().st_mtime_ns
+    zero_a_chunk(features_file)
+    os.utime(features_file, ns=times)
+    file.read()  # as it was by all that is cheap to see: a later epoch
+    file.prove()
+    os.utime(features_file)
+    with pytest.raises(StoreError, match="/features is not what was written"):
+        file.read()

@@ -72,7 +72,7 @@ def test_a_chunk_zeroed_with_its_checksum_is_found(features_file, name):
         assert not h5[name][:100].any()  # HDF5 finds nothing
     assert problems(features_file, deep=False) == []
     assert problems(features_file) == [
-        f"/{name} is not what was written: it does not have its digest any more"
+        f"/{name} is not what was written (its digest is another one)"
     ]
 
 

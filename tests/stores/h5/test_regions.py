@@ -10,6 +10,7 @@ import pytest
 from slidenet.core.errors import StoreError
 from slidenet.core.records import TileRegions
 from slidenet.stores import open_features, read_tile_set, validate_file, write_tile_set
+from slidenet.testing.cohorts.edited import edited
 
 NAMES = ("Immune cells", "Größe: <2 µm>", "Tumor")
 
@@ -94,7 +95,7 @@ def test_what_is_wrong_is_found(message, with_regions, tmp_path):
 
 
 def test_features_with_wrong_regions(files):
-    with h5py.File(files[1], "r+") as h5:
+    with edited(files[1]) as h5:
         h5["slidenet/region"][0] = 3
     with pytest.raises(StoreError, match="a tile in region 3 of 3"):
         assert open_features(files[1]).regions
