@@ -126,6 +126,7 @@ class SlideEncoding:
         self, file: FeatureFile, new: FeatureWriter, rows: IntArray, features: FloatArray
     ) -> None:
         """The rows of a file with others in the place of some; goes on where a kill left it."""
+        file.prove()  # what is wrong in it would be right by the digests of the new one
         before = rows < new.num_done
         new.replace(rows[before], features[before], np.zeros(before.sum(), np.uint8))
         step, codes = _COPIED_BATCHES * self.stream.batch_size, file.status
