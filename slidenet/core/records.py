@@ -237,6 +237,8 @@ class TileSet:
         regions: In which drawn region each tile lies; None where no regions were asked for.
         tissue_doubt: How unsure the segmenter was of the tissue, from 0 (sure) to 1; None where
             it does not say.
+        read_again: Whether something that decides the tiles could not be read as planned, so that a
+            later run chooses them again.
     """
 
     slide_id: str
@@ -248,6 +250,7 @@ class TileSet:
     identity: Identity
     regions: TileRegions | None = None
     tissue_doubt: float | None = None
+    read_again: bool = False
 
     def __post_init__(self) -> None:
         check_coords(self.coords, slide=self.slide_id)
@@ -267,6 +270,22 @@ class TileSet:
     def num_tiles(self) -> int:
         """Number of tiles, N."""
         return len(self.coords)
+
+    def says_the_same(self, other: "TileSet") -> bool:
+        """Whether another one has the same tiles, and is as sure of them."""
+        mine, theirs = self.regions, other.regions
+        same_regions = (mine is None) == (theirs is None)
+        if mine is not None and theirs is not None:
+            same_regions = mine.names == theirs.names and all(
+                np.array_equal(getattr(mine, name), getattr(theirs, name))
+                for name in ("index", "share")
+            )
+        return (
+            same_regions
+            and np.array_equal(self.coords, other.coords)
+            and np.array_equal(self.tissue_fraction, other.tissue_fraction)
+            and (self.tissue_doubt, self.read_again) == (other.tissue_doubt, other.read_again)
+        )
 
     @property
     def identity_hash(self) -> str:

@@ -11,6 +11,7 @@ from slidenet.core.arrays import IntArray
 from slidenet.core.errors import EmptyTissueError, PixelReadError
 from slidenet.core.records import BLENDED_READING, SlideRow, TileGeometry, TileSet
 from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.loss import check_loss
 from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.reading import reading_of_folder
 from slidenet.pipelines.cohort.report import RunReport
@@ -86,7 +87,7 @@ def preprocess(
 
     Writes `tiles/`, `tissue/` (GeoJSON for QuPath, and what was dropped), `overlays/` (pictures,
     and index.html with all of them) and `tissue.csv` (the most doubtful slide first) under `out`.
-    Slides already done with the same settings are skipped.
+    Slides already done with the same settings are skipped, unless places of them could not be read.
 
     Args:
         slides: Manifest slides.csv, or a folder of slides.
@@ -183,8 +184,10 @@ class PreprocessWork(SlideWork):
             regions = regions_of_slide(asked, slide, row.slide_id)
             out = drawn_out_of_slide(asked, slide, row.slide_id)
             identity = tiler.identity(slide, geometry, drawn, regions, out)
+            there = None
             if not self.overwrite and existing_output(path, identity, slide.fingerprint):
                 there = read_tile_set(path)
+            if there is not None and not there.read_again:
                 detail = f"{there.num_tiles} tiles"
                 if there.tissue_doubt is not None:
                     detail += f"; doubt {there.tissue_doubt:.2f}"
@@ -209,7 +212,14 @@ class PreprocessWork(SlideWork):
             )
             notes = [*notes_on_regions(regions, tile_set), *_notes(slide, geometry)]
             record = TissueRecord.of(tissue, slide, row.slide_id)
-            tile_set = replace(tile_set, tissue_doubt=record.doubt)
+            num_lost = len(counts.damaged)
+            check_loss(
+                num_lost,
+                tile_set.num_tiles,
+                asked.max_unreadable,
+                counts.reason,
+                slide=row.slide_id,
+            )
             found = record.summary()
             note = f"; {found}" if found else ""
             note += tiler.said_of_cut(slide)
@@ -217,10 +227,21 @@ class PreprocessWork(SlideWork):
             record.write(self.layout.tissue_record(row.slide_id))
             missing = (slide.storage_note, damage_note(slide.unreadable_places))
             note += "".join(f"; {text}" for text in missing if text)
-        # Last, because this file is what says that the slide is done.
-        write_tile_set(path, tile_set)
+            # Of the pictures, too: what they could not show, a later run shows.
+            read_again = tile_set.read_again or slide.overview_problem is not None
+            tile_set = replace(tile_set, tissue_doubt=record.doubt, read_again=read_again)
+        same = there is not None and there.says_the_same(tile_set)
+        if not same:  # last, because this file is what says that the slide is done
+            write_tile_set(path, tile_set)
         note += "".join(f"; warning: {text}" for text in notes)
-        return SlideResult(path, f"{counts}{note}", tile_set.num_tiles, value=_by_region(tile_set))
+        return SlideResult(
+            path,
+            f"{counts}{note}",
+            tile_set.num_tiles,
+            num_unreadable=num_lost or None,  # where no filter looked, nobody knows
+            already_done=same,
+            value=_by_region(tile_set),
+        )
 
     def _show_nothing(self, slide: Slide, slide_id: str, why: str) -> None:
         """Writes record and picture of a slide without tissue: the first to be looked at."""

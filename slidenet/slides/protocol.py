@@ -92,6 +92,13 @@ class Slide(Protocol):
         """
 
     @property
+    def overview_problem(self) -> str | None:
+        """Why a thumbnail could not be taken as planned, also where finer levels made it whole.
+
+        None while none was met.
+        """
+
+    @property
     def cut_tiles(self) -> CutTiles | None:
         """The tiles, where the slide is a folder of tile images; None where tiles are to be cut."""
 

@@ -56,6 +56,8 @@ def write_tile_set(path: str | os.PathLike[str], tile_set: TileSet) -> Path:
         write_attributes(group, identity | {"slide_path": tile_set.slide_path})
         if tile_set.tissue_doubt is not None:
             write_attributes(group, {schema.TISSUE_DOUBT: float(tile_set.tissue_doubt)})
+        if tile_set.read_again:
+            write_attributes(group, {schema.READ_AGAIN: 1})
         if schema.version_of(tile_set.geometry) > 1:
             write_digests(new.h5, tile_digests(tile_set))
     return path
@@ -152,6 +154,7 @@ def read_tile_set(path: str | os.PathLike[str]) -> TileSet:
                 tissue_doubt=read_attribute(group, schema.TISSUE_DOUBT, float, path)
                 if schema.TISSUE_DOUBT in group.attrs
                 else None,
+                read_again=schema.READ_AGAIN in group.attrs,
             )
         except CoordinateError as error:
             raise StoreError(f"{path}: {error.found}", remedy="make the file again") from error

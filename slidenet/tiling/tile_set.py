@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from slidenet.core import status
-from slidenet.core.arrays import BoolArray, IntArray
+from slidenet.core.arrays import BoolArray, IntArray, UInt8Array
 from slidenet.core.checks import check_share
 from slidenet.core.errors import EmptyTissueError
 from slidenet.core.provenance import INPUTS_KEY, Identity
 from slidenet.core.records import BLENDED_READING, TileGeometry, TileSet
 from slidenet.core.text import name_some
 from slidenet.slides import Slide, none_readable, plan_tiles, read_tiles
+from slidenet.slides.resampling import resized
 from slidenet.tiling.filters import BlankFilter, TileFilter
 from slidenet.tiling.grid import grid, tissue_fractions
 from slidenet.tiling.region_shares import regions_of_tiles
@@ -25,6 +26,7 @@ TILING_VERSION = 1
 BATCH_TILES = 64
 NUM_READERS = 4
 MIN_VIEW_PX = 16
+_PROBES = 8
 
 DEFAULT_FILTERS: tuple[TileFilter, ...] = (BlankFilter(),)
 
@@ -44,7 +46,8 @@ class TilingReport:
         kept: Tiles in the tile set.
         by_region: How many of these lie in each region; empty where no regions were asked for.
         damaged: int64 (N, 2), corners of kept tiles that are known to be damaged, level-0 pixels:
-            a filter looked at them on the level they are read from.
+            they were looked at on the level they are read from.
+        reason: Why the first tile that could not be read could not.
     """
 
     in_grid: int
@@ -55,6 +58,7 @@ class TilingReport:
     kept: int
     by_region: tuple[tuple[str, int], ...]
     damaged: IntArray = field(repr=False, compare=False)
+    reason: str | None = None
 
     def __str__(self) -> str:
         dropped = "".join(f", -{count} {name}" for name, count in self.dropped if count)
@@ -84,7 +88,9 @@ def choose_tiles(
     """The tiles of a slide that hold tissue, lie in a region and pass every filter.
 
     Filters that look at a low resolution go first; among equals the given order holds. A tile
-    that cannot be read is kept, so that its loss is recorded once, by the tile encoder.
+    that cannot be read is kept, so that its loss is recorded once, by the tile encoder; what a low
+    resolution cannot show is looked at in the tile's own pixels. At least one tile that is kept has
+    been read.
 
     Args:
         slide: The open slide.
@@ -125,17 +131,19 @@ def choose_tiles(
         in_regions = len(coords)
     elif cut is not None and cut.regions is not None:
         lies_in = cut.regions.take(enough)
-    kept, dropped, unreadable, damaged = _filtered(slide, geometry, coords, filters)
+    kept, dropped, codes, reason = _filtered(slide, geometry, coords, filters)
+    seen, damaged = (codes == code for code in (status.OK, status.UNREADABLE))
     lies_in = None if lies_in is None else lies_in.take(kept)
     report = TilingReport(
         in_grid,
         on_tissue,
         in_regions,
         dropped,
-        unreadable,
+        int((damaged | (codes == status.EMPTY)).sum()),
         int(kept.sum()),
         () if lies_in is None else tuple(lies_in.counts().items()),
         coords[kept & damaged],
+        reason,
     )
     if not report.kept:
         and_region = flag = ""
@@ -150,7 +158,7 @@ def choose_tiles(
             "filter, or take another --segmenter",
             slide=slide_id,
         )
-    if unreadable >= report.kept:
+    if not seen[kept].any():
         _check_any_readable(slide, geometry, coords[kept])
     tile_set = TileSet(
         slide_id=slide_id,
@@ -171,6 +179,7 @@ def choose_tiles(
             stride_asked=stride_asked,
         ),
         regions=lies_in,
+        read_again=reason is not None,
     )
     return tile_set, report
 
@@ -223,14 +232,26 @@ def tiling_identity(
     }
 
 
+NOT_ASKED = 255
+"""In place of a status: no filter looked at the tile in the pixels it is read from."""
+
+
 def _filtered(
     slide: Slide, geometry: TileGeometry, coords: IntArray, filters: Sequence[TileFilter]
-) -> tuple[BoolArray, tuple[tuple[str, int], ...], int, BoolArray]:
-    """Which tiles pass, how many each filter dropped, how many were not seen, which are damaged."""
+) -> tuple[BoolArray, tuple[tuple[str, int], ...], UInt8Array, str | None]:
+    """What the filters say.
+
+    Returns:
+        Which tiles pass; how many each filter dropped; what became of the tiles where they were
+        looked at in the pixels they are read from (`core.status` or `NOT_ASKED`), or nothing is
+        stored for them; and why the first tile could not be read on the level planned, if one could
+        not.
+    """
     views = [(_view(slide, geometry, f.view_mpp), f) for f in filters]
     views.sort(key=lambda pair: -pair[0].target_mpp)
     kept = np.ones(len(coords), dtype=np.bool_)
-    unreadable, damaged = np.zeros((2, len(coords)), dtype=np.bool_)
+    codes = np.full(len(coords), NOT_ASKED, np.uint8)
+    reason = None
     dropped: list[tuple[str, int]] = []
     for view in dict.fromkeys(view for view, _ in views):
         here = [tile_filter for its_view, tile_filter in views if its_view == view]
@@ -240,37 +261,58 @@ def _filtered(
             slide, view, coords[waiting], batch_size=BATCH_TILES, num_readers=NUM_READERS
         ):
             index = waiting[batch.start : batch.start + len(batch.status)]
-            readable = batch.status == status.OK
-            unreadable[index[~readable]] = True
-            if view.level == geometry.level:
-                damaged[index[batch.status == status.UNREADABLE]] = True
+            pixels, found = batch.pixels, batch.status
+            hurt = found == status.UNREADABLE
+            reason = reason or batch.reason
+            own = np.full(len(index), view.level == geometry.level)
+            if hurt.any() and view.level != geometry.level:
+                pixels, found, own[hurt] = pixels.copy(), found.copy(), True
+                pixels[hurt], found[hurt] = _own_pixels(slide, geometry, coords[index[hurt]], view)
+            own |= found == status.EMPTY
+            codes[index[own]] = found[own]
+            readable = found == status.OK
             if not readable.any():
                 continue
-            index, tiles = index[readable], batch.pixels[readable]
+            index, tiles = index[readable], pixels[readable]
             for number, tile_filter in enumerate(here):
                 passed = tile_filter.keep(tiles)
                 counts[number] += int((~passed).sum())
                 kept[index[~passed]] = False
                 index, tiles = index[passed], tiles[passed]
         dropped += [(tile_filter.name, n) for tile_filter, n in zip(here, counts, strict=True)]
-    return kept, tuple(dropped), int(unreadable.sum()), damaged
+    return kept, tuple(dropped), codes, reason
+
+
+def _own_pixels(
+    slide: Slide, geometry: TileGeometry, coords: IntArray, view: TileGeometry
+) -> tuple[UInt8Array, UInt8Array]:
+    """Tiles as they will be read, at the size of a view whose level cannot show them."""
+    size = (view.tile_size_px, view.tile_size_px)
+    batches = read_tiles(slide, geometry, coords, batch_size=len(coords), num_readers=NUM_READERS)
+    with closing(batches):
+        tiles = next(batches)
+    return np.stack([resized(one, size) for one in tiles.pixels]), tiles.status
 
 
 def _check_any_readable(slide: Slide, geometry: TileGeometry, coords: IntArray) -> None:
-    """Refuses tiles none of which can be read, after no filter could see any of them.
+    """Refuses tiles none of which can be read, where no filter has read one as the encoder will.
 
-    They are asked again as the encoder will: filters may look at another level.
+    Some all over the slide are asked first, one by one: of most slides the first can be read.
 
     Raises:
         UnreadableSlideError: With the decoder's reason.
     """
     reason = None
-    batches = read_tiles(slide, geometry, coords, batch_size=BATCH_TILES, num_readers=NUM_READERS)
-    with closing(batches):
-        for batch in batches:
-            if (batch.status == status.OK).any():
-                return
-            reason = reason or batch.reason
+    some = np.unique(np.linspace(0, len(coords) - 1, _PROBES).astype(np.int64))
+    for asked, size in ((coords[some], 1), (coords, BATCH_TILES)):
+        batches = read_tiles(
+            slide, geometry, asked, batch_size=size, num_readers=min(size, NUM_READERS)
+        )
+        with closing(batches):
+            for batch in batches:
+                if (batch.status == status.OK).any():
+                    return
+                reason = reason or batch.reason
     raise none_readable(len(coords), reason, slide=slide.path.name)
 
 

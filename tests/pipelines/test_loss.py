@@ -7,7 +7,8 @@ import slidenet
 from slidenet.core.errors import PixelReadError
 from slidenet.pipelines.cohort.loss import most_unreadable
 from slidenet.slides import tiles as reading
-from slidenet.stores import open_features, validate_file
+from slidenet.slides.readers.tiled.reader import TiledReader
+from slidenet.stores import open_features, read_tile_set, validate_file
 from slidenet.testing.layouts import halved_levels, write_layout
 
 NUM_TILES = 64
@@ -150,6 +151,92 @@ def test_a_slide_without_a_readable_tile_is_never_done(slide_path, out, disk, co
     assert outcome.status == "failed"
     assert "none of its 64 tiles could be read (tile 0 is on a bad sector)" in outcome.detail
     assert not features(out).exists()
+
+
+def chosen(path, out, **settings):
+    settings = {"drop_blank": False, **settings}
+    (outcome,) = slidenet.preprocess([path], out, **{**TILING, **settings}).outcomes
+    return outcome
+
+
+def test_tiles_that_a_filter_could_not_see_are_chosen_again(slide_path, tmp_path, disk):
+    outs = [tmp_path / "a", tmp_path / "b"]
+    for out in outs:
+        disk.lost = {20} if out == outs[1] else set()
+        outcome = chosen(slide_path, out, drop_blurred=True)
+        assert outcome.status == "done"
+    assert outcome.num_unreadable == 1
+    whole, hurt = (out / "tiles" / "s.h5" for out in outs)
+    assert read_tile_set(hurt).read_again
+    assert not read_tile_set(whole).read_again
+    assert validate_file(hurt) == []
+    first = hurt.read_bytes()
+    assert chosen(slide_path, outs[1], drop_blurred=True).status == "already done"
+    assert hurt.read_bytes() == first
+    disk.lost = set()
+    assert chosen(slide_path, outs[1], drop_blurred=True).status == "done"
+    assert hurt.read_bytes() == whole.read_bytes()
+    disk.asked.clear()
+    assert chosen(slide_path, outs[1], drop_blurred=True).status == "already done"
+    assert disk.asked == []
+
+
+def test_tiles_are_not_chosen_where_too_many_are_lost(slide_path, tmp_path, disk):
+    disk.lost = {20, 21}
+    outcome = chosen(slide_path, tmp_path, drop_blurred=True)
+    assert outcome.status == "failed"
+    assert "2 of its 64 tiles could not be read: tile 20 is on a bad sector" in outcome.detail
+    assert chosen(slide_path, tmp_path, drop_blurred=True, max_unreadable=0.5).num_unreadable == 2
+
+
+def test_a_slide_of_which_no_tile_can_be_read_has_no_tiles(slide_path, tmp_path, disk):
+    disk.lost = set(range(NUM_TILES))
+    for filters in ({}, {"drop_blank": True}, {"drop_blurred": True}):
+        outcome = chosen(slide_path, tmp_path, **filters)
+        assert outcome.status == "failed"
+        assert "none of its 64 tiles could be read (tile" in outcome.detail
+    assert not (tmp_path / "tiles" / "s.h5").exists()
+
+
+def test_what_a_damaged_level_cannot_show_a_filter_sees_in_the_tiles_own_pixels(
+    tmp_path, monkeypatch
+):
+    picture = np.random.default_rng(5).integers(60, 190, (512, 512, 3), dtype=np.uint8)
+    picture[:64, :192] = 255  # three blank tiles
+    path = write_layout(tmp_path / "s.tif", halved_levels(picture, 3))
+    whole = chosen(path, tmp_path / "whole", drop_blank=True)
+    read_shrunk = TiledReader.read_shrunk
+
+    def of_level_0(self, location, level, size, *more, **settings):
+        if level:
+            raise PixelReadError("the level is gone")
+        return read_shrunk(self, location, level, size, *more, **settings)
+
+    monkeypatch.setattr(TiledReader, "read_shrunk", of_level_0)
+    hurt = chosen(path, tmp_path / "hurt", drop_blank=True)
+    assert "64 on tissue, -3 blank, 61 kept" in whole.detail
+    assert (hurt.num_tiles, hurt.num_unreadable) == (61, None)
+    files = [read_tile_set(tmp_path / out / "tiles" / "s.h5") for out in ("whole", "hurt")]
+    assert [one.read_again for one in files] == [False, True]
+
+
+def test_an_overview_with_a_gap_is_made_again(slide_path, tmp_path, monkeypatch):
+    chosen(slide_path, tmp_path / "whole")
+    read_level, calls = TiledReader.read_level, []
+
+    def once(self, *where):
+        calls.append(where)
+        if where[-1] == (512, 512) and calls.count(where) == 1:
+            raise PixelReadError("the share hiccups")
+        return read_level(self, *where)
+
+    monkeypatch.setattr(TiledReader, "read_level", once)
+    out = tmp_path / "hurt"
+    assert chosen(slide_path, out).status == "done"
+    assert read_tile_set(out / "tiles" / "s.h5").read_again
+    assert chosen(slide_path, out).status == "done"
+    for name in ("tiles/s.h5", "overlays/s.jpg", "tissue/s.json"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,7 @@ class IsolatedSlide:
         self.reader_note = self._facts.reader_note
         self.storage_note = self._facts.storage_note
         self.unreadable_places: Places = ()
+        self.overview_problem: str | None = None
         self.has_mpp = self._facts.has_mpp
         self.cut_tiles = self._facts.cut_tiles
 
@@ -180,6 +181,7 @@ class IsolatedSlide:
         num_bytes = min(bound, 3 * width * height)
         pixels: Pixels = self._ask("thumbnail", max_side_px, cpu_s=cpu_s, num_bytes=num_bytes)
         self.unreadable_places = self._ask("unreadable_places", cpu_s=cpu_s)
+        self.overview_problem = self._ask("overview_problem", cpu_s=cpu_s)
         return pixels
 
     def read_tiles(

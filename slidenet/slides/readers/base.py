@@ -67,8 +67,8 @@ class SlideReader(ABC):
         self.reader_name = self.name
         self.reader_note = ""
         self.unreadable_places: Places = ()
+        self.overview_problem: str | None = None
         self.cut_tiles: CutTiles | None = None
-        self._told_problem = False
         self._declared_mpp = mpp
         self._icc = icc
 
@@ -207,8 +207,8 @@ class SlideReader(ABC):
         overview = thumbnail_of(self, max_side_px)
         self.unreadable_places = overview.unreadable_places
         # Overviews of several sizes are made of one slide; its damage is told once.
-        if overview.problem is not None and not self._told_problem:
-            self._told_problem = True
+        if overview.problem is not None and self.overview_problem is None:
+            self.overview_problem = overview.problem
             _log.warning("slide %r: %s", self.path.name, overview.problem)
         return overview.pixels
 

@@ -170,6 +170,8 @@ class TileImagesReader(SlideReader):
             )
             for x, y in side.tolist()
         )
+        if self._unreadable:
+            self.overview_problem = f"{len(self._unreadable)} tile images cannot be decoded"
         scale = min(1.0, max_side_px / longest)
         return resized(self._picture, (max(1, round(width * scale)), max(1, round(height * scale))))
 
