@@ -178,6 +178,10 @@ class ParallelError(SlidenetError):
     """Ranks, meshes or chunks of a sequence that do not fit together."""
 
 
+class WorkerError(SlidenetError):
+    """A process that is to work on slides cannot be started."""
+
+
 class MissingExtraError(SlidenetError):
     """An optional package is not installed."""
 

@@ -24,6 +24,7 @@ from slidenet.slides import Slide, TilePixels, read_tiles
 from slidenet.slides.protocol import Pixels
 from slidenet.slides.tiles import batches_ahead
 from slidenet.tile_encoders import TileEncoder
+from slidenet.weights.device import available_cores
 
 WAITING_PER_THREAD = 2
 """Batches handed to the encoder, per thread of it: one that runs and one that waits."""
@@ -76,24 +77,36 @@ class TileStream:
     Args:
         encoder: Turns batches of tiles into features.
         batch_size: Tiles per batch; the last one of a slide may be smaller.
-        num_readers: Threads that read, per slide.
+        num_readers: Threads that read, per slide; None: one per core, 2 to 16.
+        most_parallel: Batches encoded at the same time on a CPU; None: as the engine likes best.
 
     Attributes:
         encoder: As given.
         batch_size: As given.
     """
 
-    def __init__(self, encoder: TileEncoder, batch_size: int, num_readers: int) -> None:
+    def __init__(
+        self,
+        encoder: TileEncoder,
+        batch_size: int,
+        num_readers: int | None = None,
+        *,
+        most_parallel: int | None = None,
+    ) -> None:
         self.encoder = encoder
         self.batch_size = batch_size
-        self._num_readers = num_readers
+        self._asked_readers = num_readers
+        # They wait for the encoder most of the time; beyond 16, Python's lock is what they wait
+        # for.
+        self._num_readers = num_readers or min(16, max(2, available_cores()))
         self._num_threads = torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(
-            encoder.engine.num_parallel, "tile-encoder", self._share_cores
-        )
+        self._num_parallel = encoder.engine.num_parallel
+        if most_parallel is not None and encoder.device.type == "cpu":
+            self._num_parallel = min(self._num_parallel, most_parallel)
+        self._pool = ThreadPoolExecutor(self._num_parallel, "tile-encoder", self._share_cores)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (TileStream, (self.encoder, self.batch_size, self._num_readers))
+        return (_remade, (self.encoder, self.batch_size, self._asked_readers))
 
     def features(
         self,
@@ -117,7 +130,7 @@ class TileStream:
             UnreadableSlideError: The file as a whole has become unreadable.
         """
         ahead = batches_ahead(self.batch_size, self._num_readers) * self.batch_size
-        most = WAITING_PER_THREAD * self.encoder.engine.num_parallel
+        most = WAITING_PER_THREAD * self._num_parallel
         waiting: deque[tuple[TilePixels, Future[FloatArray]]] = deque()
         batches = read_tiles(
             slide,
@@ -202,12 +215,17 @@ class TileStream:
         each other in loops: beside other work on the machine that took four times the CPU time.
         And bytes that one thread computes do not depend on how many cores there are.
         """
-        torch.set_num_threads(max(1, self._num_threads // self.encoder.engine.num_parallel))
+        torch.set_num_threads(max(1, self._num_threads // self._num_parallel))
 
     def _encode(self, pixels: Pixels) -> FloatArray:
         tiles = torch.from_numpy(pixels).permute(0, 3, 1, 2)
         features: FloatArray = self.encoder.encode(tiles).numpy()
         return features
+
+
+def _remade(encoder: TileEncoder, batch_size: int, num_readers: int | None) -> TileStream:
+    """The stream in another process, which may have fewer cores."""
+    return TileStream(encoder, batch_size, num_readers, most_parallel=available_cores())
 
 
 def _first(waiting: "deque[tuple[TilePixels, Future[FloatArray]]]") -> TileFeatures:

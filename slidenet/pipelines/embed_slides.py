@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from slidenet.core.arrays import BoolArray, IntArray
 from slidenet.core.errors import ConfigError, EmptyTissueError, EncoderError, StoreError
 from slidenet.core.plugins import code_identity
@@ -86,6 +88,12 @@ def embed_slides(
                 expected="a recipe of the LongNet slide encoder",
                 remedy="drop --sequence-ranks; a pooling reads its features in blocks and needs no "
                 "GPU",
+            )
+        if fleet.devices is not None and sequence_ranks != 1:
+            raise ConfigError(
+                f"--devices {fleet.devices} with --sequence-ranks",
+                expected="processes that take a slide each, or ranks that share each slide",
+                remedy="drop one of the two",
             )
         return rows_of(slides, recursive=recursive)
 
@@ -212,6 +220,13 @@ class EmbedSlidesWork(SlideWork):
     slide_encoder: SlideEncoder
     overwrite: bool = False
     ranks: SlideRanks = field(default_factory=SlideRanks)
+
+    @property
+    def device(self) -> str:
+        """See `SlideWork`."""
+        encoder = self.slide_encoder
+        parameters = encoder.parameters() if isinstance(encoder, nn.Module) else iter(())
+        return str(next((one.device for one in parameters), "cpu"))
 
     def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
         """Embeds one slide, unless it is done with the same identity."""

@@ -32,7 +32,6 @@ from slidenet.stores import (
 from slidenet.stores.h5.digests import content_digest
 from slidenet.stores.tiles import tile_digests
 from slidenet.tile_encoders import TileEncoder, load_tile_encoder
-from slidenet.weights.device import available_cores
 
 
 def embed_tiles(
@@ -74,9 +73,7 @@ def embed_tiles(
         load_encoder(settings), settings, layout, overwrite=overwrite
     )
     batch_size = settings.batch_size or encoder.engine.batch_size
-    # They wait for the encoder most of the time; beyond 16, Python's lock is what they wait for.
-    num_readers = settings.num_readers or min(16, max(2, available_cores()))
-    with TileStream(encoder, batch_size, num_readers) as stream:
+    with TileStream(encoder, batch_size, settings.num_readers) as stream:
         work = EmbedTilesWork(layout, stream, settings, overwrite)
         return run_cohort(
             "embed-tiles", rows, work, settings=[settings], fleet=fleet, runner=runner
@@ -126,6 +123,11 @@ class EmbedTilesWork(SlideWork):
     def count(self, row: SlideRow) -> int:
         """Tiles of a slide."""
         return self._tile_set(row).num_tiles
+
+    @property
+    def device(self) -> str:
+        """See `SlideWork`."""
+        return str(self.encoder.device)
 
     @property
     def time_limit_s(self) -> float | None:

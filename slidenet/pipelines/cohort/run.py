@@ -56,9 +56,10 @@ def run_cohort(
     display = fleet.display() if rank == 0 else Display()
     progress = CohortProgress(verb, work.unit, total, len(rows), display)
     try:
-        for outcome in runner.run(work, rows, progress):
-            outcomes.append(outcome)
-            progress.slide_ended(outcome)
+        with fleet.runner(work, runner) as chosen:
+            for outcome in chosen.run(work, rows, progress):
+                outcomes.append(outcome)
+                progress.slide_ended(outcome)
     finally:
         progress.close()
         place = {row.slide_id: i for i, row in enumerate(rows)}

@@ -10,7 +10,7 @@ what comes back.
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +65,11 @@ class SlideWork(Protocol):
         return 1
 
     @property
+    def device(self) -> str:
+        """Where its models lie in this process: cpu, cuda, cuda:0."""
+        return "cpu"
+
+    @property
     def time_limit_s(self) -> float | None:
         """Seconds that the work on one slide may take; None: as many as it needs."""
         return None
@@ -94,9 +99,9 @@ class LocalRunner(Runner):
     """
 
     def run(
-        self, work: SlideWork, rows: Sequence[SlideRow], progress: CohortTeller
+        self, work: SlideWork, rows: Iterable[SlideRow], progress: CohortTeller
     ) -> Iterator[SlideOutcome]:
-        """Yields the outcome of every slide when it ends."""
+        """Yields the outcome of every slide when it ends; a row is taken when its turn is."""
         if work.reads_ahead:
             yield from _overlapped(work, rows, progress)
             return
@@ -138,7 +143,7 @@ class _SlideProgress(Progress):
 
 
 def _overlapped(
-    work: SlideWork, rows: Sequence[SlideRow], progress: CohortTeller
+    work: SlideWork, rows: Iterable[SlideRow], progress: CohortTeller
 ) -> Iterator[SlideOutcome]:
     """Yields the outcome of every slide when it ends; each is worked on in a thread of its own."""
     interrupted = threading.Event()

@@ -152,7 +152,8 @@ def _converted(openvino: ModuleType, module: nn.Module, shape: tuple[int, ...], 
 def _remade(
     module: nn.Module, spec: TileEncoderSpec, batch_size: int, num_parallel: int
 ) -> OpenVinoEngine:
-    return OpenVinoEngine(module, spec, batch_size=batch_size, num_parallel=num_parallel)
+    here = min(num_parallel, usable_cores())  # another process may have fewer
+    return OpenVinoEngine(module, spec, batch_size=batch_size, num_parallel=here)
 
 
 def usable_cores() -> int:
