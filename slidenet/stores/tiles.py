@@ -10,11 +10,8 @@ from slidenet.core.records import BLENDED_READING, TileSet
 from slidenet.stores.h5 import schema
 from slidenet.stores.h5.attributes import (
     attribute_number,
-    coords_attributes,
-    geometry_attributes,
     identity_attributes,
     read_attribute,
-    read_geometry,
     read_identity,
     write_attributes,
 )
@@ -25,6 +22,11 @@ from slidenet.stores.h5.digests import (
     write_digests,
 )
 from slidenet.stores.h5.file import create_h5, open_h5
+from slidenet.stores.h5.geometry import (
+    coords_attributes,
+    geometry_attributes,
+    read_geometry,
+)
 from slidenet.stores.h5.regions import read_regions, write_regions
 from slidenet.stores.h5.validate import check_format
 

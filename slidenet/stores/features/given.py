@@ -21,6 +21,9 @@ _REMEDY = {
     "target_mpp": "give it as --data.target-mpp (in Python, target_mpp)",
 }
 
+_LEAST = 1e-6
+"""No size or resolution of a slide is less, nor its inverse."""
+
 SAME = 0.01
 """Two resolutions further apart than this share are two resolutions."""
 
@@ -49,6 +52,17 @@ class GivenGeometry:
                     f"{self.path}: {name} is given as {value}", expected="a positive number"
                 )
 
+    def tile_size(self, found: float | None) -> int:
+        """Side of a tile in whole pixels, see `resolve`.
+
+        Raises:
+            StoreError: It is not known, contradictory, or less than a pixel.
+        """
+        side = int(self.resolve("tile_size_px", found))
+        if side < 1:
+            raise StoreError(f"{self.path} says tile_size_px {found}", expected="1 or more")
+        return side
+
     def resolve(self, name: Quantity, found: float | None, *, tolerance: float = SAME) -> float:
         """The value of one quantity, by the file, the caller, or both in agreement.
 
@@ -64,7 +78,7 @@ class GivenGeometry:
             StoreError: Neither says it, or the two contradict each other.
         """
         given: float | None = getattr(self, name)
-        if found is not None and not (math.isfinite(found) and found > 0):
+        if found is not None and not _LEAST < found < 1 / _LEAST:
             raise StoreError(f"{self.path} says {name} {found}", expected="a positive number")
         if found is None and given is None:
             raise StoreError(

@@ -2,18 +2,20 @@
 
 import os
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from slidenet.core.errors import StoreError
+from slidenet.core.text import name_some
 from slidenet.stores.features.file import FeatureFile
 from slidenet.stores.features.given import GivenGeometry
 from slidenet.stores.features.reader import is_slidenet, read_slidenet
+from slidenet.stores.features.strange import open_strange
 from slidenet.stores.foreign.clam import is_clam, read_clam, read_clam_tensor
 from slidenet.stores.foreign.slide2vec import has_slide2vec_json, read_slide2vec
 from slidenet.stores.foreign.stamp import is_stamp, read_stamp
 from slidenet.stores.foreign.trident import is_trident, read_trident
-from slidenet.stores.h5.file import open_h5
 
 FEATURE_SUFFIXES = (".h5", ".hdf5", ".npz", ".pt")
 """Endings of features files, the one taken first where a slide has several."""
@@ -67,11 +69,11 @@ def open_features(
         return read_slide2vec(given)
     if path.suffix == ".pt":
         return read_clam_tensor(given)
-    with open_h5(path) as h5:
+    with open_strange(path) as h5:
         for recognised, read in _H5_LAYOUTS:
             if recognised(h5):
                 return read(h5, given)
-        names = ", ".join(f"/{name}" for name in h5) or "nothing"
+        names = name_some([f"/{name}" for name in islice(h5, 100)]) or "nothing"
     raise StoreError(
         f"{path} holds {names}",
         expected="/features or /feats with /coords, as slidenet, CLAM, TRIDENT and STAMP write",

@@ -9,8 +9,9 @@ from slidenet.stores.features.file import FeatureFile
 from slidenet.stores.features.given import GivenGeometry
 from slidenet.stores.features.h5_source import H5Source
 from slidenet.stores.h5 import schema
-from slidenet.stores.h5.attributes import read_attribute, read_geometry, read_identity
+from slidenet.stores.h5.attributes import read_attribute, read_identity
 from slidenet.stores.h5.digests import content_digest, read_digests
+from slidenet.stores.h5.geometry import read_geometry
 from slidenet.stores.h5.regions import read_region_names
 from slidenet.stores.h5.validate import check_format
 

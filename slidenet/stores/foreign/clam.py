@@ -25,8 +25,9 @@ from slidenet.core.errors import StoreError
 from slidenet.core.units import NATIVE_MAGNIFICATION_MPP
 from slidenet.stores.features.file import FeatureFile
 from slidenet.stores.features.given import GivenGeometry
-from slidenet.stores.features.h5_source import H5Source, attribute, check_arrays
-from slidenet.stores.h5.file import open_h5
+from slidenet.stores.features.h5_source import H5Source
+from slidenet.stores.features.strange import check_arrays, number_attribute, open_strange
+from slidenet.stores.h5.plain import holds, refuse_unless_plain
 
 _LEAST_STEP = 0.45
 """Tiles that overlap by more than about half are not believed without the file of patches."""
@@ -43,7 +44,7 @@ class _Patches:
 
 def is_clam(h5: Any) -> bool:
     """Whether the file has the datasets that CLAM writes."""
-    return "features" in h5 and "coords" in h5
+    return holds(h5, "features") and holds(h5, "coords")
 
 
 def read_clam(h5: Any, given: GivenGeometry) -> FeatureFile:
@@ -59,9 +60,9 @@ def read_clam(h5: Any, given: GivenGeometry) -> FeatureFile:
     """
     path = given.path
     num_tiles, feature_dim, dtype = check_arrays(h5, path, features="features")
-    patches = _patches(h5["coords"]) or _patches_beside(path, num_tiles)
+    patches = _patches(h5["coords"], path) or _patches_beside(path, num_tiles)
     slide_mpp = given.resolve("slide_mpp", None)
-    tile_size_px = int(given.resolve("tile_size_px", patches.tile_size_px if patches else None))
+    tile_size_px = given.tile_size(patches.tile_size_px if patches else None)
     found = slide_mpp * patches.downsample if patches and patches.downsample else None
     target_mpp = given.resolve("target_mpp", found, tolerance=0.05)
     source = H5Source(path)
@@ -99,7 +100,7 @@ def read_clam_tensor(given: GivenGeometry) -> FeatureFile:
     for folder in (path.parent.parent / "h5_files", path.parent):
         beside = folder / f"{path.stem}.h5"
         if beside.is_file():
-            with open_h5(beside) as h5:
+            with open_strange(beside) as h5:
                 return read_clam(h5, replace(given, path=beside))
     raise StoreError(
         f"{path} holds features without the places of the tiles",
@@ -113,37 +114,42 @@ def _patches_beside(path: Path, num_tiles: int) -> _Patches | None:
     for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
         patches = folder / "patches" / path.name
         if patches.is_file() and patches != path:
-            with open_h5(patches) as h5:
+            with open_strange(patches) as h5:
                 return _checked_patches(h5, patches, path, num_tiles)
     return None
 
 
 def _checked_patches(h5: Any, patches: Path, path: Path, num_tiles: int) -> _Patches | None:
-    if "coords" not in h5 or len(h5["coords"]) != num_tiles:
+    if holds(h5, "coords"):
+        refuse_unless_plain(h5, patches, "coords")
+    found = h5["coords"].shape[:1] if holds(h5, "coords") else None
+    if found != (num_tiles,):
         raise StoreError(
-            f"{patches} holds {len(h5['coords']) if 'coords' in h5 else 'no'} coords and {path} "
+            f"{patches} holds {found[0] if found else 'no'} coords and {path} "
             f"holds {num_tiles} features",
             expected="the patches these features were made from",
             remedy="move the patches away if they belong to another run, and give tile_size_px "
             "and target_mpp",
         )
-    if "imgs" in h5 and (attribute(h5["imgs"], "patch_level") or 0) > 0:
+    level = number_attribute(h5["imgs"], "patch_level", patches) if holds(h5, "imgs") else None
+    if level:
         raise StoreError(
-            f"{patches} holds pixels of level {attribute(h5['imgs'], 'patch_level')}, so the "
+            f"{patches} holds pixels of level {level:g}, so the "
             f"coords of {path} are counted in pixels of that level",
             expected="coords in level-0 pixels",
             remedy="extract the features with CLAM's create_patches_fp.py and "
             "extract_features_fp.py, or with slidenet",
         )
-    return _patches(h5["coords"])
+    return _patches(h5["coords"], patches)
 
 
-def _patches(coords: Any) -> _Patches | None:
-    tile_size, level = attribute(coords, "patch_size"), attribute(coords, "patch_level")
-    downsample = attribute(coords, "downsample")
+def _patches(coords: Any, path: Path) -> _Patches | None:
+    tile_size = number_attribute(coords, "patch_size", path)
+    level = number_attribute(coords, "patch_level", path)
+    downsample = number_attribute(coords, "downsample", path)
     if tile_size is None and level is None:
         return None
-    custom = attribute(coords, "custom_downsample") or 1
+    custom = number_attribute(coords, "custom_downsample", path) or 1
     if downsample is None and level == 0:
         downsample = 1.0
     return _Patches(

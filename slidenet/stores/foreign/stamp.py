@@ -11,12 +11,14 @@ from typing import Any
 from slidenet.core.errors import StoreError
 from slidenet.stores.features.file import FeatureFile
 from slidenet.stores.features.given import GivenGeometry
-from slidenet.stores.features.h5_source import H5Source, attribute, check_arrays
+from slidenet.stores.features.h5_source import H5Source
+from slidenet.stores.features.strange import check_arrays, number_attribute, text_attribute
+from slidenet.stores.h5.plain import holds
 
 
 def is_stamp(h5: Any) -> bool:
     """Whether STAMP wrote the file."""
-    return "feats" in h5
+    return holds(h5, "feats")
 
 
 def read_stamp(h5: Any, given: GivenGeometry) -> FeatureFile:
@@ -31,16 +33,18 @@ def read_stamp(h5: Any, given: GivenGeometry) -> FeatureFile:
             the slide's mpp is not given.
     """
     path = given.path
-    kind = attribute(h5, "feat_type") or "tile"
-    if kind != "tile" or "coords" not in h5:
+    kind = text_attribute(h5, "feat_type", path) or "tile"
+    if kind != "tile" or not holds(h5, "coords"):
         raise StoreError(
             f"{path} holds features of a {kind}, written by STAMP",
             expected="features of tiles with their coords",
             remedy="give the folder that `stamp preprocess` wrote",
         )
     num_tiles, feature_dim, dtype = check_arrays(h5, path, features="feats")
-    unit = attribute(h5, "unit")
-    tile_size_um = attribute(h5, "tile_size_um") or attribute(h5, "tile_size")
+    unit = text_attribute(h5, "unit", path)
+    tile_size_um = number_attribute(h5, "tile_size_um", path) or number_attribute(
+        h5, "tile_size", path
+    )
     if unit != "um":
         raise StoreError(
             f"{path}: the unit of /coords is {unit!r}" if unit else f"{path}: /coords has no unit",
@@ -48,7 +52,7 @@ def read_stamp(h5: Any, given: GivenGeometry) -> FeatureFile:
             remedy="extract the features again with a present STAMP or with slidenet",
         )
     slide_mpp = given.resolve("slide_mpp", None)
-    tile_size_px = int(given.resolve("tile_size_px", attribute(h5, "tile_size_px")))
+    tile_size_px = given.tile_size(number_attribute(h5, "tile_size_px", path))
     found = tile_size_um / tile_size_px if tile_size_um else None
     return FeatureFile(
         path=path,
@@ -62,7 +66,7 @@ def read_stamp(h5: Any, given: GivenGeometry) -> FeatureFile:
         target_mpp=given.resolve("target_mpp", found),
         identity={
             "layout": "stamp",
-            "encoder": attribute(h5, "extractor"),
+            "encoder": text_attribute(h5, "extractor", path),
             "tile_size_px": tile_size_px,
             "tile_size_um": tile_size_um,
         },

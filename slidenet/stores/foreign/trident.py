@@ -14,7 +14,8 @@ from slidenet.core.errors import StoreError
 from slidenet.core.units import NATIVE_MAGNIFICATION_MPP
 from slidenet.stores.features.file import FeatureFile
 from slidenet.stores.features.given import GivenGeometry
-from slidenet.stores.features.h5_source import H5Source, attribute, check_arrays
+from slidenet.stores.features.h5_source import H5Source
+from slidenet.stores.features.strange import check_arrays, number_attribute, text_attribute
 from slidenet.stores.foreign.clam import is_clam
 
 _NOMINAL = 0.35
@@ -40,10 +41,10 @@ def read_trident(h5: Any, given: GivenGeometry) -> FeatureFile:
     path = given.path
     num_tiles, feature_dim, dtype = check_arrays(h5, path, features="features")
     coords = h5["coords"]
-    side_level0 = attribute(coords, "patch_size_level0")
-    magnification = attribute(coords, "level0_magnification")
-    target = attribute(coords, "target_magnification")
-    tile_size_px = int(given.resolve("tile_size_px", attribute(coords, "patch_size")))
+    side_level0 = number_attribute(coords, "patch_size_level0", path)
+    magnification = number_attribute(coords, "level0_magnification", path)
+    target = number_attribute(coords, "target_magnification", path)
+    tile_size_px = given.tile_size(number_attribute(coords, "patch_size", path))
     nominal = NATIVE_MAGNIFICATION_MPP / magnification if magnification else None
     given.resolve("slide_mpp", nominal, tolerance=_NOMINAL)
     slide_mpp = given.slide_mpp or nominal
@@ -71,10 +72,10 @@ def read_trident(h5: Any, given: GivenGeometry) -> FeatureFile:
         target_mpp=given.resolve("target_mpp", found, tolerance=_NOMINAL),
         identity={
             "layout": "trident",
-            "encoder": attribute(h5["features"], "encoder"),
+            "encoder": text_attribute(h5["features"], "encoder", path),
             "tile_size_px": tile_size_px,
             "target_magnification": target,
-            "overlap": attribute(coords, "overlap"),
+            "overlap": number_attribute(coords, "overlap", path, signed=True),
         },
         source=H5Source(path),
     )

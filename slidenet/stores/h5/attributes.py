@@ -11,11 +11,11 @@ import numpy as np
 from slidenet.core.errors import StoreError
 from slidenet.core.provenance import Identity, JsonValue, canonical_json, identity_hash
 from slidenet.core.provenance import software_version as installed_version
-from slidenet.core.records import SlideMpp, TileGeometry
-from slidenet.core.units import Mpp, magnification
-from slidenet.stores.h5 import schema
 
 AttributeValue = str | int | float
+MOST_TEXT_BYTES = 16 * 2**20
+_MOST_NESTED = 60
+
 T = TypeVar("T", str, int, float)
 
 
@@ -67,54 +67,6 @@ def identity_attributes(
     }
 
 
-def geometry_attributes(geometry: TileGeometry) -> dict[str, AttributeValue]:
-    """`geometry` as attributes, by the format version it is written in."""
-    first = schema.version_of(geometry) == 1
-    kinds = schema.GEOMETRY_ATTRIBUTES if first else schema.GEOMETRY_ATTRIBUTES_2
-    attributes: dict[str, AttributeValue] = {
-        "slide_mpp": float(geometry.slide_mpp.value),
-        "slide_mpp_source": geometry.slide_mpp.source,
-    }
-    for name, kind in kinds.items():
-        if name not in attributes:
-            attributes[name] = kind(getattr(geometry, name))
-    for name, kind in schema.CUT_ATTRIBUTES.items():
-        value = getattr(geometry, name)
-        if value is not None:
-            attributes[name] = kind(value)
-    return attributes
-
-
-def coords_attributes(geometry: TileGeometry, *, slide_id: str) -> dict[str, AttributeValue]:
-    """The attributes TRIDENT's loaders expect on `/coords` (`schema.COORDS_ATTRIBUTES`)."""
-    return {
-        "patch_size": int(geometry.tile_size_px),
-        "patch_size_level0": int(geometry.tile_size_level0),
-        "level0_magnification": magnification(geometry.slide_mpp.value),
-        "target_magnification": magnification(geometry.target_mpp),
-        "overlap": int(geometry.tile_size_px - geometry.stride_px),
-        "name": slide_id,
-        "savetodir": ".",
-        "level0_width": int(geometry.level0_width),
-        "level0_height": int(geometry.level0_height),
-    }
-
-
-def read_geometry(group: Any, path: Path) -> TileGeometry:
-    """The geometry written by `geometry_attributes`, exact."""
-    first = read_attribute(group, "format_version", int, path) == 1
-    kinds = schema.GEOMETRY_ATTRIBUTES if first else schema.GEOMETRY_ATTRIBUTES_2
-    found: dict[str, AttributeValue] = {
-        name: read_attribute(group, name, kind, path) for name, kind in kinds.items()
-    }
-    for name, kind in schema.CUT_ATTRIBUTES.items():
-        if name in group.attrs:
-            found[name] = read_attribute(group, name, kind, path)
-    value, source = found.pop("slide_mpp"), found.pop("slide_mpp_source")
-    slide_mpp = SlideMpp(Mpp(float(value)), str(source))
-    return TileGeometry(slide_mpp=slide_mpp, **found)  # type: ignore[arg-type]  # typed by schema
-
-
 def read_attribute(target: Any, name: str, kind: type[T], path: Path) -> T:
     """One attribute, of the type the format gives it.
 
@@ -132,9 +84,12 @@ def attribute_problem(target: Any, name: str, kind: type) -> str:
     where = f"{target.name} attribute {name!r}"
     if name not in target.attrs:
         return f"{where} is missing"
+    stored = target.attrs.get_id(name)
+    if stored.shape != () or stored.dtype.itemsize > MOST_TEXT_BYTES:
+        return f"{where} is an array or longer than any text of ours; expected one value"
     if kind is str:
         # By type alone: reading a loader's text from a broken file may never end.
-        is_text = h5py.check_string_dtype(target.attrs.get_id(name).dtype) is not None
+        is_text = h5py.check_string_dtype(stored.dtype) is not None
         return "" if is_text else f"{where} is no text"
     value = target.attrs[name]
     if kind is int and not isinstance(value, int | np.integer):
@@ -161,7 +116,21 @@ def read_identity(group: Any, path: Path, name: str = "recipe") -> dict[str, Jso
 def json_problem(text: str) -> str:
     """What is wrong with the text of a JSON attribute; empty where nothing is."""
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        return f"is no JSON ({error})"
-    return "" if isinstance(value, dict) else "is no JSON mapping"
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:  # RecursionError: thousands of brackets
+        return f"is no JSON ({str(error) or type(error).__name__})"
+    if not isinstance(value, dict):
+        return "is no JSON mapping"
+    level: list[Any] = [value]
+    depth = 0
+    while level:
+        depth += 1
+        if depth > _MOST_NESTED:
+            return f"is nested deeper than {_MOST_NESTED} levels"
+        inside = [list(one.values()) if isinstance(one, dict) else one for one in level]
+        level = [x for values in inside for x in values if isinstance(x, dict | list)]
+    return ""
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")

@@ -19,6 +19,8 @@ import numpy.typing as npt
 from slidenet.core.errors import StoreError
 from slidenet.core.provenance import canonical_json
 from slidenet.stores.h5 import schema
+from slidenet.stores.h5.attributes import attribute_value
+from slidenet.stores.h5.plain import holds
 
 Digests = Mapping[str, str]
 """Digest by name: of each dataset by its path, of the attributes of `/slidenet` as "slidenet"."""
@@ -161,7 +163,9 @@ def check_digests(h5: Any, path: Path, *, deep: bool) -> list[str]:
     digests = read_digests(h5, path)
     if digests is None:
         return []
-    datasets = [name for name in schema.ALL_DATASETS if name in h5]
+    kind = str(attribute_value(h5[schema.GROUP], "format"))
+    known = (*schema.DATASETS[kind], *schema.REGION_DATASETS)
+    datasets = [name for name in known if holds(h5, name)]
     problems = [
         f"/{name} has no digest, though other parts of the file have one"
         for name in (schema.GROUP, *datasets)

@@ -86,9 +86,9 @@ def existing_output(
             remedy=remedy,
             slide=slide_id,
         )
-    with output_errors(path):
-        remove_spools(path)
     if input_digest != known:
         _log.warning("%s is made again: what it was made from has been replaced since", path)
         return False
+    with output_errors(path):
+        remove_spools(path)
     return True

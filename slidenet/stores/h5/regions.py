@@ -11,6 +11,7 @@ from slidenet.core.errors import CoordinateError, StoreError
 from slidenet.core.records import RegionBy, TileRegions
 from slidenet.stores.h5 import schema
 from slidenet.stores.h5.attributes import read_attribute, write_attributes
+from slidenet.stores.h5.plain import holds
 
 Columns = tuple[npt.NDArray[np.uint16], npt.NDArray[np.float32]]
 """`TileRegions.index` and `TileRegions.share`, as stored."""
@@ -26,7 +27,7 @@ def write_regions(h5: Any, regions: TileRegions, *, version: int) -> None:
 
 def has_regions(h5: Any) -> bool:
     """Whether a file has any of what belongs to regions."""
-    return any(name in h5 for name in schema.REGION_DATASETS) or any(
+    return any(holds(h5, name) for name in schema.REGION_DATASETS) or any(
         name in h5[schema.GROUP].attrs for name in schema.REGION_ATTRIBUTES
     )
 

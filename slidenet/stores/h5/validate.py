@@ -11,18 +11,21 @@ import numpy as np
 from slidenet.core import status as codes
 from slidenet.core.errors import StoreError
 from slidenet.core.provenance import canonical_json, identity_hash
-from slidenet.core.records import READINGS, SHRINKINGS, TileGeometry
+from slidenet.core.records import TileGeometry
 from slidenet.core.text import name_some, plural
-from slidenet.slides.tile_images.declaration import TILE_FRAMES
 from slidenet.stores.h5 import schema
 from slidenet.stores.h5.attributes import (
     attribute_problem,
     attribute_value,
-    coords_attributes,
     json_problem,
-    read_geometry,
 )
 from slidenet.stores.h5.file import open_h5
+from slidenet.stores.h5.geometry import (
+    coords_attributes,
+    geometry_problems,
+    stored_geometry,
+)
+from slidenet.stores.h5.plain import dataset_problem, reference_problem
 from slidenet.stores.h5.regions import has_regions, read_regions
 
 
@@ -54,6 +57,9 @@ def check_format(h5: Any, path: Path, *, expected: str = "") -> str:
 
 def format_problems(h5: Any) -> tuple[str, list[str]]:
     """The kind of an open file, and what is wrong with its structure; no data is read."""
+    problem = reference_problem(h5, schema.GROUP)
+    if problem:
+        return "", [problem]
     if not isinstance(h5.get(schema.GROUP), h5py.Group):
         return "", [f"it has no group /{schema.GROUP}, so it was not written by slidenet"]
     group = h5[schema.GROUP]
@@ -97,7 +103,7 @@ def format_problems(h5: Any) -> tuple[str, list[str]]:
             for name, shape in shapes.items()
             if name in datasets and h5[name].shape != shape
         ]
-    if schema.COORDS in schema.DATASETS[kind] and schema.COORDS in h5:
+    if schema.COORDS in schema.DATASETS[kind] and not dataset_problem(h5, schema.COORDS):
         coords = h5[schema.COORDS]
         found = [attribute_problem(coords, n, t) for n, t in schema.COORDS_ATTRIBUTES.items()]
         problems += [problem for problem in found if problem]
@@ -105,13 +111,13 @@ def format_problems(h5: Any) -> tuple[str, list[str]]:
 
 
 def _dataset_problems(h5: Any, name: str, dtypes: tuple[str, ...], num_axes: int) -> list[str]:
-    dataset = h5.get(name)
-    if not isinstance(dataset, h5py.Dataset):
-        return [f"dataset /{name} is missing"]
-    problems = []
+    problem = dataset_problem(h5, name)
+    if problem:
+        return [problem]
+    dataset, problems = h5[name], []
     if dataset.dtype not in [np.dtype(dtype) for dtype in dtypes]:
         problems.append(f"/{name} is {dataset.dtype}; expected {' or '.join(dtypes)}")
-    if dataset.shape is None or len(dataset.shape) != num_axes:
+    if len(dataset.shape) != num_axes:
         problems.append(f"/{name} has shape {dataset.shape}; expected {num_axes} axes")
     return problems
 
@@ -144,8 +150,8 @@ def _content_problems(h5: Any, kind: str, path: Path) -> list[str]:
         if not np.isfinite(h5[schema.SLIDE_EMBEDDING][:]).all():
             problems.append("/slide_embedding holds NaN or infinite values")
         return problems
-    geometry = read_geometry(group, path)
-    wrong = _geometry_problems(geometry)
+    geometry = stored_geometry(group, path)
+    wrong = geometry_problems(geometry)
     if not wrong:
         wrong = _loader_problems(h5[schema.COORDS], geometry)
     problems += wrong + _coords_problems(h5[schema.COORDS][:], geometry)
@@ -174,32 +180,6 @@ def _json_problems(group: Any, kind: str) -> list[str]:
             identity, stored = json.loads(text), attribute_value(group, f"{name}_hash")
             if identity_hash(identity) != stored or canonical_json(identity) != text:
                 problems.append(f"attribute {name!r} does not belong to {name}_hash {stored!r}")
-    return problems
-
-
-def _geometry_problems(geometry: TileGeometry) -> list[str]:
-    values: dict[str, float] = {
-        name: getattr(geometry, name)
-        for name, kind in schema.GEOMETRY_ATTRIBUTES.items()
-        if kind is not str and name not in ("slide_mpp", "level")
-    }
-    problems = [
-        f"attribute {name!r} is {value}; expected a positive number"
-        for name, value in {"slide_mpp": geometry.slide_mpp.value, **values}.items()
-        if value <= 0
-    ]
-    if geometry.level < 0:
-        problems.append(f"attribute 'level' is {geometry.level}; expected 0 or more")
-    frames = (None, *TILE_FRAMES)
-    for name, known in (
-        ("reading", READINGS),
-        ("shrinking", SHRINKINGS),
-        ("tile_frame", frames),
-    ):
-        value = getattr(geometry, name)
-        if value not in known:
-            expected = " or ".join(map(str, known))
-            problems.append(f"attribute {name!r} is {value!r}; expected {expected}")
     return problems
 
 
