@@ -2,6 +2,8 @@
 
 import json
 import os
+import unicodedata
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,19 @@ from slidenet.stores.h5.attributes import (
     attribute_value,
     json_problem,
 )
+from slidenet.stores.h5.digests import check_digests, read_digests
 from slidenet.stores.h5.file import open_h5
 from slidenet.stores.h5.geometry import (
     coords_attributes,
     geometry_problems,
     stored_geometry,
 )
-from slidenet.stores.h5.plain import dataset_problem, reference_problem
+from slidenet.stores.h5.plain import (
+    dataset_problem,
+    heap_problem,
+    holds,
+    reference_problem,
+)
 from slidenet.stores.h5.regions import has_regions, read_regions
 
 
@@ -122,8 +130,23 @@ def _dataset_problems(h5: Any, name: str, dtypes: tuple[str, ...], num_axes: int
     return problems
 
 
+@dataclass(frozen=True)
+class FileVerdict:
+    """What a file of ours was found to be.
+
+    Attributes:
+        problems: One sentence per problem; empty for a sound file.
+        has_digests: Whether it carries digests, so that nothing in it can have changed unseen.
+        num_unread: Bytes of features that were not looked at.
+    """
+
+    problems: list[str]
+    has_digests: bool = False
+    num_unread: int = 0
+
+
 def validate_file(path: str | os.PathLike[str]) -> list[str]:
-    """Checks a file of any kind slidenet writes, contents included.
+    """Checks a file of any kind slidenet writes, all contents included.
 
     Args:
         path: The file.
@@ -132,18 +155,40 @@ def validate_file(path: str | os.PathLike[str]) -> list[str]:
         One sentence per problem; empty for a sound file. Memory does not grow with the number of
         tiles beyond their coordinates.
     """
+    return inspect_file(path).problems
+
+
+def inspect_file(path: str | os.PathLike[str], *, deep: bool = True) -> FileVerdict:
+    """Checks a file of any kind slidenet writes.
+
+    Args:
+        path: The file, under the name of its slide.
+        deep: Whether features are read, too, and the text that is there for other programs.
+    """
     path = Path(path)
     try:
         with open_h5(path) as h5:
             kind, problems = format_problems(h5)
-            return problems or _content_problems(h5, kind, path)
+            if problems:
+                return FileVerdict(problems)
+            problems = _content_problems(h5, kind, path, deep=deep)
+            if not problems and deep:
+                problems = _text_problems(h5, path)
+            # What is wrong in plain sight says more than that something is.
+            problems = problems or check_digests(h5, path, deep=deep)
+            skipped = not deep and kind == schema.FEATURES_FORMAT
+            num_unread = h5[schema.FEATURES].nbytes if skipped else 0
+            return FileVerdict(problems, read_digests(h5, path) is not None, num_unread)
     except StoreError as error:
-        return [str(error)]
+        return FileVerdict([str(error)])
 
 
-def _content_problems(h5: Any, kind: str, path: Path) -> list[str]:
+def _content_problems(h5: Any, kind: str, path: Path, *, deep: bool) -> list[str]:
     group = h5[schema.GROUP]
     problems = _json_problems(group, kind)
+    slide_id = str(attribute_value(group, "slide_id"))
+    if unicodedata.normalize("NFC", path.stem) != unicodedata.normalize("NFC", slide_id):
+        problems.append(f"it says that it is about slide {slide_id!r}, which is not its name")
     if kind == schema.TILES_FORMAT and not 0 <= group.attrs.get(schema.TISSUE_DOUBT, 0) <= 1:
         problems.append(f"attribute {schema.TISSUE_DOUBT!r} is outside [0, 1]")
     if kind == schema.SLIDE_EMBEDDING_FORMAT:
@@ -163,7 +208,7 @@ def _content_problems(h5: Any, kind: str, path: Path) -> list[str]:
     except StoreError as error:
         problems.append(error.found.removeprefix(f"{path}: "))
     if kind == schema.FEATURES_FORMAT:
-        problems += _feature_problems(h5, group)
+        problems += _feature_problems(h5, group, deep=deep)
     return problems
 
 
@@ -216,7 +261,22 @@ def _coords_problems(coords: np.ndarray[Any, Any], geometry: TileGeometry) -> li
     return problems
 
 
-def _feature_problems(h5: Any, group: Any) -> list[str]:
+def _text_problems(h5: Any, path: Path) -> list[str]:
+    """Text for other programs that does not say what it should; read once its heap is sound."""
+    problem = heap_problem(path, whole=True)
+    if problem:
+        return [problem]
+    slide_id = str(attribute_value(h5[schema.GROUP], "slide_id"))
+    targets = [h5[name] for name in (schema.COORDS, schema.FEATURES) if holds(h5, name)]
+    return [
+        f"{target.name} attribute {name!r} is {str(target.attrs[name])[:60]!r}; expected {value!r}"
+        for target in targets
+        for name, value in (("name", slide_id), ("savetodir", "."))
+        if target.attrs.get(name) != value
+    ]
+
+
+def _feature_problems(h5: Any, group: Any, *, deep: bool) -> list[str]:
     features, status = h5[schema.FEATURES], h5[schema.STATUS][:]
     problems = []
     dtype = attribute_value(group, "dtype")
@@ -239,6 +299,8 @@ def _feature_problems(h5: Any, group: Any) -> list[str]:
             problems.append(
                 f"{count} tiles are {words}; attribute {name!r} says {group.attrs[name]}"
             )
+    if not deep:
+        return problems
     infinite, not_zero = [], []
     for start in range(0, len(status), schema.CHUNK_ROWS):
         rows = features[start : start + schema.CHUNK_ROWS]

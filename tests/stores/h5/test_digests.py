@@ -70,19 +70,18 @@ def test_a_chunk_zeroed_with_its_checksum_is_found(features_file, name):
     features_file.write_bytes(data)
     with h5py.File(features_file) as h5:
         assert not h5[name][:100].any()  # HDF5 finds nothing
-    assert problems(features_file, deep=False) == []
-    assert problems(features_file) == [
-        f"/{name} is not what was written (its digest is another one)"
-    ]
+    wrong = [f"/{name} is not what was written (its digest is another one)"]
+    assert problems(features_file) == wrong
+    assert problems(features_file, deep=False) == ([] if name == "features" else wrong)
 
 
 def test_changed_attributes_are_found_without_reading_data(features_file):
     with h5py.File(features_file, "r+") as h5:
         h5["slidenet"].attrs["slide_mpp"] = 0.25
         h5["coords"].attrs["overlap"] = np.int64(9)
-    (group,) = problems(features_file, deep=False)
+    group, coords = problems(features_file, deep=False)
     assert group.startswith("the attributes of /slidenet are not what was written")
-    assert [p.split()[0] for p in problems(features_file)] == ["the", "/coords"]
+    assert coords.startswith("/coords is not")
 
 
 def test_digests_that_are_incomplete_are_found(features_file):

@@ -67,7 +67,9 @@ def test_files_without_regions_hold_nothing_of_them(features_file, with_regions,
 
 def test_a_slide_of_version_1_can_have_regions(tmp_path, with_regions):
     geometry = dataclasses.replace(with_regions.geometry, reading=1)
-    path = write_tile_set(tmp_path / "old.h5", dataclasses.replace(with_regions, geometry=geometry))
+    path = write_tile_set(
+        tmp_path / "slide_1.h5", dataclasses.replace(with_regions, geometry=geometry)
+    )
     assert_same(read_tile_set(path).regions, with_regions.regions)
     assert validate_file(path) == []
 

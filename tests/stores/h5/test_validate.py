@@ -21,7 +21,7 @@ def replace(file, name, data):
 
 def test_sound_files(features_file, tmp_path, tile_set):
     assert validate_file(features_file) == []
-    assert validate_file(write_tile_set(tmp_path / "t.h5", tile_set)) == []
+    assert validate_file(write_tile_set(tmp_path / "slide_1.h5", tile_set)) == []
 
 
 PROBLEMS = {
@@ -219,7 +219,7 @@ def test_slides_read_in_the_old_way_are_files_of_version_1(tmp_path, toy):
     old = dataclasses.replace(
         toy.make_tile_set(9), geometry=dataclasses.replace(toy.GEOMETRY, reading=1)
     )
-    path = toy.write_features(tmp_path / "old.h5", old, unreadable=(3,))
+    path = toy.write_features(tmp_path / "slide_1.h5", old, unreadable=(3,))
     with h5py.File(path) as file:
         assert file["slidenet"].attrs["format_version"] == 1
         assert not {"reading", "shrinking", "num_empty"} & set(file["slidenet"].attrs)
@@ -231,7 +231,7 @@ def test_slides_read_in_the_old_way_are_files_of_version_1(tmp_path, toy):
 
 
 def test_empty_tiles_are_counted_and_masked(tmp_path, toy):
-    path = tmp_path / "new.h5"
+    path = tmp_path / "slide_1.h5"
     with toy.open_writer(path, toy.make_tile_set(9)) as writer:
         writer.append(toy.features_of(0, 9), [0, 2, 2, 1, 0, 0, 0, 0, 0])
         writer.finish()
