@@ -10,7 +10,13 @@ from typing import Any
 from torch import nn
 
 from slidenet.core.arrays import BoolArray, IntArray
-from slidenet.core.errors import ConfigError, EmptyTissueError, EncoderError, StoreError
+from slidenet.core.errors import (
+    ConfigError,
+    EmptyTissueError,
+    EncoderError,
+    SlidenetError,
+    StoreError,
+)
 from slidenet.core.plugins import code_identity
 from slidenet.core.provenance import Identity
 from slidenet.core.records import SlideRow, TileGeometry
@@ -40,6 +46,7 @@ from slidenet.stores import (
     read_slide_embedding,
     write_slide_embedding,
 )
+from slidenet.stores.claims import claim
 from slidenet.stores.h5 import schema
 from slidenet.stores.h5.ancestors import check_tiles_of
 from slidenet.weights.device import resolve_device
@@ -228,11 +235,36 @@ class EmbedSlidesWork(SlideWork):
         parameters = encoder.parameters() if isinstance(encoder, nn.Module) else iter(())
         return str(next((one.device for one in parameters), "cpu"))
 
+    @property
+    def comes_back(self) -> bool:
+        """Ranks that share slides stay in step: none of them waits for others."""
+        return self.ranks.size == 1
+
+    def claimed(self, row: SlideRow) -> Path | None:
+        """The embedding; ranks that share slides claim it together (`_claim_together`)."""
+        return self._path(row) if self.ranks.size == 1 else None
+
+    def _path(self, row: SlideRow) -> Path:
+        return self.layout.slide_embedding(row.slide_id, self.tile_encoder, self.recipe)
+
+    def _claim_together(self, row: SlideRow, stack: ExitStack) -> None:
+        """Claims the embedding on the rank that writes; who holds it is told to all ranks."""
+        refusal = None
+        if self.ranks.writes:
+            try:
+                stack.enter_context(claim(self._path(row), slide=row.slide_id))
+            except SlidenetError as error:
+                refusal = error
+        refusal = self.ranks.broadcast(refusal)
+        if refusal is not None:
+            raise refusal
+
     def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
         """Embeds one slide, unless it is done with the same identity."""
         ranks = self.ranks
-        path = self.layout.slide_embedding(row.slide_id, self.tile_encoder, self.recipe)
+        path = self._path(row)
         with ExitStack() as stack:
+            self._claim_together(row, stack)
             file = ranks.on_all(lambda: stack.enter_context(self._open_features(row.slide_id)))
             features_file = {**file.identity, "fingerprint": file.fingerprint}
             ranks.compare(

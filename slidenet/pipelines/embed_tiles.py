@@ -124,6 +124,10 @@ class EmbedTilesWork(SlideWork):
         """Tiles of a slide."""
         return self._tile_set(row).num_tiles
 
+    def claimed(self, row: SlideRow) -> Path:
+        """The features file."""
+        return self.layout.features(row.slide_id, self.encoder.spec.name)
+
     @property
     def device(self) -> str:
         """See `SlideWork`."""

@@ -102,6 +102,10 @@ class ExportTilesWork(SlideWork):
         tile_set = planned_tiles(self.layout, row, self.settings.reader)
         return sum(len(part.rows) for part in self._parts(tile_set))
 
+    def claimed(self, row: SlideRow) -> Path:
+        """The folder of the slide, or the like-named beginning of its shards."""
+        return self.folder / row.slide_id
+
     @property
     def time_limit_s(self) -> float | None:
         """See `SlideWork`."""

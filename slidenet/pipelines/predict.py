@@ -21,7 +21,7 @@ from slidenet.pipelines.applying.ensembles import ALPHA
 from slidenet.pipelines.applying.truth import carried_labels
 from slidenet.pipelines.applying.work import PREDICTIONS_NAME
 from slidenet.pipelines.cohort.features import EncodingChoice
-from slidenet.pipelines.cohort.report import RunReport
+from slidenet.pipelines.cohort.report import RunReport, exit_code_of
 from slidenet.pipelines.cohort.run import LOCAL
 from slidenet.pipelines.cohort.runner import Runner
 from slidenet.pipelines.cohort.slides import Slides
@@ -55,7 +55,7 @@ class PredictReport:
     @property
     def exit_code(self) -> int:
         """1 when a slide failed, else 0."""
-        return max(stage.exit_code for stage in self.stages)
+        return exit_code_of(self.stages)
 
     def table(self) -> str:
         """The slides that failed on the way, every prediction, and where it all lies."""

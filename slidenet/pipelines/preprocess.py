@@ -117,7 +117,7 @@ def preprocess(
         )
     finally:  # also of what was done before an interrupt
         records, notes = describe_tissue(layout)
-    done = {outcome.slide_id for outcome in report.outcomes if outcome.status != "failed"}
+    done = {outcome.slide_id for outcome in report.outcomes if outcome.is_done}
     doubtful = look_at([record for record in records if record.slide_id in done])
     if doubtful:
         where = f"{layout.tissue_table} lists all by doubt, {layout.contact_sheet} shows them"
@@ -159,6 +159,10 @@ class PreprocessWork(SlideWork):
     layout: OutputLayout
     tiler: Tiler
     overwrite: bool = False
+
+    def claimed(self, row: SlideRow) -> Path:
+        """The tile set, which says that the slide is done."""
+        return self.layout.tiles(row.slide_id)
 
     @property
     def time_limit_s(self) -> float | None:

@@ -10,7 +10,7 @@ from slidenet.core.records import BLENDED_READING, SlideRow
 from slidenet.pipelines.cohort.engine import settle_engine
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.reading import reading_of_folder
-from slidenet.pipelines.cohort.report import RunReport
+from slidenet.pipelines.cohort.report import RunReport, exit_code_of
 from slidenet.pipelines.cohort.run import LOCAL
 from slidenet.pipelines.cohort.runner import Runner
 from slidenet.pipelines.cohort.slides import Slides, rows_of
@@ -49,7 +49,7 @@ class CohortReport:
     @property
     def exit_code(self) -> int:
         """1 when a slide failed in any step, else 0."""
-        return max(stage.exit_code for stage in self.stages)
+        return exit_code_of(self.stages)
 
     def table(self) -> str:
         """The status tables of the steps, and where everything lies."""
@@ -106,16 +106,27 @@ def run(
     tile_encoder = settle_engine(tile_encoder, encoding, layout, overwrite=overwrite)
     reading = _reading(layout, rows, settings, overwrite)
     tiling = replace(tiling, reading=reading)
-    again: dict[str, Any] = {"overwrite": overwrite, "fleet": fleet, "runner": runner}
-    stages = [preprocess(rows, out, tiling, **again)]
-    again["fleet"] = replace(fleet, shard=None)
-    rows = stages[-1].without_failed(chosen)
-    stages.append(embed_tiles(rows, out, encoding, tile_encoder=tile_encoder, **again))
-    rows = stages[-1].without_failed(rows)
     name = tile_encoder.spec.name
-    stages.append(
-        embed_slides(rows, out, embedding, encoder=name, slide_encoder=slide_encoder, **again)
-    )
+    shared: dict[str, Any] = {"overwrite": overwrite, "runner": runner}
+
+    def steps(rows: Sequence[SlideRow], fleet: FleetSettings) -> list[RunReport]:
+        tiles = preprocess(rows, out, tiling, fleet=fleet, **shared)
+        rows, all_of_them = tiles.rows_done(chosen), replace(fleet, shard=None)
+        again = {**shared, "fleet": all_of_them}
+        features = embed_tiles(rows, out, encoding, tile_encoder=tile_encoder, **again)
+        rows = features.rows_done(rows)
+        vectors = embed_slides(
+            rows, out, embedding, encoder=name, slide_encoder=slide_encoder, **again
+        )
+        return [tiles, features, vectors]
+
+    stages, left = steps(rows, fleet), len(rows) + 1
+    # Who held a slide in one step may have died in the next one.
+    while 0 < len(elsewhere := set[str]().union(*(s.elsewhere for s in stages))) < left:
+        left = len(elsewhere)
+        once_more = [row for row in chosen if row.slide_id in elsewhere]
+        later = steps(once_more, replace(fleet, shard=None))
+        stages = [one.followed_by(two) for one, two in zip(stages, later, strict=True)]
     return CohortReport(stages, Path(out))
 
 

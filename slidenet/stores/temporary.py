@@ -24,6 +24,16 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{new_token()}.tmp")
 
 
+def time_of_disk_ns(folder: Path) -> int:
+    """What time it is for the disk that holds a folder, in nanoseconds."""
+    own = temporary_path(folder / "clock")
+    try:
+        own.write_bytes(b"x")
+        return own.stat().st_mtime_ns
+    finally:
+        own.unlink(missing_ok=True)
+
+
 def sweep_once(own: Path) -> None:
     """Removes what dead processes left in a folder; once per process and folder.
 

@@ -139,7 +139,7 @@ class Application:
         )
         bags = [SlideRow(bag_id, "") for bag_id in members]
         stages.append(run_cohort("predict", bags, work, runner=runner))
-        done_bags = [o.value for o in stages[-1].outcomes if o.status != "failed"]
+        done_bags = [o.value for o in stages[-1].outcomes if o.is_done]
         if not done_bags:
             return Applied(None, stages, self.notes)
         doubts = renamed_doubts(model, done, files[0])

@@ -20,7 +20,7 @@ from slidenet.pipelines.applying.remarks import coverage_lines
 from slidenet.pipelines.applying.truth import left_out_lines, match_truth
 from slidenet.pipelines.applying.work import PREDICTIONS_NAME
 from slidenet.pipelines.cohort.features import EncodingChoice
-from slidenet.pipelines.cohort.report import RunReport
+from slidenet.pipelines.cohort.report import RunReport, exit_code_of
 from slidenet.pipelines.cohort.runner import Runner
 from slidenet.stores import check_output_folder
 from slidenet.tasks import MultiTask, Task
@@ -86,7 +86,7 @@ class External:
     @property
     def exit_code(self) -> int:
         """1 when a slide failed, else 0."""
-        return max(stage.exit_code for stage in self.stages)
+        return exit_code_of(self.stages)
 
 
 def judge_elsewhere(

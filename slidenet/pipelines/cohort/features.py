@@ -98,10 +98,10 @@ def make_features(
             remedy="give the same weights as --weights",
         )
     stages = [preprocess(rows, out, tiling, runner=runner)]
-    done = stages[-1].without_failed(rows)
+    done = stages[-1].rows_done(rows)
     if done:
         stages.append(embed_tiles(done, out, encoding, tile_encoder=encoder, runner=runner))
-        done = stages[-1].without_failed(done)
+        done = stages[-1].rows_done(done)
     folder = OutputLayout(out).features("x", encoder.spec.name).parent
     return FeatureFolder(folder if done else None, done, stages)
 

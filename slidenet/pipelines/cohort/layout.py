@@ -62,8 +62,13 @@ class OutputLayout:
 
     @property
     def run_report(self) -> Path:
-        """What the last run of each verb did, machine-readable."""
+        """What last happened to each slide in each verb, machine-readable."""
         return self.root / RUN_REPORT_NAME
+
+    @property
+    def runs(self) -> Path:
+        """What each process did, one file per process and verb; `run.json` is made of them."""
+        return self.root / "runs"
 
 
 def _folder_name(name: str) -> str:

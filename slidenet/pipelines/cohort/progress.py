@@ -26,6 +26,9 @@ class CohortTeller(Progress, Protocol):
     def show_slide(self, slide_id: str, *, worker: str = "") -> None:
         """Says that the work on a slide begins."""
 
+    def put_back(self, slide_id: str) -> None:
+        """Says that another process holds a slide; it may begin again later."""
+
 
 class SilentProgress(Progress):
     """Tells nobody; for work in another process, where a bar cannot go."""

@@ -1,25 +1,23 @@
-"""What a run did to each slide: the status table people read and the `run.json` machines read."""
+"""What a run did to each slide, and the status table people read."""
 
-import json
-import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from slidenet.core.extras import data_frame
-from slidenet.core.provenance import software_version
 from slidenet.core.records import SlideRow
 from slidenet.core.text import count_of, text_table
-from slidenet.stores.atomic import atomic_path
 
 if TYPE_CHECKING:
     import pandas
 
-Status = Literal["done", "already done", "failed"]
+Status = Literal["done", "already done", "failed", "in progress elsewhere"]
 
-VERSIONED_PACKAGES = ("slidenet", "torch", "timm", "openslide-python", "h5py")
+ELSEWHERE: Status = "in progress elsewhere"
+EX_TEMPFAIL = 75
+"""What schedulers know as "try again later"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,8 @@ class SlideOutcome:
 
     Attributes:
         slide_id: The slide.
-        status: done, already done (the file on disk has the same identity), or failed.
+        status: done, already done (the file on disk has the same identity), failed, or in progress
+            elsewhere (another process holds the slide, which is no failure).
         detail: What was made, or why it failed, on one line.
         num_tiles: Tiles handled, where the verb knows.
         num_unreadable: Tiles that could not be read, where the verb knows.
@@ -47,6 +46,11 @@ class SlideOutcome:
     output: str | None = None
     traceback: str | None = None
     value: Any = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether what the verb makes of the slide is there."""
+        return self.status in ("done", "already done")
 
     def record(self) -> dict[str, Any]:
         """All but the value, as it stands in `run.json`."""
@@ -81,14 +85,31 @@ class RunReport:
         return [o for o in self.outcomes if o.status == "failed"]
 
     @property
-    def exit_code(self) -> int:
-        """1 when a slide failed, else 0."""
-        return int(bool(self.failed))
+    def elsewhere(self) -> set[str]:
+        """The slides that other processes are working on."""
+        return {o.slide_id for o in self.outcomes if o.status == ELSEWHERE}
 
-    def without_failed(self, rows: Sequence[SlideRow]) -> list[SlideRow]:
-        """The rows of slides that did not fail."""
-        failed = {outcome.slide_id for outcome in self.failed}
-        return [row for row in rows if row.slide_id not in failed]
+    @property
+    def exit_code(self) -> int:
+        """1 when a slide failed, else 75 when one is in progress elsewhere, else 0."""
+        return 1 if self.failed else EX_TEMPFAIL if self.elsewhere else 0
+
+    def rows_done(self, rows: Sequence[SlideRow]) -> list[SlideRow]:
+        """The rows of slides that are done."""
+        done = {outcome.slide_id for outcome in self.outcomes if outcome.is_done}
+        return [row for row in rows if row.slide_id in done]
+
+    def followed_by(self, later: "RunReport") -> "RunReport":
+        """This report, with slides that were not done replaced by what came of them later."""
+        found = {outcome.slide_id: outcome for outcome in later.outcomes}
+        outcomes = [o if o.is_done else found.get(o.slide_id, o) for o in self.outcomes]
+        known = {outcome.slide_id for outcome in self.outcomes}
+        return replace(
+            self,
+            seconds=self.seconds + later.seconds,
+            outcomes=[*outcomes, *(o for o in later.outcomes if o.slide_id not in known)],
+            notes=tuple(dict.fromkeys((*self.notes, *later.notes))),
+        )
 
     def table(self) -> str:
         """The status table printed at the end of a verb."""
@@ -111,6 +132,16 @@ class RunReport:
             lines.append(f"warning: {tiles} of {count_of('slide', len(hurt))} could not be read")
         return "\n".join([*lines, *self.notes])
 
+    def record(self) -> dict[str, Any]:
+        """The report as it stands in `run.json`."""
+        return {
+            "settings": {k: str(v) if isinstance(v, Path) else v for k, v in self.settings.items()},
+            "started": self.started,
+            "seconds": round(self.seconds, 3),
+            "num_failed": len(self.failed),
+            "slides": [outcome.record() for outcome in self.outcomes],
+        }
+
     def to_pandas(self) -> "pandas.DataFrame":
         """One row per slide: all that `run.json` says of it.
 
@@ -120,29 +151,12 @@ class RunReport:
         return data_frame([outcome.record() for outcome in self.outcomes])
 
 
+def exit_code_of(stages: Sequence[RunReport]) -> int:
+    """1 when a slide failed in any step, else 75 when one is in progress elsewhere, else 0."""
+    codes = {stage.exit_code for stage in stages}
+    return next((code for code in (1, EX_TEMPFAIL) if code in codes), 0)
+
+
 def utc_now() -> str:
     """The present moment as an ISO string, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def write_run_report(path: Path, report: RunReport) -> None:
-    """Puts the verb's report into `run.json`, keeping the reports of the other verbs."""
-    try:
-        known = json.loads(path.read_text())
-        stages = dict(known["stages"])
-    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
-        stages = {}  # absent or not ours: a report is a log, and is written anew
-    stages[report.verb] = {
-        "settings": {k: str(v) if isinstance(v, Path) else v for k, v in report.settings.items()},
-        "started": report.started,
-        "seconds": round(report.seconds, 3),
-        "num_failed": len(report.failed),
-        "slides": [outcome.record() for outcome in report.outcomes],
-    }
-    document = {
-        "python": platform.python_version(),
-        "versions": {name: software_version(name) for name in VERSIONED_PACKAGES},
-        "stages": stages,
-    }
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=2) + "\n")

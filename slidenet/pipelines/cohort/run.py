@@ -7,8 +7,10 @@ from typing import Any
 
 from slidenet.core.errors import FAULTS, SlidenetError
 from slidenet.core.records import SlideRow
-from slidenet.pipelines.cohort.report import RunReport, SlideOutcome, utc_now, write_run_report
+from slidenet.pipelines.cohort.report import RunReport, SlideOutcome, utc_now
+from slidenet.pipelines.cohort.run_files import write_run_report
 from slidenet.pipelines.cohort.runner import LocalRunner, Runner, SlideWork
+from slidenet.pipelines.cohort.sharing import drain
 from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
 from slidenet.pipelines.progress.display import Display
 from slidenet.pipelines.progress.gathering import CohortProgress
@@ -36,7 +38,8 @@ def run_cohort(
 ) -> RunReport:
     """Applies `work` to every slide and records how each ended.
 
-    `run.json` is written at the end, and also when the run is interrupted.
+    Slides that other processes hold are come back to at the end (`drain`). `run.json` is written
+    then, and also when the run is interrupted.
 
     Args:
         verb: Name shown and recorded.
@@ -57,7 +60,7 @@ def run_cohort(
     progress = CohortProgress(verb, work.unit, total, len(rows), display)
     try:
         with fleet.runner(work, runner) as chosen:
-            for outcome in chosen.run(work, rows, progress):
+            for outcome in drain(chosen, work, rows, progress):
                 outcomes.append(outcome)
                 progress.slide_ended(outcome)
     finally:
@@ -66,5 +69,5 @@ def run_cohort(
         outcomes.sort(key=lambda outcome: place[outcome.slide_id])
         report = RunReport(verb, merged, started, time.monotonic() - clock, outcomes, rank, notes)
         if rank == 0:
-            write_run_report(work.layout.run_report, report)
+            write_run_report(work.layout, report)
     return report

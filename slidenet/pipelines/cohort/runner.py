@@ -12,17 +12,19 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
-from slidenet.core.errors import SlidenetError, fault_of
+from slidenet.core.errors import ClaimedElsewhere, SlidenetError, fault_of
 from slidenet.core.records import SlideRow
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.progress import CohortTeller, Progress
-from slidenet.pipelines.cohort.report import SlideOutcome
+from slidenet.pipelines.cohort.report import ELSEWHERE, SlideOutcome
 from slidenet.slides.isolation import end_all_processes
 from slidenet.slides.limits import time_limit
+from slidenet.stores.claims import claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,15 @@ class SlideWork(Protocol):
     def device(self) -> str:
         """Where its models lie in this process: cpu, cuda, cuda:0."""
         return "cpu"
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether slides that other processes hold may be tried again at the end."""
+        return True
+
+    def claimed(self, row: SlideRow) -> Path | None:
+        """The path to claim for the work on a slide; None where none is needed."""
+        return None
 
     @property
     def time_limit_s(self) -> float | None:
@@ -174,14 +185,24 @@ def _overlapped(
 def work_on(row: SlideRow, work: SlideWork, progress: Progress) -> SlideOutcome:
     """Does the work on one slide; whatever goes wrong with it is an outcome, not an exception.
 
-    A `SlidenetError`, or a fault of disk or memory, becomes the slide's one-line failure; any
-    other exception is recorded as an internal error with its traceback.
+    The work is done under a claim (`stores.claims`), so that no two processes make the same file.
+    Where another one holds it, the slide is in progress elsewhere, and `value` is what was seen of
+    the claim. A `SlidenetError`, or a fault of disk or memory, becomes the slide's one-line
+    failure; any other exception is recorded as an internal error with its traceback.
     """
     clock = time.monotonic()
     trace = None
     try:
-        with time_limit(work.time_limit_s):
+        path = work.claimed(row)
+        held: AbstractContextManager[Any] = (
+            nullcontext() if path is None else claim(path, slide=row.slide_id)
+        )
+        with time_limit(work.time_limit_s), held:
             result = work(row, progress)
+    except ClaimedElsewhere as error:
+        detail = " ".join(str(error.with_slide(row.slide_id)).split())
+        seconds = round(time.monotonic() - clock, 3)
+        return SlideOutcome(row.slide_id, ELSEWHERE, detail, seconds=seconds, value=error.seen)
     except SlidenetError as error:
         detail = str(error.with_slide(row.slide_id))
     # The one broad catch of the house: a fault nobody foresaw in one slide must not cost the rest

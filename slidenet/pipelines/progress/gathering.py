@@ -45,6 +45,11 @@ class CohortProgress(Progress):
             self._at_work[slide_id] = worker
             self._display.slide_begins(slide_id, worker)
 
+    def put_back(self, slide_id: str) -> None:
+        """Says that another process holds a slide; it may begin again later."""
+        with self._lock:
+            self._at_work.pop(slide_id, None)
+
     def slide_ended(self, outcome: SlideOutcome) -> None:
         """Says how the work on a slide ended."""
         with self._lock:
