@@ -28,6 +28,7 @@ class CohortTeller(Progress, Protocol):
 
     def put_back(self, slide_id: str) -> None:
         """Says that another process holds a slide; it may begin again later."""
+        return  # who shows no slides has nothing to take back
 
 
 class SilentProgress(Progress):
