@@ -23,7 +23,13 @@ import docstring_parser
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from slidenet.core.errors import SlideError, SlidenetError, fault_of
+from slidenet.core.errors import (
+    OutputError,
+    SlideError,
+    SlidenetError,
+    WorkerError,
+    fault_of,
+)
 from slidenet.core.escapes import in_terminal
 
 
@@ -47,7 +53,8 @@ def report(name: str, work: Callable[[], Result], flags: Collection[str] = ()) -
         flags: Names of its settings that are flags, which an error about one of them then says.
 
     Returns:
-        The exit code: 1 where the error is about a slide, 2 where it is about what was typed.
+        The exit code: 1 where the error is about a slide, a disk or the machine, 2 where it is
+        about what was typed.
     """
     try:
         result = work()
@@ -56,7 +63,7 @@ def report(name: str, work: Callable[[], Result], flags: Collection[str] = ()) -
         if is_ and setting in flags:
             error.found = _dash_flags(f"--{setting} is {value}")
         print(f"slidenet {name}: error: {error}", file=sys.stderr)
-        return 1 if isinstance(error, SlideError) else 2
+        return 1 if isinstance(error, SlideError | OutputError | WorkerError) else 2
     except (OSError, MemoryError) as error:  # reading what is of no slide
         print(f"slidenet {name}: error: {fault_of(error)}", file=sys.stderr)
         return 1

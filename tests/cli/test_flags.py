@@ -6,7 +6,8 @@ from typing import Literal
 
 import pytest
 
-from slidenet.cli.flags import build_parser, parse_arguments
+from slidenet.cli.flags import build_parser, parse_arguments, report
+from slidenet.core.errors import ConfigError, OutputError, UnreadableSlideError, WorkerError
 
 
 @dataclass(frozen=True)
@@ -211,3 +212,15 @@ def test_a_config_that_is_no_yaml_is_not_quoted_in_full(tmp_path, capsys):
     with pytest.raises(SystemExit):
         parse("--config", str(config))
     assert "the file given as --config is not YAML" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(ConfigError, 2), (UnreadableSlideError, 1), (OutputError, 1), (WorkerError, 1)],
+)
+def test_only_what_was_typed_is_wrong_usage(error, code, capsys):
+    def work():
+        raise error("it is so", remedy="do this")
+
+    assert report("paint", work) == code
+    assert capsys.readouterr().err == "slidenet paint: error: it is so. To fix: do this\n"

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -13,10 +14,14 @@ from slidenet.core.records import SlideRow
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.run import run_cohort
 from slidenet.pipelines.cohort.runner import LocalRunner, SlideResult, SlideWork
+from slidenet.pipelines.embed_tiles import embed_tiles
 from slidenet.pipelines.fleet import runner as fleet_runner
 from slidenet.pipelines.fleet.places import find_places
 from slidenet.pipelines.fleet.runner import DevicesRunner
 from slidenet.pipelines.fleet.settings import FleetSettings
+from slidenet.pipelines.preprocess import preprocess
+from slidenet.testing import write_synthetic_slide
+from slidenet.tile_encoders import TileEncoder
 
 WORK = """
 import logging, os, sys, time
@@ -171,3 +176,35 @@ def test_work_that_cannot_be_sent_is_refused(tmp_path):
         pickle.dumps(work)
     with pytest.raises(ConfigError, match=r"cannot be sent to other processes .*Here"):
         DevicesRunner([], work)
+
+
+ENCODER = """
+import torch
+
+class Moments(torch.nn.Module):
+    def forward(self, images):
+        return torch.cat([images.mean(dim=(2, 3)), images.std(dim=(2, 3))], dim=1)
+"""
+
+
+@two_cores
+@pytest.mark.slow
+def test_two_processes_make_the_bytes_of_one(tmp_path, monkeypatch):
+    (tmp_path / "fleet_encoder.py").write_text(ENCODER)
+    monkeypatch.syspath_prepend(tmp_path)
+    import fleet_encoder
+
+    encoder = TileEncoder.from_module(fleet_encoder.Moments(), name="moments")
+    paths = [tmp_path / f"{name}.tiff" for name in "abc"]
+    for seed, path in enumerate(paths):
+        write_synthetic_slide(path, 1024, 1024, 0.5, seed=seed)
+    one, two = tmp_path / "one", tmp_path / "two"
+    preprocess(paths, one, tile_size_px=64)
+    shutil.copytree(one, two)
+    files = []
+    for out, fleet in ((one, FleetSettings()), (two, FleetSettings(devices=2))):
+        report = embed_tiles(paths, out, tile_encoder=encoder, fleet=fleet)
+        assert report.exit_code == 0, report.table()
+        files.append([path.read_bytes() for path in sorted(out.rglob("tile_features/**/*.h5"))])
+    assert len(files[0]) == 3
+    assert files[0] == files[1]
