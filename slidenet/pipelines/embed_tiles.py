@@ -12,6 +12,7 @@ from slidenet.data import TileStream
 from slidenet.pipelines.cohort.encoding import SlideEncoding
 from slidenet.pipelines.cohort.engine import settle_engine
 from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.origins import origin_of
 from slidenet.pipelines.cohort.planned import open_planned, planned_tiles
 from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.reading import check_one_reading
@@ -122,7 +123,7 @@ class EmbedTilesWork(SlideWork):
 
     def count(self, row: SlideRow) -> int:
         """Tiles of a slide."""
-        return self._tile_set(row).num_tiles
+        return origin_of(self.layout.tiles(row.slide_id)).num_tiles
 
     def claimed(self, row: SlideRow) -> Path:
         """The features file."""

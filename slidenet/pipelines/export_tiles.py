@@ -17,6 +17,7 @@ from slidenet.core.provenance import Identity
 from slidenet.core.records import SlideRow, TileRegions, TileSet
 from slidenet.core.text import name_some
 from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.origins import origin_of
 from slidenet.pipelines.cohort.planned import open_planned, planned_tiles
 from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.report import RunReport
@@ -99,6 +100,8 @@ class ExportTilesWork(SlideWork):
 
     def count(self, row: SlideRow) -> int:
         """Tiles of a slide that are to be written."""
+        if self.settings.region_classes is None and not self.settings.by_region:
+            return origin_of(self.layout.tiles(row.slide_id)).num_tiles
         tile_set = planned_tiles(self.layout, row, self.settings.reader)
         return sum(len(part.rows) for part in self._parts(tile_set))
 

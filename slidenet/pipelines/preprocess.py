@@ -12,6 +12,7 @@ from slidenet.core.errors import EmptyTissueError, PixelReadError
 from slidenet.core.records import BLENDED_READING, SlideRow, TileGeometry, TileSet
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.loss import check_loss
+from slidenet.pipelines.cohort.origins import remember_origins
 from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.reading import reading_of_folder
 from slidenet.pipelines.cohort.report import RunReport
@@ -117,6 +118,7 @@ def preprocess(
         )
     finally:  # also of what was done before an interrupt
         records, notes = describe_tissue(layout)
+        remember_origins(layout)
     done = {outcome.slide_id for outcome in report.outcomes if outcome.is_done}
     doubtful = look_at([record for record in records if record.slide_id in done])
     if doubtful:

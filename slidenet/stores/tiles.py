@@ -106,10 +106,12 @@ class TilesOrigin(NamedTuple):
         reading: How their pixels are read.
         segmenter: What found their tissue: a name, or of another package's the import path;
             "geojson" where it was drawn by hand; None where the file does not say.
+        num_tiles: How many there are.
     """
 
     reading: int
     segmenter: str | None
+    num_tiles: int
 
 
 def tiles_origin(path: str | os.PathLike[str]) -> TilesOrigin:
@@ -126,11 +128,12 @@ def tiles_origin(path: str | os.PathLike[str]) -> TilesOrigin:
         first = read_attribute(group, "format_version", int, path) == 1
         reading = BLENDED_READING if first else read_attribute(group, "reading", int, path)
         tissue = read_identity(group, path).get("tissue")
+        num_tiles = read_attribute(group, "num_tiles", int, path)
     if not isinstance(tissue, Mapping):
-        return TilesOrigin(reading, None)
+        return TilesOrigin(reading, None, num_tiles)
     plugin, name = tissue.get("plugin"), tissue.get("segmenter")
     found = plugin.get("code") if isinstance(plugin, Mapping) else name
-    return TilesOrigin(reading, found if isinstance(found, str) else None)
+    return TilesOrigin(reading, found if isinstance(found, str) else None, num_tiles)
 
 
 def read_tile_set(path: str | os.PathLike[str]) -> TileSet:

@@ -4,16 +4,15 @@ Tiles read at whole pixels (reading 2) have other pixels than those of version 1
 cohort must not mix them. A folder that was begun in one way is finished in that way.
 """
 
-import functools
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from slidenet.core.errors import ConfigError, IdentityMismatchError, StoreError
+from slidenet.core.errors import ConfigError, IdentityMismatchError
 from slidenet.core.records import BLENDED_READING, READINGS, WHOLE_PIXEL_READING, SlideRow
 from slidenet.core.text import name_some
 from slidenet.pipelines.cohort.layout import OutputLayout
-from slidenet.stores import TilesOrigin, tiles_origin
+from slidenet.pipelines.cohort.origins import origins, tile_files
 
 _log = logging.getLogger(__name__)
 
@@ -81,30 +80,6 @@ def check_one_reading(layout: OutputLayout, rows: Sequence[SlideRow]) -> None:
             expected="one way for all slides of a cohort",
             remedy="run `slidenet preprocess --overwrite` for all of them",
         )
-
-
-def tile_files(layout: OutputLayout) -> list[Path]:
-    """The tile sets of an output folder, whole or broken, by name."""
-    folder = layout.tiles("x").parent
-    return sorted(p for p in folder.glob("*.h5") if not p.name.startswith("."))
-
-
-def origins(paths: Iterable[Path]) -> Iterator[tuple[str, TilesOrigin]]:
-    """Name of the slide and what its tiles were begun with; without files that are broken.
-
-    Those are named when their turn is.
-    """
-    for path in paths:
-        try:
-            about = path.stat()
-            yield path.stem, _origin(path, about.st_mtime_ns, about.st_size)
-        except (OSError, StoreError):
-            continue
-
-
-@functools.lru_cache(100_000)  # a cohort is asked about several things before its first slide
-def _origin(path: Path, changed_ns: int, size: int) -> TilesOrigin:
-    return tiles_origin(path)
 
 
 def _readings(paths: Iterable[Path]) -> dict[int, list[str]]:

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from slidenet.core.errors import StoreError
 from slidenet.pipelines.cohort.layout import OutputLayout
-from slidenet.pipelines.cohort.reading import tile_files
+from slidenet.pipelines.cohort.origins import tile_files
 from slidenet.pipelines.tissue.record import TissueRecord
 from slidenet.stores.csv_writing import write_csv
 from slidenet.tissue import Reason
