@@ -9,13 +9,13 @@ from slidenet.core.checks import check_whole
 from slidenet.core.provenance import Identity
 from slidenet.core.records import SlideRow, TileSet
 from slidenet.data import TileStream
+from slidenet.pipelines.begun.engine import settle_engine
+from slidenet.pipelines.begun.origins import origin_of
+from slidenet.pipelines.begun.reading import check_one_reading
 from slidenet.pipelines.cohort.encoding import SlideEncoding
-from slidenet.pipelines.cohort.engine import settle_engine
 from slidenet.pipelines.cohort.layout import OutputLayout
-from slidenet.pipelines.cohort.origins import origin_of
 from slidenet.pipelines.cohort.planned import open_planned, planned_tiles
 from slidenet.pipelines.cohort.progress import Progress
-from slidenet.pipelines.cohort.reading import check_one_reading
 from slidenet.pipelines.cohort.report import RunReport
 from slidenet.pipelines.cohort.run import LOCAL, run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork

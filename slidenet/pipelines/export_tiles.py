@@ -16,8 +16,8 @@ from slidenet.core.errors import ConfigError, SlideError, StoreError
 from slidenet.core.provenance import Identity
 from slidenet.core.records import SlideRow, TileRegions, TileSet
 from slidenet.core.text import name_some
+from slidenet.pipelines.begun.origins import origin_of
 from slidenet.pipelines.cohort.layout import OutputLayout
-from slidenet.pipelines.cohort.origins import origin_of
 from slidenet.pipelines.cohort.planned import open_planned, planned_tiles
 from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.report import RunReport

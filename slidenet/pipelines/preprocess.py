@@ -10,11 +10,11 @@ from PIL import Image
 from slidenet.core.arrays import IntArray
 from slidenet.core.errors import EmptyTissueError, PixelReadError
 from slidenet.core.records import BLENDED_READING, SlideRow, TileGeometry, TileSet
+from slidenet.pipelines.begun.origins import remember_origins
+from slidenet.pipelines.begun.reading import reading_of_folder
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.loss import check_loss
-from slidenet.pipelines.cohort.origins import remember_origins
 from slidenet.pipelines.cohort.progress import Progress
-from slidenet.pipelines.cohort.reading import reading_of_folder
 from slidenet.pipelines.cohort.report import RunReport
 from slidenet.pipelines.cohort.run import LOCAL, run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork

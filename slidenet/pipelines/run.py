@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from slidenet.core.extras import data_frame
 from slidenet.core.records import BLENDED_READING, SlideRow
-from slidenet.pipelines.cohort.engine import settle_engine
+from slidenet.pipelines.begun.engine import settle_engine
+from slidenet.pipelines.begun.reading import reading_of_folder
 from slidenet.pipelines.cohort.layout import OutputLayout
-from slidenet.pipelines.cohort.reading import reading_of_folder
 from slidenet.pipelines.cohort.report import RunReport, exit_code_of
 from slidenet.pipelines.cohort.run import LOCAL
 from slidenet.pipelines.cohort.runner import Runner

@@ -7,7 +7,7 @@ from pathlib import Path
 from slidenet.core.errors import IdentityMismatchError
 from slidenet.core.provenance import Identity, describe_difference
 from slidenet.core.records import SlideRow
-from slidenet.pipelines.cohort.engine import settle_engine
+from slidenet.pipelines.begun.engine import settle_engine
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.report import RunReport
 from slidenet.pipelines.cohort.runner import Runner

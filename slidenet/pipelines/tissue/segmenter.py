@@ -8,8 +8,8 @@ from typing import Any
 from slidenet.core.errors import ConfigError, IdentityMismatchError
 from slidenet.core.records import SlideRow
 from slidenet.core.text import name_some
+from slidenet.pipelines.begun.origins import origins, tile_files
 from slidenet.pipelines.cohort.layout import OutputLayout
-from slidenet.pipelines.cohort.origins import origins, tile_files
 from slidenet.pipelines.settings import PreprocessSettings, SegmenterSettings
 from slidenet.tissue import DEFAULT_SEGMENTER, SEGMENTERS, Segmenter, make_segmenter
 from slidenet.tissue.as_cut import AS_CUT

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from slidenet.core.errors import StoreError
+from slidenet.pipelines.begun.origins import tile_files
 from slidenet.pipelines.cohort.layout import OutputLayout
-from slidenet.pipelines.cohort.origins import tile_files
 from slidenet.pipelines.tissue.record import TissueRecord
 from slidenet.stores.csv_writing import write_csv
 from slidenet.tissue import Reason

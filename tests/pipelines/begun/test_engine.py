@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from slidenet.core.errors import IdentityMismatchError, StoreError
-from slidenet.pipelines.cohort import engine as cohort_engine
-from slidenet.pipelines.cohort.engine import settle_engine
+from slidenet.pipelines.begun import engine as cohort_engine
+from slidenet.pipelines.begun.engine import settle_engine
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.settings import EmbedTilesSettings
 from slidenet.tile_encoders import InputTransform, TileEncoder

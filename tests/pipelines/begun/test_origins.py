@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from slidenet.pipelines.cohort import origins as room
+from slidenet.pipelines.begun import origins as room
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.stores import TilesOrigin
 

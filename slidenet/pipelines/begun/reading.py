@@ -11,8 +11,8 @@ from pathlib import Path
 from slidenet.core.errors import ConfigError, IdentityMismatchError
 from slidenet.core.records import BLENDED_READING, READINGS, WHOLE_PIXEL_READING, SlideRow
 from slidenet.core.text import name_some
+from slidenet.pipelines.begun.origins import origins, tile_files
 from slidenet.pipelines.cohort.layout import OutputLayout
-from slidenet.pipelines.cohort.origins import origins, tile_files
 
 _log = logging.getLogger(__name__)
 

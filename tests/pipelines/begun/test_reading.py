@@ -7,8 +7,8 @@ import pytest
 
 from slidenet.core.errors import ConfigError, IdentityMismatchError
 from slidenet.core.records import SlideMpp, SlideRow, TileGeometry, TileSet
+from slidenet.pipelines.begun.reading import check_one_reading, reading_of_folder
 from slidenet.pipelines.cohort.layout import OutputLayout
-from slidenet.pipelines.cohort.reading import check_one_reading, reading_of_folder
 from slidenet.pipelines.run import _reading
 from slidenet.pipelines.settings import RunSettings
 from slidenet.stores import write_tile_set
