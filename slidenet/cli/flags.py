@@ -112,7 +112,9 @@ class FlagParser(ArgumentParser):
         loose = re.match(r"unrecognized arguments: (?!-)", message, re.IGNORECASE)
         if loose:
             found += "; the values of a list are separated by commas (A,B)"
-        self.exit(2, f"{self.prog}: error: {found}. To fix: see `{self.prog} --help`\n")
+        self.exit(
+            2, f"{self.prog}: error: {in_terminal(found)}. To fix: see `{self.prog} --help`\n"
+        )
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         """The help text with dashes in flags."""

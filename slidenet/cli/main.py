@@ -1,5 +1,6 @@
 """`slidenet VERB ...`. Help of the whole is printed without importing anything heavy."""
 
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from importlib import import_module, metadata
 from typing import Any
 
 from slidenet.cli.ending import say_ended, told_to_end
+from slidenet.core.escapes import in_terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in VERBS:
         print(f"slidenet: error: {_unknown_verb(name)}", file=sys.stderr)
         return 2
+    if logging.lastResort is not None:  # names of files stand in lines of the log, too
+        logging.lastResort.setFormatter(_TerminalFormatter())
     with told_to_end() as ending:
         try:
             return VERBS[name].call(name, arguments[1:])
@@ -139,6 +143,13 @@ def overview() -> str:
         "`slidenet VERB --help` lists the flags of a verb; each is also a key of its YAML file.",
     ]
     return "\n".join(lines)
+
+
+class _TerminalFormatter(logging.Formatter):
+    """Log lines that no name of a file can turn into commands for the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return in_terminal(super().format(record), keep="\n")
 
 
 def _unknown_verb(name: str) -> str:

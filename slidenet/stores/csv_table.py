@@ -10,6 +10,8 @@ left out: columns with neither name nor content, and an index that only counts t
 import csv
 import os
 import re
+import stat
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,6 +209,13 @@ def csv_lines(path: str | os.PathLike[str], *, error: ErrorKind) -> list[tuple[i
     """
     path = Path(path)
     try:
+        kind = path.stat().st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):  # a pipe would be waited for for ever
+            raise error(
+                f"{path} is a pipe, a device or a socket",
+                expected="a file, which is read twice",
+                remedy="write the table into a file",
+            )
         with path.open("rb") as binary:
             start = binary.read(8)
         for signature, (words, remedy) in _NO_TEXT.items():
@@ -297,6 +306,6 @@ def _check_names(
         column = header.index("", named) + 1
         index = "; if it is pandas' index, write the table with index=False" if column == 1 else ""
         raise error(f"{place}, column {column} has no name", remedy=f"name it{index}")
-    for name in header:
-        if header.count(name) > 1:
-            raise error(f"{place} has {header.count(name)} columns named {name!r}")
+    for name, count in Counter(header).items():
+        if count > 1:
+            raise error(f"{place} has {count} columns named {name!r}")

@@ -104,6 +104,12 @@ def test_file_that_cannot_be_opened(tmp_path):
     assert "cannot be opened (Too many levels of symbolic links)" in refusal(path)
 
 
+def test_a_link_to_a_slide_that_is_away_says_where_it_was(tmp_path):
+    path = tmp_path / "a.svs"
+    path.symlink_to("/archive/a.svs")
+    assert "is a link to /archive/a.svs, which is not there" in refusal(path)
+
+
 @pytest.mark.parametrize("fraction", [0.0001, 0.1, 0.5, 0.9, 0.999])
 def test_truncated_pyramid(tmp_path, noise_image, fraction):
     def paint(x, y, width, height):

@@ -1,6 +1,7 @@
 """What a cell of a table means: one rule for labels and predictions."""
 
 import math
+import os
 
 import numpy as np
 import pytest
@@ -71,3 +72,9 @@ def test_columns(table):
 def test_errors_name_row_and_column(table, read, message):
     with pytest.raises(PredictionsError, match=message):
         read(table)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "slides.csv")
+    with pytest.raises(PredictionsError, match="is a pipe, a device or a socket"):
+        read_csv_table(tmp_path / "slides.csv", error=PredictionsError)

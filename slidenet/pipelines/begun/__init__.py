@@ -1,1 +1,1 @@
-"""What an output folder was begun with, and goes on with: reading of tiles, engine of the encoder."""
+"""What an output folder was begun with and goes on with: reading of tiles, engine."""

@@ -1,5 +1,6 @@
 """What cannot be a slide, refused before any library sees it."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -52,6 +53,13 @@ def check_file(path: Path) -> None:
 
 
 def _cannot_open(path: Path, error: OSError) -> UnreadableSlideError:
+    if isinstance(error, FileNotFoundError) and path.is_symlink():
+        return UnreadableSlideError(
+            f"{path.absolute()} is a link to {os.readlink(path)}, which is not there",
+            expected="a readable file",
+            remedy="bring back what it points to, or make the link anew",
+            slide=str(path),
+        )
     return UnreadableSlideError(
         f"{path.absolute()} cannot be opened ({error.strerror})",
         expected="a readable file",
