@@ -1,12 +1,16 @@
 """A cohort of small generated slides, and a tile encoder that runs in no time."""
 
+import numpy as np
 import pytest
 import torch
 
+from slidenet.core.errors import PixelReadError
 from slidenet.core.records import SlideRow
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.settings import PreprocessSettings
+from slidenet.slides import tiles
 from slidenet.testing import write_synthetic_slide
+from slidenet.testing.layouts import halved_levels, write_layout
 from slidenet.tile_encoders import InputTransform, TileEncoder
 
 SIDE_PX = 2048
@@ -34,6 +38,42 @@ def layout(tmp_path):
 def small_tiles():
     """Settings that cut the small slide into some dozens of tiles."""
     return PreprocessSettings(tile_size_px=128)
+
+
+@pytest.fixture(scope="session")
+def noise_path(tmp_path_factory):
+    """A slide of 8 x 8 tiles of 64 px of noise on its first level."""
+    picture = np.random.default_rng(5).integers(60, 190, (512, 512, 3), dtype=np.uint8)
+    path = tmp_path_factory.mktemp("slides") / "s.tif"
+    return write_layout(path, halved_levels(picture, 2))
+
+
+class Disk:
+    """Fails to read some tiles of `noise_path`, and notes which were asked for.
+
+    Attributes:
+        lost: Tiles that cannot be read, counted row by row.
+        fails_until: So many reads fail at first.
+        asked: Every tile asked for.
+    """
+
+    def __init__(self, monkeypatch):
+        self.lost, self.asked, self.fails_until = set(), [], 0
+        read_tile = tiles.read_tile
+
+        def read(slide, geometry, location, *more):
+            x, y = (int(value) // 64 for value in location)
+            self.asked.append(8 * y + x)
+            if self.asked[-1] in self.lost or len(self.asked) <= self.fails_until:
+                raise PixelReadError(f"tile {self.asked[-1]} is on a bad sector")
+            return read_tile(slide, geometry, location, *more)
+
+        monkeypatch.setattr(tiles, "read_tile", read)
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    return Disk(monkeypatch)
 
 
 class ColourMoments(torch.nn.Module):

@@ -12,7 +12,7 @@ import slidenet
 from slidenet.cli.main import main
 from slidenet.core.errors import ConfigError
 from slidenet.core.records import TileRegions
-from slidenet.pipelines.export_tiles import _folder_names
+from slidenet.pipelines.exporting.parts import _folder_names
 from slidenet.slides import open_slide, read_tiles
 from slidenet.stores import read_tile_set, write_tile_set
 from slidenet.testing import corrupt_tile

@@ -6,7 +6,6 @@ import pytest
 import slidenet
 from slidenet.core.errors import PixelReadError
 from slidenet.pipelines.cohort.loss import most_unreadable
-from slidenet.slides import tiles as reading
 from slidenet.slides.readers.tiled.reader import TiledReader
 from slidenet.stores import open_features, read_tile_set, validate_file
 from slidenet.testing.layouts import halved_levels, write_layout
@@ -16,46 +15,17 @@ TILING = {"segmenter": "all", "tile_size_px": 64, "target_mpp": 0.5, "mpp": 0.5,
 
 
 @pytest.fixture(scope="module")
-def slide_path(tmp_path_factory):
-    picture = np.random.default_rng(5).integers(60, 190, (512, 512, 3), dtype=np.uint8)
-    path = tmp_path_factory.mktemp("slides") / "s.tif"
-    return write_layout(path, halved_levels(picture, 2))
-
-
-@pytest.fixture(scope="module")
-def undisturbed(slide_path, tmp_path_factory, colour_encoder):
+def undisturbed(noise_path, tmp_path_factory, colour_encoder):
     out = tmp_path_factory.mktemp("undisturbed")
-    preprocess(slide_path, out)
-    assert embed(slide_path, out, colour_encoder).status == "done"
+    preprocess(noise_path, out)
+    assert embed(noise_path, out, colour_encoder).status == "done"
     return out
 
 
 @pytest.fixture
-def out(slide_path, tmp_path):
-    preprocess(slide_path, tmp_path / "out")
+def out(noise_path, tmp_path):
+    preprocess(noise_path, tmp_path / "out")
     return tmp_path / "out"
-
-
-class Disk:
-    """Fails to read some tiles, and counts how often each was asked for."""
-
-    def __init__(self, monkeypatch):
-        self.lost, self.asked, self.fails_until = set(), [], 0
-        read_tile = reading.read_tile
-
-        def read(slide, geometry, location, *more):
-            x, y = (int(value) // 64 for value in location)
-            self.asked.append(8 * y + x)
-            if self.asked[-1] in self.lost or len(self.asked) <= self.fails_until:
-                raise PixelReadError(f"tile {self.asked[-1]} is on a bad sector")
-            return read_tile(slide, geometry, location, *more)
-
-        monkeypatch.setattr(reading, "read_tile", read)
-
-
-@pytest.fixture
-def disk(monkeypatch):
-    return Disk(monkeypatch)
 
 
 def preprocess(path, out):
@@ -73,19 +43,19 @@ def features(out):
 
 
 def test_one_lost_tile_is_counted_and_only_it_is_read_again(
-    slide_path, out, undisturbed, disk, colour_encoder
+    noise_path, out, undisturbed, disk, colour_encoder
 ):
     disk.lost = {20}
-    outcome = embed(slide_path, out, colour_encoder)
+    outcome = embed(noise_path, out, colour_encoder)
     assert (outcome.status, outcome.num_tiles, outcome.num_unreadable) == ("done", NUM_TILES, 1)
     assert sorted(disk.asked) == sorted([*range(NUM_TILES), 20])  # once more on a fresh handle
     first = features(out).read_bytes()
     disk.asked.clear()
-    outcome = embed(slide_path, out, colour_encoder)
+    outcome = embed(noise_path, out, colour_encoder)
     assert (outcome.status, outcome.num_unreadable, disk.asked) == ("already done", 1, [20])
     assert features(out).read_bytes() == first
     disk.lost = set()
-    outcome = embed(slide_path, out, colour_encoder)
+    outcome = embed(noise_path, out, colour_encoder)
     assert (outcome.status, outcome.num_unreadable, disk.asked) == ("done", 0, [20, 20])
     assert "1 of them could not be read before" in outcome.detail
     assert features(out).read_bytes() == features(undisturbed).read_bytes()
@@ -93,10 +63,10 @@ def test_one_lost_tile_is_counted_and_only_it_is_read_again(
 
 
 def test_beyond_the_limit_the_slide_fails_and_what_was_read_stays(
-    slide_path, out, undisturbed, disk, colour_encoder
+    noise_path, out, undisturbed, disk, colour_encoder
 ):
     disk.lost = {9, 10}
-    outcome = embed(slide_path, out, colour_encoder)
+    outcome = embed(noise_path, out, colour_encoder)
     assert outcome.status == "failed"
     assert outcome.detail.startswith(
         "slide 's': 2 of its first 16 tiles (of 64) could not be read: tile 9 is on a bad sector; "
@@ -105,49 +75,49 @@ def test_beyond_the_limit_the_slide_fails_and_what_was_read_stays(
     assert not features(out).exists()
     disk.asked.clear()
     disk.lost = {10}
-    outcome = embed(slide_path, out, colour_encoder)
+    outcome = embed(noise_path, out, colour_encoder)
     assert (outcome.status, outcome.num_unreadable) == ("done", 1)
     assert sorted(disk.asked) == sorted([9, 10, *range(16, NUM_TILES)])
     disk.lost = set()
-    embed(slide_path, out, colour_encoder)
+    embed(noise_path, out, colour_encoder)
     assert features(out).read_bytes() == features(undisturbed).read_bytes()
 
 
 def test_an_outage_and_then_a_healthy_run_leave_no_trace(
-    slide_path, out, undisturbed, disk, colour_encoder
+    noise_path, out, undisturbed, disk, colour_encoder
 ):
     disk.fails_until = 100
-    assert embed(slide_path, out, colour_encoder).status == "failed"
+    assert embed(noise_path, out, colour_encoder).status == "failed"
     disk.fails_until = 0
-    assert embed(slide_path, out, colour_encoder).status == "done"
+    assert embed(noise_path, out, colour_encoder).status == "done"
     assert features(out).read_bytes() == features(undisturbed).read_bytes()
 
 
 def test_a_short_outage_is_over_when_the_slide_is_opened_anew(
-    slide_path, out, undisturbed, disk, colour_encoder
+    noise_path, out, undisturbed, disk, colour_encoder
 ):
     disk.fails_until = 8
-    outcome = embed(slide_path, out, colour_encoder)
+    outcome = embed(noise_path, out, colour_encoder)
     assert (outcome.status, outcome.num_unreadable) == ("done", 0)
     assert features(out).read_bytes() == features(undisturbed).read_bytes()
 
 
-def test_the_loss_that_is_accepted_is_a_setting(slide_path, out, disk, colour_encoder):
+def test_the_loss_that_is_accepted_is_a_setting(noise_path, out, disk, colour_encoder):
     disk.lost = {1, 2, 3, 4}
-    assert embed(slide_path, out, colour_encoder, max_unreadable=0.0625).num_unreadable == 4
+    assert embed(noise_path, out, colour_encoder, max_unreadable=0.0625).num_unreadable == 4
     assert validate_file(features(out)) == []
     # Asked again with less patience, the same file is not enough.
-    outcome = embed(slide_path, out, colour_encoder)
+    outcome = embed(noise_path, out, colour_encoder)
     assert outcome.status == "failed"
     assert "4 of its 64 tiles could not be read: tile 1 is on a bad sector" in outcome.detail
     assert open_features(features(out)).num_unreadable == 4
     disk.lost = {1}
-    assert embed(slide_path, out, colour_encoder, max_unreadable=0).status == "failed"
+    assert embed(noise_path, out, colour_encoder, max_unreadable=0).status == "failed"
 
 
-def test_a_slide_without_a_readable_tile_is_never_done(slide_path, out, disk, colour_encoder):
+def test_a_slide_without_a_readable_tile_is_never_done(noise_path, out, disk, colour_encoder):
     disk.lost = set(range(NUM_TILES))
-    outcome = embed(slide_path, out, colour_encoder, max_unreadable=1)
+    outcome = embed(noise_path, out, colour_encoder, max_unreadable=1)
     assert outcome.status == "failed"
     assert "none of its 64 tiles could be read (tile 0 is on a bad sector)" in outcome.detail
     assert not features(out).exists()
@@ -159,11 +129,11 @@ def chosen(path, out, **settings):
     return outcome
 
 
-def test_tiles_that_a_filter_could_not_see_are_chosen_again(slide_path, tmp_path, disk):
+def test_tiles_that_a_filter_could_not_see_are_chosen_again(noise_path, tmp_path, disk):
     outs = [tmp_path / "a", tmp_path / "b"]
     for out in outs:
         disk.lost = {20} if out == outs[1] else set()
-        outcome = chosen(slide_path, out, drop_blurred=True)
+        outcome = chosen(noise_path, out, drop_blurred=True)
         assert outcome.status == "done"
     assert outcome.num_unreadable == 1
     whole, hurt = (out / "tiles" / "s.h5" for out in outs)
@@ -171,28 +141,28 @@ def test_tiles_that_a_filter_could_not_see_are_chosen_again(slide_path, tmp_path
     assert not read_tile_set(whole).read_again
     assert validate_file(hurt) == []
     first = hurt.read_bytes()
-    assert chosen(slide_path, outs[1], drop_blurred=True).status == "already done"
+    assert chosen(noise_path, outs[1], drop_blurred=True).status == "already done"
     assert hurt.read_bytes() == first
     disk.lost = set()
-    assert chosen(slide_path, outs[1], drop_blurred=True).status == "done"
+    assert chosen(noise_path, outs[1], drop_blurred=True).status == "done"
     assert hurt.read_bytes() == whole.read_bytes()
     disk.asked.clear()
-    assert chosen(slide_path, outs[1], drop_blurred=True).status == "already done"
+    assert chosen(noise_path, outs[1], drop_blurred=True).status == "already done"
     assert disk.asked == []
 
 
-def test_tiles_are_not_chosen_where_too_many_are_lost(slide_path, tmp_path, disk):
+def test_tiles_are_not_chosen_where_too_many_are_lost(noise_path, tmp_path, disk):
     disk.lost = {20, 21}
-    outcome = chosen(slide_path, tmp_path, drop_blurred=True)
+    outcome = chosen(noise_path, tmp_path, drop_blurred=True)
     assert outcome.status == "failed"
     assert "2 of its 64 tiles could not be read: tile 20 is on a bad sector" in outcome.detail
-    assert chosen(slide_path, tmp_path, drop_blurred=True, max_unreadable=0.5).num_unreadable == 2
+    assert chosen(noise_path, tmp_path, drop_blurred=True, max_unreadable=0.5).num_unreadable == 2
 
 
-def test_a_slide_of_which_no_tile_can_be_read_has_no_tiles(slide_path, tmp_path, disk):
+def test_a_slide_of_which_no_tile_can_be_read_has_no_tiles(noise_path, tmp_path, disk):
     disk.lost = set(range(NUM_TILES))
     for filters in ({}, {"drop_blank": True}, {"drop_blurred": True}):
-        outcome = chosen(slide_path, tmp_path, **filters)
+        outcome = chosen(noise_path, tmp_path, **filters)
         assert outcome.status == "failed"
         assert "none of its 64 tiles could be read (tile" in outcome.detail
     assert not (tmp_path / "tiles" / "s.h5").exists()
@@ -220,8 +190,8 @@ def test_what_a_damaged_level_cannot_show_a_filter_sees_in_the_tiles_own_pixels(
     assert [one.read_again for one in files] == [False, True]
 
 
-def test_an_overview_with_a_gap_is_made_again(slide_path, tmp_path, monkeypatch):
-    chosen(slide_path, tmp_path / "whole")
+def test_an_overview_with_a_gap_is_made_again(noise_path, tmp_path, monkeypatch):
+    chosen(noise_path, tmp_path / "whole")
     read_level, calls = TiledReader.read_level, []
 
     def once(self, *where):
@@ -232,9 +202,9 @@ def test_an_overview_with_a_gap_is_made_again(slide_path, tmp_path, monkeypatch)
 
     monkeypatch.setattr(TiledReader, "read_level", once)
     out = tmp_path / "hurt"
-    assert chosen(slide_path, out).status == "done"
+    assert chosen(noise_path, out).status == "done"
     assert read_tile_set(out / "tiles" / "s.h5").read_again
-    assert chosen(slide_path, out).status == "done"
+    assert chosen(noise_path, out).status == "done"
     for name in ("tiles/s.h5", "overlays/s.jpg", "tissue/s.json"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 

@@ -35,6 +35,8 @@ class TileFolder:
     Attributes:
         complete: Whether an earlier run of this identity has finished it, and all is still there.
         num_tiles: Images that were there before.
+        num_unreadable: Tiles that could not be read when it was finished; None where it is not, or
+            was so by an older version. What else is missing has no bytes in the slide.
 
     Raises:
         IdentityMismatchError: It holds an export of another identity.
@@ -51,6 +53,7 @@ class TileFolder:
         overwrite: bool = False,
     ) -> None:
         self.folder, self.complete, self.num_tiles = folder, False, 0
+        self.num_unreadable: int | None = None
         self._record, self._identity, self._slide = record, identity, slide
         self._there: set[str] = set()
         found, difference = self._found(), ""
@@ -73,6 +76,8 @@ class TileFolder:
             self.num_tiles = sum(name.endswith(_IMAGES) for name in self._there)
             whole = found.get("complete") is True and found.get("num_tiles") == self.num_tiles
             self.complete = whole and TABLE_NAME in self._there
+            if self.complete and isinstance(found.get("num_unreadable"), int):
+                self.num_unreadable = found["num_unreadable"]
         if not self.complete:
             self._write_record(complete=False)
 
@@ -93,13 +98,20 @@ class TileFolder:
             os.replace(temporary, path)
         self._there.add(name)
 
-    def finish(self, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    def finish(
+        self,
+        header: Sequence[str],
+        rows: Sequence[Sequence[object]],
+        num_unreadable: int | None = None,
+    ) -> None:
         """Says where each tile lies, and that all of them are there.
 
         Args:
             header: Names of the columns; the first is that of the files.
             rows: One per tile.
+            num_unreadable: Tiles left out because they could not be read; None where all are there.
         """
+        self.num_unreadable = num_unreadable
         with atomic_path(self.folder / TABLE_NAME, slide=self._slide) as temporary:
             temporary.write_text(csv_text(header, rows), encoding="utf-8", newline="")
         self._record = replace(self._record, num_tiles=len(rows))
@@ -107,7 +119,9 @@ class TileFolder:
 
     def _write_record(self, *, complete: bool) -> None:
         content = replace(self._record, complete=complete).content()
-        own = {"slide_id": self._slide, "identity": self._identity}
+        own: dict[str, Any] = {"slide_id": self._slide, "identity": self._identity}
+        if complete and self.num_unreadable is not None:
+            own["num_unreadable"] = self.num_unreadable
         write_json(self.folder / RECORD_NAME, {**content, **own})
 
     def _found(self) -> Mapping[str, Any] | None:

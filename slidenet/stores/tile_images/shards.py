@@ -6,8 +6,10 @@ depends on the clock, the user or on whether the export was interrupted.
 
 import io
 import json
+import os
 import tarfile
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from slidenet.core.errors import IdentityMismatchError, StoreError
@@ -34,6 +36,8 @@ class TileShards:
         next_row: The first tile that is in no whole shard yet.
         num_tiles: Tiles in whole shards.
         num_skipped: Tiles before `next_row` that were left out.
+        num_unreadable: How many of these could not be read; others have no bytes in the slide.
+            None where an older version finished them and does not say.
 
     Raises:
         IdentityMismatchError: There are shards of this slide of another identity.
@@ -52,6 +56,7 @@ class TileShards:
         self.folder, self.slide_id, self._identity = folder, slide_id, identity
         self._max_bytes = max_bytes
         self.complete, self.next_row, self.num_tiles, self.num_skipped = False, 0, 0, 0
+        self.num_unreadable: int | None = 0
         self._shards: list[dict[str, Any]] = []
         found = self._found()
         if found is not None:
@@ -72,6 +77,7 @@ class TileShards:
                 self.num_tiles = sum(shard["num_tiles"] for shard in self._shards)
                 last = found if self.complete else (self._shards or [_NOTHING])[-1]
                 self.next_row, self.num_skipped = last["next_row"], last["num_skipped"]
+                self.num_unreadable = last.get("num_unreadable") if self.num_skipped else 0
         self._samples: list[tuple[str, bytes]] = []
         self._bytes, self._row = _END, self.next_row
 
@@ -105,10 +111,49 @@ class TileShards:
         self._bytes += size
         self._row += 1
 
-    def skip(self) -> None:
-        """Leaves out the next tile, which cannot be read."""
+    def skip(self, *, unreadable: bool) -> None:
+        """Leaves out the next tile, which cannot be read, or nothing is stored for."""
         self._row += 1
         self.num_skipped += 1
+        if unreadable and self.num_unreadable is not None:
+            self.num_unreadable += 1
+
+    def images(self) -> Iterator[tuple[str, bytes]]:
+        """Name and bytes of every image of the shards, in order.
+
+        Raises:
+            StoreError: A shard is damaged.
+        """
+        for shard in self._shards:
+            path = self.folder / shard["name"]
+            try:
+                with tarfile.open(path) as tar:
+                    for member in tar:
+                        content = tar.extractfile(member)
+                        if content is not None and not member.name.endswith(".json"):
+                            yield PurePosixPath(member.name).name, content.read()
+            except (OSError, tarfile.TarError) as error:
+                raise StoreError(
+                    f"{path} cannot be read ({error})",
+                    expected="what `slidenet export-tiles` wrote",
+                    remedy="pass --overwrite to make it again",
+                    slide=self.slide_id,
+                ) from error
+
+    def become(self, other: "TileShards") -> None:
+        """Takes the place of these shards with those of another folder, which are finished.
+
+        A kill on the way leaves shards that are made again from the slide.
+        """
+        old, self._shards, self.complete = self._shards, [], False
+        self._write_index()
+        with output_errors(self.folder, slide=self.slide_id):
+            for shard in other._shards:
+                os.replace(other.folder / shard["name"], self.folder / shard["name"])
+            for shard in old[len(other._shards) :]:
+                (self.folder / shard["name"]).unlink(missing_ok=True)
+            os.replace(other.index, self.index)
+            other.folder.rmdir()
 
     def finish(self) -> None:
         """Writes the last shard, and that there are no more."""
@@ -134,6 +179,7 @@ class TileShards:
                 "num_tiles": count,
                 "next_row": self._row,
                 "num_skipped": self.num_skipped,
+                **self._unreadable(),
             }
         )
         self.num_tiles += count
@@ -152,10 +198,17 @@ class TileShards:
                 "complete": self.complete,
                 "num_tiles": self.num_tiles,
                 "num_skipped": self.num_skipped,
+                **self._unreadable(),
                 "next_row": self.next_row,
                 "shards": self._shards,
             },
         )
+
+    def _unreadable(self) -> dict[str, int]:
+        """Only where tiles are missing, as shards that are whole stay as they were."""
+        if not self.num_skipped or self.num_unreadable is None:
+            return {}
+        return {"num_unreadable": self.num_unreadable}
 
     def _found(self) -> dict[str, Any] | None:
         if not self.index.is_file():
@@ -171,10 +224,12 @@ class TileShards:
                     {
                         "name": f"{self.slide_id}-{number:06d}.tar",  # whatever the file says
                         **{n: int(s[n]) for n in ("num_tiles", "next_row", "num_skipped")},
+                        **_count_of_unreadable(s),
                     }
                     for number, s in enumerate(found["shards"])
                 ],
                 **{n: int(found[n]) for n in ("next_row", "num_skipped")},
+                **_count_of_unreadable(found),
             }
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise StoreError(
@@ -190,6 +245,12 @@ class TileShards:
             for shard in shards:
                 (self.folder / shard["name"]).unlink(missing_ok=True)
             self.index.unlink(missing_ok=True)
+
+
+def _count_of_unreadable(entry: dict[str, Any]) -> dict[str, int]:
+    """Older versions do not say it."""
+    name = "num_unreadable"
+    return {name: int(entry[name])} if name in entry else {}
 
 
 def _size_in_tar(path: str, content: bytes) -> int:

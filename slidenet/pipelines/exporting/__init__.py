@@ -1,0 +1,1 @@
+"""Tiles of slides as image files: which go together, and how they are written."""
