@@ -49,6 +49,7 @@ from slidenet.stores import (
 from slidenet.stores.claims import claim
 from slidenet.stores.h5 import schema
 from slidenet.stores.h5.ancestors import check_tiles_of
+from slidenet.stores.h5.validate import check_name
 from slidenet.weights.device import resolve_device
 
 
@@ -337,6 +338,7 @@ class EmbedSlidesWork(SlideWork):
                 expected="features of slidenet, which say how the tiles of the slide were cut",
                 remedy=f"run `slidenet embed-tiles --encoder {self.tile_encoder} --overwrite`",
             )
+        check_name(path, file.slide_id)
         check_tiles_of(path, self.layout.tiles(slide_id))
         return file
 

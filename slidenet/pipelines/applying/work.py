@@ -24,6 +24,7 @@ from slidenet.pipelines.fitting.bundles import check_bundle_places, check_featur
 from slidenet.pipelines.fitting.predictions import predict_bags
 from slidenet.stores import FeatureFile, FeatureMemory, open_features
 from slidenet.stores.h5.ancestors import check_tiles_of
+from slidenet.stores.h5.validate import check_name
 from slidenet.tasks import PredictionArrays
 from slidenet.training import Bundle, Ensemble
 
@@ -119,13 +120,7 @@ class PredictWork(SlideWork):
         file = open_features(files[row.slide_id], **{**given, **mpp})
         file.check_any_tile()
         if file.layout == "slidenet":
-            if file.slide_id != row.slide_id:
-                raise StoreError(
-                    f"{file.path} says that it is about slide {file.slide_id!r}",
-                    expected=f"slide {row.slide_id!r}, by its name",
-                    remedy="give the file its old name back, or make it again",
-                    slide=row.slide_id,
-                )
+            check_name(file.path, file.slide_id)
             check_tiles_of(file.path)
         wanted = (self.model.features_identity, *self.model.more_identities)[number]
         difference = describe_difference(wanted, file.cohort_identity)

@@ -13,6 +13,7 @@ from slidenet.slides.geometry import check_true_level
 from slidenet.slides.resolution import OVERRIDE, source_in_words
 from slidenet.slides.tile_images.declaration import TileDeclaration
 from slidenet.stores import read_tile_set
+from slidenet.stores.h5.validate import check_name
 
 
 def planned_tiles(layout: OutputLayout, row: SlideRow, reader: str | None) -> TileSet:
@@ -35,8 +36,15 @@ def planned_tiles(layout: OutputLayout, row: SlideRow, reader: str | None) -> Ti
             slide=row.slide_id,
         )
     tile_set = read_tile_set(path)
+    check_name(path, tile_set.slide_id)
     made_with = tile_set.identity.get("reader")
-    name = made_with["name"] if isinstance(made_with, Mapping) else None
+    name = made_with.get("name") if isinstance(made_with, Mapping) else None
+    if not isinstance(tile_set.identity.get("icc"), bool):
+        raise StoreError(
+            f"{path} does not say whether colours were corrected by the scanner's profile (icc)",
+            remedy="make the tiles again: `slidenet preprocess --overwrite`",
+            slide=row.slide_id,
+        )
     if name != reader:
         now = f" --reader {reader}" if reader else ""
         raise StoreError(
@@ -71,7 +79,7 @@ def open_planned(
     with open_slide(
         row.slide_path,
         mpp=row.declared_mpp(planned.value if planned.source == OVERRIDE else None),
-        icc=bool(tile_set.identity["icc"]),
+        icc=tile_set.identity["icc"] is True,
         reader=reader,
         tiles=None if frame is None else TileDeclaration(tile_set.geometry.target_mpp, frame),
         **how_to_open,

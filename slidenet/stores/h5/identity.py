@@ -13,7 +13,7 @@ from slidenet.stores.h5 import schema
 from slidenet.stores.h5.ancestors import made_from
 from slidenet.stores.h5.attributes import read_attribute, read_identity
 from slidenet.stores.h5.file import open_h5
-from slidenet.stores.h5.validate import check_format
+from slidenet.stores.h5.validate import check_format, check_name
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +66,7 @@ def existing_output(
         found_hash = read_attribute(group, "recipe_hash", str, path)
         found_fingerprint = read_attribute(group, "slide_fingerprint", str, path)
         slide_id = read_attribute(group, "slide_id", str, path)
+        check_name(path, slide_id)
         known = None if input_digest is None else made_from(h5, path)
     remedy = "choose another output folder, or pass --overwrite to replace it"
     if found_fingerprint != fingerprint:

@@ -63,6 +63,25 @@ def check_format(h5: Any, path: Path, *, expected: str = "") -> str:
     return kind
 
 
+def check_name(path: Path, slide_id: str) -> None:
+    """Refuses an output that is about another slide than the one it is named after.
+
+    Raises:
+        StoreError: Naming both.
+    """
+    if not is_named_after(path, slide_id):
+        raise StoreError(
+            f"{path} says that it is about slide {slide_id!r}",
+            expected=f"slide {path.stem!r}, by its name",
+            remedy="give the file its old name back, or make it again",
+        )
+
+
+def is_named_after(path: Path, slide_id: str) -> bool:
+    """Whether a file bears the name of its slide; file systems may write accents in two ways."""
+    return unicodedata.normalize("NFC", path.stem) == unicodedata.normalize("NFC", slide_id)
+
+
 def format_problems(h5: Any) -> tuple[str, list[str]]:
     """The kind of an open file, and what is wrong with its structure; no data is read."""
     problem = reference_problem(h5, schema.GROUP)
@@ -187,7 +206,7 @@ def _content_problems(h5: Any, kind: str, path: Path, *, deep: bool) -> list[str
     group = h5[schema.GROUP]
     problems = _json_problems(group, kind)
     slide_id = str(attribute_value(group, "slide_id"))
-    if unicodedata.normalize("NFC", path.stem) != unicodedata.normalize("NFC", slide_id):
+    if not is_named_after(path, slide_id):
         problems.append(f"it says that it is about slide {slide_id!r}, which is not its name")
     if kind == schema.TILES_FORMAT and not 0 <= group.attrs.get(schema.TISSUE_DOUBT, 0) <= 1:
         problems.append(f"attribute {schema.TISSUE_DOUBT!r} is outside [0, 1]")
