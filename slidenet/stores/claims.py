@@ -157,6 +157,13 @@ def held_claim(path: Path) -> Claim | None:
     return next((one for one in _held.get() if one.path == path), None)
 
 
+def refuse_if_lost() -> None:
+    """Raises `LostClaim` where a claim of this thread is known to be lost; asks no disk."""
+    for one in _held.get():
+        if one.is_lost:
+            one.check()
+
+
 def take_claim(path: Path, *, slide: str = "") -> Claim:
     """Claims a file until `release`; see `claim`, which does so for a block.
 

@@ -15,11 +15,13 @@ from slidenet.pipelines.tissue.record import LEAST_MM2, TissueRecord
 from slidenet.pipelines.tissue.table import (
     NOT_DESCRIBED,
     records_of_folder,
+    state_of_folder,
     write_tissue_table,
 )
 from slidenet.stores.atomic import atomic_path
 from slidenet.tissue import Reason
 
+_MOST_TRIES = 20
 _STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2em; color: #1b1f2a; background: #f4f5f7; }
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 18px; }
@@ -41,15 +43,19 @@ def describe_tissue(layout: OutputLayout) -> tuple[list[TissueRecord], list[str]
     Returns:
         What was found on every slide, the most doubtful first; notes.
     """
-    records = records_of_folder(layout)
-    if not any(record.is_described for record in records):
-        return records, []
-    notes = []
-    for write in (write_tissue_table, write_contact_sheet):
-        try:
-            write(layout, records)
-        except OutputError as error:
-            notes.append(f"warning: {error}")
+    for _ in range(_MOST_TRIES):
+        described = state_of_folder(layout)
+        records, notes = records_of_folder(layout), list[str]()
+        if not any(record.is_described for record in records):
+            break
+        for write in (write_tissue_table, write_contact_sheet):
+            try:
+                write(layout, records)
+            except OutputError as error:
+                notes.append(f"warning: {error}")
+        # The last of several processes to write them must have seen what all of them made.
+        if state_of_folder(layout) == described:
+            break
     return records, notes
 
 

@@ -1,5 +1,6 @@
 """`tissue.csv`: what was found on every slide of an output folder, the most doubtful first."""
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -36,6 +37,18 @@ def records_of_folder(layout: OutputLayout) -> list[TissueRecord]:
             records.append(TissueRecord(tiles.stem))
     records.sort(key=lambda r: (1 if r.doubt is None else -r.doubt, not r.notes, r.slide_id))
     return records
+
+
+def state_of_folder(layout: OutputLayout) -> set[tuple[str, int]]:
+    """The files that `records_of_folder` goes by, and when they were written."""
+    found = set()
+    for folder in (layout.tiles("x").parent, layout.tissue_record("x").parent):
+        with suppress(FileNotFoundError), os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    with suppress(FileNotFoundError):
+                        found.add((entry.path, entry.stat().st_mtime_ns))
+    return found
 
 
 def write_tissue_table(layout: OutputLayout, records: Sequence[TissueRecord]) -> None:

@@ -15,7 +15,9 @@ from slidenet.core.errors import IdentityMismatchError, OutputError
 from slidenet.core.provenance import Identity, describe_difference
 from slidenet.slides.tile_images.record import FORMAT, RECORD_NAME, TileFolderRecord
 from slidenet.stores.atomic import atomic_path, output_errors, write_json
+from slidenet.stores.claims import refuse_if_lost
 from slidenet.stores.csv_writing import csv_text
+from slidenet.stores.temporary import temporary_path
 from slidenet.stores.tile_images.encoding import SUFFIXES
 
 TABLE_NAME = "tiles.csv"
@@ -90,9 +92,11 @@ class TileFolder:
 
         Raises:
             OutputError: The disk is full, or the folder can no longer be written.
+            LostClaim: Another process has taken over.
         """
+        refuse_if_lost()
         path = self.folder / name
-        temporary = self.folder / f".{name}.tmp"
+        temporary = temporary_path(path)
         with output_errors(path, slide=self._slide):
             temporary.write_bytes(data)  # not synced: 10^5 tiles would take hours
             os.replace(temporary, path)
