@@ -1,6 +1,6 @@
 """Text as messages and verbs show it: `a, b, c and 7 more`, `3 slides`, tables."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from slidenet.core.escapes import MOST_LETTERS, in_terminal, shorten
 
@@ -26,6 +26,21 @@ def plural(noun: str, number: int) -> str:
 def count_of(noun: str, number: int) -> str:
     """`1 slide`, `25 slides`, `3 classes`."""
     return f"{number} {plural(noun, number)}"
+
+
+def words_of_loss(tiles: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Which slides lack how many tiles: one line, or none where all could be read.
+
+    Args:
+        tiles: Of each slide, how many could not be read, of how many.
+    """
+    hurt = {slide: counts for slide, counts in tiles.items() if counts[0]}
+    if not hurt:
+        return []
+    worst = sorted(hurt, key=lambda slide: -hurt[slide][0] / hurt[slide][1])
+    named = name_some(f"{slide} ({hurt[slide][0]} of {hurt[slide][1]})" for slide in worst)
+    total = count_of("tile", sum(lost for lost, _ in hurt.values()))
+    return [f"{total} of {count_of('slide', len(hurt))} could not be read: {named}"]
 
 
 def text_table(

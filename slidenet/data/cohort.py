@@ -7,7 +7,7 @@ from pathlib import Path
 
 from slidenet.core.errors import LabelError, StoreError
 from slidenet.core.provenance import Identity
-from slidenet.core.text import count_of, name_some
+from slidenet.core.text import count_of, name_some, words_of_loss
 from slidenet.core.vocabulary import usually_positive
 from slidenet.data.bags.files import BagFiles, open_bag_files
 from slidenet.data.bags.parts import SEPARATOR, divide_cohort, split_parts
@@ -124,7 +124,12 @@ class BagCohort:
         if self.covariates is not None:
             kinds = ", ".join(f"{name} ({kind})" for name, kind in self.covariates.kinds.items())
             lines += [f"covariates: {kinds}", *self.covariates.notes]
-        return lines + describe_left_out(self.left_out, patients)
+        tiles: dict[str, tuple[int, int]] = {}
+        for name, file in self.files.items():
+            slide = name.partition(SEPARATOR)[0] if self.slides is not None else name
+            lost, whole = tiles.get(slide, (0, 0))
+            tiles[slide] = (lost + file.num_unreadable, whole + file.num_tiles)
+        return lines + words_of_loss(tiles) + describe_left_out(self.left_out, patients)
 
     def of_bags(self, split: Split) -> Split:
         """A split of slides as one of bags, where bags are parts of slides."""

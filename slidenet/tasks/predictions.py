@@ -21,6 +21,7 @@ BAG_COLUMN, PATIENT_COLUMN, FOLD_COLUMN = "bag_id", "patient_id", "fold"
 CALLED_COLUMN = "called"
 
 DISAGREEMENT_COLUMN, DISTANCE_COLUMN = "disagreement", "distance_percentile"
+UNREADABLE_COLUMN = "unreadable_tiles"
 INTERVAL_COLUMNS = ("interval_low", "interval_high")
 SET_PREFIX = "in_set_"
 """What else `slidenet predict` says of a bag, after all the rest; see `docs/ensembles.md`."""
@@ -171,7 +172,7 @@ def to_array(tensor: Tensor) -> FloatArray:
 
 def is_remark(name: str) -> bool:
     """Whether a column is one of those that `slidenet predict` adds beside its predictions."""
-    known = (DISAGREEMENT_COLUMN, DISTANCE_COLUMN, *INTERVAL_COLUMNS)
+    known = (DISAGREEMENT_COLUMN, DISTANCE_COLUMN, UNREADABLE_COLUMN, *INTERVAL_COLUMNS)
     return name in known or name.startswith(SET_PREFIX)
 
 

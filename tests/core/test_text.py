@@ -1,6 +1,6 @@
 import pytest
 
-from slidenet.core.text import count_of, name_some, plural, text_table
+from slidenet.core.text import count_of, name_some, plural, text_table, words_of_loss
 
 ROWS = [("a", "1", "short"), ("bcd", "22", "a sentence")]
 
@@ -50,3 +50,10 @@ def test_a_table_without_a_header():
 def test_every_row_has_all_columns():
     with pytest.raises(ValueError, match=r"shorter|longer"):
         text_table(("a", "b"), [("x",)])
+
+
+def test_slides_that_lost_tiles_are_named_the_worst_first():
+    assert words_of_loss({"a": (0, 9)}) == []
+    assert words_of_loss({"a": (1, 100), "b": (0, 5), "c": (2, 10)}) == [
+        "3 tiles of 2 slides could not be read: c (2 of 10), a (1 of 100)"
+    ]

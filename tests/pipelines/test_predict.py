@@ -1,6 +1,8 @@
 """predict: from raw slides to a CSV by a bundle, with the features its training had."""
 
 import csv
+import json
+import shutil
 from pathlib import Path
 
 import h5py
@@ -75,7 +77,7 @@ def test_features_made_before_are_used_and_others_refused(world, tmp_path, capsy
     identity["tiles"] = {**identity["tiles"], "stride_px": 128}
     save_bundle(tmp_path / "other.slidenet", module, features_identity=identity)
     capsys.readouterr()
-    assert main(["predict", f"--bundle={tmp_path / 'other.slidenet'}", *flags]) == 2
+    assert main(["predict", f"--bundle={tmp_path / 'other.slidenet'}", *flags]) == 1
     assert "predictions.csv is there already, made by something else" in capsys.readouterr().err
     flags[-1] = f"--out={tmp_path / 'other'}"
     assert main(["predict", f"--bundle={tmp_path / 'other.slidenet'}", *flags]) == 1
@@ -85,6 +87,35 @@ def test_features_made_before_are_used_and_others_refused(world, tmp_path, capsy
     save_bundle(tmp_path / "narrow.slidenet", narrow, features_identity=identity)
     assert main(["predict", f"--bundle={tmp_path / 'narrow.slidenet'}", *flags]) == 1
     assert "1280 features per tile; expected the 8" in capsys.readouterr().out
+
+
+def test_tiles_that_could_not_be_read_are_counted_beside_the_predictions(world, tmp_path, capsys):
+    root, _ = world
+    features = tmp_path / "features"
+    shutil.copytree(root / "out" / "tile_features" / "efficientnet_lite0", features)
+    with h5py.File(features / "one.h5", "r+") as h5:
+        h5["slidenet/status"][:2] = 1
+        h5["features"][:2] = 0
+        h5["slidenet"].attrs["num_unreadable"] = 2
+        del h5["slidenet"].attrs["digests"]
+        num_tiles = len(h5["coords"])
+    manifest = tmp_path / "slides.csv"
+    manifest.write_text("slide_id,slide_path,patient_id\none,a.tiff,p\ntwo,b.tiff,p\n")
+    flags = [f"--bundle={root / 'model.slidenet'}", f"--slides={manifest}"]
+    flags.append(f"--features={features}")
+    assert main(["predict", *flags, f"--out={tmp_path / 'out'}"]) == 0
+    said = capsys.readouterr().out
+    assert f"2 tiles of 1 slide could not be read: one (2 of {num_tiles})" in said
+    found = rows_of(tmp_path / "out" / "predictions.csv")
+    assert {name: row["unreadable_tiles"] for name, row in found.items()} == {
+        "one": "2",
+        "two": "0",
+    }
+    slides = json.loads((tmp_path / "out" / "run.json").read_text())["stages"]["predict"]["slides"]
+    assert [slide["num_unreadable"] for slide in slides] == [2, 0]
+    assert main(["predict", *flags, f"--out={tmp_path / 'by'}", "--by-patient=true"]) == 0
+    (patient,) = rows_of(tmp_path / "by" / "predictions.csv").values()
+    assert patient["unreadable_tiles"] == "2"
 
 
 def test_slides_of_a_patient_are_averaged_where_asked(world, tmp_path):

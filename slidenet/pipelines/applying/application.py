@@ -142,19 +142,34 @@ class Application:
         done_bags = [o.value for o in stages[-1].outcomes if o.is_done]
         if not done_bags:
             return Applied(None, stages, self.notes)
+        tiles = {
+            o.slide_id: (o.num_unreadable or 0, o.num_tiles or 0)
+            for o in stages[-1].outcomes
+            if o.status != "failed"
+        }
         doubts = renamed_doubts(model, done, files[0])
         predictions = Predictions.concatenate(of_bag for of_bag, _ in done_bags)
         testimony = Testimony.concatenate([one for _, heard in done_bags for one in heard])
         if not self.by_patient or takes_patients(model):
-            remarks = remarks_on(model, predictions, testimony, alpha=self.alpha)
+            remarks = remarks_on(model, predictions, testimony, tiles=tiles, alpha=self.alpha)
             return Applied(predictions, stages, self.notes, remarks, doubts)
         averaged, lines = averaged_by_patient(predictions, self.rows, model.calibration)
         notes = [*self.notes, *lines]
         if averaged is None:
             return Applied(None, stages, notes)
         testimony = testimony.of_patients(predictions, averaged)
-        remarks = remarks_on(model, averaged, testimony, alpha=self.alpha)
+        tiles = self._of_patients(tiles)
+        remarks = remarks_on(model, averaged, testimony, tiles=tiles, alpha=self.alpha)
         return Applied(averaged, stages, notes, remarks, doubts)
+
+    def _of_patients(self, tiles: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+        """Lost and all tiles of each patient, from those of slides."""
+        found: dict[str, tuple[int, int]] = {}
+        for row in self.rows:
+            patient = row.patient_id or row.slide_id
+            of_slide, before = tiles.get(row.slide_id, (0, 0)), found.get(patient, (0, 0))
+            found[patient] = (of_slide[0] + before[0], of_slide[1] + before[1])
+        return found
 
 
 def prepare(

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from slidenet.core.arrays import Float64Array, IntArray
-from slidenet.core.text import count_of, name_some
+from slidenet.core.text import count_of, name_some, words_of_loss
+from slidenet.data.bags.parts import SEPARATOR
 from slidenet.evaluation import Predictions, average_by_patient
 from slidenet.evaluation.cross_conformal import CrossConformal
 from slidenet.evaluation.predictions.targets import split_predictions
@@ -19,6 +20,7 @@ from slidenet.tasks.predictions import (
     DISTANCE_COLUMN,
     INTERVAL_COLUMNS,
     SET_PREFIX,
+    UNREADABLE_COLUMN,
     is_remark,
 )
 from slidenet.training import Bundle, Ensemble
@@ -115,7 +117,7 @@ class Remarks:
         columns = {
             name.removeprefix(start): cells
             for name, cells in self.columns.items()
-            if (name.startswith(start) or name == DISTANCE_COLUMN)
+            if (name.startswith(start) or name in (DISTANCE_COLUMN, UNREADABLE_COLUMN))
             and is_remark(name.removeprefix(start))
         }
         lines = [line for line in self.lines if line.startswith(f"{target}: " if target else "")]
@@ -130,6 +132,7 @@ def remarks_on(
     predictions: Predictions,
     testimony: Testimony,
     *,
+    tiles: Mapping[str, tuple[int, int]],
     alpha: float = ALPHA,
 ) -> Remarks:
     """Columns and lines beside predictions.
@@ -138,6 +141,7 @@ def remarks_on(
         model: That predicted.
         predictions: Of bags or patients.
         testimony: Of the same.
+        tiles: Of each bag (slide or patient), how many could not be read, of how many.
         alpha: Of prediction sets; see `slidenet.evaluation.cross_conformal`.
     """
     columns: dict[str, Sequence[object]] = {}
@@ -146,6 +150,10 @@ def remarks_on(
     if testimony.shares is not None:
         columns[DISTANCE_COLUMN] = _rounded(100 * (1 - testimony.shares), 1)
         doubts += _far_lines(model, predictions, testimony.shares)
+    if any(lost for lost, _ in tiles.values()):
+        bags = [bag_id.partition(SEPARATOR)[0] for bag_id in predictions.bag_ids]
+        columns[UNREADABLE_COLUMN] = [tiles.get(bag, (0, 0))[0] for bag in bags]
+        doubts += words_of_loss({bag: tiles[bag] for bag in bags if bag in tiles})
     if len(testimony.members) > 1:
         each = [
             split_predictions(replace(predictions, targets=None, predicted=member))
