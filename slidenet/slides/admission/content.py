@@ -45,6 +45,7 @@ _WAYS_OUT = {
     "an SQLite": _OTHER_FILE,
     "plain text": _OTHER_FILE,
     "data of an unknown kind": _OTHER_FILE,
+    "zeros": "copy it again and compare its content with the original's (column sha256)",
     "a JPEG": _PYRAMID,
     "a GIF": _PYRAMID,
     "a BMP": _PYRAMID,
@@ -69,6 +70,8 @@ def describe_content(path: Path) -> str:
     for magic, words in _SIGNATURES:
         if folded.startswith(magic):
             return words
+    if head and not head.strip(b"\0"):
+        return "zeros (a copy that was begun and not finished)"
     if head and not any(byte < 9 or 13 < byte < 32 for byte in head):
         return "plain text"
     return "data of an unknown kind"

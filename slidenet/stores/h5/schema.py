@@ -40,9 +40,10 @@ attribute                  type    meaning (str: UTF-8 of fixed length, `bytes` 
   (2) ``reading`` (int64; 2: whole pixels of the level; a file without it has 1: blended where a
   tile starts between two pixels of the level) and ``shrinking`` (``area`` or ``jpeg``: who makes a
   tile of a larger square). Where the segmenter says it, ``tissue_doubt`` (float64, from 0, sure, to
-  1: how unsure it was of the tissue). Of tile images that another tool has cut, ``tile_frame``
-  (``level0``, ``tile``, ``grid``: what their places counted; ``none``: they have none, and
-  ``/coords`` only numbers the tiles).
+  1: how unsure it was of the tissue); ``read_again`` (int64, 1) where something that decides the
+  tiles could not be read, so that a later run chooses them again. Of tile images that another
+  tool has cut, ``tile_frame`` (``level0``, ``tile``, ``grid``: what their places counted; ``none``:
+  they have none, and ``/coords`` only numbers the tiles).
 
 Where drawn regions were asked for, or a table of tile images says them, both ``slidenet.tiles`` and
 ``slidenet.features`` have, all or none of them,
