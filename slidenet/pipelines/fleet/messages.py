@@ -21,11 +21,6 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """From a worker: it has its work."""
-
-
-@dataclass(frozen=True, slots=True)
 class Unfit:
     """From a worker: it cannot do the work, and why."""
 

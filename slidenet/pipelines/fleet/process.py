@@ -42,7 +42,7 @@ class WorkerProcess:
     Attributes:
         place: As given.
         at_work: The slides it has been given, each with when.
-        ready: Whether it has its work.
+        ready: Whether it has its work, and has asked for a slide.
         idle: Whether it asked for a slide and waits.
 
     Raises:

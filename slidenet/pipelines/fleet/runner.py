@@ -15,7 +15,7 @@ from slidenet.core.records import SlideRow
 from slidenet.pipelines.cohort.progress import CohortTeller
 from slidenet.pipelines.cohort.report import SlideOutcome
 from slidenet.pipelines.cohort.runner import Runner, SlideWork
-from slidenet.pipelines.fleet.messages import Advanced, Ready, Stop, Take, Unfit, WantsSlide
+from slidenet.pipelines.fleet.messages import Advanced, Stop, Take, Unfit, WantsSlide
 from slidenet.pipelines.fleet.places import Place
 from slidenet.pipelines.fleet.process import WorkerProcess
 
@@ -71,7 +71,10 @@ class DevicesRunner(Runner):
     ) -> None:
         try:
             for process in self._processes:
-                process.send(Stop())
+                if process.ready:
+                    process.send(Stop())
+                else:
+                    process.kill()  # it has begun nothing, and would hear only when it has loaded
             until = time.monotonic() + STOPPING_S
             for process in self._processes:
                 if not process.wait(until - time.monotonic()):
@@ -104,9 +107,8 @@ class DevicesRunner(Runner):
                 process.at_work.pop(message.slide_id, None)
                 yield message
             elif isinstance(message, WantsSlide):
-                self._answer(process, waiting, progress)
-            elif isinstance(message, Ready):
                 process.ready = True
+                self._answer(process, waiting, progress)
             elif isinstance(message, Unfit):
                 raise ConfigError(
                     f"the process at {name} cannot do the work ({message.reason})",

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from slidenet.core.records import SlideRow
 from slidenet.pipelines.cohort.progress import CohortTeller
 from slidenet.pipelines.cohort.runner import LocalRunner
-from slidenet.pipelines.fleet.messages import Advanced, Ready, Stop, Take, Unfit, WantsSlide
+from slidenet.pipelines.fleet.messages import Advanced, Stop, Take, Unfit, WantsSlide
 from slidenet.slides.isolation import end_all_processes
 from slidenet.slides.isolation.messages import LogLine
 
@@ -40,7 +40,6 @@ def main(connection: int, work_path: str, log_level: int) -> None:
         except (ImportError, AttributeError, RuntimeError, pickle.UnpicklingError) as error:
             line.send(Unfit(f"{type(error).__name__}: {error}"))
             return
-        line.send(Ready())
         while True:  # the next slides may come after a while
             for outcome in LocalRunner().run(work, line.rows(), line):
                 line.send(outcome)
