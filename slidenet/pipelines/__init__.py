@@ -4,6 +4,7 @@
 those which need no torch (info, preprocess, validate) start without it.
 """
 
+from slidenet.pipelines.fleet.settings import FleetSettings
 from slidenet.pipelines.settings import (
     EmbedSlidesSettings,
     EmbedTilesSettings,
@@ -11,4 +12,10 @@ from slidenet.pipelines.settings import (
     RunSettings,
 )
 
-__all__ = ["EmbedSlidesSettings", "EmbedTilesSettings", "PreprocessSettings", "RunSettings"]
+__all__ = [
+    "EmbedSlidesSettings",
+    "EmbedTilesSettings",
+    "FleetSettings",
+    "PreprocessSettings",
+    "RunSettings",
+]

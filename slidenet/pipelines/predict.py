@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from slidenet.core.errors import ConfigError
 from slidenet.core.extras import data_frame
 from slidenet.core.records import SlideRow
 from slidenet.data.bags.parts import SEPARATOR
@@ -25,6 +26,7 @@ from slidenet.pipelines.cohort.report import RunReport, exit_code_of
 from slidenet.pipelines.cohort.run import LOCAL
 from slidenet.pipelines.cohort.runner import Runner
 from slidenet.pipelines.cohort.slides import Slides
+from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
 from slidenet.pipelines.settings import OpeningSettings
 from slidenet.stores import check_output_folder
 from slidenet.tasks import MultiTask
@@ -94,6 +96,7 @@ def predict(
     patient_column: str | None = None,
     allow_code: bool = False,
     opening: OpeningSettings | None = None,
+    fleet: FleetSettings = WHOLE,
     runner: Runner = LOCAL,
 ) -> PredictReport:
     """Apply a trained slide classifier to new slides.
@@ -126,8 +129,16 @@ def predict(
             one named alike. "tcga" reads TCGA barcodes in slide_id.
         allow_code: Let the bundle name classes outside slidenet; importing them runs their code.
         opening: Where slides are opened and what they may cost.
+        fleet: With how many processes features are made; it takes no shard.
         runner: Who does the work.
     """
+    if fleet.shard is not None:
+        raise ConfigError(
+            f"--shard {fleet.shard} for `slidenet predict`",
+            expected="all slides: predictions are one table, and shards part patients",
+            remedy="make features of the shards with `slidenet run --shard`, then predict of all "
+            "with the same --out",
+        )
     bundle = Path(bundle)
     model = load_bundle(bundle, allow_code=allow_code)
     first = [] if features is None else [Path(features)]
@@ -151,6 +162,7 @@ def predict(
         allow_upsampling,
         allow_code,
         opening,
+        fleet,
     )
     found = application.run(check_output_folder(out), choice, runner)
     files: list[Path] = []

@@ -48,6 +48,12 @@ def rows_of(path):
         return {row["bag_id"]: row for row in csv.DictReader(file)}
 
 
+def test_predictions_are_of_all_shards(capsys):
+    flags = ["--bundle=b", "--slides=s", "--out=o", "--shard=1/2"]
+    assert main(["predict", *flags]) == 2
+    assert "--shard 1/2 for `slidenet predict`; expected all slides" in capsys.readouterr().err
+
+
 def test_slides_become_predictions_and_a_broken_one_is_named(world, tmp_path, capsys):
     root, module = world
     flags = [f"--bundle={root / 'model.slidenet'}", f"--slides={root / 'slides'}"]

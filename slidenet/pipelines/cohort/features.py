@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from slidenet.core.errors import IdentityMismatchError
 from slidenet.core.provenance import Identity, describe_difference
@@ -12,6 +13,7 @@ from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.report import RunReport
 from slidenet.pipelines.cohort.runner import Runner
 from slidenet.pipelines.embed_tiles import embed_tiles, load_encoder
+from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
 from slidenet.pipelines.preprocess import preprocess
 from slidenet.pipelines.settings import OpeningSettings
 from slidenet.pipelines.settings_from_identity import settings_from_identity
@@ -29,6 +31,7 @@ class EncodingChoice:
         allow_upsampling: Whether slides coarser than the training's are enlarged.
         allow_code: Whether a model may name code outside slidenet.
         opening: Where slides are opened and what they may cost.
+        fleet: With how many processes, and how it is shown how far they are.
     """
 
     weights: Path | None = None
@@ -38,6 +41,7 @@ class EncodingChoice:
     allow_upsampling: bool = False
     allow_code: bool = False
     opening: OpeningSettings | None = None
+    fleet: FleetSettings = WHOLE
 
 
 @dataclass(frozen=True)
@@ -97,10 +101,11 @@ def make_features(
             f"the tile encoder here is not the one {source} was trained with ({difference})",
             remedy="give the same weights as --weights",
         )
-    stages = [preprocess(rows, out, tiling, runner=runner)]
+    who: dict[str, Any] = {"fleet": choice.fleet, "runner": runner}
+    stages = [preprocess(rows, out, tiling, **who)]
     done = stages[-1].rows_done(rows)
     if done:
-        stages.append(embed_tiles(done, out, encoding, tile_encoder=encoder, runner=runner))
+        stages.append(embed_tiles(done, out, encoding, tile_encoder=encoder, **who))
         done = stages[-1].rows_done(done)
     folder = OutputLayout(out).features("x", encoder.spec.name).parent
     return FeatureFolder(folder if done else None, done, stages)

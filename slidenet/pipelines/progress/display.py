@@ -32,6 +32,9 @@ class Display:
     def slide_begins(self, slide_id: str, worker: str) -> None:
         """The work on a slide begins."""
 
+    def slide_put_back(self, slide_id: str) -> None:
+        """Another process holds a slide; it may begin again later."""
+
     def slide_ended(self, outcome: SlideOutcome, worker: str) -> None:
         """The work on a slide ended."""
 
@@ -115,6 +118,10 @@ class JsonDisplay(Display):
     def slide_begins(self, slide_id: str, worker: str) -> None:
         """Says which slide begins."""
         self._say("slide_begins", slide_id=slide_id, worker=worker)
+
+    def slide_put_back(self, slide_id: str) -> None:
+        """Says which slide another process holds."""
+        self._say("slide_put_back", slide_id=slide_id)
 
     def slide_ended(self, outcome: SlideOutcome, worker: str) -> None:
         """Says all that `run.json` will say of the slide."""

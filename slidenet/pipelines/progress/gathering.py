@@ -49,6 +49,7 @@ class CohortProgress(Progress):
         """Says that another process holds a slide; it may begin again later."""
         with self._lock:
             self._at_work.pop(slide_id, None)
+            self._display.slide_put_back(slide_id)
 
     def slide_ended(self, outcome: SlideOutcome) -> None:
         """Says how the work on a slide ended."""
