@@ -24,7 +24,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from slidenet.core.errors import (
-    OutputError,
+    DiskError,
     SlideError,
     SlidenetError,
     WorkerError,
@@ -63,7 +63,7 @@ def report(name: str, work: Callable[[], Result], flags: Collection[str] = ()) -
         if is_ and setting in flags:
             error.found = _dash_flags(f"--{setting} is {value}")
         print(f"slidenet {name}: error: {error}", file=sys.stderr)
-        return 1 if isinstance(error, SlideError | OutputError | WorkerError) else 2
+        return 1 if isinstance(error, SlideError | DiskError | WorkerError) else 2
     except (OSError, MemoryError) as error:  # reading what is of no slide
         print(f"slidenet {name}: error: {fault_of(error)}", file=sys.stderr)
         return 1

@@ -130,6 +130,10 @@ class LostClaim(ClaimedElsewhere):
     """Another process has taken over what this one was making, as it had not been heard of."""
 
 
+class DiskError(OutputError):
+    """The disk takes nothing more: full, read-only or broken. Nothing that was typed is wrong."""
+
+
 class UnknownNameError(SlidenetError):
     """A name that no registry entry carries."""
 

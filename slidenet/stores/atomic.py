@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from slidenet.core.errors import AWAY, BROKEN, OutputError, fault_of
+from slidenet.core.errors import AWAY, BROKEN, DiskError, OutputError, fault_of
 from slidenet.stores.temporary import sweep_once, temporary_path
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -43,7 +43,8 @@ def output_error(error: OSError, path: Path, *, slide: str = "") -> OutputError:
         found, remedy = f"{path} cannot be written ({reason})", fault.remedy
     else:
         found, remedy = f"{path} cannot be written ({reason})", "choose another output folder"
-    return OutputError(found, remedy=remedy, slide=slide)
+    kind = OutputError if error.errno in _NO_FOLDER else DiskError
+    return kind(found, remedy=remedy, slide=slide)
 
 
 @contextmanager
@@ -83,7 +84,7 @@ def check_free_disk(path: Path, needed: int, *, slide: str = "") -> None:
     with output_errors(path, slide=slide):
         free = shutil.disk_usage(path.parent).free
     if free < needed:
-        raise OutputError(
+        raise DiskError(
             f"{path.parent} has {free / 1e6:.1f} MB free",
             expected=f"{needed / 1e6:.1f} MB for {path.name} and its partial file",
             remedy="free some disk space or choose another output folder",

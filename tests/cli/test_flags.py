@@ -7,7 +7,13 @@ from typing import Literal
 import pytest
 
 from slidenet.cli.flags import build_parser, parse_arguments, report
-from slidenet.core.errors import ConfigError, OutputError, UnreadableSlideError, WorkerError
+from slidenet.core.errors import (
+    ConfigError,
+    DiskError,
+    OutputError,
+    UnreadableSlideError,
+    WorkerError,
+)
 
 
 @dataclass(frozen=True)
@@ -216,7 +222,13 @@ def test_a_config_that_is_no_yaml_is_not_quoted_in_full(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(ConfigError, 2), (UnreadableSlideError, 1), (OutputError, 1), (WorkerError, 1)],
+    [
+        (ConfigError, 2),
+        (OutputError, 2),
+        (UnreadableSlideError, 1),
+        (DiskError, 1),
+        (WorkerError, 1),
+    ],
 )
 def test_only_what_was_typed_is_wrong_usage(error, code, capsys):
     def work():
