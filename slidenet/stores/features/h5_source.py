@@ -12,7 +12,13 @@ from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.errors import StoreError
 from slidenet.stores.features.proof import RowsProof
 from slidenet.stores.h5 import schema
-from slidenet.stores.h5.digests import Digests, changed_error, digest_of_array, plain_attributes
+from slidenet.stores.h5.digests import (
+    Digests,
+    changed_error,
+    check_digests,
+    digest_of_array,
+    plain_attributes,
+)
 from slidenet.stores.h5.file import broken, open_handle
 from slidenet.stores.h5.regions import Columns
 
@@ -58,14 +64,24 @@ class H5Source:
         return rows
 
     def proof(self, handle: Any) -> RowsProof | None:
-        """What compares the features with their digest as they are read; None without one."""
+        """What compares the features with their digest as they are read; None without one.
+
+        Raises:
+            StoreError: What lies beside the features is not what was written.
+        """
         if self.features not in self.digests:
             return None
         dataset, digest = handle[self.features], self.digests[self.features]
-        return RowsProof(
-            self.path, self.features, digest, dataset.dtype, dataset.shape,
+        proof = RowsProof(
+            self.path,
+            self.features,
+            digest,
+            dataset.dtype,
+            dataset.shape,
             plain_attributes(dataset),
-        )  # fmt: skip
+        )
+        proof.prove_rest(lambda: check_digests(handle, self.path, deep=False))
+        return proof
 
     def read_coords(self, handle: Any) -> IntArray:
         """int64 (N, 2), level-0 px; microns become the nearest pixel."""

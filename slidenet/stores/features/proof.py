@@ -1,6 +1,6 @@
 """Features proved by their digest while they are read, so that nothing is read twice for it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slidenet.core.arrays import FloatArray
+from slidenet.core.errors import StoreError
 from slidenet.stores.h5.digests import RunningDigest, changed_error
 
 _PROVEN: set[tuple[object, ...]] = set()
@@ -48,6 +49,22 @@ class RowsProof:
     def done(self) -> bool:
         """Whether this process has seen all rows agree."""
         return self._key in _PROVEN
+
+    def prove_rest(self, check: Callable[[], Sequence[str]]) -> None:
+        """Proves what lies beside the features, once in this process.
+
+        Args:
+            check: Names what is not as it was written.
+
+        Raises:
+            StoreError: Something is not.
+        """
+        key = (*self._key, "rest")
+        if key in _PROVEN:
+            return
+        for problem in check():
+            raise StoreError(f"{self._path}: {problem}", remedy="delete the file and make it again")
+        _PROVEN.add(key)
 
     def add(self, where: Any, rows: FloatArray) -> None:
         """Rows that have been read.

@@ -192,6 +192,7 @@ def inspect_file(path: str | os.PathLike[str], *, deep: bool = True) -> FileVerd
                 return FileVerdict(problems)
             problems = _content_problems(h5, kind, path, deep=deep)
             if not problems and deep:
+                h5py.h5o.visit(h5.id, lambda _: None)  # indices that no reading needs, too
                 problems = _text_problems(h5, path)
             # What is wrong in plain sight says more than that something is.
             problems = problems or check_digests(h5, path, deep=deep)
