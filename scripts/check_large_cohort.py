@@ -4,10 +4,10 @@
 
 Start-up: each verb is called on an output folder that holds the tiles of every slide, in a process
 of its own, and is stopped when its first slide's turn has come; imports are not counted. The first
-verb finds tiles that nobody has looked at yet, as after a copy of the folder; the others come later.
+verb finds tiles that nobody has looked at yet, as after a copy of the folder.
 
-Memory: a run over as many slides whose files are missing (all of the bookkeeping, none of the work),
-and one over a few real ones; growth is from the first third to the end.
+Memory: a run over as many slides whose files are missing (the bookkeeping without the work), and
+one over a few real slides; growth is from the first third to the end.
 
 Prints a table, and ends with 1 where a start takes more than 5 s of CPU time or the memory of a run
 grows by more than a page per slide.
