@@ -18,7 +18,7 @@ from slidenet.slides.opening import READERS, SLIDE_SUFFIXES, open_slide
 from slidenet.slides.protocol import Slide
 from slidenet.slides.readers.base import SlideReader
 from slidenet.slides.resolution import resolution_notes
-from slidenet.slides.thumbnail import damage_note, mark_places
+from slidenet.slides.thumbnail import damage_note, lost_share, mark_places
 from slidenet.slides.tiles import TilePixels, none_readable, read_tile, read_tiles
 
 __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
@@ -38,6 +38,7 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "fingerprint_file",
     "illumination_of",
     "judge_picture",
+    "lost_share",
     "mark_places",
     "none_readable",
     "open_slide",

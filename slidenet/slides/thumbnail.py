@@ -71,11 +71,16 @@ def thumbnail_of(slide: Slide, max_side_px: int) -> Overview:
     return Overview(picture, ())
 
 
+def lost_share(places: Places) -> float:
+    """Share of the slide that `Slide.unreadable_places` cover, at most."""
+    return sum((right - left) * (bottom - top) for left, top, right, bottom in places)
+
+
 def damage_note(places: Places) -> str:
     """How much of the slide `Slide.unreadable_places` cover, as a clause; empty for none."""
     if not places:
         return ""
-    share = sum((right - left) * (bottom - top) for left, top, right, bottom in places)
+    share = lost_share(places)
     # Where damage ends is not followed to the pixel; and a little must not look like none.
     text = "under 0.1%" if share < 0.001 else f"up to {share:.1%}"
     return f"{text} of its overview cannot be decoded"

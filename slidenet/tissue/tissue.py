@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from slidenet.core.arrays import BoolArray
-from slidenet.core.errors import EmptyTissueError
+from slidenet.core.errors import EmptyTissueError, UnreadableSlideError
 from slidenet.core.provenance import Identity
-from slidenet.slides import Slide, damage_note
+from slidenet.slides import Slide, damage_note, lost_share
 from slidenet.tissue.checks import OVERVIEW_PX, checked_finding
 from slidenet.tissue.finding import Finding, Reason
 from slidenet.tissue.segmenters import (
@@ -19,6 +19,9 @@ from slidenet.tissue.segmenters import (
     make_segmenter,
     segmenter_identity,
 )
+
+_MOSTLY_LOST = 0.5
+"""From here on of the overview, damage is the cause and not what little is seen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +69,7 @@ def find_tissue(
 
     Raises:
         EmptyTissueError: Nothing on the slide passes for tissue.
+        UnreadableSlideError: Nothing does, and most of the slide cannot be decoded.
         MissingMppError: The segmenter works in microns and the slide has no mpp.
         UnknownNameError: No segmenter of that name.
         ConfigError: A setting is unknown or out of range.
@@ -77,6 +81,14 @@ def find_tissue(
         return _found(slide, chosen)
     except EmptyTissueError as error:
         damage = damage_note(slide.unreadable_places)
+        if lost_share(slide.unreadable_places) > _MOSTLY_LOST:  # who finds nothing there?
+            raise UnreadableSlideError(
+                f"{damage} ({slide.overview_problem}), and no tissue was found in the rest",
+                expected="an overview that shows the slide",
+                remedy="see that its disk is well, or copy the slide again and compare its size "
+                "with the original's, then run again",
+                slide=slide.path.name,
+            ) from error
         error.found += f"; {damage}" if damage else ""
         raise
 

@@ -7,6 +7,7 @@ from slidenet.core.errors import (
     MissingMppError,
     SlidenetError,
     UnknownNameError,
+    UnreadableSlideError,
 )
 from slidenet.slides import open_slide
 from slidenet.testing import Blob, SyntheticSlide, corrupt_tile, write_pyramid
@@ -279,4 +280,15 @@ def test_damage_is_named_where_no_tissue_is_found(tmp_path):
     corrupt_tile(path, (300, 300))
     damage = r"93\.8% bare glass, 6\.2% not readable; up to 6\.2% of its overview cannot be decoded"
     with open_slide(path, mpp=8.0) as slide, pytest.raises(EmptyTissueError, match=damage):
+        find_tissue(slide)
+
+
+def test_where_most_cannot_be_decoded_that_is_the_cause_and_not_a_lack_of_tissue(tmp_path):
+    path = write_layout(tmp_path / "hurt.tif", [picture(shape=(512, 512))], tile_px=128)
+    for tile in range(12):
+        corrupt_tile(path, (tile % 4 * 128 + 5, tile // 4 * 128 + 5))
+    cause = (
+        r"up to 75\.0% of its overview cannot be decoded \(.*and no tissue was found"
+    )
+    with open_slide(path, mpp=8.0) as slide, pytest.raises(UnreadableSlideError, match=cause):
         find_tissue(slide)

@@ -159,7 +159,12 @@ class Layout:
         inline = _INLINE["big" if self.big else "classic"]
         head_bytes = struct.calcsize("=" + head)
         (count,) = struct.unpack(self.order + head, source.read(offset, head_bytes))
-        if not 0 < count <= _MAX_ENTRIES:
+        if not count:
+            raise TiffFaultError(
+                f"at byte {offset}, where a directory should lie, are zeros, as in a copy that was "
+                "not finished"
+            )
+        if count > _MAX_ENTRIES:
             raise TiffFaultError(f"the directory at byte {offset} claims {count} entries")
         fixed = struct.calcsize("=" + entry)
         step = fixed + inline

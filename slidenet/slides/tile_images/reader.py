@@ -221,8 +221,8 @@ class TileImagesReader(SlideReader):
         try:
             with opened(self._images.folder / self._images.names[index]) as image:
                 profile = image.info.get("icc_profile")
-        except (UnidentifiedImageError, UnreadableSlideError, OSError):
-            return None
+        except (UnidentifiedImageError, UnreadableSlideError, FileNotFoundError):
+            return None  # decoding it says so
         if not profile:
             return None
         with self._lock:
@@ -284,13 +284,18 @@ def _paste(picture: Pixels, pixels: Pixels, corner: IntArray) -> None:
 def _file_size(path: Path) -> int:
     try:
         return os.stat(path).st_size
-    except OSError:
+    except FileNotFoundError:
         return -1  # a link to a tile that is away
 
 
 def _content(path: Path, most: int | None) -> bytes:
+    """First bytes of a file; none of a link to a tile that is away.
+
+    Raises:
+        OSError: Its disk fails, which must not make another slide of it.
+    """
     try:
         with path.open("rb") as file:
             return file.read(-1 if most is None else most)
-    except OSError:
+    except FileNotFoundError:
         return b""

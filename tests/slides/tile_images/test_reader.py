@@ -1,6 +1,8 @@
 """A folder of tile images as a slide: pixels, damage, pictures, fingerprints."""
 
+import errno
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,6 +87,20 @@ def test_a_broken_image_is_a_tile_that_cannot_be_read(make_folder, damage):
         assert slide.unreadable_places == ((0.5, 0.0, 1.0, 0.5),)
         with pytest.raises(PixelReadError):
             slide.read_cut_tile((32, 0))
+
+
+def test_a_disk_that_fails_does_not_change_the_fingerprint(make_folder, monkeypatch):
+    folder, whole = make_folder(NAMES), Path.open
+
+    def fails(path, *mode, **how):
+        if path.name == "32_0.png":
+            raise OSError(errno.EIO, "Input/output error")
+        return whole(path, *mode, **how)
+
+    with open_slide(folder, **AT_HALF) as slide:
+        monkeypatch.setattr(Path, "open", fails)
+        with pytest.raises(OSError, match="Input/output error"):
+            assert slide.fingerprint
 
 
 def test_a_folder_without_any_readable_image_is_refused(make_folder):
