@@ -287,8 +287,6 @@ def test_where_most_cannot_be_decoded_that_is_the_cause_and_not_a_lack_of_tissue
     path = write_layout(tmp_path / "hurt.tif", [picture(shape=(512, 512))], tile_px=128)
     for tile in range(12):
         corrupt_tile(path, (tile % 4 * 128 + 5, tile // 4 * 128 + 5))
-    cause = (
-        r"up to 75\.0% of its overview cannot be decoded \(.*and no tissue was found"
-    )
+    cause = r"up to 75\.0% of its overview cannot be decoded \(.*and no tissue was found"
     with open_slide(path, mpp=8.0) as slide, pytest.raises(UnreadableSlideError, match=cause):
         find_tissue(slide)
