@@ -17,18 +17,18 @@ import logging
 import os
 import re
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 
 from slidenet.core.errors import ClaimedElsewhere, LostClaim
 from slidenet.core.json_text import parse_json
 from slidenet.stores.atomic import output_errors, proven_before_renames
 from slidenet.stores.owners import TOKEN, host_name, is_gone, new_token, owner_of, started_at
-from slidenet.stores.temporary import remove_temporaries, temporary_path
+from slidenet.stores.temporary import remove_temporaries, sweep_once, temporary_path
 
 _log = logging.getLogger(__name__)
 
@@ -216,7 +216,7 @@ class _LiveClaims:
 
     def _beat(self) -> None:
         while True:
-            time.sleep(HEARTBEAT_S)
+            sleep(HEARTBEAT_S)
             with self._lock:
                 claims = list(self._claims)
             for own in claims:
@@ -247,6 +247,7 @@ def _create(file: Path, token: str) -> int:
     try:
         own.write_text(json.dumps(content), encoding="utf-8")
         now_ns = own.stat().st_mtime_ns
+        sweep_once(own)
         _name_exclusively(own, file)
     finally:
         with suppress(OSError):
@@ -311,11 +312,11 @@ def _is_stale(file: Path, found: Sighting, now_ns: int) -> bool:
     """
     if found.token and is_gone(found.token, found.started):
         return True
-    first, since = _seen.setdefault(file, (found, time.monotonic()))
+    first, since = _seen.setdefault(file, (found, monotonic()))
     if first != found:
-        _seen[file] = (found, time.monotonic())
+        _seen[file] = (found, monotonic())
         return False
-    quiet = time.monotonic() - since
+    quiet = monotonic() - since
     is_old = now_ns - found.changed_ns >= STALE_S * 1e9
     return quiet >= (2 * HEARTBEAT_S if is_old else STALE_S)
 

@@ -30,7 +30,7 @@ def path(tmp_path):
 def clock(monkeypatch):
     """The clock of this process, to be set forward."""
     now = [1000.0]
-    monkeypatch.setattr(claims.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(claims, "monotonic", lambda: now[0])
     monkeypatch.setattr(claims, "_seen", {})
     return now
 
@@ -263,6 +263,14 @@ def test_what_dead_processes_left_is_swept_and_nothing_else(path):
     with atomic_path(path.with_name("b.h5")) as temporary:
         temporary.write_text("x")
     assert names(path) == sorted([far.name, strange.name, "b.h5"])
+
+
+def test_who_claims_sweeps_though_it_writes_nothing(path):
+    path.parent.mkdir()
+    left = path.with_name(f"..a.h5.claim.{place_digest()}-{10**30}-0123abcd.tmp")
+    left.write_text("x")
+    with claim(path):
+        assert names(path) == [".a.h5.claim"]
 
 
 def test_tokens_are_new_and_say_who_made_them():

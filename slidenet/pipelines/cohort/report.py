@@ -35,6 +35,8 @@ class SlideOutcome:
         output: The file made, relative to the output folder.
         traceback: Only for errors nobody foresaw.
         value: What the verb needs beside the file (a prediction); not recorded.
+        held_by: What was seen of the claim of another process (`stores.claims.Sighting`); not
+            recorded.
     """
 
     slide_id: str
@@ -46,6 +48,7 @@ class SlideOutcome:
     output: str | None = None
     traceback: str | None = None
     value: Any = field(default=None, compare=False, repr=False)
+    held_by: Any = field(default=None, compare=False, repr=False)
 
     @property
     def is_done(self) -> bool:
@@ -53,8 +56,8 @@ class SlideOutcome:
         return self.status in ("done", "already done")
 
     def record(self) -> dict[str, Any]:
-        """All but the value, as it stands in `run.json`."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "value"}
+        """What stands of it in `run.json`."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.compare}
 
 
 @dataclass(frozen=True, slots=True)

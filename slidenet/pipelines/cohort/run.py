@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
-from slidenet.core.errors import FAULTS, SlidenetError
+from slidenet.core.errors import FAULTS, OutputError, SlidenetError
 from slidenet.core.records import SlideRow
 from slidenet.pipelines.cohort.report import RunReport, SlideOutcome, utc_now
 from slidenet.pipelines.cohort.run_files import write_run_report
@@ -69,5 +69,8 @@ def run_cohort(
         outcomes.sort(key=lambda outcome: place[outcome.slide_id])
         report = RunReport(verb, merged, started, time.monotonic() - clock, outcomes, rank, notes)
         if rank == 0:
-            write_run_report(work.layout, report)
+            try:
+                write_run_report(work.layout, report)
+            except OutputError as error:  # the slides are what they are, told or not
+                report = replace(report, notes=(*report.notes, f"warning: {error}"))
     return report

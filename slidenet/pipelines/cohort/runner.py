@@ -186,8 +186,8 @@ def work_on(row: SlideRow, work: SlideWork, progress: Progress) -> SlideOutcome:
     """Does the work on one slide; whatever goes wrong with it is an outcome, not an exception.
 
     The work is done under a claim (`stores.claims`), so that no two processes make the same file.
-    Where another one holds it, the slide is in progress elsewhere, and `value` is what was seen of
-    the claim. A `SlidenetError`, or a fault of disk or memory, becomes the slide's one-line
+    Where another one holds it, the slide is in progress elsewhere, and `held_by` is what was seen
+    of the claim. A `SlidenetError`, or a fault of disk or memory, becomes the slide's one-line
     failure; any other exception is recorded as an internal error with its traceback.
     """
     clock = time.monotonic()
@@ -202,7 +202,7 @@ def work_on(row: SlideRow, work: SlideWork, progress: Progress) -> SlideOutcome:
     except ClaimedElsewhere as error:
         detail = " ".join(str(error.with_slide(row.slide_id)).split())
         seconds = round(time.monotonic() - clock, 3)
-        return SlideOutcome(row.slide_id, ELSEWHERE, detail, seconds=seconds, value=error.seen)
+        return SlideOutcome(row.slide_id, ELSEWHERE, detail, seconds=seconds, held_by=error.seen)
     except SlidenetError as error:
         detail = str(error.with_slide(row.slide_id))
     # The one broad catch of the house: a fault nobody foresaw in one slide must not cost the rest

@@ -6,8 +6,8 @@ is in progress elsewhere. The claim of an owner that died is taken over (`stores
 """
 
 import logging
-import time
 from collections.abc import Iterator, Sequence
+from time import monotonic, sleep
 
 from slidenet.core.records import SlideRow
 from slidenet.core.text import count_of
@@ -41,16 +41,16 @@ def drain(
                 progress.put_back(outcome.slide_id)
             else:
                 yield outcome
-        since = since or time.monotonic()
-        if time.monotonic() - since > claims.HEARTBEAT_S:  # short work has had time to end
-            alive = [o for i, o in held.items() if seen.get(i, o.value) != o.value]
+        since = since or monotonic()
+        if monotonic() - since > claims.HEARTBEAT_S:  # short work has had time to end
+            alive = [o for i, o in held.items() if seen.get(i, o.held_by) != o.held_by]
             yield from alive
             for outcome in alive:
                 del held[outcome.slide_id]
         for slide_id, outcome in held.items():
-            seen.setdefault(slide_id, outcome.value)
+            seen.setdefault(slide_id, outcome.held_by)
         todo = [row for row in todo if row.slide_id in held]
         if todo:
             _log.info("waiting for %s of other processes", count_of("slide", len(todo)))
-            time.sleep(pause)
+            sleep(pause)
             pause = min(2 * pause, _LAST_PAUSE_S)

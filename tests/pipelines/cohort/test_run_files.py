@@ -2,12 +2,15 @@
 
 import json
 import threading
+from types import SimpleNamespace
 
 import pytest
 
+from slidenet.core.errors import OutputError
 from slidenet.pipelines.cohort import run_files
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.report import ELSEWHERE, RunReport, SlideOutcome, utc_now
+from slidenet.pipelines.cohort.run import run_cohort
 from slidenet.pipelines.cohort.run_files import write_run_report
 
 
@@ -77,6 +80,16 @@ def test_what_is_spoilt_is_left_alone(layout, spoilt):
     write_run_report(layout, report(a="done"))
     assert stages(layout) == {"verb": {"a": "done"}}
     assert (layout.runs / "verb-x.json").read_text() == spoilt
+
+
+def test_a_report_that_finds_no_room_is_a_warning(layout, monkeypatch):
+    def refuse(*_):
+        raise OutputError("no room left")
+
+    monkeypatch.setattr("slidenet.pipelines.cohort.run.write_run_report", refuse)
+    work = SimpleNamespace(layout=layout, unit="slide", time_limit_s=None)
+    report = run_cohort("verb", [], work)
+    assert (report.notes, report.exit_code) == (("warning: no room left",), 0)
 
 
 def test_who_wrote_first_looks_again(layout, monkeypatch):

@@ -51,15 +51,16 @@ def layout(tmp_path):
 def passes(monkeypatch):
     """What happens while a process waits, pass by pass; its clock goes on with it."""
     now, script = [0.0], []
-    monkeypatch.setattr(claims.time, "monotonic", lambda: now[0])
+    for module in (claims, sharing):
+        monkeypatch.setattr(module, "monotonic", lambda: now[0])
     monkeypatch.setattr(claims, "_seen", {})
 
-    def sleep(seconds):
+    def wait(seconds):
         now[0] += seconds
         if script:
             script.pop(0)()
 
-    monkeypatch.setattr(sharing.time, "sleep", sleep)
+    monkeypatch.setattr(sharing, "sleep", wait)
     return script
 
 
@@ -95,6 +96,7 @@ def test_what_a_living_process_holds_is_in_progress_elsewhere(layout, passes):
     report = run_cohort("verb", ROWS, Work(layout))
     assert statuses(report) == [ELSEWHERE, "done", "done"]
     assert "process 7 on node7 is working on" in report.outcomes[0].detail
+    assert report.outcomes[0].value is None, "nothing that a verb made"
     assert "2 done, 1 in progress elsewhere" in report.table()
     assert (report.exit_code, exit_code_of([report])) == (75, 75)
     assert report.rows_done(ROWS) == ROWS[1:]
