@@ -1,6 +1,7 @@
 """Arrays of an h5 file of features, whatever its datasets are called."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,16 +72,17 @@ class H5Source:
         """
         if self.features not in self.digests:
             return None
-        dataset, digest = handle[self.features], self.digests[self.features]
-        proof = RowsProof(
-            self.path,
-            self.features,
-            digest,
-            dataset.dtype,
-            dataset.shape,
-            plain_attributes(dataset),
-        )
-        proof.prove_rest(lambda: check_digests(handle, self.path, deep=False))
+        with self._reading():
+            dataset = handle[self.features]
+            proof = RowsProof(
+                self.path,
+                self.features,
+                self.digests[self.features],
+                dataset.dtype,
+                dataset.shape,
+                plain_attributes(dataset),
+            )
+            proof.prove_rest(lambda: check_digests(handle, self.path, deep=False))
         return proof
 
     def read_coords(self, handle: Any) -> IntArray:
@@ -111,18 +113,25 @@ class H5Source:
 
     def _read(self, handle: Any, name: str) -> npt.NDArray[Any]:
         """One whole dataset, compared with its digest."""
-        array = self._rows(handle, name, slice(None))
-        if name in self.digests:
-            digest = digest_of_array(array, plain_attributes(handle[name]))
-            if digest != self.digests[name]:
-                raise changed_error(self.path, name)
+        with self._reading():
+            array = self._rows(handle, name, slice(None))
+            if name in self.digests:
+                digest = digest_of_array(array, plain_attributes(handle[name]))
+                if digest != self.digests[name]:
+                    raise changed_error(self.path, name)
         return array
 
     def _rows(self, handle: Any, name: str, where: Any) -> npt.NDArray[Any]:
         """Rows of a dataset, without a first axis of one."""
-        try:
+        with self._reading():
             dataset = handle[name]
             array: npt.NDArray[Any] = dataset[(0, where)] if dataset.ndim == 3 else dataset[where]
+        return array
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Turns what HDF5 says of a spoilt file into an error about it."""
+        try:
+            yield
         except (OSError, RuntimeError, KeyError) as error:
             raise broken(self.path, error) from error
-        return array

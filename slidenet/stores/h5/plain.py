@@ -7,6 +7,7 @@ it is refused from the headers, before anything is read or reserved.
 
 import math
 import mmap
+import os
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,9 @@ def dataset_problem(h5: Any, name: str) -> str:
     if dataset.is_virtual:
         return f"/{name} is a virtual dataset, whose data lie in other files"
     if settings.get_external_count():
-        return f"/{name} is stored outside the file, in {settings.get_external(0)[0]!r}"
+        return (
+            f"/{name} is stored outside the file, in {os.fsdecode(settings.get_external(0)[0])!r}"
+        )
     try:
         itemsize = dataset.dtype.itemsize
     except (TypeError, ValueError) as error:

@@ -169,3 +169,17 @@ def test_a_file_is_proved_once_in_a_process(features_file):
     os.utime(features_file)
     with pytest.raises(StoreError, match="/features is not what was written"):
         file.read()
+
+
+def test_what_lies_beside_the_features_is_proved_with_them(features_file):
+    with h5py.File(features_file) as h5:
+        chunk = h5["slidenet/tissue_fraction"].id.get_chunk_info(0)
+    data = bytearray(features_file.read_bytes())
+    for damage, message in (
+        (bytes(chunk.size), "/slidenet/tissue_fraction is not what was written"),
+        (bytes(8) + data[chunk.byte_offset + 8 :][: chunk.size - 8], "cannot be read as HDF5"),
+    ):
+        data[chunk.byte_offset : chunk.byte_offset + chunk.size] = damage
+        features_file.write_bytes(data)
+        with pytest.raises(StoreError, match=message):
+            read_features(features_file).read()
