@@ -47,7 +47,7 @@ class LongNetMIL(BagModel):
         ConfigError: For settings out of range.
     """
 
-    recipe: ClassVar[TrainingRecipe] = TrainingRecipe(learning_rate=1e-3, weight_decay=0.05)
+    recipe: ClassVar[TrainingRecipe] = TrainingRecipe(learning_rate=2e-3, weight_decay=0.05)
 
     def __init__(
         self,

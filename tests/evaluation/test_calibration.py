@@ -34,6 +34,21 @@ def test_the_temperature_found_is_the_one_put_in():
     assert found == pytest.approx(3.0, rel=0.1)
 
 
+@pytest.mark.parametrize(("right", "least", "most"), [(6, 0.3, 1.0), (3, 1.0, 3.0)])
+def test_a_handful_of_bags_does_not_drive_the_temperature_to_an_end(right, least, most):
+    task = BinaryTask(("y",), ("no", "yes"))
+    positive = np.array([0.2, 0.3, 0.35, 0.6, 0.7, 0.8])
+    truth = positive > 0.5
+    truth[right:] = ~truth[right:]  # none wrong, or as good as drawn by lot
+    probabilities = np.stack([1 - positive, positive], axis=1)
+    few = fit_temperature(task, probabilities, truth.astype(np.int64))
+    assert least < few < most
+    many = fit_temperature(
+        task, np.tile(probabilities, (200, 1)), np.tile(truth, 200).astype(np.int64)
+    )
+    assert few > 2 * many if right == 6 else 2 * few < many
+
+
 def test_scaling_is_that_of_the_logits(simulate):
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (20, 3))

@@ -21,7 +21,7 @@ NO_DROPOUT = {"dropout": 0.0}
 SETTINGS = {
     "mean": {},
     "max": {},
-    "abmil": {"hidden_dim": 10, "attention_dim": 6},
+    "abmil": {"hidden_dim": 10, "attention_dim": 6} | NO_DROPOUT,
     "clam_sb": {"hidden_dim": 10, "attention_dim": 6, "num_instances": 2} | NO_DROPOUT,
     "clam_mb": {"hidden_dim": 10, "attention_dim": 6, "num_instances": 2} | NO_DROPOUT,
     "dsmil": {"query_dim": 6},

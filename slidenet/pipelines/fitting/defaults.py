@@ -32,6 +32,7 @@ OLD_MODEL: Mapping[str, Any] = {
     "warmup_epochs": 0.0,
     "feature_scaling": "none",
 }
+OLD_NETWORKS: Mapping[str, Mapping[str, Any]] = {"abmil": {"dropout": 0.0}}
 OLD_EPOCHS, OLD_PATIENCE = 50, 20
 
 

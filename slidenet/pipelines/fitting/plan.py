@@ -17,6 +17,7 @@ from slidenet.pipelines.fitting.defaults import (
     MARK,
     OLD_EPOCHS,
     OLD_MODEL,
+    OLD_NETWORKS,
     OLD_PATIENCE,
     Defaults,
     FitLength,
@@ -113,6 +114,14 @@ class TrainingPlan:
 
     def model_settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments of `SlideClassifier`, some replaced, that say what windows count."""
+        model = self._recorded_settings(overrides)
+        old = OLD_NETWORKS.get(str(model.get("network", "abmil")), {})
+        if self.defaults == 1 and old:
+            model["network_settings"] = {**old, **(model.get("network_settings") or {})}
+        return model
+
+    def _recorded_settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """The same as the files of a run say it."""
         model = with_overrides(self.model, overrides)
         if self.defaults == 1:
             model |= {n: v for n, v in OLD_MODEL.items() if model.get(n) is None}
@@ -123,7 +132,7 @@ class TrainingPlan:
 
     def identity(self, data: BagDataModule, overrides: Mapping[str, Any]) -> Identity:
         """Everything that decides the weights a run ends with, as JSON."""
-        model = self.model_settings(overrides)
+        model = self._recorded_settings(overrides)
         trainer, patience = dict(self.trainer.identity), self.settings.patience
         if self.defaults == 1:
             del model["feature_scaling"]  # which files of that age do not know
