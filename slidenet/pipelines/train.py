@@ -16,7 +16,7 @@ from slidenet.data.splits.record import SPLIT_NAMES
 from slidenet.evaluation import Origin, Predictions, check_origin, split_predictions
 from slidenet.evaluation.predictions.targets import prediction_files, write_targets
 from slidenet.pipelines.applying.doubts import seen_doubts
-from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, check_fits, write_bundle
+from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, check_fits, holds_model, write_bundle
 from slidenet.pipelines.fitting.claim import PLAN_NAME, claim_folder, undone_if_refused
 from slidenet.pipelines.fitting.fit import audit_data, prepare_fit
 from slidenet.pipelines.fitting.plan import TrainingPlan, TrainSettings, read_arguments
@@ -26,6 +26,7 @@ from slidenet.pipelines.fitting.predictions import (
     data_digest,
     fit_calibration,
     predict_split,
+    temperature_section,
 )
 from slidenet.pipelines.probing.as_network import data_to_fit
 from slidenet.pipelines.probing.beside_network import probe_sections
@@ -159,9 +160,10 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
         held_out=trained.held_out,
     )
     files = [out / BUNDLE_NAME]
-    write_bundle(files[0], trained, data, calibration, plan)
-    predicted: dict[str, Predictions] = {}
     models = (model_digest(trained.module, calibration),)
+    if not holds_model(files[0], *models):  # a run of an older version, run again, keeps its file
+        write_bundle(files[0], trained, data, calibration, plan)
+    predicted: dict[str, Predictions] = {}
     for split, origin in origins.items():
         predicted[split] = predict_split(trained.module, data, split, calibration)
         path, origin = predictions_path(out, split), replace(origin, models=models)
@@ -180,7 +182,11 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
     sections += probe_sections(data, [data.split], [out], tested, plan)
     sizes = ", ".join(f"{len(data.bags(split))} {split}" for split in SPLIT_NAMES)
     headline = f"trained {plan.model['network']} on bags: {sizes}"
-    where = "val" if trained.held_out is None else "inner folds of train and val"
+    where, of_val = "val", split_predictions(predicted["val"]) if "val" in predicted else {}
+    fitted_on = {target: len(one) for target, one in of_val.items()}
+    if trained.held_out is not None:
+        where, fitted_on = "inner folds of train and val", {"": len(trained.held_out[1])}
+    sections += temperature_section(calibration, fitted_on, fitted_on=where)
     sections += cut_off_sections(predicted, calibration, chosen_on=where)
     splits = metrics_section("Metrics by split", metrics)
     files.append(write_results(out, VERB, headline, [splits, *sections]))

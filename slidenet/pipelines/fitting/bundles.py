@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from slidenet.core.errors import ConfigError, IdentityMismatchError, LabelError
+from slidenet.core.errors import ConfigError, IdentityMismatchError, LabelError, StoreError
 from slidenet.core.provenance import describe_difference
 from slidenet.core.records import SlideRow
 from slidenet.core.text import count_of, name_some
@@ -20,7 +20,7 @@ from slidenet.pipelines.fitting.plan import TrainingPlan
 from slidenet.pipelines.fitting.seen import seen_ids
 from slidenet.stores import FeatureFile
 from slidenet.tasks import Calibration
-from slidenet.training import Bundle, Ensemble, save_bundle
+from slidenet.training import Bundle, Ensemble, load_bundle, model_digest, save_bundle
 from slidenet.training.features.statistics import (
     MOST_BAGS,
     FeatureStatistics,
@@ -60,6 +60,20 @@ def write_bundle(
         },
         statistics=training_statistics(data),
     )
+
+
+def holds_model(path: Path, digest: str) -> bool:
+    """Whether a file is a bundle of this very model, by whatever version.
+
+    Args:
+        path: Of a run of ours, whose settings have been compared.
+        digest: See `model_digest`.
+    """
+    try:
+        bundle = load_bundle(path, allow_code=True)
+    except StoreError:  # not there, or damaged
+        return False
+    return isinstance(bundle, Bundle) and model_digest(bundle.module, bundle.calibration) == digest
 
 
 def training_statistics(data: BagDataModule) -> FeatureStatistics | None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from slidenet.core.text import count_of
 from slidenet.data.datamodule import BagDataModule
 from slidenet.data.splits.record import SplitName
 from slidenet.evaluation import Predictions, split_predictions
@@ -235,6 +236,27 @@ def _logits(module: SlideClassifier, batch: BagBatch) -> Tensor:
 def data_digest(data: BagDataModule) -> str:
     """What tells bags, their labels and their split from others; see `BagDataModule.identity`."""
     return str(data.identity()["bags_and_split"])
+
+
+def temperature_section(
+    calibration: Calibration, num_bags: Mapping[str, int], *, fitted_on: str
+) -> list[Section]:
+    """What the probabilities were softened or sharpened by; nothing where no temperature is.
+
+    Args:
+        calibration: Of the model.
+        num_bags: It was fitted on, of each target.
+        fitted_on: Which bags, in words.
+    """
+    each = calibration.targets or {"": calibration}
+    lines = [
+        f"Logits {f'of {name} ' if name else ''}are divided by {one.temperature:.2f}, fitted on "
+        f"{count_of('bag', num_bags[name])} of {fitted_on}: the model was "
+        f"{'too sure' if one.temperature > 1 else 'not sure enough'}."
+        for name, one in each.items()
+        if one.temperature != 1
+    ]
+    return [Section("Temperature", tuple(lines))] if lines else []
 
 
 def cut_off_sections(
