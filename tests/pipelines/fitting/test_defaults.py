@@ -46,5 +46,9 @@ def test_settings_left_open_mean_what_they_meant_when_the_run_was_begun(tmp_path
     assert old.model_settings({})["learning_rate"] == 2e-4
     assert old.model_settings({})["feature_scaling"] == "none"
     assert old.model_settings({"learning_rate": 0.1})["learning_rate"] == 0.1
+    assert old.model_settings({})["network_settings"] == {"dropout": 0.0}
+    given = {"network_settings": {"dropout": 0.1, "gated": False}}
+    assert old.model_settings(given)["network_settings"] == given["network_settings"]
+    assert "network_settings" not in plan.model_settings({})
     file.write_text(json.dumps({"defaults": 2}))
     assert plan.as_begun(file).defaults == 2
