@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="folder where failing faults are kept")
     options = parser.parse_args()
     import_all()
-    for more in ("many", "damage"):
+    for more in ("many", "damage", "steps"):
         import_module(more)  # their kinds put themselves into KINDS
     kinds = [n for n in KINDS if not options.kinds or any(part in n for part in options.kinds)]
     numbers = range(options.faults) if options.only is None else [options.only]
@@ -65,7 +65,7 @@ def make_world(folder: Path, limit_s: float) -> World:
     """Slides, and what an undisturbed run makes of them."""
     slides, out, trace = folder / "slides", folder / "reference", folder / "trace"
     in_child(cohort.write_slides, slides)
-    arguments = ["run", "--slides", str(slides / "slides.csv"), "--out", str(out), *FLAGS]
+    arguments = ["run", "--slides", str(slides / "slides.csv"), "--out", str(out), *FLAGS["run"]]
     plan = {"folders": {"out": str(out)}, "rules": [], "trace": str(trace)}
     clock = time.monotonic()
     job = Job([*arguments, "--no-isolate"], folder / "log.txt", plan).start()

@@ -21,14 +21,21 @@ NUM_SLIDES = 3
 SLIDES = tuple(f"s{n}" for n in range(NUM_SLIDES))
 SIDE_PX = 512
 ENCODER = "toy_encoder.moments"
-FLAGS = (
-    *("--target-mpp", "0.5", "--tile-size-px", "32", "--recipe", "mean"),
-    *("--encoder", ENCODER, "--engine", "torch"),
-    *("--batch-size", "32", "--num-readers", "2"),
-)
+_CUT = ("--target-mpp", "0.5", "--tile-size-px", "32")
+_ENCODE = ("--encoder", ENCODER, "--engine", "torch", "--batch-size", "32")
+_READ = ("--num-readers", "2")
+FLAGS = {
+    "run": (*_CUT, *_ENCODE, *_READ, "--recipe", "mean"),
+    "preprocess": _CUT,
+    "embed-tiles": (*_ENCODE, *_READ),
+    "embed-slides": ("--encoder", ENCODER, "--recipe", "mean"),
+    "export-tiles": ("--shard-mb", "0.1"),
+}
+"""Of each verb."""
 MODULES = (
     *("h5py", "openslide", "timm", "toy_encoder", "slidenet.tile_encoders.architecture"),
     *("slidenet.cli.main", "slidenet.cli.flags", "slidenet.pipelines.run"),
+    "slidenet.pipelines.export_tiles",
 )
 # What a run says of itself, and files under way, are no results.
 NO_RESULTS = ("run.json", "runs")
@@ -98,12 +105,14 @@ class Job:
         log: Where its output goes.
         faults: A plan of `injection.install`, or None.
         memory_mb: More than it has at its start it gets no memory.
+        hurried: Claims are given up after seconds instead of minutes.
     """
 
     arguments: Sequence[str]
     log: Path
     faults: dict[str, Any] | None = None
     memory_mb: int | None = None
+    hurried: bool = False
     process: Any = field(init=False, default=None)
 
     def start(self) -> "Job":
@@ -165,6 +174,10 @@ class Job:
         if self.memory_mb is not None:
             used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (used + self.memory_mb * 2**20,) * 2)
+        if self.hurried:
+            from slidenet.stores import claims
+
+            claims.HEARTBEAT_S, claims.STALE_S = 0.5, 3.0
         from slidenet.cli.main import main
 
         sys.exit(main(list(self.arguments)))

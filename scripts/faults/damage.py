@@ -68,7 +68,7 @@ def output_damaged(scene: Scene) -> str:
             path.unlink()
         what += ", before the next step"
     job = scene.job()
-    code = scene.wait(job, 2)
+    code = scene.wait(job)
     return end_of_damage(scene, damaged, job, code, what)
 
 
@@ -91,7 +91,7 @@ def report_damaged(scene: Scene) -> str:
         elif how == "nonsense":
             damaged.write_text(scene.rng.choice(("[]", "{}", "null", "7", '{"stages": 3}', "\0")))
     job = scene.job()
-    code = scene.wait(job, 2)
+    code = scene.wait(job)
     if how == "folder":
         if code == 0 and damaged.is_dir() and damaged.name not in job.text:
             raise FaultFound("wrong", f"{damaged.name} is a folder and nobody says so")

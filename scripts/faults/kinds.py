@@ -133,7 +133,7 @@ def reader_killed(scene: Scene) -> str:
 def disk_full(scene: Scene) -> str:
     errno = scene.rng.choice(("ENOSPC", "EDQUOT"))
     rule = an_error(scene, errno, ("create", "write", "mkdir", "fsync"), -1, 500)
-    scene.wait(scene.job(rules=[rule]), 2)
+    scene.wait(scene.job(rules=[rule]))
     scene.check_results(complete=False)
     scene.healthy()
     return f"{words(rule)}: {scene.ended[:-1]}"
@@ -142,7 +142,7 @@ def disk_full(scene: Scene) -> str:
 @kind
 def disk_full_once(scene: Scene) -> str:
     rule = a_change(scene, "errno", errno="ENOSPC")
-    scene.wait(scene.job(rules=[rule]), 2)
+    scene.wait(scene.job(rules=[rule]))
     scene.check_results(complete=False)
     scene.healthy()
     return f"{words(rule)}: {scene.ended[:-1]}"
@@ -152,7 +152,7 @@ def disk_full_once(scene: Scene) -> str:
 def disk_error_when_writing(scene: Scene) -> str:
     errno = scene.rng.choice(("EIO", "ESTALE", "ETIMEDOUT"))
     rule = a_change(scene, "errno", errno=errno, times=scene.rng.choice((1, 3, -1)))
-    scene.wait(scene.job(rules=[rule]), 2)
+    scene.wait(scene.job(rules=[rule]))
     scene.check_results(complete=False)
     scene.healthy()
     return f"{words(rule)}: {scene.ended[:-1]}"
@@ -165,7 +165,7 @@ def disk_error_when_reading_outputs(scene: Scene) -> str:
     rule = an_error(scene, errno, (op,), scene.rng.choice((1, 3)), 60)
     if scene.rng.random() < 0.5:
         scene.finished()
-    scene.wait(scene.job(rules=[rule]), 2)
+    scene.wait(scene.job(rules=[rule]))
     scene.check_results(complete=False)
     scene.healthy()
     return f"{words(rule)}: {scene.ended[:-1]}"
@@ -174,7 +174,7 @@ def disk_error_when_reading_outputs(scene: Scene) -> str:
 @kind
 def disk_read_only(scene: Scene) -> str:
     rule = an_error(scene, "EROFS", CHANGES, -1, 600)
-    scene.wait(scene.job(rules=[rule]), 2)
+    scene.wait(scene.job(rules=[rule]))
     scene.check_results(complete=False)
     scene.healthy()
     return f"{words(rule)}: {scene.ended[:-1]}"
@@ -204,7 +204,7 @@ def slide_outage(scene: Scene) -> str:
     rule = an_error(scene, errno, ("read", "open"), scene.rng.choice((1, 10, 100, -1)), 400)
     rule |= {"folder": "slides", "role": "reader" if scene.isolate else "main"}
     job = scene.job(rules=[rule])
-    code = scene.wait(job, 2)
+    code = scene.wait(job)
     if "unreadable" in job.text:
         scene.told = set(SLIDES)
     scene.check_results(complete=code == 0)
@@ -222,7 +222,7 @@ def slide_not_there_for_a_while(scene: Scene) -> str:
     os.rename(slides, away)
     time.sleep(scene.rng.choice((0.3, 1.0, 3.0)))
     os.rename(away, slides)
-    scene.wait(job, 2)
+    scene.wait(job)
     if "unreadable" in job.text:
         scene.told = set(SLIDES)
     scene.check_results(complete=False)
@@ -237,7 +237,7 @@ def slide_not_there_for_a_while(scene: Scene) -> str:
 @kind
 def memory_short(scene: Scene) -> str:
     limit = scene.rng.choice((10, 30, 60, 100, 150, 200, 300))
-    scene.wait(scene.job(memory_mb=limit), 2)
+    scene.wait(scene.job(memory_mb=limit))
     scene.check_results(complete=False)
     scene.healthy()
     return f"{limit} MB more than at the start"
@@ -250,7 +250,7 @@ def memory_error_somewhere(scene: Scene) -> str:
     nth = scene.rng.randint(1, 500)
     rule = {"ops": ops, "folder": folder, "nth": nth, "action": "memory"}
     scene.isolate = scene.isolate and folder == "out"
-    scene.wait(scene.job(rules=[rule]), 2)
+    scene.wait(scene.job(rules=[rule]))
     scene.check_results(complete=False)
     scene.healthy()
     return f"{words(rule)}: {scene.ended[:-1]}"

@@ -73,7 +73,7 @@ def many_processes_one_terminated(scene: Scene) -> str:
 def disk_full_for_one_of_many(scene: Scene) -> str:
     rule = a_change(scene, "errno", 0.3, errno="ENOSPC", times=5)
     jobs = [scene.job(rules=[rule]), *(scene.job() for _ in range(2))]
-    codes = [scene.wait(job, 2) for job in jobs]
+    codes = [scene.wait(job) for job in jobs]
     if any(code not in (0, 75) for code in codes[1:]):
         raise FaultFound("lost", f"the others end with {codes[1:]}")
     scene.check_results(complete=False)
@@ -84,35 +84,31 @@ def disk_full_for_one_of_many(scene: Scene) -> str:
 @kind
 def sleeper_wakes_up(scene: Scene) -> str:
     rule = a_change(scene, "stop", 0.8)
-    sleeper = scene.job(rules=[rule])
-    slept = sleeper.wait_stopped(60)
-    aged = scene.rng.random() < 0.7
-    if slept and aged:
-        shift_times(scene, -2)  # as if it had slept for two days
-    other = scene.job()
-    code = scene.wait(other)
-    if slept and aged and code != 0:
-        raise FaultFound("lost", f"beside one that sleeps for days a process ends with {code}")
+    hurried = scene.rng.random() < 0.7
+    sleeper = scene.job(rules=[rule], hurried=hurried)
+    slept = sleeper.wait_stopped(scene.world.limit_s)
+    code = scene.wait(scene.job(hurried=hurried))
+    if slept and hurried and code != 0:
+        raise FaultFound("lost", f"{words(rule)}: a process that waited for it ends with {code}")
     scene.check_results(complete=code == 0)
     sleeper.signal(signal.SIGCONT)
     scene.wait(sleeper)
     scene.check_results(complete=code == 0)
     scene.healthy()
-    return f"{words(rule)}, {'two days' if aged else 'a moment'}: {scene.ended[:-1]}"
+    return f"{words(rule)}, {'long' if hurried else 'short'}: {scene.ended[:-1]}"
 
 
 @kind
-def two_sleep_in_turn(scene: Scene) -> str:
-    jobs = [scene.job(rules=[a_change(scene, "stop", 0.4)]) for _ in range(2)]
-    for job in jobs:
-        job.wait_stopped(20)
-    shift_times(scene, -2)
-    third = scene.job(rules=[a_change(scene, "stop", 0.5)])
-    third.wait_stopped(20)
-    for job in scene.rng.sample([*jobs, third], 3):
+def several_sleep_in_turn(scene: Scene) -> str:
+    jobs = []
+    for share in (0.4, 0.4, 0.5):
+        jobs.append(scene.job(rules=[a_change(scene, "stop", share)], hurried=True))
+        jobs[-1].wait_stopped(10)
+    time.sleep(scene.rng.choice((0, 3, 6)))
+    for job in scene.rng.sample(jobs, 3):
         job.signal(signal.SIGCONT)
         time.sleep(scene.rng.choice((0, 0.5)))
-    wait_for_all(scene, [*jobs, third])
+    wait_for_all(scene, jobs)
     scene.check_results(complete=False)
     scene.healthy()
     return f"three processes sleep and wake up: {scene.ended[:-1]}"
@@ -120,12 +116,12 @@ def two_sleep_in_turn(scene: Scene) -> str:
 
 @kind
 def stopped_now_and_then(scene: Scene) -> str:
-    jobs = [scene.job() for _ in range(3)]
+    jobs = [scene.job(hurried=True) for _ in range(3)]
     for _ in range(12):
         time.sleep(scene.rng.uniform(0, 0.2))
         job = scene.rng.choice(jobs)
         job.signal(signal.SIGSTOP)
-        time.sleep(scene.rng.uniform(0, 0.2))
+        time.sleep(scene.rng.choice((0.1, 0.2, 3)))
         if scene.rng.random() < 0.3:
             shift_times(scene, scene.rng.choice((-2, 2)))
         job.signal(signal.SIGCONT)

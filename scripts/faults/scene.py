@@ -112,21 +112,24 @@ class Scene:
     def job(
         self,
         *flags: str,
+        verb: str = "run",
         rules: list[dict[str, Any]] | None = None,
         clock: tuple[int, float] | None = None,
         memory_mb: int | None = None,
         manifest: Path | None = None,
+        hurried: bool = False,
     ) -> Job:
         """A started process."""
-        arguments = ["run", "--slides", str(manifest or self.slides / "slides.csv")]
-        arguments += ["--out", str(self.out), *FLAGS, *flags]
-        arguments += [] if self.isolate else ["--no-isolate"]
+        arguments = [verb, "--slides", str(manifest or self.slides / "slides.csv")]
+        arguments += ["--out", str(self.out), *FLAGS[verb], *flags]
+        if not self.isolate and verb != "embed-slides":
+            arguments.append("--no-isolate")
         plan = None
         if rules is not None or clock is not None:
             folders = {"out": str(self.out), "slides": str(self.slides)}
             plan = {"folders": folders, "rules": rules or [], "clock": clock}
         log = self.folder / f"log{len(self.jobs)}.txt"
-        self.jobs.append(Job(arguments, log, plan, memory_mb).start())
+        self.jobs.append(Job(arguments, log, plan, memory_mb, hurried).start())
         return self.jobs[-1]
 
     def wait(self, job: Job, *also: int) -> int:
