@@ -73,30 +73,39 @@ def read_attribute(target: Any, name: str, kind: type[T], path: Path) -> T:
     Raises:
         StoreError: It is missing or of another type.
     """
-    problem = attribute_problem(target, name, kind)
+    value, problem = _checked(target, name, kind)
     if problem:
         raise StoreError(f"{path}: {problem}", remedy="delete the file and make it again")
-    return kind(attribute_value(target, name))
+    return kind(attribute_value(target, name) if value is None else value)
 
 
 def attribute_problem(target: Any, name: str, kind: type) -> str:
     """What is wrong with one attribute; empty where nothing is."""
-    where = f"{target.name} attribute {name!r}"
-    if name not in target.attrs:
-        return f"{where} is missing"
-    stored = target.attrs.get_id(name)
+    return _checked(target, name, kind)[1]
+
+
+def _checked(target: Any, name: str, kind: type) -> tuple[int | float | None, str]:
+    """The value of a number (None: text, or wrong), and what is wrong; each is read once."""
+    attributes = target.attrs
+    where = f"attribute {name!r}"
+    if name not in attributes:
+        return None, f"{target.name} {where} is missing"
+    stored = attributes.get_id(name)
     if stored.shape != () or stored.dtype.itemsize > MOST_TEXT_BYTES:
-        return f"{where} is an array or longer than any text of ours; expected one value"
+        long = "is an array or longer than any text of ours; expected one value"
+        return None, f"{target.name} {where} {long}"
     if kind is str:
         # By type alone: reading a loader's text from a broken file may never end.
         is_text = h5py.check_string_dtype(stored.dtype) is not None
-        return "" if is_text else f"{where} is no text"
-    value = target.attrs[name]
+        return None, "" if is_text else f"{target.name} {where} is no text"
+    value = attributes[name]
     if kind is int and not isinstance(value, int | np.integer):
-        return f"{where} is {attribute_value(target, name)!r}; expected a whole number"
+        found = attribute_value(target, name)
+        return None, f"{target.name} {where} is {found!r}; expected a whole number"
     if kind is float and not (isinstance(value, float | np.floating) and np.isfinite(value)):
-        return f"{where} is {attribute_value(target, name)!r}; expected a finite number"
-    return ""
+        found = attribute_value(target, name)
+        return None, f"{target.name} {where} is {found!r}; expected a finite number"
+    return value, ""
 
 
 def read_identity(group: Any, path: Path, name: str = "recipe") -> dict[str, JsonValue]:
