@@ -12,7 +12,9 @@ the JSON are those of the machine that made it; the same files in the folder `ti
 """
 
 import json
+import math
 import zipfile
+import zlib
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +22,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 
 from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.errors import StoreError
 from slidenet.stores.features.file import FeatureFile
 from slidenet.stores.features.given import GivenGeometry
+from slidenet.stores.h5.attributes import MOST_TEXT_BYTES, json_problem
+from slidenet.stores.h5.plain import MOST_EXPANSION, SMALL_BYTES
 from slidenet.weights.files import read_tensor_file
 
+_LARGE = 1e9
 _REMEDY = "give the whole output folder of slide2vec, with its folder tiles"
 
 
@@ -75,17 +81,19 @@ class _Slide2vecSource:
         arrays = _read_npz(self.coords_path, ("x", "y", "tile_index"))
         if "x" not in arrays or "y" not in arrays:
             raise StoreError(f"{self.coords_path} has no arrays x and y", remedy=_REMEDY)
+        _check_columns(self.coords_path, arrays)
         coords = np.stack([arrays["x"], arrays["y"]], axis=1).astype(np.int64)
         if self.path.suffix != ".npz":
             return coords
         wanted = _read_npz(self.path, ("tile_index",)).get("tile_index")
         if wanted is None:
             return coords
+        _check_columns(self.path, {"tile_index": wanted})
         index = arrays.get("tile_index", np.arange(len(coords)))
         order = np.argsort(index, kind="stable")
-        found = np.searchsorted(index, wanted, sorter=order).clip(max=len(index) - 1)
-        rows = order[found]
-        if (index[rows] != wanted).any():
+        found = np.searchsorted(index, wanted, sorter=order).clip(max=max(0, len(index) - 1))
+        rows = order[found] if len(index) else found
+        if not len(index) or (index[rows] != wanted).any():
             raise StoreError(
                 f"{self.path}: its tile_index names tiles that {self.coords_path} does not hold",
                 remedy=_REMEDY,
@@ -104,6 +112,17 @@ class _Slide2vecSource:
     def read_region_columns(self, handle: None) -> None:
         """None: slide2vec knows no regions."""
         return
+
+
+def _check_columns(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
+    """Refuses columns that are no whole numbers, or of different length."""
+    lengths = {a.shape if a.ndim == 1 and a.dtype.kind in "iu" else None for a in arrays.values()}
+    if len(lengths) != 1 or None in lengths:
+        raise StoreError(
+            f"{path} holds {', '.join(f'{n} {a.dtype} {a.shape}' for n, a in arrays.items())}",
+            expected="columns of whole numbers, all of one length",
+            remedy=_REMEDY,
+        )
 
 
 def has_slide2vec_json(path: Path) -> bool:
@@ -138,12 +157,14 @@ def read_slide2vec(given: GivenGeometry) -> FeatureFile:
         )
     coords_path = _beside(path, meta, "coordinates_npz_path", ".coordinates.npz")
     tiling = _read_json(_beside(path, meta, "coordinates_meta_path", ".coordinates.meta.json"))
-    space = tiling.get("artifact", {}).get("coordinate_space", "level_0")
+    space = _inside(tiling, "artifact").get("coordinate_space", "level_0")
     if space != "level_0":
         raise StoreError(
             f"{coords_path} is counted in {space!r}", expected="level-0 pixels", remedy=_REMEDY
         )
-    num_tiles, feature_dim = int(meta.get("num_tiles") or 0), int(meta.get("feature_dim") or 0)
+    num_tiles, feature_dim = (
+        int(_number(meta, n, path) or 0) for n in ("num_tiles", "feature_dim")
+    )
     names = ("encoder_name", "output_variant", "requested_tile_size_px", "requested_spacing_um")
     return FeatureFile(
         path=path,
@@ -153,10 +174,10 @@ def read_slide2vec(given: GivenGeometry) -> FeatureFile:
         feature_dim=feature_dim,
         dtype=None,
         slide_mpp=given.resolve(
-            "slide_mpp", tiling.get("slide", {}).get("base_spacing_um"), tolerance=0.05
+            "slide_mpp", _number(_inside(tiling, "slide"), "base_spacing_um", path), tolerance=0.05
         ),
-        tile_size_px=int(given.resolve("tile_size_px", meta.get("requested_tile_size_px"))),
-        target_mpp=given.resolve("target_mpp", meta.get("requested_spacing_um")),
+        tile_size_px=given.tile_size(_number(meta, "requested_tile_size_px", path)),
+        target_mpp=given.resolve("target_mpp", _number(meta, "requested_spacing_um", path)),
         identity={"layout": "slide2vec"} | {name: meta.get(name) for name in names},
         source=_Slide2vecSource(path, coords_path, (num_tiles, feature_dim)),
     )
@@ -171,7 +192,7 @@ def _beside(path: Path, meta: dict[str, Any], key: str, ending: str) -> Path:
         tiles = Path(*parts[:at], "tiles", *parts[at + 1 :])
         places.append(tiles / f"{path.stem}{ending}")
     places.append(path.with_name(f"{path.stem}{ending}"))
-    if meta.get(key):
+    if isinstance(meta.get(key), str):
         places.append(Path(meta[key]))
     for place in places:
         if place.is_file():
@@ -185,20 +206,68 @@ def _beside(path: Path, meta: dict[str, Any], key: str, ending: str) -> Path:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > MOST_TEXT_BYTES:
+            raise StoreError(f"{path} is longer than any JSON file of slide2vec", remedy=_REMEDY)
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise StoreError(f"{path} cannot be read as JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise StoreError(f"{path} is no JSON mapping", remedy=_REMEDY)
-    return value
+    problem = json_problem(text)
+    if problem:
+        raise StoreError(f"{path} {problem}", remedy=_REMEDY)
+    mapping: dict[str, Any] = json.loads(text)
+    return mapping
+
+
+def _inside(mapping: dict[str, Any], name: str) -> dict[str, Any]:
+    value = mapping.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _number(mapping: dict[str, Any], name: str, path: Path) -> float | None:
+    """A number of a JSON file, None where it is missing.
+
+    Raises:
+        StoreError: It is something else.
+    """
+    value = mapping.get(name)
+    if value is None or (type(value) in (int, float) and 0 <= value < _LARGE):
+        return value
+    raise StoreError(
+        f"the JSON files of {path} say {name} {str(value)[:40]!r}",
+        expected="a number of 0 or more",
+        remedy=_REMEDY,
+    )
 
 
 def _read_npz(path: Path, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
     try:
+        _check_sizes(path, names)
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in names if name in archive}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise StoreError(f"{path} cannot be read as an npz archive ({error})") from error
+
+
+def _check_sizes(path: Path, names: tuple[str, ...]) -> None:
+    """Refuses arrays that are not there as a whole, or much larger than what they are packed in.
+
+    Raises:
+        ValueError: Naming the array.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.filename.removesuffix(".npy") not in names:
+                continue
+            if info.file_size > max(SMALL_BYTES, MOST_EXPANSION * info.compress_size):
+                raise ValueError(
+                    f"{info.filename}: {info.file_size} bytes packed in {info.compress_size}"
+                )
+            with archive.open(info) as member:
+                newest = read_magic(member) > (1, 0)
+                read = read_array_header_2_0 if newest else read_array_header_1_0
+                shape, _, dtype = read(member)
+                if math.prod(shape) * dtype.itemsize != info.file_size - member.tell():
+                    raise ValueError(f"{info.filename}: an array of shape {shape} is not there")
 
 
 def _read_tensor(path: Path) -> FloatArray:

@@ -1,6 +1,8 @@
 """What cannot be known is refused, naming the file and what to give."""
 
+import io
 import json
+import zipfile
 
 import h5py
 import numpy as np
@@ -232,3 +234,59 @@ def test_a_tensor_file_never_runs_code(writers, tmp_path, capsys):
     with pytest.raises(StoreError, match=r"slide_1.pt cannot be read as a tensor"):
         open_features(path).features[:]
     assert "run from the file" not in capsys.readouterr().out
+
+
+def without(name):
+    return lambda folder: rewrite(folder, lambda arrays: arrays.pop(name))
+
+
+def rewrite(folder, change):
+    path = folder / "tiles" / "slide_1.coordinates.npz"
+    arrays = dict(np.load(path))
+    change(arrays)
+    np.savez_compressed(path, **arrays)
+
+
+def claim(folder):
+    """An array of 8 TB by its header, without the bytes."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<i8", "fortran_order": False, "shape": (10**12,)}
+    )
+    with zipfile.ZipFile(folder / "tiles" / "slide_1.coordinates.npz", "w") as archive:
+        for name in ("x", "y"):
+            archive.writestr(f"{name}.npy", header.getvalue() + bytes(64))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (without("x"), "no arrays x and y"),
+        (lambda f: rewrite(f, lambda a: a.update(x=a["x"][:3])), "all of one length"),
+        (lambda f: rewrite(f, lambda a: a.update(y=a["y"][None])), "all of one length"),
+        (lambda f: rewrite(f, lambda a: a.update(x=a["x"].astype(str))), "whole numbers"),
+        (claim, r"an array of shape \(1000000000000,\) is not there"),
+        (
+            lambda f: rewrite(f, lambda a: a.update(x=np.zeros(2**23 + 2**15, np.int64))),
+            "67371136 bytes packed in",
+        ),
+    ],
+)
+def test_slide2vec_coordinates_that_cannot_be(writers, tmp_path, spoil, message):
+    path = writers.write_slide2vec(tmp_path)
+    spoil(tmp_path)
+    with pytest.raises(StoreError, match=message):
+        _ = open_features(path).coords
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"feature_dim": "many"}, "say feature_dim 'many'; expected a number"),
+        ({"requested_tile_size_px": 1e300}, "say requested_tile_size_px"),
+        ({"requested_spacing_um": [0.5]}, "say requested_spacing_um"),
+    ],
+)
+def test_slide2vec_json_of_other_types(writers, tmp_path, change, message):
+    with pytest.raises(StoreError, match=message):
+        open_features(writers.write_slide2vec(tmp_path, **change))
