@@ -62,6 +62,11 @@ def started_at(pid: int) -> str | None:
     return None if status is None else status[19]
 
 
+def is_at_this_place(token: str) -> bool:
+    """Whether the process that made a token would be seen from here, while it lives."""
+    return _place() is not None and token.startswith(f"{place_digest()}-")
+
+
 def is_gone(token: str, started: str | None = None) -> bool:
     """Whether the process that made a token is known to have ended; False where nobody knows.
 
@@ -69,9 +74,9 @@ def is_gone(token: str, started: str | None = None) -> bool:
         token: Of `new_token`.
         started: When it was started, if that was noted down.
     """
-    place, pid, _ = token.split("-")
-    if place != place_digest() or _place() is None:
+    if not is_at_this_place(token):
         return False
+    pid = token.split("-")[1]
     try:
         os.kill(int(pid), 0)
     except (ProcessLookupError, OverflowError):

@@ -1,8 +1,8 @@
 """Names under which files are written, and the removal of what dead processes left of them.
 
 Every name is new: `.FILE.TOKEN.tmp` beside the file, so that no two writers ever share one. Only
-such names are removed, and only where their process is known to have ended or the file is older
-than a day by the clock of the disk itself (clocks of machines differ).
+such names are removed: where their process is known to have ended or, of processes elsewhere, where
+the file is older than a day by the clock of the disk itself (clocks of machines differ).
 """
 
 import os
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from slidenet.stores.owners import TOKEN, is_gone, new_token, owner_of
+from slidenet.stores.owners import TOKEN, is_at_this_place, is_gone, new_token, owner_of
 
 _NAME = re.compile(rf"\.(?P<file>.+)\.(?P<token>{TOKEN})\.tmp", re.DOTALL)
 _OLD_NS = 24 * 3600 * 10**9
@@ -46,7 +46,10 @@ def sweep_once(own: Path) -> None:
     with suppress(OSError):  # others may be faster; what stays is invisible and swept next time
         now_ns = own.stat().st_mtime_ns
         for path, _, token in _temporaries(own.parent):
-            if path != own and (is_gone(token) or now_ns - path.stat().st_mtime_ns > _OLD_NS):
+            if path == own:
+                continue
+            is_old = now_ns - path.stat().st_mtime_ns > _OLD_NS
+            if is_gone(token) or (is_old and not is_at_this_place(token)):
                 path.unlink(missing_ok=True)
 
 

@@ -16,6 +16,7 @@ from slidenet.stores import claims
 from slidenet.stores.atomic import atomic_path
 from slidenet.stores.claims import claim, claim_file, held_claim, take_claim
 from slidenet.stores.owners import is_gone, new_token, owner_of, place_digest, started_at
+from slidenet.stores.temporary import temporary_path
 
 FAR = "00000000-7-0123abcd"
 """A token of a process on another machine."""
@@ -256,13 +257,13 @@ def test_what_dead_processes_left_is_swept_and_nothing_else(path):
     path.parent.mkdir()
     left = path.with_name(f".a.h5.{place_digest()}-{dead.pid}-0123abcd.tmp")
     far, old = (path.with_name(f".a.h5.00000000-7-0123abc{n}.tmp") for n in (1, 2))
-    strange = path.with_name(".notes.tmp")
-    for file in (left, far, old, strange):
+    strange, alive = path.with_name(".notes.tmp"), temporary_path(path)
+    for file in (left, far, old, strange, alive):
         file.write_text("x")
-        os.utime(file, (0, 0) if file in (old, strange) else None)
+        os.utime(file, (0, 0) if file in (old, strange, alive) else None)
     with atomic_path(path.with_name("b.h5")) as temporary:
         temporary.write_text("x")
-    assert names(path) == sorted([far.name, strange.name, "b.h5"])
+    assert names(path) == sorted([far.name, strange.name, alive.name, "b.h5"])
 
 
 def test_who_claims_sweeps_though_it_writes_nothing(path):
