@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -29,7 +30,7 @@ FLAGS = (
     *("--encoder", "toy_encoder.moments", "--engine", "torch"),
     *("--batch-size", "16", "--num-readers", "2"),
 )
-SIDE_PX = 384
+SIDE_PX, NUM_PICTURES = 384, 20
 
 
 def main() -> int:
@@ -167,14 +168,17 @@ def in_child(function, *arguments) -> None:
 
 
 def write_slides(folder: Path, count: int) -> None:
-    """Small slides and their manifest."""
+    """Small slides and their manifest; from the 21st on the pictures come again."""
     from slidenet.testing import write_synthetic_slide
 
     folder.mkdir()
     names = [f"s{number:03d}" for number in range(count)]
     for seed, name in enumerate(names):
         path = folder / f"{name}.tiff"
-        write_synthetic_slide(path, SIDE_PX, SIDE_PX, 0.5, num_blobs=2, seed=seed)
+        if seed < NUM_PICTURES:
+            write_synthetic_slide(path, SIDE_PX, SIDE_PX, 0.5, num_blobs=2, seed=seed)
+        else:
+            shutil.copy(folder / f"{names[seed % NUM_PICTURES]}.tiff", path)
     lines = ["slide_id,slide_path", *(f"{name},{name}.tiff" for name in names)]
     (folder / "slides.csv").write_text("\n".join(lines) + "\n")
 
