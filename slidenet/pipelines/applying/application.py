@@ -146,7 +146,7 @@ class Application:
         tiles = {
             o.slide_id: (o.num_unreadable or 0, o.num_tiles or 0)
             for o in stages[-1].outcomes
-            if o.status != "failed"
+            if o.is_done
         }
         doubts = renamed_doubts(model, done, files[0])
         predictions = Predictions.concatenate(of_bag for of_bag, _ in done_bags)
