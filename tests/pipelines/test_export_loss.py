@@ -6,6 +6,7 @@ import pytest
 
 import slidenet
 
+pytestmark = pytest.mark.slow
 TILING = {"segmenter": "all", "tile_size_px": 64, "target_mpp": 0.5, "mpp": 0.5, "isolate": False}
 
 

@@ -83,6 +83,7 @@ def test_beyond_the_limit_the_slide_fails_and_what_was_read_stays(
     assert features(out).read_bytes() == features(undisturbed).read_bytes()
 
 
+@pytest.mark.slow
 def test_an_outage_and_then_a_healthy_run_leave_no_trace(
     noise_path, out, undisturbed, disk, colour_encoder
 ):
@@ -102,6 +103,7 @@ def test_a_short_outage_is_over_when_the_slide_is_opened_anew(
     assert features(out).read_bytes() == features(undisturbed).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_loss_that_is_accepted_is_a_setting(noise_path, out, disk, colour_encoder):
     disk.lost = {1, 2, 3, 4}
     assert embed(noise_path, out, colour_encoder, max_unreadable=0.0625).num_unreadable == 4
@@ -115,6 +117,7 @@ def test_the_loss_that_is_accepted_is_a_setting(noise_path, out, disk, colour_en
     assert embed(noise_path, out, colour_encoder, max_unreadable=0).status == "failed"
 
 
+@pytest.mark.slow
 def test_a_slide_without_a_readable_tile_is_never_done(noise_path, out, disk, colour_encoder):
     disk.lost = set(range(NUM_TILES))
     outcome = embed(noise_path, out, colour_encoder, max_unreadable=1)
@@ -129,6 +132,7 @@ def chosen(path, out, **settings):
     return outcome
 
 
+@pytest.mark.slow
 def test_tiles_that_a_filter_could_not_see_are_chosen_again(noise_path, tmp_path, disk):
     outs = [tmp_path / "a", tmp_path / "b"]
     for out in outs:
@@ -151,6 +155,7 @@ def test_tiles_that_a_filter_could_not_see_are_chosen_again(noise_path, tmp_path
     assert disk.asked == []
 
 
+@pytest.mark.slow
 def test_tiles_are_not_chosen_where_too_many_are_lost(noise_path, tmp_path, disk):
     disk.lost = {20, 21}
     outcome = chosen(noise_path, tmp_path, drop_blurred=True)
@@ -159,6 +164,7 @@ def test_tiles_are_not_chosen_where_too_many_are_lost(noise_path, tmp_path, disk
     assert chosen(noise_path, tmp_path, drop_blurred=True, max_unreadable=0.5).num_unreadable == 2
 
 
+@pytest.mark.slow
 def test_a_slide_of_which_no_tile_can_be_read_has_no_tiles(noise_path, tmp_path, disk):
     disk.lost = set(range(NUM_TILES))
     for filters in ({}, {"drop_blank": True}, {"drop_blurred": True}):
@@ -168,6 +174,7 @@ def test_a_slide_of_which_no_tile_can_be_read_has_no_tiles(noise_path, tmp_path,
     assert not (tmp_path / "tiles" / "s.h5").exists()
 
 
+@pytest.mark.slow
 def test_what_a_damaged_level_cannot_show_a_filter_sees_in_the_tiles_own_pixels(
     tmp_path, monkeypatch
 ):
@@ -190,6 +197,7 @@ def test_what_a_damaged_level_cannot_show_a_filter_sees_in_the_tiles_own_pixels(
     assert [one.read_again for one in files] == [False, True]
 
 
+@pytest.mark.slow
 def test_an_overview_with_a_gap_is_made_again(noise_path, tmp_path, monkeypatch):
     chosen(noise_path, tmp_path / "whole")
     read_level, calls = TiledReader.read_level, []

@@ -95,6 +95,7 @@ def test_features_made_before_are_used_and_others_refused(world, tmp_path, capsy
     assert "1280 features per tile; expected the 8" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_tiles_that_could_not_be_read_are_counted_beside_the_predictions(world, tmp_path, capsys):
     root, _ = world
     features = tmp_path / "features"
