@@ -17,17 +17,17 @@ _LIBVER = ("v110", "v110")
 
 
 class _CarefulFile(io.RawIOBase):
-    """A file that remembers its first error and from then on pretends that writing works.
+    """A file that remembers its first error and from then on pretends that all works.
 
-    HDF5 that sees an error of a full disk cannot close its file any more and takes the whole
-    process down with a segmentation fault at exit. So it never sees one; `error` is raised once the
-    file is closed.
+    HDF5 that sees an error of a full disk, or of memory, cannot close its file any more and takes
+    the whole process down with a segmentation fault at exit. So it never sees one; `error` is
+    raised once the file is closed.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__()
         self._file = file
-        self.error: OSError | None = None
+        self.error: OSError | MemoryError | None = None
 
     def readable(self) -> bool:
         return True
@@ -45,7 +45,13 @@ class _CarefulFile(io.RawIOBase):
         return self._file.tell()
 
     def readinto(self, buffer: Any) -> int:
-        return self._file.readinto(buffer)  # type: ignore[attr-defined, no-any-return]  # raw file
+        try:
+            return self._file.readinto(buffer)  # type: ignore[attr-defined, no-any-return]  # raw
+        except (OSError, MemoryError) as error:
+            self.error = self.error or error
+        view = memoryview(buffer).cast("B")
+        view[:] = bytes(len(view))
+        return len(view)
 
     def write(self, data: Any) -> int:
         view = memoryview(data)
@@ -53,14 +59,14 @@ class _CarefulFile(io.RawIOBase):
         while done < len(view) and self.error is None:
             try:
                 done += self._file.write(view[done:])
-            except OSError as error:
+            except (OSError, MemoryError) as error:
                 self.error = error
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
         try:
             self._file.truncate(size)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             self.error = self.error or error
         return size or 0
 

@@ -4,7 +4,7 @@ import h5py
 import pytest
 
 from slidenet.core.errors import StoreError
-from slidenet.stores.h5.file import open_h5
+from slidenet.stores.h5.file import _CarefulFile, open_h5
 
 
 def test_a_file_on_a_disk_that_fails_is_not_called_spoilt(tmp_path):
@@ -17,6 +17,25 @@ def test_a_file_on_a_disk_that_fails_is_not_called_spoilt(tmp_path):
         raise OSError(errno.EIO, "Can't synchronously read data")
     assert "delete" not in str(caught.value)
     assert "see whether the disk or the share is well" in caught.value.remedy
+
+
+@pytest.mark.parametrize("method", ["write", "readinto", "truncate"])
+def test_what_goes_wrong_while_writing_is_raised_at_the_end(tmp_path, method):
+    with (tmp_path / "raw").open("wb+", buffering=0) as raw:
+        file = _CarefulFile(_Failing(raw, method))
+        assert getattr(file, method)(bytearray(b"abc") if method != "truncate" else 3) == 3
+        with pytest.raises(MemoryError, match="no"):
+            file.raise_error()
+
+
+class _Failing:
+    def __init__(self, raw, method):
+        self._raw, self._method = raw, method
+
+    def __getattr__(self, name):
+        if name == self._method:
+            raise MemoryError("no")
+        return getattr(self._raw, name)
 
 
 def test_a_file_that_is_no_h5_is_called_spoilt(tmp_path):
