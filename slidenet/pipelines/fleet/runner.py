@@ -94,11 +94,14 @@ class DevicesRunner(Runner):
         for process in self._processes:
             if process.idle:
                 self._answer(process, waiting, progress)
+        look = time.monotonic() + _LOOK_S
         while waiting or any(process.at_work for process in self._processes):
+            if time.monotonic() > look:
+                yield from self._end_overdue()
+                look = time.monotonic() + _LOOK_S
             try:
                 process, message = self._heard.get(timeout=_LOOK_S)
             except queue.Empty:
-                yield from self._end_overdue()
                 continue
             name = process.place.name
             if isinstance(message, Advanced):

@@ -1,7 +1,12 @@
+from dataclasses import dataclass
+
 import pytest
 
 from slidenet.core.errors import ConfigError
 from slidenet.core.records import SlideRow
+from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.run import run_cohort
+from slidenet.pipelines.cohort.runner import SlideResult, SlideWork
 from slidenet.pipelines.fleet.settings import FleetSettings
 from slidenet.pipelines.fleet.shards import Shard, parse_shard
 
@@ -72,3 +77,22 @@ def test_the_report_says_the_share():
     assert fleet.notes(ROWS) == (f"shard 1/2 (--shard): {len(share)} slides of 1000",)
     assert FleetSettings().share(ROWS) is ROWS
     assert FleetSettings().notes(ROWS) == ()
+
+
+def test_jobs_with_shards_do_every_slide_once(tmp_path):
+    @dataclass(frozen=True)
+    class Work(SlideWork):
+        layout: OutputLayout
+
+        def __call__(self, row, progress):
+            return SlideResult(self.layout.root / row.slide_id, "made")
+
+    reports = [
+        run_cohort("verb", ROWS[:20], Work(OutputLayout(tmp_path)), fleet=FleetSettings(shard=text))
+        for text in ("1/2", "2/2")
+    ]
+    done = [outcome.slide_id for report in reports for outcome in report.outcomes]
+    assert sorted(done) == sorted(row.slide_id for row in ROWS[:20])
+    assert (
+        reports[1].table().endswith(f"shard 2/2 (--shard): {len(reports[1].outcomes)} slides of 20")
+    )
