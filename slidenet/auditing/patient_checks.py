@@ -17,6 +17,7 @@ from slidenet.core.vocabulary import (
 )
 from slidenet.data.labels.table import LabelTable
 from slidenet.stores import SLIDE_COLUMNS
+from slidenet.stores.manifest.look_alikes import as_drawn
 from slidenet.stores.manifest.patients import SLIDE_ITSELF, barcodes, like_patients
 
 _FLAG = "--data.patient-column"
@@ -129,7 +130,7 @@ def _is_id(begin: str) -> bool:
 def _alike(cohort: Cohort, noun: str, column: str, names: Iterable[str]) -> Iterator[Finding]:
     spellings: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        spellings[id_spelling(name, file_name=noun == "slides")].append(name)
+        spellings[id_spelling(as_drawn(name), file_name=noun == "slides")].append(name)
     twins = [found for found in spellings.values() if len(found) > 1]
     if twins:
         shown = name_some(" and ".join(map(repr, found)) for found in twins)
@@ -137,6 +138,6 @@ def _alike(cohort: Cohort, noun: str, column: str, names: Iterable[str]) -> Iter
             "similar-ids",
             "warning",
             f"{cohort.table.path}, column {column!r}: {noun} whose names differ in case, spaces, "
-            f"zeros or encoding only count as different ones: {shown}",
+            f"zeros, encoding or letters that look alike only count as different ones: {shown}",
             "write each of them in one way",
         )

@@ -1,5 +1,6 @@
 """Text as messages and verbs show it: `a, b, c and 7 more`, `3 slides`, tables."""
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 from slidenet.core.escapes import MOST_LETTERS, in_terminal, shorten
@@ -62,7 +63,7 @@ def text_table(
     """
     given = [*([] if header is None else [header]), *rows]
     lines = [[in_terminal(cell) for cell in line] for line in given]
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    widths = [max(map(_width, cells)) for cells in zip(*lines, strict=True)]
     if header is not None and rule:
         dashes = ["-" * width for width in widths]
         if ragged:
@@ -70,8 +71,24 @@ def text_table(
         lines.insert(1, dashes)
     return "\n".join(
         "  ".join(
-            cell.rjust(width) if column in right else cell.ljust(width)
+            _pad(cell, width) + cell if column in right else cell + _pad(cell, width)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
+    )
+
+
+def _pad(cell: str, width: int) -> str:
+    return " " * (width - _width(cell))
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal: two for East Asian signs and emoji, none for accents of their own."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0
+        if unicodedata.category(sign) in ("Mn", "Me")
+        else 1 + (unicodedata.east_asian_width(sign) in "WF")
+        for sign in text
     )

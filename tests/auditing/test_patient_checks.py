@@ -79,6 +79,8 @@ def test_ids_that_differ_in_case_or_zeros_only(found):
     assert "'P1' and 'p1' and 'P01'" in finding.text
     cells = [("s1", "p", 0), ("s01", "q", 1)]
     assert "'s1' and 's01'" in found(rows("slide_id,patient_id,y", cells))["similar-ids"].text
+    cells = [("A1", "a", 1), ("\u04101", "b", 0), ("B1", "c", 1)]  # Cyrillic
+    assert "'A1' and '\u04101'" in found(rows("slide_id,patient_id,y", cells))["similar-ids"].text
     cells = [("1-11", "1-11", 0), ("11-1", "11-1", 1), ("111", "111", 0)]
     assert found(rows("slide_id,patient_id,y", cells)) == {}
 

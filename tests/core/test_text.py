@@ -57,3 +57,14 @@ def test_slides_that_lost_tiles_are_named_the_worst_first():
     assert words_of_loss({"a": (1, 100), "b": (0, 5), "c": (2, 10)}) == [
         "3 tiles of 2 slides could not be read: c (2 of 10), a (1 of 100)"
     ]
+
+
+def test_columns_stay_straight_whatever_is_written_in_them():
+    table = text_table(("id", "n"), [("e\u0301", "1"), ("\u75c5\u7406", "2"), ("abcd", "3")])
+    assert table.splitlines() == [
+        "id    n",
+        "----  -",
+        "e\u0301     1",
+        "\u75c5\u7406  2",
+        "abcd  3",
+    ]

@@ -12,6 +12,7 @@ from slidenet.core.vocabulary import id_spelling
 from slidenet.data.labels.table import LabelTable
 from slidenet.stores import FEATURE_SUFFIXES, FeatureFile, open_features
 from slidenet.stores.h5.ancestors import check_tiles_of
+from slidenet.stores.manifest.look_alikes import as_drawn
 
 _SUBFOLDERS = ("h5_files", "tile_embeddings", "tile_features/*")
 """Where CLAM, slide2vec and slidenet put features inside their output folder."""
@@ -168,10 +169,10 @@ def _spelled_otherwise(
     free: dict[str, list[str]] = {}
     for name in paths:
         if name not in table.index:
-            free.setdefault(id_spelling(name, file_name=True), []).append(name)
+            free.setdefault(id_spelling(as_drawn(name), file_name=True), []).append(name)
     found = {}
     for slide_id in missing:
-        names = free.get(id_spelling(slide_id, file_name=True), [])
+        names = free.get(id_spelling(as_drawn(slide_id), file_name=True), [])
         if not names:  # TCGA's files go on with an identifier of the file
             names = [name for key in free for name in free[key] if name.startswith(f"{slide_id}.")]
         if len(names) == 1:

@@ -26,12 +26,17 @@ _DRAWN_LIKE = str.maketrans({
 _SAME_STROKE = str.maketrans("OI1", "0ll")
 
 
-def outline(name: str) -> str:
-    """The same for names that look the same on a screen, whatever signs they are written with."""
+def as_drawn(name: str) -> str:
+    """The name in the signs it looks to be written with, those of a plain keyboard where it can."""
     # Before Unicode takes some apart into letters that are drawn otherwise, and after.
     drawn = unicodedata.normalize("NFKD", name.translate(_DRAWN_LIKE)).translate(_DRAWN_LIKE)
     seen = "".join(sign for sign in drawn if unicodedata.category(sign) not in ("Cf", "Cc"))
-    return " ".join(seen.translate(_SAME_STROKE).split()).casefold()
+    return unicodedata.normalize("NFC", " ".join(seen.split()))
+
+
+def outline(name: str) -> str:
+    """The same for names that look the same on a screen, whatever signs they are written with."""
+    return as_drawn(name).translate(_SAME_STROKE).casefold()
 
 
 def look_alikes(names: Iterable[str]) -> list[tuple[str, ...]]:
