@@ -128,9 +128,15 @@ def attribute(target: Any, name: str) -> Any:
     """
     if name not in target.attrs:
         return None
-    if target.attrs.get_id(name).get_storage_size() > MOST_TEXT_BYTES:
-        return "..."
-    value = target.attrs[name]
+    try:
+        if target.attrs.get_id(name).get_storage_size() > MOST_TEXT_BYTES:
+            return "..."
+        value = target.attrs[name]
+    except (TypeError, ValueError) as error:
+        raise StoreError(
+            f"{target.file.filename}: attribute {name!r} of {target.name} cannot be read ({error})",
+            remedy="copy the file again, or make it again",
+        ) from error
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     if isinstance(value, np.ndarray):

@@ -90,13 +90,17 @@ def _checked(target: Any, name: str, kind: type) -> tuple[int | float | None, st
     where = f"attribute {name!r}"
     if name not in attributes:
         return None, f"{target.name} {where} is missing"
-    stored = attributes.get_id(name)
-    if stored.shape != () or stored.dtype.itemsize > MOST_TEXT_BYTES:
+    try:
+        stored = attributes.get_id(name)
+        dtype = stored.dtype
+    except (TypeError, ValueError) as error:
+        return None, f"{target.name} {where} is of a kind unknown to numpy ({error})"
+    if stored.shape != () or dtype.itemsize > MOST_TEXT_BYTES:
         long = "is an array or longer than any text of ours; expected one value"
         return None, f"{target.name} {where} {long}"
     if kind is str:
         # By type alone: reading a loader's text from a broken file may never end.
-        is_text = h5py.check_string_dtype(stored.dtype) is not None
+        is_text = h5py.check_string_dtype(dtype) is not None
         return None, "" if is_text else f"{target.name} {where} is no text"
     value = attributes[name]
     if kind is int and not isinstance(value, int | np.integer):

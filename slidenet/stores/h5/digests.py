@@ -94,7 +94,10 @@ def plain_attributes(target: Any) -> dict[str, object]:
     """The attributes of an h5 object that are numbers or text of fixed length."""
     found: dict[str, object] = {}
     for name in target.attrs:
-        kind = target.attrs.get_id(name).dtype.kind
+        try:
+            kind = target.attrs.get_id(name).dtype.kind
+        except (TypeError, ValueError):  # of a kind that slidenet never writes
+            continue
         if kind in "iufbS":
             found[name] = target.attrs[name]
     return found
