@@ -188,7 +188,7 @@ class EmbedTilesWork(SlideWork):
         mended = f", {num_mended} of them could not be read before" if num_mended else ""
         return SlideResult(
             path,
-            self._summary(file, mended),
+            self._summary(file, mended, encoding.note),
             file.num_tiles,
             num_unreadable=file.num_unreadable,
             already_done=already and not num_mended,
@@ -197,10 +197,10 @@ class EmbedTilesWork(SlideWork):
     def _tile_set(self, row: SlideRow) -> TileSet:
         return planned_tiles(self.layout, row, self.settings.reader)
 
-    def _summary(self, file: FeatureFile, mended: str) -> str:
+    def _summary(self, file: FeatureFile, mended: str, note: str) -> str:
         text = f"{file.num_tiles} x {file.feature_dim} features{mended}"
         if file.num_unreadable:
-            text += f", {file.num_unreadable} tiles unreadable"
+            text += f", {file.num_unreadable} tiles unreadable{note}"
         if file.num_empty:
             text += f", {file.num_empty} tiles without stored bytes"
         found, wanted = file.target_mpp, self.encoder.spec.target_mpp

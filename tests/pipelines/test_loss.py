@@ -1,5 +1,7 @@
 """Tiles that could not be read: counted, limited, read again, and healed to the last byte."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -81,6 +83,21 @@ def test_beyond_the_limit_the_slide_fails_and_what_was_read_stays(
     disk.lost = set()
     embed(noise_path, out, colour_encoder)
     assert features(out).read_bytes() == features(undisturbed).read_bytes()
+
+
+@pytest.mark.slow
+def test_what_is_done_stays_done_where_its_slide_was_put_away(
+    noise_path, tmp_path, disk, colour_encoder
+):
+    path = tmp_path / "s.tif"
+    shutil.copy(noise_path, path)
+    preprocess(path, tmp_path / "out")
+    disk.lost = {20}
+    embed(path, tmp_path / "out", colour_encoder)
+    path.unlink()
+    outcome = embed(path, tmp_path / "out", colour_encoder)
+    assert (outcome.status, outcome.num_unreadable) == ("already done", 1)
+    assert "1 tiles unreadable; their slide cannot be read now" in outcome.detail
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import numpy as np
 
 from slidenet.core import status
 from slidenet.core.arrays import FloatArray, IntArray
+from slidenet.core.errors import SlideTimeoutError, UnreadableSlideError
 from slidenet.core.records import TileSet
 from slidenet.data import TileStream
 from slidenet.pipelines.cohort.loss import check_loss, most_unreadable
@@ -32,6 +33,7 @@ class SlideEncoding:
         max_unreadable: Share of the tiles that may be unreadable.
         progress: Told of tiles.
         reason: Why the first unreadable tile is; None until one was met.
+        note: What else is to be said of unreadable tiles, as a clause.
     """
 
     stream: TileStream
@@ -40,6 +42,7 @@ class SlideEncoding:
     max_unreadable: float
     progress: Progress
     reason: str | None = field(default=None, init=False)
+    note: str = field(default="", init=False)
 
     def encode(self, writer: FeatureWriter) -> None:
         """Writes the rows that are missing, and those that could not be read before.
@@ -73,13 +76,17 @@ class SlideEncoding:
             How many tiles could be read now.
         """
         found = [np.empty(0, np.int64)], [np.empty((0, file.feature_dim), np.float32)]
-        with self.open_slide() as slide:
-            unreadable = np.flatnonzero(file.status == status.UNREADABLE)
-            for batch in self.stream.again(slide, self.tile_set, unreadable):
-                self.reason = self.reason or batch.reason
-                read = batch.status == status.OK
-                found[0].append(batch.rows[read])
-                found[1].append(batch.features[read])
+        try:
+            with self.open_slide() as slide:
+                unreadable = np.flatnonzero(file.status == status.UNREADABLE)
+                for batch in self.stream.again(slide, self.tile_set, unreadable):
+                    self.reason = self.reason or batch.reason
+                    read = batch.status == status.OK
+                    found[0].append(batch.rows[read])
+                    found[1].append(batch.features[read])
+        except (UnreadableSlideError, SlideTimeoutError) as error:
+            # The file is as good as it was; slides may be put away once they are done.
+            self.reason, self.note = self.reason or error.found, "; their slide cannot be read now"
         rows, features = np.concatenate(found[0]), np.concatenate(found[1])
         if len(rows):
             with writer() as new:

@@ -11,6 +11,7 @@ import numpy as np
 
 from slidenet.core import status
 from slidenet.core.arrays import IntArray, UInt8Array
+from slidenet.core.errors import SlideTimeoutError, UnreadableSlideError
 from slidenet.core.provenance import Identity
 from slidenet.core.records import SlideRow, TileSet
 from slidenet.pipelines.cohort.loss import check_loss
@@ -109,7 +110,8 @@ class PartExport:
         lost, read = 0, 0
         if target.complete and target.num_unreadable == 0:
             missing = missing[:0]  # nothing is stored for them
-        for image in self._images(rows[missing]):
+        ask = self._again if target.complete else self._images
+        for image in ask(rows[missing]):
             if image.data is not None:
                 target.write(names[missing[image.place]], image.data)
                 read += 1
@@ -160,7 +162,7 @@ class PartExport:
         names = [self._name(row) for row in self.part.rows]
         there = {name for name, _ in shards.images()}
         missing = np.flatnonzero([name not in there for name in names])
-        images = {missing[one.place]: one for one in self._images(self.part.rows[missing])}
+        images = {missing[one.place]: one for one in self._again(self.part.rows[missing])}
         lost = sum(one.code == status.UNREADABLE for one in images.values())
         if all(one.data is None for one in images.values()):
             return shards, lost, True
@@ -217,6 +219,14 @@ class PartExport:
                     data = next(images) if code == status.OK else None
                     yield _Image(batch.start + number, data, code)
                 self.progress.advance(len(read))
+
+    def _again(self, rows: IntArray) -> list[_Image]:
+        """What a finished export lacks, read again; unreadable where the slide is put away."""
+        try:
+            return list(self._images(rows))
+        except (UnreadableSlideError, SlideTimeoutError) as error:
+            self.reason = self.reason or error.found
+            return [_Image(place, None, status.UNREADABLE) for place in range(len(rows))]
 
     def _check(self, num_unreadable: int) -> None:
         check_loss(
