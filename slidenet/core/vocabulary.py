@@ -6,6 +6,7 @@ may say so (`is_doubtful`), which numbers a cell holds (`as_number`), which word
 (`names_patients`) or slides, and which spellings are one word (`spelling`, `id_spelling`).
 """
 
+import itertools
 import math
 import re
 import unicodedata
@@ -81,6 +82,7 @@ TCGA = "tcga"
 """What `patient_column` is called where patients are read from TCGA barcodes in slide_ids."""
 _TCGA_CASE = re.compile(r"(TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})(?![A-Z0-9])", re.IGNORECASE)
 
+_DASH = re.compile("[\u2010\u2013\u2014\u2212]")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _CODED_EVENT = re.compile(r"([01])\s*[:=]\s*(.*\S)")
 _SUFFIX = re.compile(r"\.[a-z][a-z0-9]{1,4}$")
@@ -145,8 +147,20 @@ def usually_positive(class_name: str) -> bool:
 
 
 def spelling(word: str) -> str:
-    """The same for words that differ in case, spaces, hyphens or how a letter is encoded only."""
-    return re.sub(r"[\s_\-\u2013\u2014]+", "", _visible(word).casefold())
+    """The same for words that differ in case, spaces, hyphens or how a letter is encoded only.
+
+    A hyphen counts where it says something: in front or at the end (-1, ER-), and between two
+    numerals (the stages I-II are not III).
+    """
+    text = _DASH.sub("-", _visible(word).casefold()).strip(" \t\r\n_")
+    words = re.split(r"[\s_-]+", text.strip("-_ \t"))
+    if not words[0]:  # nothing but marks
+        return text or _visible(word).strip()
+    found = "-" * text.startswith("-") + words[0]
+    for before, after in itertools.pairwise(words):
+        digits = before[-1].isdecimal() and after[0].isdecimal()
+        found += "-" * (digits or (before in _ROMAN and after in _ROMAN)) + after
+    return found + "-" * text.endswith("-")
 
 
 def id_spelling(name: str, *, file_name: bool = False) -> str:

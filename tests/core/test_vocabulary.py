@@ -84,6 +84,13 @@ def test_spellings_of_one_word_and_of_one_id():
     assert spelling("Non-Tumour") == spelling("non tumour ") == spelling("non_tumour")
     assert spelling("Tumour\u200b") == spelling("\ufefftumour")  # characters that nobody sees
     assert spelling("a") != spelling("b")
+    # A hyphen that says something: a sign, or the reach of a range.
+    for one, other in (("-1", "1"), ("ER-", "ER"), ("I-II", "III"), ("1-2", "12"), ("T1-2", "T12")):
+        assert spelling(one) != spelling(other)
+    assert spelling("ER \u2212") == spelling("er-")
+    assert spelling("I \u2013 II") == spelling("i-ii")
+    assert spelling("HER-2") == spelling("her2")
+    assert [spelling(mark) for mark in ("-", "?", "_", "")] == ["-", "?", "_", ""]
     alike = ("P1", "p1", "P 1", "P01", "P-1")
     assert {id_spelling(name) for name in alike[:4]} == {"p1"}
     assert id_spelling("12.0") == id_spelling("012") == "12"

@@ -51,7 +51,7 @@ def blank_cells(
         raise refused("leave_out", words, f"a list, such as [{words!r}]")
     if not words:
         return table, {}
-    wanted = {spelling(word) or word.casefold(): word for word in words}
+    wanted = {spelling(word): word for word in words}
     found: dict[str, str] = {}
     used = set()
     for column in columns:
@@ -60,7 +60,7 @@ def blank_cells(
     for position, slide_id in enumerate(table.slide_ids):
         for column in columns:
             cell = cells[column][position]
-            key = spelling(cell) or cell.casefold()
+            key = spelling(cell)
             if key in wanted:
                 used.add(key)
                 found.setdefault(slide_id, cell)
@@ -79,7 +79,7 @@ def blank_cells(
         else replace(
             row,
             labels={
-                name: "" if name in cells and (spelling(v) or v.casefold()) in wanted else v
+                name: "" if name in cells and spelling(v) in wanted else v
                 for name, v in row.labels.items()
             },
         )
