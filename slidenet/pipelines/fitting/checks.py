@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
+import torch
 from lightning.pytorch import Trainer
 
 from slidenet.core.errors import ConfigError, SplitError
 from slidenet.data.datamodule import BagDataModule
 from slidenet.pipelines.fitting.trainer import limited
-from slidenet.tasks import SurvivalTask
+from slidenet.tasks import MultiTask, SurvivalTask
 from slidenet.training.optimiser import check_precision
 
 
@@ -49,23 +51,33 @@ def check_fit(trainer: Trainer, data: BagDataModule, *, by_validation: bool) -> 
 
 
 def check_monitor(data: BagDataModule, monitor: str) -> None:
-    """Refuses a choice of epochs by a c-index that is not defined on val.
+    """Refuses a choice of epochs by a value that is not defined on val: the first would be kept.
 
     Args:
         data: The bags and their split.
         monitor: The logged value that chooses.
 
     Raises:
-        SplitError: No two bags of val have times that can be compared.
+        SplitError: No two bags of val have times that can be compared, a target that no bag of val
+            has, or too few classes among those that have it.
     """
-    task = data.task_record
-    if monitor != "val_c_index" or not isinstance(task, SurvivalTask):
-        return
-    if not task.can_compare(data.targets("val")):
+    task, targets = data.task_record, data.targets("val")
+    if monitor == "val_c_index" and isinstance(task, SurvivalTask):
+        defined, lack = task.can_compare(targets), "has no event before the time of another bag"
+    else:
+        # Whether it is defined follows from the targets; any predictions that differ will do.
+        logits = torch.randn(
+            len(targets), task.num_outputs, generator=torch.Generator().manual_seed(0)
+        )
+        values = task.compute_metrics(task.predict(logits), targets)
+        if isinstance(task, MultiTask):
+            values |= task.target_losses(logits, torch.from_numpy(np.array(targets)))
+        value = values.get(monitor.removeprefix("val_"), 0.0)
+        defined, lack = not math.isnan(value), f"has labels on which {monitor} is not defined"
+    if not defined:
         raise SplitError(
-            f"the val split of {len(data.bags('val'))} bags has no event before the time of "
-            "another bag",
-            expected="two bags whose times can be compared, as val_c_index chooses the epoch",
+            f"the val split of {len(targets)} bags {lack}",
+            expected=f"bags on which {monitor}, which chooses the epoch, is a number",
             remedy="use another split or seed, a larger share for val, or --monitor val_loss",
         )
 

@@ -95,10 +95,14 @@ class Learning:
         if lower_is_better is None:
             return cls(last, last, length.max_epochs, 1, None, None)
         sign = 1 if lower_is_better else -1
-        values = [
+        logged = [
             (sign * epoch[monitor], int(epoch["epoch"]) + 1) for epoch in epochs if monitor in epoch
         ]
-        score, kept = min((v, number) for v, number in values if number >= length.least_epochs)
+        # An epoch where the monitor is not defined is not kept, as long as there is another one.
+        values = [(v, number) for v, number in logged if not math.isnan(v)] or logged
+        late = [(v, number) for v, number in values if number >= length.least_epochs]
+        late = late or [(v, number) for v, number in logged if number >= length.least_epochs]
+        score, kept = min(late)
         gain = values[0][0] - score
         finding: Finding = ""
         later = [v for v, number in values if number > kept]

@@ -8,7 +8,7 @@ import pytest
 from slidenet.core.errors import SplitError
 from slidenet.data import make_folds, make_split, make_task, read_label_table
 from slidenet.pipelines.fitting.checks import check_monitor
-from slidenet.tasks import CoxTask
+from slidenet.tasks import BinaryTask, CoxTask, MultiTask
 
 
 @pytest.fixture
@@ -52,15 +52,32 @@ def test_times_that_can_be_compared():
         assert not task.can_compare(np.array(bad, np.float32))
 
 
-def test_epochs_are_not_chosen_by_a_c_index_that_val_cannot_have():
-    def data(targets):
-        return SimpleNamespace(
-            task_record=CoxTask(("t", "e")),
-            targets=lambda split: np.array(targets, np.float32),
-            bags=lambda split: targets,
-        )
+def data_of(task, targets):
+    return SimpleNamespace(
+        task_record=task,
+        targets=lambda split: np.array(targets, np.float32),
+        bags=lambda split: targets,
+    )
 
-    check_monitor(data([[1, 1], [2, 0]]), "val_c_index")
-    check_monitor(data([[2, 1], [1, 0]]), "val_loss")
+
+def test_epochs_are_not_chosen_by_a_c_index_that_val_cannot_have():
+    task = CoxTask(("t", "e"))
+    check_monitor(data_of(task, [[1, 1], [2, 0]]), "val_c_index")
+    check_monitor(data_of(task, [[2, 1], [1, 0]]), "val_loss")
     with pytest.raises(SplitError, match=r"val split of 2 bags has no event before the time of"):
-        check_monitor(data([[2, 1], [1, 0]]), "val_c_index")
+        check_monitor(data_of(task, [[2, 1], [1, 0]]), "val_c_index")
+
+
+def test_epochs_are_not_chosen_by_a_target_that_val_does_not_have():
+    """All epochs would have NaN, and the first that may be kept would be the model."""
+    binary, unknown = BinaryTask(("a",), ("0", "1")), float("nan")
+    task = MultiTask((), targets={"a": binary, "b": BinaryTask(("b",), ("0", "1"))})
+    whole = data_of(task, [[0, 0], [1, 1]])
+    one_class, absent = (data_of(task, [[0, b], [1, unknown]]) for b in (1, unknown))
+    for monitor in ("val_loss", "val_a_auroc", "val_b_auroc", "val_b_loss"):
+        check_monitor(whole, monitor)
+    for data, monitor in ((one_class, "val_b_auroc"), (absent, "val_b_auroc"),
+                          (absent, "val_b_loss")):  # fmt: skip
+        with pytest.raises(SplitError, match=f"labels on which {monitor} is not defined"):
+            check_monitor(data, monitor)
+    check_monitor(absent, "val_a_auroc")

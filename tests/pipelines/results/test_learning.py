@@ -31,6 +31,7 @@ def learning(losses, *, least=1, most=None, lower=True):
         ([1.0, 1.0, 1.0], {"lower": False}, 1, None),
         ([0.6, 0.9, 0.7], {"lower": False}, 2, None),
         ([0.6], {}, 1, None),
+        ([float("nan"), 0.6, 0.5, float("nan"), 0.55], {}, 3, None),  # as the checkpoint has it
     ],
 )
 def test_the_epoch_kept_and_what_it_tells(losses, settings, kept, said):
