@@ -102,15 +102,12 @@ class BagDataModule(LightningDataModule):
         self._bags: dict[SplitName | None, tuple[BagSource, ...]] = {}
         self._targets: dict[SplitName | None, Targets] = {}
         check_split(split, cohort.rows)
-        kept = {
-            name: tuple(s for s in split.slides(name) if s in cohort.files) for name in SPLIT_NAMES
-        }
-        if not kept["train"]:
+        self.split = split.among(cohort.files)
+        if not self.split.train:
             raise SplitError(
                 f"none of the {len(split.train)} slides to train on has a label and features",
                 expected="at least one",
             )
-        self.split = Split(**kept)
         self.task_record = cohort.task
         if cohort.task.has_time_bins and not settings.time_edges:
             self.task_record = make_task(

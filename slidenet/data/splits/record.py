@@ -1,7 +1,7 @@
 """One split of slides into train, val and test, and what makes it unusable."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -32,6 +32,11 @@ class Split:
         """The slide_ids of one split."""
         slides: tuple[str, ...] = getattr(self, name)
         return slides
+
+    def among(self, slide_ids: Collection[str]) -> "Split":
+        """The same split of these slides only."""
+        kept = {n: tuple(s for s in self.slides(n) if s in slide_ids) for n in SPLIT_NAMES}
+        return Split(**kept)
 
     def by_slide(self) -> dict[str, list[str]]:
         """The splits each slide is in; one, unless the record is faulty."""

@@ -236,6 +236,7 @@ def audit_data(data: BagDataModule, splits: Sequence[Split], *, strict: bool) ->
     for line in data.cohort.describe():
         print(in_terminal(line), file=sys.stderr)
     table, files = data.label_table, data.bag_files
+    splits = [split.among(files) for split in splits]  # of the others was just said why
     task: Task | None = data.task_record
     if data.cohort.slides is not None:
         # Of parts of slides the slides are looked at: their files and splits, but not labels, which

@@ -15,6 +15,7 @@ from slidenet.core.errors import ConfigError, StoreError
 from slidenet.data import Split, hold_out_validation, make_folds, read_splits
 from slidenet.data.datamodule import BagDataModule
 from slidenet.data.splits.make import LeaveOneOut
+from slidenet.data.splits.record import check_split
 from slidenet.evaluation import Origin
 from slidenet.evaluation.predictions.targets import write_targets
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, write_bundle
@@ -98,12 +99,18 @@ def make_splits(
             f"--folds.leave-one-out {settings.leave_one_out} with --data.splits {splits}",
             expected="one of them: the splits are the folds",
         )
-    fraction = settings.inner_val_fraction
+    # By all rows: a split may name slides that are left out for want of a label or a file.
+    cohort, fraction = data.cohort, settings.inner_val_fraction
+    found = [cohort.of_bags(split) for split in read_splits(splits, cohort.rows)]
+    for number, split in enumerate(found):
+        check_split(split, cohort.rows, name=f"fold {number}")
     return [
         split
         if split.val or fraction == 0
-        else hold_out_validation(split, table, task, val_fraction=fraction, seed=seed)
-        for split in map(data.cohort.of_bags, read_splits(splits, table))
+        else hold_out_validation(
+            split.among(cohort.files), table, task, val_fraction=fraction, seed=seed
+        )
+        for split in found
     ]
 
 
