@@ -10,6 +10,7 @@ from slidenet.core.errors import ConfigError
 from slidenet.core.text import name_some
 from slidenet.data.bags.parts import PART_BAGS, DividingRule
 from slidenet.data.labels.targets import any_classes, columns_of, read_targets
+from slidenet.mil.contract import BagKind
 from slidenet.tasks import TASKS, ClassTask, TaskKind
 
 DEFAULT_TOKEN_BUDGET = 131_072
@@ -145,7 +146,7 @@ class BatchSettings:
         num_workers: Processes that read bags ahead; 0 reads in the main process.
     """
 
-    bag: Literal["slide", "patient", "region", "core", "tile"] = "slide"
+    bag: BagKind = "slide"
     min_region_share: float | None = None
     tiles_per_slide: int | None = None
     batch_size: int | None = None

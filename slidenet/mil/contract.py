@@ -4,7 +4,7 @@ Shapes: B bags, L tiles, D feature length, K outputs, A attention maps.
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from slidenet.core.checks import check_whole
 from slidenet.layers import checked_mask, zero_masked
 from slidenet.mil.recipe import TrainingRecipe
 from slidenet.tasks import Task
+
+BagKind = Literal["slide", "patient", "region", "core", "tile"]
+"""What one bag holds the tiles of."""
 
 
 @dataclass(frozen=True, eq=False)

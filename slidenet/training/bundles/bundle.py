@@ -7,11 +7,12 @@ gives the same bytes: no dates and no paths are kept.
 
 import hashlib
 import io
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from slidenet.core.provenance import (
     software_version,
 )
 from slidenet.mil import BagBatch
+from slidenet.mil.contract import BagKind
 from slidenet.stores.atomic import atomic_path
 from slidenet.tasks import BreslowBaseline, Calibration, PredictionArrays, Task
 from slidenet.tasks.calibration import UNCALIBRATED
@@ -216,6 +218,8 @@ def bundle_of(
         more, wanted = content["training"].get("more_features", []), len(module.feature_dims) - 1
         if not isinstance(more, list) or [type(one) for one in more] != [dict] * wanted:
             raise TypeError(f"more_features describes other than {wanted} further feature sets")
+        check_training(content["training"])
+        check_recipes(content["features_recipe"], *more)
     return Bundle(
         module=module,
         features_identity=content["features_recipe"],
@@ -226,6 +230,45 @@ def bundle_of(
             file.get(STATISTICS), module.feature_dim, source=source
         ),
     )
+
+
+def check_training(training: Mapping[str, Any]) -> None:
+    """Refuses what no training can have left, where the model is applied by it.
+
+    Args:
+        training: Of a file; what older versions did not write may be absent.
+
+    Raises:
+        ValueError: Naming the entry.
+    """
+    kinds = get_args(BagKind)
+    bag, share = training.get("bag", "slide"), training.get("min_region_share", 0.0)
+    if bag not in kinds:
+        raise ValueError(f"training.bag is {bag!r}, none of {', '.join(kinds)}")
+    needs_share = bag not in kinds[:2] and "min_region_share" not in training
+    if needs_share or type(share) not in (int, float) or not 0 <= share <= 1:
+        raise ValueError(f"training.min_region_share is {None if needs_share else share!r}")
+    seen, given = training.get("seen", {}), training.get("given", {})
+    listed = seen.values() if isinstance(seen, dict) else [None]
+    if not all(isinstance(d, list) and all(isinstance(one, str) for one in d) for d in listed):
+        raise ValueError("training.seen holds other than lists of digests by name")
+    sizes = given.values() if isinstance(given, dict) else [None]
+    if not all(type(size) in (int, float) and 0 < size < math.inf for size in sizes):
+        raise ValueError(f"training.given is {given!r}, no sizes by name")
+    if not isinstance(training.get("run", ""), str):
+        raise ValueError(f"training.run is {training['run']!r}")
+
+
+def check_recipes(*identities: Mapping[str, Any]) -> None:
+    """Refuses what cannot say how features were made.
+
+    Raises:
+        ValueError: Naming the part.
+    """
+    for identity in identities:
+        for part in ("tiles", "tile_encoder"):
+            if not isinstance(identity.get(part, {}), dict):
+                raise ValueError(f"{part} of the features are {identity[part]!r}")
 
 
 def _calibration(content: Mapping[str, Any], task: Task, source: str) -> Calibration:

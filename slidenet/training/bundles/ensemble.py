@@ -250,12 +250,18 @@ def load_bundle(path: str | os.PathLike[str], *, allow_code: bool = False) -> Bu
     with malformed_explained(str(path)):
         names = [f"{path}, member {name}" for name in content["names"]]
         parts = dict(zip(names, file["members"], strict=True))
+        if len(parts) < len(names):
+            raise ValueError("two members of one name")
         members = {
             name: bundle_of(name, part, allow_code=allow_code) for name, part in parts.items()
         }
     check_members(members)
     bundles = tuple(members.values())
     with malformed_explained(str(path)):
+        for key in SHARED:
+            ours, theirs = content["training"].get(key), bundles[0].training.get(key)
+            if (ours or None) != (theirs or None):
+                raise ValueError(f"training.{key} is {ours!r}, and that of its members {theirs!r}")
         targets = {name: _cut_off(cut) for name, cut in content["targets"].items()}
         calibration = replace(_cut_off(content["threshold"]), targets=targets)
         bundles[0].task.check_calibration(calibration)

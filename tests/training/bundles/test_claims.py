@@ -60,8 +60,13 @@ VALUES = {
     "temperature": [0, -1, "x", None, True, float("inf")],
     "baseline": ["x", {"times": [1.0], "cumulative_hazard": [0.1], "report_times": [1.0]}],
     "training": [None, [1]],
+    "training.bag": ["nonsense", None, 3, ["slide"]],
+    "training.seen": ["x", {"slides": "abc"}, {"slides": [1]}, [1]],
+    "training.given": [3, {"slide_mpp": "x"}, {"slide_mpp": 0}, {"slide_mpp": float("inf")}],
+    "training.min_region_share": ["x", -1, 2, True],
+    "training.run": [3],
     "versions": ["x"],
-    "features_recipe": [3],
+    "features_recipe": [3, {"tiles": "x"}, {"tile_encoder": [1]}],
     "unheard_of": [1],
     "settings.unheard_of": [1],
     "settings.feature_dim": [10**12, "6", 0, None],
@@ -81,6 +86,12 @@ def test_values_that_no_bundle_can_have(tmp_path, refusal, path):
     for value in VALUES[path]:
         message = refusal({**content, "content": put(content["content"], path, value)})
         assert str(tmp_path / "a") in message
+
+
+def test_bags_of_regions_say_which_tiles_lie_in_one(tmp_path, refusal):
+    content = content_of(tmp_path)
+    changed = put(content["content"], "training.bag", "region")
+    assert "min_region_share is None" in refusal({**content, "content": changed})
 
 
 @pytest.mark.parametrize(
