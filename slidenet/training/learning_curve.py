@@ -6,6 +6,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from slidenet.stores.csv_writing import write_csv
+from slidenet.training.bundles.kept_epochs import BestCheckpoint
 from slidenet.visualisation.curves import learning_curve_figure
 from slidenet.visualisation.style import save_figure
 
@@ -55,7 +56,7 @@ class LearningCurve(Callback):
         """Draws the curve, once per fit; a fit that was done gets its table again too."""
         self._write(trainer)
         if trainer.is_global_zero and self.epochs:
-            figure = learning_curve_figure(self.epochs, self.monitor)
+            figure = learning_curve_figure(self.epochs, self.monitor, self._kept_epoch(trainer))
             save_figure(figure, self.folder / CURVE_NAME, dpi=120, metadata={"Software": None})
 
     def state_dict(self) -> dict[str, Any]:
@@ -65,6 +66,15 @@ class LearningCurve(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The epochs before the interruption."""
         self.epochs = list(state_dict["epochs"])
+
+    def _kept_epoch(self, trainer: Trainer) -> int | None:
+        """The epoch whose weights are the best so far; None of a fit that keeps its last."""
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, BestCheckpoint) and callback.best_model_score is not None:
+                best, least = float(callback.best_model_score), callback.least_epochs
+                late = (epoch for epoch in self.epochs if epoch["epoch"] + 1 >= least)
+                return next((int(e["epoch"]) for e in late if e.get(self.monitor) == best), None)
+        return None
 
     def _write(self, trainer: Trainer) -> None:
         if not trainer.is_global_zero or not self.epochs:

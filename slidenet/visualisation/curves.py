@@ -237,13 +237,15 @@ def survival_figure(
     return figure
 
 
-def learning_curve_figure(epochs: Sequence[Mapping[str, float]], monitor: str) -> Figure:
+def learning_curve_figure(
+    epochs: Sequence[Mapping[str, float]], monitor: str, kept_epoch: int | None = None
+) -> Figure:
     """Losses by epoch and, beside them, the monitored value where it is no loss.
 
     Args:
-        epochs: Per epoch its number under "epoch" and its logged values.
+        epochs: Per epoch its number under "epoch", from 0, and its logged values.
         monitor: Name of the value by which the best epoch is chosen.
-
+        kept_epoch: Whose weights are the model, from 0; None where not known.
     """
     panels = [LOSSES] if monitor in LOSSES else [LOSSES, (monitor,)]
     figure = Figure(figsize=(5.0 * len(panels), 3.4), dpi=120, layout="constrained")
@@ -255,11 +257,14 @@ def learning_curve_figure(epochs: Sequence[Mapping[str, float]], monitor: str) -
             if known:
                 color = LIGHT_GREY if name == "train_loss" else ACCENT
                 axes.plot(*zip(*known, strict=True), label=name, color=color, marker=".")
+        if kept_epoch is not None:
+            label = f"kept: epoch {kept_epoch + 1}"
+            axes.axvline(kept_epoch + 1, **(GUIDE | {"color": GREY}), label=label)
         axes.set_xlabel("epoch", color=DARK)
         axes.set_ylabel("loss" if names == LOSSES else names[0], color=DARK)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
-        if len(names) > 1:
+        if len(names) > 1 or kept_epoch is not None:
             axes.legend(frameon=False)
     return figure
 

@@ -165,6 +165,7 @@ def test_best_checkpoint_is_the_best_epoch(cohort, quiet_trainer, tmp_path):
     assert best["epoch"] == losses.index(min(losses))
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 3
     assert float(trainer.checkpoint_callback.best_model_score) == min(losses)
+    assert curve._kept_epoch(trainer) == best["epoch"], "marked in the picture"
 
 
 def test_monitored_values_that_are_no_numbers_end_the_fit(cohort, quiet_trainer, tmp_path):

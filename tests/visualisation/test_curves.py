@@ -6,6 +6,7 @@ from slidenet.visualisation.curves import (
     SurvivalLine,
     agreement_figure,
     calibration_figure,
+    learning_curve_figure,
     precision_recall_figure,
     roc_figure,
     survival_figure,
@@ -92,3 +93,17 @@ def test_numbers_at_risk_stand_below_their_times():
     found = {text.get_position(): text.get_text() for text in table.texts}
     assert found == {(0, 0): "10", (4, 0): "5", (8, 0): "0", (0, -1): "10", (4, -1): "5",
                      (8, -1): "1"}  # fmt: skip
+
+
+def test_the_epoch_kept_is_marked_and_named():
+    epochs = [
+        {"epoch": i, "train_loss": 1 - i / 9, "val_loss": 0.5, "val_auroc": 0.6} for i in range(5)
+    ]
+    for monitor, panels in (("val_loss", 1), ("val_auroc", 2)):
+        figure = learning_curve_figure(epochs, monitor, 3)
+        assert len(figure.axes) == panels
+        for axes in figure.axes:
+            assert list(axes.lines[-1].get_xdata()) == [4, 4]
+            assert "kept: epoch 4" in [t.get_text() for t in axes.get_legend().get_texts()]
+    figure = learning_curve_figure(epochs, "val_loss")
+    assert len(figure.axes[0].lines) == 2
