@@ -210,7 +210,9 @@ def crossval(
             work.run(number, splits[number], folders[number])
             if settings.ablation:
                 run_fold_variants(work, number, splits[number], out)
-    return _report(bags, plan, out, folders, splits, origin)
+    by_site = wanted.splits is None and cut.leave_one_out != "patient"
+    sites = cut.site_column if by_site else None
+    return _report(bags, plan, out, folders, splits, origin, sites)
 
 
 def _rule_of_candidates(plan: TrainingPlan, candidates: Sequence[Mapping[str, Any]]) -> Identity:
@@ -252,6 +254,7 @@ def _report(
     folders: Sequence[Path],
     splits: Sequence[Split],
     origin: Origin,
+    site_column: str | None,
 ) -> CrossvalReport:
     """What is done so far; with all folds done, also the file of out-of-fold predictions."""
     network = plan.model["network"]
@@ -275,7 +278,8 @@ def _report(
         for target, file in files.items()
     }
     headline = f"{network}: {words_of_unseen(data, list(found.values()))}"
-    sections = [cohort_section(data, splits), *_learning_of_folds(folders, found)]
+    cohort = cohort_section(data, splits, site_column=site_column)
+    sections = [cohort, *_learning_of_folds(folders, found)]
     if plan.settings.ablation:
         sections += fold_section(data, splits, out, found, seed=plan.settings.seed)
     sections += probe_sections(data, splits, folders, found, plan)

@@ -102,6 +102,17 @@ def strata_of(
     )
 
 
+def joined_sites(table: LabelTable, site_column: str) -> list[tuple[str, ...]]:
+    """The sites that are tested together because they share patients, each group of them."""
+    patients = [table.patient_of(slide_id) for slide_id in table.slide_ids]
+    of_patients = np.unique(patients, return_inverse=True)[1].astype(np.int64)
+    groups = _groups_by_site(table, site_column, of_patients)
+    found: dict[int, dict[str, None]] = {}
+    for group, site in zip(groups.tolist(), table.column(site_column), strict=True):
+        found.setdefault(group, {})[site] = None
+    return [tuple(sites) for sites in found.values() if len(sites) > 1]
+
+
 def _groups_by_site(
     table: LabelTable, site_column: str, groups: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:

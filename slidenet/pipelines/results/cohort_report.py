@@ -7,6 +7,7 @@ from slidenet.core.text import count_of, name_some
 from slidenet.data import Split
 from slidenet.data.datamodule import BagDataModule
 from slidenet.data.splits.record import SPLIT_NAMES
+from slidenet.data.splits.strata import joined_sites
 from slidenet.evaluation import Predictions
 from slidenet.pipelines.results.sections import Section
 from slidenet.stores.csv_writing import write_csv
@@ -28,12 +29,15 @@ def write_left_out(folder: Path, data: BagDataModule) -> list[Path]:
     return [path]
 
 
-def cohort_section(data: BagDataModule, splits: Sequence[Split]) -> Section:
+def cohort_section(
+    data: BagDataModule, splits: Sequence[Split], *, site_column: str | None = None
+) -> Section:
     """The cohort as a part of the results.
 
     Args:
         data: The bags.
         splits: What was trained and tested on.
+        site_column: By which the folds were made; None where sites were not kept together.
     """
     lines = list(data.cohort.describe())
     num_printed = len(lines)  # by `audit_data`
@@ -42,6 +46,10 @@ def cohort_section(data: BagDataModule, splits: Sequence[Split]) -> Section:
     if unused:
         what = "any of the splits" if len(splits) > 1 else "the split"
         lines.append(f"not in {what}: {count_of('bag', len(unused))} ({name_some(unused)})")
+    joined = [] if site_column is None else joined_sites(data.label_table, site_column)
+    if joined:
+        shown = "; ".join(name_some(sites) for sites in joined)
+        lines.append(f"tested together, as they share patients ({site_column!r}): {shown}")
     return Section("Cohort", tuple(lines), num_printed=num_printed)
 
 

@@ -159,3 +159,18 @@ def test_a_cross_validation_says_and_writes_it(cohort, tmp_path, capsys):
     results = (tmp_path / "out" / "results.md").read_text()
     assert "left out, label 'unknown'" in results
     assert (tmp_path / "out" / "left_out.csv").read_text().count("\n") == 2
+
+
+def test_sites_that_are_tested_together_are_named(bags_of):
+    """A site is not left out alone where a patient has slides of another one, too."""
+
+    def change(i, row):
+        row["site"] = "ABCD"[i % 4]
+        row["patient_id"] = "both" if i in (0, 1) else f"p{i}"
+
+    data = bags_of(change, ("slide_id", "patient_id", "label", "site"))
+    split = data.split
+    assert cohort_section(data, [split], site_column="site").lines[-1] == (
+        "tested together, as they share patients ('site'): A, B"
+    )
+    assert "tested together" not in " ".join(cohort_section(data, [split]).lines)
