@@ -32,6 +32,9 @@ LINEAR: tuple[ProbeKind, ...] = ("logistic", "ridge", "cox")
 PER_TILE: tuple[Predicts | None, ...] = ("labels", "classes", "value", "risk")
 """Where the score of a linear probe of means is the mean of scores of tiles."""
 UNKNOWN = -1.0
+MOST_DEVIATIONS = 10.0
+"""From the training mean, that a column counts at most: the bags of another stain or scanner would
+else all be of one class for sure."""
 LEAST_SHARE = 1e-9
 """Nearest neighbours can be of one mind; a logit must be finite."""
 
@@ -41,7 +44,7 @@ class ProbeModel(BagModel):
 
     Linear probes of the mean alone give `tile_logits`, whose mean over the tiles of a bag is the
     bag's logits: the share of each tile in what is said. (Not where a column has long tails, which
-    are drawn in.)
+    are drawn in, and not of a bag so far from the training bags that a column is cut off.)
 
     Args:
         feature_dim: Length of a feature vector.
@@ -141,12 +144,20 @@ class ProbeModel(BagModel):
             logits = self.logits(described).to(self.mean.dtype)
             tile_logits = None
             if self.says_tiles:
-                tile_logits = self.logits(x).to(logits)
+                tile_logits = self.logits(x, cut=False).to(logits)
         return BagOutput(logits, uniform_attention(mask, self.mean.dtype), tile_logits)
 
-    def logits(self, described: Tensor) -> Tensor:
-        """Logits (B, K) of bags as columns (B, C), in their dtype; linear probes take any shape."""
+    def logits(self, described: Tensor, *, cut: bool = True) -> Tensor:
+        """Logits (B, K) of bags as columns (B, C), in their dtype; linear probes take any shape.
+
+        Args:
+            described: The bags.
+            cut: Whether columns are cut off at `MOST_DEVIATIONS`. Single tiles, which lie much
+                further out than means do, are not.
+        """
         z = self.standardised(described)
+        if cut:
+            z = z.clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)
         if self.kind in LINEAR:
             scores = z @ self.weight.to(z) + self.bias.to(z)
         elif self.kind == "svm":

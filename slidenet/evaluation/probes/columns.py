@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils.extmath import randomized_svd
 
 from slidenet.core.arrays import Float64Array, FloatArray
+from slidenet.mil.probe import MOST_DEVIATIONS
 
 MOST_DIRECTIONS = 512
 NO_SPREAD = 1e-6
@@ -28,7 +29,7 @@ class Columns:
         bending: (C,), one over the spread of the middle of a column with long tails, else 0.
         mean: (C,), of the bent columns; 0 of others.
         inverse_scale: (C,), one over the standard deviation; 0 for a column that does not vary.
-        z: (N, C), mean 0 and deviation 1.
+        z: (N, C), mean 0 and deviation 1, cut off as `ProbeModel.logits` cuts new bags off.
     """
 
     centre: Float64Array
@@ -58,7 +59,7 @@ class Columns:
             offset = np.where(tailed, means, 0.0)
             inverse = np.where(tailed, 1 / np.where(tailed, spread, 1), inverse)
             z = (bent - offset) * inverse
-        return cls(centre, bending, offset, inverse, z)
+        return cls(centre, bending, offset, inverse, np.clip(z, -MOST_DEVIATIONS, MOST_DEVIATIONS))
 
     @property
     def num_varying(self) -> int:

@@ -20,9 +20,15 @@ from slidenet.data.bags.dataset import BagSource
 from slidenet.data.datamodule import BagDataModule
 from slidenet.data.splits.record import SplitName
 from slidenet.evaluation import Predictions, best_probe
-from slidenet.evaluation.probes.probe import KINDS, WORDS
+from slidenet.evaluation.probes.probe import KINDS, LINEAR_DEFAULT, WORDS
 from slidenet.pipelines.fitting.plan import TrainingPlan
-from slidenet.pipelines.probing.as_network import PROBE, PROBE_NAME, fit_on, spread
+from slidenet.pipelines.probing.as_network import (
+    MOST_BAGS,
+    PROBE,
+    PROBE_NAME,
+    fit_on,
+    spread,
+)
 from slidenet.pipelines.probing.bag_statistics import BagStatistics, read_statistics
 from slidenet.pipelines.results.beside import Rival, compare
 from slidenet.pipelines.results.sections import Section
@@ -31,7 +37,7 @@ from slidenet.stores.json_file import read_json
 from slidenet.tasks import MultiTask, Targets, Task
 
 PROBES_NAME = "probes.json"
-VERSION = 2
+VERSION = 3
 """Of what the probes are; a new one fits them again."""
 TITLE = "Beside the network: probes"
 
@@ -148,7 +154,8 @@ def probe_sections(
     """
     name, settings = str(plan.model["network"]), plan.settings
     if name == PROBE:
-        return [chosen_section(folders)]
+        most = max(len(data.with_split(split).bags("train")) for split in splits)
+        return [chosen_section(folders, limits_of(most, data.task_record))]
     if not settings.probes or not models:
         return []
     work = ProbeWork(data, settings.seed)
@@ -179,10 +186,9 @@ def _section(
         return Section(title, (f"There are none: {reason}{where}.",))
     kinds = [kind for kind in KINDS[model.task.output] if all(kind in f.logits for f in folds)]
     numbered = model.folds is not None
-    tested = [
-        next(one for one in targets_of(data.with_split(split), "test") if one.name == target)
-        for split in splits
-    ]
+    parts = [data.with_split(split) for split in splits]
+    tested = [_target_of(part, target, "test") for part in parts]
+    most = max(len(_target_of(part, target, "train", "val").bags) for part in parts)
 
     def predictions(chosen: Sequence[str]) -> Predictions:
         return Predictions.concatenate(
@@ -200,6 +206,7 @@ def _section(
     counts = Counter(fold.words[fold.best] for fold in folds)
     chosen = ", ".join(f"{w} ({n} of {len(folds)} folds)" for w, n in counts.most_common())
     notes = [
+        *limits_of(most, model.task),
         f"Chosen inside the training part: {chosen if len(folds) > 1 else next(iter(counts))}.",
         "Probes see the mean and the standard deviation of the features of each bag. "
         "They are fitted on train and val; --model.network probe makes one the model.",
@@ -209,15 +216,45 @@ def _section(
     return compare(model, rivals, name=name, title=title, notes=notes)
 
 
-def chosen_section(folders: Sequence[Path]) -> Section:
-    """What was chosen where a probe is the model."""
+def chosen_section(folders: Sequence[Path], lines: Sequence[str] = ()) -> Section:
+    """What was chosen where a probe is the model.
+
+    Args:
+        folders: Of the folds.
+        lines: What else to say.
+    """
     remedy = "delete the folder to fit the probe anew"
     found = Counter(
         str(read_json(folder / PROBE_NAME, remedy=remedy, needs=("chosen",))["chosen"])
         for folder in folders
     )
     rows = tuple((words, str(count)) for words, count in found.most_common())
-    return Section("Probes chosen", (), ("probe", "folds"), rows)
+    return Section("Probes chosen", tuple(lines), ("probe", "folds"), rows)
+
+
+def limits_of(num_bags: int, task: Task) -> list[str]:
+    """What is left out where there are many bags to fit on.
+
+    Args:
+        num_bags: Of train and val.
+        task: What is predicted.
+    """
+    lines = []
+    keeping = [WORDS[kind] for kind in KINDS[task.output][1:]]
+    if num_bags > LINEAR_DEFAULT and keeping:
+        lines.append(
+            f"Not tried: the {' and '.join(keeping)} probe, which keeps every bag, as there are "
+            f"{num_bags:,} to fit on (more than {LINEAR_DEFAULT:,})."
+        )
+    if num_bags > MOST_BAGS:
+        lines.append(
+            f"Fitted on {MOST_BAGS:,} of the {num_bags:,} bags, evenly spread over the table."
+        )
+    return lines
+
+
+def _target_of(data: BagDataModule, name: str, *splits: SplitName) -> OneTarget:
+    return next(one for one in targets_of(data, *splits) if one.name == name)
 
 
 def targets_of(data: BagDataModule, *splits: SplitName) -> list[OneTarget]:

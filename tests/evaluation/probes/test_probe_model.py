@@ -160,6 +160,30 @@ def test_what_tiles_say_adds_up_to_what_the_bag_says():
     np.testing.assert_allclose(out.tile_attention[0, 0, mask[0]], 1 / mask[0].sum())
 
 
+def test_bags_of_another_scanner_do_not_saturate_a_probe():
+    """A column counts 10 deviations at most, so that bags still differ by the others."""
+    features = bags()
+    task, targets = BinaryTask(("g",), ("a", "b")), (GRADES > 0).astype(int)
+    probe, _ = fitted(task, targets, "logistic", features)
+    columns = described(features, deviation=False)
+    deviation = columns.std(axis=0)
+    mean = columns.mean(axis=0)
+    moved, at_limit = (torch.from_numpy(mean + far * deviation)[None] for far in (100.0, 10.0))
+    logits = probe.model.logits
+    torch.testing.assert_close(logits(moved), logits(at_limit), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(logits(moved), logits(moved, cut=False), atol=1.0)
+
+
+def test_tiles_lie_further_out_than_their_mean_and_are_not_cut_off():
+    features = bags()
+    task = MulticlassTask(("g",), ("a", "b", "c"))
+    probe, _ = fitted(task, GRADES, "logistic", features)
+    far = [np.concatenate([x + 40, x - 40]) for x in features]
+    out, mask = output(probe.model, far)
+    mean = (out.tile_logits * mask[..., None]).sum(dim=1) / mask.sum(dim=1)[:, None]
+    torch.testing.assert_close(mean, out.logits, atol=1e-3, rtol=1e-3)
+
+
 @pytest.mark.slow
 def test_features_of_any_scale_give_the_same_probabilities():
     task, targets = BinaryTask(("g",), ("a", "b")), (GRADES > 0).astype(int)

@@ -14,9 +14,14 @@ from slidenet.pipelines.crossval import crossval
 from slidenet.pipelines.fitting.plan import read_arguments
 from slidenet.pipelines.probing.as_network import data_to_fit
 from slidenet.pipelines.probing.bag_statistics import read_statistics
-from slidenet.pipelines.probing.beside_network import PROBES_NAME, ProbeWork, probe_sections
+from slidenet.pipelines.probing.beside_network import (
+    PROBES_NAME,
+    ProbeWork,
+    limits_of,
+    probe_sections,
+)
 from slidenet.pipelines.train import train
-from slidenet.tasks import PredictionArrays
+from slidenet.tasks import BinaryTask, CoxTask, PredictionArrays, RegressionTask
 from slidenet.testing import write_feature_cohort
 from slidenet.training import load_bundle
 
@@ -180,3 +185,15 @@ def test_a_class_without_patients_to_choose_by_ends_no_run(cohort, tmp_path):
             tmp_path / network, **call, network=network, num_folds=2, inner_val_fraction=0
         )
         assert set(found.folds) == {0, 1}
+
+
+def test_what_many_bags_leave_out_is_said():
+    binary, value = BinaryTask(("y",), ("0", "1")), RegressionTask(("y",))
+    assert limits_of(2000, binary) == []
+    (line,) = limits_of(2001, binary)
+    assert line.startswith("Not tried: the SVM and nearest-neighbour probe")
+    assert "2,001" in line
+    assert limits_of(6000, value)[1] == (
+        "Fitted on 5,000 of the 6,000 bags, evenly spread over the table."
+    )
+    assert limits_of(3000, CoxTask(("t", "e"))) == []
