@@ -242,12 +242,12 @@ def check_training(training: Mapping[str, Any]) -> None:
         ValueError: Naming the entry.
     """
     kinds = get_args(BagKind)
-    bag, share = training.get("bag", "slide"), training.get("min_region_share", 0.0)
+    bag = training.get("bag", "slide")
     if bag not in kinds:
         raise ValueError(f"training.bag is {bag!r}, none of {', '.join(kinds)}")
-    needs_share = bag not in kinds[:2] and "min_region_share" not in training
-    if needs_share or type(share) not in (int, float) or not 0 <= share <= 1:
-        raise ValueError(f"training.min_region_share is {None if needs_share else share!r}")
+    share = training.get("min_region_share", 0.0 if bag in kinds[:2] else None)
+    if type(share) not in (int, float) or not 0 <= float(share or 0) <= 1:
+        raise ValueError(f"training.min_region_share is {share!r}")
     seen, given = training.get("seen", {}), training.get("given", {})
     listed = seen.values() if isinstance(seen, dict) else [None]
     if not all(isinstance(d, list) and all(isinstance(one, str) for one in d) for d in listed):

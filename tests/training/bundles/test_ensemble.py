@@ -110,6 +110,8 @@ def test_files_that_are_no_ensemble_are_refused(cohort, tmp_path):
     write_ensemble(tmp_path / "e", members)
     whole = torch.load(tmp_path / "e", weights_only=True)
     too_high = whole["content"].replace('"threshold":null', '"threshold":5')
+    of_patients = whole["content"].replace('"bag":"slide"', '"bag":"patient"')
+    one_name = whole["content"].replace("fold_01", "fold_00")
     for change, message in (
         ({"version": 2}, "of version 2"),
         ({"content": "[]"}, "does not describe a model"),
@@ -122,6 +124,8 @@ def test_files_that_are_no_ensemble_are_refused(cohort, tmp_path):
         ({"out_of_fold": {"": {}}}, "not complete"),
         ({"out_of_fold": 3}, "does not describe a model"),
         ({"content": too_high}, "threshold is 5"),
+        ({"content": of_patients}, "training.bag is 'patient', and that of its members 'slide'"),
+        ({"content": one_name}, "two members of one name"),
     ):
         torch.save({**whole, **change}, tmp_path / "bad")
         with pytest.raises((StoreError, ConfigError), match=message):
