@@ -245,14 +245,14 @@ def check_training(training: Mapping[str, Any]) -> None:
     bag = training.get("bag", "slide")
     if bag not in kinds:
         raise ValueError(f"training.bag is {bag!r}, none of {', '.join(kinds)}")
-    share = training.get("min_region_share", 0.0 if bag in kinds[:2] else None)
-    if type(share) not in (int, float) or not 0 <= float(share or 0) <= 1:
+    share: Any = training.get("min_region_share", 0.0 if bag in kinds[:2] else None)
+    if type(share) not in (int, float) or not 0 <= share <= 1:
         raise ValueError(f"training.min_region_share is {share!r}")
     seen, given = training.get("seen", {}), training.get("given", {})
     listed = seen.values() if isinstance(seen, dict) else [None]
     if not all(isinstance(d, list) and all(isinstance(one, str) for one in d) for d in listed):
         raise ValueError("training.seen holds other than lists of digests by name")
-    sizes = given.values() if isinstance(given, dict) else [None]
+    sizes: Any = given.values() if isinstance(given, dict) else [None]
     if not all(type(size) in (int, float) and 0 < size < math.inf for size in sizes):
         raise ValueError(f"training.given is {given!r}, no sizes by name")
     if not isinstance(training.get("run", ""), str):
