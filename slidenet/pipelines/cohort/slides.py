@@ -110,5 +110,6 @@ def check_tile_resolutions(
         f"nothing says the microns per pixel of {count_of('folder', len(paths))} of tile images "
         f"(first: {paths[0]})",
         expected="the resolution the tiles were cut at",
-        remedy=f"give {' and '.join(flags)}, or fill their columns in slides.csv",
+        remedy=f"give {' and '.join(flags)}, or fill their columns in slides.csv; if the images in "
+        "them are slides themselves, pass --recursive with the folder above",
     )
