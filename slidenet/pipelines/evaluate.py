@@ -167,7 +167,7 @@ def evaluate(
         judged = read(source)
         threshold, sites = own_threshold(source), None
         if external.site_column is not None:
-            sites = _sites_of_file(source, judged, external.site_column)
+            sites = _sites_of_file(source, judged, external.site_column, by_patient=by_patient)
     if not judged.task.has_positive_class:
         threshold = None
     check_output_folder(out)
@@ -221,15 +221,19 @@ def _check_source(predictions: str | Path | None, external: ExternalSettings) ->
         )
 
 
-def _sites_of_file(path: Path, predictions: Predictions, column: str) -> list[str]:
+def _sites_of_file(
+    path: Path, predictions: Predictions, column: str, *, by_patient: bool
+) -> list[str]:
     """The centre of each bag, as a column of the file of predictions says it."""
     table = read_csv_table(path, error=PredictionsError, unnamed_first=True)
     cells = table.cells(column)
     if len(cells) != len(predictions):  # averaged, or some without a label
         raise ConfigError(
-            f"--site-column for {len(predictions)} patients of {len(cells)} rows",
+            f"--site-column for {len(predictions)} judged of {len(cells)} rows",
             expected="bags as they are in the file",
-            remedy="leave --by-patient away",
+            remedy="leave --by-patient away"
+            if by_patient
+            else f"remove the rows without a label from {path}",
         )
     return [cell or "(none)" for cell in cells]
 
