@@ -36,7 +36,7 @@ class SiteRobustness:
         index: SO / (SO + OS) over the `num_neighbours` nearest slides of each slide.
         chance: The same over all pairs of slides of two patients.
         p: Share of cohorts with as low an index, had sites been dealt out by chance among the
-            slides of each class; 2,000 are drawn.
+            patients of each class (slides, where patients have several sites); 2,000 are drawn.
         num_neighbours: Neighbours of each slide.
         num_slides: Slides whose class and site are known.
         num_sites: Different values of the column.
@@ -160,11 +160,17 @@ def _index(
 
     value = float(index(sites[None])[0])
     rng, reached = np.random.default_rng(0), 0
-    groups = [np.flatnonzero(known & (classes == k)) for k in np.unique(classes[known])]
+    kept = np.flatnonzero(known)
+    units = _dealt_together(sites[kept], patients[kept])
+    first = np.unique(units, return_index=True)[1]
+    site_of, class_of = sites[kept][first], classes[kept][first]
+    groups = [np.flatnonzero(class_of == k) for k in np.unique(class_of)]
     for _ in range(_PERMUTATIONS // _BLOCK):
-        dealt = np.tile(sites, (_BLOCK, 1))
+        of_units = np.tile(site_of, (_BLOCK, 1))
         for members in groups:
-            dealt[:, members] = rng.permuted(dealt[:, members], axis=1)
+            of_units[:, members] = rng.permuted(of_units[:, members], axis=1)
+        dealt = np.tile(sites, (_BLOCK, 1))
+        dealt[:, kept] = of_units[:, units]
         reached += int((index(dealt) <= value).sum())
     return SiteRobustness(
         column,
@@ -176,6 +182,18 @@ def _index(
         int(known.sum()),
         len(np.unique(sites[known])),
     )
+
+
+def _dealt_together(sites: IntArray, patients: IntArray) -> IntArray:
+    """int64 (S,), slides of one number have one site by chance, too: those of a patient.
+
+    Dealt to slides one by one, sites would be more mixed than those of patients ever are. Where
+    patients have slides of several sites, as of scanners, each slide stands for itself.
+    """
+    units = np.unique(patients, return_inverse=True)[1].astype(np.int64)
+    count = int(units.max()) + 1
+    of_several = np.unique(np.stack([units, sites]), axis=1).shape[1] > count
+    return np.arange(len(units)) if of_several or count == len(units) else units
 
 
 def _pairs(alike: IntArray, patients: IntArray) -> int:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from slidenet.auditing.cohort import Cohort
-from slidenet.auditing.robustness import _index, _nearest, site_robustness
+from slidenet.auditing.robustness import _dealt_together, _index, _nearest, site_robustness
 
 
 def drawn(rng, *, by_class, by_site, per_cell=6):
@@ -67,3 +67,18 @@ def test_unknown_sites_are_left_out_and_one_class_per_site_tells_nothing():
 
 def test_a_cohort_without_labels_has_none(tmp_path):
     assert site_robustness(Cohort(None, None, {})) == ()
+
+
+def test_sites_are_those_of_patients_and_not_dealt_to_their_slides_one_by_one():
+    """20 patients of 8 slides tell as much of the site as 20 slides, whatever the slides say."""
+    rng, p = np.random.default_rng(1), []
+    patients = np.repeat(np.arange(20), 8)
+    for _ in range(12):
+        means = rng.normal(size=(20, 10))[patients] + 0.3 * rng.normal(size=(160, 10))
+        sites, classes = (rng.integers(0, 2, 20)[patients] for _ in range(2))
+        found = _index("site", "label", sites, classes, *_nearest(means, patients))
+        p.append(found.p)
+    assert min(p) > 0.01
+    scanners = np.arange(160) % 2  # a patient has slides of both
+    assert _dealt_together(scanners, patients).tolist() == list(range(160))
+    assert _dealt_together(patients % 3, patients).tolist() == patients.tolist()

@@ -170,7 +170,7 @@ def _more(made: Ensemble) -> list[str]:
     if without:
         lines.append(
             f"{len(without)} of {len(made.members)} members do not know how their training "
-            "features lie (older files, or fewer than 10 bags): unusual slides go unsaid by them"
+            "features lie (older files, or fewer than 10 patients): they pass over unusual slides"
         )
     return lines
 

@@ -5,13 +5,13 @@ compared with what it was trained on by one vector per bag, the mean over its ti
 brought to one scale by median and median deviation. The leading components and what they leave over
 are judged apart (Hotelling's T2 and the residual Q, Jackson and Mudholkar 1979), each in deviations
 of its logarithm among training bags; the larger counts. Training bags are measured by components
-that were fitted without them, so that a new bag of the same kind is as far away as they are.
+that were fitted without their patients, so that a bag of a new patient is as far away as they are.
 
 N bags, D features, K components.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -151,25 +151,32 @@ def mean_features(batch: BagBatch) -> Float64Array:
     return mean
 
 
-def fit_statistics(rows: FloatArray) -> FeatureStatistics | None:
+def fit_statistics(
+    rows: FloatArray, patients: Sequence[str] | None = None
+) -> FeatureStatistics | None:
     """The statistics of a training cohort.
 
     Args:
         rows: (N, D) mean features of its bags.
+        patients: Whose each of the N bags is; each of another where not given. Bags of a patient
+            are alike: measured by components that know the patient, they would lie so near that
+            nearly every new patient looked far.
 
     Returns:
-        None where there are fewer than 10 bags, or they are all alike.
+        None where there are fewer than 10 patients, or the bags are all alike.
     """
     count = len(rows)
-    if count < LEAST_BAGS:
+    names: Sequence[Hashable] = range(count) if patients is None else patients
+    place = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    if len(place) < LEAST_BAGS:
         return None
     # As many components in each fit below, or they would not measure alike.
-    fewest = count - math.ceil(count / NUM_GROUPS)
+    fewest = len(place) - math.ceil(len(place) / NUM_GROUPS)
     num_components = min(MOST_COMPONENTS, fewest // BAGS_PER_COMPONENT, rows.shape[1])
     whole = _fit(rows, num_components)
     if whole is None:
         return None
-    groups = np.arange(count) % NUM_GROUPS
+    groups = np.array([place[name] for name in names]) % NUM_GROUPS
     parts = np.empty((count, 2))
     for group in range(NUM_GROUPS):
         inside: BoolArray = groups == group

@@ -35,6 +35,20 @@ def test_bags_of_the_cohort_are_as_usual_as_it_is_and_others_are_far(count, dim)
     assert (np.concatenate(far) <= 1 / (count + 1) + 1e-9).mean() > 0.95
 
 
+def test_patients_with_several_slides_do_not_make_every_new_patient_look_far():
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(20), 5)
+    mixing = np.eye(40)
+    rows = bags(20, rng, mixing)[patients] + 0.05 * bags(100, rng, mixing)
+    new = bags(300, rng, mixing)
+    by_bag, by_patient = (
+        fit_statistics(rows, names) for names in (None, [str(p) for p in patients])
+    )
+    assert (by_bag.shares_as_far(new) <= 0.05).mean() > 0.9, "what it would be without patients"
+    assert (by_patient.shares_as_far(new) <= 0.05).mean() < 0.15
+    assert fit_statistics(rows[:45], [str(p) for p in patients[:45]]) is None, "9 patients"
+
+
 def test_one_broken_feature_and_constant_features_do_not_decide():
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(60, 50))
