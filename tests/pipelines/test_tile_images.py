@@ -178,7 +178,7 @@ def test_a_folder_of_folders_is_a_cohort_and_flags_declare_what_its_tiles_are(
     said = capsys.readouterr().out
     assert "bag" in said
     assert "placed.v1" in said
-    assert "left out, for they hold no tile images: empty" in caplog.text
+    assert "left out 1 subfolder without tile images (empty)" in caplog.text
     assert main(["info", str(cohort / "tiles" / "bag"), "--tile-mpp", "0.5", "--no-isolate"]) == 0
     said = capsys.readouterr().out
     assert "5 of 32 px at 0.5 mpp, without places" in said
