@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
 from slidenet.pipelines.embed_slides import embed_slides
 from slidenet.pipelines.embed_tiles import embed_tiles
@@ -13,6 +14,7 @@ from slidenet.stores import open_features, read_slide_embedding, read_tile_set, 
 from slidenet.testing.cohorts.edited import edited
 
 
+@pytest.mark.slow
 def test_a_chain_is_mended_from_where_it_was_broken(row, layout, colour_encoder):
     def tiles_again():
         report = embed_tiles([row], layout.root, EmbedTilesSettings(), tile_encoder=colour_encoder)

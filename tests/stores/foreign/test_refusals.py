@@ -267,12 +267,13 @@ def claim(folder):
         (lambda f: rewrite(f, lambda a: a.update(x=a["x"].astype(str))), "whole numbers"),
         (claim, r"an array of shape \(1000000000000,\) is not there"),
         (
-            lambda f: rewrite(f, lambda a: a.update(x=np.zeros(2**23 + 2**15, np.int64))),
-            "67371136 bytes packed in",
+            lambda f: rewrite(f, lambda a: a.update(x=np.zeros(2**17, np.int64))),
+            "1048704 bytes packed in",
         ),
     ],
 )
-def test_slide2vec_coordinates_that_cannot_be(writers, tmp_path, spoil, message):
+def test_slide2vec_coordinates_that_cannot_be(writers, tmp_path, spoil, message, monkeypatch):
+    monkeypatch.setattr("slidenet.stores.foreign.slide2vec.SMALL_BYTES", 2**20)
     path = writers.write_slide2vec(tmp_path)
     spoil(tmp_path)
     with pytest.raises(StoreError, match=message):

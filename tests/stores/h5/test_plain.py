@@ -11,13 +11,19 @@ from slidenet.stores.h5.plain import heap_problem
 SECRET = b"the neighbour's patients" * 2000
 
 
+_MADE: dict[str, bytes] = {}
+
+
 @pytest.fixture
 def world(tmp_path, toy, writers):
     """A features file of ours, one of TRIDENT, and what they may be made to lead to."""
-    tile_set = toy.make_tile_set(12)
-    ours = toy.write_features(tmp_path / "ours" / "slide_1.h5", tile_set)
+    ours, other = tmp_path / "ours" / "slide_1.h5", tmp_path / "other.h5"
+    ours.parent.mkdir()
+    if not _MADE:
+        _MADE["ours"] = toy.write_features(ours, toy.make_tile_set(12)).read_bytes()
+    ours.write_bytes(_MADE["ours"])
+    other.write_bytes(_MADE["ours"])
     (tmp_path / "secret.bin").write_bytes(SECRET)
-    other = toy.write_features(tmp_path / "other.h5", tile_set)
     return {"ours": ours, "theirs": writers.write_trident(tmp_path / "theirs"), "other": other}
 
 
