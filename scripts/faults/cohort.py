@@ -57,8 +57,9 @@ def results(out: Path) -> dict[str, str]:
 
 
 def leftovers(out: Path) -> list[str]:
-    """Hidden files: partial rows, temporary files, claims."""
-    return [str(p.relative_to(out)) for p in sorted(out.rglob(".*")) if p.is_file()]
+    """Hidden files: partial rows, temporary files, claims; not what is kept on purpose."""
+    hidden = [p for p in sorted(out.rglob(".*")) if p.is_file() and p.name != ".origins.json"]
+    return [str(path.relative_to(out)) for path in hidden]
 
 
 def import_all() -> None:

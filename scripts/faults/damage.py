@@ -112,6 +112,38 @@ def leftover_damaged(scene: Scene) -> str:
 
 
 @kind
+def strange_neighbours(scene: Scene) -> str:
+    """What slidenet keeps beside its results is something else."""
+    scene.finished()
+    again = scene.rng.choice(("tiles", f"tile_features/{ENCODER}"))
+    (scene.out / again / "s1.h5").unlink()
+    shutil.rmtree(scene.out / "runs", ignore_errors=True)
+    names = [f"{again}/.s1.h5.{end}" for end in ("claim", "partials", "partial", "tmp")]
+    names += ["run.json", "runs", "tiles/.origins.json"]
+    strange = scene.out / scene.rng.choice(names)
+    if strange.is_file():
+        strange.unlink()
+    how = scene.rng.choice(("folder", "nonsense", "empty", "loop", "dangling"))
+    if how == "folder":
+        strange.mkdir(exist_ok=True)
+    elif how in ("loop", "dangling"):
+        strange.symlink_to(strange.name if how == "loop" else "nowhere")
+    else:
+        strange.write_bytes(b"" if how == "empty" else scene.rng.randbytes(5000))
+    job = scene.job(hurried=True)
+    code = scene.wait(job)
+    what = f"{how} at {strange.relative_to(scene.out)}"
+    scene.check_results(complete=code == 0)
+    if code == 0:
+        return f"{what}: does not disturb"
+    if code == 1 and strange.name not in job.text:
+        raise FaultFound("lost", f"{what}, and nobody names it: {last_words(job.text)}")
+    shutil.rmtree(strange) if strange.is_dir() else strange.unlink(missing_ok=True)
+    scene.healthy()
+    return f"{what}: told, ends with {code}"
+
+
+@kind
 def output_gone(scene: Scene) -> str:
     scene.finished()
     files = [p for p in sorted(scene.out.rglob("*")) if p.is_file() and p.suffix == ".h5"]

@@ -126,6 +126,17 @@ def reader_killed(scene: Scene) -> str:
     return f"the reading process: {words(rule)}"
 
 
+@kind
+def reader_hangs(scene: Scene) -> str:
+    scene.isolate = True
+    nth = scene.rng.randint(1, 200)
+    rule = {"ops": ["read"], "folder": "slides", "nth": nth, "action": "stop", "role": "reader"}
+    scene.wait(scene.job("--slide-timeout", "10", rules=[rule]))
+    scene.check_results(complete=False)
+    scene.healthy()
+    return f"the reading process: {words(rule)}"
+
+
 # Disks.
 
 

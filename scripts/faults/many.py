@@ -3,9 +3,9 @@
 import signal
 import time
 
-from cohort import Job
+from cohort import Job, results
 from kinds import a_change, kind, shift_times, words
-from scene import FaultFound, Scene, last_words
+from scene import OF_ALL_SLIDES, FaultFound, Scene, last_words
 
 
 def wait_for_all(scene: Scene, jobs: list[Job], *also: int) -> list[int]:
@@ -46,6 +46,21 @@ def array_jobs(scene: Scene) -> str:
         raise FaultFound("lost", f"jobs with slides of their own end with {codes}")
     scene.healthy()
     return f"{len(jobs)} processes with slides of their own"
+
+
+@kind
+def shards_of_one_list(scene: Scene) -> str:
+    number = scene.rng.randint(2, 4)
+    jobs = [scene.job("--shard", f"{n + 1}/{number}") for n in range(number)]
+    codes = wait_for_all(scene, jobs)
+    if any(codes):
+        raise FaultFound("lost", f"jobs with slides of their own end with {codes}")
+    found = set(results(scene.out)) - set(OF_ALL_SLIDES)
+    missing = set(scene.world.expected) - set(OF_ALL_SLIDES) - found
+    if missing:
+        raise FaultFound("lost", f"no shard has made {sorted(missing)[0]}")
+    scene.healthy()
+    return f"{number} shards"
 
 
 @kind
