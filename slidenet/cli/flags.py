@@ -64,8 +64,11 @@ def report(name: str, work: Callable[[], Result], flags: Collection[str] = ()) -
             error.found = _dash_flags(f"--{setting} is {value}")
         print(f"slidenet {name}: error: {error}", file=sys.stderr)
         return 1 if isinstance(error, SlideError | DiskError | WorkerError) else 2
-    except (OSError, MemoryError) as error:  # reading what is of no slide
-        print(f"slidenet {name}: error: {fault_of(error)}", file=sys.stderr)
+    except (OSError, MemoryError, RuntimeError) as error:  # what is of no slide
+        fault = fault_of(error)
+        if fault is None:  # no fault of the system: a missing thread is one, and a RuntimeError
+            raise
+        print(f"slidenet {name}: error: {fault}", file=sys.stderr)
         return 1
     try:
         print(in_terminal(result.table(), keep="\n"), flush=True)

@@ -236,3 +236,22 @@ def test_only_what_was_typed_is_wrong_usage(error, code, capsys):
 
     assert report("paint", work) == code
     assert capsys.readouterr().err == "slidenet paint: error: it is so. To fix: do this\n"
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), RuntimeError("can't start new thread")])
+def test_a_machine_that_is_short_of_memory_is_one_line_and_no_traceback(capsys, fault):
+    def work():
+        raise fault
+
+    assert report("verb", work) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "not enough memory" in said
+
+
+def test_what_is_no_fault_of_the_system_is_raised():
+    def work():
+        raise RuntimeError("a mistake of ours")
+
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        report("verb", work)
