@@ -23,13 +23,7 @@ import docstring_parser
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from slidenet.core.errors import (
-    DiskError,
-    SlideError,
-    SlidenetError,
-    WorkerError,
-    fault_of,
-)
+from slidenet.core.errors import DiskError, SlideError, SlidenetError, WorkerError, fault_of
 from slidenet.core.escapes import in_terminal
 
 
@@ -64,9 +58,8 @@ def report(name: str, work: Callable[[], Result], flags: Collection[str] = ()) -
             error.found = _dash_flags(f"--{setting} is {value}")
         print(f"slidenet {name}: error: {error}", file=sys.stderr)
         return 1 if isinstance(error, SlideError | DiskError | WorkerError) else 2
-    except (OSError, MemoryError, RuntimeError) as error:  # what is of no slide
-        fault = fault_of(error)
-        if fault is None:  # no fault of the system: a missing thread is one, and a RuntimeError
+    except (OSError, MemoryError, RuntimeError) as error:  # of no slide, as a missing thread
+        if (fault := fault_of(error)) is None:
             raise
         print(f"slidenet {name}: error: {fault}", file=sys.stderr)
         return 1
