@@ -114,13 +114,13 @@ def atomic_path(path: Path, *, slide: str = "") -> Iterator[Path]:
     with output_errors(path, slide=slide):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            yield temporary
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            sweep_once(temporary)
-            for prove in _proofs.get():
-                prove()
             try:
+                yield temporary
+                with temporary.open("rb+") as file:
+                    os.fsync(file.fileno())
+                sweep_once(temporary)
+                for prove in _proofs.get():
+                    prove()
                 os.replace(temporary, path)
             except FileNotFoundError:  # who takes a claim over removes what its last owner wrote
                 for prove in _proofs.get():

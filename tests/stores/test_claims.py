@@ -196,6 +196,15 @@ def test_who_slept_between_proof_and_rename_finds_its_file_gone(path, clock, mon
     taken[0].release()
 
 
+def test_who_slept_before_its_file_was_whole_finds_it_gone_and_its_claim_lost(path):
+    other = json.dumps({"token": "00000000-7-0123abcd", "host": "node7", "started": None})
+    with pytest.raises(LostClaim), claim(path), atomic_path(path) as temporary:
+        temporary.write_text("mine")
+        claim_file(path).write_text(other)  # who takes over removes what was begun
+        temporary.unlink()
+    assert not path.exists()
+
+
 def test_a_claim_that_changed_hands_before_the_rename_is_put_back(path, clock, monkeypatch):
     """Of two that try to take a stale claim over, the slower one renames that of the faster."""
     write_claim(path, FAR)
