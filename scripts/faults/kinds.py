@@ -233,7 +233,7 @@ def slide_not_there_for_a_while(scene: Scene) -> str:
     os.rename(slides, away)
     time.sleep(scene.rng.choice((0.3, 1.0, 3.0)))
     os.rename(away, slides)
-    scene.wait(job)
+    scene.wait(job, 2)  # the manifest lies there, too
     if "unreadable" in job.text:
         scene.told = set(SLIDES)
     scene.check_results(complete=False)

@@ -198,10 +198,13 @@ def test_who_slept_between_proof_and_rename_finds_its_file_gone(path, clock, mon
 
 def test_who_slept_before_its_file_was_whole_finds_it_gone_and_its_claim_lost(path):
     other = json.dumps({"token": "00000000-7-0123abcd", "host": "node7", "started": None})
-    with pytest.raises(LostClaim), claim(path), atomic_path(path) as temporary:
-        temporary.write_text("mine")
+
+    def sleep(temporary):
         claim_file(path).write_text(other)  # who takes over removes what was begun
-        temporary.unlink()
+        assert not temporary.exists()
+
+    with pytest.raises(LostClaim), claim(path), atomic_path(path) as temporary:
+        sleep(temporary)
     assert not path.exists()
 
 
