@@ -10,6 +10,7 @@ back. What its last owner had begun to write is removed, and an owner proves bef
 the token is still its own: a process that slept for an hour wakes up and finds that it has lost.
 """
 
+import atexit
 import errno
 import functools
 import json
@@ -172,17 +173,21 @@ def take_claim(path: Path, *, slide: str = "") -> Claim:
     own, file = Claim(path, new_token(), slide), claim_file(path)
     with output_errors(path, slide=slide):
         path.parent.mkdir(parents=True, exist_ok=True)
-        for _ in range(_TRIES):
-            now_ns = _create(file, own.token)
-            found = _look(file)
-            if found is None:
-                continue  # given back in this moment
-            if found.token == own.token:
-                _live.add(own)
-                return own
-            if not _is_stale(file, found, now_ns):
-                break
-            _take_over(path, file, found)
+        try:
+            for _ in range(_TRIES):
+                now_ns = _create(file, own.token)
+                found = _look(file)
+                if found is None:
+                    continue  # given back in this moment
+                if found.token == own.token:
+                    _live.add(own)
+                    return own
+                if not _is_stale(file, found, now_ns):
+                    break
+                _take_over(path, file, found)
+        except BaseException:  # a signal may come when the claim has its name, and nobody knows
+            own.release()
+            raise
     raise ClaimedElsewhere(
         f"{found or 'another process'} is working on {path}",
         remedy="let it end and run the same command again; the claim of a process that died is "
@@ -214,6 +219,10 @@ class _LiveClaims:
         with self._lock:
             self._claims.discard(own)
 
+    def release(self) -> None:
+        for own in list(self._claims):
+            own.release()
+
     def _beat(self) -> None:
         while True:
             sleep(HEARTBEAT_S)
@@ -234,6 +243,12 @@ def _forget() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
+
+
+@atexit.register
+def _give_back() -> None:
+    """What a signal has kept from being released when its block ended."""
+    _live.release()
 
 
 def _create(file: Path, token: str) -> int:

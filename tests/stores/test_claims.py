@@ -292,3 +292,20 @@ def test_tokens_are_new_and_say_who_made_them():
     assert not is_gone(new_token())
     assert not is_gone(FAR)
     assert is_gone(f"{place_digest()}-{10**30}-0123abcd")
+
+
+def test_a_signal_between_the_name_and_the_block_leaves_no_claim(path, monkeypatch):
+    look = claims._look
+
+    def interrupted(file):
+        assert file.exists()
+        monkeypatch.setattr(claims, "_look", look)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(claims, "_look", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        take_claim(path)
+    assert names(path) == []
+    take_claim(path)  # and a signal before its block
+    claims._give_back()  # when Python ends
+    assert names(path) == []
