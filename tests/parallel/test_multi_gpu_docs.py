@@ -15,7 +15,7 @@ from slidenet.core.records import TileSet
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.slide_encoders import LONGNET_CONFIGS, LongNetViT, save_checkpoint
 from slidenet.stores import read_features, read_slide_embedding, write_tile_set
-from slidenet.testing import write_feature_cohort
+from slidenet.testing.cohorts.feature_cohort import generate_features, write_generated
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs" / "multi-gpu.md"
@@ -38,10 +38,11 @@ def folder(tmp_path_factory):
     (script,) = blocks("python")
     (folder / "encode_shared.py").write_text(script)
     layout = OutputLayout(folder / "out")
-    for encoder, feature_dim in (("efficientnet_lite0", 16), ("gigapath", 1536)):
-        made = write_feature_cohort(
-            folder / encoder, num_patients=24, num_tiles=36, feature_dim=feature_dim
-        )
+    cohort = generate_features(num_patients=24, num_tiles=36, feature_dim=1536)
+    for encoder, feature_dim in (("gigapath", 1536), ("efficientnet_lite0", 16)):
+        for slide in cohort.slides:  # of the same tiles
+            slide.features = slide.features[:, :feature_dim]
+        made = write_generated(cohort, folder / encoder)
         target = layout.features("any", encoder).parent
         target.parent.mkdir(parents=True, exist_ok=True)
         made.features.rename(target)

@@ -83,7 +83,7 @@ def test_features_made_before_are_used_and_others_refused(world, tmp_path, capsy
     identity["tiles"] = {**identity["tiles"], "stride_px": 128}
     save_bundle(tmp_path / "other.slidenet", module, features_identity=identity)
     capsys.readouterr()
-    assert main(["predict", f"--bundle={tmp_path / 'other.slidenet'}", *flags]) == 1
+    assert main(["predict", f"--bundle={tmp_path / 'other.slidenet'}", *flags]) == 2
     assert "predictions.csv is there already, made by something else" in capsys.readouterr().err
     flags[-1] = f"--out={tmp_path / 'other'}"
     assert main(["predict", f"--bundle={tmp_path / 'other.slidenet'}", *flags]) == 1

@@ -101,7 +101,9 @@ def test_another_recipe_is_refused_and_overwrite_replaces(embedded, row, layout)
     assert statuses(preprocess([row], layout.root, other, overwrite=True)) == ["done"]
     # The features now belong to tiles that are gone.
     report = embed_slides([row], layout.root, EmbedSlidesSettings(recipe="mean"), encoder="colour")
-    assert statuses(report) == ["done"]  # features still describe themselves
+    assert statuses(report) == ["failed"]
+    assert "was made from other tiles" in report.outcomes[0].detail
+    assert "slidenet embed-tiles" in report.outcomes[0].detail
 
 
 def test_a_changed_mpp_is_another_input(embedded, row, layout, small_tiles, colour_encoder):
