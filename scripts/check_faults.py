@@ -37,7 +37,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="the fault of this number")
     parser.add_argument("--kinds", nargs="*", help="names (parts of them will do)")
-    parser.add_argument("--limit", type=float, default=120, help="seconds after which a run hangs")
+    # A claim that is damaged says nothing of its owner, and is given up after 120 s.
+    parser.add_argument("--limit", type=float, default=240, help="seconds after which a run hangs")
     parser.add_argument("--keep", type=Path, help="folder where failing faults are kept")
     options = parser.parse_args()
     import_all()

@@ -351,15 +351,14 @@ def _remove(file: Path, token: str) -> bool:
     if found is None or found.token != token:
         return False
     aside = temporary_path(file)
-    try:
+    try:  # a signal that comes right after the rename finds it in here
         os.rename(file, aside)
-    except FileNotFoundError:
-        return False
-    try:
         found = _look(aside)
         if found is not None and found.token == token:
             return True
         _name_exclusively(aside, file)  # where somebody was faster, its owner will notice
+        return False
+    except FileNotFoundError:
         return False
     finally:
         aside.unlink(missing_ok=True)
