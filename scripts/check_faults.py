@@ -94,7 +94,7 @@ def one_fault(world: World, name: str, number: int, options: argparse.Namespace)
     if verdict != "ok" and options.keep is not None:
         target = options.keep / f"seed{options.seed}-{number}"
         shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(folder, target)
+        shutil.copytree(folder, target, symlinks=True)
     shutil.rmtree(folder)
     return verdict, words
 

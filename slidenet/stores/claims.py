@@ -115,7 +115,14 @@ class Claim:
 
     def release(self) -> None:
         """Gives the claim back, unless it was taken over."""
+        try:
+            self._remove()
+        except BaseException:  # a signal has come between; it comes once
+            self._remove()
+            raise
         _live.discard(self)
+
+    def _remove(self) -> None:
         with suppress(OSError):  # else it will be given up for its age
             _remove(self.file, self.token)
 

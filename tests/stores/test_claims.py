@@ -309,3 +309,17 @@ def test_a_signal_between_the_name_and_the_block_leaves_no_claim(path, monkeypat
     take_claim(path)  # and a signal before its block
     claims._give_back()  # when Python ends
     assert names(path) == []
+
+
+def test_a_signal_while_a_claim_is_given_back_leaves_none(path, monkeypatch):
+    remove = claims._remove
+
+    def interrupted(file, token):
+        monkeypatch.setattr(claims, "_remove", remove)
+        raise KeyboardInterrupt
+
+    own = take_claim(path)
+    monkeypatch.setattr(claims, "_remove", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        own.release()
+    assert names(path) == []
