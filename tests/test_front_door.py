@@ -78,6 +78,7 @@ def test_every_verb_is_still_its_function():
         assert name not in inspect.signature(function).parameters
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_every_module")
 def test_a_notebook_from_slides_to_slide_embeddings(slides, tmp_path):
     with slidenet.open_slide(slides / "one.tiff") as slide:

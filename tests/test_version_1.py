@@ -145,6 +145,7 @@ def test_its_run_begun_in_its_time_ends_in_the_same_model(old):
         assert (old / "again" / name).read_bytes() == (old / "run" / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_its_cross_validation_is_recognised_as_done(old):
     shutil.rmtree("cv/fold_01")  # as if it had been killed before the last fold
     before = contents(old / "cv")

@@ -40,6 +40,7 @@ def test_every_verb_explains_itself(verb, capsys):
     assert "--target_mpp" not in text  # flags are spelled with dashes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("verbs", "unneeded"),
     [

@@ -26,6 +26,7 @@ RUNS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_ranks", "data", "runs"),
     [

@@ -32,6 +32,7 @@ def test_parameters_are_counted_exactly(name):
     assert parameter_count(LONGNET_CONFIGS[name]) == sum(p.numel() for p in model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "num_ranks",
     [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)],

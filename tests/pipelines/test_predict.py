@@ -145,6 +145,7 @@ def test_slides_of_a_patient_are_averaged_where_asked(world, tmp_path):
     assert float(patients["P"]["prob_tumour"]) == pytest.approx(mean, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_patient_is_not_predicted_from_some_of_the_slides(world, tmp_path, capsys):
     """By averaging, and by a model whose bags are patients: P lacks a slide, Q does not."""
     root, module = world

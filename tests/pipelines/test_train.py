@@ -113,6 +113,7 @@ def test_crossval_killed_between_and_in_folds_ends_with_the_same_file(cohort, tm
     assert (killed / metrics).read_bytes() == (tmp_path / "whole" / metrics).read_bytes()
 
 
+@pytest.mark.slow
 def test_crossval_predicts_every_bag_once_and_chooses_inside_folds(cohort, tmp_path, capsys):
     more = ["--folds.num-folds=2", "--folds.num-inner-folds=2", "--trainer.max-epochs=2"]
     more += ['--folds.search={"learning_rate": [0.05, 0.0001]}']

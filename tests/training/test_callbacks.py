@@ -85,6 +85,7 @@ def test_same_seed_same_weights_on_the_cpu(cohort, quiet_trainer, tmp_path):
     assert curves[0] == curves[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("killed_in", "workers"),
     [

@@ -88,6 +88,7 @@ def assert_same_weights(found, wanted):
         torch.testing.assert_close(found.state_dict()[name], x, atol=1e-5, rtol=0, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_weights_and_metrics_are_those_of_one_process(bags, quiet_trainer, accumulate):
     common = {"accumulate_grad_batches": accumulate, "gradient_clip_val": 0.5}

@@ -102,6 +102,7 @@ def test_resume_after_all_rows_only_finishes(toy, path, whole):
     assert sha256(path) == sha256(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches", [(1, 1), (7, 3), (17,)])
 def test_killed_between_batches_and_run_again(toy, path, whole, batches):
     for count in batches:
@@ -348,6 +349,7 @@ def test_memory_does_not_grow_with_the_number_of_tiles(toy, tmp_path):
     assert peak(20_000) - peak(1_000) < 2_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [100, 5_000, 21_000, 30_000])
 def test_a_disk_that_fills_up(tmp_path, limit):
     path = tmp_path / "out" / "slide_1.h5"

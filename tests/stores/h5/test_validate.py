@@ -182,6 +182,7 @@ def test_truncated_anywhere(features_file):
         assert validate_file(features_file), length
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fill", [b"\x00", b"\xff"])
 def test_a_spoilt_block_never_stops_the_check(features_file, fill):
     # A copy cut short may have the right length and end in zeros.
