@@ -183,7 +183,8 @@ def take_claim(path: Path, *, slide: str = "") -> Claim:
         try:
             for _ in range(_TRIES):
                 now_ns = _create(file, own.token)
-                found = _look(file)
+                with output_errors(file, slide=slide):  # what is in its place is to be named
+                    found = _look(file)
                 if found is None:
                     continue  # given back in this moment
                 if found.token == own.token:
@@ -303,10 +304,11 @@ def _say_once(folder: Path) -> None:
 def _look(file: Path) -> Sighting | None:
     """The claim that is there; None where there is none.
 
-    The file is opened anew, as network disks only then ask whether it has changed.
+    The file is opened anew, as network disks only then ask whether it has changed. Claims are no
+    links: one in their place is as good as nonsense, wherever it leads.
     """
     try:
-        with file.open("rb") as opened:
+        with open(file, "rb", opener=_open_no_link) as opened:
             changed_ns = os.fstat(opened.fileno()).st_mtime_ns
             found = parse_json(opened.read(_MAX_BYTES))
         token, host, started = (found[name] for name in ("token", "host", "started"))
@@ -318,9 +320,17 @@ def _look(file: Path) -> Sighting | None:
     except OSError as error:
         if error.errno == errno.ESTALE:  # removed by another machine while it was opened
             return None
+        if error.errno == errno.ELOOP:
+            with suppress(FileNotFoundError):
+                return Sighting("", file.lstat().st_mtime_ns)
+            return None
         raise
     except (ValueError, TypeError, KeyError, AttributeError, IndexError):
         return Sighting("", changed_ns)  # being written, or spoilt: only its age tells
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
 
 
 _seen: dict[Path, tuple[Sighting, float]] = {}

@@ -131,6 +131,26 @@ def test_a_spoilt_claim_is_given_up_for_its_age(path, clock, spoilt):
     take_claim(path).release()
 
 
+@pytest.mark.parametrize("target", ["itself", "nowhere", "a claim"])
+def test_a_link_in_the_place_of_a_claim_is_a_spoilt_one(path, clock, target):
+    write_claim(path, FAR)
+    elsewhere = path.parent / "other.claim"
+    claim_file(path).rename(elsewhere)
+    pointed = {"itself": claim_file(path).name, "nowhere": "none", "a claim": elsewhere.name}
+    claim_file(path).symlink_to(pointed[target])
+    with pytest.raises(ClaimedElsewhere, match="another process is working"):
+        take_claim(path)
+    clock[0] += claims.STALE_S + 1
+    take_claim(path).release()
+    assert names(path) == ["other.claim"]
+
+
+def test_a_folder_in_the_place_of_a_claim_is_named(path):
+    claim_file(path).mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"\.a\.h5\.claim"):
+        take_claim(path)
+
+
 def test_an_old_claim_is_looked_at_twice(path, clock):
     """The clock of the disk may have jumped: an owner that lives touches its claim meanwhile."""
     write_claim(path, FAR, age_s=claims.STALE_S + 1)
