@@ -76,6 +76,8 @@ def read_attribute(target: Any, name: str, kind: type[T], path: Path) -> T:
     value, problem = _checked(target, name, kind)
     if problem:
         raise StoreError(f"{path}: {problem}", remedy="delete the file and make it again")
+    if isinstance(value, bytes):
+        return kind(value.decode(errors="replace"))
     return kind(attribute_value(target, name) if value is None else value)
 
 
@@ -84,15 +86,20 @@ def attribute_problem(target: Any, name: str, kind: type) -> str:
     return _checked(target, name, kind)[1]
 
 
-def _checked(target: Any, name: str, kind: type) -> tuple[int | float | None, str]:
-    """The value of a number (None: text, or wrong), and what is wrong; each is read once."""
-    attributes = target.attrs
+def _checked(target: Any, name: str, kind: type) -> tuple[int | float | bytes | None, str]:
+    """The value of a number or of text of fixed length, and what is wrong.
+
+    The value is None where something is, and for other text. Each attribute is opened once, which
+    is most of the time that a look at thousands of files takes.
+    """
     where = f"attribute {name!r}"
-    if name not in attributes:
-        return None, f"{target.name} {where} is missing"
     try:
-        stored = attributes.get_id(name)
+        stored = target.attrs.get_id(name)
         dtype = stored.dtype
+    except KeyError:
+        if name in target.attrs:
+            raise  # there, and spoilt
+        return None, f"{target.name} {where} is missing"
     except (TypeError, ValueError) as error:
         return None, f"{target.name} {where} is of a kind unknown to numpy ({error})"
     if stored.shape != () or dtype.itemsize > MOST_TEXT_BYTES:
@@ -100,9 +107,11 @@ def _checked(target: Any, name: str, kind: type) -> tuple[int | float | None, st
         return None, f"{target.name} {where} {long}"
     if kind is str:
         # By type alone: reading a loader's text from a broken file may never end.
-        is_text = h5py.check_string_dtype(dtype) is not None
-        return None, "" if is_text else f"{target.name} {where} is no text"
-    value = attributes[name]
+        text = h5py.check_string_dtype(dtype)
+        if text is None:
+            return None, f"{target.name} {where} is no text"
+        return None if text.length is None else _stored_value(stored, dtype), ""
+    value = _stored_value(stored, dtype)
     if kind is int and not isinstance(value, int | np.integer):
         found = attribute_value(target, name)
         return None, f"{target.name} {where} is {found!r}; expected a whole number"
@@ -110,6 +119,12 @@ def _checked(target: Any, name: str, kind: type) -> tuple[int | float | None, st
         found = attribute_value(target, name)
         return None, f"{target.name} {where} is {found!r}; expected a finite number"
     return value, ""
+
+
+def _stored_value(stored: Any, dtype: np.dtype[Any]) -> Any:
+    value = np.empty((), dtype)
+    stored.read(value)
+    return value[()]
 
 
 def read_identity(group: Any, path: Path, name: str = "recipe") -> dict[str, JsonValue]:
