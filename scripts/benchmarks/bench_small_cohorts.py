@@ -106,7 +106,7 @@ def write_cohort(out: Path, cell: Cell, num_test: int) -> None:
         # Bags of one length: LongNet packs bags of different lengths and goes through them singly.
         kept = np.sort(rng.permutation(len(slide.coords))[:NUM_TILES])
         assert len(kept) == NUM_TILES, "a slide has more tiles than its bag"
-        slide.coords, slide.features = slide.coords[kept], slide.features[kept]
+        slide.keep_tiles(kept)
     write_generated(cohort, folder)
     rows, seen = [["slide_id", "split"]], {"0": 0, "1": 0}
     for slide in cohort.slides:

@@ -1,6 +1,6 @@
 """Floor 3: generated slides and cohorts whose every property is known, and ways to break them."""
 
-from slidenet.testing.cohorts.feature_cohort import FeatureCohort
+from slidenet.testing.cohorts.feature_cohort import FeatureCohort, read_lesion_tiles
 from slidenet.testing.cohorts.feature_faults import (
     FEATURE_FAULTS,
     FILE_FAULTS,
@@ -27,6 +27,7 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "corrupt_tile",
     "place_lesions",
     "plain",
+    "read_lesion_tiles",
     "synthetic_slide",
     "truncate_file",
     "with_overlays",

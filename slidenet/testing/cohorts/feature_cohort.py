@@ -1,5 +1,6 @@
 """A cohort of feature files with labels and splits, clean or with planted faults, in a second."""
 
+import csv
 import hashlib
 import os
 from collections import Counter
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from slidenet.core.arrays import BoolArray, Float64Array, IntArray
 from slidenet.core.provenance import JsonValue
 from slidenet.core.records import SlideMpp, TileGeometry, TileRegions, TileSet
 from slidenet.core.units import Mpp
@@ -19,6 +21,7 @@ from slidenet.testing.cohorts.lesion_cohort import (
     CohortRow,
     LesionRule,
     cohort_rows,
+    place_blocks,
     place_lesions,
     write_rows,
 )
@@ -46,10 +49,11 @@ class GeneratedSlide:
         in_table: Whether `labels.csv` has it.
         on_disk: Whether there is a features file.
         regions: In which region each tile lies.
+        lesion: Bool (N,), the truth: which tiles are lesion. None where nothing is planted.
     """
 
     row: dict[str, str]
-    coords: npt.NDArray[np.int64]
+    coords: IntArray
     features: Features
     fingerprint: str
     identity: dict[str, dict[str, JsonValue]]
@@ -57,11 +61,18 @@ class GeneratedSlide:
     in_table: bool = True
     on_disk: bool = True
     regions: TileRegions | None = None
+    lesion: BoolArray | None = None
 
     @property
     def slide_id(self) -> str:
         """Names its file."""
         return self.row["slide_id"]
+
+    def keep_tiles(self, kept: slice | IntArray | BoolArray) -> None:
+        """Leaves only some of the tiles."""
+        self.coords, self.features = self.coords[kept], self.features[kept]
+        if self.lesion is not None:
+            self.lesion = self.lesion[kept]
 
 
 @dataclass
@@ -85,11 +96,13 @@ class FeatureCohort:
         labels: The table of labels: slide_id, patient_id, label (0, 1), site, scanner, age.
         features: Folder of one features file per slide.
         splits: Four folds by patient.
+        lesions: Which tiles are lesion, see `read_lesion_tiles`.
     """
 
     labels: Path
     features: Path
     splits: Path
+    lesions: Path
 
 
 def generate_features(
@@ -101,22 +114,29 @@ def generate_features(
     feature_dim: int = 24,
     signal: float = 3.0,
     rule: LesionRule = "present_vs_absent",
+    num_lesions: tuple[int, int] = (2, 2),
+    num_distractors: int = 0,
     seed: int = 0,
 ) -> GeneratedCohort:
-    """The slides of `write_feature_cohort`, not yet written."""
+    """The slides of `write_feature_cohort`, not yet written; each keeps which tiles are lesion."""
     rows = cohort_rows(num_patients, num_sites, seed, slides_per_patient)
     rng = np.random.default_rng((seed, 1))
     means = {f"site_{i}": rng.normal(0, 0.3, feature_dim) for i in range(num_sites)}
     direction = rng.normal(size=feature_dim)
     direction *= signal / np.linalg.norm(direction)
     tissue = rng.normal(0, TISSUE_MEAN, feature_dim)
+    distraction = _beside(direction, np.random.default_rng((seed, 3)))
     ages = {row.patient_id: str(rng.integers(30, 90)) for row in rows}
     folds = _folds(rows)
     slides = []
     for row in rows:
-        coords, lesion = _tiles(num_tiles, rule, row.label, rng)
+        count = int(rng.integers(*num_lesions, endpoint=True)) if np.ptp(num_lesions) else 0
+        coords, lesion, distractor = _tiles(
+            num_tiles, rule, row.label, count or num_lesions[0], num_distractors, rng
+        )
         base = tissue + means[row.site] + rng.normal(0, 0.5, feature_dim)
         features = base + rng.normal(size=(len(coords), feature_dim)) + lesion[:, None] * direction
+        features = features + distractor[:, None] * distraction
         cells = {
             "slide_id": row.slide_id,
             "patient_id": row.patient_id,
@@ -133,39 +153,97 @@ def generate_features(
             "tiles": {"segmenter": "all", "target_mpp": 0.5, "min_tissue_fraction": 0.1},
             "tile_encoder": {"id": "generated", "weights": "none", "precision": "fp32"},
         }
-        slides.append(GeneratedSlide(cells, coords, stored, fingerprint, identity, splits))
+        slides.append(
+            GeneratedSlide(cells, coords, stored, fingerprint, identity, splits, lesion=lesion)
+        )
     return GeneratedCohort(slides)
 
 
 def write_generated(cohort: GeneratedCohort, folder: str | os.PathLike[str]) -> FeatureCohort:
-    """Writes `labels.csv`, `splits.csv` and `features/*.h5` under `folder`."""
+    """Writes `labels.csv`, `splits.csv`, `lesion_tiles.csv` and `features/*.h5` under `folder`.
+
+    What rows hold beside the columns of every cohort becomes further columns of `labels.csv`.
+    """
     folder = Path(folder)
-    paths = FeatureCohort(folder / "labels.csv", folder / "features", folder / "splits.csv")
+    paths = FeatureCohort(
+        folder / "labels.csv",
+        folder / "features",
+        folder / "splits.csv",
+        folder / "lesion_tiles.csv",
+    )
     paths.features.mkdir(parents=True, exist_ok=True)
     for slide in cohort.slides:
         if slide.on_disk:
             write_slide_file(paths.features / f"{slide.slide_id}.h5", slide)
     listed = [slide for slide in cohort.slides if slide.in_table]
-    write_rows(paths.labels, [list(COLUMNS), *([s.row[c] for c in COLUMNS] for s in listed)])
+    columns = list(dict.fromkeys([*COLUMNS, *(name for s in listed for name in s.row)]))
+    write_rows(paths.labels, [columns, *([s.row[c] for c in columns] for s in listed)])
     folds = [f"fold_{i}" for i in range(NUM_FOLDS)]
     splits = [[slide.slide_id, *slide.splits] for slide in cohort.slides]
     write_rows(paths.splits, [["slide_id", *folds], *splits, *cohort.split_rows])
+    truth = [
+        [slide.slide_id, *map(int, place)]
+        for slide in cohort.slides
+        if slide.lesion is not None
+        for place in slide.coords[slide.lesion]
+    ]
+    write_rows(paths.lesions, [["slide_id", "x", "y"], *truth])
     return paths
 
 
+def read_lesion_tiles(path: str | os.PathLike[str], slide_id: str, coords: IntArray) -> BoolArray:
+    """Which tiles of a slide are lesion, by what `write_generated` says of a cohort.
+
+    Args:
+        path: Its `lesion_tiles.csv`: slide_id, x and y in level-0 pixels, a row per lesion tile.
+        slide_id: The slide.
+        coords: int64 (N, 2), its tiles.
+
+    Returns:
+        Bool (N,).
+    """
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        places = {
+            (int(row["x"]), int(row["y"]))
+            for row in csv.DictReader(file)
+            if row["slide_id"] == slide_id
+        }
+    return np.array([(int(x), int(y)) in places for x, y in coords], np.bool_)
+
+
 def _tiles(
-    num_tiles: int, rule: LesionRule, label: int, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Coords of a slide's tiles and which of them are lesion; the number varies by a fifth."""
+    num_tiles: int,
+    rule: LesionRule,
+    label: int,
+    num_lesions: int,
+    num_distractors: int,
+    rng: np.random.Generator,
+) -> tuple[IntArray, BoolArray, BoolArray]:
+    """Coords of a slide's tiles, and which are lesion and distractor; their number varies."""
     side = max(round(num_tiles**0.5), 6)
-    lesion = np.zeros((side, side), np.bool_)
-    for column, line in place_lesions(rule, label, np.ones_like(lesion), rng):
+    lesion, distractor = np.zeros((2, side, side), np.bool_)
+    for column, line in place_lesions(rule, label, np.ones_like(lesion), rng, num_lesions):
         lesion[line : line + LESION_CELLS, column : column + LESION_CELLS] = True
+    if num_distractors:
+        for column, line in place_blocks(~lesion, num_distractors, rng):
+            distractor[line : line + LESION_CELLS, column : column + LESION_CELLS] = True
     # Kept tiles are drawn so that their number and places say nothing of the label.
     kept = rng.random((side, side)) < rng.uniform(0.7, 0.95)
-    cells = np.argwhere(kept | lesion)
-    coords = (cells[:, ::-1] * CELL_PX).astype(np.int64)
-    return coords, lesion[kept | lesion]
+    kept |= lesion | distractor
+    coords = (np.argwhere(kept)[:, ::-1] * CELL_PX).astype(np.int64)
+    return coords, lesion[kept], distractor[kept]
+
+
+def _beside(direction: Float64Array, rng: np.random.Generator) -> Float64Array:
+    """A shift as long as another one, at 60 degrees to it."""
+    length = np.linalg.norm(direction)
+    if length == 0:
+        return direction
+    unit = direction / length
+    across = rng.normal(size=len(direction))
+    across -= (across @ unit) * unit
+    beside: Float64Array = length * (0.5 * unit + 0.75**0.5 * across / np.linalg.norm(across))
+    return beside
 
 
 def _folds(rows: Sequence[CohortRow]) -> dict[str, int]:

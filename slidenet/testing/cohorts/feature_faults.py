@@ -36,17 +36,20 @@ def write_feature_cohort(
     feature_dim: int = 24,
     signal: float = 3.0,
     rule: LesionRule = "present_vs_absent",
+    num_lesions: tuple[int, int] = (2, 2),
+    num_distractors: int = 0,
     faults: Sequence[str] = (),
     seed: int = 0,
 ) -> FeatureCohort:
     """Writes features files, labels and splits of a cohort whose every property is known.
 
     Tiles are drawn around what all tissue has in common, shifted a little by site and slide, and
-    scaled to values around one. Lesions are two blocks of two by two tiles, shifted by `signal`
+    scaled to values around one. Lesions are blocks of two by two tiles, shifted by `signal`
     deviations between tiles along one direction.
 
     Args:
-        folder: Gets `labels.csv`, `splits.csv` (four folds by patient) and `features/*.h5`.
+        folder: Gets `labels.csv`, `splits.csv` (four folds by patient), `lesion_tiles.csv` (the
+            truth, see `read_lesion_tiles`) and `features/*.h5`.
         num_patients: Half of them have label 1.
         num_sites: Sites, each with both labels alike.
         slides_per_patient: Slides of the first patient, the second, ..., and over again.
@@ -54,6 +57,9 @@ def write_feature_cohort(
         feature_dim: Length of a feature vector.
         signal: How far lesion tiles lie from others; 0 hides them.
         rule: What the label means, see `place_lesions`.
+        num_lesions: Fewest and most lesions of a slide that has some.
+        num_distractors: Blocks on every slide as large and as far from other tissue as lesions, at
+            60 degrees to them, that say nothing of the label.
         faults: Names out of `FEATURE_FAULTS` and `FILE_FAULTS`.
         seed: Decides everything.
 
@@ -71,6 +77,8 @@ def write_feature_cohort(
         feature_dim=feature_dim,
         signal=signal,
         rule=rule,
+        num_lesions=num_lesions,
+        num_distractors=num_distractors,
         seed=seed,
     )
     rng = np.random.default_rng((seed, 2))
@@ -119,8 +127,8 @@ def _near_duplicate(cohort: GeneratedCohort, rng: np.random.Generator) -> None:
     twin = _copied(cohort.slides[0], "rescan", "f" * 64)
     kept = np.sort(rng.permutation(len(twin.coords))[: int(0.95 * len(twin.coords))])
     noise = rng.normal(0, 0.01, (len(kept), twin.features.shape[1]))
-    twin.coords = twin.coords[kept]
-    twin.features = (twin.features[kept] + noise).astype(np.float32)
+    twin.keep_tiles(kept)
+    twin.features = (twin.features + noise).astype(np.float32)
     cohort.slides.append(twin)
 
 
@@ -156,8 +164,7 @@ def _age_tells_label(cohort: GeneratedCohort, rng: np.random.Generator) -> None:
 def _tile_count_tells_label(cohort: GeneratedCohort, rng: np.random.Generator) -> None:
     for slide in cohort.slides:
         if slide.row["label"] == "0":
-            kept = len(slide.coords) // 2
-            slide.coords, slide.features = slide.coords[:kept], slide.features[:kept]
+            slide.keep_tiles(slice(len(slide.coords) // 2))
 
 
 @_planted
@@ -209,8 +216,7 @@ def _duplicate_row(cohort: GeneratedCohort, rng: np.random.Generator) -> None:
 
 @_planted
 def _zero_tiles(cohort: GeneratedCohort, rng: np.random.Generator) -> None:
-    slide = cohort.slides[1]
-    slide.coords, slide.features = slide.coords[:0], slide.features[:0]
+    cohort.slides[1].keep_tiles(slice(0))
 
 
 @_planted

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from slidenet.core.arrays import BoolArray, IntArray
-from slidenet.core.checks import check_choice, check_whole
+from slidenet.core.checks import check_choice, check_whole, refused
 from slidenet.core.errors import ConfigError
 from slidenet.testing.painting import Lesion, Stain, with_overlays
 from slidenet.testing.pyramid import write_pyramid
@@ -141,7 +141,11 @@ def write_lesion_cohort(
 
 
 def place_lesions(
-    rule: LesionRule, label: int, tissue: BoolArray, rng: np.random.Generator
+    rule: LesionRule,
+    label: int,
+    tissue: BoolArray,
+    rng: np.random.Generator,
+    num_lesions: int = 2,
 ) -> IntArray:
     """Chooses where the lesions of one slide lie.
 
@@ -149,31 +153,65 @@ def place_lesions(
     or at least 4.5 cells and half the slide (label 0). Each fills four tiles of its own, so tiles
     without their places are the same for both labels. The first lesion is drawn alike for both, so
     no single place tells either.
-    "present_vs_absent": two lesions anywhere (label 1) or none (label 0).
+    "present_vs_absent": `num_lesions` anywhere (label 1) or none (label 0).
 
     Args:
         rule: What the label means.
         label: 0 or 1.
         tissue: Bool (rows, columns), cells of a lattice that are wholly tissue.
         rng: Decides.
+        num_lesions: Of a slide with label 1; "near_vs_far" takes two.
 
     Returns:
         int64 (L, 2), (column, row) of the first cell of each lesion's two by two cells.
 
     Raises:
-        ConfigError: An unknown rule, or tissue too small for two lesions far apart.
+        ConfigError: An unknown rule, a number of lesions it does not take, or tissue too small.
     """
     check_choice(get_args(LesionRule), rule=rule)
-    whole = tissue[:-1, :-1] & tissue[1:, :-1] & tissue[:-1, 1:] & tissue[1:, 1:]
-    blocks = np.argwhere(whole)[:, ::-1].astype(np.int64)
+    check_whole(num_lesions=num_lesions)
+    if rule == "near_vs_far" and num_lesions != 2:
+        raise refused("num_lesions", num_lesions, "2, which are near each other or far apart")
+    blocks = _blocks(tissue)
     if rule == "present_vs_absent":
-        return _apart(blocks, rng, 0, np.inf) if label else np.empty((0, 2), np.int64)
+        if not label:
+            return np.empty((0, 2), np.int64)
+        if num_lesions == 2:
+            return _apart(blocks, rng, 0, np.inf)
+        return place_blocks(tissue, num_lesions, rng)
     pair = _apart(blocks, rng, max(max(tissue.shape) / 2, _FAR_CELLS), np.inf)
     if not label:
         return pair
     fitting = _fitting(blocks, pair[0], 0, _NEAR_CELLS)
     assert len(fitting), "whole tissue has room beside a lesion"
     return np.stack([pair[0], rng.choice(fitting)])
+
+
+def place_blocks(tissue: BoolArray, count: int, rng: np.random.Generator) -> IntArray:
+    """Blocks of two by two cells anywhere in the tissue, none with a cell of another.
+
+    Args:
+        tissue: Bool (rows, columns), cells that may be covered.
+        count: How many.
+        rng: Decides.
+
+    Returns:
+        int64 (count, 2), (column, row) of the first cell of each.
+
+    Raises:
+        ConfigError: There is no room for so many.
+    """
+    blocks = rng.permutation(_blocks(tissue))
+    chosen = blocks[:0]
+    for _ in range(count):
+        if not len(blocks):
+            raise ConfigError(
+                f"room for {len(chosen)} of {count} lesions of {LESION_CELLS} x {LESION_CELLS}",
+                expected="a larger slide, or fewer lesions",
+            )
+        chosen = np.vstack([chosen, blocks[:1]])
+        blocks = _fitting(blocks, blocks[0], 0, np.inf)
+    return chosen
 
 
 def write_rows(path: Path, rows: Sequence[Sequence[object]]) -> Path:
@@ -218,6 +256,12 @@ def _blobs(side: int, rng: np.random.Generator) -> tuple[Blob, ...]:
         at = (x + 0.8 * radius_x * np.cos(angle), y + 0.8 * radius_y * np.sin(angle))
         pieces.append(Blob(float(at[0]), float(at[1]), 0.14 * side, 0.14 * side))
     return tuple(pieces)
+
+
+def _blocks(tissue: BoolArray) -> IntArray:
+    """(column, row) of the first cell of every block of two by two cells of tissue."""
+    whole = tissue[:-1, :-1] & tissue[1:, :-1] & tissue[:-1, 1:] & tissue[1:, 1:]
+    return np.argwhere(whole)[:, ::-1].astype(np.int64)
 
 
 def _apart(blocks: IntArray, rng: np.random.Generator, least: float, most: float) -> IntArray:

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from slidenet.core.errors import StoreError, UnknownNameError
 from slidenet.stores import open_features, validate_file
-from slidenet.testing import FEATURE_FAULTS, FILE_FAULTS, write_feature_cohort
+from slidenet.testing import FEATURE_FAULTS, FILE_FAULTS, read_lesion_tiles, write_feature_cohort
 from slidenet.testing.cohorts.feature_cohort import generate_features
 
 
@@ -62,11 +62,51 @@ def test_lesion_tiles_lie_along_one_direction(tmp_path, rule):
         with open_features(paths.features / f"{row['slide_id']}.h5") as bag:
             features, coords = bag.features[:], bag.coords
         apart = np.linalg.norm(features - np.median(features, 0), axis=1) > 4
+        truth = read_lesion_tiles(paths.lesions, row["slide_id"], coords)
+        assert np.array_equal(truth, apart)
         has_lesions = rule == "near_vs_far" or row["label"] == "1"
         assert apart.sum() == (8 if has_lesions else 0)
         if rule == "near_vs_far":
             width = np.ptp(coords[apart] // 256, axis=0).max() + 1
             assert width <= 5 if row["label"] == "1" else width >= 5
+
+
+def test_as_many_lesions_as_were_asked_for():
+    cohort = generate_features(
+        num_patients=40, slides_per_patient=(1,), num_tiles=144, num_lesions=(1, 3), signal=40.0
+    )
+    numbers = {"0": set(), "1": set()}
+    for slide in cohort.slides:
+        apart = np.linalg.norm(slide.features - np.median(slide.features, 0), axis=1) > 4
+        assert np.array_equal(slide.lesion, apart)
+        numbers[slide.row["label"]].add(int(slide.lesion.sum()))
+    assert numbers == {"0": {0}, "1": {4, 8, 12}}
+
+
+def test_distractors_are_as_far_as_lesions_but_elsewhere():
+    cohort = generate_features(
+        num_patients=6, num_tiles=144, rule="near_vs_far", signal=400.0, num_distractors=6
+    )
+    for slide in cohort.slides:
+        shifts = slide.features - np.median(slide.features, 0)
+        apart = np.linalg.norm(shifts, axis=1) > 4
+        assert apart.sum() == 4 * (2 + 6)
+        assert np.all(apart[slide.lesion])
+        lesion, distractor = (shifts[apart & (slide.lesion == is_it)] for is_it in (True, False))
+        assert len(lesion) == 8
+        means = [part.mean(0) / np.linalg.norm(part.mean(0)) for part in (lesion, distractor)]
+        assert means[0] @ means[1] == pytest.approx(0.5, abs=0.05)
+        lengths = [np.linalg.norm(part, axis=1).mean() for part in (lesion, distractor)]
+        assert lengths[0] == pytest.approx(lengths[1], rel=0.05)
+
+
+def test_faults_keep_the_truth_beside_its_tiles():
+    cohort = generate_features(num_patients=4, signal=40.0)
+    slide = next(s for s in cohort.slides if s.row["label"] == "1")
+    kept = np.arange(0, len(slide.coords), 3)
+    slide.keep_tiles(kept)
+    apart = np.linalg.norm(slide.features - np.median(slide.features, 0), axis=1) > 4
+    assert np.array_equal(slide.lesion, apart)
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path, clean):

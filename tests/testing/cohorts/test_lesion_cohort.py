@@ -150,3 +150,14 @@ def test_a_linear_probe_on_real_features_tells_lesion_tiles(tmp_path):
     test = np.isin(groups, ["patient_002"])
     probe = LogisticRegression(max_iter=2000).fit(x[~test], y[~test])
     assert probe.score(x[test], y[test]) >= 0.97
+
+
+def test_any_number_of_lesions_without_a_cell_in_common():
+    tissue = np.ones((8, 8), bool)
+    for count in (1, 2, 3, 6):
+        placed = place_lesions("present_vs_absent", 1, tissue, np.random.default_rng(0), count)
+        gaps = np.abs(placed[:, None] - placed).max(-1)[~np.eye(count, dtype=bool)]
+        assert len(placed) == count
+        assert np.all(gaps >= 2)
+    with pytest.raises(ConfigError, match="num_lesions"):
+        place_lesions("near_vs_far", 1, tissue, np.random.default_rng(0), 3)
