@@ -178,6 +178,10 @@ class AuditError(SlidenetError):
     """The audit before training found a fault, and strict was asked for."""
 
 
+class ExplanationError(SlidenetError):
+    """A map of a slide cannot be made, or is not what a map has to be."""
+
+
 class ParallelError(SlidenetError):
     """Ranks, meshes or chunks of a sequence that do not fit together."""
 

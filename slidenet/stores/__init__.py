@@ -16,6 +16,7 @@ from slidenet.stores.features.writer import FeatureWriter, disk_needed
 from slidenet.stores.h5.identity import existing_output, identity_of
 from slidenet.stores.h5.validate import validate_file
 from slidenet.stores.manifest import SLIDE_COLUMNS, read_manifest, slide_rows
+from slidenet.stores.tile_maps import TileMap, TileMaps, read_tile_maps, write_tile_maps
 from slidenet.stores.tiles import (
     TilesOrigin,
     read_tile_set,
@@ -34,6 +35,8 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "SLIDE_COLUMNS",
     "SMALL_COHORT_BYTES",
     "SlideEmbedding",
+    "TileMap",
+    "TileMaps",
     "TilesOrigin",
     "atomic_path",
     "check_output_folder",
@@ -48,11 +51,13 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "read_manifest",
     "read_slide_embedding",
     "read_slide_embeddings",
+    "read_tile_maps",
     "read_tile_set",
     "slide_rows",
     "tiles_origin",
     "validate_file",
     "whole_of",
     "write_slide_embedding",
+    "write_tile_maps",
     "write_tile_set",
 ]

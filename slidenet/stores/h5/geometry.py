@@ -16,9 +16,16 @@ MOST_LEVELS = 62
 MOST_TILE_PX = 32768
 
 
-def geometry_attributes(geometry: TileGeometry) -> dict[str, AttributeValue]:
-    """`geometry` as attributes, by the format version it is written in."""
-    first = schema.version_of(geometry) == 1
+def geometry_attributes(
+    geometry: TileGeometry, *, version: int | None = None
+) -> dict[str, AttributeValue]:
+    """`geometry` as attributes, by the format version it is written in.
+
+    Args:
+        geometry: How the tiles lie.
+        version: Of the file; None: that in which tiles of this geometry are written.
+    """
+    first = (schema.version_of(geometry) if version is None else version) == 1
     kinds = schema.GEOMETRY_ATTRIBUTES if first else schema.GEOMETRY_ATTRIBUTES_2
     attributes: dict[str, AttributeValue] = {
         "slide_mpp": float(geometry.slide_mpp.value),

@@ -1,6 +1,6 @@
 """The h5 files of slidenet, format version 2: names, types and meaning.
 
-Three kinds of file share one layout. A reader refuses a version above the one it knows; a change
+Four kinds of file share one layout. A reader refuses a version above the one it knows; a change
 that an old reader would misread raises the version. Attributes and datasets that a reader does not
 know are none of its business, so what is merely added does not raise it.
 
@@ -13,8 +13,8 @@ Every kind carries a group ``/slidenet`` with these attributes:
 ========================== ======= ==============================================================
 attribute                  type    meaning (str: UTF-8 of fixed length, `bytes` to plain h5py)
 ========================== ======= ==============================================================
-``format``                 str     ``slidenet.tiles``, ``slidenet.features`` or
-                                   ``slidenet.slide_embedding``
+``format``                 str     ``slidenet.tiles``, ``slidenet.features``,
+                                   ``slidenet.slide_embedding`` or ``slidenet.tile_maps``
 ``format_version``         int64   2, or 1 for slides read in the old way
 ``software_version``       str     version of slidenet that wrote the file
 ``slide_id``               str     id of the slide in its cohort
@@ -72,13 +72,21 @@ file name alone: these files are handed around), and adds
 ``slidenet.slide_embedding`` (one vector per slide) has ``/slide_embedding`` float32 (D,), always
 finite, and the attributes ``num_tiles``, ``feature_dim`` and ``encoder``.
 
+``slidenet.tile_maps`` (what a model makes of each tile; always of version 2) has ``/coords``
+without attributes for loaders, ``/maps`` float32 (N, M), NaN where a tile is in no bag, never
+infinite, and the attributes ``num_tiles``, ``num_maps`` (M), ``slide_path`` (as it was given), the
+geometry, ``maps`` (JSON: column number to ``method``, ``target``, ``signed``, ``unit``,
+``is_evidence``, ``details`` and the raw ``range``) and ``prediction`` (JSON: bag_id to what the
+model says of it).
+
 (2) Every dataset that is not empty is stored in chunks with a checksum each (fletcher32). The
 attribute ``digests`` of ``/slidenet`` is a JSON mapping to BLAKE2b digests of 16 bytes: of every
 dataset by its path (its type, shape, numbers and attributes) and, as ``slidenet``, of the other
 attributes of ``/slidenet``; text of variable length has no part in them (``stores.h5.digests``).
 What a file was made from stands in it, too: ``tiles_digest`` in ``slidenet.features``, the digest
-of all datasets of the tiles, and ``features_digest`` in ``slidenet.slide_embedding``, that of the
-features. Files of version 2 written before these attributes were there lack them.
+of all datasets of the tiles, and ``features_digest`` in ``slidenet.slide_embedding`` and
+``slidenet.tile_maps``, that of the features. Files of version 2 written before these attributes
+were there lack them.
 
 The same input gives the same bytes: nothing in a file depends on the clock, the machine, the
 output folder or on whether the work was interrupted.
@@ -104,10 +112,12 @@ FEATURES_DIGEST = "features_digest"
 REGION = f"{GROUP}/region"
 REGION_SHARE = f"{GROUP}/region_share"
 SLIDE_EMBEDDING = "slide_embedding"
+TILE_MAPS = "maps"
 
 TILES_FORMAT = "slidenet.tiles"
 FEATURES_FORMAT = "slidenet.features"
 SLIDE_EMBEDDING_FORMAT = "slidenet.slide_embedding"
+TILE_MAPS_FORMAT = "slidenet.tile_maps"
 
 STATUS_CODES = {1: (status.OK, status.UNREADABLE), 2: (status.OK, status.UNREADABLE, status.EMPTY)}
 """Codes of `/slidenet/status` by format version."""
@@ -172,6 +182,13 @@ _KIND_ATTRIBUTES: dict[str, dict[str, type]] = {
         "tiles_recipe_hash": str,
     },
     SLIDE_EMBEDDING_FORMAT: {"num_tiles": int, "feature_dim": int, "encoder": str},
+    TILE_MAPS_FORMAT: {
+        "num_tiles": int,
+        "num_maps": int,
+        "slide_path": str,
+        "maps": str,
+        "prediction": str,
+    },
 }
 
 DATASETS: dict[str, dict[str, tuple[tuple[str, ...], int]]] = {
@@ -183,6 +200,7 @@ DATASETS: dict[str, dict[str, tuple[tuple[str, ...], int]]] = {
         STATUS: (("uint8",), 1),
     },
     SLIDE_EMBEDDING_FORMAT: {SLIDE_EMBEDDING: (("float32",), 1)},
+    TILE_MAPS_FORMAT: {COORDS: (("int64",), 2), TILE_MAPS: (("float32",), 2)},
 }
 """Datasets of each kind of file: allowed dtypes and number of axes."""
 
@@ -194,7 +212,16 @@ REGION_ATTRIBUTES: dict[str, type] = {"region_names": str, "region_by": str}
 """What files of tiles have where regions were asked for: all or nothing."""
 
 
-ALL_DATASETS = (COORDS, TISSUE_FRACTION, REGION, REGION_SHARE, FEATURES, STATUS, SLIDE_EMBEDDING)
+ALL_DATASETS = (
+    COORDS,
+    TISSUE_FRACTION,
+    REGION,
+    REGION_SHARE,
+    FEATURES,
+    STATUS,
+    SLIDE_EMBEDDING,
+    TILE_MAPS,
+)
 """Every dataset a file of ours may have."""
 
 

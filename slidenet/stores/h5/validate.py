@@ -105,7 +105,7 @@ def format_problems(h5: Any) -> tuple[str, list[str]]:
         attribute_problem(group, n, t) for n, t in schema.kind_attributes(kind, version).items()
     ]
     datasets = dict(schema.DATASETS[kind])
-    if schema.COORDS in datasets and has_regions(h5):
+    if kind in (schema.TILES_FORMAT, schema.FEATURES_FORMAT) and has_regions(h5):
         datasets |= schema.REGION_DATASETS
         problems += [attribute_problem(group, n, t) for n, t in schema.REGION_ATTRIBUTES.items()]
     for name, (dtypes, num_axes) in datasets.items():
@@ -124,13 +124,14 @@ def format_problems(h5: Any) -> tuple[str, list[str]]:
             schema.REGION_SHARE: (num_tiles,),
             schema.FEATURES: (num_tiles, feature_dim),
             schema.SLIDE_EMBEDDING: (feature_dim,),
+            schema.TILE_MAPS: (num_tiles, int(group.attrs.get("num_maps", 0))),
         }
         problems = [
             f"/{name} has shape {h5[name].shape}; expected {shape} by the attributes of the file"
             for name, shape in shapes.items()
             if name in datasets and h5[name].shape != shape
         ]
-    if schema.COORDS in schema.DATASETS[kind] and not dataset_problem(h5, schema.COORDS):
+    if schema.TISSUE_FRACTION in datasets and not dataset_problem(h5, schema.COORDS):
         coords = h5[schema.COORDS]
         found = [attribute_problem(coords, n, t) for n, t in schema.COORDS_ATTRIBUTES.items()]
         problems += [problem for problem in found if problem]
@@ -217,6 +218,11 @@ def _content_problems(h5: Any, kind: str, path: Path, *, deep: bool) -> list[str
         return problems
     geometry = stored_geometry(group, path)
     wrong = geometry_problems(geometry)
+    if kind == schema.TILE_MAPS_FORMAT:
+        infinite = np.flatnonzero(np.isinf(h5[schema.TILE_MAPS][:]).any(axis=1))
+        if len(infinite):
+            problems.append(f"/{schema.TILE_MAPS} holds infinite values in {_rows(infinite)}")
+        return problems + wrong
     if not wrong:
         wrong = _loader_problems(h5[schema.COORDS], geometry)
     problems += wrong + _coords_problems(h5[schema.COORDS][:], geometry)
@@ -234,7 +240,7 @@ def _content_problems(h5: Any, kind: str, path: Path, *, deep: bool) -> list[str
 
 def _json_problems(group: Any, kind: str) -> list[str]:
     problems = []
-    for name in ("recipe", "encoder", "tiles_recipe"):
+    for name in ("recipe", "encoder", "tiles_recipe", "maps", "prediction"):
         if name not in group.attrs:
             continue
         text = str(attribute_value(group, name))
@@ -288,6 +294,8 @@ def _text_problems(h5: Any, path: Path) -> list[str]:
         return [problem]
     slide_id = str(attribute_value(h5[schema.GROUP], "slide_id"))
     targets = [h5[name] for name in (schema.COORDS, schema.FEATURES) if holds(h5, name)]
+    if attribute_value(h5[schema.GROUP], "format") == schema.TILE_MAPS_FORMAT:
+        targets = []  # nobody else reads them as tiles
     return [
         f"{target.name} attribute {name!r} is {str(target.attrs[name])[:60]!r}; expected {value!r}"
         for target in targets
