@@ -23,6 +23,7 @@ from slidenet.pipelines.applying.bags import (
 )
 from slidenet.pipelines.applying.doubts import renamed_doubts, seen_doubts
 from slidenet.pipelines.applying.ensembles import ALPHA
+from slidenet.pipelines.applying.opening import BagOpener
 from slidenet.pipelines.applying.remarks import NO_REMARKS, Remarks, Testimony, remarks_on
 from slidenet.pipelines.applying.work import PredictWork
 from slidenet.pipelines.cohort.features import EncodingChoice, make_features, place_of_set
@@ -109,6 +110,50 @@ class Application:
             choice: How features are made of slides.
             runner: Who does the work.
         """
+        model = self.model
+        stages, done, opener = self.ready(out, choice, runner)
+        if opener is None:
+            return Applied(None, stages, self.notes)
+        work, bags = PredictWork(OutputLayout(out), opener), opener.rows
+        shown = replace(choice.fleet, devices=None)  # a model runs in less than it takes to send it
+        stages.append(run_cohort("predict", bags, work, fleet=shown, runner=runner))
+        done_bags = [o.value for o in stages[-1].outcomes if o.is_done]
+        if not done_bags:
+            return Applied(None, stages, self.notes)
+        tiles = {
+            o.slide_id: (o.num_unreadable or 0, o.num_tiles or 0)
+            for o in stages[-1].outcomes
+            if o.is_done
+        }
+        doubts = renamed_doubts(model, done, opener.files[0])
+        predictions = Predictions.concatenate(of_bag for of_bag, _ in done_bags)
+        testimony = Testimony.concatenate([one for _, heard in done_bags for one in heard])
+        if not self.by_patient or takes_patients(model):
+            remarks = remarks_on(model, predictions, testimony, tiles=tiles, alpha=self.alpha)
+            return Applied(predictions, stages, self.notes, remarks, doubts)
+        averaged, lines = averaged_by_patient(predictions, self.rows, model.calibration)
+        notes = [*self.notes, *lines]
+        if averaged is None:
+            return Applied(None, stages, notes)
+        testimony = testimony.of_patients(predictions, averaged)
+        tiles = self._of_patients(tiles)
+        remarks = remarks_on(model, averaged, testimony, tiles=tiles, alpha=self.alpha)
+        return Applied(averaged, stages, notes, remarks, doubts)
+
+    def ready(
+        self, out: Path, choice: EncodingChoice, runner: Runner
+    ) -> tuple[list[RunReport], list[SlideRow], BagOpener | None]:
+        """Makes the features, where none are given, and moves the model to its device.
+
+        Args:
+            out: Folder of the steps before.
+            choice: How features are made of slides.
+            runner: Who does the work.
+
+        Returns:
+            Reports of the steps, the slides that have features, and what opens the bags; None where
+            no slide got so far.
+        """
         model, members = self.model, self.members
         folders, stages, done = list(self.folders), list[RunReport](), list(self.rows)
         device = choice.device
@@ -126,7 +171,7 @@ class Application:
                 )
                 stages += found.stages
                 if found.folder is None:
-                    return Applied(None, stages, self.notes)
+                    return stages, [], None
                 folders.append(found.folder)
                 done, choice = list(found.rows), replace(choice, weights=None)
             there = {row.slide_id for row in done}
@@ -134,34 +179,7 @@ class Application:
             members = {b: m for b, m in members.items() if any(row.slide_id in there for row in m)}
         model.to(resolve_device(device))
         files = [find_bag_files(folder) for folder in folders]
-        work = PredictWork(
-            OutputLayout(out), model, self.bundle, folders, files, members, self.covariates
-        )
-        bags = [SlideRow(bag_id, "") for bag_id in members]
-        shown = replace(choice.fleet, devices=None)  # a model runs in less than it takes to send it
-        stages.append(run_cohort("predict", bags, work, fleet=shown, runner=runner))
-        done_bags = [o.value for o in stages[-1].outcomes if o.is_done]
-        if not done_bags:
-            return Applied(None, stages, self.notes)
-        tiles = {
-            o.slide_id: (o.num_unreadable or 0, o.num_tiles or 0)
-            for o in stages[-1].outcomes
-            if o.is_done
-        }
-        doubts = renamed_doubts(model, done, files[0])
-        predictions = Predictions.concatenate(of_bag for of_bag, _ in done_bags)
-        testimony = Testimony.concatenate([one for _, heard in done_bags for one in heard])
-        if not self.by_patient or takes_patients(model):
-            remarks = remarks_on(model, predictions, testimony, tiles=tiles, alpha=self.alpha)
-            return Applied(predictions, stages, self.notes, remarks, doubts)
-        averaged, lines = averaged_by_patient(predictions, self.rows, model.calibration)
-        notes = [*self.notes, *lines]
-        if averaged is None:
-            return Applied(None, stages, notes)
-        testimony = testimony.of_patients(predictions, averaged)
-        tiles = self._of_patients(tiles)
-        remarks = remarks_on(model, averaged, testimony, tiles=tiles, alpha=self.alpha)
-        return Applied(averaged, stages, notes, remarks, doubts)
+        return stages, done, BagOpener(model, self.bundle, folders, files, members, self.covariates)
 
     def _of_patients(self, tiles: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
         """Lost and all tiles of each patient, from those of slides."""
