@@ -1,4 +1,4 @@
-"""Tile features as colours on the slide: the first three principal components as RGB."""
+"""Tiles as colours in the extent of their slide; the first three principal components as RGB."""
 
 import numpy as np
 
@@ -39,11 +39,39 @@ def feature_map(
     Returns:
         uint8 RGB (h, w, 3), in the proportions of the slide.
     """
+    return tile_picture(
+        principal_colors(features, mask=mask),
+        coords,
+        geometry,
+        mask=mask,
+        max_side_px=max_side_px,
+    )
+
+
+def tile_picture(
+    colors: UInt8Array,
+    coords: IntArray,
+    geometry: TileGeometry,
+    *,
+    mask: BoolArray | None = None,
+    max_side_px: int = 1600,
+) -> UInt8Array:
+    """A picture of the whole slide's extent with every tile in its colour.
+
+    Args:
+        colors: uint8 RGB (N, 3).
+        coords: int64 (N, 2), level-0 pixels.
+        geometry: Sizes of tiles and slide.
+        mask: bool (N,), True = real; other tiles stay blank (unreadable ones).
+        max_side_px: Longest side of the picture.
+
+    Returns:
+        uint8 RGB (h, w, 3), in the proportions of the slide.
+    """
     width, height = geometry.level0_width, geometry.level0_height
     scale = min(max_side_px / max(width, height), 1.0)
     size = (max(round(height * scale), 1), max(round(width * scale), 1))
     picture = np.full((*size, 3), PAPER_RGB, dtype=np.uint8)
-    colors = principal_colors(features, mask=mask)
     if len(colors) != len(coords):
         raise CoordinateError(
             f"{len(colors)} features and {len(coords)} coordinates",
@@ -79,6 +107,24 @@ def principal_colors(features: FeatureRows, *, mask: BoolArray | None = None) ->
     low, high = (
         np.percentile(scores[real], PERCENTILES, axis=0) if real.any() else (np.zeros(3),) * 2
     )
+    return component_colors(scores, low, high)
+
+
+def component_colors(scores: Float64Array, low: Float64Array, high: Float64Array) -> UInt8Array:
+    """Scores of principal components as red, green and blue.
+
+    Args:
+        scores: (N, 3) or fewer columns; a component that is not there is mid-grey.
+        low: The scores that are darkest, one per column.
+        high: The scores that are brightest; where they equal `low`, all is mid-grey.
+
+    Returns:
+        uint8 (N, 3).
+    """
+    missing = 3 - scores.shape[1]
+    if missing:
+        scores = np.pad(scores, ((0, 0), (0, missing)))
+        low, high = np.pad(low, (0, missing)), np.pad(high, (0, missing))
     spread = high - low
     flat = spread <= 1e-6 * max(float(spread.max()), 1e-30)
     unit = np.where(flat, 0.5, (scores - low) / np.where(flat, 1.0, spread))

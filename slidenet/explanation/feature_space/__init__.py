@@ -1,0 +1,1 @@
+"""How the tile features of a cohort lie: directions, clusters, maps of them, nearest ones."""

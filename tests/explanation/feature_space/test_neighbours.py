@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from slidenet.core import arrays
+from slidenet.explanation.feature_space.neighbours import nearest_slides, nearest_tiles
+
+
+def everything(files):
+    """Slide, tile and unit features of the whole cohort, in order."""
+    places, tiles, rows = [], [], []
+    for place, file in enumerate(files.values()):
+        features = file.read().features.astype(np.float64)
+        rows.append(features / np.linalg.norm(features, axis=1, keepdims=True))
+        places += [place] * len(features)
+        tiles += range(len(features))
+    return np.array(places), np.array(tiles), np.concatenate(rows)
+
+
+@pytest.mark.parametrize("block", [3, 4096])
+@pytest.mark.parametrize("per_slide", [None, 2])
+def test_as_sorting_all_of_them(files, block, per_slide, monkeypatch):
+    monkeypatch.setattr(arrays, "BLOCK_ROWS", block)
+    place, tile, unit = everything(files)
+    queries = files["c"].read().features[[0, 7]]
+    found = nearest_tiles(
+        queries, files, num=8, itself=("c", np.array([0, 7])), per_slide=per_slide
+    )
+    for query, own, nearest in zip(queries, (0, 7), found, strict=True):
+        cosine = unit @ (query / np.linalg.norm(query))
+        order = [i for i in np.argsort(-cosine, kind="stable") if (place[i], tile[i]) != (2, own)]
+        if per_slide is not None:
+            counted = [sum(place[j] == place[i] for j in order[: order.index(i)]) for i in order]
+            order = [i for i, before in zip(order, counted, strict=True) if before < per_slide]
+        np.testing.assert_allclose(nearest.cosine, cosine[order[:8]], atol=1e-6)
+        pairs = set(zip(nearest.slide.tolist(), nearest.tile.tolist(), strict=True))
+        assert pairs == {(place[i], tile[i]) for i in order[:8]}
+
+
+def test_they_are_of_the_same_group_and_not_of_slides_left_out(files, group_of):
+    (found,) = nearest_tiles(
+        files["a"].read().features[7:8], files, num=4, left_out=lambda slide: slide == "a"
+    )
+    names = [list(files)[place] for place in found.slide]
+    assert names == ["c"] * 4, "only c has other tiles of this group"
+    assert (group_of["c"][found.tile] == 1).all()
+    assert (np.diff(found.cosine) <= 0).all()
+    (few,) = nearest_tiles(files["a"].read().features[:1], {"d": files["d"]}, num=4)
+    assert len(few.slide) == 0
+
+
+def test_equally_near_tiles_come_in_the_order_of_the_cohort(files):
+    alike = np.ones((1, 4), np.float32)
+
+    class Same:
+        mask, features = np.ones(9, np.bool_), np.ones((9, 4), np.float16)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+    (found,) = nearest_tiles(alike, {"x": Same(), "y": Same()}, num=11)
+    assert found.slide.tolist() == [0] * 9 + [1] * 2
+    assert found.tile.tolist() == [*range(9), 0, 1]
+
+
+def test_tiles_that_could_not_be_read_are_never_near(files):
+    class Hurt:
+        features = np.array([[0, 0, 0, 0], [-1, 0, 0, 0]], np.float32)
+        mask = np.array([False, True])
+        __enter__ = lambda self: self  # noqa: E731
+        __exit__ = lambda *error: None  # noqa: E731
+
+    (found,) = nearest_tiles(np.eye(1, 4), {"x": Hurt()}, num=2)
+    assert found.tile.tolist() == [1]
+    assert found.cosine.tolist() == [-1]
+
+
+def test_nearest_slides():
+    embeddings = np.array([[1, 0], [0.9, 0.1], [0, 1], [1, 0.01], [0, 0]])
+    left_out = np.array([True, False, False, False, False])
+    found = nearest_slides(embeddings[0], embeddings, num=3, left_out=left_out)
+    assert found.slide.tolist() == [3, 1, 2]
+    assert found.cosine[0] == pytest.approx(1 / np.hypot(1, 0.01))
