@@ -87,6 +87,8 @@ class Columns:
         nothing; of more than `MOST_DIRECTIONS` those of most variance are kept.
         """
         count, width = self.z.shape
+        if not self.z.any():  # bags that are all alike; scikit-learn wants a direction all the same
+            return np.eye(width, 1)
         if width <= min(count, MOST_DIRECTIONS):
             return np.eye(width)
         if min(count, width) > MOST_DIRECTIONS:

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 from slidenet.core.errors import ConfigError, LabelError
-from slidenet.evaluation import cross_validate_probe, fit_probe
+from slidenet.evaluation import cross_validate_probe, fit_bag_probes, fit_probe
 from slidenet.tasks import (
     BinaryTask,
     CoxTask,
@@ -178,3 +179,15 @@ def test_a_class_of_a_single_patient_is_learnt_from_and_not_chosen_by():
     assert fit_probe(TASKS["binary"], embeddings, alone, np.arange(120)).error < 0.1
     with pytest.raises(LabelError, match="1 patient of class 'no' to train on"):
         fit_probe(TASKS["binary"], embeddings[:2], np.array([0, 1]), np.arange(2))
+
+
+@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize("width", [3, 200])
+def test_bags_that_are_all_alike_teach_the_shares_alone(kind, width):
+    task, _, targets = embedded(kind, count=40)
+    alike = np.full((40, width), 7.0)
+    probes = fit_bag_probes(task, {"mean": alike}, targets, np.arange(40))
+    for probe in probes.values():
+        said = probe.model(torch.full((2, 5, width), 7.0), None, torch.ones(2, 5, dtype=bool))
+        assert torch.isfinite(said.logits).all()
+        assert torch.equal(said.logits[0], said.logits[1])
