@@ -2,6 +2,7 @@
 
 from slidenet.tasks.calibration import BreslowBaseline, Calibration, fit_breslow
 from slidenet.tasks.classes import BinaryTask, ClassTask, MulticlassTask, OrdinalTask
+from slidenet.tasks.explained import ExplainedTarget
 from slidenet.tasks.multilabel import MultilabelTask
 from slidenet.tasks.multitask import MultiTask
 from slidenet.tasks.predictions import JointPredictions, PredictionArrays
@@ -18,6 +19,7 @@ __all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
     "ClassTask",
     "CoxTask",
     "DiscreteTimeTask",
+    "ExplainedTarget",
     "JointPredictions",
     "MultiTask",
     "MulticlassTask",

@@ -14,6 +14,7 @@ from slidenet.core.arrays import BoolArray, FloatArray, IntArray
 from slidenet.core.errors import ConfigError
 from slidenet.metrics import DEFAULT_THRESHOLD, BinaryCases, Cases, ClassCases, TargetType
 from slidenet.tasks.calibration import Calibration
+from slidenet.tasks.explained import ExplainedTarget
 from slidenet.tasks.predictions import PredictionArrays, to_array
 from slidenet.tasks.targets import LabelCells, Lack, Stratum, Targets
 from slidenet.tasks.task import Output, Shapes, Task
@@ -191,6 +192,10 @@ class BinaryTask(ClassTask):
         """Of both classes; either is exact near 0."""
         return torch.cat([(-logits).sigmoid(), logits.sigmoid()], dim=1)
 
+    def explained_targets(self) -> tuple[ExplainedTarget, ...]:
+        """The positive class."""
+        return (ExplainedTarget(self.class_names[1], (1.0,)),)
+
     def decide(self, prediction: PredictionArrays, threshold: float | None = None) -> list[str]:
         """The positive class from `threshold` on."""
         cut = DEFAULT_THRESHOLD if threshold is None else threshold
@@ -242,6 +247,14 @@ class MulticlassTask(ClassTask):
         """Softmax."""
         return logits.softmax(1)
 
+    def explained_targets(self) -> tuple[ExplainedTarget, ...]:
+        """Each class: its logit less the mean of the others, since only differences count."""
+        others = -1 / (self.num_classes - 1)
+        return tuple(
+            ExplainedTarget(name, (*[others] * k, 1.0, *[others] * (self.num_classes - 1 - k)))
+            for k, name in enumerate(self.class_names)
+        )
+
 
 @dataclass(frozen=True)
 class OrdinalTask(ClassTask):
@@ -281,6 +294,10 @@ class OrdinalTask(ClassTask):
         beyond = torch.cat([ones, logits.sigmoid().cumprod(1)], dim=1)  # P(y > k - 1)
         stop = torch.cat([(-logits).sigmoid(), ones], dim=1)  # P(y = k | y >= k)
         return beyond * stop
+
+    def explained_targets(self) -> tuple[ExplainedTarget, ...]:
+        """That the class is a higher one: the sum of the logits."""
+        return (ExplainedTarget("higher", (1.0,) * self.num_outputs),)
 
 
 def class_probabilities(prediction: PredictionArrays) -> FloatArray:

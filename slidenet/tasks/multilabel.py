@@ -12,6 +12,7 @@ from torch import Tensor
 from slidenet.core.arrays import BoolArray, FloatArray, IntArray
 from slidenet.metrics import DEFAULT_THRESHOLD, BinaryCases, Cases, LabelCases, TargetType
 from slidenet.tasks.classes import ClassTask, Forecasts, Question, class_probabilities
+from slidenet.tasks.explained import ExplainedTarget
 from slidenet.tasks.predictions import PredictionArrays
 from slidenet.tasks.targets import LabelCells, Lack, Stratum, Targets
 
@@ -102,6 +103,13 @@ class MultilabelTask(ClassTask):
     def probabilities(self, logits: Tensor) -> Tensor:
         """Sigmoid; labels do not exclude each other."""
         return logits.sigmoid()
+
+    def explained_targets(self) -> tuple[ExplainedTarget, ...]:
+        """Each label."""
+        return tuple(
+            ExplainedTarget(name, tuple(float(i == k) for i in range(self.num_classes)))
+            for k, name in enumerate(self.class_names)
+        )
 
     def decide(self, prediction: PredictionArrays, threshold: float | None = None) -> list[str]:
         """The labels present from `threshold` on, with spaces between them."""

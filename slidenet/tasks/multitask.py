@@ -21,7 +21,8 @@ from slidenet.core.provenance import Identity
 from slidenet.metrics import DEFAULT_THRESHOLD, Cases, TargetType
 from slidenet.tasks.calibration import UNCALIBRATED, Calibration
 from slidenet.tasks.classes import ClassTask
-from slidenet.tasks.parts import Part, check_names, lay_out
+from slidenet.tasks.explained import ExplainedTarget
+from slidenet.tasks.parts import Part, check_names, explained_parts, lay_out
 from slidenet.tasks.predictions import JointPredictions, PredictionArrays
 from slidenet.tasks.targets import LabelCells, Lack, Stratum, Targets
 from slidenet.tasks.task import Output, Scale, Shapes, Task
@@ -319,6 +320,10 @@ class MultiTask(Task):
                 column[known] = cells
                 found[f"{part.name}_{name}"] = column
         return found
+
+    def explained_targets(self) -> tuple[ExplainedTarget, ...]:
+        """See `Task.explained_targets`."""
+        return explained_parts(self.parts)
 
     # Metrics.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from slidenet.core.arrays import BoolArray
 from slidenet.core.errors import ConfigError
 from slidenet.tasks.classes import ClassTask
+from slidenet.tasks.explained import ExplainedTarget
 from slidenet.tasks.targets import Targets
 from slidenet.tasks.task import Task
 
@@ -67,6 +68,17 @@ def lay_out(targets: Mapping[str, Task]) -> tuple[Part, ...]:
         weights += task.num_classes if isinstance(task, ClassTask) else 0
         ends = columns, outputs, weights
         found.append(Part(name, task, *map(slice, starts, ends)))
+    return tuple(found)
+
+
+def explained_parts(parts: Sequence[Part]) -> tuple[ExplainedTarget, ...]:
+    """What can be explained of each target, as functions of the logits of all."""
+    found = []
+    for part in parts:
+        before, after = part.outputs.start, parts[-1].outputs.stop - part.outputs.stop
+        for one in part.task.explained_targets():
+            weights = (*[0.0] * before, *one.weights, *[0.0] * after)
+            found.append(ExplainedTarget(f"{part.name}_{one.name}", weights, one.relative))
     return tuple(found)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from slidenet.core.arrays import BoolArray, IntArray
 from slidenet.metrics import Cases, TargetType, ValueCases
 from slidenet.tasks.calibration import Calibration
+from slidenet.tasks.explained import ExplainedTarget
 from slidenet.tasks.predictions import PredictionArrays, to_array
 from slidenet.tasks.targets import NUM_QUARTERS, LabelCells, Lack, Stratum, Targets, quarters
 from slidenet.tasks.task import Output, Scale, Shapes, Task
@@ -66,6 +67,10 @@ class RegressionTask(Task):
     def prediction_shapes(self, num_bags: int, prediction: PredictionArrays) -> Shapes:
         """See `Task.prediction_shapes`."""
         return {"value": (num_bags,)}
+
+    def explained_targets(self) -> tuple[ExplainedTarget, ...]:
+        """The value."""
+        return (ExplainedTarget(self.label_columns[0], (1.0,), relative=True),)
 
     def target_type(self, curves: bool | None = None) -> TargetType:
         """See `Task.target_type`."""

@@ -15,6 +15,7 @@ from slidenet.core.arrays import BoolArray, IntArray
 from slidenet.core.errors import ConfigError
 from slidenet.metrics import Cases, RiskCases, SurvivalCases, TargetType
 from slidenet.tasks.calibration import Calibration
+from slidenet.tasks.explained import ExplainedTarget
 from slidenet.tasks.predictions import PredictionArrays, to_array
 from slidenet.tasks.targets import LabelCells, Lack, Stratum, Targets, quarters
 from slidenet.tasks.task import Output, Shapes, Task
@@ -78,6 +79,10 @@ class SurvivalTask(Task):
         times = self.time_edges or prediction.survival_times
         curves = self.has_time_bins or prediction.survival is not None
         return {"risk": (num_bags,), **({"survival": (num_bags, len(times))} if curves else {})}
+
+    def explained_targets(self) -> tuple[ExplainedTarget, ...]:
+        """The risk: the log hazard ratio, or the sum of the logits of hazards."""
+        return (ExplainedTarget("risk", (1.0,) * self.num_outputs, relative=True),)
 
     def target_type(self, curves: bool | None = None) -> TargetType:
         """See `Task.target_type`."""

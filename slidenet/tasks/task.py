@@ -17,8 +17,7 @@ discrete_time float32 (B, 2), (time, event)                         one hazard l
 multitask     float32 (B, W), those of several targets side by side those of the targets
 ============= ==================================================== ======================
 
-To add a kind, write its class in the file of its family (or one of its own) and register it in
-`slidenet.tasks.registry`.
+To add a kind: a class in the file of its family or of its own, and `slidenet.tasks.registry`.
 """
 
 from abc import ABC, abstractmethod
@@ -37,6 +36,7 @@ from slidenet.metrics import DEFAULT_THRESHOLD, Cases, TargetType, metric_of
 from slidenet.metrics import compute_metrics as compute
 from slidenet.metrics import metric_names as names_of
 from slidenet.tasks.calibration import UNCALIBRATED, Calibration
+from slidenet.tasks.explained import ExplainedTarget
 from slidenet.tasks.predictions import PredictionArrays
 from slidenet.tasks.targets import LabelCells, Lack, Stratum, Targets
 
@@ -210,9 +210,8 @@ class Task(ABC):
         self._check_logits(logits)
         self.check_class_weights(None if class_weights is None else len(class_weights))
         logits = logits.float()
-        return self._loss(
-            logits, target, None if class_weights is None else class_weights.to(logits)
-        )
+        weights = None if class_weights is None else class_weights.to(logits)
+        return self._loss(logits, target, weights)
 
     @abstractmethod
     def _loss(self, logits: Tensor, target: Tensor, weights: Tensor | None) -> Tensor: ...
@@ -328,6 +327,10 @@ class Task(ABC):
             return {self.label_columns[0]: [self.class_names[int(t)] for t in targets]}
         labels = targets.reshape(len(targets), len(self.label_columns)).T
         return dict(zip(self.label_columns, labels, strict=True))
+
+    @abstractmethod
+    def explained_targets(self) -> tuple[ExplainedTarget, ...]:
+        """What can be explained of the logits: every class or label, the value, the risk."""
 
     # Metrics.
 
