@@ -30,6 +30,7 @@ from slidenet.core.checks import check_not_negative, check_share, check_whole
 from slidenet.layers import weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import GatedAttention, Head, TileEmbedding
+from slidenet.mil.tile_scores import tile_scores
 from slidenet.tasks import Task
 
 INSTANCE_WEIGHT = 0.3 / 0.7
@@ -84,7 +85,7 @@ class ClusteringMIL(BagModel):
         branches = max(num_outputs, 2) if multi_branch else 1
         self.embed = TileEmbedding(feature_dim, hidden_dim, dropout)
         self.attention = GatedAttention(hidden_dim, attention_dim, branches, dropout=dropout)
-        self.head: nn.Module
+        self.head: BranchHeads | Head
         if multi_branch:
             self.head = BranchHeads(hidden_dim, branches)
         else:
@@ -100,6 +101,23 @@ class ClusteringMIL(BagModel):
         if self.multi_branch and self.num_outputs == 1:
             logits = logits[:, 1:] - logits[:, :1]
         return BagOutput(logits, attention, self.tile_head(hidden))
+
+    @property
+    def has_contributions(self) -> bool:
+        """See `BagModel.has_contributions`."""
+        return True
+
+    def contributions(
+        self, features: Tensor, grid_xy: Tensor, mask: Tensor, *, relative: bool = False
+    ) -> Tensor:
+        """See `BagModel.contributions`: each branch by its own map."""
+        hidden = self.embed(self.real_features(features, mask))
+        scores = tile_scores(hidden, self.head.weight, mask, relative=relative)
+        attention: Tensor = self.attention(hidden, mask)
+        found = attention.transpose(1, 2).to(scores.dtype) * scores
+        if self.multi_branch and self.num_outputs == 1:
+            return found[..., 1:] - found[..., :1]
+        return found
 
     def auxiliary_loss(
         self, output: BagOutput, target: Tensor, mask: Tensor, task: Task
@@ -133,6 +151,11 @@ class BranchHeads(nn.Module):
     def __init__(self, width: int, branches: int) -> None:
         super().__init__()
         self.heads = nn.ModuleList(Head(width, 1) for _ in range(branches))
+
+    @property
+    def weight(self) -> Tensor:
+        """Those of all branches, (A, D)."""
+        return torch.cat([head.weight for head in self.heads if isinstance(head, Head)])
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Branch k's score comes from map k's sum of tiles alone."""

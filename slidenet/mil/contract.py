@@ -145,6 +145,34 @@ class BagModel(nn.Module):
         """
         raise NotImplementedError
 
+    @property
+    def has_contributions(self) -> bool:
+        """Whether its logits are a sum over tiles, which `contributions` then gives."""
+        return False
+
+    def contributions(
+        self, features: Tensor, grid_xy: Tensor, mask: Tensor, *, relative: bool = False
+    ) -> Tensor | None:
+        """What each tile adds to each logit: attention times w . h, in a model of evaluation mode.
+
+        Their sum over the tiles is the logits without the bias of the head. A tile's state may have
+        taken in other tiles before it was pooled (LongNet), which the sum does not tell apart.
+
+        Args:
+            features: (B, L, D).
+            grid_xy: int64 (B, L, 2).
+            mask: Bool (B, L).
+            relative: Whether w . h counts from its median over the bag, for outputs that have no
+                zero of their own (a value, a risk). The sum then misses a constant of the bag.
+
+        Returns:
+            (B, L, K), zeros in the padding; None where `has_contributions` is False.
+
+        Raises:
+            EncoderError: As `forward`.
+        """
+        return None
+
     def auxiliary_loss(
         self, output: BagOutput, target: Tensor, mask: Tensor, task: Task
     ) -> Tensor | None:

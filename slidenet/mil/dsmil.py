@@ -22,6 +22,7 @@ from slidenet.core.checks import check_not_negative, check_share, check_whole
 from slidenet.layers import Linear, masked_softmax, weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import Head
+from slidenet.mil.tile_scores import tile_scores
 from slidenet.tasks import Task
 
 
@@ -70,14 +71,38 @@ class DualStreamMIL(BagModel):
         x = self.real_features(features, mask)
         tile_logits = self.tile_head(x)
         highest = tile_logits.masked_fill(~mask[..., None], -torch.inf).max(dim=1)  # (B, K) each
-        queries = self.query(x)
-        index = highest.indices[..., None].expand(-1, -1, queries.shape[-1])
-        critical = queries.gather(1, index)  # (B, K, Q)
-        scores = critical @ queries.transpose(1, 2) * queries.shape[-1] ** -0.5
-        attention = masked_softmax(scores, mask)
+        attention = self._attention(x, highest.indices, mask)
         pooled = weighted_sum(attention, self.dropout(x))
         logits = (highest.values + self.head(pooled.flatten(1))) / 2
         return BagOutput(logits, attention, tile_logits)
+
+    def _attention(self, x: Tensor, critical: Tensor, mask: Tensor) -> Tensor:
+        """From the critical tile of each output, int64 (B, K), to all tiles: (B, K, L)."""
+        queries = self.query(x)
+        index = critical[..., None].expand(-1, -1, queries.shape[-1])
+        scores = queries.gather(1, index) @ queries.transpose(1, 2) * queries.shape[-1] ** -0.5
+        return masked_softmax(scores, mask)
+
+    @property
+    def has_contributions(self) -> bool:
+        """See `BagModel.has_contributions`."""
+        return True
+
+    def contributions(
+        self, features: Tensor, grid_xy: Tensor, mask: Tensor, *, relative: bool = False
+    ) -> Tensor:
+        """See `BagModel.contributions`: the mean of both streams."""
+        x = self.real_features(features, mask)
+        critical = self.tile_head(x).masked_fill(~mask[..., None], -torch.inf).argmax(dim=1)
+        own = tile_scores(x, self.tile_head.weight, mask, relative=relative)
+        index = critical[:, None]
+        found = torch.zeros_like(own).scatter(1, index, own.gather(1, index))
+        attention = self._attention(x, critical, mask).to(own.dtype)
+        # All outputs see the sums of all maps.
+        for one, weight in enumerate(torch.split(self.head.weight, self.feature_dim, dim=1)):
+            scores = tile_scores(x, weight, mask, relative=relative)
+            found = found + attention[:, one, :, None] * scores
+        return found / 2
 
     def auxiliary_loss(
         self, output: BagOutput, target: Tensor, mask: Tensor, task: Task

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from slidenet.attention import AttentionPattern
 from slidenet.core.checks import check_choice, check_share, check_whole
 from slidenet.core.errors import ConfigError
-from slidenet.layers import weighted_sum
+from slidenet.layers import weighted_sum, zero_masked
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import GatedAttention, Head
 from slidenet.mil.pooling import uniform_attention
 from slidenet.mil.recipe import TrainingRecipe
+from slidenet.mil.tile_scores import tile_scores
 from slidenet.slide_encoders import LONGNET_CONFIGS, LongNetViT
 
 TokenPooling = Literal["attention", "mean", "class_token"]
@@ -109,6 +110,39 @@ class LongNetMIL(BagModel):
                 dim=-1,
             )
         return pooled, uniform_attention(mask, x.dtype) if how == "mean" else None
+
+    @property
+    def has_contributions(self) -> bool:
+        """See `BagModel.has_contributions`: of the tiles' states, where these are pooled."""
+        return self.pooling != "class_token"
+
+    def contributions(
+        self, features: Tensor, grid_xy: Tensor, mask: Tensor, *, relative: bool = False
+    ) -> Tensor | None:
+        """See `BagModel.contributions`: of the tiles' states, which know of other tiles."""
+        if not self.has_contributions:
+            return None
+        x = self.real_features(features, mask)
+        states = self.encoder.states(x, grid_xy, mask, layers=self.layers)
+        if self.attention is not None:
+            tiles = torch.cat([self.encoder.norm(state[:, 1:]) for state in states], dim=-1)
+            attention: Tensor = self.attention(tiles, mask)
+        else:
+            tiles = torch.cat([self._normed_as_mean(state[:, 1:], mask) for state in states], -1)
+            attention = uniform_attention(mask, x.dtype)
+        scores = tile_scores(tiles, self.head.weight, mask, relative=relative)
+        return attention.transpose(1, 2).to(scores.dtype) * scores
+
+    def _normed_as_mean(self, state: Tensor, mask: Tensor) -> Tensor:
+        """Tiles (B, L, D) as the last norm treats their mean, with the deviation of the mean.
+
+        The norm comes after the pooling here; with that deviation held it is linear in the tiles.
+        """
+        norm = self.encoder.norm
+        mean = zero_masked(state, mask).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+        deviation = (mean.var(dim=-1, correction=0) + norm.eps).sqrt()[:, None, None]
+        centred = state - state.mean(dim=-1, keepdim=True)
+        return centred / deviation * norm.weight + norm.bias
 
     def layer_levels(self) -> dict[str, int]:
         """0 for the class token (and the tile embedding), i for block i, depth + 1 for the rest.

@@ -13,6 +13,7 @@ from slidenet.layers import weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import GatedAttention, Head, TileEmbedding
 from slidenet.mil.recipe import TrainingRecipe
+from slidenet.mil.tile_scores import tile_scores
 
 
 class MeanPooling(BagModel):
@@ -36,6 +37,19 @@ class MeanPooling(BagModel):
         attention = uniform_attention(mask, x.dtype)
         logits = self.head(weighted_sum(attention, x)[:, 0])
         return BagOutput(logits, attention)
+
+    @property
+    def has_contributions(self) -> bool:
+        """See `BagModel.has_contributions`."""
+        return True
+
+    def contributions(
+        self, features: Tensor, grid_xy: Tensor, mask: Tensor, *, relative: bool = False
+    ) -> Tensor:
+        """See `BagModel.contributions`."""
+        x = self.real_features(features, mask)
+        scores = tile_scores(x, self.head.weight, mask, relative=relative)
+        return scores / mask.sum(dim=1)[:, None, None]
 
 
 class MaxPooling(BagModel):
@@ -63,6 +77,25 @@ class MaxPooling(BagModel):
         share = x.new_full(holder.shape, 1 / self.feature_dim)
         attention = x.new_zeros(mask.shape).scatter_add(1, holder, share)
         return BagOutput(self.head(highest), attention[:, None])
+
+    @property
+    def has_contributions(self) -> bool:
+        """See `BagModel.has_contributions`."""
+        return True
+
+    def contributions(
+        self, features: Tensor, grid_xy: Tensor, mask: Tensor, *, relative: bool = False
+    ) -> Tensor:
+        """See `BagModel.contributions`: features count for the tile that holds them."""
+        x = self.real_features(features, mask)
+        highest, holder = x.masked_fill(~mask[..., None], -torch.inf).max(dim=1)
+        if relative:
+            real = x.masked_fill(~mask[..., None], torch.nan)
+            highest = highest - real.nanmedian(dim=1).values
+        # (B, D, K): what each feature adds to each logit, by way of the one tile that holds it.
+        parts = highest[..., None] * self.head.weight.T
+        found = parts.new_zeros(*mask.shape, self.num_outputs)
+        return found.scatter_add(1, holder[..., None].expand_as(parts), parts)
 
 
 class AttentionMIL(BagModel):
@@ -111,6 +144,20 @@ class AttentionMIL(BagModel):
         hidden = self.embed(self.real_features(features, mask))
         attention = self.attention(hidden, mask)
         return BagOutput(self.head(weighted_sum(attention, hidden)[:, 0]), attention)
+
+    @property
+    def has_contributions(self) -> bool:
+        """See `BagModel.has_contributions`."""
+        return True
+
+    def contributions(
+        self, features: Tensor, grid_xy: Tensor, mask: Tensor, *, relative: bool = False
+    ) -> Tensor:
+        """See `BagModel.contributions`."""
+        hidden = self.embed(self.real_features(features, mask))
+        scores = tile_scores(hidden, self.head.weight, mask, relative=relative)
+        attention: Tensor = self.attention(hidden, mask)
+        return attention.transpose(1, 2).to(scores.dtype) * scores
 
 
 def uniform_attention(mask: Tensor, dtype: torch.dtype) -> Tensor:

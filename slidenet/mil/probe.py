@@ -20,6 +20,7 @@ from slidenet.layers import checked_mask, zero_masked
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.pooling import uniform_attention
 from slidenet.mil.recipe import TrainingRecipe
+from slidenet.mil.tile_scores import tile_scores
 
 ProbeKind = Literal["logistic", "svm", "ridge", "cox", "knn"]
 BagColumns = Literal["mean", "mean_std"]
@@ -146,6 +147,27 @@ class ProbeModel(BagModel):
             if self.says_tiles:
                 tile_logits = self.logits(x, cut=False).to(logits)
         return BagOutput(logits, uniform_attention(mask, self.mean.dtype), tile_logits)
+
+    @property
+    def has_contributions(self) -> bool:
+        """See `BagModel.has_contributions`: where it says something of tiles."""
+        return self.says_tiles
+
+    def contributions(
+        self, features: Tensor, grid_xy: Tensor, mask: Tensor, *, relative: bool = False
+    ) -> Tensor | None:
+        """See `BagModel.contributions`; what is cut off of a bag is cut off of its tiles alike."""
+        if not self.has_contributions:
+            return None
+        real = checked_mask(features, mask, self.feature_dim)
+        assert real is not None
+        x = zero_masked(features, real)
+        z = self.standardised(x)
+        bag = self.standardised(bag_columns(x, mask, with_deviation=False))
+        cut = bag.clamp(-MOST_DEVIATIONS, MOST_DEVIATIONS)
+        kept = torch.where(bag == cut, 1.0, cut / bag).to(z)
+        scores = tile_scores(z * kept[:, None], self.weight.T, mask, relative=relative)
+        return (scores / mask.sum(dim=1)[:, None, None]).to(self.mean.dtype)
 
     def logits(self, described: Tensor, *, cut: bool = True) -> Tensor:
         """Logits (B, K) of bags as columns (B, C), in their dtype; linear probes take any shape.
