@@ -1,1 +1,33 @@
-"""Floor 6: what a model looked at, and how features lie to each other."""
+"""Floor 6: what a model looked at, what its predictions rest on, and how features lie."""
+
+from slidenet.explanation.controls import Distance, Untrained
+from slidenet.explanation.looking import Attention
+from slidenet.explanation.members import over_members
+from slidenet.explanation.methods import (
+    EXPLAINERS,
+    Explainer,
+    default_method,
+    default_methods,
+    explain_target,
+    meant_by,
+)
+from slidenet.explanation.single_tiles import SingleTiles
+from slidenet.explanation.subject import Subject, subjects_of
+from slidenet.explanation.tile_evidence import TileEvidence
+
+__all__ = [  # noqa: RUF022 - plain sorted order, as the architecture test asks
+    "Attention",
+    "Distance",
+    "EXPLAINERS",
+    "Explainer",
+    "SingleTiles",
+    "Subject",
+    "TileEvidence",
+    "Untrained",
+    "default_method",
+    "default_methods",
+    "explain_target",
+    "meant_by",
+    "over_members",
+    "subjects_of",
+]
