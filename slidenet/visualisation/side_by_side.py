@@ -14,6 +14,7 @@ from slidenet.core.records import TileSet
 from slidenet.core.units import Microns
 from slidenet.visualisation.maps import feature_map
 from slidenet.visualisation.overlay import tissue_overlay
+from slidenet.visualisation.page import text_width
 from slidenet.visualisation.style import DARK, FRAME, GREY
 
 
@@ -87,9 +88,9 @@ def side_by_side(
         axes = figure.add_axes(box)
         axes.imshow(picture, interpolation="antialiased", extent=(0, 1, 0, height / width))
         axes.set_title(caption, loc="left", fontsize=10, color=GREY, pad=6)
-        _style_frame(axes)
+        frame_panel(axes)
         if number == 0:
-            _draw_scale_bar(axes, slide_width_um, panel_width)
+            draw_scale_bar(axes, slide_width_um, panel_width)
     left_edge = margin / total[0]
     figure.text(left_edge, 1 - 0.34 / total[1], title, fontsize=14, weight="bold", color=DARK)
     figure.text(left_edge, 1 - 0.60 / total[1], subtitle, fontsize=10, color=GREY)
@@ -105,7 +106,8 @@ def scale_bar(slide_width_um: Microns) -> tuple[Microns, str]:
     return Microns(length), label
 
 
-def _style_frame(axes: Axes) -> None:
+def frame_panel(axes: Axes) -> None:
+    """A picture in axes: a thin frame, no ticks."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -113,18 +115,25 @@ def _style_frame(axes: Axes) -> None:
         spine.set_linewidth(0.8)
 
 
-def _draw_scale_bar(axes: Axes, slide_width_um: Microns, panel_width: float) -> None:
-    """Bar and label on a light plate in the lower left corner; axes units are panel widths."""
+def draw_scale_bar(axes: Axes, slide_width_um: Microns, panel_width: float) -> None:
+    """Bar and label on a light plate in the lower left corner.
+
+    Args:
+        axes: In units of its width, with the origin in the lower left corner.
+        slide_width_um: What the axes are wide on the glass, microns.
+        panel_width: How wide they are on the page, inches.
+    """
     length, label = scale_bar(slide_width_um)
     inch = 1 / panel_width
     bar, pad = length / slide_width_um, 0.09 * inch
+    wide = max(bar, text_width(label, 8.5) * inch)
     plate = FancyBboxPatch(
-        (0.16 * inch, 0.16 * inch), bar + 2 * pad, 0.34 * inch,
+        (0.16 * inch, 0.16 * inch), wide + 2 * pad, 0.34 * inch,
         boxstyle=f"round,pad=0,rounding_size={0.05 * inch}",
         facecolor="white", edgecolor="none", alpha=0.85, zorder=3,
     )  # fmt: skip
     axes.add_patch(plate)
-    x, y = 0.16 * inch + pad, 0.16 * inch + 0.08 * inch
+    x, y = 0.16 * inch + pad + (wide - bar) / 2, 0.16 * inch + 0.08 * inch
     axes.add_patch(Rectangle((x, y), bar, 0.035 * inch, color=DARK, linewidth=0, zorder=4))
     axes.text(
         x + bar / 2, y + 0.06 * inch, label,

@@ -34,18 +34,23 @@ def fill_unreadable(picture: UInt8Array, unreadable: BoolArray) -> UInt8Array:
     return filled
 
 
-def hatch_boxes(picture: UInt8Array, boxes: npt.NDArray[np.intp]) -> UInt8Array:
+def hatch_boxes(
+    picture: UInt8Array,
+    boxes: npt.NDArray[np.intp],
+    rgb: tuple[int, int, int] = HATCH_RGB,
+) -> UInt8Array:
     """The picture with hatching over tiles that cannot be read, and a frame around each.
 
     Args:
         picture: uint8 RGB (h, w, 3).
         boxes: (N, 4), left, top, right, bottom; the last two excluded.
+        rgb: Of stripes and frames.
     """
     drawn, hatching = picture.copy(), _hatching(picture)
     for left, top, right, bottom in boxes.tolist():
         inside = (slice(top, bottom), slice(left, right))
-        drawn[inside][hatching[inside]] = HATCH_RGB
-        cv2.rectangle(drawn, (left, top), (right - 1, bottom - 1), HATCH_RGB, 1)
+        drawn[inside][hatching[inside]] = rgb
+        cv2.rectangle(drawn, (left, top), (right - 1, bottom - 1), rgb, 1)
     return drawn
 
 

@@ -1,0 +1,71 @@
+"""What a picture of a map says: the method, what colours mean, what it must not be read as."""
+
+from slidenet.core.escapes import in_terminal
+from slidenet.core.text import count_of
+from slidenet.stores.tile_maps import METHODS, TileMap
+from slidenet.visualisation.style import capital, short_name
+
+CONTROLS = ("control", "untrained")
+UNIT_WORDS = {"logit": "logits", "share": "share of all tiles", "distance": "distance"}
+NOT_EVIDENCE = "where it looked, not evidence"
+CONTROL = "a control, not evidence"
+
+
+def is_control(tile_map: TileMap) -> bool:
+    """Whether the map is there to be compared with, and says nothing of the model."""
+    return tile_map.method.partition(":")[0] in CONTROLS
+
+
+def short_method(tile_map: TileMap) -> str:
+    """The name of the method as people say it: `single tile`, `untrained: evidence`."""
+    return short_name(tile_map.method.replace("_", " ").replace(":", ": "))
+
+
+def heading(tile_map: TileMap) -> str:
+    """What the map shows of what: `Evidence for “tumour”: what each tile adds to the logit`."""
+    first, _, second = tile_map.method.partition(":")
+    said = METHODS.get(first, first)
+    words = "" if said == first else f": {said}"
+    words += f" ({short_name(second.replace('_', ' '))})" if second else ""
+    target = "" if first == "control" else f" for “{short_name(tile_map.target)}”"
+    return f"{capital(short_name(first.replace('_', ' ')))}{target}{words}"
+
+
+def warning(tile_map: TileMap) -> str:
+    """What a map that is no evidence is called wherever it is shown; empty for evidence."""
+    if tile_map.is_evidence:
+        return ""
+    return CONTROL if is_control(tile_map) else NOT_EVIDENCE
+
+
+def long_warning(tile_map: TileMap) -> str:
+    """The warning with its reason, as a sentence; empty for evidence."""
+    words = capital(warning(tile_map))
+    if not words:
+        return ""
+    if is_control(tile_map):
+        return f"{words}: a map of the model has to look better than this one."
+    if tile_map.signed:
+        return f"{words}: tiles that matter may be missing from it."
+    return f"{words}: it has no sign, and may be high on tiles that speak against."
+
+
+def ends(tile_map: TileMap) -> tuple[str, str]:
+    """What the first and the last colour mean."""
+    if not tile_map.signed:
+        return "little", "much"
+    target = short_name(tile_map.target)
+    if tile_map.details.get("relative"):
+        return f"lowers “{target}”", f"raises “{target}”"
+    return f"against “{target}”", f"for “{target}”"
+
+
+def unit_words(tile_map: TileMap) -> str:
+    """The unit of its values, with what they are relative to."""
+    words = UNIT_WORDS.get(tile_map.unit, in_terminal(tile_map.unit))
+    return f"{words}, from the slide's median" if tile_map.details.get("relative") else words
+
+
+def tiles_without_value(number: int) -> str:
+    """What hatching means."""
+    return f"{count_of('tile', number)} without a value (not readable, or in no bag)"
