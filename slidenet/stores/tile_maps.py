@@ -47,6 +47,7 @@ METHODS: Mapping[str, str] = {
     "swap": "what the logit loses when the tile changes its place",
     "control": "distance from the mean of the bag, without any model",
     "untrained": "the same by the network before any training",
+    "spread": "how far the members of the ensemble lie apart",
 }
 """Words of each method, for titles and legends; those of a plug-in have only their name."""
 

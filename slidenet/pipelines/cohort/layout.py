@@ -1,5 +1,6 @@
 """Where every file of an output folder lies. The one place that spells these paths."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,17 @@ class OutputLayout:
         folder = self.root / "slide_embeddings" / _folder_name(encoder) / _folder_name(recipe)
         return folder / f"{slide_id}.h5"
 
+    def explanations(self, *, compare: bool = False, number: int = 1) -> "ExplanationLayout":
+        """What is made of a model's maps.
+
+        Args:
+            compare: Of all methods that apply, side by side.
+            number: Of the feature set, counted from 1.
+        """
+        root = self.root / "explanations"
+        root = root / "compare" if compare else root
+        return ExplanationLayout(root if number == 1 else root / f"features_{number}")
+
     @property
     def tissue_table(self) -> Path:
         """What was found on every slide, the most doubtful first."""
@@ -69,6 +81,45 @@ class OutputLayout:
     def runs(self) -> Path:
         """What each process did, one file per process and verb; `run.json` is made of them."""
         return self.root / "runs"
+
+
+@dataclass(frozen=True, slots=True)
+class ExplanationLayout:
+    """Paths of the maps of slides, and of what is made of them: a folder per format.
+
+    The first map of a slide is `FORMAT/SLIDE_ID.ext`, further ones lie in `FORMAT/more/SLIDE_ID/`.
+    """
+
+    root: Path
+
+    def maps(self, slide_id: str) -> Path:
+        """All maps of a slide."""
+        return self.root / "h5" / f"{slide_id}.h5"
+
+    def export(self, kind: str, slide_id: str, suffix: str) -> Path:
+        """What is made of the maps of a slide in one format."""
+        return self.root / kind / f"{slide_id}{suffix}"
+
+    def further(self, kind: str, slide_id: str, name: str, suffix: str) -> Path:
+        """The same of a map that is not the first.
+
+        Args:
+            kind: The format.
+            slide_id: The slide.
+            name: Of the map; other signs than letters, digits, - and _ become _.
+            suffix: Of the file.
+        """
+        safe = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:80]
+        return self.root / kind / "more" / slide_id / f"{safe}{suffix}"
+
+    def made(self, slide_id: str) -> Path:
+        """Which files were made of which maps of a slide, and how."""
+        return self.root / "made" / f"{slide_id}.json"
+
+    @property
+    def agreement_table(self) -> Path:
+        """How alike the methods are, on every slide."""
+        return self.root / "agreement.csv"
 
 
 def _folder_name(name: str) -> str:
