@@ -1,6 +1,6 @@
 """Names that others chose, on their way to programs that read signs as commands.
 
-One function per reader: a terminal, a figure of matplotlib, markdown, HTML, a spreadsheet. Names of
+One function per reader: a terminal, a figure of matplotlib, markdown, HTML, a spreadsheet, QuPath. Names of
 classes, columns, slides, sites and files come from tables and files, and may hold anything.
 """
 
@@ -50,6 +50,16 @@ def in_markdown(text: str) -> str:
 def in_html(text: str) -> str:
     """Text that HTML shows as it is, in elements and quoted attributes."""
     return html.escape(in_terminal(text), quote=True)
+
+
+def in_qupath(text: str) -> str:
+    """A name of a class or a measurement that QuPath takes as one name, as it is.
+
+    QuPath refuses ends of lines in the name of a class, reads a colon as the step to a derived
+    class, and a star at the end as "ignore this class".
+    """
+    line = " ".join(in_terminal(text).split()).replace(":", "\u2236")  # the sign of a ratio
+    return line + "." if line.endswith("*") else line
 
 
 def in_spreadsheet(cell: str) -> str:

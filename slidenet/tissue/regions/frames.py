@@ -24,8 +24,17 @@ def qupath_origin(properties: Mapping[str, str]) -> tuple[int, int]:
 
     (0, 0) where the slide does not report all four bounds as whole numbers; so does QuPath.
     """
-    x, y, _, _ = _bounds(properties)
+    x, y, _, _ = qupath_bounds(properties)
     return x, y
+
+
+def qupath_bounds(properties: Mapping[str, str]) -> tuple[int, int, int, int]:
+    """(x, y, width, height) in level-0 pixels of what QuPath shows; zeros where it shows all."""
+    try:
+        x, y, width, height = (int(properties[name]) for name in _BOUNDS)
+    except (KeyError, ValueError):
+        return 0, 0, 0, 0
+    return x, y, width, height
 
 
 def origin_of(
@@ -82,7 +91,7 @@ def frame_notes(regions: Sequence[Region], slide: Slide, frame: Frame) -> Sequen
         slide: The slide.
         frame: The frame they were taken to be drawn in, which the file does not say.
     """
-    x, y, width, height = _bounds(slide.properties)
+    x, y, width, height = qupath_bounds(slide.properties)
     if (x, y) == (0, 0) or min(width, height) <= 0:
         return ()
     slack, right, bottom = _SLACK * max(width, height), x + width, y + height
@@ -105,12 +114,3 @@ def frame_notes(regions: Sequence[Region], slide: Slide, frame: Frame) -> Sequen
 def moved(polygon: shapely.Polygon, by: tuple[int, int]) -> shapely.Polygon:
     """The polygon shifted by (x, y); the very same one where that is nothing."""
     return polygon if by == (0, 0) else shapely.transform(polygon, lambda points: points + by)
-
-
-def _bounds(properties: Mapping[str, str]) -> tuple[int, int, int, int]:
-    """(x, y, width, height); zeros where they are not all there."""
-    try:
-        x, y, width, height = (int(properties[name]) for name in _BOUNDS)
-    except (KeyError, ValueError):
-        return 0, 0, 0, 0
-    return x, y, width, height

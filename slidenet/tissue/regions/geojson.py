@@ -128,6 +128,9 @@ def _read_frame(document: Any, parsed: Parsed, name: str) -> None:
     said = document.get(FRAME_KEY) if isinstance(document, dict) else None
     if said is None:
         return
+    if isinstance(said, dict) and said.get("frame") == "level0":  # tiles of a slide not opened
+        parsed.frame = "level0"
+        return
     origin = said.get("origin") if isinstance(said, dict) else None
     if (
         not isinstance(origin, list)
@@ -137,7 +140,7 @@ def _read_frame(document: Any, parsed: Parsed, name: str) -> None:
     ):
         raise SlideError(
             f"{name} does not say its frame rightly in {FRAME_KEY!r}",
-            expected='{"frame": "qupath", "origin": [x, y]}',
+            expected='{"frame": "qupath", "origin": [x, y]} or {"frame": "level0"}',
             remedy="let slidenet write the file again, or remove that member",
         )
     parsed.frame, parsed.origin = "qupath", (origin[0], origin[1])

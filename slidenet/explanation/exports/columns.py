@@ -1,0 +1,68 @@
+"""What a map is called where every map is a column, and what is said of it beside the numbers."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from slidenet.core.errors import CoordinateError
+from slidenet.core.escapes import in_terminal
+from slidenet.core.provenance import JsonValue, canonical_json
+from slidenet.stores.tile_maps import TileMap, TileMaps
+
+NOT_EVIDENCE = "not evidence"
+
+
+def map_names(maps: Sequence[TileMap]) -> list[str]:
+    """One name per map, none of them twice: "evidence tumor", "attention tumor (not evidence)".
+
+    They are the columns of tables and of AnnData, the measurements of QuPath and the channels of a
+    picture, so that the label of what is no evidence goes wherever the numbers go.
+    """
+    return without_repeats(in_terminal(map_words(each)) for each in maps)
+
+
+def map_words(tile_map: TileMap) -> str:
+    """Method, target, and whether it is no evidence; names as they were given."""
+    words = f"{tile_map.method} {tile_map.target}"
+    return words if tile_map.is_evidence else f"{words} ({NOT_EVIDENCE})"
+
+
+def without_repeats(names: Iterable[str]) -> list[str]:
+    """The names, in their order, with a number behind each that was there before."""
+    found: dict[str, None] = {}
+    for name in names:
+        unique, number = name, 2
+        while unique in found:
+            unique, number = f"{name} ({number})", number + 1
+        found[unique] = None
+    return list(found)
+
+
+def map_facts(tile_map: TileMap) -> dict[str, JsonValue]:
+    """What the numbers of a map mean: unit, sign, raw range, details of the method."""
+    low, high = tile_map.value_range()
+    known = not math.isnan(low)
+    return {
+        "method": tile_map.method,
+        "target": tile_map.target,
+        "unit": tile_map.unit,
+        "signed": tile_map.signed,
+        "is_evidence": tile_map.is_evidence,
+        "lowest": low if known else None,
+        "highest": high if known else None,
+        "details": canonical_json(dict(tile_map.details)),
+    }
+
+
+def require_places(maps: TileMaps, what: str) -> None:
+    """Refuses tiles of which nobody knows where on their slide they lie.
+
+    Raises:
+        CoordinateError: Their coordinates only number them.
+    """
+    if not maps.geometry.placed:
+        raise CoordinateError(
+            "it is not known where the tiles of this slide lie",
+            expected=f"tiles with places, for {what}",
+            remedy="leave that format out (--formats), or give the places of the tile images",
+            slide=maps.slide_id,
+        )
