@@ -53,7 +53,7 @@ def in_html(text: str) -> str:
 
 
 def in_qupath(text: str) -> str:
-    """A name of a class or a measurement that QuPath takes as one name, as it is.
+    """The name of a class that QuPath takes as one name.
 
     QuPath refuses ends of lines in the name of a class, reads a colon as the step to a derived
     class, and a star at the end as "ignore this class".

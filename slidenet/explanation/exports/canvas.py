@@ -1,13 +1,14 @@
-"""A slide's tiles as a picture that is painted strip by strip, at any level of a pyramid.
+"""A slide's tiles as a picture that is painted strip by strip, with the levels of its pyramid.
 
-Level 0 of the picture is a whole power of two coarser than the slide's, so that a tile is some
-pixels wide and no more: a map says nothing finer than its tiles. Each smaller level is the average
-of the painted level 0, of which one strip is in memory at a time.
+A pixel is a whole power of two of level-0 pixels wide, so that a tile has some pixels and no more:
+a map says nothing finer than its tiles, and its memory does not grow with the slide. Each smaller
+level is the mean of the one above it.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,17 +21,17 @@ from slidenet.stores.tile_maps import TileMaps
 from slidenet.visualisation.overlay import cell_boxes
 
 FILE_TILE_PX = 256
-PX_PER_TILE = 16
-"""Least number of canvas pixels across a tile, where the slide has as many."""
-MAX_SIDE_PX = 16384
 SMALLEST_LEVEL_PX = 512
-PAPER = 255.0
 
 Area = tuple[int, int, int, int]
-Pixels = npt.NDArray[np.float32]
+Float32Array = npt.NDArray[np.float32]
+Pixels = npt.NDArray[Any]
 Painter = Callable[[int, int], Pixels]
-"""From the first row and the row after the last, on level 0, to float32 (rows, width, channels);
-NaN where nothing is."""
+"""From a first row and the row after a last one: uint8 (rows, width, 3), or float32 (rows, width)
+that is NaN where nothing is."""
+
+_FAINTEST = 0.6
+"""How much of a colour black tissue lets through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,29 +68,16 @@ class Canvas:
         boxes = cell_boxes(maps.coords, maps.geometry, 1 / self.downsample)
         return np.asarray(boxes - np.rint(shift), np.int64)
 
-    def tiles(self, level: int, paint: Painter, dtype: npt.DTypeLike) -> Iterator[npt.NDArray]:
-        """The file's own tiles of one level, row by row: (256, 256, channels), 0 past the edge."""
-        width, height = self.sizes[level]
-        shrink = 2**level
-        for top in range(0, height, FILE_TILE_PX):
-            rows = min(FILE_TILE_PX, height - top)
-            strip = _shrunk(paint, top, rows, width, shrink)
-            if np.issubdtype(dtype, np.integer):
-                strip = np.rint(strip)
-            for left in range(0, width, FILE_TILE_PX):
-                part = strip[:, left : left + FILE_TILE_PX]
-                tile = np.zeros((FILE_TILE_PX, FILE_TILE_PX, strip.shape[2]), dtype)
-                tile[: part.shape[0], : part.shape[1]] = part
-                yield tile
 
-
-def canvas_of(maps: TileMaps, area: Area | None) -> Canvas:
+def canvas_of(maps: TileMaps, area: Area | None, px_per_tile: int, max_side_px: int) -> Canvas:
     """The canvas for the tiles of a slide.
 
     Args:
         maps: The maps, with places.
         area: (x, y, width, height) of what it shall show, level-0 pixels; None or without extent:
             the whole slide.
+        px_per_tile: Pixels across a tile; up to twice as many, or fewer where a slide is too large.
+        max_side_px: Longest side of the canvas.
 
     Raises:
         CoordinateError: The area lies beyond the slide.
@@ -104,30 +92,46 @@ def canvas_of(maps: TileMaps, area: Area | None) -> Canvas:
             slide=maps.slide_id,
         )
     cell = min(geometry.tile_size_px * geometry.scale, geometry.stride_level0)
-    downsample = 2 ** max(math.floor(math.log2(max(cell / PX_PER_TILE, 1))), 0)
-    while max(width, height) / downsample > MAX_SIDE_PX:
+    downsample = 2 ** math.floor(math.log2(max(cell / px_per_tile, 1)))
+    while max(width, height) > downsample * max_side_px:
         downsample *= 2
     return Canvas((x, y, width, height), downsample, geometry.slide_mpp.value)
 
 
-def value_painter(canvas: Canvas, maps: TileMaps, values: npt.NDArray[np.float32]) -> Painter:
-    """Paints each tile with its own numbers.
+class Pyramid:
+    """Planes of one canvas with their smaller levels.
 
-    Args:
-        canvas: What is painted on.
-        maps: Where the tiles lie.
-        values: float32 (N, channels).
+    Level 0 is painted when it is asked for, a strip at a time; what remains in memory is the next
+    level of each plane. So levels are asked for in order, each once.
     """
+
+    def __init__(self, canvas: Canvas, planes: Sequence[Painter]) -> None:
+        self._sizes = canvas.sizes
+        self._planes = planes
+        self._below: list[Pixels] = []
+
+    def tiles(self, level: int) -> Iterator[Pixels]:
+        """The file's own tiles of one level, plane by plane, row by row; 0 past the edges."""
+        above, self._below = self._below, []
+        height = self._sizes[level][1]
+        for number, paint in enumerate(self._planes):
+            smaller = []
+            for top in range(0, height, FILE_TILE_PX):
+                bottom = min(top + FILE_TILE_PX, height)
+                strip = paint(top, bottom) if level == 0 else above[number][top:bottom]
+                smaller.append(_halved(strip))
+                if bottom == height:  # before the last tile: nobody may ask for more than that one
+                    self._below.append(np.concatenate(smaller))
+                yield from _cut(strip)
+
+
+def value_painter(canvas: Canvas, maps: TileMaps, values: Float32Array) -> Painter:
+    """Paints each tile with its own number; float32 (N,)."""
     boxes, (width, _) = canvas.boxes(maps), canvas.sizes[0]
 
     def paint(first: int, last: int) -> Pixels:
-        strip = np.full((last - first, width, values.shape[1]), np.nan, np.float32)
-        touched = (boxes[:, 3] > first) & (boxes[:, 1] < last) & (boxes[:, 2] > 0)
-        clipped = np.clip(boxes[touched] - (0, first, 0, first), 0, None)
-        for (left, top, right, bottom), value in zip(
-            clipped.tolist(), values[touched], strict=True
-        ):
-            strip[top:bottom, left:right] = value
+        strip = np.full((last - first, width), np.nan, np.float32)
+        _fill(strip, boxes, values, first, last)
         return strip
 
     return paint
@@ -147,62 +151,72 @@ def colour_painter(
         colours: uint8 (N, 3).
         overview: uint8 RGB (h, w, 3), the whole slide; None: white paper.
     """
-    paint_tiles = value_painter(canvas, maps, colours.astype(np.float32))
+    boxes, (width, _) = canvas.boxes(maps), canvas.sizes[0]
+    covers = np.ones(len(boxes), np.bool_)
 
     def paint(first: int, last: int) -> Pixels:
-        painted = paint_tiles(first, last)
-        beneath = np.full_like(painted, PAPER)
-        if overview is not None:
-            beneath = _enlarged(overview, canvas, maps, first, last)
-        light = beneath @ np.array([0.299, 0.587, 0.114], np.float32)
-        relief = _FAINTEST + (1 - _FAINTEST) * light[..., None] / PAPER
-        return np.where(np.isnan(painted), beneath, painted * relief)
+        strip = np.full((last - first, width, 3), 255, np.uint8)
+        _fill(strip, boxes, colours, first, last)
+        if overview is None:
+            return strip
+        covered = np.zeros(strip.shape[:2], np.bool_)
+        _fill(covered, boxes, covers, first, last)
+        beneath = _enlarged(overview, canvas, maps, first, last)
+        light = cv2.cvtColor(beneath, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+        relief = (_FAINTEST + (1 - _FAINTEST) * light)[..., None]
+        shaded = np.rint(strip * relief).astype(np.uint8)
+        return np.where(covered[..., None], shaded, beneath)
 
     return paint
 
 
-_FAINTEST = 0.6
-"""How much of a colour black tissue lets through."""
+def _fill(strip: Pixels, boxes: IntArray, values: Pixels, first: int, last: int) -> None:
+    """Puts what a strip has of each box in, one after the other."""
+    touched = (boxes[:, 3] > first) & (boxes[:, 1] < last) & (boxes[:, 2] > 0)
+    clipped = np.clip(boxes[touched] - (0, first, 0, first), 0, None)
+    for (left, top, right, bottom), value in zip(clipped.tolist(), values[touched], strict=True):
+        strip[top:bottom, left:right] = value
 
 
 def _enlarged(
     overview: UInt8Array, canvas: Canvas, maps: TileMaps, first: int, last: int
-) -> Pixels:
+) -> UInt8Array:
     """The overview as it lies under some rows of the canvas, bilinear."""
     across = overview.shape[1] / maps.geometry.level0_width
     down = overview.shape[0] / maps.geometry.level0_height
     x, y, _, _ = canvas.area
     step = canvas.downsample
-    # Centres of pixels lie at halves.
     matrix = np.array(
-        [
+        [  # centres of pixels lie at halves
             [step * across, 0, (x + step / 2) * across - 0.5],
             [0, step * down, (y + (first + 0.5) * step) * down - 0.5],
         ]
     )
-    picture = cv2.warpAffine(
-        overview,
-        matrix,
-        (canvas.sizes[0][0], last - first),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return picture.astype(np.float32)
+    size = (canvas.sizes[0][0], last - first)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    picture = cv2.warpAffine(overview, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(picture, np.uint8)
 
 
-def _shrunk(paint: Painter, top: int, rows: int, width: int, shrink: int) -> Pixels:
-    """Rows of a smaller level: the average of what level 0 has there, NaN only where all is NaN."""
-    if shrink == 1:
-        return paint(top, top + rows)[:, :width]
-    step = max(FILE_TILE_PX // shrink, 1)  # rows at a time, so that a strip of level 0 is no higher
-    parts = []
-    for first in range(top, top + rows, step):
-        last = min(first + step, top + rows)
-        strip = paint(first * shrink, last * shrink)[:, : width * shrink]
-        blocks = strip.reshape(last - first, shrink, width, shrink, -1)
-        known = ~np.isnan(blocks)
-        total = np.where(known, blocks, 0).sum(axis=(1, 3))
-        count = known.sum(axis=(1, 3))
-        mean = np.full(total.shape, np.nan, np.float32)
-        parts.append(np.divide(total, count, out=mean, where=count > 0))
-    return np.concatenate(parts)
+def _halved(strip: Pixels) -> Pixels:
+    """Means of 2 x 2 pixels, of those that are a number; an odd last row or column is dropped."""
+    rows, width = strip.shape[0] // 2, strip.shape[1] // 2
+    even = np.ascontiguousarray(strip[: 2 * rows, : 2 * width])
+    if not even.size:
+        return np.empty((rows, width, *strip.shape[2:]), strip.dtype)
+    if strip.dtype == np.uint8:
+        return np.asarray(cv2.resize(even, (width, rows), interpolation=cv2.INTER_AREA), np.uint8)
+    known = ~np.isnan(even)
+    share = cv2.resize(known.astype(np.float32), (width, rows), interpolation=cv2.INTER_AREA)
+    filled = np.where(known, even, np.float32(0))
+    total = cv2.resize(filled, (width, rows), interpolation=cv2.INTER_AREA)
+    blank = np.full((rows, width), np.nan, np.float32)
+    return np.asarray(np.divide(total, share, out=blank, where=share > 0), np.float32)
+
+
+def _cut(strip: Pixels) -> Iterator[Pixels]:
+    for left in range(0, strip.shape[1], FILE_TILE_PX):
+        part = strip[:, left : left + FILE_TILE_PX]
+        tile = np.zeros((FILE_TILE_PX, FILE_TILE_PX, *strip.shape[2:]), strip.dtype)
+        tile[: part.shape[0], : part.shape[1]] = part
+        yield tile

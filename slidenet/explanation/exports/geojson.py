@@ -24,7 +24,6 @@ from slidenet.explanation.exports.columns import (
     map_facts,
     map_names,
     require_places,
-    without_repeats,
 )
 from slidenet.stores.atomic import atomic_path
 from slidenet.stores.tile_maps import TileMap, TileMaps
@@ -82,7 +81,7 @@ def write_tile_geojson(
     said: dict[str, Any] = {"frame": "level0"}
     if origin is not None:
         said = {"frame": "qupath", "origin": list(origin)}
-    names = without_repeats(map(in_qupath, map_names(maps.maps)))
+    names = map_names(maps.maps)
     said["lead"] = names[lead]
     said["maps"] = {
         name: map_facts(each) for name, each in zip(names, maps.maps, strict=True)
