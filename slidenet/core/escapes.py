@@ -1,7 +1,8 @@
 """Names that others chose, on their way to programs that read signs as commands.
 
-One function per reader: a terminal, a figure of matplotlib, markdown, HTML, a spreadsheet, QuPath. Names of
-classes, columns, slides, sites and files come from tables and files, and may hold anything.
+One function per reader: a terminal, a figure of matplotlib, markdown, HTML, a spreadsheet, QuPath.
+Names of classes, columns, slides, sites and files come from tables and files, and may hold
+anything.
 """
 
 import html

@@ -18,6 +18,7 @@ from slidenet.core.escapes import (
     from_spreadsheet,
     in_html,
     in_markdown,
+    in_qupath,
     in_spreadsheet,
     in_terminal,
     shorten,
@@ -76,9 +77,20 @@ def test_signs_of_markdown_are_letters():
     assert in_markdown("-0.5, 1.5") == "-0.5, 1.5"
 
 
+@settings(max_examples=60)
+@given(st.text())
+def test_qupath_takes_a_class_for_one_class(text):
+    shown = in_qupath(text)
+    assert shown == shown.strip()
+    assert ":" not in shown
+    assert len(shown.splitlines()) <= 1
+    assert not shown.endswith("*")
+
+
 def test_usual_text_is_left_alone():
     for text in ("MSI-high", "grade 2", "é µ 病", "0.5", "-0.5", "1e-05", "-inf", ""):
         assert in_spreadsheet(text) == in_terminal(text) == in_html(text) == text
+        assert in_qupath(text) == text
 
 
 def test_long_names_are_cut():

@@ -98,7 +98,7 @@ def as_anndata(
         table.obsm["spatial"] = maps.coords + side / 2
         if overview is not None:
             table.uns["spatial"] = {slide_id: _picture(maps, overview, side)}
-    return table  # type: ignore[no-any-return]
+    return table
 
 
 def in_h5(name: str) -> str:

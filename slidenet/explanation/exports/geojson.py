@@ -83,18 +83,18 @@ def write_tile_geojson(
         said = {"frame": "qupath", "origin": list(origin)}
     names = map_names(maps.maps)
     said["lead"] = names[lead]
-    said["maps"] = {
-        name: map_facts(each) for name, each in zip(names, maps.maps, strict=True)
-    }
+    said["maps"] = {name: map_facts(each) for name, each in zip(names, maps.maps, strict=True)}
     head = _json({"type": "FeatureCollection", FRAME_KEY: said})[:-1]
-    with atomic_path(path, slide=maps.slide_id) as temporary:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(f'{head},"features":[')
-            ends = "\n"
-            for feature in _features(maps, names, origin or (0, 0), maps.maps[lead]):
-                file.write(ends + feature)
-                ends = ",\n"
-            file.write("\n]}\n")
+    with (
+        atomic_path(path, slide=maps.slide_id) as temporary,
+        temporary.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        file.write(f'{head},"features":[')
+        ends = "\n"
+        for feature in _features(maps, names, origin or (0, 0), maps.maps[lead]):
+            file.write(ends + feature)
+            ends = ",\n"
+        file.write("\n]}\n")
     return path
 
 

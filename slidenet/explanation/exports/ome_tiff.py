@@ -106,7 +106,10 @@ def write_value_tiff(
     """
     require_places(maps, "a picture of their places")
     assert maps.maps, "a picture without a channel"
-    canvas, names = canvas_of(maps, area, VALUE_PX_PER_TILE, VALUE_MAX_SIDE_PX), map_names(maps.maps)
+    canvas, names = (
+        canvas_of(maps, area, VALUE_PX_PER_TILE, VALUE_MAX_SIDE_PX),
+        map_names(maps.maps),
+    )
     units = (f"{name}: {_UNITS[each.unit]}" for name, each in zip(names, maps.maps, strict=True))
     paint = [value_painter(canvas, maps, each.values) for each in maps.maps]
     words = f"Raw numbers of the tiles. {'; '.join(units)}."
@@ -137,20 +140,23 @@ def _write(
         "maxworkers": 1,
     }
     raw_bytes = sizes[0][0] * sizes[0][1] * (4 * len(channels) or 3) * 4 / 3
-    with atomic_path(path, slide=maps.slide_id) as temporary:
-        with tifffile.TiffWriter(temporary, bigtiff=raw_bytes > _BIG_TIFF_BYTES) as tiff:
-            for level, (width, height) in enumerate(sizes):
-                own: dict[str, object] = {"subfiletype": 1}
-                if level == 0:
-                    xml = _ome_xml(canvas, maps, words, channels)
-                    own = {"description": xml.encode(), "subifds": len(sizes) - 1}
-                tiff.write(
-                    pyramid.tiles(level),
-                    shape=(len(channels), height, width) if channels else (height, width, 3),
-                    resolution=(per_cm / 2**level,) * 2,
-                    **common,
-                    **own,
-                )
+    big = raw_bytes > _BIG_TIFF_BYTES
+    with (
+        atomic_path(path, slide=maps.slide_id) as temporary,
+        tifffile.TiffWriter(temporary, bigtiff=big) as tiff,
+    ):
+        for level, (width, height) in enumerate(sizes):
+            own: dict[str, object] = {"subfiletype": 1}
+            if level == 0:
+                xml = _ome_xml(canvas, maps, words, channels)
+                own = {"description": xml.encode(), "subifds": len(sizes) - 1}
+            tiff.write(
+                pyramid.tiles(level),
+                shape=(len(channels), height, width) if channels else (height, width, 3),
+                resolution=(per_cm / 2**level,) * 2,
+                **common,
+                **own,
+            )
     return path
 
 
