@@ -12,7 +12,14 @@ from slidenet.stores.tile_maps import TileMaps
 from slidenet.visualisation.heatmaps.panels import Outlines, draw_bar, draw_view
 from slidenet.visualisation.heatmaps.scales import ColourScale, scale_of
 from slidenet.visualisation.heatmaps.views import paint_map, view_of
-from slidenet.visualisation.heatmaps.wording import short_method, unit_words, warning
+from slidenet.visualisation.heatmaps.wording import (
+    CONTROL,
+    DISAGREEMENT,
+    NOT_EVIDENCE,
+    short_method,
+    unit_words,
+    warning,
+)
 from slidenet.visualisation.page import MARGIN, PAGE_WIDTH, Page
 from slidenet.visualisation.style import ACCENT, DARK, GREY, capital, short_name
 
@@ -105,7 +112,7 @@ def compare_figure(
 
 def _rank(words: str) -> int:
     """Evidence first, then where it looked, then controls."""
-    return ("", "where", "a").index(words.partition(" ")[0])
+    return ("", DISAGREEMENT, NOT_EVIDENCE, CONTROL).index(words)
 
 
 def _draw_agreement(

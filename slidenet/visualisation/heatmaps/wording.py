@@ -6,14 +6,22 @@ from slidenet.stores.tile_maps import METHODS, TileMap
 from slidenet.visualisation.style import capital, short_name
 
 CONTROLS = ("control", "untrained")
+SPREAD = "spread"
+"""Name of the map of how far the members of an ensemble disagree, before the method's."""
 UNIT_WORDS = {"logit": "logits", "share": "share of all tiles", "distance": "distance"}
 NOT_EVIDENCE = "where it looked, not evidence"
 CONTROL = "a control, not evidence"
+DISAGREEMENT = "where members disagree"
 
 
 def is_control(tile_map: TileMap) -> bool:
     """Whether the map is there to be compared with, and says nothing of the model."""
     return tile_map.method.partition(":")[0] in CONTROLS
+
+
+def is_spread(tile_map: TileMap) -> bool:
+    """Whether the map says how far the members of an ensemble disagree about each tile."""
+    return tile_map.method.partition(":")[0] == SPREAD
 
 
 def short_method(tile_map: TileMap) -> str:
@@ -35,6 +43,8 @@ def warning(tile_map: TileMap) -> str:
     """What a map that is no evidence is called wherever it is shown; empty for evidence."""
     if tile_map.is_evidence:
         return ""
+    if is_spread(tile_map):
+        return DISAGREEMENT
     return CONTROL if is_control(tile_map) else NOT_EVIDENCE
 
 
@@ -43,6 +53,8 @@ def long_warning(tile_map: TileMap) -> str:
     words = capital(warning(tile_map))
     if not words:
         return ""
+    if is_spread(tile_map):
+        return f"{words}: standard deviation of what the members of the ensemble say, no evidence."
     if is_control(tile_map):
         return f"{words}: a map of the model has to look better than this one."
     if tile_map.signed:

@@ -1,0 +1,166 @@
+"""The maps of a slide as pictures: beside the slide, method beside method, tiles at both ends."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slidenet.core.arrays import Float64Array
+from slidenet.core.records import SlideRow
+from slidenet.core.text import count_of
+from slidenet.pipelines.cohort.layout import ExplanationLayout
+from slidenet.pipelines.explaining.pixels import SlidePixels, read_pixels
+from slidenet.stores import TileMap, TileMaps
+from slidenet.visualisation.heatmaps import (
+    GalleryTile,
+    compare_figure,
+    extreme_tiles,
+    gallery_figure,
+    map_figure,
+)
+from slidenet.visualisation.heatmaps.wording import is_control
+from slidenet.visualisation.style import save_figure
+
+FIGURES, GALLERIES = "figures", "galleries"
+SUFFIXES = (".png", ".svg")
+MOST_BAGS = 4
+"""Of a slide, whose predictions a caption says."""
+
+
+def draw_figures(
+    layout: ExplanationLayout,
+    maps: TileMaps,
+    row: SlideRow,
+    how_to_open: Mapping[str, Any],
+    *,
+    compare: bool = False,
+    icc: bool = False,
+) -> tuple[list[Path], list[str]]:
+    """Every map beside its slide, and per target all of them on one page with the controls.
+
+    Args:
+        layout: Where they lie.
+        maps: The maps, with places.
+        row: Where the slide lies now.
+        how_to_open: Further keywords of `open_slide`.
+        compare: Whether the page of all methods is the first picture of the slide.
+        icc: As of `read_pixels`.
+
+    Returns:
+        The files written, and what is to be said: what is missing of the slide.
+    """
+    pixels = read_pixels(row, maps, how_to_open, icc=icc)
+    caption = caption_of(maps, pixels)
+    single = [
+        (name_of(one), partial(map_figure, maps, number, pixels.overview, caption=caption))
+        for number, one in enumerate(maps.maps)
+        if not is_control(one)
+    ]
+    sheets = []
+    for target in maps.targets:
+        which = [number for number, one in enumerate(maps.maps) if one.target == target]
+        sheet = partial(
+            compare_figure,
+            maps,
+            which,
+            pixels.overview,
+            agreement=agreement_of(maps, which),
+            notes=[faithfulness_words(maps.maps[number]) for number in which],
+            caption=caption,
+        )
+        sheets += [(f"methods-{target}", sheet)] if len(which) > 1 else []
+    files = []
+    for number, (name, draw) in enumerate([*sheets, *single] if compare else [*single, *sheets]):
+        figure = draw()
+        for suffix in SUFFIXES:
+            path = layout.export(FIGURES, maps.slide_id, suffix)
+            if number:
+                path = layout.further(FIGURES, maps.slide_id, name, suffix)
+            save_figure(figure, path)
+            files.append(path)
+    return files, [pixels.missing] if pixels.missing else []
+
+
+def draw_galleries(
+    layout: ExplanationLayout,
+    maps: TileMaps,
+    row: SlideRow,
+    how_to_open: Mapping[str, Any],
+    *,
+    num_top: int,
+    which: Sequence[int],
+    icc: bool = False,
+) -> tuple[list[Path], list[str]]:
+    """The tiles at both ends of some maps, and where they lie.
+
+    Args:
+        layout: Where the pictures lie.
+        maps: The maps.
+        row: Where the slide lies now.
+        how_to_open: Further keywords of `open_slide`.
+        num_top: Tiles at each end, at most.
+        which: Of which maps, their places in `maps.maps`; the first is the slide's first picture.
+        icc: As of `read_pixels`.
+
+    Returns:
+        The files written, and what is to be said: what is missing of the slide.
+    """
+    ends = {number: extreme_tiles(maps.maps[number], num_top) for number in which}
+    wanted = sorted({index for both in ends.values() for end in both for index in end})
+    pixels, files = read_pixels(row, maps, how_to_open, tiles=wanted, icc=icc), list[Path]()
+    for number, both in ends.items():
+        top, bottom = ([GalleryTile(i, pixels.tiles.get(i)) for i in end] for end in both)
+        figure = gallery_figure(
+            maps, number, top, bottom, pixels.overview, caption=caption_of(maps, pixels)
+        )
+        path = layout.export(GALLERIES, maps.slide_id, ".png")
+        if files:
+            path = layout.further(GALLERIES, maps.slide_id, name_of(maps.maps[number]), ".png")
+        save_figure(figure, path, dpi=150)
+        files.append(path)
+    return files, [pixels.missing] if pixels.missing else []
+
+
+def name_of(tile_map: TileMap) -> str:
+    """Of the file of a map."""
+    return f"{tile_map.method.replace(':', '-')}-{tile_map.target}"
+
+
+def caption_of(maps: TileMaps, pixels: SlidePixels) -> str:
+    """What the model says of the slide, and what of the slide is missing; a line each."""
+    said = [
+        (bag_id, str(one["words"]))
+        for bag_id, one in maps.prediction.items()
+        if isinstance(one, Mapping) and "words" in one
+    ]
+    lines = [f"The model says: {words}." for _, words in said]
+    if len(said) > 1:
+        lines = [f"The model says of {bag_id}: {words}." for bag_id, words in said[:MOST_BAGS]]
+        if len(said) > MOST_BAGS:
+            lines.append(f"(And of {count_of('further bag', len(said) - MOST_BAGS)}.)")
+    return "\n".join([*lines, *([pixels.missing] if pixels.missing else [])])
+
+
+def agreement_of(maps: TileMaps, which: Sequence[int]) -> Float64Array:
+    """Spearman's correlation between maps, (M, M), as their details say it; NaN where none is."""
+    chosen = [maps.maps[number] for number in which]
+    found = np.full((len(chosen), len(chosen)), np.nan)
+    for row, one in enumerate(chosen):
+        said = one.details.get("agreement")
+        for column, other in enumerate(chosen):
+            numbers = said.get(other.method) if isinstance(said, Mapping) else None
+            rho = numbers.get("spearman") if isinstance(numbers, Mapping) else None
+            if row != column and isinstance(rho, int | float):
+                found[row, column] = found[column, row] = rho
+    np.fill_diagonal(found, 1.0)
+    return found
+
+
+def faithfulness_words(tile_map: TileMap) -> str:
+    """Whether the score follows the map better than chance, in a few words; empty if unmeasured."""
+    said = tile_map.details.get("faithfulness")
+    if not isinstance(said, Mapping) or "deletion_beats" not in said:
+        return ""
+    return f"deletion beats {said['deletion_beats']:.3g} of {said['random_orders']:.3g} random"
