@@ -92,14 +92,18 @@ class TransMIL(BagModel):
     def forward(self, features: Tensor, grid_xy: Tensor, mask: Tensor) -> BagOutput:
         """See `BagModel.forward`; bags one after another, since each has its own square."""
         hidden = self.embed(self.real_features(features, mask))
-        tokens = []
+        if mask.shape[1] == 1 and not self.training:
+            # Bags of one tile have one shape; thousands of them (explanations) go together.
+            tokens, weights = torch.vmap(self._one_bag)(hidden)
+            return BagOutput(self.head(self.norm(tokens)), weights[:, None])
+        each = []
         exact = torch.promote_types(hidden.dtype, torch.float32)
         attention = torch.zeros(mask.shape, dtype=exact, device=mask.device)
         for bag, real in enumerate(mask):
             token, weights = self._one_bag(hidden[bag][real])
-            tokens.append(token)
+            each.append(token)
             attention[bag, real] = weights
-        return BagOutput(self.head(self.norm(torch.stack(tokens))), attention[:, None])
+        return BagOutput(self.head(self.norm(torch.stack(each))), attention[:, None])
 
     def _one_bag(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Tiles (N, D) to the class token (D,) and its attention to the tiles (N,)."""
