@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy.typing as npt
 import torch
@@ -25,6 +26,9 @@ Keep = Tensor | npt.NDArray[Any] | None
 UNTRAINED_SEED = 0
 """Of the weights of untrained networks."""
 
+_untrained: "WeakKeyDictionary[SlideClassifier, dict[int, BagModel]]" = WeakKeyDictionary()
+"""Those made already, by classifier and feature set: one serves all bags and targets."""
+
 
 @dataclass(frozen=True, eq=False)
 class Subject:
@@ -37,7 +41,7 @@ class Subject:
         offset: (K,), what does not come from these tiles: covariates, other feature sets, the
             centre of a regression's target.
         scale: (K,), of a regression's target; ones elsewhere.
-        fresh: Makes the untrained network of the same settings; None where there is none.
+        fresh: Gives the untrained network of the same settings; None where there is none.
     """
 
     network: BagModel
@@ -143,11 +147,18 @@ def _subject(
     network, scaling, reduction = parts[position]
     real = tiles.mask[0]
     features = as_seen(tiles.features[0][real], scaling, reduction).float()
-    fresh = partial(untrained_network, module, position)
+    fresh = partial(_kept_untrained_network, module, position)
     has_weights = any(True for _ in network.parameters())
     return Subject(
         network, features, tiles.grid_xy[0][real], offset, scale, fresh if has_weights else None
     )
+
+
+def _kept_untrained_network(module: SlideClassifier, position: int) -> BagModel:
+    kept = _untrained.setdefault(module, {})
+    if position not in kept:
+        kept[position] = untrained_network(module, position)
+    return kept[position]
 
 
 def untrained_network(

@@ -78,3 +78,10 @@ def test_untrained_networks_are_the_same_each_time_and_leave_the_seed_alone(clas
         assert torch.equal(a, b), name
     assert not torch.equal(one.head.weight, module.network.head.weight)
     assert not one.training
+
+
+def test_one_untrained_network_serves_all_bags_of_a_classifier(classifier, batch):
+    module = classifier("abmil")
+    first, second = (subjects_of(module, batch(seed=seed))[0].fresh() for seed in (0, 1))
+    assert first is second
+    assert subjects_of(classifier("abmil"), batch())[0].fresh() is not first
