@@ -50,8 +50,9 @@ def write_tile_geojson(
 
     Every map is a measurement with its raw numbers. One of them, the lead, gives each tile its
     colour (as in slidenet's figures; QuPath's measurement maps replace it) and its class: "for
-    TARGET" and "against TARGET" by the sign; of a map without sign "highest 5 %", "highest 20 %"
-    and "lower". A tile in no bag has the class "no value" and no measurement.
+    TARGET" and "against TARGET" by the sign ("raises" and "lowers" a value or a risk); of a map
+    without sign "highest 5%", "highest 20%" and "lower". A tile in no bag has the class "no value"
+    and no measurement.
 
     Args:
         path: The file.
@@ -113,6 +114,8 @@ def tile_classes(tile_map: TileMap) -> tuple[IntArray, Sequence[tuple[str, tuple
 
     if tile_map.signed:
         words = [f"for {target}", f"against {target}", f"neither for nor against {target}"]
+        if tile_map.details.get("relative"):
+            words = [f"raises {target}", f"lowers {target}", f"neither raises nor lowers {target}"]
         places = [_FOR, _AGAINST, _MIDDLE]
         conditions = [values > 0, values < 0, values == 0]
     else:

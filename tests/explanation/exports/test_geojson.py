@@ -127,14 +127,16 @@ def test_qupath_reads_tiles_with_measurements_and_classes(tmp_path, maps):
     )  # fmt: skip
 
 
-def test_classes_of_a_map_without_sign_say_that_they_are_no_evidence(making):
-    _, attention_map, _ = making
+def test_classes_say_what_a_map_is(making):
+    make_map, attention_map, _ = making
     index, classes = tile_classes(attention_map([*range(20), np.nan]))
     names = [classes[place][0] for place in index]
     assert names[19] == "attention tumour, highest 5% (not evidence)"
     assert names[16:19] == ["attention tumour, highest 20% (not evidence)"] * 3
     assert names[:16] == ["attention tumour, lower (not evidence)"] * 16
     assert names[20] == "no value"
+    risk = make_map([1, -1], target="risk", details={"relative": True})
+    assert [name for name, _ in tile_classes(risk)[1]][:2] == ["raises risk", "lowers risk"]
     same, _ = tile_classes(attention_map([0.25] * 4))
     assert len(set(same.tolist())) == 1
 
