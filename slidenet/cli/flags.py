@@ -1,73 +1,26 @@
-"""Turns the typed signature of a verb into flags and YAML, calls it, and prints what it returns.
+"""Turns the typed signature of a verb into flags and YAML.
 
 A verb is a function. Its parameters of plain types become flags; a parameter that is a settings
 dataclass becomes the flags of its fields, without a prefix; parameters of other types (models,
-runners) are for Python only. What a verb returns knows how to print itself (`table()`) and whether
-all went well (`exit_code`).
+runners) are for Python only.
 """
 
 import argparse
 import inspect
 import json
-import os
 import re
-import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn, Protocol, Union
+from typing import Any, Literal, NamedTuple, NoReturn, Union
 
 import docstring_parser
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from slidenet.core.errors import DiskError, SlideError, SlidenetError, WorkerError, fault_of
 from slidenet.core.escapes import in_terminal
-
-
-class Result(Protocol):
-    """What a verb returns."""
-
-    @property
-    def exit_code(self) -> int:
-        """0 when all went well."""
-
-    def table(self) -> str:
-        """The text printed at the end."""
-
-
-def report(name: str, work: Callable[[], Result], flags: Collection[str] = ()) -> int:
-    """Does the work of a verb and prints its result, or the error for the user.
-
-    Args:
-        name: Of the verb.
-        work: What it does.
-        flags: Names of its settings that are flags, which an error about one of them then says.
-
-    Returns:
-        The exit code: 1 where the error is about a slide, a disk or the machine, 2 where it is
-        about what was typed.
-    """
-    try:
-        result = work()
-    except SlidenetError as error:
-        setting, is_, value = error.found.partition(" is ")  # see `core.checks`
-        if is_ and setting in flags:
-            error.found = _dash_flags(f"--{setting} is {value}")
-        print(f"slidenet {name}: error: {error}", file=sys.stderr)
-        return 1 if isinstance(error, SlideError | DiskError | WorkerError) else 2
-    except (OSError, MemoryError, RuntimeError) as error:  # of no slide, as a missing thread
-        if (fault := fault_of(error)) is None:
-            raise
-        print(f"slidenet {name}: error: {fault}", file=sys.stderr)
-        return 1
-    try:
-        print(in_terminal(result.table(), keep="\n"), flush=True)
-    except BrokenPipeError:  # the reader (head, a pager) had seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return result.exit_code
 
 
 class FlagParser(ArgumentParser):
@@ -114,15 +67,15 @@ class FlagParser(ArgumentParser):
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         """The help text with dashes in flags."""
-        return _dash_flags(str(super().format_help(*args, **kwargs)))
+        return dash_flags(str(super().format_help(*args, **kwargs)))
 
     def format_usage(self, *args: Any, **kwargs: Any) -> str:
         """The usage line with dashes in flags."""
-        return _dash_flags(str(super().format_usage(*args, **kwargs)))
+        return dash_flags(str(super().format_usage(*args, **kwargs)))
 
     def _refuse_renamed(self, name: str) -> None:
         if name in self.renamed:
-            found = _dash_flags(f"--{name} is now --{self.renamed[name]}")
+            found = dash_flags(f"--{name} is now --{self.renamed[name]}")
             self.exit(2, f"{self.prog}: error: {found}. To fix: see `{self.prog} --help`\n")
 
 
@@ -374,10 +327,10 @@ def _plain_words(message: str, positional: Collection[str] = ()) -> str:
         if missing:
             names = (name.strip() for name in missing[2].split(","))
             text = missing[1] + ", ".join(n if n in positional else f"--{n}" for n in names)
-        return _dash_flags(text).rstrip(".")
+        return dash_flags(text).rstrip(".")
     expected = " or ".join(_KIND_WORDS.get(kind, kind) for kind in kinds)
     expected = re.sub(r"typing\.Literal\[(.*?)\]", lambda m: m[1].replace("'", ""), expected)
-    return _dash_flags(f"--{flag[1]} is {value[1]!r}; expected {expected}")
+    return dash_flags(f"--{flag[1]} is {value[1]!r}; expected {expected}")
 
 
 _KIND_WORDS = {
@@ -392,5 +345,6 @@ _KIND_WORDS = {
 }
 
 
-def _dash_flags(text: str) -> str:
+def dash_flags(text: str) -> str:
+    """Names of flags in a text as they are typed: `--num-readers`, not `--num_readers`."""
     return re.sub(r"--[a-z][a-z0-9_.]*", lambda match: match.group().replace("_", "-"), text)

@@ -38,7 +38,8 @@ class Verb:
             exit_code: int = function(arguments)
             return exit_code
         # Imported here so that the overview needs no jsonargparse.
-        from slidenet.cli.flags import build_parser, flag_names, parse_arguments, report
+        from slidenet.cli.flags import build_parser, flag_names, parse_arguments
+        from slidenet.cli.result import report
 
         parser = build_parser(name, function, positional=self.positional, renamed=self.renamed)
         keywords = parse_arguments(parser, function, arguments)

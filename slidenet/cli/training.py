@@ -18,7 +18,8 @@ from typing import Any, get_args
 from jsonargparse import Namespace
 
 from slidenet.auditing import AuditSettings
-from slidenet.cli.flags import FlagParser, build_parser, parse_arguments, report
+from slidenet.cli.flags import FlagParser, build_parser, parse_arguments
+from slidenet.cli.result import report
 from slidenet.data.settings import DataSettings
 from slidenet.pipelines.audit import audit
 from slidenet.pipelines.crossval import crossval

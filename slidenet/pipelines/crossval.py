@@ -2,7 +2,8 @@
 
 A folder of a cross-validation holds `crossval.json` (its identity), `splits.csv`, one folder
 `fold_00`, `fold_01` ... per fold and, at the end, `predictions.csv` (out-of-fold). A fold is done
-when its `fold.json` is there; a killed run goes on at the first that is not.
+when its `fold.json` is there; a killed run goes on at the first that is not. Any number of
+processes may run the same cross-validation: each takes folds that nobody trains.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from slidenet.core.checks import check_whole
-from slidenet.core.errors import ConfigError
+from slidenet.core.errors import ClaimedElsewhere, ConfigError
 from slidenet.core.extras import data_frame
 from slidenet.core.provenance import Identity, canonical_json, identity_hash
 from slidenet.core.text import text_table
@@ -27,7 +28,13 @@ from slidenet.evaluation import Origin, Predictions, check_origin, join_predicti
 from slidenet.evaluation.predictions.record import ONE_PATIENT_PER_FOLD
 from slidenet.evaluation.predictions.targets import prediction_files
 from slidenet.pipelines.applying.ensembles import CROSSVAL_NAME, ENSEMBLE_NAME, make_ensemble
-from slidenet.pipelines.fitting.claim import PLAN_NAME, claim_folder, undone_if_refused
+from slidenet.pipelines.cohort.report import EX_TEMPFAIL
+from slidenet.pipelines.fitting.claim import (
+    PLAN_NAME,
+    alone_in,
+    claim_folder,
+    undone_if_refused,
+)
 from slidenet.pipelines.fitting.fit import audit_data
 from slidenet.pipelines.fitting.folds import (
     FOLD_NAME,
@@ -78,7 +85,7 @@ class CrossvalReport:
             done, and where bags are predicted in several folds.
         sections: What else there is to report.
         one_patient_per_fold: Whether every fold tests one patient only.
-        exit_code: Always 0; a failure raises.
+        exit_code: 0; 75 where other processes still train folds (a failure raises).
     """
 
     headline: str
@@ -206,13 +213,32 @@ def crossval(
         claim_folder(out, identity, IDENTITY_NAME)
         audit_data(whole, splits, strict=settings.strict)
         write_splits(out / SPLITS_NAME, splits)
-        for number in tqdm(chosen, desc="crossval", unit=" folds", disable=None):
-            work.run(number, splits[number], folders[number])
-            if settings.ablation:
-                run_fold_variants(work, number, splits[number], out)
+        bar = tqdm(chosen, desc="crossval", unit=" folds", disable=None)
+        held = [n for n in bar if not _run_alone(work, n, splits[n], folders[n])]
+        # Who trained these may have died since, or be done.
+        held = [n for n in held if not _run_alone(work, n, splits[n], folders[n], patient=True)]
     by_site = wanted.splits is None and cut.leave_one_out != "patient"
     sites = cut.site_column if by_site else None
-    return _report(bags, plan, out, folders, splits, origin, sites)
+    report = _report(bags, plan, out, folders, splits, origin, sites)
+    held = [number for number in held if number not in report.folds]
+    if not held:
+        return report
+    others = f"in progress elsewhere: fold {', '.join(map(str, held))}; run again when it has ended"
+    return replace(report, headline=f"{report.headline}; {others}", exit_code=EX_TEMPFAIL)
+
+
+def _run_alone(
+    work: FoldWork, number: int, split: Split, folder: Path, *, patient: bool = False
+) -> bool:
+    """Makes a fold's predictions and bundle; False where another process is making them."""
+    try:
+        with alone_in(folder, patient=patient):
+            work.run(number, split, folder)
+            if work.plan.settings.ablation:
+                run_fold_variants(work, number, split, folder.parent)
+    except ClaimedElsewhere:
+        return False
+    return True
 
 
 def _rule_of_candidates(plan: TrainingPlan, candidates: Sequence[Mapping[str, Any]]) -> Identity:

@@ -17,7 +17,12 @@ from slidenet.evaluation import Origin, Predictions, check_origin, split_predict
 from slidenet.evaluation.predictions.targets import prediction_files, write_targets
 from slidenet.pipelines.applying.doubts import seen_doubts
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, check_fits, holds_model, write_bundle
-from slidenet.pipelines.fitting.claim import PLAN_NAME, claim_folder, undone_if_refused
+from slidenet.pipelines.fitting.claim import (
+    PLAN_NAME,
+    alone_in,
+    claim_folder,
+    undone_if_refused,
+)
 from slidenet.pipelines.fitting.fit import audit_data, prepare_fit
 from slidenet.pipelines.fitting.plan import TrainingPlan, TrainSettings, read_arguments
 from slidenet.pipelines.fitting.predictions import (
@@ -122,12 +127,14 @@ def train(
         LabelError, SplitError, StoreError: Labels, splits or features that cannot be used.
         AuditError: When strict, and the audit found an error or a warning.
         IdentityMismatchError: The folder holds another run, or the model takes other features.
+        ClaimedElsewhere: Another process trains in the folder.
     """
     check_choice(("fit", "validate", "test", "predict"), step=step)
     bags, plan, _ = read_arguments(settings, keywords, data=data, model=model, trainer=trainer)
     out = Path(out)
     if step == "fit":
-        return _fit(read_bags(bags), plan, out)
+        with alone_in(out):
+            return _fit(read_bags(bags), plan, out)
     return _apply(read_bags(bags), Path(bundle or out / BUNDLE_NAME), step, out, allow_code)
 
 

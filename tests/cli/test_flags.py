@@ -6,7 +6,8 @@ from typing import Literal
 
 import pytest
 
-from slidenet.cli.flags import build_parser, parse_arguments, report
+from slidenet.cli.flags import build_parser, parse_arguments
+from slidenet.cli.result import report
 from slidenet.core.errors import (
     ConfigError,
     DiskError,

@@ -1,16 +1,24 @@
 """Whose run a folder holds: claimed when it begins, and given up when it is refused."""
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
+from time import sleep
 
-from slidenet.core.errors import IdentityMismatchError, SlidenetError
+from lightning.pytorch.utilities import rank_zero_only
+
+from slidenet.core.errors import ClaimedElsewhere, IdentityMismatchError, SlidenetError
 from slidenet.core.provenance import Identity, canonical_json, describe_difference
 from slidenet.core.window_rule import without_idle_rule
 from slidenet.stores import atomic_path
+from slidenet.stores.claims import claim
 from slidenet.stores.json_file import read_json
 
 PLAN_NAME = "plan.json"
+
+_log = logging.getLogger(__name__)
+_PAUSE_S = 2.0
 
 _REMEDY = "choose another --out, or delete the folder to train anew"
 
@@ -42,6 +50,43 @@ def read_claim(path: Path) -> Identity:
         StoreError: The file is damaged.
     """
     return read_json(path, remedy=_REMEDY, allow_nan=False)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path, *, patient: bool = True) -> Iterator[None]:
+    """Within it, no other process trains in the folder; the ranks of a run follow their first.
+
+    Args:
+        folder: Of the run; there or not. One that was not, and is empty in the end, is removed.
+        patient: Whether to wait, where another process holds it, until it is known to be alive (it
+            touches its claim) or gone: a job that is started again follows one that was killed.
+
+    Raises:
+        ClaimedElsewhere: Another process trains there.
+        OutputError: The folder cannot be written.
+    """
+    if getattr(rank_zero_only, "rank", 0):
+        yield
+        return
+    existed, first = folder.exists(), None
+    try:
+        with contextlib.ExitStack() as held:
+            while True:
+                try:
+                    held.enter_context(claim(folder / PLAN_NAME))
+                    break
+                except ClaimedElsewhere as error:
+                    if not patient or first not in (None, error.seen):
+                        raise
+                    if first is None:
+                        _log.warning("%s; waiting until it is known to be alive", error.found)
+                    first = error.seen
+                sleep(_PAUSE_S)
+            yield
+    finally:
+        if not existed:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 @contextlib.contextmanager

@@ -1,14 +1,26 @@
 """Whose run a folder holds: damaged files are one line, and a refused run leaves nothing."""
 
 import json
+import os
 
 import pytest
 
-from slidenet.core.errors import AuditError, ConfigError, IdentityMismatchError, StoreError
+from slidenet.cli.main import main
+from slidenet.core.errors import (
+    AuditError,
+    ClaimedElsewhere,
+    ConfigError,
+    IdentityMismatchError,
+    StoreError,
+)
 from slidenet.pipelines.crossval import crossval
-from slidenet.pipelines.fitting.claim import claim_folder, undone_if_refused
+from slidenet.pipelines.fitting import claim as fitting_claim
+from slidenet.pipelines.fitting.claim import alone_in, claim_folder, undone_if_refused
 from slidenet.pipelines.fitting.folds import read_fold
 from slidenet.pipelines.train import train
+from slidenet.stores import claims
+from slidenet.stores.claims import claim_file
+from slidenet.stores.owners import is_gone
 from slidenet.testing import write_feature_cohort
 from slidenet.testing.cohorts.edited import edited
 
@@ -43,6 +55,65 @@ def test_a_damaged_claim_is_one_line(tmp_path, content):
     (tmp_path / "fold.json").write_text(json.dumps({"score": 1.0}))
     with pytest.raises(StoreError, match="lacks metrics"):
         read_fold(tmp_path, "metrics")
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """A process on another machine that holds a folder; whether it touches its claim."""
+    state, now = {"alive": True}, [0.0]
+    monkeypatch.setattr(claims, "monotonic", lambda: now[0])
+    monkeypatch.setattr(claims, "_seen", {})
+
+    def pause(seconds):
+        now[0] += 30
+        if state["alive"]:
+            os.utime(state["claim"], ns=(0, int(now[0] * 1e9)))
+
+    def hold(folder):
+        folder.mkdir(exist_ok=True)
+        state["claim"] = claim_file(folder / "plan.json")
+        token = {"token": "00000000-7-0123abcd", "host": "node7", "started": None}
+        state["claim"].write_text(json.dumps(token))
+        return state
+
+    monkeypatch.setattr(fitting_claim, "sleep", pause)
+    return hold
+
+
+def test_a_folder_where_another_process_trains_is_told_apart_from_one_it_died_in(
+    tmp_path, elsewhere
+):
+    state = elsewhere(tmp_path / "run")
+    for patient in (False, True):
+        with pytest.raises(ClaimedElsewhere, match="process 7 on node7"):
+            alone_in(tmp_path / "run", patient=patient).__enter__()
+    state["alive"] = False
+    with alone_in(tmp_path / "run"):
+        assert not is_gone(json.loads(state["claim"].read_text())["token"])
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_folder_that_stays_empty_is_removed(tmp_path):
+    with alone_in(tmp_path / "run"):
+        pass
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_and_crossval_are_told_to_come_back(tmp_path, elsewhere, capsys):
+    cohort = write_feature_cohort(tmp_path, num_patients=12, num_tiles=6, feature_dim=4)
+    flags = [f"--data.labels={cohort.labels}", f"--data.features={cohort.features}"]
+    flags += ["--model.network=mean", "--trainer.max-epochs=1", "--trainer.accelerator=cpu"]
+    elsewhere(tmp_path / "run")
+    assert main(["train", f"--out={tmp_path / 'run'}", *flags]) == 75
+    assert "is working on" in capsys.readouterr().err
+    (tmp_path / "folds").mkdir()
+    elsewhere(tmp_path / "folds" / "fold_01")
+    flags += [f"--out={tmp_path / 'folds'}", "--folds.num-folds=2"]
+    assert main(["crossval", *flags]) == 75
+    assert "1 of 2 folds are done; in progress elsewhere: fold 1" in capsys.readouterr().out
+    claim_file(tmp_path / "folds" / "fold_01" / "plan.json").unlink()
+    assert main(["crossval", *flags]) == 0
+    assert (tmp_path / "folds" / "predictions.csv").is_file()
 
 
 def test_what_was_there_before_a_refused_run_stays(tmp_path):
