@@ -27,15 +27,15 @@ class Attention:
 
     @torch.no_grad()
     def applies_to(self, network: BagModel) -> str:
-        """See `Explainer.applies_to`: a small bag is asked."""
-        if network.training:
-            return "it is in training mode"
-        weight = next(iter([*network.parameters(), *network.buffers()]))
+        """See `Explainer.applies_to`: a small bag is tried."""
+        like = next((t for t in (*network.parameters(), *network.buffers())), torch.empty(0))
         draw = torch.Generator().manual_seed(0)
-        x = torch.randn(1, TRIAL_TILES, network.feature_dim, generator=draw).to(weight)
+        x = torch.randn(1, TRIAL_TILES, network.feature_dim, generator=draw).to(like)
         cells = torch.arange(2 * TRIAL_TILES, device=x.device).reshape(1, -1, 2)
         mask = torch.ones(1, TRIAL_TILES, dtype=torch.bool, device=x.device)
-        attention = network(x, cells, mask).tile_attention
+        was_training = network.training
+        attention = network.eval()(x, cells, mask).tile_attention
+        network.train(was_training)
         if attention is None:
             return "it has no attention over tiles"
         if torch.equal(attention, attention[..., :1].expand_as(attention)):

@@ -11,7 +11,7 @@ from slidenet.explanation.methods import Details, TileValues
 
 
 def over_members(maps: Sequence[TileValues]) -> tuple[TileValues, TileValues, Details]:
-    """The mean of the maps of an ensemble, as its logits are the mean of theirs.
+    """The mean of the maps of the members of an ensemble, and how much they differ.
 
     Args:
         maps: float32 (N,) of each member, all by one method and about one target.
