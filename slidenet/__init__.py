@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from slidenet.pipelines.inspection.plan import plan as plan
     from slidenet.pipelines.predict import predict as predict
     from slidenet.pipelines.preprocess import preprocess as preprocess
+    from slidenet.pipelines.report import report as report
     from slidenet.pipelines.run import run as run
     from slidenet.pipelines.train import train as train
     from slidenet.slide_encoders import load_slide_encoder as load_slide_encoder
@@ -53,6 +54,7 @@ _HOMES = {
     "preprocess": "slidenet.pipelines.preprocess",
     "read_features": "slidenet.stores",
     "read_slide_embeddings": "slidenet.stores",
+    "report": "slidenet.pipelines.report",
     "run": "slidenet.pipelines.run",
     "train": "slidenet.pipelines.train",
 }

@@ -109,7 +109,7 @@ def build_parser(
     Args:
         name: Of the verb.
         function: The verb.
-        positional: The parameter given without a flag, if any.
+        positional: The parameters given without a flag, in order, with spaces between them.
         groups: Prefix of the flags of some parameters: {"labels": "data"} gives `--data.labels`.
         ignored: Keys that a YAML file may hold for other verbs.
         renamed: Former names of flags and what they are called now.
@@ -128,7 +128,7 @@ def build_parser(
                 continue
             taken.add(flag.name)
             key = f"{groups[flag.name]}.{flag.name}" if flag.name in groups else flag.name
-            if flag.name == positional:
+            if flag.name in (positional or "").split():
                 many = typing.get_origin(flag.hint) in _LISTS
                 hint = typing.get_args(flag.hint)[0] if many else flag.hint
                 number: dict[str, Any] = {"nargs": "+"} if many else {}

@@ -18,7 +18,7 @@ class Verb:
     Attributes:
         function: `module:name` inside slidenet, imported only when the verb is called.
         summary: One line for the overview.
-        positional: The parameter given without a flag, if any.
+        positional: The parameters given without a flag, in order, with spaces between them.
         renamed: Former names of flags and what they are called now.
         own_flags: Whether `function` takes the arguments as typed and returns the exit code: its
             flags are those of several classes.
@@ -43,7 +43,7 @@ class Verb:
 
         parser = build_parser(name, function, positional=self.positional, renamed=self.renamed)
         keywords = parse_arguments(parser, function, arguments)
-        flags = flag_names(function) - {self.positional}
+        flags = flag_names(function) - set((self.positional or "").split())
         return report(name, lambda: function(**keywords), flags)
 
 
@@ -73,6 +73,7 @@ VERBS = {
     "evaluate": Verb(
         "pipelines.evaluate:evaluate", "predictions to tables and curves", "predictions"
     ),
+    "report": Verb("pipelines.report:report", "a cohort and a model as one HTML page", "out run"),
     "ensemble": Verb("pipelines.ensemble:ensemble", "several trained models as one"),
     "predict": Verb("pipelines.predict:predict", "apply a trained model to new slides"),
     "plan": Verb(

@@ -5,11 +5,12 @@ every line has its own dash pattern as well. Legends lie below the axes, where n
 them. Figures are bound to no global state of matplotlib.
 """
 
+import io
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -114,20 +115,44 @@ def save_figure(
         ConfigError: None of .png, .jpg and .svg.
         OutputError: The file cannot be written.
     """
-    _take_as_text(figure)
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in PICTURE_SUFFIXES:
         raise ConfigError(
             f"picture file {path.name!r}", expected="a name ending in .png, .jpg or .svg"
         )
-    with atomic_path(path) as temporary, ExitStack() as stack:
-        if suffix == ".svg":
+    with atomic_path(path) as temporary:
+        _write(figure, temporary, suffix[1:], dpi, metadata)
+
+
+def figure_bytes(figure: Figure, kind: str, *, dpi: float = 200) -> bytes:
+    """What `save_figure` writes, for pages that hold their pictures.
+
+    Args:
+        figure: What to write.
+        kind: png, jpg or svg.
+        dpi: Pixels per inch.
+    """
+    buffer = io.BytesIO()
+    _write(figure, buffer, kind, dpi, {"Software": None} if kind == "png" else None)
+    return buffer.getvalue()
+
+
+def _write(
+    figure: Figure,
+    target: Path | IO[bytes],
+    kind: str,
+    dpi: float,
+    metadata: Mapping[str, Any] | None,
+) -> None:
+    _take_as_text(figure)
+    with ExitStack() as stack:
+        if kind == "svg":
             metadata = {"Date": None, "Creator": None, **(metadata or {})}
             # Names of shapes are not random, and letters are shapes: text is as wide on a machine
             # without our font. matplotlib takes both from nowhere but its global settings.
             stack.enter_context(rc_context({"svg.hashsalt": "slidenet", "svg.fonttype": "path"}))
-        figure.savefig(temporary, format=suffix[1:], dpi=dpi, metadata=metadata)
+        figure.savefig(target, format=kind, dpi=dpi, metadata=metadata)
 
 
 def _take_as_text(figure: Figure) -> None:

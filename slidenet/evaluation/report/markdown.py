@@ -149,7 +149,7 @@ def markdown(
     """
     parts = [in_markdown(first_sentence(summary, name, other))]
     parts += [f"**{in_markdown(words)}**" for words in cautions]
-    parts += [in_markdown(line) for line in (_reading(summary), *lines)]
+    parts += [in_markdown(line) for line in (how_judged(summary), *lines)]
     parts.append("## Metrics")
     parts.append(_table(metric_header(summary), metric_rows(summary, digits=3)))
     if summary.comparison is not None:
@@ -179,7 +179,7 @@ def format_p(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def _reading(summary: Summary) -> str:
+def how_judged(summary: Summary) -> str:
     """How the numbers were made: task, patients, resamples."""
     predictions, metrics = summary.predictions, summary.metrics
     task = predictions.task
