@@ -56,6 +56,10 @@ UNTRAINED = "untrained"
 EXPLAINERS: Registry[Explainer] = Registry("method of explanation")
 
 
+LAST_RESORT = "occlusion_regions"
+"""Of networks that none of the default methods fits; it fits them all."""
+
+
 def default_methods(network: BagModel) -> tuple[str, ...]:
     """The methods that told the truth about networks of this kind, the best one first.
 
@@ -70,7 +74,7 @@ def default_methods(network: BagModel) -> tuple[str, ...]:
     else:
         found = ("single_tile", "integrated_gradients")
     known = [name for name in found if name in EXPLAINERS]
-    return tuple(name for name in known if not EXPLAINERS[name].applies_to(network))
+    return tuple(n for n in known if not EXPLAINERS[n].applies_to(network)) or (LAST_RESORT,)
 
 
 def default_method(network: BagModel) -> str:

@@ -15,6 +15,7 @@ from slidenet.explanation.methods import (
 )
 from slidenet.explanation.subject import Subject
 from slidenet.mil import BagModel
+from slidenet.mil.probe import ProbeModel
 from slidenet.stores.tile_maps import Unit
 from slidenet.tasks import ExplainedTarget
 
@@ -33,6 +34,8 @@ class SingleTiles:
 
     def applies_to(self, network: BagModel) -> str:
         """See `Explainer.applies_to`."""
+        if isinstance(network, ProbeModel) and network.columns == "mean_std":
+            return "it describes a bag by the spread of its tiles, which a single tile has not"
         return ""
 
     def explain(self, subject: Subject, target: ExplainedTarget) -> Explanation:

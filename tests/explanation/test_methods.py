@@ -14,6 +14,7 @@ from slidenet.explanation import (
     over_members,
 )
 from slidenet.explanation.looking import map_of
+from slidenet.mil import make_bag_model
 from slidenet.tasks import CoxTask, ExplainedTarget, MulticlassTask, RegressionTask
 
 YES = ExplainedTarget("yes", (1.0,))
@@ -116,6 +117,14 @@ def test_defaults_apply_and_pooling_begins_with_evidence(subject):
 def test_a_method_that_does_not_apply_says_why_and_what_does(subject):
     with pytest.raises(ConfigError, match="logits are no sum over tiles"):
         explain_target("evidence", subject("transmil"), YES)
+
+
+def test_a_probe_of_deviations_is_no_model_of_single_tiles():
+    network = make_bag_model(
+        "probe", feature_dim=6, num_outputs=1, kind="svm", columns="mean_std", predicts="labels"
+    )
+    assert "spread of its tiles" in EXPLAINERS["single_tile"].applies_to(network)
+    assert default_methods(network) == ("occlusion_regions",)
 
 
 def test_maps_that_are_not_finite_are_refused_with_the_layer(subject):
