@@ -67,7 +67,8 @@ class Untrained:
     def explain(self, subject: Subject, target: ExplainedTarget) -> Explanation:
         """See `Explainer.explain`."""
         assert subject.fresh is not None, "a network with weights has an untrained form"
-        other = subject.with_network(subject.fresh())
+        fresh = subject.fresh
+        other = subject.once(self.name, lambda: subject.with_network(fresh()))
         method = default_method(other.network)
         values, details = EXPLAINERS[method].explain(other, target)
         return values, {"method": method, "seed": UNTRAINED_SEED, **details}

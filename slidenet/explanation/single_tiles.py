@@ -40,7 +40,7 @@ class SingleTiles:
 
     def explain(self, subject: Subject, target: ExplainedTarget) -> Explanation:
         """See `Explainer.explain`."""
-        logits = single_tile_logits(subject)
+        logits = subject.once(self.name, lambda: single_tile_logits(subject))
         values = from_median(target.score(logits), target)
         return tile_values(values), {
             "bags": len(subject),

@@ -4,9 +4,9 @@ Shapes: N tiles of the bag, D feature length as the network sees it, K outputs.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy.typing as npt
@@ -19,6 +19,8 @@ from slidenet.mil.gigapath import GigaPathMIL
 from slidenet.tasks import ExplainedTarget
 from slidenet.training import SlideClassifier
 from slidenet.training.features.scaling import as_seen
+
+T = TypeVar("T")
 
 Keep = Tensor | npt.NDArray[Any] | None
 """Which tiles stay in the bag: bool (N,), or their places in the order they are to have."""
@@ -50,6 +52,7 @@ class Subject:
     offset: Tensor
     scale: Tensor
     fresh: Callable[[], BagModel] | None = None
+    _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.features)
@@ -93,6 +96,13 @@ class Subject:
     ) -> Tensor:
         """What is said of the target, a scalar; arguments as for `logits`."""
         return target.score(self.logits(keep, features=features, grid_xy=grid_xy))
+
+    def once(self, key: str, make: Callable[[], T]) -> T:
+        """What `make` gives, made once for all targets of this bag; the key is a method's name."""
+        if key not in self._made:
+            self._made[key] = make()
+        made: T = self._made[key]
+        return made
 
     def with_network(self, network: BagModel) -> "Subject":
         """The same tiles before another network, whose logits nothing is added to."""

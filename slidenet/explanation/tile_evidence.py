@@ -5,6 +5,7 @@ lesions (tile AUROC 0.995), in false negatives too, where attention alone points
 """
 
 import torch
+from torch import Tensor
 
 from slidenet.explanation.methods import EXPLAINERS, Explanation, tile_values
 from slidenet.explanation.subject import Subject
@@ -27,20 +28,30 @@ class TileEvidence:
             return ""
         return "its logits are no sum over tiles"
 
-    @torch.no_grad()
     def explain(self, subject: Subject, target: ExplainedTarget) -> Explanation:
         """See `Explainer.explain`."""
-        x = subject.features[None]
-        mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-        each = subject.network.contributions(
-            x, subject.grid_xy[None], mask, relative=target.relative
+        counted_from = "median of the bag" if target.relative else "zero"
+        each = subject.once(
+            f"{self.name} from {counted_from}",
+            lambda: evidence_of_outputs(subject, relative=target.relative),
         )
-        assert each is not None, "asked by applies_to"
-        values = target.score(each[0].float() * subject.scale)
-        return tile_values(values), {
-            "sum": float(values.sum()),
-            "counted_from": "median of the bag" if target.relative else "zero",
-        }
+        values = target.score(each)
+        return tile_values(values), {"sum": float(values.sum()), "counted_from": counted_from}
+
+
+@torch.no_grad()
+def evidence_of_outputs(subject: Subject, *, relative: bool) -> Tensor:
+    """What each tile adds to each output: float32 (N, K), in the unit of the task.
+
+    Args:
+        subject: Whose network `has_contributions`.
+        relative: See `BagModel.contributions`.
+    """
+    x, cells = subject.features[None], subject.grid_xy[None]
+    mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+    each = subject.network.contributions(x, cells, mask, relative=relative)
+    assert each is not None, "asked by applies_to"
+    return each[0].float() * subject.scale
 
 
 EXPLAINERS.add(TileEvidence.name, TileEvidence())

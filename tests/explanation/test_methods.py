@@ -127,6 +127,20 @@ def test_a_probe_of_deviations_is_no_model_of_single_tiles():
     assert default_methods(network) == ("occlusion_regions",)
 
 
+def test_what_serves_all_targets_of_a_bag_is_made_once(subject, monkeypatch):
+    made = subject("clam_mb", GRADE)
+    calls = []
+    forward = type(made.network).forward
+    monkeypatch.setattr(
+        type(made.network),
+        "forward",
+        lambda self, *bags: calls.append(len(bags[0])) or forward(self, *bags),
+    )
+    for target in GRADE.explained_targets():
+        explain_target("single_tile", made, target)
+    assert calls == [len(made)]
+
+
 def test_maps_that_are_not_finite_are_refused_with_the_layer(subject):
     made = subject("abmil")
     with torch.no_grad():
