@@ -7,7 +7,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from slidenet.core.arrays import Float64Array, UInt8Array
-from slidenet.core.escapes import in_terminal
+from slidenet.core.escapes import in_terminal, shorten
 from slidenet.stores.tile_maps import TileMaps
 from slidenet.visualisation.heatmaps.panels import Outlines, draw_bar, draw_view
 from slidenet.visualisation.heatmaps.scales import ColourScale, scale_of
@@ -15,6 +15,7 @@ from slidenet.visualisation.heatmaps.views import paint_map, view_of
 from slidenet.visualisation.heatmaps.wording import (
     CONTROL,
     DISAGREEMENT,
+    MOST_OF_ID,
     NOT_EVIDENCE,
     short_method,
     unit_words,
@@ -63,7 +64,7 @@ def compare_figure(
     """
     view = view_of(maps, overview)
     targets = dict.fromkeys(maps.maps[number].target for number in which)
-    page = Page(in_terminal(maps.slide_id))
+    page = Page(shorten(in_terminal(maps.slide_id), MOST_OF_ID))
     page.top -= 0.06
     asked = ", ".join(f"“{short_name(target)}”" for target in targets)
     page.paragraph(f"Methods side by side, for {asked}", size=10.5, colour=DARK)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from slidenet.core.arrays import UInt8Array
 from slidenet.core.checks import check_whole
-from slidenet.core.escapes import in_terminal
+from slidenet.core.escapes import in_terminal, shorten
 from slidenet.stores.tile_maps import TileMap, TileMaps
 from slidenet.visualisation.heatmaps.panels import (
     BAR_ROOM,
@@ -19,7 +19,13 @@ from slidenet.visualisation.heatmaps.panels import (
 )
 from slidenet.visualisation.heatmaps.scales import ColourScale, scale_of
 from slidenet.visualisation.heatmaps.views import View, paint_map, view_of
-from slidenet.visualisation.heatmaps.wording import ends, heading, long_warning, unit_words
+from slidenet.visualisation.heatmaps.wording import (
+    MOST_OF_ID,
+    ends,
+    heading,
+    long_warning,
+    unit_words,
+)
 from slidenet.visualisation.page import MARGIN, PAGE_WIDTH, Page
 from slidenet.visualisation.side_by_side import frame_panel
 from slidenet.visualisation.style import ACCENT, DARK, GREY, PALE, capital
@@ -98,7 +104,7 @@ def gallery_figure(
     """
     tile_map = maps.maps[which]
     colours = scale_of(tile_map, limits)
-    page = Page(in_terminal(maps.slide_id))
+    page = Page(shorten(in_terminal(maps.slide_id), MOST_OF_ID))
     page.top -= 0.06
     page.paragraph(heading(tile_map), size=10.5, colour=DARK)
     if not tile_map.is_evidence:

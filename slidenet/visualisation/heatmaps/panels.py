@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import shapely
 from matplotlib.axes import Axes
@@ -12,9 +13,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from shapely.geometry import Polygon
 
 from slidenet.core.arrays import Float64Array, UInt8Array
+from slidenet.core.escapes import shorten
 from slidenet.visualisation.heatmaps.scales import ColourScale
 from slidenet.visualisation.heatmaps.views import View
-from slidenet.visualisation.page import Page
+from slidenet.visualisation.page import Page, text_width
 from slidenet.visualisation.side_by_side import draw_scale_bar, frame_panel
 from slidenet.visualisation.style import DARK, FRAME, GREY
 
@@ -22,6 +24,8 @@ BAR_HEIGHT = 0.12
 CAPTION_HEIGHT = 0.2
 BAR_ROOM = 0.62
 """Of a bar with the words above it and the numbers below, inches."""
+DPI = 240
+"""Of pictures on a page."""
 _HALO = 2.4
 
 
@@ -61,6 +65,10 @@ def draw_view(
     """
     left, top, width = place
     axes = page.axes(left, top, width, width * view.aspect)
+    factor = width * DPI / picture.shape[1]
+    if factor < 1:  # matplotlib takes much longer
+        size = (round(width * DPI), max(round(picture.shape[0] * factor), 1))
+        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
     axes.imshow(picture, interpolation="antialiased", extent=(0, 1, 0, view.aspect))
     axes.set_xlim(0, 1)
     axes.set_ylim(0, view.aspect)
@@ -96,6 +104,7 @@ def draw_bar(
     left, top, width = place
     for at, words, side in ((left, ends[0], "left"), (left + width, ends[1], "right")):
         if words:
+            words = shorten(words, int((width / 2 - 0.05) / text_width("x", size)))
             page.write(at, top + 0.1, words, size=size, colour=DARK, ha=side, va="baseline")
     top += 0.16 if any(ends) else 0.02
     axes = page.axes(left, top, width, BAR_HEIGHT)

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from slidenet.core.arrays import UInt8Array
-from slidenet.core.escapes import in_terminal
+from slidenet.core.escapes import in_terminal, shorten
 from slidenet.stores.tile_maps import TileMaps
 from slidenet.visualisation.heatmaps.panels import (
     BAR_ROOM,
@@ -16,6 +16,7 @@ from slidenet.visualisation.heatmaps.panels import (
 from slidenet.visualisation.heatmaps.scales import scale_of
 from slidenet.visualisation.heatmaps.views import paint_map, view_of
 from slidenet.visualisation.heatmaps.wording import (
+    MOST_OF_ID,
     ends,
     heading,
     long_warning,
@@ -56,7 +57,7 @@ def map_figure(
     """
     tile_map, view = maps.maps[which], view_of(maps, overview)
     colours = scale_of(tile_map, limits)
-    page = Page(in_terminal(maps.slide_id))
+    page = Page(shorten(in_terminal(maps.slide_id), MOST_OF_ID))
     page.top -= 0.06
     page.paragraph(heading(tile_map), size=10.5, colour=DARK)
     if not tile_map.is_evidence:

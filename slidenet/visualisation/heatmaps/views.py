@@ -20,6 +20,7 @@ from slidenet.visualisation.heatmaps.scales import ColourScale
 from slidenet.visualisation.overlay import cell_boxes
 from slidenet.visualisation.overlay.damage import hatch_boxes
 from slidenet.visualisation.overlay.outlines import blend
+from slidenet.visualisation.overlay.tissue import DARK_LEVEL
 
 MARGIN = 0.04
 """Of the longer side of what the tiles cover, left free around them."""
@@ -28,6 +29,8 @@ LEAST_SIDE_PX = 600
 PAPER = 250.0
 FAINTEST = 0.74
 """How much of a colour the darkest tissue lets through."""
+LEAST_SPAN = 8.0
+"""Grey levels between glass and tissue, below which nothing is to be seen on the slide."""
 EDGE_RGB = (93, 102, 117)
 HATCH_RGB = (120, 120, 120)
 """Over tiles without a value; the colour of damage is that of evidence here."""
@@ -118,10 +121,12 @@ def view_of(maps: TileMaps, overview: UInt8Array | None) -> View:
     right, bottom = np.ceil(far * scale).astype(int).tolist()
     picture = overview[top:bottom, left:right]
     from_left, from_top = left / scale, top / scale
-    factor = LEAST_SIDE_PX / max(picture.shape[:2])
-    if factor > 1:  # edges of tiles shall not fall on pixels of a coarse overview
+    longer = max(picture.shape[:2])
+    factor = min(max(longer, LEAST_SIDE_PX), MAX_SIDE_PX) / longer
+    if factor != 1:  # edges of tiles shall not fall on pixels of a coarse overview
         size = (round(picture.shape[1] * factor), round(picture.shape[0] * factor))
-        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+        how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+        picture = np.asarray(cv2.resize(picture, size, interpolation=how), np.uint8)
         scale *= factor
     height, width = (side / scale for side in picture.shape[:2])
     return View(from_left, from_top, width, height, scale, geometry, picture)
@@ -154,10 +159,14 @@ def paint_map(tile_map: TileMap, coords: IntArray, view: View, colours: ColourSc
 
 
 def _relief(view: View) -> npt.NDArray[np.float32]:
-    """float32 (h, w), 0 to 255: the slide in pale grey."""
+    """float32 (h, w), 0 to 255: the slide in pale grey, glass brightest; fluorescence inverted."""
     if view.picture is None:
         return np.full(view.shape, PAPER, np.float32)
     grey = cv2.cvtColor(view.picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    darkest, brightest = np.percentile(grey, (2, 98))
-    share = np.clip((grey - darkest) / max(float(brightest - darkest), 1.0), 0, 1)
-    return np.asarray(PAPER * (FAINTEST + (1 - FAINTEST) * share), np.float32)
+    if np.median(grey) <= DARK_LEVEL:
+        grey = 255 - grey
+    darkest, brightest = np.percentile(grey[::2, ::2], (2, 98))
+    span = float(brightest - darkest)
+    share = np.clip((grey - darkest) / span, 0, 1) if span >= LEAST_SPAN else np.float32(1)
+    relief = PAPER * (FAINTEST + (1 - FAINTEST) * share)
+    return np.broadcast_to(np.asarray(relief, np.float32), view.shape)
