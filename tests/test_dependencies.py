@@ -62,8 +62,9 @@ def imported_packages(path):
     return at_once - ours, ever - ours
 
 
-NEVER_DECLARED = {"fastslide", "mlflow", "wandb"}
-"""What users install and name themselves: a reader whose wheel says no licence, and two loggers."""
+NEVER_DECLARED = {"fastslide", "mlflow", "wandb", "spatialdata", "geopandas"}
+"""What users install and name themselves: a reader whose wheel says no licence, two loggers, and
+what contradicts a version in constraints.txt (spatialdata, which brings geopandas)."""
 
 
 @cache

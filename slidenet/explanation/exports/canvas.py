@@ -75,20 +75,22 @@ def canvas_of(maps: TileMaps, area: Area | None, px_per_tile: int, max_side_px: 
     Args:
         maps: The maps, with places.
         area: (x, y, width, height) of what it shall show, level-0 pixels; None or without extent:
-            the whole slide.
+            the whole slide. Of features of other tools, which do not know how large their slide is,
+            no more is shown than up to the last tile.
         px_per_tile: Pixels across a tile; up to twice as many, or fewer where a slide is too large.
         max_side_px: Longest side of the canvas.
 
     Raises:
-        CoordinateError: The area lies beyond the slide.
+        CoordinateError: The area lies outside the slide.
     """
     geometry = maps.geometry
     whole = (0, 0, geometry.level0_width, geometry.level0_height)
-    x, y, width, height = area if area is not None and min(area[2:]) > 0 else whole
-    if min(x, y) < 0 or x + width > whole[2] or y + height > whole[3]:
+    x, y, width, height = asked = area if area is not None and min(area[2:]) > 0 else whole
+    width, height = min(width, whole[2] - x), min(height, whole[3] - y)
+    if min(x, y) < 0 or min(width, height) < 1:
         raise CoordinateError(
-            f"an area at {(x, y)} of {width} x {height} pixels",
-            expected=f"an area within the slide, which has {whole[2]} x {whole[3]} pixels",
+            f"an area at {asked[:2]} of {asked[2]} x {asked[3]} pixels",
+            expected=f"an area of the slide, which has {whole[2]} x {whole[3]} pixels",
             slide=maps.slide_id,
         )
     cell = min(geometry.tile_size_px * geometry.scale, geometry.stride_level0)

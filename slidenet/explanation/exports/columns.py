@@ -26,13 +26,13 @@ def map_words(tile_map: TileMap) -> str:
     return words if tile_map.is_evidence else f"{words} ({NOT_EVIDENCE})"
 
 
-def without_repeats(names: Iterable[str]) -> list[str]:
-    """The names, in their order, with a number behind each that was there before."""
+def without_repeats(names: Iterable[str], mark: str = " ({})") -> list[str]:
+    """The names, in their order, with a number, as `mark`, behind each that was there before."""
     found: dict[str, None] = {}
     for name in names:
         unique, number = name, 2
         while unique in found:
-            unique, number = f"{name} ({number})", number + 1
+            unique, number = name + mark.format(number), number + 1
         found[unique] = None
     return list(found)
 

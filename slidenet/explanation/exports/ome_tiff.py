@@ -63,7 +63,7 @@ def write_ome_tiff(
         The path written.
 
     Raises:
-        CoordinateError: It is not known where the tiles lie, or the area is beyond the slide.
+        CoordinateError: It is not known where the tiles lie, or the area is outside the slide.
         ConfigError: There is no such map.
         MissingExtraError: tifffile is not installed.
         OutputError: The folder cannot be written.
@@ -100,7 +100,7 @@ def write_value_tiff(
         The path written.
 
     Raises:
-        CoordinateError: It is not known where the tiles lie, or the area is beyond the slide.
+        CoordinateError: It is not known where the tiles lie, or the area is outside the slide.
         MissingExtraError: tifffile is not installed.
         OutputError: The folder cannot be written.
     """

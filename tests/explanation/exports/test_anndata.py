@@ -17,16 +17,16 @@ def test_anndata_opens_it(tmp_path, maps):
     np.testing.assert_array_equal(found.obsm["spatial"], maps.coords + 32.0)
     np.testing.assert_array_equal(found.X, features)
     assert list(found.obs) == [
-        "slide_id", "tile", "x", "y", "evidence tumour", "single_tile tumour",
-        "attention tumour (not evidence)",
+        "slide_id", "tile", "x", "y", "evidence_tumour", "single_tile_tumour",
+        "attention_tumour_not_evidence",
     ]  # fmt: skip
     for name, each in zip(list(found.obs)[4:], maps.maps, strict=True):
         np.testing.assert_array_equal(found.obs[name], each.values)
         assert found.obs[name].dtype == np.float32
     assert list(found.obs_names) == [f"slide_1_{i}" for i in range(4)]
     said = found.uns["slidenet"]
-    assert said["maps"].loc["attention tumour (not evidence)", "is_evidence"] == np.False_
-    assert said["maps"].loc["evidence tumour", ["lowest", "highest"]].tolist() == [-0.25, 1.5]
+    assert said["maps"].loc["attention_tumour_not_evidence", "is_evidence"] == np.False_
+    assert said["maps"].loc["evidence_tumour", ["lowest", "highest"]].tolist() == [-0.25, 1.5]
     assert json.loads(said["prediction"])["slide_1"]["words"] == "tumour 0.93"
     picture = found.uns["spatial"]["slide_1"]
     np.testing.assert_array_equal(picture["images"]["hires"], overview)

@@ -85,8 +85,10 @@ def test_the_bounds_of_a_slide_are_cut_out(tmp_path, maps):
     described = next(ET.fromstring(xml).iter(f"{NAMESPACE}Description")).text
     assert "Shows x 128 to 320, y 64 to 320 of level 0" in described
     assert "Colours run from" in described
-    with pytest.raises(CoordinateError, match="within the slide, which has 384 x 512"):
-        write_ome_tiff(tmp_path / "c.ome.tiff", maps, area=(300, 0, 100, 100))
+    beyond = write_ome_tiff(tmp_path / "c.ome.tiff", maps, area=(128, 64, 999, 999))
+    np.testing.assert_array_equal(levels_of(beyond)[0][0], whole[16:, 32:])
+    with pytest.raises(CoordinateError, match="area of the slide, which has 384 x 512"):
+        write_ome_tiff(tmp_path / "d.ome.tiff", maps, area=(384, 0, 100, 100))
 
 
 def test_the_slide_shows_beneath_and_beside(tmp_path, maps):
