@@ -1,9 +1,3 @@
-import json
-import math
-import uuid
-from dataclasses import dataclass
-from itertools import pairwise
-
 import numpy as np
 import pytest
 
@@ -12,101 +6,13 @@ from slidenet.explanation.exports import write_tile_geojson
 from slidenet.explanation.exports.geojson import tile_classes
 from slidenet.slides import open_slide
 from slidenet.testing.mirax import write_mirax
+from slidenet.testing.qupath_file import read_qupath_file
 from slidenet.tissue import qupath_bounds, qupath_origin, read_regions
 from slidenet.visualisation.heatmaps import scale_of
 
-# What QuPath 0.4 to 0.6 does with a GeoJSON file, as strict as its readers are together:
-# `objectType`, `measurements` as an object of numbers, a `classification` that has a name and a
-# colour, a UUID for an id, names of classes without a colon (it would be a derived class) or an end
-# of line (refused), and a star at the end of a class for what is to be ignored.
-TYPES = {"annotation", "detection", "tile", "cell", "tmaCore", "root"}
-
-
-@dataclass(frozen=True)
-class QuPathObject:
-    kind: str
-    name: str
-    box: tuple  # (x, y, width, height), pixels of what QuPath shows
-    color: tuple
-    class_name: str
-    class_color: tuple
-    measurements: dict
-
-
-def read_as_qupath(path):
-    """Objects of a file; AssertionError where QuPath would refuse or misread it."""
-
-    def no_constant(text):
-        raise AssertionError(f"{text} is no JSON")
-
-    def no_repeats(pairs):
-        assert len({name for name, _ in pairs}) == len(pairs), f"a member comes twice: {pairs}"
-        return dict(pairs)
-
-    document = json.loads(
-        path.read_text("utf-8"), parse_constant=no_constant, object_pairs_hook=no_repeats
-    )
-    assert document["type"] == "FeatureCollection"
-    assert set(document) <= {"type", "features", "slidenet"}
-    found = [_object(feature) for feature in document["features"]]
-    ids = [feature["id"] for feature in document["features"]]
-    assert len(set(ids)) == len(ids)
-    return document.get("slidenet"), found
-
-
-def _object(feature):
-    assert set(feature) == {"type", "id", "geometry", "properties"}
-    assert feature["type"] == "Feature"
-    assert str(uuid.UUID(feature["id"])) == feature["id"]
-    said = feature["properties"]
-    assert set(said) == {"objectType", "name", "color", "classification", "measurements"}
-    assert said["objectType"] in TYPES
-    assert set(said["classification"]) == {"name", "color"}
-    name = said["classification"]["name"]
-    assert name == name.strip()
-    assert name
-    assert not set(name) & set(":\r\n")
-    assert not name.endswith("*")
-    for label, value in said["measurements"].items():
-        assert label
-        assert label.isprintable()
-        assert type(value) in (int, float)
-        assert math.isfinite(value)
-    return QuPathObject(
-        said["objectType"],
-        said["name"],
-        _box(feature["geometry"]),
-        _color(said["color"]),
-        name,
-        _color(said["classification"]["color"]),
-        said["measurements"],
-    )
-
-
-def _box(geometry):
-    assert set(geometry) == {"type", "coordinates"}
-    assert geometry["type"] == "Polygon"
-    (ring,) = geometry["coordinates"]
-    assert ring[0] == ring[-1]
-    assert len(ring) == 5
-    assert all(type(number) is int for point in ring for number in point)
-    xs, ys = sorted({x for x, _ in ring}), sorted({y for _, y in ring})
-    assert len(xs) == len(ys) == 2
-    assert {tuple(point) for point in ring} == {(x, y) for x in xs for y in ys}
-    # RFC 7946: outer rings turn from x to y.
-    turn = sum(a[0] * b[1] - b[0] * a[1] for a, b in pairwise(ring))
-    assert turn > 0
-    return xs[0], ys[0], xs[1] - xs[0], ys[1] - ys[0]
-
-
-def _color(value):
-    assert len(value) == 3
-    assert all(type(part) is int and 0 <= part <= 255 for part in value)
-    return tuple(value)
-
 
 def test_qupath_reads_tiles_with_measurements_and_classes(tmp_path, maps):
-    said, found = read_as_qupath(write_tile_geojson(tmp_path / "a.geojson", maps, origin=(0, 0)))
+    said, found = read_qupath_file(write_tile_geojson(tmp_path / "a.geojson", maps, origin=(0, 0)))
     assert [each.box for each in found] == [(x, y, 64, 64) for x, y in maps.coords.tolist()]
     assert {each.kind for each in found} == {"tile"}
     assert found[0].measurements == {
@@ -119,7 +25,7 @@ def test_qupath_reads_tiles_with_measurements_and_classes(tmp_path, maps):
         "for tumour", "against tumour", "neither for nor against tumour", "no value",
     ]  # fmt: skip
     colours = scale_of(maps.maps[0]).rgb(maps.maps[0].values)
-    assert [each.color for each in found] == [tuple(rgb) for rgb in colours.tolist()]
+    assert [each.colour for each in found] == [tuple(rgb) for rgb in colours.tolist()]
     facts = said["maps"]["attention tumour (not evidence)"]
     assert said["lead"] == "evidence tumour"
     assert (facts["unit"], facts["is_evidence"], facts["highest"]) == (
@@ -155,7 +61,7 @@ def test_the_frame_is_that_of_qupath(tmp_path, making):
         maps = make_maps(make_map([1, 2, 3]), coords=places)
         origin = qupath_origin(slide.properties)
         file = write_tile_geojson(tmp_path / "a.geojson", maps, origin=origin)
-        said, found = read_as_qupath(file)
+        said, found = read_qupath_file(file)
         shown = slide.read_region((left, top), 0, (width, height))  # QuPath crops to the bounds
         for number, each in enumerate(found):
             x, y, across, down = each.box
@@ -168,7 +74,7 @@ def test_the_frame_is_that_of_qupath(tmp_path, making):
 
 def test_a_slide_that_cannot_be_opened_leaves_level_0(tmp_path, maps, flat_slide):
     file = write_tile_geojson(tmp_path / "a.geojson", maps, origin=None)
-    said, found = read_as_qupath(file)
+    said, found = read_qupath_file(file)
     assert said["frame"] == "level0"
     assert found[0].box == (128, 128, 64, 64)
     slide = flat_slide(np.full((512, 384, 3), 255, np.uint8))
@@ -176,10 +82,12 @@ def test_a_slide_that_cannot_be_opened_leaves_level_0(tmp_path, maps, flat_slide
 
 
 def test_odd_names_and_slides_without_tiles(tmp_path, odd_names, no_tiles, unplaced):
-    _, found = read_as_qupath(write_tile_geojson(tmp_path / "a.geojson", odd_names, origin=(0, 0)))
+    _, found = read_qupath_file(
+        write_tile_geojson(tmp_path / "a.geojson", odd_names, origin=(0, 0))
+    )
     assert len(found[0].measurements) == 5
     assert found[0].class_name == "for a\u2236b*."
-    _, found = read_as_qupath(write_tile_geojson(tmp_path / "b.geojson", no_tiles, origin=(0, 0)))
+    _, found = read_qupath_file(write_tile_geojson(tmp_path / "b.geojson", no_tiles, origin=(0, 0)))
     assert found == []
     with pytest.raises(CoordinateError, match=r"not known where the tiles.*--formats"):
         write_tile_geojson(tmp_path / "c.geojson", unplaced, origin=(0, 0))
@@ -192,4 +100,26 @@ def test_the_same_maps_give_the_same_bytes(tmp_path, maps):
     files = [write_tile_geojson(tmp_path / f"{i}.geojson", maps, origin=(5, 7)) for i in (0, 1)]
     assert files[0].read_bytes() == files[1].read_bytes()
     other = write_tile_geojson(tmp_path / "2.geojson", maps, origin=(5, 7), lead=2)
-    assert read_as_qupath(other)[1][1].class_name.startswith("attention tumour, highest 5%")
+    assert read_qupath_file(other)[1][1].class_name.startswith("attention tumour, highest 5%")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        ('"objectType":"tile"', '"objectType":"pixel"', "type 'pixel'"),
+        ('"name":"for tumour"', '"name":"for: tumour"', "the class 'for: tumour'"),
+        ('"name":"for tumour"', '"name":"for tumour*"', "the class"),
+        (':1.5', ':NaN', "NaN is no JSON"),
+        (':1.5', ':"1.5"', "the measurement 'evidence tumour'"),
+        ('[192,192],[128,192]', '[192,193],[128,192]', "the outline"),
+        ('"color":[', '"color":[300,', "the colour"),
+        ('"evidence tumour":', '"single_tile tumour":', "a member twice"),
+    ],
+)  # fmt: skip
+def test_the_reader_refuses_what_qupath_would(tmp_path, maps, before, after, found):
+    file = write_tile_geojson(tmp_path / "a.geojson", maps, origin=(0, 0))
+    text = file.read_text()
+    assert before in text
+    file.write_text(text.replace(before, after))
+    with pytest.raises(ValueError, match=found):
+        read_qupath_file(file)
