@@ -2,9 +2,15 @@
 # Sets up .venv and runs every check: format, lint, types, tests.
 #   bash scripts/test.sh            everything
 #   bash scripts/test.sh --fast     without tests marked slow
+#   bash scripts/test.sh --browser  also opens pages in a headless Chromium, which must be installed
 #   bash scripts/test.sh -- ARGS    pass ARGS on to pytest
 set -euo pipefail
-EXTRAS=dev source "$(dirname "$0")/setup_env.sh"
+extras=dev
+if [ "${1:-}" = "--browser" ]; then
+    extras=dev,browser
+    shift
+fi
+EXTRAS=$extras source "$(dirname "$0")/setup_env.sh"
 
 select=()
 if [ "${1:-}" = "--fast" ]; then
