@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from slidenet.pipelines.embed_tiles import embed_tiles as embed_tiles
     from slidenet.pipelines.ensemble import ensemble as ensemble
     from slidenet.pipelines.evaluate import evaluate as evaluate
+    from slidenet.pipelines.explain import explain as explain
     from slidenet.pipelines.export_tiles import export_tiles as export_tiles
     from slidenet.pipelines.inspection.attention import describe_attention as describe_attention
     from slidenet.pipelines.inspection.plan import plan as plan
@@ -45,6 +46,7 @@ _HOMES = {
     "embed_tiles": "slidenet.pipelines.embed_tiles",
     "ensemble": "slidenet.pipelines.ensemble",
     "evaluate": "slidenet.pipelines.evaluate",
+    "explain": "slidenet.pipelines.explain",
     "export_tiles": "slidenet.pipelines.export_tiles",
     "load_slide_encoder": "slidenet.slide_encoders",
     "load_tile_encoder": "slidenet.tile_encoders",

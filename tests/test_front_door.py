@@ -16,7 +16,7 @@ from slidenet.testing import write_feature_cohort, write_synthetic_slide
 
 NAMES = [
     "SlidenetError", "__version__", "audit", "crossval", "describe_attention", "embed_slides",
-    "embed_tiles", "ensemble", "evaluate", "export_tiles", "load_slide_encoder",
+    "embed_tiles", "ensemble", "evaluate", "explain", "export_tiles", "load_slide_encoder",
     "load_tile_encoder", "open_slide", "plan", "predict", "preprocess", "read_features",
     "read_slide_embeddings", "report", "run", "train",
 ]  # fmt: skip
@@ -153,6 +153,15 @@ def test_a_notebook_from_features_to_predictions(tmp_path):
         features=cohort.features,
     )
     assert len(predicted.to_pandas()) == 40
+
+    explained = slidenet.explain(
+        tmp_path / "run" / "model.slidenet",
+        cohort.labels,
+        tmp_path / "new",
+        features=cohort.features,
+        formats=["csv"],
+    )
+    assert set(explained.to_pandas()["status"]) == {"done"}
 
     page = slidenet.report(tmp_path / "new", tmp_path / "run", num_bootstrap=20)
     assert page.path == tmp_path / "new" / "report.html"

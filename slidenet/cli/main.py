@@ -76,6 +76,7 @@ VERBS = {
     "report": Verb("pipelines.report:report", "a cohort and a model as one HTML page", "out run"),
     "ensemble": Verb("pipelines.ensemble:ensemble", "several trained models as one"),
     "predict": Verb("pipelines.predict:predict", "apply a trained model to new slides"),
+    "explain": Verb("pipelines.explain:explain", "maps of what a trained model makes of each tile"),
     "plan": Verb(
         "pipelines.inspection.plan:plan",
         "what a slide of N tiles costs, and how many GPUs it needs",

@@ -1,0 +1,230 @@
+"""What is made of the maps of a slide beside their h5: tables, pictures, files of other programs.
+
+Which of them were made of which maps, and how, stands in a note per slide. So a resume makes what
+is missing, and all of it again where the maps, or the settings of pictures, are others.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+from slidenet.core.errors import StoreError
+from slidenet.core.extras import require_extra
+from slidenet.core.records import SlideRow
+from slidenet.explanation.exports import (
+    write_anndata,
+    write_ome_tiff,
+    write_tile_geojson,
+    write_tile_table,
+    write_value_tiff,
+)
+from slidenet.pipelines.cohort.layout import ExplanationLayout
+from slidenet.pipelines.explaining.pictures import draw_figures, draw_galleries
+from slidenet.pipelines.explaining.pixels import SlidePixels, read_pixels
+from slidenet.pipelines.settings import OpeningSettings
+from slidenet.stores import FeatureFile, TileMaps
+from slidenet.stores.atomic import write_json
+from slidenet.stores.json_file import read_json
+from slidenet.tasks import BinaryTask, MulticlassTask, MultilabelTask, Task
+from slidenet.tissue.regions.frames import qupath_bounds, qupath_origin
+
+Format: TypeAlias = Literal["h5", "csv", "geojson", "figures", "galleries", "anndata", "ome_tiff"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+NEED_PLACES = {"geojson", "figures", "galleries", "ome_tiff"}
+NEED_SLIDE = {"geojson", "figures", "galleries", "ome_tiff", "anndata"}
+"""Formats that show something of the slide, or lie in a frame that only the slide knows."""
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """What is made of maps.
+
+    Attributes:
+        formats: Of `FORMATS`; the h5 is always made.
+        num_top: Tiles at the top, and at the bottom, of a gallery.
+        opening: Where slides are opened and what they may cost.
+    """
+
+    formats: tuple[Format, ...]
+    num_top: int
+    opening: OpeningSettings
+
+
+@dataclass(frozen=True)
+class SlideOutputs:
+    """All that is made of the maps of one slide.
+
+    Attributes:
+        layout: Where it lies.
+        maps: The maps.
+        row: The slide; it may be gone.
+        file: Its features.
+        task: Of the model.
+        settings: What is made.
+        compare: Whether methods are shown side by side.
+    """
+
+    layout: ExplanationLayout
+    maps: TileMaps
+    row: SlideRow
+    file: FeatureFile
+    task: Task
+    settings: OutputSettings
+    compare: bool
+
+    def make(self) -> tuple[int, list[str]]:
+        """Makes what is missing.
+
+        Returns:
+            How many formats were made, and what to say.
+        """
+        slide_id, notes = self.maps.slide_id, list[str]()
+        note, digest = self.layout.made(slide_id), _digest(self.layout.maps(slide_id))
+        made = _read_note(note, digest)
+        count = 0
+        for name in self.settings.formats:
+            if name not in MAKERS:  # the h5, which is always there
+                continue
+            if name in NEED_PLACES and not self.maps.geometry.placed:
+                notes.append(f"no {name}: nobody knows where its tiles lie")
+                continue
+            how = self._how(name)
+            before = made.get(name, {})
+            if before.get("how") == how and all(
+                (self.layout.root / one).is_file() for one in before.get("files", ())
+            ):
+                notes += before.get("notes", ())
+                continue
+            files, said = MAKERS[name](self)
+            made[name] = {
+                "how": how,
+                "files": [path.relative_to(self.layout.root).as_posix() for path in files],
+                "notes": said,
+            }
+            write_json(note, {"maps": digest, "made": made})
+            notes += said
+            count += 1
+        return count, notes
+
+    def _how(self, name: str) -> dict[str, Any]:
+        """The settings on which the files of a format depend, beside the maps."""
+        how: dict[str, Any] = {"num_top": self.settings.num_top} if name == "galleries" else {}
+        if name in NEED_SLIDE:
+            how["slide"] = bool(self.row.slide_path) and Path(self.row.slide_path).exists()
+        return how
+
+    @cached_property
+    def pixels(self) -> SlidePixels:
+        """What could be read of the slide, for exports."""
+        how_to_open = self.settings.opening.how_to_open()
+        return read_pixels(self.row, self.maps, how_to_open, icc=self.corrected)
+
+    @property
+    def corrected(self) -> bool:
+        """Whether colours were corrected by the scanner's profile, as when tiles were made."""
+        tiles = self.file.identity.get("tiles")
+        return isinstance(tiles, Mapping) and bool(tiles.get("icc"))
+
+    def first_of_targets(self) -> list[int]:
+        """The map to believe first of each target, as its place in `maps.maps`."""
+        firsts: dict[str, int] = {}
+        for place, one in enumerate(self.maps.maps):
+            firsts.setdefault(one.target, place)
+        return list(firsts.values())
+
+
+def check_extras(formats: Sequence[Format]) -> None:
+    """Refuses formats whose packages are not installed, before any work.
+
+    Raises:
+        MissingExtraError: Naming what to install.
+    """
+    if "anndata" in formats:
+        require_extra("anndata", extra="anndata", purpose="the format anndata")
+    if "ome_tiff" in formats:
+        require_extra("tifffile", extra=None, purpose="the format ome_tiff")
+
+
+Maker: TypeAlias = Callable[[SlideOutputs], tuple[Sequence[Path], list[str]]]
+"""Makes the files of one format; gives them, and what to say."""
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+
+
+def _read_note(path: Path, digest: str) -> dict[str, Any]:
+    """What was made of these very maps; a note that is damaged says nothing."""
+    if not path.is_file():
+        return {}
+    try:
+        note = read_json(path, remedy="delete it", needs=("maps", "made"))
+    except StoreError:
+        return {}
+    made = note["made"]
+    return dict(made) if note["maps"] == digest and isinstance(made, Mapping) else {}
+
+
+def _csv(of: SlideOutputs) -> tuple[list[Path], list[str]]:
+    classes = isinstance(of.task, MulticlassTask | BinaryTask | MultilabelTask)
+    exclusive = isinstance(of.task, MulticlassTask) if classes else None
+    path = of.layout.export("csv", of.maps.slide_id, ".csv")
+    return [write_tile_table(path, of.maps, exclusive=exclusive)], []
+
+
+def _geojson(of: SlideOutputs) -> tuple[list[Path], list[str]]:
+    properties, said = of.pixels.properties, list[str]()
+    if properties is None:
+        said = ["geojson is in level-0 pixels, which is QuPath's frame unless the slide has bounds"]
+    origin = None if properties is None else qupath_origin(properties)
+    path = of.layout.export("geojson", of.maps.slide_id, ".geojson")
+    return [write_tile_geojson(path, of.maps, origin=origin)], said
+
+
+def _anndata(of: SlideOutputs) -> tuple[list[Path], list[str]]:
+    path = of.layout.export("anndata", of.maps.slide_id, ".h5ad")
+    with of.file:
+        rows = of.file.features[:]
+    return [write_anndata(path, of.maps, features=rows, overview=of.pixels.overview)], []
+
+
+def _ome_tiff(of: SlideOutputs) -> tuple[list[Path], list[str]]:
+    properties = of.pixels.properties
+    area = None if properties is None else qupath_bounds(properties)
+    picture = of.layout.export("ome_tiff", of.maps.slide_id, ".ome.tiff")
+    values = of.layout.further("ome_tiff", of.maps.slide_id, "values", ".ome.tiff")
+    write_ome_tiff(picture, of.maps, area=area, overview=of.pixels.overview)
+    return [picture, write_value_tiff(values, of.maps, area=area)], []
+
+
+def _figures(of: SlideOutputs) -> tuple[list[Path], list[str]]:
+    how_to_open = of.settings.opening.how_to_open()
+    return draw_figures(
+        of.layout, of.maps, of.row, how_to_open, compare=of.compare, icc=of.corrected
+    )
+
+
+def _galleries(of: SlideOutputs) -> tuple[list[Path], list[str]]:
+    return draw_galleries(
+        of.layout,
+        of.maps,
+        of.row,
+        of.settings.opening.how_to_open(),
+        num_top=of.settings.num_top,
+        which=of.first_of_targets(),
+        icc=of.corrected,
+    )
+
+
+MAKERS: Mapping[Format, Maker] = {
+    "csv": _csv,
+    "geojson": _geojson,
+    "figures": _figures,
+    "galleries": _galleries,
+    "anndata": _anndata,
+    "ome_tiff": _ome_tiff,
+}
