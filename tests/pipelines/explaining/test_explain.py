@@ -240,7 +240,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(run, bundle, make_bundle, coho
         run(mean, methods=["attention"])
     _, notes = settle_methods(load_bundle(mean), (), compare=True, controls=True)
     assert any("do not apply: attention (it weighs all tiles alike)" in note for note in notes)
-    with pytest.raises(ConfigError, match="formats is 'png'; expected one of csv, geojson"):
+    with pytest.raises(ConfigError, match="formats is 'png'; expected one of h5, csv"):
         run(bundle, formats=["png"])
     with pytest.raises(ConfigError, match="2 folders of features"):
         run(bundle, more_features=[cohort.features])
