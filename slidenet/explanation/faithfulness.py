@@ -14,11 +14,13 @@ Shapes: N tiles.
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from slidenet.core.arrays import Float64Array, FloatArray, IntArray
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError
 from slidenet.explanation.methods import Details
+from slidenet.explanation.occlusion import scores_of
 from slidenet.explanation.subject import Subject
 from slidenet.tasks import ExplainedTarget
 
@@ -60,15 +62,19 @@ class Faithfulness:
             )
         self.subject = subject
         self.target = target
-        count = len(subject)
+        count, orders = len(subject), -(-num_orders // 2)
         steps = {min(max(round(share * count), 1), count - 1) for share in SHARES}
         self.steps = sorted(steps | {count - step for step in steps})
+        draw = np.random.default_rng(seed)
         with torch.no_grad():
             self.bag = float(subject.score(target))
-        draw = np.random.default_rng(seed)
-        found = [self._kept_scores(draw.permutation(count)) for _ in range(-(-num_orders // 2))]
+            found = subject.once(
+                f"logits of {orders} random orders, seed {seed}",
+                lambda: [self._logits(draw.permutation(count)) for _ in range(orders)],
+            )
         # Backwards an order is as random, and its scores are known.
-        both = [pair for kept, left in found for pair in ((kept, left), (left[::-1], kept[::-1]))]
+        scores = [scores_of(logits, target) for logits in found]
+        both = [pair for kept, left in scores for pair in ((kept, left), (left[::-1], kept[::-1]))]
         self.random = np.array([self._summary(*pair) for pair in both[:num_orders]])
 
     def of(self, values: npt.ArrayLike) -> Details:
@@ -93,7 +99,7 @@ class Faithfulness:
                 expected=f"one number for each of the {len(self.subject)} tiles of the bag",
             )
         order = np.argsort(-array, kind="stable")
-        deletion, insertion = self._summary(*self._kept_scores(order))
+        deletion, insertion = self._summary(*scores_of(self._logits(order), self.target))
         details: Details = {"random_orders": len(self.random)}
         for name, value, chance in zip(
             ("deletion", "insertion"), (deletion, insertion), self.random.T, strict=True
@@ -104,16 +110,17 @@ class Faithfulness:
         return details
 
     @torch.no_grad()
-    def _kept_scores(self, order: IntArray) -> tuple[Float64Array, Float64Array]:
-        """Scores of the first tiles of an order alone, and of the others alone, at each step."""
-
-        def score(kept: IntArray) -> float:
-            # In the order of the bag: the order of removal is no order of tiles.
-            return float(self.subject.score(self.target, keep=np.sort(kept)))
-
-        first = np.array([score(order[:step]) for step in self.steps])
-        others = np.array([score(order[step:]) for step in self.steps])
-        return first, others
+    def _logits(self, order: IntArray) -> Tensor:
+        """Of the first tiles of an order alone, and of the others alone: (2, steps, K)."""
+        # In the order of the bag: the order of removal is no order of tiles.
+        parts = [
+            torch.stack([self.subject.logits(np.sort(kept)) for kept in side])
+            for side in (
+                [order[:step] for step in self.steps],
+                [order[step:] for step in self.steps],
+            )
+        ]
+        return torch.stack(parts)
 
     def _summary(self, first: Float64Array, others: Float64Array) -> tuple[float, float]:
         return self.bag - float(others.mean()), float(first.mean()) - self.bag

@@ -1,0 +1,169 @@
+"""Rollout of attention through the layers of LongNet: how much of each tile reaches the pooling.
+
+One block mixes its tokens as A' = residual * I + (1 - residual) * A, where A is the mean of the
+heads' attention; the readout r (the class token, the mean over tiles, the weights of attention
+pooling) sees the tiles by r^T A'_L ... A'_1. The maps of feed-forward networks and values are left
+out, which is what makes it "where it looked": no sign, and the same for every target.
+
+No L x L matrix is made. Row i of A times values of one is its sum, and r^T A is the gradient of
+sum_i r_i (A v)_i with respect to v: one forward and one backward of the attention per layer. Rows
+of released dilated attention do not sum to one (empty slots take their share, heads leave tokens
+out), so they are normalised; a token that no head covers keeps its row of the identity.
+
+Source: Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers", section 3 (rollout,
+residual 0.5, heads averaged). Normalised rows and any readout are ours.
+
+Shapes: L tiles, N = 1 + L tokens (class token first), F feature length, H heads, D width.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from slidenet.attention import AttentionPattern
+from slidenet.core.checks import check_share
+from slidenet.explanation.methods import EXPLAINERS, Explanation, tile_values
+from slidenet.explanation.subject import Subject
+from slidenet.mil import BagModel
+from slidenet.mil.longnet import LongNetMIL
+from slidenet.slide_encoders import LongNetViT
+from slidenet.slide_encoders.longnet.block import LongNetBlock
+from slidenet.stores.tile_maps import Unit
+from slidenet.tasks import ExplainedTarget
+
+RESIDUAL = 0.5
+
+
+class Rollout:
+    """Shares of the tiles in what the head of a LongNet reads."""
+
+    name = "rollout"
+    signed = False
+    unit: Unit = "share"
+    is_evidence = False
+
+    def applies_to(self, network: BagModel) -> str:
+        """See `Explainer.applies_to`."""
+        return "" if isinstance(network, LongNetMIL) else "it is no LongNet"
+
+    def explain(self, subject: Subject, target: ExplainedTarget) -> Explanation:
+        """See `Explainer.explain`; the same for every target."""
+        network = subject.network
+        assert isinstance(network, LongNetMIL), "asked by applies_to"
+        shares, class_share = subject.once(
+            self.name, lambda: rollout_of_model(network, subject.features, subject.grid_xy)
+        )
+        return tile_values(shares / shares.sum()), {
+            "residual": RESIDUAL,
+            "layers": max(network.layers),
+            "class_token_share": class_share,
+        }
+
+
+def rollout_of_model(
+    network: LongNetMIL, features: Tensor, grid_xy: Tensor, *, residual: float = RESIDUAL
+) -> tuple[Tensor, float]:
+    """Rollout from what the head of a model reads, whatever its pooling is.
+
+    Where several states are concatenated, each is read with the same weight.
+
+    Args:
+        network: A slide encoder with pooling and head, in eval mode.
+        features: Tile features (L, F) as the network sees them.
+        grid_xy: int64 (L, 2), (column, row) cells.
+        residual: Share of a token that a block leaves as it is.
+
+    Returns:
+        Shares (L,), at least zero, and the share that stays in the class token; together one.
+
+    Raises:
+        EncoderError: For features that do not fit.
+        CoordinateError: For cells beyond the lattice.
+        ConfigError: For a share out of range.
+    """
+    with torch.no_grad():
+        mask = torch.ones(1, len(features), dtype=torch.bool, device=features.device)
+        attention = network(features[None], grid_xy[None], mask).tile_attention
+    readout = features.new_zeros(1 + len(features))
+    if attention is None:
+        readout[0] = 1.0
+    else:
+        readout[1:] = attention[0, 0]
+    readouts = {layer: readout / len(network.layers) for layer in network.layers}
+    shares = rollout(network.encoder, features, grid_xy, readouts, residual=residual)
+    return shares[1:], float(shares[0])
+
+
+@torch.no_grad()
+def rollout(
+    encoder: LongNetViT,
+    features: Tensor,
+    grid_xy: Tensor,
+    readouts: Mapping[int, Tensor],
+    *,
+    residual: float = RESIDUAL,
+) -> Tensor:
+    """Where the tokens of some states come from, among the tokens that enter the first block.
+
+    Memory is that of the states: depth x N x D numbers.
+
+    Args:
+        encoder: In eval mode, with any attention pattern.
+        features: Tile features (L, F).
+        grid_xy: int64 (L, 2), (column, row) cells.
+        readouts: Per state (0 = embeddings, i = after block i) how its tokens are read, (N,).
+        residual: Share of a token that a block leaves as it is.
+
+    Returns:
+        (N,), the class token first; it sums to what the readouts sum to.
+
+    Raises:
+        EncoderError, CoordinateError: As `LongNetViT.states`.
+        ConfigError: For a share out of range.
+    """
+    check_share(residual=residual)
+    top = max(readouts)
+    states = encoder.states(features[None], grid_xy[None], layers=range(top))
+    row = torch.zeros_like(readouts[top])
+    for layer in range(top, 0, -1):
+        row = row + readouts.get(layer, 0.0)
+        block = encoder.blocks[layer - 1]
+        assert isinstance(block, LongNetBlock)
+        row = residual * row + (1 - residual) * _through_block(block, states.pop(), row)
+    return row + readouts.get(0, 0.0)
+
+
+def _through_block(block: LongNetBlock, x_BND: Tensor, row: Tensor) -> Tensor:
+    """row^T A of one block, from the tokens (1, N, D) that enter it."""
+    attention, normed = block.attention, block.attention_norm(x_BND)
+    q, k = (attention.heads(p(normed)).float() for p in (attention.q_proj, attention.k_proj))
+    return mean_attention_product(attention.pattern, q, k, row)
+
+
+def mean_attention_product(pattern: AttentionPattern, q: Tensor, k: Tensor, row: Tensor) -> Tensor:
+    """row^T A, with A the mean of the heads' attention, its rows normalised to one.
+
+    Args:
+        pattern: Any pattern that sends gradients to its values.
+        q: Queries (1, N, H, D / H).
+        k: Keys (1, N, H, D / H).
+        row: (N,).
+
+    Returns:
+        (N,) of the same sum as `row`.
+    """
+    with torch.enable_grad():
+        ones = torch.ones_like(q).requires_grad_()
+        mixed, _ = pattern(q.detach(), k.detach(), ones)
+    # Every feature of a value is the same here; the first one tells all.
+    sums = mixed.detach()[0, :, :, 0].mean(dim=1)
+    covered = sums > 0
+    scaled = torch.where(covered, row / sums, 0.0)
+    wanted = torch.zeros_like(mixed)
+    wanted[0, :, :, 0] = (scaled / mixed.shape[2])[:, None]
+    (product,) = torch.autograd.grad(mixed, ones, wanted)
+    return product[0, :, :, 0].sum(dim=1) + torch.where(covered, 0.0, row)
+
+
+EXPLAINERS.add(Rollout.name, Rollout())

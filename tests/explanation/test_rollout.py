@@ -1,0 +1,121 @@
+"""Rollout without a matrix, against the matrices themselves."""
+
+import pytest
+import torch
+
+from slidenet.attention import DenseAttention, DilatedAttention, SlidingWindowAttention
+from slidenet.attention.dilated.config import branch_mask, zero_slots
+from slidenet.explanation.rollout import mean_attention_product, rollout, rollout_of_model
+from slidenet.mil import make_bag_model
+
+TILES, FEATURES, HEADS = 29, 6, 4
+DILATED = DilatedAttention((8, 12, 32), (1, 2, 4))
+SHAPE = {
+    "embed_dim": 16,
+    "depth": 3,
+    "num_heads": HEADS,
+    "ffn_dim": 24,
+    "segment_lengths": (8, 12, 32),
+    "dilation_rates": (1, 2, 4),
+    "grid_size": 16,
+}
+
+
+def dense_attention(pattern, q, k):
+    """The attention of every head as matrices (H, N, N) in float64, from scores and masks."""
+    scores = torch.einsum("nhd,mhd->hnm", q[0].double(), k[0].double()) * q.shape[-1] ** -0.5
+    length, heads = q.shape[1], q.shape[2]
+    if not isinstance(pattern, DilatedAttention):
+        return scores.masked_fill(~pattern.mask(length, heads), -torch.inf).softmax(dim=-1)
+    exponentials, total = [], 0.0
+    for w, r in pattern.branches:
+        seen = branch_mask(length, heads, w, r, pattern.head_order)
+        empty = zero_slots(length, heads, w, r, pattern.head_order) * seen.any(dim=-1)
+        exponentials.append(scores.exp() * seen)
+        total = total + exponentials[-1].sum(dim=-1) + empty
+    matrix = sum(exponentials) / torch.as_tensor(total)[..., None]
+    return matrix.nan_to_num(nan=0.0)
+
+
+def normalised(matrix):
+    """Mean over heads, rows of one; a row of nothing is a row of the identity."""
+    mean = matrix.mean(dim=0)
+    sums = mean.sum(dim=-1, keepdim=True)
+    return torch.where(sums > 0, mean / sums, torch.eye(len(mean), dtype=mean.dtype))
+
+
+def drawn(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def bag():
+    cells = torch.randperm(256, generator=torch.Generator().manual_seed(1))[:TILES]
+    return drawn(TILES, FEATURES), torch.stack([cells % 16, cells // 16], dim=1)
+
+
+@pytest.mark.filterwarnings("ignore::slidenet.attention.AttentionWarning")
+@pytest.mark.parametrize(
+    "pattern",
+    [DILATED, DenseAttention(), SlidingWindowAttention(window=5), DilatedAttention((8,), (4,))],
+    ids=["dilated", "dense", "window", "tokens_left_out"],
+)
+def test_a_row_times_attention_is_that_of_the_matrix(pattern):
+    q, k = (2 * drawn(1, 30, HEADS, 4, seed=seed) for seed in (2, 3))
+    row = drawn(30, seed=4).abs()
+    if pattern.name == "dilated" and len(pattern.branches) == 1:
+        q, k = q[:, :, :2], k[:, :, :2]  # two heads of rate four cover half of the tokens
+    matrix = dense_attention(pattern, q, k)
+    if pattern.name == "dilated":
+        assert matrix.sum(dim=-1).min() < 0.9, "rows of released dilated attention fall short"
+    product = mean_attention_product(pattern, q, k, row)
+    expected = row.double() @ normalised(matrix)
+    torch.testing.assert_close(product.double(), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(product.sum(), row.sum())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("pooling", ["class_token", "mean", "attention"])
+@pytest.mark.parametrize("layers", [None, (1, 3)])
+def test_rollout_is_the_product_of_the_matrices(bag, pooling, layers):
+    features, grid_xy = bag
+    torch.manual_seed(0)
+    network = make_bag_model(
+        "longnet", feature_dim=FEATURES, num_outputs=1, pooling=pooling, layers=layers, **SHAPE
+    ).eval()
+    for block in network.encoder.blocks:  # sharper than at the start, so that layers differ
+        block.attention.q_proj.weight.data *= 4
+    shares, class_share = rollout_of_model(network, features, grid_xy)
+
+    mask = torch.ones(1, TILES, dtype=torch.bool)
+    states = network.encoder.states(features[None], grid_xy[None])
+    readout = torch.zeros(1 + TILES, dtype=torch.float64)
+    if pooling == "class_token":
+        readout[0] = 1
+    else:
+        readout[1:] = network(features[None], grid_xy[None], mask).tile_attention[0, 0]
+    expected = torch.zeros_like(readout)
+    for top in layers or (3,):
+        flow = torch.eye(1 + TILES, dtype=torch.float64)
+        for state, block in zip(states[:top], network.encoder.blocks, strict=False):
+            normed = block.attention_norm(state)
+            q, k = (
+                block.attention.heads(p(normed))
+                for p in (block.attention.q_proj, block.attention.k_proj)
+            )
+            matrix = normalised(dense_attention(DILATED, q, k))
+            flow = (0.5 * torch.eye(1 + TILES) + 0.5 * matrix) @ flow
+        expected += readout @ flow / len(layers or (3,))
+    torch.testing.assert_close(shares.double(), expected[1:], rtol=1e-5, atol=1e-7)
+    assert class_share == pytest.approx(float(expected[0]), rel=1e-5)
+    assert float(shares.sum()) + class_share == pytest.approx(1, abs=1e-5)
+
+
+def test_states_that_are_not_read_play_no_part(bag):
+    features, grid_xy = bag
+    network = make_bag_model("longnet", feature_dim=FEATURES, num_outputs=1, **SHAPE).eval()
+    readout = drawn(1 + TILES, seed=5).abs()
+    embedded = rollout(network.encoder, features, grid_xy, {0: readout})
+    torch.testing.assert_close(embedded, readout)
+    kept = rollout(network.encoder, features, grid_xy, {3: readout}, residual=1.0)
+    torch.testing.assert_close(kept, readout)
