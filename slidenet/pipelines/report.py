@@ -14,8 +14,7 @@ from slidenet.pipelines.reporting.cohort_files import CohortFound, read_cohort
 from slidenet.pipelines.reporting.cohort_table import cohort_section, resolution_section
 from slidenet.pipelines.reporting.failures import failures_section
 from slidenet.pipelines.reporting.feature_health import features_section
-from slidenet.pipelines.reporting.maps import FOLDER as MAPS_FOLDER
-from slidenet.pipelines.reporting.maps import maps_section
+from slidenet.pipelines.reporting.maps import has_maps, maps_section
 from slidenet.pipelines.reporting.model_card import model_card_section
 from slidenet.pipelines.reporting.performance import Performance, judge
 from slidenet.pipelines.reporting.provenance import provenance_section
@@ -73,7 +72,7 @@ def report(
     *,
     to: str | Path | None = None,
     title: str | None = None,
-    max_pictures: int = 150,
+    max_pictures: int = 250,
     max_maps: int = 24,
     max_megabytes: float = 25.0,
     num_bootstrap: int = 1000,
@@ -115,7 +114,8 @@ def report(
     _refuse_nothing(found, runs, folders)
     trained = next((one for one in runs if one.is_run), runs[0] if run is not None else None)
     performance = judge(runs, SummarySettings(num_bootstrap=num_bootstrap, seed=seed))
-    before = [cohort_section(found), resolution_section(found), failures_section(found)]
+    problems = [*found.problems, *(line for one in runs for line in one.problems)]
+    before = [cohort_section(found), resolution_section(found), failures_section(found, problems)]
     after = [
         features_section(found),
         training_section(trained),
@@ -161,7 +161,7 @@ def _folder(path: str | Path, name: str) -> Path:
 
 def _refuse_nothing(found: CohortFound, runs: Sequence[RunFound], folders: Sequence[Path]) -> None:
     """Refuses folders in which there is nothing to report on."""
-    maps = any((folder / MAPS_FOLDER).is_dir() for folder in folders)
+    maps = any(has_maps(folder) for folder in folders)
     of_runs = any(run.is_run or run.predictions or run.bundle for run in runs)
     if found.slides or found.stages or found.problems or of_runs or maps:
         return

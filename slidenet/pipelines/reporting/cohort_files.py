@@ -205,16 +205,22 @@ def _outcomes(stage: Mapping[str, Any]) -> Iterator[tuple[str, Outcome]]:
     records = stage.get("slides")
     for record in records if isinstance(records, list) else ():
         if isinstance(record, dict) and "slide_id" in record:
-            seconds = record.get("seconds")
             yield (
                 str(record["slide_id"]),
                 Outcome(
                     str(record.get("status", "not said")),
                     str(record.get("detail") or ""),
                     str(record.get("traceback") or ""),
-                    float(seconds) if isinstance(seconds, int | float) else None,
+                    number_of(record.get("seconds")),
                 ),
             )
+
+
+def number_of(value: object) -> float | None:
+    """A value of somebody's file as a number; None where it is none, or beyond all reason."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < 1e15 else None
 
 
 def _files(folder: Path, suffix: str) -> list[Path]:
@@ -222,7 +228,9 @@ def _files(folder: Path, suffix: str) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(
-        path for path in folder.iterdir() if path.suffix == suffix and path.name[:1] != "."
+        path
+        for path in folder.iterdir()
+        if path.suffix == suffix and path.name[:1] != "." and path.is_file()
     )
 
 

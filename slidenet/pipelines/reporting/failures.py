@@ -1,6 +1,7 @@
 """What failed, and what could not be read."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from slidenet.core.text import count_of
 from slidenet.pipelines.reporting.cohort_files import CohortFound
@@ -20,8 +21,13 @@ from slidenet.visualisation.html import (
 MOST_ROWS = 500
 
 
-def failures_section(found: CohortFound) -> Section:
-    """Every slide that failed, with its reason, and every file that is damaged."""
+def failures_section(found: CohortFound, problems: Sequence[str]) -> Section:
+    """Every slide that failed, with its reason, and every file that is damaged.
+
+    Args:
+        found: What the folder holds.
+        problems: What could not be read, of the cohort and of the runs.
+    """
     failed = [
         (slide.slide_id, verb, outcome)
         for slide in found.slides.values()
@@ -50,7 +56,7 @@ def failures_section(found: CohortFound) -> Section:
         ]
     elif found.stages:
         parts.append(note("good", "No slide failed in any verb that run.json knows."))
-    if found.problems:
-        parts.append(note("bad", f"{count_of('file', len(found.problems))} could not be read."))
-        parts.append(details("Which, and why", listing(found.problems[:MOST_ROWS])))
+    if problems:
+        parts.append(note("bad", f"{count_of('file', len(problems))} could not be read."))
+        parts.append(details("Which, and why", listing(problems[:MOST_ROWS])))
     return Section("failures", "Failures", parts, "" if found.stages else "no run.json")

@@ -1,10 +1,12 @@
 """The gallery of maps: what a model looked at, on a sample of slides that were explained."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from slidenet.core.errors import SlidenetError
 from slidenet.core.text import count_of, name_some
+from slidenet.pipelines.cohort.layout import ExplanationLayout, OutputLayout
 from slidenet.pipelines.reporting.budget import PictureBudget, take_pictures, words_of_sample
 from slidenet.stores.tile_maps import TileMaps, read_tile_maps
 from slidenet.visualisation.html import (
@@ -24,8 +26,28 @@ from slidenet.visualisation.html import (
     picture_of_file,
 )
 
-PICTURE_PX = 1100
-FOLDER = "explanations"
+PICTURE_PX, SHEET_PX = 1100, 1400
+MOST_SHEETS = 4
+"""Sheets of tiles, and of methods side by side: each shows many pictures of one slide."""
+MOST_LINES = 6
+FINE = "More would make this file larger than --max-megabytes."
+
+Explained = Mapping[str, tuple[ExplanationLayout, str]]
+"""Of each slide by its name in the report: where its maps lie, and its slide_id."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sheet:
+    """A kind of large picture: its folder, its heading in the page, and what it shows."""
+
+    kind: str
+    heading: str
+    caption: str
+
+
+def has_maps(folder: Path) -> bool:
+    """Whether `slidenet explain` has written maps into a folder."""
+    return any(True for _ in _layouts(OutputLayout(folder)))
 
 
 def maps_section(folders: Sequence[Path], budget: PictureBudget, *, most: int) -> Section:
@@ -37,62 +59,101 @@ def maps_section(folders: Sequence[Path], budget: PictureBudget, *, most: int) -
         most: Slides with a picture.
     """
     title = "Maps"
-    where = [f / FOLDER for f in folders if (f / FOLDER / "h5").is_dir()]
-    files = {
-        path.stem: path
-        for folder in reversed(where)
-        for path in sorted((folder / "h5").glob("*.h5"))
-        if path.name[:1] != "."
-    }
-    if not files:
+    explained = _explained(folders)
+    if not explained:
         gone = missing(
             "maps of what a model looked at: `slidenet explain --bundle MODEL` makes them."
         )
         return Section("maps", title, [gone], "no maps")
-    names = sorted(files)
-    pictures = take_pictures(names, lambda name: _picture(files[name]), budget, most=most, first=0)
+    names = sorted(explained)
+    pictures = take_pictures(
+        names, lambda n: _picture(explained, n, "figures", PICTURE_PX), budget, most=most, first=0
+    )
     problems: list[str] = []
-    cards = [_card(name, files[name], picture, problems) for name, picture in pictures.items()]
+    cards = [_card(name, explained, picture, problems) for name, picture in pictures.items()]
     parts: list[Html] = [
         paragraph(
-            f"{count_of('slide', len(files))} explained. A map shows what moved the model, not "
+            f"{count_of('slide', len(explained))} explained. A map shows what moved the model, not "
             "what is there. Maps marked as no evidence (attention, controls) show where it looked: "
             "what it saw there may speak for or against what it says."
         )
     ]
+    remedy = FINE if budget.ran_out else "--max-maps shows more."
     sample = words_of_sample(
-        len(pictures), len(files), "slides", "spread evenly over all",
-        "More would make this file larger than --max-megabytes."
-        if budget.ran_out else "--max-maps shows more.",
-    )  # fmt: skip
+        len(pictures), len(explained), "slides", "spread evenly over all", remedy
+    )
     if sample:
         parts.append(note("plain", sample))
     absent = [name for name, picture in pictures.items() if picture is None]
     if absent:
-        parts.append(
-            note("look", f"{count_of('slide', len(absent))} without a picture of the map "
-                 f"({name_some(absent)}): `slidenet explain --formats figures` makes them.")
-        )  # fmt: skip
+        told = f"{count_of('slide', len(absent))} without a figure of the map"
+        parts.append(note("look", f"{told} ({name_some(absent)})."))
     parts.append(gallery(cards))
+    tiles = _Sheet("galleries", "Tiles with the most and the least",
+                   "The tiles that speak most for and against, and where they lie")  # fmt: skip
+    methods = _Sheet("figures", "Methods side by side",
+                     "All methods that apply, and how far they agree")  # fmt: skip
+    compared = _explained(folders, compare=True)
+    parts += _sheets(explained, list(pictures), tiles, budget)
+    parts += _sheets(compared, sorted(compared), methods, budget)
     if problems:
         parts += [note("bad", "Some maps could not be read."), details("Which", listing(problems))]
     return Section("maps", title, parts, "some maps have no picture" if absent else "")
 
 
-def _picture(path: Path) -> Picture | None:
-    """The figure of a slide, of the first target and method where there are several."""
-    figures = path.parent.parent / "figures"
-    of_slide = figures / f"{path.stem}.png"
-    if of_slide.is_file():
-        return picture_of_file(of_slide, longest=PICTURE_PX)
-    inside = sorted((figures / path.stem).glob("*.png")) if figures.is_dir() else []
-    return picture_of_file(inside[0], longest=PICTURE_PX) if inside else None
+def _layouts(
+    layout: OutputLayout, *, compare: bool = False
+) -> Iterator[tuple[str, ExplanationLayout]]:
+    """Where maps lie, by feature set, with what is said of it."""
+    number = 1
+    while (found := layout.explanations(compare=compare, number=number)).maps("x").parent.is_dir():
+        yield ("" if number == 1 else f" (feature set {number})"), found
+        number += 1
 
 
-def _card(name: str, path: Path, picture: Picture | None, problems: list[str]) -> Html:
+def _explained(folders: Sequence[Path], *, compare: bool = False) -> Explained:
+    found: dict[str, tuple[ExplanationLayout, str]] = {}
+    for folder in folders:
+        for told, layout in _layouts(OutputLayout(folder), compare=compare):
+            for path in layout.maps("x").parent.glob("*.h5"):
+                if path.name[:1] != ".":
+                    found.setdefault(f"{path.stem}{told}", (layout, path.stem))
+    return found
+
+
+def _picture(explained: Explained, name: str, kind: str, longest: int) -> Picture | None:
+    """What is drawn of a slide: of the map to believe first."""
+    layout, slide_id = explained[name]
+    return picture_of_file(layout.export(kind, slide_id, ".png"), longest=longest)
+
+
+def _sheets(
+    explained: Explained,
+    names: Sequence[str],
+    sheet: _Sheet,
+    budget: PictureBudget,
+) -> list[Html]:
+    """A few large pictures, one below the other; nothing where there are none."""
+    sheets: list[Html] = []
+    for name in names:
+        picture = _picture(explained, name, sheet.kind, SHEET_PX)
+        if len(sheets) == MOST_SHEETS or not budget.takes(picture):
+            break
+        if picture is not None:
+            words = lines_of([element("strong", name), sheet.caption])
+            sheets.append(figure(picture, f"{sheet.heading}, of {name}", words))
+    if not sheets:
+        return []
+    told = note("plain", f"Of {len(sheets)} of {count_of('slide', len(names))}; the others lie in "
+                f"the folder {sheet.kind} of the explanations.")  # fmt: skip
+    return [element("h3", sheet.heading), *([told] if len(names) > len(sheets) else []), *sheets]
+
+
+def _card(name: str, explained: Explained, picture: Picture | None, problems: list[str]) -> Html:
     lines: list[Child] = [element("strong", name)]
+    layout, slide_id = explained[name]
     try:
-        maps = read_tile_maps(path)
+        maps = read_tile_maps(layout.maps(slide_id))
     except SlidenetError as error:
         problems.append(str(error))
         lines.append("its values cannot be read")
@@ -105,10 +166,10 @@ def _words(maps: TileMaps) -> list[Child]:
     """What the model says of the slide, and each kind of map with its range."""
     lines: list[Child] = []
     for bag, said in list(maps.prediction.items())[:3]:
-        if isinstance(said, dict) and "words" in said:
+        if isinstance(said, Mapping) and "words" in said:
             lines.append(f"{bag}: {said['words']}")
-    for one in maps.maps[:6]:
+    for one in maps.maps[:MOST_LINES]:
         low, high = one.value_range()
         lines.append(f"{one.target}, by {one.title}: {low:.3g} to {high:.3g} ({one.unit})")
-    more = len(maps.maps) - 6
+    more = len(maps.maps) - MOST_LINES
     return [*lines, f"and {count_of('map', more)} more in the file" if more > 0 else None]

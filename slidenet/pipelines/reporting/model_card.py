@@ -39,7 +39,7 @@ def model_card_section(runs: Sequence[RunFound], performance: Performance) -> Se
     if run is None or run.model is None or run.bundle is None:
         broken = [one.bundle for one in runs if one.bundle is not None]
         if broken:
-            told = f"{broken[0].name} that could be read; see what is said under Training."
+            told = f"{broken[0].name} that could be read; see what is said under Failures."
         else:
             told = "a model (model.slidenet, ensemble.slidenet) in the folder of a run."
         return Section("model-card", title, [missing(told)], "no model")

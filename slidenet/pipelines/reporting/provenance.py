@@ -13,7 +13,7 @@ from slidenet.core.provenance import (
     software_version,
 )
 from slidenet.core.text import count_of
-from slidenet.pipelines.reporting.cohort_files import CohortFound
+from slidenet.pipelines.reporting.cohort_files import CohortFound, number_of
 from slidenet.pipelines.reporting.run_files import RunFound, sha256_of
 from slidenet.visualisation.html import (
     Child,
@@ -59,11 +59,11 @@ def provenance_section(found: CohortFound, runs: Sequence[RunFound]) -> Section:
 
 
 def _stage_row(verb: str, stage: Mapping[str, Any]) -> tuple[Child, ...]:
-    seconds, slides = stage.get("seconds"), stage.get("slides")
+    seconds, slides = number_of(stage.get("seconds")), stage.get("slides")
     return (
         verb,
         str(stage.get("started", "")),
-        f"{seconds:,.1f}" if isinstance(seconds, int | float) else None,
+        None if seconds is None else f"{seconds:,.1f}",
         len(slides) if isinstance(slides, list) else None,
         str(stage.get("num_failed", "")),
     )

@@ -108,7 +108,13 @@ def _words(slide: SlideFound) -> list[Child]:
         for reason, area in slide.record.areas_um2.items()
         if reason is Reason.TISSUE or (reason is not Reason.GROUND and area / 1e6 >= LEAST_MM2)
     ]
-    return [*lines, ", ".join(areas) or None]
+    if slide.record.num_dropped:
+        areas.append(f"{count_of('region', slide.record.num_dropped)} dropped")
+    tiled = slide.outcomes.get("preprocess")
+    counts = None  # of tiles: in the grid, on tissue, dropped by each filter, kept
+    if tiled is not None and tiled.status == "done":
+        counts = tiled.detail.partition(";")[0]
+    return [*lines, ", ".join(areas) or None, counts]
 
 
 def _dropped(described: Mapping[str, SlideFound]) -> list[Html]:

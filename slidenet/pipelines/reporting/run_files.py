@@ -121,10 +121,11 @@ def read_run(folder: Path, *, allow_code: bool = False) -> RunFound:
             except SlidenetError as error:
                 problems.append(str(error))
     files = _prediction_files(folder, problems)
-    results = tuple(sorted(folder.glob(f"{Path(RESULTS_NAME).stem}*.md")))
+    listed_results = folder.glob(f"{Path(RESULTS_NAME).stem}*.md")
+    results = tuple(sorted(path for path in listed_results if path.is_file()))
     return RunFound(
-        folder, verb, plan, folds, num_folds if verb == "crossval" else 0, curves, results, files,
-        bundle, model, tuple(problems),
+        folder, verb, plan, folds, num_folds if verb == "crossval" else 0, curves, results,
+        files, bundle, model, tuple(problems),
     )  # fmt: skip
 
 
@@ -138,7 +139,7 @@ def _prediction_files(folder: Path, problems: list[str]) -> tuple[PredictionFile
     """Files with a note of slidenet, and those that are called as slidenet calls them."""
     found = []
     stem = Path(PREDICTIONS_NAME).stem
-    for path in sorted(folder.glob("*.csv")):
+    for path in sorted(path for path in folder.glob("*.csv") if path.is_file()):
         try:
             sidecar = read_sidecar(path)
         except PredictionsError as error:

@@ -9,7 +9,6 @@ from slidenet.visualisation.html import (
     details,
     figure,
     gallery,
-    listing,
     missing,
     note,
     paragraph,
@@ -53,8 +52,6 @@ def training_section(run: RunFound | None) -> Section:
     if not run.results:
         lacks.append("no results.md")
         parts.append(missing("results.md: the run has not ended yet."))
-    if run.problems:
-        parts += [note("bad", "Some files could not be read."), listing(run.problems)]
     return Section("training", title, parts, "; ".join(lacks))
 
 

@@ -70,6 +70,8 @@ def picture_of_file(path: Path, *, longest: int) -> Picture | None:
     Returns:
         None where there is no such file, or it is no picture, or damaged.
     """
+    if not path.is_file():  # a pipe would be waited for
+        return None
     try:
         with warnings.catch_warnings(), Image.open(path, formats=("JPEG", "PNG")) as image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
