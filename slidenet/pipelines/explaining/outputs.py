@@ -145,7 +145,7 @@ def check_extras(formats: Sequence[Format]) -> None:
     if "anndata" in formats:
         require_extra("anndata", extra="anndata", purpose="the format anndata")
     if "ome_tiff" in formats:
-        require_extra("tifffile", extra=None, purpose="the format ome_tiff")
+        require_extra("tifffile", extra="ome-tiff", purpose="the format ome_tiff")
 
 
 Maker: TypeAlias = Callable[[SlideOutputs], tuple[Sequence[Path], list[str]]]
@@ -186,10 +186,9 @@ def _geojson(of: SlideOutputs) -> tuple[list[Path], list[str]]:
 
 
 def _anndata(of: SlideOutputs) -> tuple[list[Path], list[str]]:
+    # Without features: they are a hundred times as large as the maps, and lie in their own file.
     path = of.layout.export("anndata", of.maps.slide_id, ".h5ad")
-    with of.file:
-        rows = of.file.features[:]
-    return [write_anndata(path, of.maps, features=rows, overview=of.pixels.overview)], []
+    return [write_anndata(path, of.maps, overview=of.pixels.overview)], []
 
 
 def _ome_tiff(of: SlideOutputs) -> tuple[list[Path], list[str]]:
