@@ -58,6 +58,21 @@ class OutputLayout:
         return ExplanationLayout(root if number == 1 else root / f"features_{number}")
 
     @property
+    def feature_maps(self) -> "FeatureMapsLayout":
+        """What features look like, without any model."""
+        return FeatureMapsLayout(self.root / "feature_maps")
+
+    def neighbours(self, slide_id: str, query: str, suffix: str) -> Path:
+        """What is nearest to a slide or to one of its tiles.
+
+        Args:
+            slide_id: The slide asked about.
+            query: What of it.
+            suffix: Of the file.
+        """
+        return self.root / "neighbours" / slide_id / f"{query}{suffix}"
+
+    @property
     def tissue_table(self) -> Path:
         """What was found on every slide, the most doubtful first."""
         return self.root / "tissue.csv"
@@ -120,6 +135,34 @@ class ExplanationLayout:
     def agreement_table(self) -> Path:
         """How alike the methods are, on every slide."""
         return self.root / "agreement.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureMapsLayout:
+    """Paths of what `slidenet feature-maps` writes."""
+
+    root: Path
+
+    @property
+    def space(self) -> Path:
+        """What colours and clusters mean on every slide."""
+        return self.root / "feature_space.safetensors"
+
+    def figure(self, slide_id: str) -> Path:
+        """The slide in the colours of its features and in its clusters."""
+        return self.root / "figures" / f"{slide_id}.png"
+
+    def table(self, slide_id: str) -> Path:
+        """Components and cluster of every tile."""
+        return self.root / "csv" / f"{slide_id}.csv"
+
+    def record(self, slide_id: str) -> Path:
+        """What was made of a slide, machine-readable; written last."""
+        return self.root / "slides" / f"{slide_id}.json"
+
+    def cohort(self, name: str) -> Path:
+        """A table or a picture of the whole cohort, by its file name."""
+        return self.root / name
 
 
 def _folder_name(name: str) -> str:

@@ -1,0 +1,168 @@
+"""The feature map of one slide: its picture, its table and the record that both are done."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slidenet.core.arrays import BoolArray, Float64Array, IntArray, row_blocks
+from slidenet.core.errors import SlidenetError
+from slidenet.core.provenance import Identity, identity_hash
+from slidenet.core.records import SlideRow
+from slidenet.pipelines.cohort.layout import FeatureMapsLayout, OutputLayout
+from slidenet.pipelines.cohort.progress import Progress
+from slidenet.pipelines.cohort.runner import SlideResult, SlideWork
+from slidenet.pipelines.explaining.slide_maps import digest_of_features
+from slidenet.pipelines.feature_space.looking import NOT_GIVEN, look_at_features, places_of
+from slidenet.pipelines.settings import OpeningSettings
+from slidenet.stores import FeatureFile
+from slidenet.stores.atomic import write_json
+from slidenet.stores.csv_writing import write_csv
+from slidenet.stores.feature_space import FeatureSpace
+from slidenet.stores.json_file import read_json
+from slidenet.visualisation import component_colors, save_figure
+from slidenet.visualisation.feature_space.slide import slide_figure
+
+NUM_SHOWN = 3
+_REMEDY = "delete it, or pass --overwrite"
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMapWork(SlideWork):
+    """Draws one slide.
+
+    Attributes:
+        layout: Paths of the output folder.
+        space: What colours and clusters mean.
+        files: The features of each slide.
+        failed: Why a slide has none.
+        opening: How slides are opened.
+        overwrite: Whether what was made of another space is replaced.
+    """
+
+    layout: OutputLayout
+    space: FeatureSpace
+    files: Mapping[str, FeatureFile]
+    failed: Mapping[str, SlidenetError]
+    opening: OpeningSettings
+    overwrite: bool = False
+
+    def claimed(self, row: SlideRow) -> Path:
+        """The record of the slide."""
+        return self.layout.feature_maps.record(row.slide_id)
+
+    @property
+    def time_limit_s(self) -> float | None:
+        """See `SlideWork`."""
+        return self.opening.slide_timeout
+
+    def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
+        """Draws one slide, unless it is done with the same space and features."""
+        if row.slide_id in self.failed:
+            raise self.failed[row.slide_id]
+        file, paths = self.files[row.slide_id], self.layout.feature_maps
+        figure = paths.figure(row.slide_id)
+        identity: Identity = {
+            "space": self.space.identity_hash,
+            "features": digest_of_features(file),
+            "slide": row.slide_path != "",
+        }
+        if not self.overwrite and is_done(paths, row.slide_id, identity):
+            return SlideResult(figure, "", file.num_tiles, already_done=True)
+        with file:
+            mask, scores = file.mask, self._scores(file)
+            clusters = self.space.clusters(scores)
+            write_csv(
+                paths.table(row.slide_id),
+                ["tile", "x", "y", "cluster", "pc1", "pc2", "pc3"],
+                _table(file.coords, clusters, scores, mask),
+            )
+            missing = self._draw(row, file, scores, clusters, mask)
+        counts = np.bincount(clusters[mask], minlength=self.space.num_clusters)
+        record: dict[str, Any] = {
+            "slide_id": row.slide_id,
+            "identity": identity,
+            "num_tiles": int(mask.sum()),
+            "num_unreadable": int((~mask).sum()),
+            "tiles_in_cluster": counts.tolist(),
+            "mean_scores": scores[mask].mean(axis=0).tolist(),
+        }
+        write_json(paths.record(row.slide_id), record)
+        most = int(counts.argmax())
+        detail = f"{counts[most] / counts.sum():.0%} in cluster {most + 1}"
+        if missing and missing != NOT_GIVEN:
+            detail += f"; without its picture: {missing}"
+        return SlideResult(figure, detail, file.num_tiles, num_unreadable=int((~mask).sum()))
+
+    def _scores(self, file: FeatureFile) -> Float64Array:
+        return np.concatenate([self.space.scores(block) for _, block in row_blocks(file.features)])
+
+    def _draw(
+        self,
+        row: SlideRow,
+        file: FeatureFile,
+        scores: Float64Array,
+        clusters: IntArray,
+        mask: BoolArray,
+    ) -> str:
+        """Writes the picture of the slide.
+
+        Returns:
+            Why the slide itself is not on it; "" where it is.
+        """
+        if not file.placed:
+            return "its tile images have no places"
+        look = look_at_features(row, file, (), self.opening)
+        space = self.space
+        figure = slide_figure(
+            places_of(row, file),
+            component_colors(scores[:, :NUM_SHOWN], space.low, space.high),
+            clusters,
+            look.overview,
+            mask=mask,
+            num_clusters=space.num_clusters,
+            explained=space.explained[:NUM_SHOWN],
+            missing=look.missing,
+        )
+        save_figure(figure, self.layout.feature_maps.figure(row.slide_id), dpi=150)
+        return look.missing
+
+
+def is_done(paths: FeatureMapsLayout, slide_id: str, identity: Identity) -> bool:
+    """Whether a slide has been drawn from this space and these features."""
+    path = paths.record(slide_id)
+    if not path.is_file():
+        return False
+    found = read_json(path, remedy=_REMEDY, needs=("identity",))["identity"]
+    same = isinstance(found, dict) and identity_hash(found) == identity_hash(identity)
+    return same and paths.table(slide_id).is_file()
+
+
+def read_records(paths: FeatureMapsLayout, space: FeatureSpace) -> dict[str, dict[str, Any]]:
+    """What is known of the slides of a folder that were drawn from a space, by slide_id."""
+    records = {}
+    for path in sorted(paths.record("x").parent.glob("*.json")):
+        if path.name.startswith("."):
+            continue
+        needs = ("slide_id", "identity", "num_tiles", "tiles_in_cluster", "mean_scores")
+        record = read_json(path, remedy=_REMEDY, needs=needs)
+        if record["identity"].get("space") == space.identity_hash:
+            records[str(record["slide_id"])] = record
+    return records
+
+
+def _table(
+    coords: IntArray, clusters: IntArray, scores: Float64Array, mask: BoolArray
+) -> list[list[object]]:
+    """Rows of the CSV; of tiles that could not be read only the place is known."""
+    shown = np.full((len(scores), NUM_SHOWN), np.nan)
+    shown[:, : min(NUM_SHOWN, scores.shape[1])] = scores[:, :NUM_SHOWN]
+    rows: list[list[object]] = []
+    for tile, ((x, y), cluster, values, real) in enumerate(
+        zip(coords.tolist(), clusters.tolist(), shown.tolist(), mask.tolist(), strict=True)
+    ):
+        known = [cluster + 1, *(f"{v:.6g}" if v == v else "" for v in values)]
+        rows.append([tile, x, y, *(known if real else ["", "", "", ""])])
+    return rows

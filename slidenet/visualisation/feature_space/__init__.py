@@ -1,0 +1,1 @@
+"""Drawings of the feature space of a cohort: colours of clusters, layouts, rows of tiles."""
