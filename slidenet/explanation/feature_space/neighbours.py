@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from slidenet.core.arrays import Float64Array, FloatArray, IntArray, row_blocks
+from slidenet.core.errors import SlidenetError
+from slidenet.explanation.feature_space.sample import Ended, reraise
 from slidenet.stores import FeatureFile
 
 
@@ -44,11 +46,14 @@ class _Best:
     Args:
         num: How many are kept.
         per_slide: At most so many of one slide; None: any number.
+
+    Attributes:
+        nearest: They, the nearest first; of equally near ones the first of the cohort.
     """
 
     def __init__(self, num: int, per_slide: int | None) -> None:
         self.num, self.per_slide = num, per_slide
-        self._found = Nearest(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+        self.nearest = Nearest(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
 
     def add(self, slide: int, tiles: IntArray, cosine: FloatArray) -> None:
         """Rows of one slide, in any order; those of a slide come one after the other."""
@@ -58,7 +63,7 @@ class _Best:
             least = np.partition(cosine, len(cosine) - most)[len(cosine) - most]
             near = np.flatnonzero(cosine >= least)
             tiles, cosine = tiles[near], cosine[near]
-        found = self._found
+        found = self.nearest
         slides = np.concatenate([found.slide, np.full(len(tiles), slide, np.int64)])
         tiles = np.concatenate([found.tile, tiles])
         cosines = np.concatenate([found.cosine, cosine.astype(np.float64)])
@@ -66,11 +71,7 @@ class _Best:
         if self.per_slide is not None:
             order = order[_rank_in_group(slides[order]) < self.per_slide]
         order = order[: self.num]
-        self._found = Nearest(slides[order], tiles[order], cosines[order])
-
-    def end(self) -> Nearest:
-        """What is nearest, the nearest first; of equally near ones the first of the cohort."""
-        return self._found
+        self.nearest = Nearest(slides[order], tiles[order], cosines[order])
 
 
 def _rank_in_group(groups: IntArray) -> IntArray:
@@ -92,7 +93,7 @@ def nearest_tiles(
     left_out: Callable[[str], bool] = lambda _: False,
     itself: tuple[str, IntArray] | None = None,
     per_slide: int | None = None,
-    advance: Callable[[str], None] = lambda _: None,
+    ended: Ended = reraise,
 ) -> list[Nearest]:
     """The tiles of a cohort that are nearest to each query.
 
@@ -106,29 +107,38 @@ def nearest_tiles(
         left_out: Whether no tile of a slide may be near: the query's own, those of its patient.
         itself: A slide and of each query its own tile there, which is never near itself.
         per_slide: At most so many tiles of one slide per query; None: any number.
-        advance: Told of each slide when it has been looked at.
+        ended: Told of each slide when it has been looked at, and what was wrong with it; then
+            nothing of it is near.
 
     Returns:
         Of each query; fewer than `num` where the cohort has no more.
 
     Raises:
-        StoreError: A file is broken.
+        StoreError: A file is broken, unless `ended` takes that.
     """
     wanted = unit_rows(queries)
     best = [_Best(num, per_slide) for _ in wanted]
     for place, (slide_id, file) in enumerate(files.items()):
-        if not left_out(slide_id):
-            own = itself[1] if itself is not None and itself[0] == slide_id else None
+        if left_out(slide_id):
+            ended(slide_id, None)
+            continue
+        own = itself[1] if itself is not None and itself[0] == slide_id else None
+        of_slide = [_Best(num, per_slide) for _ in wanted]
+        try:
             with file:
                 mask = file.mask
                 for rows, block in row_blocks(file.features):
-                    tiles = np.arange(len(mask))[rows]
-                    cosines = _cosines(wanted, block)
-                    for query, keeper in enumerate(best):
+                    tiles, cosines = np.arange(len(mask))[rows], _cosines(wanted, block)
+                    for query, keeper in enumerate(of_slide):
                         taken = mask[rows] if own is None else mask[rows] & (tiles != own[query])
                         keeper.add(place, tiles[taken], cosines[query, taken])
-        advance(slide_id)
-    return [keeper.end() for keeper in best]
+        except SlidenetError as error:
+            ended(slide_id, error)
+            continue
+        for keeper, found in zip(best, of_slide, strict=True):
+            keeper.add(place, found.nearest.tile, found.nearest.cosine)
+        ended(slide_id, None)
+    return [keeper.nearest for keeper in best]
 
 
 def nearest_slides(

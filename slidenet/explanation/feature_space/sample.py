@@ -8,9 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from slidenet.core.arrays import Float64Array, IntArray, row_blocks
-from slidenet.core.errors import EmptyTissueError
+from slidenet.core.errors import EmptyTissueError, SlidenetError
 from slidenet.core.text import count_of
 from slidenet.stores import FeatureFile
+
+Ended = Callable[[str, SlidenetError | None], None]
+"""Told of a slide when it has been read, and what was wrong with it."""
+
+
+def reraise(slide_id: str, error: SlidenetError | None) -> None:
+    """An `Ended` that takes no slide with an error."""
+    if error is not None:
+        raise error.with_slide(slide_id)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +84,7 @@ def sample_cohort(
     *,
     max_tiles: int,
     seed: int = 0,
-    advance: Callable[[str], None] = lambda _: None,
+    ended: Ended = reraise,
 ) -> CohortSample:
     """Draws tiles from every slide; each file is read once, in blocks.
 
@@ -86,26 +95,31 @@ def sample_cohort(
         files: Features of each slide, all of one length.
         max_tiles: Tiles drawn in all, about.
         seed: Of the draw.
-        advance: Told of each slide when it has been read.
+        ended: Told of each slide when it has been read, and what was wrong with it; then it is left
+            out.
 
     Raises:
         EmptyTissueError: No slide has a readable tile.
-        StoreError: A file is broken.
+        StoreError: A file is broken, unless `ended` takes that.
     """
     quota = max(1, -(-max_tiles // max(len(files), 1)))
     names, drawn, means, counts = [], [], [], []
     places: list[tuple[IntArray, IntArray]] = []
     for slide_id, file in files.items():
-        with file:
-            mask, coords = file.mask, file.coords
-            rows = rows_drawn(mask, quota, slide_id, seed)
-            total, parts = np.zeros(file.feature_dim), []
-            for block_rows, block in row_blocks(file.features):
-                block = block.astype(np.float32)
-                total += block[mask[block_rows]].sum(axis=0, dtype=np.float64)
-                start, stop = np.searchsorted(rows, (block_rows.start, block_rows.stop))
-                parts.append(block[rows[start:stop] - block_rows.start])
-        advance(slide_id)
+        total, parts = np.zeros(file.feature_dim), []
+        try:
+            with file:
+                mask, coords = file.mask, file.coords
+                rows = rows_drawn(mask, quota, slide_id, seed)
+                for block_rows, block in row_blocks(file.features):
+                    block = block.astype(np.float32)
+                    total += block[mask[block_rows]].sum(axis=0, dtype=np.float64)
+                    start, stop = np.searchsorted(rows, (block_rows.start, block_rows.stop))
+                    parts.append(block[rows[start:stop] - block_rows.start])
+        except SlidenetError as error:
+            ended(slide_id, error)
+            continue
+        ended(slide_id, None)
         if not mask.any():
             continue
         names.append(slide_id)

@@ -221,7 +221,7 @@ def _draw_cohort(drawer: CohortDrawer, fitted: _Fitted, opening: OpeningSettings
                 missing = drawer.draw_clusters(fitted.sample(), opening)
                 if missing:
                     wanted.pop(CLUSTERS)
-                    notes.append(f"no pictures of clusters: {missing}")
+                    notes.append(f"no pictures of clusters: {missing[0].lower()}{missing[1:]}")
             write_json(done_path, wanted, sort_keys=True)
     except ClaimedElsewhere:
         return ["another process draws the cohort as a whole"]

@@ -15,7 +15,7 @@ from slidenet.explanation.feature_space.projection import WORDS, Projection, pro
 from slidenet.explanation.feature_space.sample import CohortSample
 from slidenet.pipelines.cohort.layout import FeatureMapsLayout
 from slidenet.pipelines.feature_space.cohort import FeatureCohort
-from slidenet.pipelines.feature_space.looking import NOT_GIVEN, look_at_features
+from slidenet.pipelines.feature_space.looking import NOT_GIVEN, look_at
 from slidenet.pipelines.settings import OpeningSettings
 from slidenet.stores.csv_writing import write_csv
 from slidenet.stores.feature_space import FeatureSpace
@@ -151,9 +151,9 @@ class CohortDrawer:
                 if sample.slide[i] == slide
             ]
             file = self.cohort.files[row.slide_id]
-            looks[slide] = look_at_features(row, file, wanted, opening)
+            looks[slide] = look_at(row, file, wanted, opening)
         if not any(look.tiles for look in looks.values()):
-            return next(iter(looks.values())).missing
+            return next((look.missing for look in looks.values() if look.missing), NOT_GIVEN)
         colours, rows = palette(self.space.num_clusters) / 255, []
         shares = np.bincount(clusters, minlength=self.space.num_clusters) / len(clusters)
         for number, ours in chosen.items():

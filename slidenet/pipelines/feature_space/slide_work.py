@@ -15,7 +15,7 @@ from slidenet.pipelines.cohort.layout import FeatureMapsLayout, OutputLayout
 from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.runner import SlideResult, SlideWork
 from slidenet.pipelines.explaining.slide_maps import digest_of_features
-from slidenet.pipelines.feature_space.looking import NOT_GIVEN, look_at_features, places_of
+from slidenet.pipelines.feature_space.looking import NOT_GIVEN, look_at, places_of
 from slidenet.pipelines.settings import OpeningSettings
 from slidenet.stores import FeatureFile
 from slidenet.stores.atomic import write_json
@@ -93,7 +93,7 @@ class FeatureMapWork(SlideWork):
         most = int(counts.argmax())
         detail = f"{counts[most] / counts.sum():.0%} in cluster {most + 1}"
         if missing and missing != NOT_GIVEN:
-            detail += f"; without its picture: {missing}"
+            detail += f"; {missing}"
         return SlideResult(figure, detail, file.num_tiles, num_unreadable=int((~mask).sum()))
 
     def _scores(self, file: FeatureFile) -> Float64Array:
@@ -113,8 +113,8 @@ class FeatureMapWork(SlideWork):
             Why the slide itself is not on it; "" where it is.
         """
         if not file.placed:
-            return "its tile images have no places"
-        look = look_at_features(row, file, (), self.opening)
+            return "No picture: its tile images have no places."
+        look = look_at(row, file, (), self.opening)
         space = self.space
         figure = slide_figure(
             places_of(row, file),

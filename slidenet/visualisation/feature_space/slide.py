@@ -44,7 +44,7 @@ def slide_figure(
         mask: bool (N,), True = readable; others are hatched.
         num_clusters: Of the cohort.
         explained: (3,) or fewer, shares of the variance along the components.
-        missing: Why there is no overview, as a clause.
+        missing: Why there is no overview, as a sentence.
     """
     view = view_of(places, overview)
     of_cluster = palette(num_clusters)
@@ -89,7 +89,7 @@ def slide_figure(
     if not mask.all():
         lines.append(f"Hatched: {count_of('tile', int((~mask).sum()))} not readable.")
     if missing:
-        lines.append(f"Without the picture of the slide: {missing}.")
+        lines.append(missing)
     return page.finish("\n".join(lines))
 
 

@@ -64,7 +64,8 @@ def rows_figure(rows: Sequence[TileRow], *, title: str, note: str, missing: str 
         if row.colour is not None:
             page.box(left, page.top, 0.14, 0.14, facecolor=row.colour)
             left += 0.22
-        page.paragraph(row.title, left=left, size=10, bold=True, colour=DARK)
+        if row.title:
+            page.paragraph(row.title, left=left, size=10, bold=True, colour=DARK)
         for words in row.notes:
             page.paragraph(words, size=8.5)
         page.top += 0.05

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from slidenet.core import arrays
+from slidenet.core.errors import StoreError
 from slidenet.explanation.feature_space.neighbours import nearest_slides, nearest_tiles
 
 
@@ -83,3 +84,31 @@ def test_nearest_slides():
     found = nearest_slides(embeddings[0], embeddings, num=3, left_out=left_out)
     assert found.slide.tolist() == [3, 1, 2]
     assert found.cosine[0] == pytest.approx(1 / np.hypot(1, 0.01))
+
+
+def test_nothing_of_a_slide_that_turns_out_to_be_broken_is_near(files, monkeypatch):
+    class Hurt:
+        mask = np.ones(8, np.bool_)
+        __enter__ = lambda self: self  # noqa: E731
+        __exit__ = lambda *error: None  # noqa: E731
+
+        @property
+        def features(self):
+            class Rows:
+                shape = (8, 4)
+
+                def __getitem__(self, rows):
+                    if rows.start:
+                        raise StoreError("cut short")
+                    return np.ones((4, 4), np.float32)
+
+            return Rows()
+
+    monkeypatch.setattr(arrays, "BLOCK_ROWS", 4)
+    told = {}
+    mixed = {"x": Hurt(), "a": files["a"]}
+    (found,) = nearest_tiles(np.ones((1, 4)), mixed, num=3, ended=told.__setitem__)
+    assert found.slide.tolist() == [1, 1, 1]
+    assert str(told["x"]) == "cut short"
+    with pytest.raises(StoreError, match="slide 'x': cut short"):
+        nearest_tiles(np.ones((1, 4)), mixed, num=3)
