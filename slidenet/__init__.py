@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from slidenet.pipelines.evaluate import evaluate as evaluate
     from slidenet.pipelines.explain import explain as explain
     from slidenet.pipelines.export_tiles import export_tiles as export_tiles
+    from slidenet.pipelines.feature_space.feature_maps import feature_maps as feature_maps
+    from slidenet.pipelines.feature_space.neighbours import neighbours as neighbours
     from slidenet.pipelines.inspection.attention import describe_attention as describe_attention
     from slidenet.pipelines.inspection.plan import plan as plan
     from slidenet.pipelines.predict import predict as predict
@@ -48,8 +50,10 @@ _HOMES = {
     "evaluate": "slidenet.pipelines.evaluate",
     "explain": "slidenet.pipelines.explain",
     "export_tiles": "slidenet.pipelines.export_tiles",
+    "feature_maps": "slidenet.pipelines.feature_space.feature_maps",
     "load_slide_encoder": "slidenet.slide_encoders",
     "load_tile_encoder": "slidenet.tile_encoders",
+    "neighbours": "slidenet.pipelines.feature_space.neighbours",
     "open_slide": "slidenet.slides",
     "plan": "slidenet.pipelines.inspection.plan",
     "predict": "slidenet.pipelines.predict",

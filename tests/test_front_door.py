@@ -16,9 +16,9 @@ from slidenet.testing import write_feature_cohort, write_synthetic_slide
 
 NAMES = [
     "SlidenetError", "__version__", "audit", "crossval", "describe_attention", "embed_slides",
-    "embed_tiles", "ensemble", "evaluate", "explain", "export_tiles", "load_slide_encoder",
-    "load_tile_encoder", "open_slide", "plan", "predict", "preprocess", "read_features",
-    "read_slide_embeddings", "report", "run", "train",
+    "embed_tiles", "ensemble", "evaluate", "explain", "export_tiles", "feature_maps",
+    "load_slide_encoder", "load_tile_encoder", "neighbours", "open_slide", "plan", "predict",
+    "preprocess", "read_features", "read_slide_embeddings", "report", "run", "train",
 ]  # fmt: skip
 
 
@@ -145,6 +145,12 @@ def test_a_notebook_from_features_to_predictions(tmp_path):
     )
     print(judged.table())
     assert "auroc" in set(judged.to_pandas()["metric"])
+
+    about = {"features": cohort.features, "slides": cohort.labels}
+    maps = slidenet.feature_maps(out=tmp_path / "looks", **about, projection="pca", num_clusters=2)
+    assert maps.exit_code == 0
+    near = slidenet.neighbours(out=tmp_path / "looks", slide="slide_000", **about, num=3)
+    assert len(near.to_pandas()) == 3
 
     predicted = slidenet.predict(
         tmp_path / "run" / "model.slidenet",

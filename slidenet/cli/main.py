@@ -77,6 +77,15 @@ VERBS = {
     "ensemble": Verb("pipelines.ensemble:ensemble", "several trained models as one"),
     "predict": Verb("pipelines.predict:predict", "apply a trained model to new slides"),
     "explain": Verb("pipelines.explain:explain", "maps of what a trained model makes of each tile"),
+    "feature-maps": Verb(
+        "pipelines.feature_space.feature_maps:feature_maps",
+        "what features look like: colours, clusters, UMAP; no model needed",
+    ),
+    "neighbours": Verb(
+        "pipelines.feature_space.neighbours:neighbours",
+        "the tiles or slides of a cohort most like one",
+        "slide",
+    ),
     "plan": Verb(
         "pipelines.inspection.plan:plan",
         "what a slide of N tiles costs, and how many GPUs it needs",

@@ -189,7 +189,7 @@ class CohortDrawer:
     def slides_identity(self, records: dict[str, dict[str, Any]]) -> Identity:
         """What decides the table and picture of slides."""
         rows = {row.slide_id: [row.patient_id, dict(row.labels)] for row in self.cohort.rows}
-        known = {"records": records, "rows": rows}
+        known: Identity = {"records": records, "rows": rows}
         return self.identity(colour_by=self.colour_by, slides=identity_hash(known))
 
     def _scores(self, sample: CohortSample) -> Float64Array:

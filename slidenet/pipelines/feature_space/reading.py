@@ -4,7 +4,7 @@ from types import TracebackType
 from typing import Self
 
 from slidenet.core.errors import SlidenetError
-from slidenet.pipelines.cohort.report import SlideOutcome
+from slidenet.pipelines.cohort.report import SlideOutcome, Status
 from slidenet.pipelines.progress.display import Display
 from slidenet.pipelines.progress.gathering import CohortProgress
 
@@ -30,7 +30,7 @@ class CohortReading:
         if error is not None:
             self.failed[slide_id] = error
         detail = "" if error is None else " ".join(str(error).split())
-        status = "done" if error is None else "failed"
+        status: Status = "done" if error is None else "failed"
         self._progress.slide_ended(SlideOutcome(slide_id, status, detail))
 
     def __enter__(self) -> Self:

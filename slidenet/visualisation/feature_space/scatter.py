@@ -101,7 +101,7 @@ def layout_figure(
             page.write(left, top - 0.08, colouring.title, size=10, bold=True, ha="left")
             axes = page.axes(left, top + 0.04, PANEL_IN, PANEL_IN)
             axes.scatter(
-                *points[order].T, s=area, c=colouring.rgb[order] / 255.0, linewidths=0,
+                points[order, 0], points[order, 1], s=area, c=colouring.rgb[order] / 255.0, linewidths=0,
                 rasterized=True,
             )  # fmt: skip
             axes.set_xticks([])
