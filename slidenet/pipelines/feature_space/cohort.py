@@ -1,6 +1,6 @@
 """The features of a cohort, with or without a table of its slides."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +77,16 @@ class FeatureCohort:
             about = file.path.stat()
             seen[slide_id] = file.digest or f"{about.st_size} bytes of {about.st_mtime_ns}"
         return identity_hash(seen)
+
+
+def labels_beside(row: SlideRow, columns: Collection[str]) -> dict[str, str]:
+    """The labels of a slide as further columns of a table of ours.
+
+    Args:
+        row: The slide.
+        columns: Ours; a label named like one of them is called `label:NAME`.
+    """
+    return {f"label:{n}" if n in columns else n: value for n, value in row.labels.items()}
 
 
 def open_cohort(

@@ -1,7 +1,7 @@
 """The cohort as a whole: tiles and slides laid out on a plane, and what the clusters look like."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from slidenet.core.vocabulary import as_number, is_missing
 from slidenet.explanation.feature_space.projection import WORDS, Projection, project, used
 from slidenet.explanation.feature_space.sample import CohortSample
 from slidenet.pipelines.cohort.layout import FeatureMapsLayout
-from slidenet.pipelines.feature_space.cohort import FeatureCohort
+from slidenet.pipelines.feature_space.cohort import FeatureCohort, labels_beside
 from slidenet.pipelines.feature_space.looking import NOT_GIVEN, look_at
 from slidenet.pipelines.settings import OpeningSettings
 from slidenet.stores.csv_writing import write_csv
@@ -29,9 +29,12 @@ from slidenet.visualisation.feature_space.scatter import (
     middles,
 )
 from slidenet.visualisation.feature_space.tile_rows import TilePicture, TileRow, rows_figure
+from slidenet.visualisation.style import short_name
 
 TILES, SLIDES, CLUSTERS = "tiles", "slides", "clusters"
 TILES_PER_CLUSTER = 6
+MOST_NAMED = 40
+"""So many slides bear their names in their picture."""
 NOT_SAID = (
     "Points that lie together are alike; how far groups lie apart, and how large they are, says "
     "nothing."
@@ -81,11 +84,8 @@ class CohortDrawer:
             Colouring(grouped.title, grouped.rgb, grouped.key, middles(points, names)),
             Colouring("by components 1, 2, 3 as RGB, as on the slides", shades),
         ]
-        total = int(sample.num_tiles.sum())
-        note = (
-            f"{self._words(len(points))} of {len(points):,} tiles drawn from {total:,} of "
-            f"{count_of('slide', len(sample.slide_ids))}. "
-        )
+        drawn = f"{len(points):,} of {int(sample.num_tiles.sum()):,} tiles"
+        note = self._note(len(points), f"{drawn} of {count_of('slide', len(sample.slide_ids))}")
         figure = layout_figure(points, colourings, title="Tiles of the cohort", note=note)
         save_figure(figure, self.paths.cohort(f"{TILES}.png"), dpi=150)
 
@@ -104,26 +104,34 @@ class CohortDrawer:
         points = np.full((len(rows), 2), np.nan)
         if drawn:
             points = project(_principal(means), self.projection, seed=self.seed)
-        labels = list(dict.fromkeys(name for row in rows for name in row.labels))
         clusters = [f"cluster_{number + 1}" for number in range(self.space.num_clusters)]
         header = ["slide_id", "patient_id", "num_tiles", *clusters]
         header += self._axes(len(rows)) if drawn else []
+        labels = [labels_beside(row, header) for row in rows]
+        names = list(dict.fromkeys(name for of_slide in labels for name in of_slide))
         table = [
             [row.slide_id, row.patient_id or "", one["num_tiles"], *(f"{s:.4f}" for s in share)]
             + ([f"{x:.6g}" for x in point] if drawn else [])
-            + [row.labels.get(name, "") for name in labels]
-            for row, one, share, point in zip(rows, found, shares, points.tolist(), strict=True)
+            + [of_slide.get(name, "") for name in names]
+            for row, of_slide, one, share, point in zip(
+                rows, labels, found, shares, points.tolist(), strict=True
+            )
         ]
-        write_csv(self.paths.cohort(f"{SLIDES}.csv"), [*header, *labels], table)
+        write_csv(self.paths.cohort(f"{SLIDES}.csv"), [*header, *names], table)
         if not drawn:
             return
         main = [str(number + 1) for number in shares.argmax(axis=1).tolist()]
         order = [str(number + 1) for number in range(self.space.num_clusters)]
-        colourings = [coloured_by_group("by the cluster with most of its tiles", main, order=order)]
+        grouped = coloured_by_group("by the cluster with most of its tiles", main, order=order)
+        if len(rows) <= MOST_NAMED:
+            placed = zip(points.tolist(), rows, strict=True)
+            labels_at = [(*point, short_name(row.slide_id)) for point, row in placed]
+            grouped = replace(grouped, labels=labels_at)
+        colourings = [grouped]
         if self.colour_by is not None:
             cells = [row.labels.get(self.colour_by, "").strip() for row in rows]
             colourings.append(_coloured_by_column(self.colour_by, cells))
-        note = f"{self._words(len(rows))} of the mean features of {count_of('slide', len(rows))}. "
+        note = self._note(len(rows), f"the mean features of {count_of('slide', len(rows))}")
         figure = layout_figure(points, colourings, title="Slides of the cohort", note=note)
         save_figure(figure, self.paths.cohort(f"{SLIDES}.png"), dpi=150)
 
@@ -204,12 +212,12 @@ class CohortDrawer:
         name = used(self.projection, num_points)
         return [f"{name}_1", f"{name}_2"]
 
-    def _words(self, num_points: int) -> str:
+    def _note(self, num_points: int, what: str) -> str:
         method = used(self.projection, num_points)
-        words = WORDS[method][0].upper() + WORDS[method][1:]
+        words = f"{WORDS[method][0].upper()}{WORDS[method][1:]} of {what}"
         if method != self.projection:
             words += f" (too few points for {WORDS[self.projection]})"
-        return words if method == "pca" else f"{NOT_SAID} {words}"
+        return f"{words}." if method == "pca" else f"{words}. {NOT_SAID}"
 
 
 def check_column(cohort: FeatureCohort, column: str | None) -> None:

@@ -84,7 +84,7 @@ class NeighboursReport:
         """What is near, query by query."""
         parts = []
         for query, rows in zip(self.queries, self.found, strict=True):
-            what = "slide" if query.tile is None else f"tile {query.tile} of"
+            what = "" if query.tile is None else f"tile {query.tile} of "
             names = [n for n in ("rank", "slide_id", "patient_id", "tile", "x", "y", "cosine")
                      if rows and n in rows[0]]  # fmt: skip
             cells = [
@@ -92,7 +92,7 @@ class NeighboursReport:
             ]
             right = [names.index(n) for n in names if n not in ("slide_id", "patient_id")]
             text = text_table(names, cells, right=right) if rows else "nothing is near"
-            parts.append(f"nearest to {what} {query.slide_id}\n{text}")
+            parts.append(f"nearest to {what}{query.slide_id}\n{text}")
         return "\n\n".join([*parts, "\n".join([*self.notes, f"wrote {self.folder}"])])
 
     def to_pandas(self) -> "pandas.DataFrame":

@@ -11,7 +11,7 @@ from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError, CoordinateError
 from slidenet.explanation.feature_space.neighbours import Nearest
 from slidenet.pipelines.explaining.slide_maps import geometry_of
-from slidenet.pipelines.feature_space.cohort import FeatureCohort
+from slidenet.pipelines.feature_space.cohort import FeatureCohort, labels_beside
 from slidenet.stores import FeatureFile
 
 
@@ -48,7 +48,8 @@ class Query:
             if self.coords is not None:
                 x, y = self.coords[i].tolist()
                 about |= {"tile": int(tile), "x": x, "y": y}
-            found.append(about | {"cosine": round(float(cosine), 6)} | dict(row.labels))
+            about["cosine"] = round(float(cosine), 6)
+            found.append(about | labels_beside(row, about))
         return found
 
 

@@ -8,10 +8,8 @@ from matplotlib.colors import to_rgb
 from slidenet.core.arrays import UInt8Array
 from slidenet.visualisation.style import COLOURS
 
-MOST_COLOURS = 24
-"""More are not told apart by anybody; numbers are drawn beside colours anyway."""
-_APART = (*COLOURS[:6], "#f0e442", "#999999")
-"""Those of Okabe and Ito (2008) without black, and grey."""
+_APART = (*COLOURS[:6], "#f0e442", COLOURS[6])
+"""Those of Okabe and Ito (2008); grey is left for what is not known."""
 _GOLDEN = 0.618034
 
 

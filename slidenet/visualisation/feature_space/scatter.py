@@ -14,7 +14,7 @@ from slidenet.visualisation.style import DARK, FRAME, PALE, short_name
 
 PANEL_IN = 3.72
 GAP_IN = 0.26
-POINT_AREA = (1.6, 60.0)
+POINT_AREA = (3.0, 60.0)
 """Area of a point where there are many and few, in square points."""
 MISSING_RGB = (200, 204, 211)
 NUMBERS = "viridis"
@@ -89,7 +89,7 @@ def layout_figure(
         note: What the layout is, and what it does not say; below.
     """
     page = Page(title)
-    few = 1 / (1 + len(points) / 60)
+    few = 1 / (1 + len(points) / 100)
     area = POINT_AREA[0] + (POINT_AREA[1] - POINT_AREA[0]) * few
     order = np.random.default_rng(0).permutation(len(points))  # no group lies over all others
     for first in range(0, len(colourings), 2):
@@ -100,19 +100,19 @@ def layout_figure(
             left = MARGIN + number * (PANEL_IN + GAP_IN)
             page.write(left, top - 0.08, colouring.title, size=10, bold=True, ha="left")
             axes = page.axes(left, top + 0.04, PANEL_IN, PANEL_IN)
-            axes.scatter(
-                points[order, 0], points[order, 1], s=area, c=colouring.rgb[order] / 255.0, linewidths=0,
-                rasterized=True,
-            )  # fmt: skip
+            rgb = colouring.rgb[order] / 255.0
+            x, y = points[order].T
+            axes.scatter(x, y, s=area, c=rgb, linewidths=0, rasterized=True)
             axes.set_xticks([])
             axes.set_yticks([])
             axes.margins(0.04)
             axes.set_aspect("equal", adjustable="datalim")
             for spine in axes.spines.values():
                 spine.set_color(FRAME)
-            for x, y, text in colouring.labels:
+            for left, low, text in colouring.labels:
                 axes.text(
-                    x, y, text, fontsize=8.5, weight="bold", color=DARK, ha="center", va="center",
+                    left, low, text, fontsize=8.5, weight="bold", color=DARK, ha="center",
+                    va="center",
                     bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8,
                           "edgecolor": PALE, "linewidth": 0.6},
                 )  # fmt: skip
