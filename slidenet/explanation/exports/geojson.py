@@ -30,6 +30,9 @@ from slidenet.stores.tile_maps import TileMap, TileMaps
 from slidenet.tissue.regions.geojson import FRAME_KEY
 from slidenet.visualisation.heatmaps import scale_of
 
+TileClasses = tuple[IntArray, Sequence[tuple[str, tuple[int, int, int]]]]
+"""Class of each tile, int64 (N,), as its place in the classes; name and RGB of each class."""
+
 NO_VALUE = "no value"
 HIGHEST, HIGH = 0.05, 0.2
 """Shares of the tiles in the two upper classes of a map without sign."""
@@ -45,6 +48,8 @@ def write_tile_geojson(
     *,
     origin: tuple[int, int] | None,
     lead: int = 0,
+    names: Sequence[str] | None = None,
+    classes: TileClasses | None = None,
 ) -> Path:
     """Writes the tiles of a slide as objects that QuPath opens; whole or not at all.
 
@@ -62,6 +67,8 @@ def write_tile_geojson(
             is in level-0 pixels and says so, which is QuPath's frame too unless the slide has
             bounds.
         lead: Which map, by its place in `maps.maps`.
+        names: Of the measurements, where those of the maps do not suit.
+        classes: Of the tiles, where they come from elsewhere than a map, with their colours.
 
     Returns:
         The path written.
@@ -82,8 +89,9 @@ def write_tile_geojson(
     said: dict[str, Any] = {"frame": "level0"}
     if origin is not None:
         said = {"frame": "qupath", "origin": list(origin)}
-    names = map_names(maps.maps)
-    said["lead"] = names[lead]
+    names = map_names(maps.maps) if names is None else names
+    if classes is None:
+        said["lead"] = names[lead]
     said["maps"] = {name: map_facts(each) for name, each in zip(names, maps.maps, strict=True)}
     head = _json({"type": "FeatureCollection", FRAME_KEY: said})[:-1]
     with (
@@ -92,14 +100,14 @@ def write_tile_geojson(
     ):
         file.write(f'{head},"features":[')
         ends = "\n"
-        for feature in _features(maps, names, origin or (0, 0), maps.maps[lead]):
+        for feature in _features(maps, names, origin or (0, 0), maps.maps[lead], classes):
             file.write(ends + feature)
             ends = ",\n"
         file.write("\n]}\n")
     return path
 
 
-def tile_classes(tile_map: TileMap) -> tuple[IntArray, Sequence[tuple[str, tuple[int, int, int]]]]:
+def tile_classes(tile_map: TileMap) -> TileClasses:
     """Class of each tile by one map.
 
     Returns:
@@ -138,7 +146,11 @@ def tile_classes(tile_map: TileMap) -> tuple[IntArray, Sequence[tuple[str, tuple
 
 
 def _features(
-    maps: TileMaps, names: Sequence[str], origin: tuple[int, int], lead: TileMap
+    maps: TileMaps,
+    names: Sequence[str],
+    origin: tuple[int, int],
+    lead: TileMap,
+    given: TileClasses | None,
 ) -> Iterator[str]:
     """The tiles as JSON texts, one after the other."""
     side = maps.geometry.tile_size_level0
@@ -146,7 +158,10 @@ def _features(
         {"slide": maps.slide_id, "fingerprint": maps.fingerprint, "identity": maps.identity}
     )
     namespace = uuid.uuid5(_ID_NAMESPACE, key)
-    index, classes = tile_classes(lead)
+    index, classes = tile_classes(lead) if given is None else given
+    colours = scale_of(lead).rgb(lead.values).tolist()
+    if given is not None:
+        colours = [list(classes[which][1]) for which in index.tolist()]
     class_texts = [_json({"name": name, "color": rgb}) for name, rgb in classes]
     # Shortest decimals that give the same float32 back; NaN is no JSON and is left out.
     numbers = [each.values.astype(str).tolist() for each in maps.maps]
@@ -154,7 +169,7 @@ def _features(
     rows = zip(
         (maps.coords - np.array(origin, np.int64)).tolist(),
         index.tolist(),
-        scale_of(lead).rgb(lead.values).tolist(),
+        colours,
         zip(*numbers, strict=True),
         strict=True,
     )

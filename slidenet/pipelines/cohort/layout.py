@@ -156,6 +156,10 @@ class FeatureMapsLayout:
         """Components and cluster of every tile."""
         return self.root / "csv" / f"{slide_id}.csv"
 
+    def objects(self, slide_id: str) -> Path:
+        """The same for QuPath."""
+        return self.root / "geojson" / f"{slide_id}.geojson"
+
     def record(self, slide_id: str) -> Path:
         """What was made of a slide, machine-readable; written last."""
         return self.root / "slides" / f"{slide_id}.json"

@@ -1,7 +1,7 @@
 """The feature map of one slide: its picture, its table and the record that both are done."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from slidenet.core.arrays import BoolArray, Float64Array, IntArray, row_blocks
 from slidenet.core.errors import SlidenetError
 from slidenet.core.provenance import Identity, identity_hash
 from slidenet.core.records import SlideRow
+from slidenet.explanation.exports.geojson import TileClasses, write_tile_geojson
 from slidenet.pipelines.cohort.layout import FeatureMapsLayout, OutputLayout
 from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.runner import SlideResult, SlideWork
@@ -22,10 +23,15 @@ from slidenet.stores.atomic import write_json
 from slidenet.stores.csv_writing import write_csv
 from slidenet.stores.feature_space import FeatureSpace
 from slidenet.stores.json_file import read_json
+from slidenet.stores.tile_maps import TileMap
+from slidenet.tissue.regions.frames import qupath_origin
 from slidenet.visualisation import component_colors, save_figure
+from slidenet.visualisation.feature_space.palette import palette
 from slidenet.visualisation.feature_space.slide import slide_figure
 
 NUM_SHOWN = 3
+UNPLACED = "No picture: its tile images have no places."
+MISSING_RGB = (120, 120, 120)
 _REMEDY = "delete it, or pass --overwrite"
 
 
@@ -79,7 +85,7 @@ class FeatureMapWork(SlideWork):
                 ["tile", "x", "y", "cluster", "pc1", "pc2", "pc3"],
                 _table(file.coords, clusters, scores, mask),
             )
-            missing = self._draw(row, file, scores, clusters, mask)
+            missing = self._draw(row, file, scores, clusters, mask) if file.placed else UNPLACED
         counts = np.bincount(clusters[mask], minlength=self.space.num_clusters)
         record: dict[str, Any] = {
             "slide_id": row.slide_id,
@@ -107,13 +113,11 @@ class FeatureMapWork(SlideWork):
         clusters: IntArray,
         mask: BoolArray,
     ) -> str:
-        """Writes the picture of the slide.
+        """Writes the picture of the slide, and its tiles for QuPath.
 
         Returns:
             Why the slide itself is not on it; "" where it is.
         """
-        if not file.placed:
-            return "No picture: its tile images have no places."
         look = look_at(row, file, (), self.opening)
         space = self.space
         figure = slide_figure(
@@ -126,8 +130,32 @@ class FeatureMapWork(SlideWork):
             explained=space.explained[:NUM_SHOWN],
             missing=look.missing,
         )
-        save_figure(figure, self.layout.feature_maps.figure(row.slide_id), dpi=150)
+        paths = self.layout.feature_maps
+        save_figure(figure, paths.figure(row.slide_id), dpi=150)
+        write_tile_geojson(
+            paths.objects(row.slide_id),
+            replace(places_of(row, file), maps=_component_maps(scores, mask)),
+            origin=None if look.properties is None else qupath_origin(look.properties),
+            names=[f"pc{number}" for number in range(1, 1 + min(NUM_SHOWN, scores.shape[1]))],
+            classes=_cluster_classes(clusters, mask, space.num_clusters),
+        )
         return look.missing
+
+
+def _component_maps(scores: Float64Array, mask: BoolArray) -> tuple[TileMap, ...]:
+    """The first components as maps, which files for QuPath are made of."""
+    values = np.where(mask[:, None], scores[:, :NUM_SHOWN], np.nan).astype(np.float32)
+    return tuple(
+        TileMap(of_one, f"component_{number}", "features", True, "distance", False)
+        for number, of_one in enumerate(values.T, 1)
+    )
+
+
+def _cluster_classes(clusters: IntArray, mask: BoolArray, num_clusters: int) -> TileClasses:
+    """Clusters as classes of QuPath; tiles that could not be read have one of their own."""
+    colours = [(int(r), int(g), int(b)) for r, g, b in palette(num_clusters).tolist()]
+    classes = [(f"cluster {number}", colour) for number, colour in enumerate(colours, 1)]
+    return np.where(mask, clusters, num_clusters), [*classes, ("not readable", MISSING_RGB)]
 
 
 def is_done(paths: FeatureMapsLayout, slide_id: str, identity: Identity) -> bool:

@@ -9,6 +9,8 @@ from slidenet.core.errors import ConfigError, IdentityMismatchError, StoreError
 from slidenet.pipelines.feature_space.feature_maps import feature_maps
 from slidenet.stores import open_features
 from slidenet.stores.feature_space import read_feature_space
+from slidenet.testing.qupath_file import read_qupath_file
+from slidenet.visualisation.feature_space.palette import palette
 
 pytestmark = pytest.mark.slow  # a dozen figures
 
@@ -50,6 +52,19 @@ def test_every_slide_has_a_picture_and_a_table_in_the_same_clusters(drawn, featu
         assert {row["pc3"] for row in rows} == {""}, "two features have two components"
     firsts = {read_rows(folder / "csv" / f"s{n}.csv")[0]["cluster"] for n in range(4)}
     assert len(firsts) == 1, "a cluster means the same on every slide"
+
+
+def test_qupath_opens_the_tiles_with_their_clusters(drawn):
+    folder = drawn[0] / "feature_maps"
+    said, found = read_qupath_file(folder / "geojson" / "s1.geojson")
+    rows = read_rows(folder / "csv" / "s1.csv")
+    assert said["frame"] == "level0", "the slide is not there to say its bounds"
+    for tile, row in zip(found, rows, strict=True):
+        assert tile.class_name == f"cluster {row['cluster']}"
+        assert tile.colour == tuple(palette(2)[int(row["cluster"]) - 1].tolist())
+        assert tile.measurements == pytest.approx(
+            {name: float(row[name]) for name in ("pc1", "pc2")}, rel=1e-5
+        )
 
 
 def test_tables_of_the_cohort(drawn):
