@@ -113,12 +113,12 @@ def scale_of(tile_map: TileMap, limits: tuple[float, float] | None = None) -> Co
         reach, reason = _end(values - low)
         high = low + reach
     below, above = int((values < low).sum()), int((values > high).sum())
-    words = f"Colours run from {low:.3g} to {high:.3g} ({reason})."
+    words = f"Colours run from {low:.3g} to {high:.3g} ({reason})"
+    if len(values):
+        words += f"; values are {values.min():.3g} to {values.max():.3g}"
     if below or above:
-        beyond = count_of("tile", below + above)
-        goes = "goes" if below + above == 1 else "go"
-        words += f" {beyond} {goes} beyond; values are {values.min():.3g} to {values.max():.3g}."
-    return ColourScale(low, high, tile_map.signed, below, above, words)
+        words += f", {count_of('tile', below + above)} beyond the colours"
+    return ColourScale(low, high, tile_map.signed, below, above, f"{words}.")
 
 
 def _end(sizes: npt.NDArray[np.float64]) -> tuple[float, str]:

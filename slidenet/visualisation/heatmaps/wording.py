@@ -8,7 +8,7 @@ from slidenet.visualisation.style import capital, short_name
 CONTROLS = ("control", "untrained")
 SPREAD = "spread"
 """Name of the map of how far the members of an ensemble disagree, before the method's."""
-MOST_OF_ID = 70
+MOST_OF_ID = 56
 """Letters of a slide's id in a title."""
 UNIT_WORDS = {"logit": "logits", "share": "share of all tiles", "distance": "distance"}
 NOT_EVIDENCE = "where it looked, not evidence"

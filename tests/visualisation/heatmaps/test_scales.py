@@ -34,7 +34,7 @@ def test_unsigned_colours_start_at_the_smallest_value_and_shares_at_none(tile_ma
     share = scale_of(tile_map([0.2, 0.3, 0.5], signed=False, unit="share"))
     assert share.low == 0
     assert share.num_above == 1
-    assert "1 tile goes beyond; values are 0.2 to 0.5" in share.words
+    assert "; values are 0.2 to 0.5, 1 tile beyond the colours." in share.words
 
 
 def test_noise_is_not_shown_in_full_colours(tile_map):
