@@ -25,6 +25,7 @@ from slidenet.visualisation.style import save_figure
 
 FIGURES, GALLERIES = "figures", "galleries"
 SUFFIXES = (".png", ".svg")
+DPI = 150
 MOST_BAGS = 4
 """Of a slide, whose predictions a caption says."""
 
@@ -78,7 +79,7 @@ def draw_figures(
             path = layout.export(FIGURES, maps.slide_id, suffix)
             if number:
                 path = layout.further(FIGURES, maps.slide_id, name, suffix)
-            save_figure(figure, path)
+            save_figure(figure, path, dpi=DPI)
             files.append(path)
     return files, [pixels.missing] if pixels.missing else []
 
@@ -118,7 +119,7 @@ def draw_galleries(
         path = layout.export(GALLERIES, maps.slide_id, ".png")
         if files:
             path = layout.further(GALLERIES, maps.slide_id, name_of(maps.maps[number]), ".png")
-        save_figure(figure, path, dpi=150)
+        save_figure(figure, path, dpi=DPI)
         files.append(path)
     return files, [pixels.missing] if pixels.missing else []
 

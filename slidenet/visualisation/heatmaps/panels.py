@@ -24,8 +24,8 @@ BAR_HEIGHT = 0.12
 CAPTION_HEIGHT = 0.2
 BAR_ROOM = 0.62
 """Of a bar with the words above it and the numbers below, inches."""
-DPI = 240
-"""Of pictures on a page."""
+DPI = 180
+"""Of pictures on a page: a cohort of a thousand slides has thousands of pages."""
 _HALO = 2.4
 
 

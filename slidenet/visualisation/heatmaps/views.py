@@ -27,6 +27,8 @@ MARGIN = 0.04
 MAX_SIDE_PX = 1600
 LEAST_SIDE_PX = 600
 PAPER = 250.0
+RELIEF_STEP = 5.0
+"""Grey levels are whole numbers of it: files of fewer levels are smaller."""
 FAINTEST = 0.74
 """How much of a colour the darkest tissue lets through."""
 LEAST_SPAN = 8.0
@@ -169,4 +171,5 @@ def _relief(view: View) -> npt.NDArray[np.float32]:
     span = float(brightest - darkest)
     share = np.clip((grey - darkest) / span, 0, 1) if span >= LEAST_SPAN else np.float32(1)
     relief = PAPER * (FAINTEST + (1 - FAINTEST) * share)
-    return np.broadcast_to(np.asarray(relief, np.float32), view.shape)
+    steps = np.rint(np.asarray(relief, np.float32) / RELIEF_STEP) * np.float32(RELIEF_STEP)
+    return np.broadcast_to(np.asarray(steps, np.float32), view.shape)
