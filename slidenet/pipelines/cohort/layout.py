@@ -1,5 +1,6 @@
 """Where every file of an output folder lies. The one place that spells these paths."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,10 +122,13 @@ class ExplanationLayout:
         Args:
             kind: The format.
             slide_id: The slide.
-            name: Of the map; other signs than letters, digits, - and _ become _.
+            name: Of the map; other signs than letters, digits, - and _ become _, and a digest keeps
+                names apart that were other ones ("ER+" and "ER-", or both in Greek).
             suffix: Of the file.
         """
         safe = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:80]
+        if safe != name:
+            safe += f"-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
         return self.root / kind / "more" / slide_id / f"{safe}{suffix}"
 
     def made(self, slide_id: str) -> Path:
