@@ -183,7 +183,7 @@ def test_pictures_are_files_that_open(row, maps, tmp_path):
 
 def test_files_of_targets_that_differ_by_signs_alone_are_apart(tmp_path):
     layout = ExplanationLayout(tmp_path)
-    names = ("evidence-ER+", "evidence-ER-", "evidence-α", "evidence-β", "evidence-ER_")
+    names = ("evidence-ER+", "evidence-ER-", "evidence-Ж", "evidence-Я", "evidence-ER_")
     paths = [layout.further("figures", "a", name, ".png") for name in names]
     assert len(set(paths)) == len(names)
     assert paths[-1].name == "evidence-ER_.png"
