@@ -73,8 +73,7 @@ def default_methods(network: BagModel) -> tuple[str, ...]:
         found = ("evidence", "single_tile")
     else:
         found = ("single_tile", "integrated_gradients")
-    known = [name for name in found if name in EXPLAINERS]
-    return tuple(n for n in known if not EXPLAINERS[n].applies_to(network)) or (LAST_RESORT,)
+    return tuple(n for n in found if not EXPLAINERS[n].applies_to(network)) or (LAST_RESORT,)
 
 
 def default_method(network: BagModel) -> str:
