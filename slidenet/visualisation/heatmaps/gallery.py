@@ -21,6 +21,7 @@ from slidenet.visualisation.heatmaps.scales import ColourScale, scale_of
 from slidenet.visualisation.heatmaps.views import View, paint_map, view_of
 from slidenet.visualisation.heatmaps.wording import (
     MOST_OF_ID,
+    caution,
     ends,
     heading,
     long_warning,
@@ -109,6 +110,8 @@ def gallery_figure(
     page.paragraph(heading(tile_map), size=10.5, colour=DARK)
     if not tile_map.is_evidence:
         page.paragraph(long_warning(tile_map), size=9.5, bold=True, colour=ACCENT)
+    elif caution(tile_map):
+        page.paragraph(caution(tile_map), size=9)
     groups = ((top, True), (bottom, False))
     if maps.geometry.placed:
         _draw_places(page, maps, tile_map, groups, view_of(maps, overview), colours, outlines)

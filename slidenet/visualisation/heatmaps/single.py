@@ -17,6 +17,7 @@ from slidenet.visualisation.heatmaps.scales import scale_of
 from slidenet.visualisation.heatmaps.views import paint_map, view_of
 from slidenet.visualisation.heatmaps.wording import (
     MOST_OF_ID,
+    caution,
     ends,
     heading,
     long_warning,
@@ -62,6 +63,8 @@ def map_figure(
     page.paragraph(heading(tile_map), size=10.5, colour=DARK)
     if not tile_map.is_evidence:
         page.paragraph(long_warning(tile_map), size=9.5, bold=True, colour=ACCENT)
+    elif caution(tile_map):
+        page.paragraph(caution(tile_map), size=9)
     stacked = view.aspect < WIDE
     alone = overview is None or stacked
     room = PAGE_WIDTH - 2 * MARGIN

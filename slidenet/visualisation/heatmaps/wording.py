@@ -11,6 +11,14 @@ SPREAD = "spread"
 MOST_OF_ID = 56
 """Letters of a slide's id in a title."""
 UNIT_WORDS = {"logit": "logits", "share": "share of all tiles", "distance": "distance"}
+CAUTIONS = {
+    "single_tile": "Blind to what the model makes of several tiles together.",
+    "occlusion": "Exact for the model, but where several tiles say the same, the others take over "
+    "when one is gone: it then has little weight, or the wrong sign.",
+    "occlusion_regions": "Of evidence that lies elsewhere, too, the model loses little: such "
+    "regions have little weight, or the wrong sign.",
+}
+"""What a method cannot show, though its maps are evidence; measured in docs/explanation.md."""
 NOT_EVIDENCE = "where it looked, not evidence"
 CONTROL = "a control, not evidence"
 DISAGREEMENT = "where members disagree"
@@ -50,6 +58,11 @@ def warning(tile_map: TileMap) -> str:
     return CONTROL if is_control(tile_map) else NOT_EVIDENCE
 
 
+def caution(tile_map: TileMap) -> str:
+    """What the method cannot show, as a sentence; empty where nothing is known against it."""
+    return CAUTIONS.get(tile_map.method, "") if tile_map.is_evidence else ""
+
+
 def long_warning(tile_map: TileMap) -> str:
     """The warning with its reason, as a sentence; empty for evidence."""
     words = capital(warning(tile_map))
@@ -76,8 +89,9 @@ def ends(tile_map: TileMap) -> tuple[str, str]:
 
 def unit_words(tile_map: TileMap) -> str:
     """The unit of its values, with what they are relative to."""
-    words = UNIT_WORDS.get(tile_map.unit, in_terminal(tile_map.unit))
-    return f"{words}, from the slide's median" if tile_map.details.get("relative") else words
+    if tile_map.details.get("relative") and tile_map.unit == "logit":
+        return "output of the model, from the slide's median"  # of a value or a log hazard
+    return UNIT_WORDS.get(tile_map.unit, in_terminal(tile_map.unit))
 
 
 def tiles_without_value(number: int) -> str:

@@ -56,6 +56,11 @@ def test_attention_is_where_it_looked_wherever_it_is_shown(maps, words):
     assert said.count("not evidence") == 2
 
 
+def test_what_a_method_cannot_show_is_said(tile_map, maps_of, words):
+    said = words(map_figure(maps_of(tile_map(VALUES, "occlusion")), 0, None))
+    assert "the others take over when one is gone" in said.replace("\n", " ")
+
+
 def test_maps_of_risk_raise_and_lower_it(tile_map, maps_of, words):
     said = words(map_figure(maps_of(tile_map(VALUES, relative=True)), 0, None))
     for text in ("raises “tumour”", "lowers “tumour”", "from the slide's median"):
