@@ -33,7 +33,7 @@ from slidenet.tissue.regions.frames import qupath_bounds, qupath_origin
 
 Format: TypeAlias = Literal["h5", "csv", "geojson", "figures", "galleries", "anndata", "ome_tiff"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-NEED_PLACES = {"geojson", "figures", "galleries", "ome_tiff"}
+NEED_PLACES = {"geojson", "figures", "ome_tiff"}
 NEED_SLIDE = {"geojson", "figures", "galleries", "ome_tiff", "anndata"}
 """Formats that show something of the slide, or lie in a frame that only the slide knows."""
 

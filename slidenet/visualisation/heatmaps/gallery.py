@@ -123,7 +123,8 @@ def gallery_figure(
         page.top += 0.05
         _draw_tiles(page, maps, tile_map, tiles, colours, is_top=is_top)
     side_um = maps.geometry.tile_size_px * maps.geometry.target_mpp
-    frame = "Numbers below a tile: its value, and its upper left corner in level-0 pixels."
+    where = "upper left corner in level-0 pixels" if maps.geometry.placed else "number"
+    frame = f"Below a tile: its value, and its {where}."
     size = f"A tile is {side_um:,.4g} µm wide."
     notes = [caption, colours.words, f"{frame} {size}"]
     return page.finish("\n".join(in_terminal(note, keep="\n") for note in notes if note))

@@ -24,6 +24,8 @@ from slidenet.stores.tile_maps import TileMap
 Float32Array = npt.NDArray[np.float32]
 
 PERCENTILE = 99.0
+NEAR = 1.25
+"""Times that percentile, up to which the largest value is where colours end."""
 LEAST_SHARE = 0.25
 """Of the largest value, which colours reach at least."""
 
@@ -126,6 +128,8 @@ def _end(sizes: npt.NDArray[np.float64]) -> tuple[float, str]:
     largest, usual = float(sizes.max()), float(np.percentile(sizes, PERCENTILE))
     if largest == 0:
         return 1.0, "all values are equal"
+    if largest <= NEAR * usual:
+        return largest, "the largest"
     if usual >= LEAST_SHARE * largest:
         return usual, f"{PERCENTILE:g}th percentile of the tiles"
     return LEAST_SHARE * largest, "a quarter of the largest, since few tiles are that large"
