@@ -4,7 +4,7 @@ draw_feature_maps.py [--work FOLDER] [--out docs/images/features]
 
 Slides are generated, cut and embedded by the default tile encoder; then `slidenet feature-maps` and
 `slidenet neighbours` run as the page has them. A folder given as --work is gone on with. PNGs are
-reduced to 128 colours. Takes three minutes on two cores.
+reduced to 256 colours. Takes three minutes on two cores.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from slidenet.cli.main import main as slidenet
 from slidenet.testing import write_lesion_cohort
 
 ROOT = Path(__file__).resolve().parents[1]
-COLOURS, WIDTH = 128, 1000
+COLOURS, WIDTH = 256, 1000
 SLIDE = "slide_000"
 SHOWN = {
     f"feature_maps/figures/{SLIDE}.png": "slide.png",

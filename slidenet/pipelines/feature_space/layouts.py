@@ -126,7 +126,7 @@ class CohortDrawer:
         if len(rows) <= MOST_NAMED:
             placed = zip(points.tolist(), rows, strict=True)
             labels_at = [(*point, short_name(row.slide_id)) for point, row in placed]
-            grouped = replace(grouped, labels=labels_at)
+            grouped = replace(grouped, labels=labels_at, names_points=True)
         colourings = [grouped]
         if self.colour_by is not None:
             cells = [row.labels.get(self.colour_by, "").strip() for row in rows]

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from slidenet.core.arrays import Float64Array, FloatArray, UInt8Array
 from slidenet.visualisation.feature_space.palette import palette
 from slidenet.visualisation.page import MARGIN, Page
-from slidenet.visualisation.style import DARK, FRAME, PALE, short_name
+from slidenet.visualisation.style import DARK, FRAME, GREY, PALE, short_name
 
 PANEL_IN = 3.72
 GAP_IN = 0.26
@@ -30,12 +31,14 @@ class Colouring:
         rgb: uint8 (n, 3).
         key: Colours with what they mean; of numbers the ends of the scale.
         labels: Texts at places of the layout, such as numbers of clusters.
+        names_points: Whether the texts are names of the points they are at.
     """
 
     title: str
     rgb: UInt8Array
     key: Sequence[tuple[tuple[float, float, float], str]] = ()
     labels: Sequence[tuple[float, float, str]] = ()
+    names_points: bool = False
 
 
 def coloured_by_group(
@@ -105,17 +108,11 @@ def layout_figure(
             axes.scatter(x, y, s=area, c=rgb, linewidths=0, rasterized=True)
             axes.set_xticks([])
             axes.set_yticks([])
-            axes.margins(0.04)
+            axes.margins(0.1 if any(one.names_points for one in colourings) else 0.04)
             axes.set_aspect("equal", adjustable="datalim")
             for spine in axes.spines.values():
                 spine.set_color(FRAME)
-            for left, low, text in colouring.labels:
-                axes.text(
-                    left, low, text, fontsize=8.5, weight="bold", color=DARK, ha="center",
-                    va="center",
-                    bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8,
-                          "edgecolor": PALE, "linewidth": 0.6},
-                )  # fmt: skip
+            _write_labels(axes, colouring)
         page.top = top + PANEL_IN + 0.16
         for colouring in pair:
             if colouring.key:
@@ -124,6 +121,23 @@ def layout_figure(
                     page.top += 0.04
                 page.key(list(colouring.key))
     return page.finish(note)
+
+
+def _write_labels(axes: Axes, colouring: Colouring) -> None:
+    """Labels of groups on a plate in their middle, names of points below them in small letters."""
+    plate = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "edgecolor": PALE,
+             "linewidth": 0.6}  # fmt: skip
+    for x, y, text in colouring.labels:
+        if colouring.names_points:
+            axes.annotate(
+                text, (x, y), (0, -5), textcoords="offset points", fontsize=6, color=GREY,
+                ha="center", va="top",
+            )  # fmt: skip
+        else:
+            axes.text(
+                x, y, text, fontsize=8.5, weight="bold", color=DARK, ha="center", va="center",
+                bbox=plate,
+            )  # fmt: skip
 
 
 def middles(points: Float64Array, groups: Sequence[str]) -> list[tuple[float, float, str]]:
