@@ -132,8 +132,9 @@ class TileMaps:
         maps: One per method and target.
         identity: Every setting that made them, and the digests of the model.
         prediction: What the model says of each bag of the slide, by bag_id: a mapping with `words`
-            (one line), `called` (names of targets that were explained because they are called) and
-            `scores` (logits and probabilities by name).
+            (one line), `called` (names of the targets that are called), `scores` (probabilities,
+            values, risks by name), `logits` (of each target by name) and, where methods could say
+            nothing of the bag, `left_out` (why, by method).
         features_digest: Of the features they were made from; "" where that is not known.
 
     Raises:

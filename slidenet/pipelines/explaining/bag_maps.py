@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from slidenet.core.errors import ExplanationError
 from slidenet.core.provenance import JsonValue
 from slidenet.explanation import (
     EXPLAINERS,
@@ -20,6 +21,7 @@ from slidenet.explanation import (
 )
 from slidenet.explanation.faithfulness import Faithfulness
 from slidenet.mil import BagBatch
+from slidenet.pipelines.explaining.methods import CONTROLS
 from slidenet.stores import TileMap
 from slidenet.tasks import ExplainedTarget, PredictionArrays
 from slidenet.training import Bundle, Ensemble
@@ -67,7 +69,8 @@ def maps_of_bag(
     targets: Sequence[ExplainedTarget],
     *,
     faithfulness: bool,
-) -> list[list[TileMap]]:
+    skip: bool = False,
+) -> tuple[list[list[TileMap]], dict[str, str]]:
     """The maps of one bag in each feature set, by target, then method.
 
     Args:
@@ -76,13 +79,18 @@ def maps_of_bag(
         methods: Names of methods that apply to every network of the model.
         targets: What is explained.
         faithfulness: Whether the score after deletion and insertion is measured for each map.
+        skip: Whether a method that can say nothing of this bag (of one tile, say) is left out,
+            unless all are.
 
     Returns:
-        Per feature set the maps, each with one value per real tile of the bag, in its order.
+        Per feature set the maps, each with one value per real tile of the bag, in its order; and
+        why methods were left out, by their names.
 
     Raises:
-        EncoderError: A map that is not finite, naming the layer and the tile.
+        ExplanationError: A map that is not finite, naming the layer and the tile, or a bag that a
+            method can say nothing of.
     """
+    refused: dict[str, str] = {}
     found: dict[tuple[int, str, str], list[tuple[Any, Mapping[str, JsonValue]]]] = {}
     measured: dict[tuple[int, str, str], list[Mapping[str, JsonValue]]] = {}
     meanings: dict[tuple[int, str], Explainer] = {}
@@ -92,7 +100,17 @@ def maps_of_bag(
         for number, subject in enumerate(subjects):
             meanings |= {(number, name): meant_by(name, subject.network) for name in methods}
             for target in targets:
-                made = {name: explain_target(name, subject, target) for name in methods}
+                made = {}
+                for name in methods:
+                    if name in refused:
+                        continue
+                    try:
+                        made[name] = explain_target(name, subject, target)
+                    except ExplanationError as error:
+                        others = [n for n in methods if n not in (*refused, *CONTROLS, name)]
+                        if not (skip and others):
+                            raise
+                        refused[name] = error.found
                 for name, one in made.items():
                     found.setdefault((number, target.name, name), []).append(one)
                 if faithfulness and len(subject) > 1:
@@ -102,6 +120,8 @@ def maps_of_bag(
     by_name = {target.name: target for target in targets}
     for key, results in found.items():
         number, target_name, method = key
+        if method in refused:  # by another member, target or feature set
+            continue
         maps[number] += _as_maps(
             method,
             meanings[number, method],
@@ -109,7 +129,7 @@ def maps_of_bag(
             results,
             measured.get(key, []),
         )
-    return maps
+    return maps, refused
 
 
 def _as_maps(

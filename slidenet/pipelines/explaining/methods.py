@@ -6,6 +6,7 @@ from slidenet.core.errors import ConfigError
 from slidenet.core.text import name_some
 from slidenet.evaluation.predictions.targets import of_target
 from slidenet.explanation import EXPLAINERS, default_methods
+from slidenet.explanation.methods import UNTRAINED
 from slidenet.metrics import DEFAULT_THRESHOLD
 from slidenet.mil import BagModel
 from slidenet.tasks import Calibration, MultiTask, PredictionArrays, Task
@@ -13,7 +14,7 @@ from slidenet.tasks.classes import class_probabilities
 from slidenet.tasks.multitask import joint
 from slidenet.training import Bundle, Ensemble
 
-CONTROLS = ("control", "untrained")
+CONTROLS = ("control", UNTRAINED)
 """Beside every map: a map is worth what it is better by than these."""
 
 CALLED, ALL = "called", "all"
@@ -51,6 +52,9 @@ def settle_methods(
             if why:
                 refusals[name] = f"{source}{why}"
                 break
+    kinds = sorted({str(member.module.hparams["network"]) for member in model.members})
+    if len(kinds) > 1:
+        refusals[UNTRAINED] = "members of several kinds draw it by several methods, without a mean"
     refused = [name for name in asked if name in refusals]
     if refused:
         fitting = [name for name in EXPLAINERS if name not in refusals]
@@ -59,16 +63,12 @@ def settle_methods(
             expected=f"methods that apply to all of it: {', '.join(fitting)}",
             remedy="leave --methods away for the ones that told the truth about such networks",
         )
-    best = [name for name in default_methods(networks[0][1]) if name not in refusals]
-    best = best or ["single_tile"]
+    defaults = [default_methods(network) for _, network in networks]
+    best = [name for name in defaults[0] if all(name in names for names in defaults)]
+    if not best:  # what says something of any network, and else the first that applies
+        best = [n for n in EXPLAINERS if EXPLAINERS[n].is_evidence and n not in refusals][:1]
     notes = []
-    kinds = sorted({str(member.module.hparams["network"]) for member in model.members})
     if len(kinds) > 1:
-        best = [
-            name
-            for name in best
-            if all(name in default_methods(network) for _, network in networks)
-        ] or ["single_tile"]
         notes.append(
             f"the members are of different kinds ({', '.join(kinds)}): their maps are averaged by "
             "methods that apply to all of them"
@@ -81,10 +81,9 @@ def settle_methods(
             notes.append(f"methods that do not apply: {name_some(left_out, most=len(left_out))}")
     else:
         chosen = [*asked] or best
-    if controls:
-        chosen += [name for name in CONTROLS if name in EXPLAINERS and name not in refusals]
-    evidence = [n for n in dict.fromkeys(chosen) if n not in CONTROLS]
-    return (*evidence, *(n for n in CONTROLS if n in chosen)), notes
+    maps = [name for name in dict.fromkeys(chosen) if name not in CONTROLS]
+    beside = [n for n in CONTROLS if n not in refusals and (controls or n in asked)]
+    return (*maps, *beside), notes
 
 
 def _networks(model: Bundle | Ensemble) -> Iterator[tuple[str, BagModel]]:

@@ -180,14 +180,21 @@ class ExplainWork(SlideWork):
                     settings.methods,
                     targets,
                     faithfulness=settings.faithfulness,
+                    skip=settings.compare,
                 )
                 for bag_id, batch in batches.items()
             }
-        found = [maps_of_slides(opened, number, by_bag) for number in range(len(opened.files))]
+        maps = {bag_id: one for bag_id, (one, _) in by_bag.items()}
+        found = [maps_of_slides(opened, number, maps) for number in range(len(opened.files))]
         patient = self.opener.members[row.slide_id][0].patient_id
-        return found, {bag_id: self._record(bag_id, patient, one) for bag_id, one in said.items()}
+        return found, {
+            bag_id: self._record(bag_id, patient, one, by_bag[bag_id][1])
+            for bag_id, one in said.items()
+        }
 
-    def _record(self, bag_id: str, patient: str | None, said: BagPrediction) -> JsonValue:
+    def _record(
+        self, bag_id: str, patient: str | None, said: BagPrediction, left_out: Mapping[str, str]
+    ) -> JsonValue:
         """What the model says of one bag, as `TileMaps.prediction` has it."""
         model = self.opener.model
         one = Predictions(model.task, (bag_id,), (patient,), None, said.predicted, None)
@@ -198,6 +205,7 @@ class ExplainWork(SlideWork):
                 "called": called_targets(model.task, said.predicted, model.calibration),
                 "scores": {name: float(column[0]) for name, column in columns.items()},
                 "logits": said.scores,
+                **({"left_out": left_out} if left_out else {}),
             }
         )
         return record
@@ -227,6 +235,12 @@ class ExplainWork(SlideWork):
 
 def _words(maps: TileMaps) -> str:
     """The line of a row: what the model says of it, and by which methods it was explained."""
-    said = [str(one["words"]) for one in maps.prediction.values() if isinstance(one, Mapping)]
-    words = said[0] if len(said) == 1 else f"{len(said)} bags"
-    return f"{words}; {', '.join(maps.methods)}"
+    said = [one for one in maps.prediction.values() if isinstance(one, Mapping)]
+    words = str(said[0]["words"]) if len(said) == 1 else f"{len(said)} bags"
+    left_out = {
+        name: str(why)
+        for one in said
+        for name, why in (one.get("left_out") or {}).items()  # type: ignore[union-attr]
+    }
+    lines = [f"no {name}: {why}" for name, why in left_out.items()]
+    return "; ".join([words, ", ".join(maps.methods), *lines])
