@@ -95,10 +95,12 @@ class SlideOutputs:
             before = made.get(name, {})
             there = all((self.layout.root / one).is_file() for one in before.get("files", ()))
             # What was drawn while the slide was there is better than what can be drawn without.
-            if there and before.get("how") in (how, {**how, "slide": True}):
+            known = before.get("how")
+            if there and (known == how or (known and {**known, "slide": None} == how)):
                 notes += before.get("notes", ())
                 continue
-            files, said = MAKERS[name](self)
+            files, lines = MAKERS[name](self)
+            said = [line.rstrip(".") for line in lines]
             made[name] = {
                 "how": how,
                 "files": [path.relative_to(self.layout.root).as_posix() for path in files],
@@ -113,7 +115,9 @@ class SlideOutputs:
         """The settings on which the files of a format depend, beside the maps."""
         how: dict[str, Any] = {"num_top": self.settings.num_top} if name == "galleries" else {}
         if name in NEED_SLIDE:
-            how["slide"] = bool(self.row.slide_path) and Path(self.row.slide_path).exists()
+            path = Path(self.row.slide_path)
+            there = bool(self.row.slide_path) and path.exists()
+            how["slide"] = path.stat().st_size if there and path.is_file() else there or None
         return how
 
     @cached_property
