@@ -184,6 +184,17 @@ class TileMaps:
         """Names of the targets, in order, each once."""
         return tuple(dict.fromkeys(one.target for one in self.maps))
 
+    @property
+    def called_first(self) -> tuple[int, ...]:
+        """Places of the maps: those of what the model calls the slide before all others.
+
+        The first is what pictures and other programs show where they show one map.
+        """
+        said = [bag.get("called") for bag in self.prediction.values() if isinstance(bag, Mapping)]
+        called = {name for names in said if isinstance(names, list | tuple) for name in names}
+        order = sorted(range(len(self.maps)), key=lambda i: self.maps[i].target not in called)
+        return tuple(order)
+
     def of(self, method: str, target: str) -> TileMap:
         """The map of one method and target.
 

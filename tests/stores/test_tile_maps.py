@@ -53,6 +53,15 @@ def test_round_trip(tmp_path, reading):
         found.of("rollout", "tumour")
 
 
+def test_maps_of_what_the_model_calls_the_slide_come_first():
+    pairs = [(method, target) for target in "abc" for method in ("evidence", "single_tile")]
+    each = [make_map(method=method, target=target) for method, target in pairs]
+    maps = replace(make_maps(*each), prediction={"bag": {"called": ["b"]}})
+    assert maps.called_first == (2, 3, 0, 1, 4, 5)
+    assert make_maps(*each).called_first == (0, 1, 2, 3, 4, 5)
+    assert replace(maps, prediction={"bag": {"called": []}, "other": 3}).called_first[0] == 0
+
+
 def test_what_is_no_evidence_says_so():
     assert make_map(is_evidence=False).title.endswith("; not evidence")
     assert make_map(method="mine").title == "mine"

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from slidenet.core.errors import CoordinateError
+from slidenet.core.errors import ConfigError, CoordinateError
 from slidenet.core.escapes import in_terminal
 from slidenet.core.provenance import JsonValue, canonical_json
 from slidenet.stores.tile_maps import TileMap, TileMaps
@@ -51,6 +51,22 @@ def map_facts(tile_map: TileMap) -> dict[str, JsonValue]:
         "highest": high if known else None,
         "details": canonical_json(dict(tile_map.details)),
     }
+
+
+def chosen_map(maps: TileMaps, place: int | None) -> int:
+    """The place of the one map to show; None: the first of what the model calls the slide.
+
+    Raises:
+        ConfigError: There is no such map.
+    """
+    chosen = next(iter(maps.called_first), 0) if place is None else place
+    if not 0 <= chosen < len(maps.maps):
+        raise ConfigError(
+            f"map {chosen} of {len(maps.maps)}",
+            expected="the place of a map, from 0",
+            slide=maps.slide_id,
+        )
+    return chosen
 
 
 def require_places(maps: TileMaps, what: str) -> None:

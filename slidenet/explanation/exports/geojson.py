@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from slidenet.core.arrays import IntArray
-from slidenet.core.errors import ConfigError
 from slidenet.core.escapes import in_qupath
 from slidenet.core.provenance import canonical_json
 from slidenet.explanation.exports.columns import (
     NOT_EVIDENCE,
+    chosen_map,
     map_facts,
     map_names,
     require_places,
@@ -47,7 +47,7 @@ def write_tile_geojson(
     maps: TileMaps,
     *,
     origin: tuple[int, int] | None,
-    lead: int = 0,
+    lead: int | None = None,
     names: Sequence[str] | None = None,
     classes: TileClasses | None = None,
 ) -> Path:
@@ -66,7 +66,8 @@ def write_tile_geojson(
             the slide's properties. None: unknown, since the slide cannot be opened; the file then
             is in level-0 pixels and says so, which is QuPath's frame too unless the slide has
             bounds.
-        lead: Which map, by its place in `maps.maps`.
+        lead: Which map, by its place in `maps.maps`; None: the first of what the model calls the
+            slide.
         names: Of the measurements, where those of the maps do not suit.
         classes: Of the tiles, where they come from elsewhere than a map, with their colours.
 
@@ -80,12 +81,7 @@ def write_tile_geojson(
     """
     path = Path(path)
     require_places(maps, "QuPath")
-    if not 0 <= lead < len(maps.maps):
-        raise ConfigError(
-            f"map {lead} as the lead of {len(maps.maps)}",
-            expected="the place of a map, from 0",
-            slide=maps.slide_id,
-        )
+    lead = chosen_map(maps, lead)
     said: dict[str, Any] = {"frame": "level0"}
     if origin is not None:
         said = {"frame": "qupath", "origin": list(origin)}

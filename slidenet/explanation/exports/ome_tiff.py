@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from slidenet.core.arrays import UInt8Array
-from slidenet.core.errors import ConfigError
 from slidenet.core.escapes import in_html
 from slidenet.core.extras import require_extra
 from slidenet.explanation.exports.canvas import (
@@ -24,7 +23,12 @@ from slidenet.explanation.exports.canvas import (
     colour_painter,
     value_painter,
 )
-from slidenet.explanation.exports.columns import map_names, map_words, require_places
+from slidenet.explanation.exports.columns import (
+    chosen_map,
+    map_names,
+    map_words,
+    require_places,
+)
 from slidenet.stores.atomic import atomic_path
 from slidenet.stores.tile_maps import TileMaps
 from slidenet.visualisation.heatmaps import scale_of
@@ -41,7 +45,7 @@ def write_ome_tiff(
     path: str | os.PathLike[str],
     maps: TileMaps,
     *,
-    which: int = 0,
+    which: int | None = None,
     area: Area | None = None,
     overview: UInt8Array | None = None,
 ) -> Path:
@@ -53,7 +57,8 @@ def write_ome_tiff(
     Args:
         path: The file; it should end in .ome.tiff.
         maps: The maps of one slide.
-        which: Which map, by its place in `maps.maps`.
+        which: Which map, by its place in `maps.maps`; None: the first of what the model calls the
+            slide.
         area: (x, y, width, height) of the slide to show, level-0 pixels, such as `qupath_bounds` of
             its properties; None or without extent: all of it.
         overview: uint8 RGB (h, w, 3), the whole slide, which is shown beneath and beside the
@@ -69,14 +74,8 @@ def write_ome_tiff(
         OutputError: The folder cannot be written.
     """
     require_places(maps, "a picture of their places")
-    if not 0 <= which < len(maps.maps):
-        raise ConfigError(
-            f"map {which} of {len(maps.maps)}",
-            expected="the place of a map, from 0",
-            slide=maps.slide_id,
-        )
     canvas = canvas_of(maps, area, COLOUR_PX_PER_TILE, COLOUR_MAX_SIDE_PX)
-    shown = maps.maps[which]
+    shown = maps.maps[chosen_map(maps, which)]
     scale = scale_of(shown)
     paint = colour_painter(canvas, maps, scale.rgb(shown.values), overview)
     words = f"{map_words(shown)}, in {_UNITS[shown.unit]}. {scale.words}"

@@ -133,10 +133,10 @@ class SlideOutputs:
         return isinstance(tiles, Mapping) and bool(tiles.get("icc"))
 
     def first_of_targets(self) -> list[int]:
-        """The map to believe first of each target, as its place in `maps.maps`."""
+        """The map to believe first of each target, as its place; called targets first."""
         firsts: dict[str, int] = {}
-        for place, one in enumerate(self.maps.maps):
-            firsts.setdefault(one.target, place)
+        for place in self.maps.called_first:
+            firsts.setdefault(self.maps.maps[place].target, place)
         return list(firsts.values())
 
 

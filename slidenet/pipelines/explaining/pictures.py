@@ -56,11 +56,11 @@ def draw_figures(
     caption = caption_of(maps, pixels)
     single = [
         (name_of(one), partial(map_figure, maps, number, pixels.overview, caption=caption))
-        for number, one in enumerate(maps.maps)
+        for number, one in ((number, maps.maps[number]) for number in maps.called_first)
         if not is_control(one)
     ]
     sheets = []
-    for target in maps.targets:
+    for target in dict.fromkeys(maps.maps[number].target for number in maps.called_first):
         which = [number for number, one in enumerate(maps.maps) if one.target == target]
         sheet = partial(
             compare_figure,

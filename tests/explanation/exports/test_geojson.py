@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -91,7 +93,7 @@ def test_odd_names_and_slides_without_tiles(tmp_path, odd_names, no_tiles, unpla
     assert found == []
     with pytest.raises(CoordinateError, match=r"not known where the tiles.*--formats"):
         write_tile_geojson(tmp_path / "c.geojson", unplaced, origin=(0, 0))
-    with pytest.raises(ConfigError, match="map 3 as the lead of 3"):
+    with pytest.raises(ConfigError, match="map 3 of 3"):
         write_tile_geojson(tmp_path / "c.geojson", no_tiles, origin=(0, 0), lead=3)
     assert not (tmp_path / "c.geojson").exists()
 
@@ -123,3 +125,13 @@ def test_the_reader_refuses_what_qupath_would(tmp_path, maps, before, after, fou
     file.write_text(text.replace(before, after))
     with pytest.raises(ValueError, match=found):
         read_qupath_file(file)
+
+
+def test_the_lead_is_the_map_of_what_the_model_calls_the_slide(tmp_path, making):
+    make_map, _, make_maps = making
+    maps = make_maps(make_map([1, 2, 3, 4], target="normal"), make_map([1, 2, 3, 4]))
+    called = replace(maps, prediction={"slide_1": {"called": ["tumour"]}})
+    said, found = read_qupath_file(write_tile_geojson(tmp_path / "a", called, origin=(0, 0)))
+    assert (said["lead"], found[0].class_name) == ("evidence tumour", "for tumour")
+    said, _ = read_qupath_file(write_tile_geojson(tmp_path / "b", maps, origin=(0, 0)))
+    assert said["lead"] == "evidence normal"
