@@ -7,7 +7,12 @@ from pathlib import Path
 from slidenet.core.errors import SlidenetError
 from slidenet.core.text import count_of, name_some
 from slidenet.pipelines.cohort.layout import ExplanationLayout, OutputLayout
-from slidenet.pipelines.reporting.budget import PictureBudget, take_pictures, words_of_sample
+from slidenet.pipelines.reporting.budget import (
+    PictureBudget,
+    in_turn,
+    take_pictures,
+    words_of_sample,
+)
 from slidenet.stores.tile_maps import TileMaps, read_tile_maps
 from slidenet.visualisation.html import (
     Child,
@@ -29,7 +34,6 @@ from slidenet.visualisation.html import (
 PICTURE_PX, SHEET_PX = 1100, 1400
 MOST_SHEETS = 4
 """Sheets of tiles, and of methods side by side: each shows many pictures of one slide."""
-MOST_LINES = 6
 FINE = "More would make this file larger than --max-megabytes."
 
 Explained = Mapping[str, tuple[ExplanationLayout, str]]
@@ -135,7 +139,7 @@ def _sheets(
 ) -> list[Html]:
     """A few large pictures, one below the other; nothing where there are none."""
     sheets: list[Html] = []
-    for name in names:
+    for name in (names[place] for place in in_turn(len(names), 0)):
         picture = _picture(explained, name, sheet.kind, SHEET_PX)
         if len(sheets) == MOST_SHEETS or not budget.takes(picture):
             break
@@ -146,7 +150,11 @@ def _sheets(
         return []
     told = note("plain", f"Of {len(sheets)} of {count_of('slide', len(names))}; the others lie in "
                 f"the folder {sheet.kind} of the explanations.")  # fmt: skip
-    return [element("h3", sheet.heading), *([told] if len(names) > len(sheets) else []), *sheets]
+    return [
+        element("h3", sheet.heading),
+        *([told] if len(names) > len(sheets) else []),
+        gallery(sheets),
+    ]
 
 
 def _card(name: str, explained: Explained, picture: Picture | None, problems: list[str]) -> Html:
@@ -168,8 +176,13 @@ def _words(maps: TileMaps) -> list[Child]:
     for bag, said in list(maps.prediction.items())[:3]:
         if isinstance(said, Mapping) and "words" in said:
             lines.append(f"{bag}: {said['words']}")
-    for one in maps.maps[:MOST_LINES]:
-        low, high = one.value_range()
-        lines.append(f"{one.target}, by {one.title}: {low:.3g} to {high:.3g} ({one.unit})")
-    more = len(maps.maps) - MOST_LINES
-    return [*lines, f"and {count_of('map', more)} more in the file" if more > 0 else None]
+    first, *others = maps.maps
+    low, high = first.value_range()
+    lines.append(
+        f"{first.target}, {first.title}; raw values {low:.3g} to {high:.3g} ({first.unit})"
+    )
+    named = (
+        f"{one.method} of {one.target}{'' if one.is_evidence else ' (not evidence)'}"
+        for one in others
+    )
+    return [*lines, f"also in the file: {name_some(named)}" if others else None]

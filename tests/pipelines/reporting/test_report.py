@@ -32,7 +32,7 @@ def test_it_has_every_part(text):
     assert "1 of 64 columns have one value in all tiles" in section(text, "features")
     assert "95 % intervals of 20 bootstrap resamples of 6 patients" in section(text, "performance")
     assert "Predicted against true" in section(text, "performance")
-    assert "attention: attention; not evidence" in section(text, "maps")
+    assert "attention of MSI (not evidence)" in section(text, "maps")
     assert "slides seen 12" in " ".join(section(text, "model-card").split())
     assert "Settings of preprocess" in section(text, "provenance")
 
