@@ -22,7 +22,7 @@ from slidenet.explanation.exports import (
     write_value_tiff,
 )
 from slidenet.pipelines.cohort.layout import ExplanationLayout
-from slidenet.pipelines.explaining.pictures import draw_figures, draw_galleries
+from slidenet.pipelines.explaining.pictures import draw_figures, draw_galleries, gallery_tiles
 from slidenet.pipelines.explaining.pixels import SlidePixels, read_pixels
 from slidenet.pipelines.settings import OpeningSettings
 from slidenet.stores import FeatureFile, TileMaps
@@ -122,15 +122,17 @@ class SlideOutputs:
 
     @cached_property
     def pixels(self) -> SlidePixels:
-        """What could be read of the slide, for exports."""
-        how_to_open = self.settings.opening.how_to_open()
-        return read_pixels(self.row, self.maps, how_to_open, icc=self.corrected)
-
-    @property
-    def corrected(self) -> bool:
-        """Whether colours were corrected by the scanner's profile, as when tiles were made."""
+        """What could be read of the slide, once for all formats."""
+        which, num_top = self.first_of_targets(), self.settings.num_top
+        shown = gallery_tiles(self.maps, which, num_top)
         tiles = self.file.identity.get("tiles")
-        return isinstance(tiles, Mapping) and bool(tiles.get("icc"))
+        return read_pixels(
+            self.row,
+            self.maps,
+            self.settings.opening.how_to_open(),
+            tiles=shown if "galleries" in self.settings.formats else (),
+            icc=isinstance(tiles, Mapping) and bool(tiles.get("icc")),
+        )
 
     def first_of_targets(self) -> list[int]:
         """The map to believe first of each target, as its place; called targets first."""
@@ -205,22 +207,12 @@ def _ome_tiff(of: SlideOutputs) -> tuple[list[Path], list[str]]:
 
 
 def _figures(of: SlideOutputs) -> tuple[list[Path], list[str]]:
-    how_to_open = of.settings.opening.how_to_open()
-    return draw_figures(
-        of.layout, of.maps, of.row, how_to_open, compare=of.compare, icc=of.corrected
-    )
+    return draw_figures(of.layout, of.maps, of.pixels, compare=of.compare)
 
 
 def _galleries(of: SlideOutputs) -> tuple[list[Path], list[str]]:
-    return draw_galleries(
-        of.layout,
-        of.maps,
-        of.row,
-        of.settings.opening.how_to_open(),
-        num_top=of.settings.num_top,
-        which=of.first_of_targets(),
-        icc=of.corrected,
-    )
+    num_top, which = of.settings.num_top, of.first_of_targets()
+    return draw_galleries(of.layout, of.maps, of.pixels, num_top=num_top, which=which)
 
 
 MAKERS: Mapping[Format, Maker] = {

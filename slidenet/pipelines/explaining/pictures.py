@@ -3,15 +3,13 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from slidenet.core.arrays import Float64Array
-from slidenet.core.records import SlideRow
 from slidenet.core.text import count_of
 from slidenet.pipelines.cohort.layout import ExplanationLayout
-from slidenet.pipelines.explaining.pixels import SlidePixels, read_pixels
+from slidenet.pipelines.explaining.pixels import SlidePixels
 from slidenet.stores import TileMap, TileMaps
 from slidenet.visualisation.heatmaps import (
     GalleryTile,
@@ -33,26 +31,21 @@ MOST_BAGS = 4
 def draw_figures(
     layout: ExplanationLayout,
     maps: TileMaps,
-    row: SlideRow,
-    how_to_open: Mapping[str, Any],
+    pixels: SlidePixels,
     *,
     compare: bool = False,
-    icc: bool = False,
 ) -> tuple[list[Path], list[str]]:
     """Every map beside its slide, and per target all of them on one page with the controls.
 
     Args:
         layout: Where they lie.
         maps: The maps, with places.
-        row: Where the slide lies now.
-        how_to_open: Further keywords of `open_slide`.
+        pixels: What could be read of the slide.
         compare: Whether the page of all methods is the first picture of the slide.
-        icc: As of `read_pixels`.
 
     Returns:
         The files written, and what is to be said: what is missing of the slide.
     """
-    pixels = read_pixels(row, maps, how_to_open, icc=icc)
     caption = caption_of(maps, pixels)
     single = [
         (name_of(one), partial(map_figure, maps, number, pixels.overview, caption=caption))
@@ -87,32 +80,27 @@ def draw_figures(
 def draw_galleries(
     layout: ExplanationLayout,
     maps: TileMaps,
-    row: SlideRow,
-    how_to_open: Mapping[str, Any],
+    pixels: SlidePixels,
     *,
     num_top: int,
     which: Sequence[int],
-    icc: bool = False,
 ) -> tuple[list[Path], list[str]]:
     """The tiles at both ends of some maps, and where they lie.
 
     Args:
         layout: Where the pictures lie.
         maps: The maps.
-        row: Where the slide lies now.
-        how_to_open: Further keywords of `open_slide`.
+        pixels: What could be read of the slide, with `gallery_tiles`.
         num_top: Tiles at each end, at most.
         which: Of which maps, their places in `maps.maps`; the first is the slide's first picture.
-        icc: As of `read_pixels`.
 
     Returns:
         The files written, and what is to be said: what is missing of the slide.
     """
-    ends = {number: extreme_tiles(maps.maps[number], num_top) for number in which}
-    wanted = sorted({index for both in ends.values() for end in both for index in end})
-    pixels, files = read_pixels(row, maps, how_to_open, tiles=wanted, icc=icc), list[Path]()
-    for number, both in ends.items():
-        top, bottom = ([GalleryTile(i, pixels.tiles.get(i)) for i in end] for end in both)
+    files = list[Path]()
+    for number in which:
+        ends = extreme_tiles(maps.maps[number], num_top)
+        top, bottom = ([GalleryTile(i, pixels.tiles.get(i)) for i in end] for end in ends)
         figure = gallery_figure(
             maps, number, top, bottom, pixels.overview, caption=caption_of(maps, pixels)
         )
@@ -122,6 +110,12 @@ def draw_galleries(
         save_figure(figure, path, dpi=DPI)
         files.append(path)
     return files, [pixels.missing] if pixels.missing else []
+
+
+def gallery_tiles(maps: TileMaps, which: Sequence[int], num_top: int) -> list[int]:
+    """The tiles that `draw_galleries` shows of some maps, increasing."""
+    ends = (end for number in which for end in extreme_tiles(maps.maps[number], num_top))
+    return sorted({index for end in ends for index in end})
 
 
 def name_of(tile_map: TileMap) -> str:

@@ -16,7 +16,7 @@ from slidenet.slides.resolution import OVERRIDE
 from slidenet.slides.tile_images.declaration import TileDeclaration
 from slidenet.stores import TileMaps
 
-OVERVIEW_PX = 2400
+OVERVIEW_PX = 2000
 """Longer side; of it only the part that has tiles is shown."""
 KNOWN_FINGERPRINT = 64
 """Letters of the fingerprint of a slide file; what stands for it otherwise is of another form."""

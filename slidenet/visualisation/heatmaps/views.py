@@ -24,7 +24,7 @@ from slidenet.visualisation.overlay.tissue import DARK_LEVEL
 
 MARGIN = 0.04
 """Of the longer side of what the tiles cover, left free around them."""
-MAX_SIDE_PX = 1600
+MAX_SIDE_PX = 1000
 LEAST_SIDE_PX = 600
 PAPER = 250.0
 RELIEF_STEP = 5.0

@@ -12,6 +12,7 @@ from slidenet.pipelines.explaining.pictures import (
     caption_of,
     draw_figures,
     draw_galleries,
+    gallery_tiles,
 )
 from slidenet.pipelines.explaining.pixels import SlidePixels, read_pixels
 from slidenet.slides import open_slide, plan_tiles
@@ -61,11 +62,16 @@ def row(path):
     return SlideRow("S1", str(path))
 
 
+@pytest.fixture
+def pixels(row, maps):
+    return read_pixels(row, maps, HERE, tiles=gallery_tiles(maps, [0, 1], 2))
+
+
 def test_a_slide_shows_itself_and_its_tiles(row, maps):
     pixels = read_pixels(row, maps, HERE, tiles=[3, 1])
     assert pixels.missing == ""
     with open_slide(row.slide_path) as slide:
-        assert np.array_equal(pixels.overview, slide.thumbnail(2400))
+        assert np.array_equal(pixels.overview, slide.thumbnail(2000))
         assert pixels.properties == slide.properties
         for index in (1, 3):
             x, y = COORDS[index].tolist()
@@ -113,8 +119,8 @@ def drawn(monkeypatch):
     return found
 
 
-def test_every_map_has_a_figure_and_controls_share_one(row, maps, drawn, tmp_path):
-    files, notes = draw_figures(ExplanationLayout(tmp_path), maps, row, HERE)
+def test_every_map_has_a_figure_and_controls_share_one(maps, pixels, drawn, tmp_path):
+    files, notes = draw_figures(ExplanationLayout(tmp_path), maps, pixels)
     names = [str(path.relative_to(tmp_path / "figures")) for path in files]
     assert names == [
         "S1.png", "S1.svg",
@@ -127,24 +133,24 @@ def test_every_map_has_a_figure_and_controls_share_one(row, maps, drawn, tmp_pat
     assert (kind, arguments[1]) == ("compare_figure", [0, 1, 2])
     assert keywords["notes"] == ["deletion beats 19 of 20 random", "", ""]
     assert keywords["caption"] == "The model says: b, 0.91."
-    first = draw_figures(ExplanationLayout(tmp_path / "c"), maps, row, HERE, compare=True)[0][0]
+    first = draw_figures(ExplanationLayout(tmp_path / "c"), maps, pixels, compare=True)[0][0]
     assert drawn[first][0] == "compare_figure"
 
 
 def test_pictures_say_that_the_slide_is_missing(row, maps, drawn, tmp_path):
     gone = dataclasses.replace(row, slide_path=str(tmp_path / "S1.tif"))
-    missing = "There is no slide 'S1.tif' any more."
+    nothing, missing = read_pixels(gone, maps, HERE), "There is no slide 'S1.tif' any more."
     for draw in (
-        lambda layout: draw_figures(layout, maps, gone, HERE),
-        lambda layout: draw_galleries(layout, maps, gone, HERE, num_top=2, which=[0]),
+        lambda layout: draw_figures(layout, maps, nothing),
+        lambda layout: draw_galleries(layout, maps, nothing, num_top=2, which=[0]),
     ):
         files, notes = draw(ExplanationLayout(tmp_path))
         assert notes == [missing]
         assert all(missing in drawn[path][2]["caption"] for path in files)
 
 
-def test_galleries_hold_the_tiles_at_both_ends(row, maps, drawn, tmp_path):
-    files, _ = draw_galleries(ExplanationLayout(tmp_path), maps, row, HERE, num_top=2, which=[0, 1])
+def test_galleries_hold_the_tiles_at_both_ends(maps, pixels, drawn, tmp_path):
+    files, _ = draw_galleries(ExplanationLayout(tmp_path), maps, pixels, num_top=2, which=[0, 1])
     assert [path.name for path in files] == ["S1.png", "single_tile-b.png"]
     _, (_, number, top, bottom, overview), _ = drawn[files[0]]
     assert number == 0
@@ -169,10 +175,10 @@ def test_captions_name_bags_and_stop_at_some(maps):
 
 
 @pytest.mark.slow
-def test_pictures_are_files_that_open(row, maps, tmp_path):
+def test_pictures_are_files_that_open(maps, pixels, tmp_path):
     layout = ExplanationLayout(tmp_path)
-    files = draw_figures(layout, maps, row, HERE)[0]
-    files += draw_galleries(layout, maps, row, HERE, num_top=2, which=[0])[0]
+    files = draw_figures(layout, maps, pixels)[0]
+    files += draw_galleries(layout, maps, pixels, num_top=2, which=[0])[0]
     for path in files:
         if path.suffix == ".png":
             with Image.open(path) as picture:
