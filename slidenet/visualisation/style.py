@@ -9,6 +9,7 @@ import io
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, get_font
+from matplotlib.font_manager import findfont as find_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter, FuncFormatter
@@ -36,6 +39,8 @@ SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", COLOURS[0]])
 BAND_OPACITY = 0.16
 MAX_NAME, MAX_LINE = 22, 200
 """Letters of a name beside an axis, and of a line of any text: our own sentences are shorter."""
+FONT = "DejaVu Sans"
+"""It comes with matplotlib, which takes it unless told otherwise."""
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".svg")
 
 
@@ -83,7 +88,35 @@ def legend_below(figure: Figure, axes: Axes, note: str = "") -> None:
 
 def short_name(name: str) -> str:
     """A name cut to what fits beside an axis."""
-    return shorten(in_terminal(name), MAX_NAME)
+    return shorten(in_figure(name), MAX_NAME)
+
+
+def in_figure(text: str, *, keep: str = "") -> str:
+    """Text for a figure, on one line; signs that the font lacks by their numbers, as in a terminal.
+
+    An empty box for each would make all names of such signs alike. Fonts of the machine are not
+    asked: the same figure has the same bytes everywhere.
+
+    Args:
+        text: Anything.
+        keep: As of `in_terminal`.
+    """
+    text = in_terminal(text, keep=keep)
+    if text.isascii():
+        return text
+    drawn = _drawn_signs()
+    return "".join(
+        sign if ord(sign) in drawn or sign in keep else sign.encode("unicode_escape").decode()
+        for sign in text
+    )
+
+
+@cache
+def _drawn_signs() -> frozenset[int]:
+    """Code points that our font has, in regular and bold."""
+    fonts = [find_font(FontProperties(family=FONT, weight=w)) for w in ("regular", "bold")]
+    regular, bold = (frozenset(get_font(font).get_charmap()) for font in fonts)
+    return regular & bold
 
 
 def capital(text: str) -> str:
@@ -166,5 +199,5 @@ def _take_as_text(figure: Figure) -> None:
         assert isinstance(text, Text)
         if text not in numbers:
             text.set_parse_math(False)
-            lines = in_terminal(text.get_text(), keep="\n").split("\n")
+            lines = in_figure(text.get_text(), keep="\n").split("\n")
             text.set_text("\n".join(shorten(line, MAX_LINE) for line in lines))

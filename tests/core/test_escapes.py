@@ -117,7 +117,7 @@ def test_tables_of_files_give_back_every_name(tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("error:Glyph")
 def test_figures_show_names_as_they_are(tmp_path):
-    names = [name for name in NASTY if "病" not in name]
+    names = list(NASTY)
     lines = [Line([0, 1], [0, 1], f"{name}: AUROC 0.5") for name in names]
     figures = [roc_figure(lines, name) for name in ("$x_1$", "x" * 5000)]
     figures.append(confusion_figure(np.eye(len(names), dtype=int), names, NASTY[0]))

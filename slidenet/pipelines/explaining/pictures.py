@@ -22,7 +22,8 @@ from slidenet.visualisation.heatmaps.wording import is_control
 from slidenet.visualisation.style import save_figure
 
 FIGURES, GALLERIES = "figures", "galleries"
-SUFFIXES = (".png", ".svg")
+FIRST_SUFFIXES = (".png", ".svg")
+"""Of the first picture of a slide; SVG of all would double the time and the size."""
 DPI = 150
 MOST_BAGS = 4
 """Of a slide, whose predictions a caption says."""
@@ -68,12 +69,12 @@ def draw_figures(
     files = []
     for number, (name, draw) in enumerate([*sheets, *single] if compare else [*single, *sheets]):
         figure = draw()
-        for suffix in SUFFIXES:
-            path = layout.export(FIGURES, maps.slide_id, suffix)
-            if number:
-                path = layout.further(FIGURES, maps.slide_id, name, suffix)
+        paths = [layout.further(FIGURES, maps.slide_id, name, ".png")]
+        if not number:
+            paths = [layout.export(FIGURES, maps.slide_id, suffix) for suffix in FIRST_SUFFIXES]
+        for path in paths:
             save_figure(figure, path, dpi=DPI)
-            files.append(path)
+        files += paths
     return files, [pixels.missing] if pixels.missing else []
 
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from slidenet.core.arrays import Float64Array, UInt8Array
-from slidenet.core.escapes import in_terminal, shorten
+from slidenet.core.escapes import shorten
 from slidenet.stores.tile_maps import TileMaps
 from slidenet.visualisation.heatmaps.panels import Outlines, draw_bar, draw_view
 from slidenet.visualisation.heatmaps.scales import ColourScale, scale_of
@@ -22,7 +22,7 @@ from slidenet.visualisation.heatmaps.wording import (
     warning,
 )
 from slidenet.visualisation.page import MARGIN, PAGE_WIDTH, Page
-from slidenet.visualisation.style import ACCENT, DARK, GREY, capital, short_name
+from slidenet.visualisation.style import ACCENT, DARK, GREY, capital, in_figure, short_name
 
 PER_ROW, PER_ROW_TALL = 3, 4
 TALL = 1.7
@@ -64,7 +64,7 @@ def compare_figure(
     """
     view = view_of(maps, overview)
     targets = dict.fromkeys(maps.maps[number].target for number in which)
-    page = Page(shorten(in_terminal(maps.slide_id), MOST_OF_ID))
+    page = Page(shorten(in_figure(maps.slide_id), MOST_OF_ID))
     page.top -= 0.06
     asked = ", ".join(f"“{short_name(target)}”" for target in targets)
     page.paragraph(f"Methods side by side, for {asked}", size=10.5, colour=DARK)
@@ -81,7 +81,7 @@ def compare_figure(
         left, top = MARGIN + column % per_row * (width + gap), page.top + 0.42
         if place is None:
             assert view.picture is not None
-            words = f"{in_terminal(outlines.words)} outlined" if outlines is not None else ""
+            words = f"{in_figure(outlines.words)} outlined" if outlines is not None else ""
             page.write(left, top - 0.24, "The slide", size=9.5, bold=True, ha="left", va="baseline")
             page.write(left, top - 0.06, words, size=8.5, colour=GREY, ha="left", va="baseline")
             at = (left, top, shown)
@@ -91,7 +91,7 @@ def compare_figure(
         colours = scale_of(tile_map)
         name = capital(short_method(tile_map))
         page.write(left, top - 0.24, name, bold=True, ha="left", va="baseline", size=9.5)
-        said = warning(tile_map) or (in_terminal(notes[place]) if notes else "")
+        said = warning(tile_map) or (in_figure(notes[place]) if notes else "")
         page.write(
             left, top - 0.06, said, size=8.5, ha="left", va="baseline",
             colour=GREY if tile_map.is_evidence else ACCENT,
@@ -108,7 +108,7 @@ def compare_figure(
         names = [capital(short_method(maps.maps[which[place]])) for place in order]
         _draw_agreement(page, agreement[np.ix_(order, order)], names, agreement_words)
     own = "Every map has colours of its own: compare places, not shades."
-    return page.finish("\n".join(in_terminal(note, keep="\n") for note in (caption, own) if note))
+    return page.finish("\n".join(in_figure(note, keep="\n") for note in (caption, own) if note))
 
 
 def _rank(words: str) -> int:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from slidenet.core.arrays import UInt8Array
 from slidenet.core.checks import check_whole
-from slidenet.core.escapes import in_terminal, shorten
+from slidenet.core.escapes import shorten
 from slidenet.stores.tile_maps import TileMap, TileMaps
 from slidenet.visualisation.heatmaps.panels import (
     BAR_ROOM,
@@ -29,7 +29,7 @@ from slidenet.visualisation.heatmaps.wording import (
 )
 from slidenet.visualisation.page import MARGIN, PAGE_WIDTH, Page
 from slidenet.visualisation.side_by_side import frame_panel
-from slidenet.visualisation.style import ACCENT, DARK, GREY, PALE, capital
+from slidenet.visualisation.style import ACCENT, DARK, GREY, PALE, capital, in_figure
 
 PER_ROW = 6
 GAP = 0.12
@@ -105,7 +105,7 @@ def gallery_figure(
     """
     tile_map = maps.maps[which]
     colours = scale_of(tile_map, limits)
-    page = Page(shorten(in_terminal(maps.slide_id), MOST_OF_ID))
+    page = Page(shorten(in_figure(maps.slide_id), MOST_OF_ID))
     page.top -= 0.06
     page.paragraph(heading(tile_map), size=10.5, colour=DARK)
     if not tile_map.is_evidence:
@@ -127,7 +127,7 @@ def gallery_figure(
     frame = f"Below a tile: its value, and its {where}."
     size = f"A tile is {side_um:,.4g} µm wide."
     notes = [caption, colours.words, f"{frame} {size}"]
-    return page.finish("\n".join(in_terminal(note, keep="\n") for note in notes if note))
+    return page.finish("\n".join(in_figure(note, keep="\n") for note in notes if note))
 
 
 def _titles(tile_map: TileMap, num_top: int, num_bottom: int) -> tuple[str, str]:
@@ -167,7 +167,7 @@ def _draw_places(
     tops, bottoms = _titles(tile_map, len(groups[0][0]), len(groups[1][0]))
     lines = [f"circles: {tops}", f"squares: {bottoms}"]
     if outlines is not None:
-        lines.append(f"outlined: {in_terminal(outlines.words)}")
+        lines.append(f"outlined: {in_figure(outlines.words)}")
     bottom, page.top = page.top + width * view.aspect, page.top + BAR_ROOM + 0.1
     for line in lines:
         page.paragraph(line, left=left, width=room, size=8.5)

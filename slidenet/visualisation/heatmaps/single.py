@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from slidenet.core.arrays import UInt8Array
-from slidenet.core.escapes import in_terminal, shorten
+from slidenet.core.escapes import shorten
 from slidenet.stores.tile_maps import TileMaps
 from slidenet.visualisation.heatmaps.panels import (
     BAR_ROOM,
@@ -25,7 +25,7 @@ from slidenet.visualisation.heatmaps.wording import (
     unit_words,
 )
 from slidenet.visualisation.page import MARGIN, PAGE_WIDTH, Page
-from slidenet.visualisation.style import ACCENT, DARK
+from slidenet.visualisation.style import ACCENT, DARK, in_figure
 
 GAP = 0.25
 MOST_HEIGHT = 6.0
@@ -58,7 +58,7 @@ def map_figure(
     """
     tile_map, view = maps.maps[which], view_of(maps, overview)
     colours = scale_of(tile_map, limits)
-    page = Page(shorten(in_terminal(maps.slide_id), MOST_OF_ID))
+    page = Page(shorten(in_figure(maps.slide_id), MOST_OF_ID))
     page.top -= 0.06
     page.paragraph(heading(tile_map), size=10.5, colour=DARK)
     if not tile_map.is_evidence:
@@ -70,7 +70,7 @@ def map_figure(
     room = PAGE_WIDTH - 2 * MARGIN
     width = min(room if alone else (room - GAP) / 2, MOST_HEIGHT / view.aspect)
     left = MARGIN
-    outlined = f", {in_terminal(outlines.words)} outlined" if outlines is not None else ""
+    outlined = f", {in_figure(outlines.words)} outlined" if outlines is not None else ""
     page.top += 0.1 + CAPTION_HEIGHT
     if view.picture is not None:
         place = (left, page.top, width)
@@ -96,4 +96,4 @@ def map_figure(
     page.top += BAR_ROOM
     nowhere = int(np.isnan(tile_map.values).sum())
     notes = [caption, colours.words, f"Hatched: {tiles_without_value(nowhere)}." if nowhere else ""]
-    return page.finish("\n".join(in_terminal(note, keep="\n") for note in notes if note))
+    return page.finish("\n".join(in_figure(note, keep="\n") for note in notes if note))

@@ -1,9 +1,8 @@
 """What a picture of a map says: the method, what colours mean, what it must not be read as."""
 
-from slidenet.core.escapes import in_terminal
 from slidenet.core.text import count_of
 from slidenet.stores.tile_maps import METHODS, TileMap
-from slidenet.visualisation.style import capital, short_name
+from slidenet.visualisation.style import capital, in_figure, short_name
 
 CONTROLS = ("control", "untrained")
 SPREAD = "spread"
@@ -91,7 +90,7 @@ def unit_words(tile_map: TileMap) -> str:
     """The unit of its values, with what they are relative to."""
     if tile_map.details.get("relative") and tile_map.unit == "logit":
         return "output of the model, from the slide's median"  # of a value or a log hazard
-    return UNIT_WORDS.get(tile_map.unit, in_terminal(tile_map.unit))
+    return UNIT_WORDS.get(tile_map.unit, in_figure(tile_map.unit))
 
 
 def tiles_without_value(number: int) -> str:
