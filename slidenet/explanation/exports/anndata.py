@@ -112,7 +112,7 @@ def plain_name(name: str) -> str:
 
 
 def _provenance(maps: TileMaps, names: list[str], pandas: Any) -> Mapping[str, Any]:
-    facts = [map_facts(each) for each in maps.maps]
+    facts = [{**map_facts(one), "details": canonical_json(one.details)} for one in maps.maps]
     described = pandas.DataFrame(facts, index=pandas.Index(names, dtype=object))
     for name in ("lowest", "highest"):
         described[name] = described[name].astype(float)

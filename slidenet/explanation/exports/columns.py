@@ -5,10 +5,11 @@ from collections.abc import Iterable, Sequence
 
 from slidenet.core.errors import ConfigError, CoordinateError
 from slidenet.core.escapes import in_terminal
-from slidenet.core.provenance import JsonValue, canonical_json
+from slidenet.core.provenance import JsonValue
 from slidenet.stores.tile_maps import TileMap, TileMaps
 
 NOT_EVIDENCE = "not evidence"
+_UNITS = {"logit": "logits", "share": "shares of attention", "distance": "distances"}
 
 
 def map_names(maps: Sequence[TileMap]) -> list[str]:
@@ -49,8 +50,15 @@ def map_facts(tile_map: TileMap) -> dict[str, JsonValue]:
         "is_evidence": tile_map.is_evidence,
         "lowest": low if known else None,
         "highest": high if known else None,
-        "details": canonical_json(dict(tile_map.details)),
+        "details": dict(tile_map.details),
     }
+
+
+def unit_words(tile_map: TileMap) -> str:
+    """What the numbers of a map are, for descriptions."""
+    if tile_map.details.get("relative") and tile_map.unit == "logit":
+        return "in the unit of the model's output, counted from the median of the bag"
+    return _UNITS[tile_map.unit]
 
 
 def chosen_map(maps: TileMaps, place: int | None) -> int:

@@ -28,6 +28,7 @@ from slidenet.explanation.exports.columns import (
     map_names,
     map_words,
     require_places,
+    unit_words,
 )
 from slidenet.stores.atomic import atomic_path
 from slidenet.stores.tile_maps import TileMaps
@@ -38,7 +39,6 @@ VALUE_PX_PER_TILE, VALUE_MAX_SIDE_PX = 4, 4096
 
 _BIG_TIFF_BYTES = 2**31
 _SCHEMA = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
-_UNITS = {"logit": "logits", "share": "shares of attention", "distance": "distances"}
 
 
 def write_ome_tiff(
@@ -78,7 +78,7 @@ def write_ome_tiff(
     shown = maps.maps[chosen_map(maps, which)]
     scale = scale_of(shown)
     paint = colour_painter(canvas, maps, scale.rgb(shown.values), overview)
-    words = f"{map_words(shown)}, in {_UNITS[shown.unit]}. {scale.words}"
+    words = f"{map_words(shown)}: {unit_words(shown)}. {scale.words}"
     return _write(Path(path), canvas, maps, words, [paint])
 
 
@@ -109,7 +109,7 @@ def write_value_tiff(
         canvas_of(maps, area, VALUE_PX_PER_TILE, VALUE_MAX_SIDE_PX),
         map_names(maps.maps),
     )
-    units = (f"{name}: {_UNITS[each.unit]}" for name, each in zip(names, maps.maps, strict=True))
+    units = (f"{name}: {unit_words(each)}" for name, each in zip(names, maps.maps, strict=True))
     paint = [value_painter(canvas, maps, each.values) for each in maps.maps]
     words = f"Raw numbers of the tiles. {'; '.join(units)}."
     return _write(Path(path), canvas, maps, words, paint, channels=names)

@@ -27,6 +27,7 @@ def test_anndata_opens_it(tmp_path, maps):
     said = found.uns["slidenet"]
     assert said["maps"].loc["attention_tumour_not_evidence", "is_evidence"] == np.False_
     assert said["maps"].loc["evidence_tumour", ["lowest", "highest"]].tolist() == [-0.25, 1.5]
+    assert said["maps"]["details"].iloc[2] == '{"heads":1}'
     assert json.loads(said["prediction"])["slide_1"]["words"] == "tumour 0.93"
     picture = found.uns["spatial"]["slide_1"]
     np.testing.assert_array_equal(picture["images"]["hires"], overview)

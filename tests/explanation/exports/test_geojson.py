@@ -29,6 +29,7 @@ def test_qupath_reads_tiles_with_measurements_and_classes(tmp_path, maps):
     colours = scale_of(maps.maps[0]).rgb(maps.maps[0].values)
     assert [each.colour for each in found] == [tuple(rgb) for rgb in colours.tolist()]
     facts = said["maps"]["attention tumour (not evidence)"]
+    assert facts["details"] == {"heads": 1}
     assert said["lead"] == "evidence tumour"
     assert (facts["unit"], facts["is_evidence"], facts["highest"]) == (
         "share", False, pytest.approx(0.7),
