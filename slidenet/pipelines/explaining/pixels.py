@@ -11,10 +11,11 @@ from slidenet.core import status
 from slidenet.core.arrays import UInt8Array
 from slidenet.core.errors import CoordinateError, SlideError
 from slidenet.core.records import SlideRow, TileGeometry
-from slidenet.slides import Slide, open_slide, read_tiles
+from slidenet.slides import Slide, damage_note, mark_places, open_slide, read_tiles
 from slidenet.slides.resolution import OVERRIDE
 from slidenet.slides.tile_images.declaration import TileDeclaration
 from slidenet.stores import TileMaps
+from slidenet.visualisation.overlay.damage import fill_unreadable
 
 OVERVIEW_PX = 2000
 """Longer side; of it only the part that has tiles is shown."""
@@ -78,10 +79,13 @@ def read_pixels(
             why_not = _another_slide(slide, maps)
             if why_not:
                 return SlidePixels(missing=f"{path.name!r} is not shown: {why_not}.")
+            overview = _overview(slide, maps.geometry)
+            damage = damage_note(slide.unreadable_places)
             return SlidePixels(
-                _overview(slide, maps.geometry),
+                overview,
                 _tiles(slide, maps, tiles),
-                properties=dict(slide.properties),
+                f"{path.name!r}: {damage}, hatched here." if damage else "",
+                dict(slide.properties),
             )
     except (SlideError, CoordinateError) as error:
         return SlidePixels(missing=f"The slide {path.name!r} cannot be shown: {error.found}.")
@@ -104,7 +108,11 @@ def _overview(slide: Slide, geometry: TileGeometry) -> UInt8Array:
     width, height = slide.level_dimensions[0]
     share = max(width / geometry.level0_width, height / geometry.level0_height)
     picture = slide.thumbnail(round(OVERVIEW_PX * max(1.0, min(share, 4.0))))
-    scale = picture.shape[1] / width
+    places, scale = slide.unreadable_places, picture.shape[1] / width
+    if places:
+        picture = fill_unreadable(
+            picture, mark_places(places, (picture.shape[1], picture.shape[0]))
+        )
     rows, columns = round(geometry.level0_height * scale), round(geometry.level0_width * scale)
     return np.ascontiguousarray(picture[:rows, :columns])
 

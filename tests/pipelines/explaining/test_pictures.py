@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from slidenet.core.records import SlideRow
+from slidenet.core.units import Mpp
 from slidenet.pipelines.cohort.layout import ExplanationLayout
 from slidenet.pipelines.explaining import pictures
 from slidenet.pipelines.explaining.pictures import (
@@ -16,6 +17,7 @@ from slidenet.pipelines.explaining.pictures import (
 )
 from slidenet.pipelines.explaining.pixels import SlidePixels, read_pixels
 from slidenet.slides import open_slide, plan_tiles
+from slidenet.slides.tile_images.declaration import TileDeclaration
 from slidenet.stores import TileMap, TileMaps
 from slidenet.testing.pyramid import write_pyramid
 
@@ -101,6 +103,28 @@ def test_features_of_other_tools_do_not_know_the_size_of_their_slide(row, maps):
     assert list(pixels.tiles) == [0]
     large = dataclasses.replace(foreign, geometry=dataclasses.replace(geometry, level0_width=4096))
     assert "no room for the tiles" in read_pixels(row, large, HERE).missing
+
+
+def test_what_cannot_be_read_of_a_slide_is_hatched(maps, tmp_path):
+    folder = tmp_path / "S1"
+    folder.mkdir()
+    for name in ("0_0", "256_0", "0_256", "256_256"):
+        Image.new("RGB", (256, 256), (200, 100, 150)).save(folder / f"{name}.png")
+    declared = TileDeclaration(Mpp(0.5), "level0")
+    with open_slide(folder, mpp=0.5, tiles=declared) as slide:
+        geometry = plan_tiles(slide, target_mpp=0.5, tile_size_px=256)
+        of_folder = dataclasses.replace(
+            maps, geometry=geometry, coords=slide.cut_tiles.coords, fingerprint="features:0"
+        )
+    (folder / "256_0.png").write_bytes((folder / "256_0.png").read_bytes()[:200])
+    row = SlideRow("S1", str(folder), Mpp(0.5))
+    pixels = read_pixels(row, of_folder, HERE, tiles=[0, 1])
+    assert "up to 25.0% of its overview cannot be decoded, hatched here." in pixels.missing
+    assert list(pixels.tiles) == [0]
+    plain = (pixels.overview == (200, 100, 150)).all(-1)
+    assert plain[:, :256].all()
+    assert plain[256:].all()
+    assert not plain[:256, 256:].any()
 
 
 @pytest.fixture
