@@ -176,7 +176,7 @@ def _words(maps: TileMaps) -> list[Child]:
     for bag, said in list(maps.prediction.items())[:3]:
         if isinstance(said, Mapping) and "words" in said:
             lines.append(f"{bag}: {said['words']}")
-    first, *others = maps.maps
+    first, *others = (maps.maps[place] for place in maps.called_first)
     low, high = first.value_range()
     lines.append(
         f"{first.target}, {first.title}; raw values {low:.3g} to {high:.3g} ({first.unit})"

@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from slidenet.core.errors import SlidenetError
+from slidenet.core.records import SlideRow
 from slidenet.core.text import count_of, name_some
+from slidenet.data.bags.parts import SEPARATOR
 from slidenet.evaluation import Predictions, Summary, SummarySettings, read_predictions, summarise
 from slidenet.evaluation.predictions.sidecar import own_threshold
 from slidenet.evaluation.report.figures import Compared, draw_pictures
 from slidenet.evaluation.report.markdown import cautions, first_sentence, how_judged
 from slidenet.evaluation.report.tables import metric_header, metric_rows
 from slidenet.metrics import METRICS
+from slidenet.pipelines.fitting.seen import find_seen, patients_of
 from slidenet.pipelines.reporting.run_files import ALL, PredictionFile, RunFound
 from slidenet.visualisation.html import (
     Child,
@@ -29,6 +32,8 @@ from slidenet.visualisation.html import (
     table,
 )
 
+APPLIED = ("predict", "evaluate")
+"""Verbs that apply a trained model to any slides."""
 MOST_ERRORS = 12
 MOST_FILES = 12
 """Files of predictions that are judged: one for each target of a model."""
@@ -60,7 +65,7 @@ def judge(runs: Sequence[RunFound], settings: SummarySettings) -> Performance:
     parts: list[Html] = []
     files = [(run, file) for run in runs for file in _to_judge(run)]
     for run, file in files[:MOST_FILES]:
-        parts += _of_file(run, file, settings, found)
+        parts += _of_file(run, file, settings, found, runs)
     if len(files) > MOST_FILES:
         parts.append(
             note(
@@ -90,7 +95,11 @@ def _to_judge(run: RunFound) -> list[PredictionFile]:
 
 
 def _of_file(
-    run: RunFound, file: PredictionFile, settings: SummarySettings, found: Performance
+    run: RunFound,
+    file: PredictionFile,
+    settings: SummarySettings,
+    found: Performance,
+    runs: Sequence[RunFound],
 ) -> list[Html]:
     where = f"{run.folder.name}/{file.path.name}"
     parts: list[Html] = [element("h3", where)]
@@ -109,6 +118,7 @@ def _of_file(
             "These are the bags that chose the epoch and the cut-off, not new ones: the numbers "
             "are too good."
         )
+    told += _not_new(predictions, file, runs)
     found.sentences.append(sentence)
     found.cautions += told
     parts += [paragraph(element("strong", sentence)), paragraph(how_judged(summary))]
@@ -130,6 +140,30 @@ def _of_file(
     parts.append(gallery(charts, "charts"))
     parts += [*_cut_offs(summary), *_calibration(summary), *_errors(predictions, threshold)]
     return parts + [note("plain", f"Not computed: {text}") for text in summary.notes]
+
+
+def _not_new(predictions: Predictions, file: PredictionFile, runs: Sequence[RunFound]) -> list[str]:
+    """Says which bags of a model that was applied it had seen in its training."""
+    origin = None if file.sidecar is None else file.sidecar.origin
+    if origin is None or origin.verb not in APPLIED:
+        return []  # of a split or of folds, which the training held out
+    known = next((r.model for r in runs if r.model and r.model.digests == origin.models), None)
+    if known is None:
+        return [
+            "The model that made these predictions lies in none of the folders, so nobody can say "
+            "here whether it was trained on some of these bags."
+        ]
+    bags = zip(predictions.bag_ids, predictions.patient_ids, strict=True)
+    rows = [SlideRow(bag.partition(SEPARATOR)[0], "", patient_id=who) for bag, who in bags]
+    told = []
+    for kind, names in (("patients", patients_of(rows)), ("slides", [r.slide_id for r in rows])):
+        found = [find_seen(member.training, kind, names) or () for member in known.members]
+        if seen := len({name for names_seen in found for name in names_seen}):
+            told.append(
+                f"The model was trained on {seen:,} of these {len(set(names)):,} {kind}, by their "
+                "ids: on them it is no test."
+            )
+    return told
 
 
 def _unlabelled(file: PredictionFile, why: SlidenetError) -> list[Html]:

@@ -4,10 +4,14 @@ import html
 import json
 import re
 
+import numpy as np
 import pytest
 
 from slidenet.core.errors import ConfigError
+from slidenet.evaluation import Origin, write_predictions
+from slidenet.pipelines.fitting.seen import _digests
 from slidenet.pipelines.report import report
+from slidenet.training import load_bundle, save_bundle
 
 QUICK = {"num_bootstrap": 5, "max_pictures": 2, "max_maps": 1}
 ANCHORS = [
@@ -115,6 +119,31 @@ def test_damaged_files_are_told_and_the_rest_goes_on(copied):
     assert "model.slidenet" in failures
     assert "Some maps could not be read" in section(text, "maps")
     assert "is of version 9" in section(text, "performance")
+
+
+def test_bags_a_model_was_trained_on_are_told(bench, made, tmp_path):
+    """Predictions of `slidenet predict`: of which slides is only known beside the model."""
+    model = load_bundle(made / "run" / "model.slidenet")
+    seen = {"slides": _digests(["a", "b"]), "patients": []}
+    rng = np.random.default_rng(0)
+    for name, digests in (("known", model.digests), ("unknown", ("0" * 16,))):
+        folder = tmp_path / name
+        folder.mkdir()
+        predictions = bench._predictions(model.task, ["a", "b", "c", "d"], rng)
+        origin = Origin("predict", models=digests)
+        write_predictions(folder / "predictions.csv", predictions, origin=origin)
+        save_bundle(
+            folder / "model.slidenet",
+            model.module,
+            features_identity=model.features_identity,
+            training={"seen": seen},
+        )
+    shown = [
+        section(report(tmp_path / name, num_bootstrap=5).path.read_text(), "performance")
+        for name in ("known", "unknown")
+    ]
+    assert "trained on 2 of these 4 slides" in shown[0]
+    assert "lies in none of the folders" in shown[1]
 
 
 def test_folders_of_nobody_are_refused(tmp_path, made):
