@@ -48,10 +48,10 @@ def draw_figures(
         The files written, and what is to be said: what is missing of the slide.
     """
     caption = caption_of(maps, pixels)
+    shown = [number for number in maps.called_first if not is_control(maps.maps[number])]
     single = [
-        (name_of(one), partial(map_figure, maps, number, pixels.overview, caption=caption))
-        for number, one in ((number, maps.maps[number]) for number in maps.called_first)
-        if not is_control(one)
+        (name_of(maps.maps[n]), partial(map_figure, maps, n, pixels.overview, caption=caption))
+        for n in shown or maps.called_first
     ]
     sheets = []
     for target in dict.fromkeys(maps.maps[number].target for number in maps.called_first):

@@ -159,6 +159,12 @@ def test_every_map_has_a_figure_and_controls_share_one(maps, pixels, drawn, tmp_
     assert drawn[first][0] == "compare_figure"
 
 
+def test_controls_alone_have_figures_too(maps, pixels, drawn, tmp_path):
+    alone = dataclasses.replace(maps, maps=maps.maps[2:3])
+    files, _ = draw_figures(ExplanationLayout(tmp_path), alone, pixels)
+    assert [path.name for path in files] == ["S1.png", "S1.svg"]
+
+
 def test_pictures_say_that_the_slide_is_missing(row, maps, drawn, tmp_path):
     gone = dataclasses.replace(row, slide_path=str(tmp_path / "S1.tif"))
     nothing, missing = read_pixels(gone, maps, HERE), "There is no slide 'S1.tif' any more."
