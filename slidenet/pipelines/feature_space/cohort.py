@@ -1,5 +1,6 @@
 """The features of a cohort, with or without a table of its slides."""
 
+import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ class FeatureCohort:
         """
         found = {row.slide_id: row for row in self.rows}
         if slide_id not in found:
-            near = [name for name in found if name.casefold() == slide_id.casefold()]
+            near = difflib.get_close_matches(slide_id, found, n=1, cutoff=0.5)
             raise ConfigError(
                 f"the cohort has no slide {slide_id!r}",
                 expected=f"one of {name_some(found)}",
@@ -122,6 +123,7 @@ def open_cohort(
         try:
             files[row.slide_id] = _open(row, paths.get(row.slide_id), features, given)
         except SlidenetError as error:
+            error.remedy = error.remedy.replace("--data.", "--")  # as the flags here are called
             failed[row.slide_id] = error
     if not files:
         first = next(iter(failed.values()))

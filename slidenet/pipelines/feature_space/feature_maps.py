@@ -1,6 +1,6 @@
 """`slidenet feature-maps`: what tile features look like on slides and over a cohort."""
 
-from collections.abc import Sequence
+import time
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,6 @@ from typing import Any
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import ClaimedElsewhere, IdentityMismatchError
 from slidenet.core.provenance import Identity, describe_difference, identity_hash
-from slidenet.core.records import SlideRow
 from slidenet.explanation.feature_space.fitting import fit_space
 from slidenet.explanation.feature_space.projection import WORDS, Projection, check_projection
 from slidenet.explanation.feature_space.sample import CohortSample, sample_cohort
@@ -33,6 +32,11 @@ from slidenet.stores.atomic import write_json
 from slidenet.stores.claims import claim
 from slidenet.stores.feature_space import FeatureSpace, read_feature_space, write_feature_space
 from slidenet.stores.json_file import read_json
+
+DRAWN = "drawn.json"
+"""What the tables and pictures of the cohort were made of."""
+WAIT_S, MOST_WAITS = 2.0, 60
+NO_SLIDES = "No slide is there (--slides)."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,39 +199,44 @@ class _Fitted:
 
 
 def _draw_cohort(drawer: CohortDrawer, fitted: _Fitted, opening: OpeningSettings) -> list[str]:
-    """Draws the whole cohort where that is not done; says what there is, a line each."""
+    """Draws the whole cohort where that is not done; says what there is, a line each.
+
+    Of several processes one does it at a time, and the last one knows the slides of all.
+    """
+    for _ in range(MOST_WAITS):
+        try:
+            with claim(drawer.paths.cohort(DRAWN)):
+                return _draw_claimed(drawer, fitted, opening)
+        except ClaimedElsewhere:
+            time.sleep(WAIT_S)
+    return ["another process still draws the cohort as a whole: run again when it has ended"]
+
+
+def _draw_claimed(drawer: CohortDrawer, fitted: _Fitted, opening: OpeningSettings) -> list[str]:
     paths, settings = drawer.paths, fitted.settings
+    records = read_records(paths, drawer.space)
     if settings.projection == "none":
-        drawer.draw_slides(read_records(paths, drawer.space))
+        drawer.draw_slides(records)
         return [f"{paths.cohort(f'{SLIDES}.csv')}: shares of the clusters"]
-    done_path = paths.cohort("drawn.json")
-    try:
-        with claim(done_path):
-            done = {} if not done_path.is_file() else read_json(done_path, remedy="delete it")
-            records = read_records(paths, drawer.space)
-            wanted = {
-                TILES: identity_hash(drawer.identity(max_shown=settings.max_shown)),
-                SLIDES: identity_hash(drawer.slides_identity(records)),
-                CLUSTERS: identity_hash(
-                    {"space": drawer.space.identity_hash, "slides": _paths(fitted.cohort.rows)}
-                ),
-            }
-            notes = []
-            if done.get(TILES) != wanted[TILES]:
-                drawer.draw_tiles(fitted.sample().thinned(settings.max_shown))
-            if done.get(SLIDES) != wanted[SLIDES] and records:
-                drawer.draw_slides(records)
-            if done.get(CLUSTERS) != wanted[CLUSTERS]:
-                missing = drawer.draw_clusters(fitted.sample(), opening)
-                if missing:
-                    wanted.pop(CLUSTERS)
-                    notes.append(f"no pictures of clusters: {missing[0].lower()}{missing[1:]}")
-            write_json(done_path, wanted, sort_keys=True)
-    except ClaimedElsewhere:
-        return ["another process draws the cohort as a whole"]
+    path, rows = paths.cohort(DRAWN), fitted.cohort.rows
+    done = read_json(path, remedy="delete it") if path.is_file() else {}
+    shown = [row.slide_path for row in rows if row.slide_path and Path(row.slide_path).exists()]
+    wanted = {
+        TILES: identity_hash(drawer.identity(max_shown=settings.max_shown)),
+        SLIDES: identity_hash(drawer.slides_identity(records)),
+        CLUSTERS: identity_hash({"space": drawer.space.identity_hash, "slides": shown}),
+    }
+    notes = []
+    if done.get(TILES) != wanted[TILES]:
+        drawer.draw_tiles(fitted.sample().thinned(settings.max_shown))
+    if done.get(SLIDES) != wanted[SLIDES] and records:
+        drawer.draw_slides(records)
+    missing = "" if shown else NO_SLIDES
+    if shown and done.get(CLUSTERS) != wanted[CLUSTERS]:
+        missing = drawer.draw_clusters(fitted.sample(), opening)
+    if missing:
+        wanted.pop(CLUSTERS)
+        notes.append(f"no pictures of clusters: {missing[0].lower()}{missing[1:]}")
+    write_json(path, wanted, sort_keys=True)
     words = WORDS[settings.projection]
     return [f"{paths.root}: {words} of tiles and slides, clusters, a picture per slide", *notes]
-
-
-def _paths(rows: Sequence[SlideRow]) -> list[str]:
-    return [row.slide_path for row in rows]

@@ -141,8 +141,6 @@ class CohortDrawer:
         Returns:
             Why there is none; "" where there is.
         """
-        if not any(row.slide_path for row in self.cohort.rows):
-            return NOT_GIVEN
         scores = self._scores(sample)
         clusters = self.space.clusters(scores)
         chosen = {

@@ -46,8 +46,9 @@ def draw_neighbours(
     what = f"tile {query.tile} of " if query.tile is not None else ""
     missing = sorted({look.missing for look in looks.values() if look.missing})
     note = (
-        f"The nearest {'tiles' if what else 'slides'} of {count_of('slide', len(cohort.files))} by "
-        "cosine similarity of features, the nearest first."
+        f"The nearest {'tiles' if what else 'slides'} in a cohort of "
+        f"{count_of('slide', len(cohort.files))} by cosine similarity of features, the nearest "
+        "first."
     )
     if what:
         note += " Numbers below a tile: its upper left corner in level-0 pixels."

@@ -73,9 +73,9 @@ class FeatureMapWork(SlideWork):
         identity: Identity = {
             "space": self.space.identity_hash,
             "features": digest_of_features(file),
-            "slide": row.slide_path != "",
         }
-        if not self.overwrite and is_done(paths, row.slide_id, identity):
+        looked_at = row.slide_path if row.slide_path and Path(row.slide_path).exists() else ""
+        if not self.overwrite and is_done(paths, row.slide_id, identity, looked_at):
             return SlideResult(figure, "", file.num_tiles, already_done=True)
         with file:
             mask, scores = file.mask, self._scores(file)
@@ -86,10 +86,13 @@ class FeatureMapWork(SlideWork):
                 _table(file.coords, clusters, scores, mask),
             )
             missing = self._draw(row, file, scores, clusters, mask) if file.placed else UNPLACED
+        shown = missing in ("", UNPLACED)
         counts = np.bincount(clusters[mask], minlength=self.space.num_clusters)
         record: dict[str, Any] = {
             "slide_id": row.slide_id,
             "identity": identity,
+            "shown": shown,
+            "looked_at": looked_at,
             "num_tiles": int(mask.sum()),
             "num_unreadable": int((~mask).sum()),
             "tiles_in_cluster": counts.tolist(),
@@ -158,14 +161,24 @@ def _cluster_classes(clusters: IntArray, mask: BoolArray, num_clusters: int) -> 
     return np.where(mask, clusters, num_clusters), [*classes, ("not readable", MISSING_RGB)]
 
 
-def is_done(paths: FeatureMapsLayout, slide_id: str, identity: Identity) -> bool:
-    """Whether a slide has been drawn from this space and these features."""
+def is_done(paths: FeatureMapsLayout, slide_id: str, identity: Identity, looked_at: str) -> bool:
+    """Whether a slide has been drawn from this space and these features, as well as can be.
+
+    Args:
+        paths: Of the output folder.
+        slide_id: The slide.
+        identity: Of what is to be drawn.
+        looked_at: Where the slide lies now; "" where there is none. One that could not be shown is
+            tried again where another file is named.
+    """
     path = paths.record(slide_id)
     if not path.is_file():
         return False
-    found = read_json(path, remedy=_REMEDY, needs=("identity",))["identity"]
+    record = read_json(path, remedy=_REMEDY, needs=("identity", "shown", "looked_at"))
+    found = record["identity"]
     same = isinstance(found, dict) and identity_hash(found) == identity_hash(identity)
-    return same and paths.table(slide_id).is_file()
+    as_well = bool(record["shown"]) or looked_at in ("", record["looked_at"])
+    return same and as_well and paths.table(slide_id).is_file()
 
 
 def read_records(paths: FeatureMapsLayout, space: FeatureSpace) -> dict[str, dict[str, Any]]:

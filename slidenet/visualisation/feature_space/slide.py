@@ -19,6 +19,10 @@ GAP_IN = 0.2
 MOST_HIGH_IN = 5.0
 LEAST_NUMBERED = 0.015
 """A cluster bears its number where one piece of it covers this share of the tiles."""
+LEAST_DEPTH_IN = 0.05
+"""And where this much of it is around the number, inches."""
+LEAST_STEP_IN = 1.1
+"""From one picture to the next, for the words above them."""
 MOST_CELLS = 2**24
 """Tiles that lie on no lattice may be further apart than any grid has cells."""
 
@@ -49,8 +53,8 @@ def slide_figure(
     view = view_of(places, overview)
     of_cluster = palette(num_clusters)
     pictures = [
-        (paint_tiles(colours, places.coords, view, mask), "features: components 1, 2, 3 as RGB"),
-        (paint_tiles(of_cluster[clusters], places.coords, view, mask), "clusters of the cohort"),
+        (paint_tiles(colours, places.coords, view, mask), "features as RGB"),
+        (paint_tiles(of_cluster[clusters], places.coords, view, mask), "clusters"),
     ]
     if view.picture is not None:
         pictures.insert(0, (view.picture, "the slide"))
@@ -64,12 +68,13 @@ def slide_figure(
     page.top += 0.32
     room = PAGE_WIDTH - 2 * MARGIN - (len(pictures) - 1) * GAP_IN
     width = min(room / len(pictures), MOST_HIGH_IN / view.aspect)
+    step = max(width, LEAST_STEP_IN) + GAP_IN
     for number, (picture, caption) in enumerate(pictures):
-        left = MARGIN + number * (width + GAP_IN)
+        left = MARGIN + number * step
         axes = draw_view(
             page, view, picture, (left, page.top, width), caption=caption, scale_bar=number == 0
         )
-    for (x, y), cluster in _numbered(view, places.coords, clusters, mask):
+    for (x, y), cluster in _numbered(view, places.coords, clusters, mask, width):
         axes.text(
             x, y, str(cluster + 1), fontsize=8, weight="bold", color=DARK, ha="center",
             va="center", clip_on=True,
@@ -79,13 +84,15 @@ def slide_figure(
     page.top += width * view.aspect + 0.14
     counts = np.bincount(clusters[mask], minlength=num_clusters)
     shares = counts / max(counts.sum(), 1)
-    words = [
-        f"{number}: {share:.0%}" if count else f"{number}: none"
-        for number, (share, count) in enumerate(zip(shares, counts, strict=True), 1)
+    there = np.flatnonzero(counts).tolist()
+    page.key([(of_cluster[k] / 255, f"{k + 1}: {shares[k]:.1%}") for k in there])
+    lines = [
+        "Shares are of the readable tiles of this slide. Red, green and blue are principal "
+        f"components 1, 2 and 3, along which {explained.sum():.0%} of the variance of the cohort "
+        "is."
     ]
-    page.key(list(zip(of_cluster / 255, words, strict=True)))
-    spread = f"{explained.sum():.0%} of the variance of the cohort is along these components"
-    lines = [f"Shares are of the readable tiles of this slide. {spread}."]
+    if len(there) < num_clusters:
+        lines[0] += f" Of {count_of('cluster', num_clusters - len(there))} no tile is here."
     if not mask.all():
         lines.append(f"Hatched: {count_of('tile', int((~mask).sum()))} not readable.")
     if missing:
@@ -110,10 +117,19 @@ def paint_tiles(colours: UInt8Array, coords: IntArray, view: View, mask: BoolArr
 
 
 def _numbered(
-    view: View, coords: IntArray, clusters: IntArray, mask: BoolArray
+    view: View, coords: IntArray, clusters: IntArray, mask: BoolArray, width_in: float
 ) -> list[tuple[tuple[float, float], int]]:
-    """Where the number of each cluster is drawn: inside its largest piece, if that is not small."""
+    """Where the number of each cluster is drawn: inside its largest piece, if that is not small.
+
+    Args:
+        view: The part of the slide.
+        coords: int64 (N, 2), level-0 pixels.
+        clusters: int64 (N,), from 0.
+        mask: bool (N,), True = readable.
+        width_in: How wide the picture is on the page, inches.
+    """
     stride = view.geometry.stride_level0
+    cell_in = stride / view.width * width_in
     cells = np.rint((coords - coords.min(axis=0)) / stride).astype(np.int64)
     width, height = (cells.max(axis=0) + 1).tolist()
     if width * height > MOST_CELLS:
@@ -131,6 +147,9 @@ def _numbered(
         # The tile deepest inside of the piece, so that the number lies on it.
         depth = cv2.distanceTransform((pieces == largest).astype(np.uint8), cv2.DIST_L2, 3)
         rows = np.flatnonzero(own)
-        best = rows[depth[cells[rows, 1] + 1, cells[rows, 0] + 1].argmax()]
+        depths = depth[cells[rows, 1] + 1, cells[rows, 0] + 1]
+        best = rows[depths.argmax()]
+        if depths.max() * cell_in < LEAST_DEPTH_IN:
+            continue
         places.append(((float(centres[best, 0]), float(centres[best, 1])), cluster))
     return places

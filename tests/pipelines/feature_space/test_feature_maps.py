@@ -39,7 +39,7 @@ def test_every_slide_has_a_picture_and_a_table_in_the_same_clusters(drawn, featu
         "drawn.json", "feature_space.safetensors", "slides.csv", "slides.png", "tiles.csv",
         "tiles.png",
     ]  # fmt: skip
-    assert "no pictures of clusters: no slides were given" in report.table()
+    assert "no pictures of clusters: no slide is there (--slides)" in report.table()
     for number, (first, kind) in enumerate(zip((3, 6, 9, 6), "2121", strict=False)):
         rows = read_rows(folder / "csv" / f"s{number}.csv")
         assert (folder / "figures" / f"s{number}.png").is_file()
