@@ -182,6 +182,10 @@ class ExplanationError(SlidenetError):
     """A map of a slide cannot be made, or is not what a map has to be."""
 
 
+class NoMapError(ExplanationError):
+    """A method can say nothing of this bag, such as of one tile; others may."""
+
+
 class ParallelError(SlidenetError):
     """Ranks, meshes or chunks of a sequence that do not fit together."""
 

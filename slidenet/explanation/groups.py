@@ -4,11 +4,13 @@ A group is an int64 array of tiles. Removing one tile of many that say the same 
 questions of "what if this were not there" are asked about groups.
 """
 
+import warnings
 from itertools import pairwise
 
 import numpy as np
 from scipy.spatial import cKDTree
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 
 from slidenet.core.arrays import FloatArray, IntArray
 from slidenet.core.checks import check_whole
@@ -73,7 +75,9 @@ def clusters(features: FloatArray, count: int = 8, *, seed: int = 0) -> Groups:
     """
     check_whole(count=count)
     model = KMeans(min(count, len(features)), n_init=1, random_state=seed)
-    return by_label(model.fit_predict(np.asarray(features, dtype=np.float32)))
+    with warnings.catch_warnings():  # tiles that are all alike make fewer groups, which is right
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return by_label(model.fit_predict(np.asarray(features, dtype=np.float32)))
 
 
 def by_label(labels: IntArray) -> Groups:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from slidenet.core.arrays import Float64Array
-from slidenet.core.errors import ExplanationError
+from slidenet.core.errors import NoMapError
 from slidenet.explanation.gradients import bag_mean
 from slidenet.explanation.groups import Groups, blocks, clusters, windows
 from slidenet.explanation.methods import EXPLAINERS, Explanation
@@ -69,7 +69,7 @@ class Occlusion:
         """See `Explainer.explain`.
 
         Raises:
-            ExplanationError: A bag of one tile, of which nothing would remain.
+            NoMapError: A bag of one tile, of which nothing would remain.
         """
         groups, what, centred = subject.once(f"{self.name} groups", lambda: self._groups(subject))
         lost = subject.once(self.name, lambda: logit_drops(subject, groups))
@@ -118,7 +118,7 @@ def drops(subject: Subject, target: ExplainedTarget, groups: Groups) -> Float64A
         float64 (number of groups,); positive where the group speaks for the target.
 
     Raises:
-        ExplanationError: A group that holds the whole bag.
+        NoMapError: A group that holds the whole bag.
     """
     return scores_of(logit_drops(subject, groups), target)
 
@@ -128,11 +128,11 @@ def logit_drops(subject: Subject, groups: Groups) -> Tensor:
     """Logits of the bag minus those without each group: float64 (number of groups, K).
 
     Raises:
-        ExplanationError: As `drops`.
+        NoMapError: As `drops`.
     """
     whole = [i for i, group in enumerate(groups) if len(group) == len(subject)]
     if whole:
-        raise ExplanationError(
+        raise NoMapError(
             f"group {whole[0]} of the occlusion holds all {len(subject)} tiles of the bag",
             expected="groups without which a bag remains",
             remedy="take smaller groups, or another method: a bag of one tile, or of tiles that "

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from slidenet.core.arrays import Float64Array
-from slidenet.core.errors import ExplanationError
+from slidenet.core.errors import NoMapError
 from slidenet.explanation.gradients import bag_mean
 from slidenet.explanation.groups import Groups, blocks
 from slidenet.explanation.methods import EXPLAINERS, Explanation
@@ -57,10 +57,10 @@ class Swap:
         """See `Explainer.explain`.
 
         Raises:
-            ExplanationError: A bag of one tile, which has nothing to change places with.
+            NoMapError: A bag of one tile, which has nothing to change places with.
         """
         if len(subject) == 1:
-            raise ExplanationError(
+            raise NoMapError(
                 "a bag of one tile, which has no other to change places with",
                 expected="at least two tiles",
                 remedy="take another method for this slide",

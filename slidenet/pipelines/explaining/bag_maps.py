@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from slidenet.core.errors import ExplanationError
+from slidenet.core.errors import NoMapError
 from slidenet.core.provenance import JsonValue
 from slidenet.explanation import (
     EXPLAINERS,
@@ -87,8 +87,8 @@ def maps_of_bag(
         why methods were left out, by their names.
 
     Raises:
-        ExplanationError: A map that is not finite, naming the layer and the tile, or a bag that a
-            method can say nothing of.
+        ExplanationError: A map that is not finite, naming the layer and the tile.
+        NoMapError: A bag that a method can say nothing of.
     """
     refused: dict[str, str] = {}
     found: dict[tuple[int, str, str], list[tuple[Any, Mapping[str, JsonValue]]]] = {}
@@ -106,7 +106,7 @@ def maps_of_bag(
                         continue
                     try:
                         made[name] = explain_target(name, subject, target)
-                    except ExplanationError as error:
+                    except NoMapError as error:
                         others = [n for n in methods if n not in (*refused, *CONTROLS, name)]
                         if not (skip and others):
                             raise

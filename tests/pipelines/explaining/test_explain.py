@@ -232,6 +232,26 @@ def test_compare_lies_beside_and_says_how_alike_and_faithful_methods_are(
         run(bundle, compare=True, methods=["attention"])
 
 
+@pytest.mark.slow
+def test_a_slide_of_one_tile_lacks_some_methods_and_says_which(run, make_bundle, tmp_path):
+    features = tmp_path / "features"
+    features.mkdir()
+    slide = generate_features(num_patients=3, num_sites=1, num_tiles=16, feature_dim=8).slides[0]
+    one = replace(slide, features=slide.features[:1], coords=slide.coords[:1])
+    write_slide_file(features / "slide_000.h5", one)
+    bundle = make_bundle(tmp_path / "m.slidenet")
+    call = {"slides": one_row(tmp_path, "slide_000"), "features": features}
+    found = outcome(run(bundle, compare=True, **call))
+    assert found.status == "done"
+    assert re.search(r"no occlusion: group 0 .* holds all 1 tiles of the bag", found.detail)
+    assert outcome(run(bundle, compare=True, **call)).detail == found.detail
+    methods = maps_of(tmp_path / "out", "slide_000", "compare/h5").methods
+    assert "single_tile" in methods
+    assert "occlusion" not in methods
+    alone = outcome(run(bundle, methods=["occlusion"], **call))
+    assert "take smaller groups, or another method" in alone.detail
+
+
 def test_bad_input_is_one_line_and_leaves_nothing(run, bundle, make_bundle, cohort, tmp_path):
     with pytest.raises(UnknownNameError, match="did you mean attention"):
         run(bundle, methods=["atention"])
