@@ -10,6 +10,7 @@ import numpy as np
 
 from slidenet.core.arrays import FeatureRows, UInt8Array
 from slidenet.core.errors import CoordinateError
+from slidenet.core.escapes import in_terminal
 from slidenet.core.extras import require_extra
 from slidenet.core.provenance import canonical_json
 from slidenet.explanation.exports.columns import map_facts, map_names, without_repeats
@@ -74,7 +75,7 @@ def as_anndata(
             expected="one row per tile",
             slide=maps.slide_id,
         )
-    slide_id = plain_name(maps.slide_id)
+    slide_id = in_terminal(maps.slide_id)
     rows = pandas.Index([f"{slide_id}_{tile}" for tile in range(num_tiles)], dtype=object)
     obs: dict[str, Any] = {
         "slide_id": pandas.Categorical([slide_id] * num_tiles, categories=[slide_id]),
@@ -99,7 +100,7 @@ def as_anndata(
         side = geometry.tile_size_px * geometry.scale
         table.obsm["spatial"] = maps.coords + side / 2
         if overview is not None:
-            table.uns["spatial"] = {slide_id: _picture(maps, overview, side)}
+            table.uns["spatial"] = {plain_name(slide_id): _picture(maps, overview, side)}
     return table
 
 

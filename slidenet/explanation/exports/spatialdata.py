@@ -9,6 +9,7 @@ import numpy as np
 import shapely
 
 from slidenet.core.arrays import FeatureRows, UInt8Array
+from slidenet.core.errors import CoordinateError
 from slidenet.core.extras import require_extra
 from slidenet.explanation.exports.anndata import as_anndata
 from slidenet.explanation.exports.columns import require_places
@@ -31,7 +32,8 @@ def as_spatialdata(
     coordinate system "level0".
 
     Raises:
-        CoordinateError: It is not known where the tiles lie, or another number of features.
+        CoordinateError: It is not known where the tiles lie, there are none, or another number of
+            features.
         MissingExtraError: spatialdata is not installed.
     """
     purpose = "a SpatialData of tile maps"
@@ -40,6 +42,10 @@ def as_spatialdata(
     places = require_extra("spatialdata.transformations", extra=None, purpose=purpose)
     geopandas = require_extra("geopandas", extra=None, purpose=purpose)
     require_places(maps, "SpatialData")
+    if not len(maps.coords):
+        raise CoordinateError(
+            "no tiles", expected="tiles, since shapes may not be empty", slide=maps.slide_id
+        )
     side = maps.geometry.tile_size_px * maps.geometry.scale
     x, y = maps.coords.astype(np.float64).T
     squares = geopandas.GeoDataFrame(

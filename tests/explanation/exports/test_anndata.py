@@ -49,9 +49,10 @@ def test_odd_names_no_tiles_and_no_places(tmp_path, odd_names, no_tiles, unplace
 
 def test_slides_can_be_put_together(maps, making):
     _, _, make_maps = making
-    joined = anndata.concat([as_anndata(maps), as_anndata(make_maps(slide_id="slide_2"))])
+    ids = ("slide 2", "slide_2", "病")
+    joined = anndata.concat([as_anndata(maps), *(as_anndata(make_maps(slide_id=i)) for i in ids)])
     assert joined.obs_names.is_unique
-    assert joined.obs["slide_id"].nunique() == 2
+    assert set(joined.obs["slide_id"]) == {"slide_1", *ids}
 
 
 def test_features_of_other_tiles_are_refused(maps):
