@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from slidenet.core.checks import check_whole
-from slidenet.core.errors import ClaimedElsewhere, IdentityMismatchError
+from slidenet.core.errors import ClaimedElsewhere, ConfigError, IdentityMismatchError
 from slidenet.core.provenance import Identity, describe_difference, identity_hash
 from slidenet.explanation.feature_space.fitting import fit_space
 from slidenet.explanation.feature_space.projection import WORDS, Projection, check_projection
@@ -156,7 +156,7 @@ class _Fitted:
         there = read_feature_space(path) if path.is_file() and not self.overwrite else None
         if settings.space is not None:
             space = read_feature_space(settings.space)
-            self._check_same_features(space)
+            self._check_given(space)
             if there is not None and there.identity_hash != space.identity_hash:
                 raise self._another(there, space.identity)
             if there is None:
@@ -180,14 +180,23 @@ class _Fitted:
         return space
 
     def _another(self, there: FeatureSpace, wanted: Identity) -> IdentityMismatchError:
-        difference = describe_difference(there.identity, wanted)
+        same = {"cohort": there.identity.get("cohort")}
+        difference = describe_difference(there.identity, {**wanted, **same})
+        if wanted.get("cohort") != same["cohort"]:
+            difference = "; ".join(["on other slides or features", *filter(None, [difference])])
         return IdentityMismatchError(
             f"{self.paths.space} was fitted otherwise ({difference})",
             remedy="choose another output folder; pass --overwrite to fit and draw all anew; or "
             f"keep what colours mean there with --space {self.paths.space}",
         )
 
-    def _check_same_features(self, space: FeatureSpace) -> None:
+    def _check_given(self, space: FeatureSpace) -> None:
+        asked = self.settings.num_clusters
+        if asked not in (space.num_clusters, FeatureMapsSettings.num_clusters):
+            raise ConfigError(
+                f"num_clusters is {asked}",
+                expected=f"{space.num_clusters}, as {self.settings.space} has, or nothing",
+            )
         theirs, ours = space.identity.get("features"), self.cohort.features_identity
         difference = describe_difference(theirs if isinstance(theirs, dict) else {}, ours)
         if difference:

@@ -108,6 +108,10 @@ def test_colours_mean_the_same_in_a_later_cohort_and_a_bad_file_is_a_failed_slid
     record = json.loads((again / "slides" / "s2.json").read_text())
     assert sorted(record["tiles_in_cluster"]) == [3, 9]
     assert not (again / "slides.png").exists(), "of one slide there is no map of slides"
+    with pytest.raises(ConfigError, match=r"num_clusters is 3; expected 2, as .* has, or nothing"):
+        feature_maps(tmp_path / "new", tmp_path / "out", space=space, num_clusters=3)
+    with pytest.raises(IdentityMismatchError, match=r"otherwise \(on other slides or features\)"):
+        feature_maps(tmp_path / "new", tmp_path / "out", **SMALL)
 
 
 def test_a_cohort_without_a_usable_file_is_refused(tmp_path):
