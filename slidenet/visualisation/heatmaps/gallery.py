@@ -13,6 +13,7 @@ from slidenet.stores.tile_maps import TileMap, TileMaps
 from slidenet.visualisation.heatmaps.panels import (
     BAR_ROOM,
     Outlines,
+    at_page_size,
     draw_bar,
     draw_view,
     mark_tile,
@@ -28,7 +29,6 @@ from slidenet.visualisation.heatmaps.wording import (
     unit_words,
 )
 from slidenet.visualisation.page import MARGIN, PAGE_WIDTH, Page
-from slidenet.visualisation.side_by_side import frame_panel
 from slidenet.visualisation.style import ACCENT, DARK, GREY, PALE, capital, in_figure
 
 PER_ROW = 6
@@ -196,9 +196,7 @@ def _draw_tiles(
             page.box(left, page.top, side, side, facecolor=PALE, edgecolor="none")
             page.write(left + side / 2, page.top + side / 2, "no picture", size=8, colour=GREY)
         else:
-            axes = page.axes(left, page.top, side, side)
-            axes.imshow(tile.pixels, interpolation="antialiased", aspect="auto")
-            frame_panel(axes)
+            page.picture(left, page.top, side, side, at_page_size(tile.pixels, side))
         x, y = maps.coords[tile.index].tolist()
         rank, under = f"{number + 1}", page.top + side + 0.13
         style = "circle,pad=0.18" if is_top else "square,pad=0.2"

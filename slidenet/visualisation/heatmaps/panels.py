@@ -65,11 +65,9 @@ def draw_view(
     """
     left, top, width = place
     axes = page.axes(left, top, width, width * view.aspect)
-    factor = width * DPI / picture.shape[1]
-    if factor < 1:  # matplotlib takes much longer
-        size = (round(width * DPI), max(round(picture.shape[0] * factor), 1))
-        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-    axes.imshow(picture, interpolation="antialiased", extent=(0, 1, 0, view.aspect))
+    axes.imshow(
+        at_page_size(picture, width), interpolation="antialiased", extent=(0, 1, 0, view.aspect)
+    )
     axes.set_xlim(0, 1)
     axes.set_ylim(0, view.aspect)
     frame_panel(axes)
@@ -80,6 +78,20 @@ def draw_view(
     if scale_bar:
         draw_scale_bar(axes, view.width_um, width)
     return axes
+
+
+def at_page_size(picture: UInt8Array, width: float) -> UInt8Array:
+    """A picture with no more pixels than a page shows of it, which matplotlib takes long to shrink.
+
+    Args:
+        picture: uint8 RGB (h, w, 3).
+        width: On the page, inches.
+    """
+    factor = width * DPI / picture.shape[1]
+    if factor >= 1:
+        return picture
+    size = (round(width * DPI), max(round(picture.shape[0] * factor), 1))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def draw_bar(
