@@ -42,6 +42,8 @@ def heading(tile_map: TileMap) -> str:
     """What the map shows of what: `Evidence for “tumour”: what each tile adds to the logit`."""
     first, _, second = tile_map.method.partition(":")
     said = METHODS.get(first, first)
+    if tile_map.details.get("relative"):  # a value and a risk are no logits
+        said = said.replace("the logit", "the output")
     words = "" if said == first else f": {said}"
     words += f" ({short_name(second.replace('_', ' '))})" if second else ""
     target = "" if first == "control" else f" for “{short_name(tile_map.target)}”"

@@ -205,6 +205,7 @@ def test_captions_name_bags_and_stop_at_some(maps):
 @pytest.mark.slow
 def test_pictures_are_files_that_open(maps, pixels, tmp_path):
     layout = ExplanationLayout(tmp_path)
+    maps = dataclasses.replace(maps, maps=maps.maps[:2])
     files = draw_figures(layout, maps, pixels)[0]
     files += draw_galleries(layout, maps, pixels, num_top=2, which=[0])[0]
     for path in files:

@@ -63,7 +63,12 @@ def test_what_a_method_cannot_show_is_said(tile_map, maps_of, words):
 
 def test_maps_of_risk_raise_and_lower_it(tile_map, maps_of, words):
     said = words(map_figure(maps_of(tile_map(VALUES, relative=True)), 0, None))
-    for text in ("raises “tumour”", "lowers “tumour”", "from the slide's median"):
+    for text in (
+        "raises “tumour”",
+        "lowers “tumour”",
+        "from the slide's median",
+        "adds to the output",
+    ):
         assert text in said
 
 
