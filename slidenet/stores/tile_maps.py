@@ -134,7 +134,8 @@ class TileMaps:
         prediction: What the model says of each bag of the slide, by bag_id: a mapping with `words`
             (one line), `called` (names of the targets that are called), `scores` (probabilities,
             values, risks by name), `logits` (of each target by name) and, where methods could say
-            nothing of the bag, `left_out` (why, by method).
+            nothing of the bag, `left_out` (why, by method). Of a slide with drawn regions
+            `without_region` has what each target's logit loses without each region.
         features_digest: Of the features they were made from; "" where that is not known.
 
     Raises:

@@ -24,9 +24,11 @@ from slidenet.explanation.exports import (
 from slidenet.pipelines.cohort.layout import ExplanationLayout
 from slidenet.pipelines.explaining.pictures import draw_figures, draw_galleries, gallery_tiles
 from slidenet.pipelines.explaining.pixels import SlidePixels, read_pixels
+from slidenet.pipelines.explaining.regions import REGION_COLUMNS, region_rows
 from slidenet.pipelines.settings import OpeningSettings
 from slidenet.stores import FeatureFile, TileMaps
 from slidenet.stores.atomic import write_json
+from slidenet.stores.csv_writing import write_csv
 from slidenet.stores.json_file import read_json
 from slidenet.tasks import BinaryTask, MulticlassTask, MultilabelTask, Task
 from slidenet.tissue.regions.frames import qupath_bounds, qupath_origin
@@ -85,11 +87,13 @@ class SlideOutputs:
         note, digest = self.layout.made(slide_id), _digest(self.layout.maps(slide_id))
         made = _read_note(note, digest)
         count = 0
+        placeless = [n for n in self.settings.formats if n in NEED_PLACES]
+        if placeless and not self.maps.geometry.placed:
+            notes.append(f"no {', '.join(placeless)}: nobody knows where its tiles lie")
         for name in self.settings.formats:
             if name not in MAKERS:  # the h5, which is always there
                 continue
             if name in NEED_PLACES and not self.maps.geometry.placed:
-                notes.append(f"no {name}: nobody knows where its tiles lie")
                 continue
             how = self._how(name)
             before = made.get(name, {})
@@ -179,7 +183,12 @@ def _csv(of: SlideOutputs) -> tuple[list[Path], list[str]]:
     classes = isinstance(of.task, MulticlassTask | BinaryTask | MultilabelTask)
     exclusive = isinstance(of.task, MulticlassTask) if classes else None
     path = of.layout.export("csv", of.maps.slide_id, ".csv")
-    return [write_tile_table(path, of.maps, exclusive=exclusive)], []
+    files = [write_tile_table(path, of.maps, exclusive=exclusive)]
+    rows = region_rows(of.maps)
+    if rows:
+        files.append(of.layout.further("csv", of.maps.slide_id, "regions", ".csv"))
+        write_csv(files[-1], REGION_COLUMNS, rows)
+    return files, []
 
 
 def _geojson(of: SlideOutputs) -> tuple[list[Path], list[str]]:

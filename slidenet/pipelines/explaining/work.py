@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from slidenet.core.provenance import Identity, JsonValue
 from slidenet.core.records import SlideRow
@@ -22,6 +23,7 @@ from slidenet.pipelines.explaining.bag_maps import (
 )
 from slidenet.pipelines.explaining.methods import called_targets, settle_targets
 from slidenet.pipelines.explaining.outputs import OutputSettings, SlideOutputs
+from slidenet.pipelines.explaining.regions import without_regions
 from slidenet.pipelines.explaining.slide_maps import (
     digest_of_bags,
     digest_of_features,
@@ -89,6 +91,36 @@ class ExplainWork(SlideWork):
     def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
         """Makes the maps of one row, unless they are there, and what is missing of the rest."""
         opened = self.opener(row.slide_id)
+        maps, done = self._maps(row, opened)
+        made, notes = 0, dict[str, None]()
+        for number, (of_set, files) in enumerate(zip(maps, opened.files, strict=True), 1):
+            layout = self.layout.explanations(compare=self.settings.compare, number=number)
+            for member, one, file in zip(
+                self.opener.members[row.slide_id], of_set, files, strict=True
+            ):
+                outputs = SlideOutputs(
+                    layout,
+                    one,
+                    member,
+                    file,
+                    self.opener.model.task,
+                    self.settings.outputs,
+                    self.settings.compare,
+                )
+                count, said = outputs.make()
+                made += count
+                notes |= dict.fromkeys(said)
+        first = opened.files[0]
+        return SlideResult(
+            self._path(maps[0][0].slide_id, 1),
+            "; ".join([_words(maps[0][0]), *notes]),
+            sum(file.num_tiles for file in first),
+            num_unreadable=sum(file.num_unreadable for file in first),
+            already_done=done and not made,
+        )
+
+    def _maps(self, row: SlideRow, opened: OpenedBags) -> tuple[list[list[TileMaps]], bool]:
+        """The maps of each slide in each feature set, and whether they were there."""
         members = self.opener.members[row.slide_id]
         digest, identity = digest_of_bags(opened.files), self._identity(opened)
         paths = [
@@ -99,18 +131,18 @@ class ExplainWork(SlideWork):
             [file.fingerprint or f"features:{digest_of_features(file)}" for file in files]
             for files in opened.files
         ]
-        found = [
+        there = [
             existing_output(path, identity, fingerprint, input_digest=digest)
             for of_set in zip(paths, fingerprints, strict=True)
             for path, fingerprint in zip(*of_set, strict=True)
             if not self.settings.overwrite
         ]
-        done = bool(found) and all(found)
-        if done:
-            maps = [[read_tile_maps(path) for path in of_set] for of_set in paths]
-        else:
-            explained, prediction = self._explain(row, opened)
-            maps = [
+        if there and all(there):
+            return [[read_tile_maps(path) for path in of_set] for of_set in paths], True
+        explained, prediction = self._explain(row, opened)
+        maps = []
+        for number, files in enumerate(opened.files):
+            maps.append(
                 [
                     TileMaps(
                         member.slide_id,
@@ -125,34 +157,10 @@ class ExplainWork(SlideWork):
                     )
                     for place, (member, file) in enumerate(zip(members, files, strict=True))
                 ]
-                for number, files in enumerate(opened.files)
-            ]
-            for of_set, files in zip(maps, paths, strict=True):
-                for one, path in zip(of_set, files, strict=True):
-                    write_tile_maps(path, one)
-        made, notes = 0, dict[str, None]()
-        for number, of_set in enumerate(maps, 1):
-            layout = self.layout.explanations(compare=self.settings.compare, number=number)
-            for member, one, file in zip(members, of_set, opened.files[number - 1], strict=True):
-                count, said = SlideOutputs(
-                    layout,
-                    one,
-                    member,
-                    file,
-                    self.opener.model.task,
-                    self.settings.outputs,
-                    self.settings.compare,
-                ).make()
-                made += count
-                notes |= dict.fromkeys(said)
-        files_of_first = opened.files[0]
-        return SlideResult(
-            paths[0][0],
-            "; ".join([_words(maps[0][0]), *notes]),
-            sum(file.num_tiles for file in files_of_first),
-            num_unreadable=sum(file.num_unreadable for file in files_of_first),
-            already_done=done and not made,
-        )
+            )
+            for one, path in zip(maps[-1], paths[number], strict=True):
+                write_tile_maps(path, one)
+        return maps, False
 
     def _explain(
         self, row: SlideRow, opened: OpenedBags
@@ -186,14 +194,19 @@ class ExplainWork(SlideWork):
             }
         maps = {bag_id: one for bag_id, (one, _) in by_bag.items()}
         found = [maps_of_slides(opened, number, maps) for number in range(len(opened.files))]
-        patient = self.opener.members[row.slide_id][0].patient_id
-        return found, {
-            bag_id: self._record(bag_id, patient, one, by_bag[bag_id][1])
-            for bag_id, one in said.items()
-        }
+        prediction: dict[str, JsonValue] = {}
+        for bag_id, one in said.items():
+            more: dict[str, Any] = {"left_out": by_bag[bag_id][1]}
+            if opened.parts is None and len(opened.files[0]) == 1:
+                file = opened.files[0][0]
+                if file.region_names:
+                    more["without_region"] = without_regions(model, batches[bag_id], file, targets)
+            patient = self.opener.members[row.slide_id][0].patient_id
+            prediction[bag_id] = self._record(bag_id, patient, one, more)
+        return found, prediction
 
     def _record(
-        self, bag_id: str, patient: str | None, said: BagPrediction, left_out: Mapping[str, str]
+        self, bag_id: str, patient: str | None, said: BagPrediction, more: Mapping[str, Any]
     ) -> JsonValue:
         """What the model says of one bag, as `TileMaps.prediction` has it."""
         model = self.opener.model
@@ -205,7 +218,7 @@ class ExplainWork(SlideWork):
                 "called": called_targets(model.task, said.predicted, model.calibration),
                 "scores": {name: float(column[0]) for name, column in columns.items()},
                 "logits": said.scores,
-                **({"left_out": left_out} if left_out else {}),
+                **{name: value for name, value in more.items() if value},
             }
         )
         return record

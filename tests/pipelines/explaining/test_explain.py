@@ -70,6 +70,7 @@ def test_every_slide_has_maps_that_add_up_and_controls_beside(run, bundle, tmp_p
     assert [one["status"] for one in stage["slides"]] == ["done"] * 4
 
 
+@pytest.mark.slow
 def test_a_second_call_keeps_what_is_there_and_another_method_is_refused(
     run, bundle, cohort, tmp_path
 ):
@@ -128,6 +129,31 @@ def test_regions_are_bags_and_tiles_in_none_have_no_value(run, make_bundle, coho
     bias = load_bundle(bundle).module.network.head.bias.item()
     of_b = evidence.values[(index == 1) & (share == 1)].sum() + bias
     assert of_b == pytest.approx(maps.prediction["slide_000:b"]["logits"]["1"], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_slide_loses_what_its_drawn_regions_speak_for(run, make_bundle, tmp_path):
+    features = tmp_path / "features"
+    features.mkdir()
+    slide = generate_features(num_patients=3, num_sites=1, num_tiles=16, feature_dim=8).slides[0]
+    count = len(slide.coords)
+    index = np.arange(count, dtype=np.uint16) % 2
+    regions = TileRegions(("a", "b"), index, np.ones(count, np.float32), "name")
+    write_slide_file(features / "slide_000.h5", replace(slide, regions=regions))
+    call = {"slides": one_row(tmp_path, "slide_000"), "features": features, "formats": ["csv"]}
+    run(make_bundle(tmp_path / "whole.slidenet"), **call)
+    training = {"bag": "region", "min_region_share": 0.5}
+    parts = tmp_path / "parts"
+    run(make_bundle(tmp_path / "parts.slidenet", training=training), out=parts, **call)
+    alone = {
+        name: said["logits"]["1"] for name, said in maps_of(parts, "slide_000").prediction.items()
+    }
+    said = maps_of(tmp_path / "out", "slide_000").prediction["slide_000"]
+    lost = said["without_region"]["a"]["1"]
+    assert lost == pytest.approx(said["logits"]["1"] - alone["slide_000:b"], abs=1e-5)
+    table = tmp_path / "out" / "explanations" / "csv" / "more" / "slide_000" / "regions.csv"
+    assert [(row["region"], row["target"]) for row in rows_of(table)] == [("a", "1"), ("b", "1")]
+    assert float(rows_of(table)[0]["lost_without_it"]) == pytest.approx(lost)
 
 
 @pytest.mark.slow
