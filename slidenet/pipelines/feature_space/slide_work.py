@@ -69,14 +69,14 @@ class FeatureMapWork(SlideWork):
         if row.slide_id in self.failed:
             raise self.failed[row.slide_id]
         file, paths = self.files[row.slide_id], self.layout.feature_maps
-        figure = paths.figure(row.slide_id)
+        output = (paths.figure if file.placed else paths.table)(row.slide_id)
         identity: Identity = {
             "space": self.space.identity_hash,
             "features": digest_of_features(file),
         }
         looked_at = row.slide_path if row.slide_path and Path(row.slide_path).exists() else ""
         if not self.overwrite and is_done(paths, row.slide_id, identity, looked_at):
-            return SlideResult(figure, "", file.num_tiles, already_done=True)
+            return SlideResult(output, "", file.num_tiles, already_done=True)
         with file:
             mask, scores = file.mask, self._scores(file)
             clusters = self.space.clusters(scores)
@@ -103,7 +103,7 @@ class FeatureMapWork(SlideWork):
         detail = f"{counts[most] / counts.sum():.0%} in cluster {most + 1}"
         if missing and missing != NOT_GIVEN:
             detail += f"; {missing}"
-        return SlideResult(figure, detail, file.num_tiles, num_unreadable=int((~mask).sum()))
+        return SlideResult(output, detail, file.num_tiles, num_unreadable=int((~mask).sum()))
 
     def _scores(self, file: FeatureFile) -> Float64Array:
         return np.concatenate([self.space.scores(block) for _, block in row_blocks(file.features)])
