@@ -121,6 +121,7 @@ def test_damaged_files_are_told_and_the_rest_goes_on(copied):
     assert "is of version 9" in section(text, "performance")
 
 
+@pytest.mark.slow
 def test_bags_a_model_was_trained_on_are_told(bench, made, tmp_path):
     """Predictions of `slidenet predict`: of which slides is only known beside the model."""
     model = load_bundle(made / "run" / "model.slidenet")
