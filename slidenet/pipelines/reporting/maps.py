@@ -6,7 +6,7 @@ from pathlib import Path
 
 from slidenet.core.errors import SlidenetError
 from slidenet.core.text import count_of, name_some
-from slidenet.pipelines.cohort.layout import ExplanationLayout, OutputLayout
+from slidenet.pipelines.cohort.layout import ExplanationLayout, FeatureMapsLayout, OutputLayout
 from slidenet.pipelines.reporting.budget import (
     PictureBudget,
     in_turn,
@@ -36,6 +36,13 @@ MOST_SHEETS = 4
 """Sheets of tiles, and of methods side by side: each shows many pictures of one slide."""
 FINE = "More would make this file larger than --max-megabytes."
 
+COHORT_PICTURES = {
+    "clusters.png": "Tiles near the middle of each cluster",
+    "tiles.png": "Tiles of all slides laid out by their features",
+    "slides.png": "Slides laid out by the shares of their clusters",
+}
+"""Of `slidenet feature-maps`."""
+
 Explained = Mapping[str, tuple[ExplanationLayout, str]]
 """Of each slide by its name in the report: where its maps lie, and its slide_id."""
 
@@ -50,8 +57,11 @@ class _Sheet:
 
 
 def has_maps(folder: Path) -> bool:
-    """Whether `slidenet explain` has written maps into a folder."""
-    return any(True for _ in _layouts(OutputLayout(folder)))
+    """Whether `slidenet explain` or `feature-maps` has written into a folder."""
+    layout = OutputLayout(folder)
+    kinds = (False, True)
+    explained = any(True for compare in kinds for _ in _layouts(layout, compare=compare))
+    return explained or layout.feature_maps.space.is_file()
 
 
 def maps_section(folders: Sequence[Path], budget: PictureBudget, *, most: int) -> Section:
@@ -62,13 +72,26 @@ def maps_section(folders: Sequence[Path], budget: PictureBudget, *, most: int) -
         budget: Bytes the pictures may take.
         most: Slides with a picture.
     """
-    title = "Maps"
-    explained = _explained(folders)
-    if not explained:
-        gone = missing(
-            "maps of what a model looked at: `slidenet explain --bundle MODEL` makes them."
+    title, parts, lacks = "Maps", list[Html](), ""
+    explained, compared = _explained(folders), _explained(folders, compare=True)
+    if not explained and not compared:
+        lacks = "no maps"
+        parts.append(
+            missing("maps of what a model looked at: `slidenet explain --bundle MODEL` makes them.")
         )
-        return Section("maps", title, [gone], "no maps")
+    if explained:
+        shown, lacks = _of_slides(explained, budget, most)
+        parts += shown
+    methods = _Sheet("figures", "Methods side by side",
+                     "All methods that apply, and how far they agree")  # fmt: skip
+    parts += _sheets(compared, sorted(compared), methods, budget)
+    for folder in folders:
+        parts += _feature_maps(OutputLayout(folder).feature_maps, budget)
+    return Section("maps", title, parts, lacks)
+
+
+def _of_slides(explained: Explained, budget: PictureBudget, most: int) -> tuple[list[Html], str]:
+    """A card for each of a sample of slides, and a few sheets of tiles; and what is not there."""
     names = sorted(explained)
     pictures = take_pictures(
         names, lambda n: _picture(explained, n, "figures", PICTURE_PX), budget, most=most, first=0
@@ -95,14 +118,35 @@ def maps_section(folders: Sequence[Path], budget: PictureBudget, *, most: int) -
     parts.append(gallery(cards))
     tiles = _Sheet("galleries", "Tiles with the most and the least",
                    "The tiles that speak most for and against, and where they lie")  # fmt: skip
-    methods = _Sheet("figures", "Methods side by side",
-                     "All methods that apply, and how far they agree")  # fmt: skip
-    compared = _explained(folders, compare=True)
     parts += _sheets(explained, list(pictures), tiles, budget)
-    parts += _sheets(compared, sorted(compared), methods, budget)
     if problems:
         parts += [note("bad", "Some maps could not be read."), details("Which", listing(problems))]
-    return Section("maps", title, parts, "some maps have no picture" if absent else "")
+    return parts, "some maps have no picture" if absent else ""
+
+
+def _feature_maps(layout: FeatureMapsLayout, budget: PictureBudget) -> list[Html]:
+    """What features look like without any model; nothing where nobody has drawn it."""
+    figures = [
+        layout.figure(path.stem) for path in sorted(layout.record("x").parent.glob("*.json"))
+    ]
+    of_slides = [figures[i] for i in in_turn(len(figures), 0)[:MOST_SHEETS]]
+    shown = [(layout.cohort(name), words) for name, words in COHORT_PICTURES.items()]
+    shown += [
+        (path, f"{path.stem}: the slide, its features as colours, and its clusters")
+        for path in sorted(of_slides)
+    ]
+    sheets: list[Html] = []
+    for path, words in shown:
+        picture = picture_of_file(path, longest=SHEET_PX)
+        if picture is not None and budget.takes(picture):
+            sheets.append(figure(picture, words, words))
+    if not sheets:
+        return []
+    told = (
+        "Colours and clusters of features mean the same on every slide; no model and no label has "
+        "a part in them."
+    )
+    return [element("h3", "What features look like"), paragraph(told), gallery(sheets)]
 
 
 def _layouts(

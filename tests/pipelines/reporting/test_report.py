@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -62,6 +63,15 @@ def test_the_same_folders_give_the_same_bytes(made, tmp_path):
     assert first == second
 
 
+@pytest.mark.slow
+def test_no_picture_but_those_of_slides_is_in_it(copied):
+    before = report(copied / "out", to=copied / "a.html", **QUICK).path.read_bytes()
+    one = next((copied / "out" / "overlays").glob("*.jpg"))
+    for name in ("label", "macro", "a_label", ".a"):
+        shutil.copy(one, copied / "out" / "overlays" / f"{name}.jpg")
+    assert report(copied / "out", to=copied / "b.html", **QUICK).path.read_bytes() == before
+
+
 def test_what_is_not_shown_is_said(made, tmp_path):
     written = report(made / "out", to=tmp_path / "a.html", **QUICK)
     text = written.path.read_text()
@@ -83,15 +93,23 @@ def test_half_finished_folders_say_what_is_missing(copied):
         path.unlink()
     (out / "tile_features" / "generated" / "a.h5").unlink()
     (out / "overlays" / "d.jpg").write_bytes(b"no picture")
-    written = report(out, run, **QUICK)
+    compare = out / "explanations" / "compare"
+    compare.mkdir()
+    for folder in ("h5", "figures"):
+        (out / "explanations" / folder).rename(compare / folder)
+    (out / "feature_maps").mkdir()
+    shutil.copy(compare / "figures" / "a.png", out / "feature_maps" / "clusters.png")
+    written = report(out, run, num_bootstrap=5)
     text = written.path.read_text()
     assert written.exit_code == 0
     assert written.path == out / "report.html"
     assert set(written.lacks) == {
         "Cohort", "Failures", "Training", "Performance", "Model card", "Provenance",
-        *(["Quality of the tissue"] if "not readable" in section(text, "quality") else []),
+        "Quality of the tissue",
     }  # fmt: skip
     assert "without features of generated: a" in section(text, "cohort")
+    assert "Methods side by side" in section(text, "maps")
+    assert "What features look like" in section(text, "maps")
     assert "results.md: the run has not ended yet" in section(text, "training")
     assert "not in it: Model card (no model)" in written.table()
 
