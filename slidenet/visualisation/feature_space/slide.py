@@ -88,8 +88,7 @@ def slide_figure(
     page.key([(of_cluster[k] / 255, f"{k + 1}: {shares[k]:.1%}") for k in there])
     lines = [
         "Shares are of the readable tiles of this slide. Red, green and blue are principal "
-        f"components 1, 2 and 3, along which {explained.sum():.0%} of the variance of the cohort "
-        "is."
+        f"components 1, 2 and 3, which hold {explained.sum():.0%} of the variance of the cohort."
     ]
     if len(there) < num_clusters:
         lines[0] += f" Of {count_of('cluster', num_clusters - len(there))} no tile is here."

@@ -54,7 +54,7 @@ def test_the_picture_of_a_slide_says_shares_and_what_is_missing():
     found = texts(figure)
     assert {"1: 75.0%", "2: 25.0%", "1", "2"} <= set(found)
     words = " ".join(found)
-    assert "75% of the variance" in words
+    assert "hold 75% of the variance" in words
     assert "Of 1 cluster no tile is here." in words
     assert "No slide was given." in found
     assert "the slide" not in found
