@@ -26,7 +26,7 @@ from slidenet.core.checks import check_share, check_whole
 from slidenet.explanation.methods import EXPLAINERS, Explanation
 from slidenet.explanation.subject import Subject
 from slidenet.mil import BagModel
-from slidenet.mil.longnet import LongNetMIL
+from slidenet.slide_encoders import LongNetViT
 from slidenet.slide_encoders.longnet.block import SelfAttention
 from slidenet.stores.tile_maps import Unit
 from slidenet.tasks import ExplainedTarget
@@ -201,27 +201,27 @@ def for_gradients_of_tiles(network: nn.Module, num_tiles: int) -> Iterator[None]
         num_tiles: Of the bag.
     """
     trained = [p for p in network.parameters() if p.requires_grad]
-    encoder = network.encoder if isinstance(network, LongNetMIL) else None
     layers = [m for m in network.modules() if isinstance(m, SelfAttention)]
+    encoders = [m for m in network.modules() if isinstance(m, LongNetViT)]
     patterns = [layer.pattern for layer in layers]
-    recomputed = encoder.checkpoint_activations if encoder else False
+    recomputed = [encoder.checkpoint_activations for encoder in encoders]
     try:
         for parameter in trained:
             parameter.requires_grad_(False)
         for layer in layers:
             if isinstance(layer.pattern, DilatedAttention):
                 layer.pattern = replace(layer.pattern, mixing_gradient="true")
-        if encoder is not None:
+        for encoder in encoders:
             states = num_tiles * encoder.config.embed_dim * encoder.config.depth
-            encoder.checkpoint_activations = recomputed or states > RECOMPUTED_ABOVE
+            encoder.checkpoint_activations |= states > RECOMPUTED_ABOVE
         yield
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
         for layer, pattern in zip(layers, patterns, strict=True):
             layer.pattern = pattern
-        if encoder is not None:
-            encoder.checkpoint_activations = recomputed
+        for encoder, was in zip(encoders, recomputed, strict=True):
+            encoder.checkpoint_activations = was
 
 
 class GradientXInput:

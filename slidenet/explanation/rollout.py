@@ -5,18 +5,23 @@ heads' attention; the readout r (the class token, the mean over tiles, the weigh
 pooling) sees the tiles by r^T A'_L ... A'_1. The maps of feed-forward networks and values are left
 out, which is what makes it "where it looked": no sign, and the same for every target.
 
+Dilated attention shows some tiles to many heads and others to few, whatever is on them. The map
+therefore counts how often the share of a tile is that which it would have if every token attended
+alike to all that it may see. Shares alone found planted lesions worse (tile AUROC 0.78 instead of
+0.89, three seeds); where all see all, the two are the same map.
+
 No L x L matrix is made. Row i of A times values of one is its sum, and r^T A is the gradient of
 sum_i r_i (A v)_i with respect to v: one forward and one backward of the attention per layer. Rows
 of released dilated attention do not sum to one (empty slots take their share, heads leave tokens
 out), so they are normalised; a token that no head covers keeps its row of the identity.
 
 Source: Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers", section 3 (rollout,
-residual 0.5, heads averaged). Normalised rows and any readout are ours.
+residual 0.5, heads averaged). Normalised rows, any readout, and the comparison are ours.
 
 Shapes: L tiles, N = 1 + L tokens (class token first), F feature length, H heads, D width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -54,10 +59,16 @@ class Rollout:
         shares, class_share = subject.once(
             self.name, lambda: rollout_of_model(network, subject.features, subject.grid_xy)
         )
-        return tile_values(shares / shares.sum()), {
+        alike = rollout_of_pattern(network, len(subject)).to(shares)
+        # A pattern that chooses by content may show tiles that it would not show to all alike.
+        comparable = bool((alike[shares > 0] > 0).all())
+        values = torch.where(alike > 0, shares / alike, 0.0) if comparable else shares
+        return tile_values(values / values.sum()), {
             "residual": RESIDUAL,
             "layers": max(network.layers),
             "class_token_share": class_share,
+            "unseen_tiles": int((shares == 0).sum()),
+            "counted_from": "attention alike to all that is seen" if comparable else "zero",
         }
 
 
@@ -85,14 +96,41 @@ def rollout_of_model(
     with torch.no_grad():
         mask = torch.ones(1, len(features), dtype=torch.bool, device=features.device)
         attention = network(features[None], grid_xy[None], mask).tile_attention
-    readout = features.new_zeros(1 + len(features))
-    if attention is None:
-        readout[0] = 1.0
-    else:
-        readout[1:] = attention[0, 0]
-    readouts = {layer: readout / len(network.layers) for layer in network.layers}
+    tiles = None if attention is None else attention[0, 0]
+    readouts = _readouts(network, tiles, features.new_zeros(1 + len(features)))
     shares = rollout(network.encoder, features, grid_xy, readouts, residual=residual)
     return shares[1:], float(shares[0])
+
+
+def rollout_of_pattern(
+    network: LongNetMIL, num_tiles: int, *, residual: float = RESIDUAL
+) -> Tensor:
+    """The same for any slide of so many tiles, if every token attended alike to all it may see.
+
+    Args:
+        network: A slide encoder with pooling and head.
+        num_tiles: L.
+        residual: As there.
+
+    Returns:
+        Shares (L,); zero where the pattern shows a tile to nobody that is read.
+    """
+    encoder = network.encoder
+    row = encoder.class_token.new_zeros(1 + num_tiles)
+    tiles = None if network.pooling == "class_token" else row.new_full((num_tiles,), 1 / num_tiles)
+    config = encoder.config
+    alike = row.new_zeros(1, 1 + num_tiles, config.num_heads, config.embed_dim // config.num_heads)
+    readouts = _readouts(network, tiles, row)
+    return _rolled(encoder, readouts, lambda block: (alike, alike), residual)[1:]
+
+
+def _readouts(network: LongNetMIL, tiles: Tensor | None, row: Tensor) -> dict[int, Tensor]:
+    """How the states of a model are read: by weights of the tiles, or the class token (None)."""
+    if tiles is None:
+        row[0] = 1.0
+    else:
+        row[1:] = tiles
+    return {layer: row / len(network.layers) for layer in network.layers}
 
 
 @torch.no_grad()
@@ -123,22 +161,34 @@ def rollout(
         ConfigError: For a share out of range.
     """
     check_share(residual=residual)
+    states = encoder.states(features[None], grid_xy[None], layers=range(max(readouts)))
+
+    def queries_and_keys(block: LongNetBlock) -> tuple[Tensor, Tensor]:
+        attention, normed = block.attention, block.attention_norm(states.pop())
+        return (
+            attention.heads(attention.q_proj(normed)).float(),
+            attention.heads(attention.k_proj(normed)).float(),
+        )
+
+    return _rolled(encoder, readouts, queries_and_keys, residual)
+
+
+def _rolled(
+    encoder: LongNetViT,
+    readouts: Mapping[int, Tensor],
+    queries_and_keys: Callable[[LongNetBlock], tuple[Tensor, Tensor]],
+    residual: float,
+) -> Tensor:
+    """From the last block to the first, given the queries and keys (1, N, H, D / H) of each."""
     top = max(readouts)
-    states = encoder.states(features[None], grid_xy[None], layers=range(top))
     row = torch.zeros_like(readouts[top])
     for layer in range(top, 0, -1):
         row = row + readouts.get(layer, 0.0)
         block = encoder.blocks[layer - 1]
         assert isinstance(block, LongNetBlock)
-        row = residual * row + (1 - residual) * _through_block(block, states.pop(), row)
+        through = mean_attention_product(block.attention.pattern, *queries_and_keys(block), row)
+        row = residual * row + (1 - residual) * through
     return row + readouts.get(0, 0.0)
-
-
-def _through_block(block: LongNetBlock, x_BND: Tensor, row: Tensor) -> Tensor:
-    """row^T A of one block, from the tokens (1, N, D) that enter it."""
-    attention, normed = block.attention, block.attention_norm(x_BND)
-    q, k = (attention.heads(p(normed)).float() for p in (attention.q_proj, attention.k_proj))
-    return mean_attention_product(attention.pattern, q, k, row)
 
 
 def mean_attention_product(pattern: AttentionPattern, q: Tensor, k: Tensor, row: Tensor) -> Tensor:

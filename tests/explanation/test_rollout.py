@@ -1,12 +1,21 @@
 """Rollout without a matrix, against the matrices themselves."""
 
+import numpy as np
 import pytest
 import torch
 
 from slidenet.attention import DenseAttention, DilatedAttention, SlidingWindowAttention
 from slidenet.attention.dilated.config import branch_mask, zero_slots
-from slidenet.explanation.rollout import mean_attention_product, rollout, rollout_of_model
+from slidenet.explanation.methods import explain_target
+from slidenet.explanation.rollout import (
+    mean_attention_product,
+    rollout,
+    rollout_of_model,
+    rollout_of_pattern,
+)
+from slidenet.explanation.subject import Subject
 from slidenet.mil import make_bag_model
+from slidenet.tasks import ExplainedTarget
 
 TILES, FEATURES, HEADS = 29, 6, 4
 DILATED = DilatedAttention((8, 12, 32), (1, 2, 4))
@@ -119,3 +128,43 @@ def test_states_that_are_not_read_play_no_part(bag):
     torch.testing.assert_close(embedded, readout)
     kept = rollout(network.encoder, features, grid_xy, {3: readout}, residual=1.0)
     torch.testing.assert_close(kept, readout)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("pooling", ["class_token", "mean"])
+def test_a_model_that_attends_alike_to_all_draws_a_flat_map(bag, pooling):
+    """Dilated attention shows some tiles to more tokens than others; the map is about the rest."""
+    features, grid_xy = bag
+    torch.manual_seed(0)
+    network = make_bag_model(
+        "longnet", feature_dim=FEATURES, num_outputs=1, pooling=pooling, **SHAPE
+    ).eval()
+    target = ExplainedTarget("positive", (1.0,))
+    subject = Subject(network, features, grid_xy, torch.zeros(1), torch.ones(1))
+    told, details = explain_target("rollout", subject, target)
+    assert np.ptp(told) > 0.01
+    assert told.sum() == pytest.approx(1, abs=1e-5)
+    assert (details["unseen_tiles"], details["counted_from"][:15]) == (0, "attention alike")
+    for block in network.encoder.blocks:
+        for projection in (block.attention.q_proj, block.attention.k_proj):
+            projection.weight.zero_()
+            projection.bias.zero_()
+    shares, _ = rollout_of_model(network, features, grid_xy)
+    torch.testing.assert_close(shares, rollout_of_pattern(network, TILES))
+    assert float(shares.max()) > 1.1 * float(shares.min())
+    subject = Subject(network, features, grid_xy, torch.zeros(1), torch.ones(1))
+    flat, _ = explain_target("rollout", subject, target)
+    np.testing.assert_allclose(flat, 1 / TILES, rtol=1e-4)
+
+
+def test_tiles_that_nobody_sees_have_no_share(bag):
+    features, grid_xy = bag
+    near = SHAPE | {"segment_lengths": (8,), "dilation_rates": (1,)}
+    network = make_bag_model(
+        "longnet", feature_dim=FEATURES, num_outputs=1, pooling="class_token", **near
+    ).eval()
+    subject = Subject(network, features, grid_xy, torch.zeros(1), torch.ones(1))
+    values, details = explain_target("rollout", subject, ExplainedTarget("positive", (1.0,)))
+    assert details["unseen_tiles"] == TILES - 7
+    assert values[:7].min() > 0
+    assert not values[7:].any()
