@@ -4,7 +4,7 @@ Nothing here is believed: `run.json` and the files beside it may be of an older 
 or put there by somebody. What cannot be read is told in one line and left out; the others go on.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from slidenet.core.errors import SlidenetError, StoreError
+from slidenet.core.errors import FAULTS, SlidenetError, fault_of
 from slidenet.core.provenance import Identity
 from slidenet.core.records import TileGeometry
 from slidenet.pipelines.cohort.layout import OutputLayout
@@ -20,6 +20,8 @@ from slidenet.pipelines.tissue.record import TissueRecord
 from slidenet.stores import FeatureFile, open_features, read_tile_set
 from slidenet.stores.json_file import read_json
 
+UNREADABLE = (SlidenetError, *FAULTS)
+"""What reading a file may raise: it is damaged, gone since it was listed, or not ours to read."""
 REMEDY = "run the verb again, which writes it anew"
 
 
@@ -138,12 +140,12 @@ def read_cohort(layout: OutputLayout) -> CohortFound:
     def slide(name: str) -> SlideFound:
         return slides.setdefault(name, SlideFound(name))
 
-    files = _files(layout.tiles("x").parent, ".h5")
+    files = _files(layout.tiles("x").parent, ".h5", problems)
     for path in tqdm(files, desc="report", unit=" slides", leave=False, disable=None):
         try:
             tile_set = read_tile_set(path)
-        except SlidenetError as error:
-            problems.append(str(error))
+        except UNREADABLE as error:
+            problems.append(line_of(error))
             slide(path.stem)
             continue
         slide(path.stem).tiles = TilesFound(
@@ -153,20 +155,20 @@ def read_cohort(layout: OutputLayout) -> CohortFound:
             tile_set.identity,
             tile_set.read_again,
         )
-    for path in _files(layout.tissue_record("x").parent, ".json"):
+    for path in _files(layout.tissue_record("x").parent, ".json", problems):
         try:
             slide(path.stem).record = TissueRecord.read(path)
-        except StoreError as error:
-            problems.append(str(error))
-    for folder in _folders(layout.root / "tile_features"):
-        for path in _files(folder, ".h5"):
+        except UNREADABLE as error:
+            problems.append(line_of(error))
+    for folder in _folders(layout.root / "tile_features", problems):
+        for path in _files(folder, ".h5", problems):
             try:
                 slide(path.stem).features[folder.name] = open_features(path)
-            except SlidenetError as error:
-                problems.append(str(error))
-    for encoder in _folders(layout.root / "slide_embeddings"):
-        for folder in _folders(encoder):
-            for path in _files(folder, ".h5"):
+            except UNREADABLE as error:
+                problems.append(line_of(error))
+    for encoder in _folders(layout.root / "slide_embeddings", problems):
+        for folder in _folders(encoder, problems):
+            for path in _files(folder, ".h5", problems):
                 slide(path.stem).num_embeddings += 1
     stages, versions = _run_report(layout, problems)
     for verb, stage in stages.items():
@@ -184,8 +186,8 @@ def _run_report(
         return {}, {}
     try:
         found = read_json(layout.run_report, needs=("stages",), remedy=REMEDY)
-    except StoreError as error:
-        problems.append(str(error))
+    except UNREADABLE as error:
+        problems.append(line_of(error))
         return {}, {}
     stages, versions = found["stages"], found.get("versions")
     if not isinstance(stages, dict):
@@ -223,18 +225,26 @@ def number_of(value: object) -> float | None:
     return float(value) if abs(value) < 1e15 else None
 
 
-def _files(folder: Path, suffix: str) -> list[Path]:
+def line_of(error: BaseException) -> str:
+    """What is wrong with a file, in one line that says what to do."""
+    fault = None if isinstance(error, SlidenetError) else fault_of(error)
+    return str(error if fault is None else fault)
+
+
+def _files(folder: Path, suffix: str, problems: list[str]) -> list[Path]:
     """Finished files of a folder; what begins with a dot belongs to a process."""
-    if not folder.is_dir():
-        return []
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix == suffix and path.name[:1] != "." and path.is_file()
-    )
+    return _listed(folder, lambda path: path.suffix == suffix and path.is_file(), problems)
 
 
-def _folders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
+def _folders(folder: Path, problems: list[str]) -> list[Path]:
+    return _listed(folder, Path.is_dir, problems)
+
+
+def _listed(folder: Path, fits: Callable[[Path], bool], problems: list[str]) -> list[Path]:
+    try:
+        if not folder.is_dir():
+            return []
+        return sorted(path for path in folder.iterdir() if path.name[:1] != "." and fits(path))
+    except OSError as error:
+        problems.append(line_of(error))
         return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[:1] != ".")

@@ -7,10 +7,9 @@ import numpy as np
 from tqdm import tqdm
 
 from slidenet.core.arrays import BoolArray, Float64Array
-from slidenet.core.errors import SlidenetError
 from slidenet.core.provenance import describe_difference
 from slidenet.core.text import count_of, name_some
-from slidenet.pipelines.reporting.cohort_files import CohortFound
+from slidenet.pipelines.reporting.cohort_files import UNREADABLE, CohortFound, line_of
 from slidenet.stores import FeatureFile
 from slidenet.visualisation.feature_health import norms_figure
 from slidenet.visualisation.html import (
@@ -88,8 +87,8 @@ def measure_features(files: Mapping[str, FeatureFile]) -> FeatureHealth:
         name = names[int(place)]
         try:
             rows = _sample(files[name])
-        except SlidenetError as error:
-            problems.append(str(error))
+        except UNREADABLE as error:
+            problems.append(line_of(error))
             continue
         if not len(rows):
             continue

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from slidenet.core.errors import SlidenetError
 from slidenet.core.text import count_of, name_some
 from slidenet.pipelines.cohort.layout import ExplanationLayout, FeatureMapsLayout, OutputLayout
 from slidenet.pipelines.reporting.budget import (
@@ -13,6 +12,7 @@ from slidenet.pipelines.reporting.budget import (
     take_pictures,
     words_of_sample,
 )
+from slidenet.pipelines.reporting.cohort_files import UNREADABLE, line_of
 from slidenet.stores.tile_maps import TileMaps, read_tile_maps
 from slidenet.visualisation.html import (
     Child,
@@ -206,8 +206,8 @@ def _card(name: str, explained: Explained, picture: Picture | None, problems: li
     layout, slide_id = explained[name]
     try:
         maps = read_tile_maps(layout.maps(slide_id))
-    except SlidenetError as error:
-        problems.append(str(error))
+    except UNREADABLE as error:
+        problems.append(line_of(error))
         lines.append("its values cannot be read")
     else:
         lines += _words(maps)

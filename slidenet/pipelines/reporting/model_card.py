@@ -7,7 +7,7 @@ from typing import Any
 from slidenet.core.provenance import canonical_json, identity_hash
 from slidenet.core.text import count_of
 from slidenet.pipelines.reporting.performance import Performance
-from slidenet.pipelines.reporting.run_files import RunFound, sha256_of
+from slidenet.pipelines.reporting.run_files import RunFound, size_and_digest
 from slidenet.tasks import Calibration, MultiTask
 from slidenet.training import Bundle, Ensemble
 from slidenet.visualisation.html import (
@@ -83,7 +83,7 @@ def _facts(model: Bundle | Ensemble, path: Path) -> dict[str, Child]:
         "network": f"{network}{each}",
         "numbers it has learnt": f"{numbers:,}{' each' if each else ''}",
         "a bag is": str(model.training.get("bag", "slide")),
-        "file": f"{path.name}, {path.stat().st_size / 1e6:.1f} MB",
+        "file": f"{path.name}, {size_and_digest(path)[0]} bytes",
     }
     if task.has_positive_class:
         found["positive class"] = task.class_names[1]
@@ -168,7 +168,7 @@ def _limits(model: Bundle | Ensemble, performance: Performance) -> list[Child]:
 
 
 def _digests(run: RunFound, model: Bundle | Ensemble, path: Path) -> dict[str, Child]:
-    found: dict[str, Child] = {"SHA-256 of the file": _code(sha256_of(path))}
+    found: dict[str, Child] = {"SHA-256 of the file": _code(size_and_digest(path)[1])}
     for number, digest in enumerate(model.digests):
         which = f" {number}" if len(model.digests) > 1 else ""
         found[f"digest of model{which}"] = _code(digest)

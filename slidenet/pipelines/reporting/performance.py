@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from slidenet.core.errors import SlidenetError
 from slidenet.core.records import SlideRow
 from slidenet.core.text import count_of, name_some
 from slidenet.data.bags.parts import SEPARATOR
@@ -16,6 +15,7 @@ from slidenet.evaluation.report.markdown import cautions, first_sentence, how_ju
 from slidenet.evaluation.report.tables import metric_header, metric_rows
 from slidenet.metrics import METRICS
 from slidenet.pipelines.fitting.seen import find_seen, patients_of
+from slidenet.pipelines.reporting.cohort_files import UNREADABLE, line_of
 from slidenet.pipelines.reporting.run_files import ALL, PredictionFile, RunFound
 from slidenet.visualisation.html import (
     Child,
@@ -108,7 +108,7 @@ def _of_file(
         predictions = read_predictions(file.path, left_out=without, one_class=True)
         threshold = own_threshold(file.path) if predictions.task.has_positive_class else None
         summary = summarise(predictions, settings, threshold=threshold)
-    except SlidenetError as error:
+    except UNREADABLE as error:
         return [*parts, *_unlabelled(file, error)]
     name = run.network or run.folder.name
     sentence = first_sentence(summary, name)
@@ -166,14 +166,14 @@ def _not_new(predictions: Predictions, file: PredictionFile, runs: Sequence[RunF
     return told
 
 
-def _unlabelled(file: PredictionFile, why: SlidenetError) -> list[Html]:
+def _unlabelled(file: PredictionFile, why: BaseException) -> list[Html]:
     """Predictions that cannot be judged: how many of what."""
     try:
         predictions = read_predictions(file.path, labelled=False)
-    except SlidenetError as error:
-        return [note("bad", str(error))]
+    except UNREADABLE as error:
+        return [note("bad", line_of(error))]
     if predictions.targets is not None:
-        return [note("bad", str(why))]
+        return [note("bad", line_of(why))]
     parts: list[Html] = [
         paragraph(f"{count_of('bag', len(predictions))} predicted; without labels, not judged.")
     ]

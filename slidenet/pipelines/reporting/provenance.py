@@ -14,7 +14,7 @@ from slidenet.core.provenance import (
 )
 from slidenet.core.text import count_of
 from slidenet.pipelines.reporting.cohort_files import CohortFound, number_of
-from slidenet.pipelines.reporting.run_files import RunFound, sha256_of
+from slidenet.pipelines.reporting.run_files import RunFound, size_and_digest
 from slidenet.visualisation.html import (
     Child,
     Column,
@@ -49,9 +49,10 @@ def provenance_section(found: CohortFound, runs: Sequence[RunFound]) -> Section:
     parts += _identities(found)
     files = [path for run in runs for path in _files_of(run)]
     if files:
-        rows = [(path.name, f"{path.stat().st_size:,}", _code(sha256_of(path))) for path in files]
+        found_of = ((path.name, *size_and_digest(path)) for path in files)
+        listed = [(name, size, _code(digest)) for name, size, digest in found_of]
         columns = [Column("file"), Column("bytes", True), Column("SHA-256")]
-        parts.append(table(columns, rows, caption="Files of the run that this page speaks of"))
+        parts.append(table(columns, listed, caption="Files of the run that this page speaks of"))
     for run in runs:
         if run.plan:
             parts.append(details(f"What {run.folder.name} was begun with", *_settings(run.plan)))

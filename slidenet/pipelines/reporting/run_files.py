@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slidenet.core.errors import PredictionsError, SlidenetError, StoreError
 from slidenet.evaluation.predictions.sidecar import Sidecar, read_sidecar
 from slidenet.pipelines.applying.ensembles import CROSSVAL_NAME, ENSEMBLE_NAME
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME
 from slidenet.pipelines.fitting.claim import PLAN_NAME
 from slidenet.pipelines.fitting.folds import FOLD_NAME, PREDICTIONS_NAME
+from slidenet.pipelines.reporting.cohort_files import UNREADABLE, line_of
 from slidenet.pipelines.results.sections import RESULTS_NAME
 from slidenet.stores.json_file import read_json
 from slidenet.training import Bundle, Ensemble, load_bundle
@@ -104,8 +104,8 @@ def read_run(folder: Path, *, allow_code: bool = False) -> RunFound:
             verb = of
             try:
                 plan = read_json(folder / name, remedy=REMEDY)
-            except StoreError as error:
-                problems.append(str(error))
+            except UNREADABLE as error:
+                problems.append(line_of(error))
     all_folds = sorted(p for p in folder.glob("fold_*") if p.is_dir())
     folds = tuple(p for p in all_folds if (p / FOLD_NAME).is_file())
     listed = plan.get("folds")
@@ -118,8 +118,8 @@ def read_run(folder: Path, *, allow_code: bool = False) -> RunFound:
             bundle = folder / name
             try:
                 model = load_bundle(bundle, allow_code=allow_code)
-            except SlidenetError as error:
-                problems.append(str(error))
+            except UNREADABLE as error:
+                problems.append(line_of(error))
     files = _prediction_files(folder, problems)
     listed_results = folder.glob(f"{Path(RESULTS_NAME).stem}*.md")
     results = tuple(sorted(path for path in listed_results if path.is_file()))
@@ -129,10 +129,14 @@ def read_run(folder: Path, *, allow_code: bool = False) -> RunFound:
     )  # fmt: skip
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def size_and_digest(path: Path) -> tuple[str, str]:
+    """Bytes and SHA-256 of a file, as words; why not, where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return f"{path.stat().st_size:,}", digest
+    except OSError as error:
+        return "", line_of(error)
 
 
 def _prediction_files(folder: Path, problems: list[str]) -> tuple[PredictionFile, ...]:
@@ -142,8 +146,8 @@ def _prediction_files(folder: Path, problems: list[str]) -> tuple[PredictionFile
     for path in sorted(path for path in folder.glob("*.csv") if path.is_file()):
         try:
             sidecar = read_sidecar(path)
-        except PredictionsError as error:
-            problems.append(str(error))
+        except UNREADABLE as error:
+            problems.append(line_of(error))
             sidecar = None
         if sidecar is not None or (path.stem == stem or path.stem.startswith(f"{stem}_")):
             found.append(PredictionFile(path, sidecar))
