@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from slidenet.core.provenance import cohort_identity
 from slidenet.pipelines.cohort.report import RunReport
 from slidenet.pipelines.explaining.work import ExplainWork
 from slidenet.stores import read_tile_maps
@@ -12,7 +13,10 @@ COLUMNS = ("slide_id", "target", "method", "other", "spearman", "top_overlap", "
 
 
 def write_agreement_table(work: ExplainWork, report: RunReport) -> Path | None:
-    """Writes the agreement of every two methods on every slide that is done.
+    """Writes the agreement of every two methods on every slide that is explained alike.
+
+    Also of slides that other jobs and shards have explained in this folder; not of those that are
+    left of another model.
 
     Args:
         work: Of the verb.
@@ -22,22 +26,21 @@ def write_agreement_table(work: ExplainWork, report: RunReport) -> Path | None:
         The path written; None where no slide is done.
     """
     layout = work.layout.explanations(compare=work.settings.compare)
-    slide_ids = [
-        member.slide_id
-        for outcome in report.outcomes
-        if outcome.is_done
-        for member in work.opener.members[outcome.slide_id]
-    ]
+    done = [outcome.slide_id for outcome in report.outcomes if outcome.is_done]
+    if not done:
+        return None
+    first = layout.maps(work.opener.members[done[0]][0].slide_id)
+    wanted = cohort_identity(read_tile_maps(first).identity)
     rows = []
-    for slide_id in slide_ids:
-        for one in read_tile_maps(layout.maps(slide_id)).maps:
+    for path in sorted(first.parent.glob("[!.]*.h5")):
+        maps = read_tile_maps(path)
+        if cohort_identity(maps.identity) != wanted:
+            continue
+        for one in maps.maps:
             said = one.details.get("agreement")
             for other, numbers in (said if isinstance(said, Mapping) else {}).items():
                 assert isinstance(numbers, Mapping), "as `with_agreement` writes it"
-                rows.append(
-                    (slide_id, one.target, one.method, other, *(numbers[n] for n in COLUMNS[4:]))
-                )
-    if not rows:
-        return None
+                alike = (numbers[name] for name in COLUMNS[4:])
+                rows.append((maps.slide_id, one.target, one.method, other, *alike))
     write_csv(layout.agreement_table, COLUMNS, rows)
     return layout.agreement_table

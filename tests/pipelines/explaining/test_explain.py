@@ -254,6 +254,9 @@ def test_compare_lies_beside_and_says_how_alike_and_faithful_methods_are(
     pairs = {(row["method"], row["other"]) for row in table}
     assert len(pairs) == len(maps.methods) * (len(maps.methods) - 1)
     assert maps.of("attention", "1").details["faithfulness"]["random_orders"] == 20
+    run(bundle, slides=one_row(tmp_path, "slide_001"), compare=True)
+    table = rows_of(tmp_path / "out" / "explanations" / "compare" / "agreement.csv")
+    assert {row["slide_id"] for row in table} == {"slide_000", "slide_001"}
     with pytest.raises(ConfigError, match="--methods attention with --compare"):
         run(bundle, compare=True, methods=["attention"])
 
