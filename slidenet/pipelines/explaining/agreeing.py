@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from slidenet.core.errors import StoreError
 from slidenet.core.provenance import cohort_identity
 from slidenet.pipelines.cohort.report import RunReport
 from slidenet.pipelines.explaining.work import ExplainWork
@@ -16,7 +17,8 @@ def write_agreement_table(work: ExplainWork, report: RunReport) -> Path | None:
     """Writes the agreement of every two methods on every slide that is explained alike.
 
     Also of slides that other jobs and shards have explained in this folder; not of those that are
-    left of another model.
+    left of another model, nor of files that cannot be read, which the call that takes their slides
+    makes again.
 
     Args:
         work: Of the verb.
@@ -33,7 +35,10 @@ def write_agreement_table(work: ExplainWork, report: RunReport) -> Path | None:
     wanted = cohort_identity(read_tile_maps(first).identity)
     rows = []
     for path in sorted(first.parent.glob("[!.]*.h5")):
-        maps = read_tile_maps(path)
+        try:
+            maps = read_tile_maps(path)
+        except StoreError:
+            continue
         if cohort_identity(maps.identity) != wanted:
             continue
         for one in maps.maps:

@@ -98,7 +98,7 @@ def _another_slide(slide: Slide, maps: TileMaps) -> str:
             return "it is another file than the one its features were made from"
         return ""
     width, height = slide.level_dimensions[0]
-    if (width, height) < (maps.geometry.level0_width, maps.geometry.level0_height):
+    if width < maps.geometry.level0_width or height < maps.geometry.level0_height:
         return f"its {width} x {height} px have no room for the tiles"
     return ""
 

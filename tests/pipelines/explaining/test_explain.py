@@ -262,6 +262,17 @@ def test_compare_lies_beside_and_says_how_alike_and_faithful_methods_are(
 
 
 @pytest.mark.slow
+def test_a_damaged_file_of_another_job_is_not_in_the_table_of_agreement(run, make_bundle, tmp_path):
+    bundle = make_bundle(tmp_path / "mean.slidenet", network="mean")
+    folder = tmp_path / "out" / "explanations" / "compare"
+    (folder / "h5").mkdir(parents=True)
+    (folder / "h5" / "of_another_job.h5").write_bytes(b"half")
+    call = {"slides": one_row(tmp_path, "slide_000"), "compare": True, "faithfulness": False}
+    assert run(bundle, **call).exit_code == 0
+    assert {row["slide_id"] for row in rows_of(folder / "agreement.csv")} == {"slide_000"}
+
+
+@pytest.mark.slow
 def test_a_slide_of_one_tile_lacks_some_methods_and_says_which(run, make_bundle, tmp_path):
     features = tmp_path / "features"
     features.mkdir()

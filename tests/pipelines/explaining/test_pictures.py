@@ -101,8 +101,9 @@ def test_features_of_other_tools_do_not_know_the_size_of_their_slide(row, maps):
     with open_slide(row.slide_path) as slide:
         assert np.array_equal(pixels.overview, slide.read_region((0, 0), 0, (768, 768)))
     assert list(pixels.tiles) == [0]
-    large = dataclasses.replace(foreign, geometry=dataclasses.replace(geometry, level0_width=4096))
-    assert "no room for the tiles" in read_pixels(row, large, HERE).missing
+    for side in ("level0_width", "level0_height"):
+        large = dataclasses.replace(foreign, geometry=dataclasses.replace(geometry, **{side: 4096}))
+        assert "no room for the tiles" in read_pixels(row, large, HERE).missing
 
 
 def test_what_cannot_be_read_of_a_slide_is_hatched(maps, tmp_path):
