@@ -92,12 +92,13 @@ class Occlusion:
         cells, side = subject.grid_xy.cpu().numpy(), 3 if self.grouping == "regions" else 1
         most = max(MOST_TILES // len(subject), 16)
         if has_closed_form(subject.network) or len(subject) <= most:
+            singles = [np.array([i]) for i in range(len(subject))]
+            if side == 1:  # tiles smaller than a cell share one, and are told apart all the same
+                return singles, "each tile", True
             around = windows(cells, side)
             if 2 * max(map(len, around)) <= len(subject):
-                what = "each tile" if side == 1 else f"{side} x {side} tiles around each tile"
-                return around, what, True
+                return around, f"{side} x {side} tiles around each tile", True
             # A biopsy core of a few tiles: little would be left of it.
-            singles = [np.array([i]) for i in range(len(subject))]
             return singles, "each tile, as there are so few", True
         found = blocks(cells, side)
         while len(found) > most:

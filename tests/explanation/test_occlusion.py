@@ -1,5 +1,7 @@
 """Occlusion against a loop that really removes the tiles."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -109,6 +111,14 @@ def test_drops_are_given_to_the_tiles_they_belong_to():
     assert details["grouping"] == "each tile"
     values, details = explain_target("occlusion_clusters", subject, TARGET)
     assert len(np.unique(values)) == details["groups"] == 8
+
+
+def test_tiles_that_share_a_cell_are_occluded_one_by_one():
+    subject = make_subject("abmil", **SMALL)
+    subject = replace(subject, grid_xy=subject.grid_xy // 2)  # tiles of half the size of a cell
+    values, details = explain_target("occlusion", subject, TARGET)
+    assert details["largest_group"] == 1
+    assert values[4] == pytest.approx(removed(subject, TARGET, [4]), abs=1e-5)
 
 
 def test_many_tiles_are_asked_about_in_blocks(monkeypatch):
