@@ -125,7 +125,7 @@ def integrated_gradients(
     points = [_at(place, score, offsets, baseline) for place in (0.0, 0.25, 0.5, 0.75, 1.0)]
     difference, steps = points[-1].score - points[0].score, len(points)
     # Float32 cannot tell smaller changes, and would have the path halved without end.
-    noise = 64 * np.finfo(np.float32).eps * max(abs(point.score) for point in points)
+    noise = 4 * np.finfo(np.float32).eps * max(abs(point.score) for point in points)
     parts = [_Part(*points[:3]), _Part(*points[2:])]
     while True:
         values = np.sum([part.integral for part in parts], axis=0)
