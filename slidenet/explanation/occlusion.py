@@ -96,8 +96,10 @@ class Occlusion:
             if side == 1:  # tiles smaller than a cell share one, and are told apart all the same
                 return singles, "each tile", True
             around = windows(cells, side)
-            if 2 * max(map(len, around)) <= len(subject):
-                return around, f"{side} x {side} tiles around each tile", True
+            largest = max(map(len, around))
+            if 2 * largest <= len(subject):
+                what = "tiles" if largest <= side**2 else "cells of 128 µm"
+                return around, f"{side} x {side} {what} around each tile", True
             # A biopsy core of a few tiles: little would be left of it.
             return singles, "each tile, as there are so few", True
         found = blocks(cells, side)
