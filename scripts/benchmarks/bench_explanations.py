@@ -1,6 +1,7 @@
 """Which maps tell the truth? All methods on slides whose lesions are known.
 
-bench_explanations.py [--setups abmil,clam_sb,...] [--seeds 10,11,12] [--bags 12] [--out FOLDER]
+bench_explanations.py [--setups abmil,clam_sb,...] [--seeds 10,11,12] [--bags 12] [--beside 4]
+                      [--out FOLDER]
 
 Models train on cohorts of slidenet.testing with `slidenet train` and are judged on their test
 slides: how well do the numbers of a map tell lesion tiles from the others of the slide? Beside
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--setups", default=",".join(SETUPS))
     parser.add_argument("--seeds", default="10,11,12")
     parser.add_argument("--bags", type=int, default=12, help="slides of each kind at most")
+    parser.add_argument("--beside", type=int, default=4, help="of these, with untrained networks")
     parser.add_argument("--out", type=Path, help="keeps what is trained and judged, to go on")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -48,7 +50,7 @@ def main() -> None:
         for seed in map(int, options.seeds.split(",")):
             path = out / "judged" / f"{name}_{seed}.json"
             if not path.is_file():
-                judged = judge(out, name, seed, options.bags)
+                judged = judge(out, name, seed, options.bags, options.beside)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_json(path, judged)
             found[name].append(json.loads(path.read_text()))

@@ -17,9 +17,6 @@ from slidenet.mil import BagBatch
 from slidenet.tasks import ExplainedTarget
 from slidenet.training import SlideClassifier
 
-FAITHFUL_BAGS = 3
-"""Bags of each group on which deletion and insertion are compared with random orders."""
-
 REMOVED_BAGS = 3
 """Bags whose tiles are taken out one by one, as an oracle of occlusion."""
 
@@ -56,7 +53,7 @@ def precision(truth: BoolArray, values: Any) -> float:
     return float(truth[top].mean())
 
 
-def judge(out: Any, name: str, seed: int, most_bags: int) -> dict[str, Any]:
+def judge(out: Any, name: str, seed: int, most_bags: int, beside: int) -> dict[str, Any]:
     """All methods that apply, on the test slides of one trained model.
 
     Args:
@@ -64,6 +61,7 @@ def judge(out: Any, name: str, seed: int, most_bags: int) -> dict[str, Any]:
         name: Of a setup.
         seed: Of cohort and training.
         most_bags: Of each group that maps are drawn of.
+        beside: Of these, on which untrained networks and random orders stand beside the maps.
 
     Returns:
         `auroc` of the model on its test slides (of its value or risk: against slides without a
@@ -83,7 +81,7 @@ def judge(out: Any, name: str, seed: int, most_bags: int) -> dict[str, Any]:
         chosen = members[:most_bags]
         rows: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for number, case in enumerate(chosen):
-            known = Faithfulness(case.subject, case.target) if number < FAITHFUL_BAGS else None
+            known = Faithfulness(case.subject, case.target) if number < beside else None
             for method, (values, details) in maps_of(case.subject, case.target).items():
                 note(rows[method], "", case, method, values)
                 if known is not None:
@@ -91,6 +89,8 @@ def judge(out: Any, name: str, seed: int, most_bags: int) -> dict[str, Any]:
                 if "completeness_gap" in details:
                     gaps.append(details["completeness_gap"])
                     steps.append(details["steps"])
+            if number >= beside:
+                continue
             other = case.subject.with_network(untrained)
             for method, (values, _) in maps_of(other, case.target).items():
                 note(rows[method], "untrained_", case, method, values)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,10 @@ class Setup:
     training: dict[str, Any] = field(default_factory=dict)
 
 
-def presence(seed: int) -> GeneratedCohort:
+def presence(seed: int, num_patients: int = 360) -> GeneratedCohort:
     """One to three lesions or none; 3 to 10 % of the tiles of a slide that has some."""
     return generate_features(
-        num_patients=360,
+        num_patients=num_patients,
         slides_per_patient=(1,),
         num_tiles=144,
         feature_dim=FEATURE_DIM,
@@ -93,7 +94,12 @@ def load(seed: int) -> GeneratedCohort:
     )
 
 
-COHORTS = {"presence": presence, "position": position, "load": load}
+COHORTS = {
+    "presence": presence,
+    "presence_large": partial(presence, num_patients=640),
+    "position": position,
+    "load": load,
+}
 DRAWN: dict[str, Any] = {"data": {"max_tiles": 100}, "trainer": {"gradient_clip_val": 1.0}}
 SLOWLY: dict[str, Any] = {
     "data": {"max_tiles": 60}, "model": {"learning_rate": 5e-4, "weight_decay": 0.1}
@@ -104,12 +110,13 @@ PLACED: dict[str, Any] = {
         "feature_components": 3, "feature_scale": 1.0, "learning_rate": 3e-3, "weight_decay": 0.05,
         "warmup_epochs": 5,
     },
-    "trainer": {"gradient_clip_val": 1.0, "max_epochs": 60},
+    "trainer": {"gradient_clip_val": 1.0, "max_epochs": 30},
     "patience": None,
 }  # fmt: skip
 SETUPS = {
     "abmil": Setup("ABMIL", "presence", "abmil", POOLED),
     "clam_sb": Setup("CLAM-SB", "presence", "clam_sb", POOLED),
+    "clam_sb_large": Setup("CLAM-SB, more slides", "presence_large", "clam_sb", POOLED),
     "transmil": Setup("TransMIL", "presence", "transmil", SQUARED, training=SLOWLY),
     "longnet": Setup("LongNet", "presence", "longnet", LONGNET, training=DRAWN),
     "longnet_position": Setup("LongNet, position", "position", "longnet", WHOLE, training=PLACED),
