@@ -36,6 +36,9 @@ LONGNET: dict[str, Any] = {
 WHOLE: dict[str, Any] = LONGNET | {"segment_lengths": [64, 128]}
 """Every tile of a slide of the position cohort sees every other one, and half of them twice."""
 
+DENSE: dict[str, Any] = LONGNET | {"segment_lengths": [256], "dilation_rates": [1]}
+"""Slides of the presence cohort are shorter than a segment."""
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -118,7 +121,8 @@ SETUPS = {
     "clam_sb": Setup("CLAM-SB", "presence", "clam_sb", POOLED),
     "clam_sb_large": Setup("CLAM-SB, more slides", "presence_large", "clam_sb", POOLED),
     "transmil": Setup("TransMIL", "presence", "transmil", SQUARED, training=SLOWLY),
-    "longnet": Setup("LongNet", "presence", "longnet", LONGNET, training=DRAWN),
+    "longnet": Setup("LongNet, dilated", "presence", "longnet", LONGNET, training=DRAWN),
+    "longnet_dense": Setup("LongNet, dense", "presence", "longnet", DENSE, training=DRAWN),
     "longnet_position": Setup("LongNet, position", "position", "longnet", WHOLE, training=PLACED),
     "regression": Setup("ABMIL, value", "load", "abmil", POOLED, "regression", ("load",)),
     "cox": Setup("ABMIL, risk", "load", "abmil", POOLED, "cox", ("time", "event")),
