@@ -80,7 +80,7 @@ def print_models(found: Found) -> None:
         passes = f"{np.median(steps):.0f}" if steps else "-"
         removal = max(one.get("removal", np.nan) for one in seeds)
         print(f"| {SETUPS[name].words} | {aurocs} | {slides} | {gap:.2%} ({passes}) "
-              f"| {removal:.1e} |")  # fmt: skip
+              f"| {'-' if np.isnan(removal) else f'{removal:.1e}'} |")  # fmt: skip
     print()
 
 
@@ -115,7 +115,8 @@ def print_methods(
 
 def found_lesions(rows: list[Row]) -> str:
     values, top = [row["auroc"] for row in rows], [row["precision"] for row in rows]
-    return f"{np.mean(values):.3f} [{min(values):.2f}-{max(values):.2f}], {np.mean(top):.2f}"
+    seeds = f" [{min(values):.2f}-{max(values):.2f}]" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{seeds}, {np.mean(top):.2f}"
 
 
 def mean_of(key: str) -> Callable[[list[Row]], str]:
