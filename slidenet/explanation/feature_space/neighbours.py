@@ -11,6 +11,9 @@ from slidenet.core.errors import SlidenetError
 from slidenet.explanation.feature_space.sample import Ended, reraise
 from slidenet.stores import FeatureFile
 
+EXTREME = 1e-15
+"""Lengths below which squares of float32 lose digits."""
+
 
 class Nearest(NamedTuple):
     """What is nearest to one query, the nearest first.
@@ -28,7 +31,7 @@ class Nearest(NamedTuple):
 
 def unit_rows(rows: FloatArray) -> npt.NDArray[np.float32]:
     """Rows of length one, float32; a row of zeros stays, and is like nothing (cosine 0)."""
-    rows = rows.astype(np.float32)
+    rows = rows.astype(np.float64)  # squares of float32 may be too large, or too small, for it
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.where(length > 0, length, 1), np.float32)
 
@@ -37,6 +40,9 @@ def _cosines(wanted: npt.NDArray[np.float32], rows: FloatArray) -> npt.NDArray[n
     """Cosines of unit rows (Q, D) with any rows (n, D): (Q, n)."""
     rows = rows.astype(np.float32)
     length = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+    extreme = ~np.isfinite(length) | (length < EXTREME)
+    if extreme.any():
+        rows[extreme], length[extreme] = unit_rows(rows[extreme]), 1
     return np.asarray(wanted @ rows.T / np.where(length > 0, length, 1), np.float32)
 
 

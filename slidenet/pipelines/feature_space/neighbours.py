@@ -210,6 +210,12 @@ def _near_tiles(
     order = np.argsort(asked)  # files are read by increasing rows
     wanted = np.empty((len(asked), file.feature_dim), np.float32)
     wanted[order] = file.features[asked[order].tolist()]
+    zero = asked[~wanted.any(axis=1)]
+    if len(zero):
+        raise ConfigError(
+            f"all features of tile {zero[0]} of {slide!r} are zero, so that it is like nothing",
+            expected="a tile with features",
+        )
     found = nearest_tiles(
         wanted,
         cohort.files,

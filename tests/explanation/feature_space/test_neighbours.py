@@ -3,7 +3,12 @@ import pytest
 
 from slidenet.core import arrays
 from slidenet.core.errors import StoreError
-from slidenet.explanation.feature_space.neighbours import nearest_slides, nearest_tiles
+from slidenet.explanation.feature_space.neighbours import (
+    _cosines,
+    nearest_slides,
+    nearest_tiles,
+    unit_rows,
+)
 
 
 def everything(files):
@@ -112,3 +117,16 @@ def test_nothing_of_a_slide_that_turns_out_to_be_broken_is_near(files, monkeypat
     assert str(told["x"]) == "cut short"
     with pytest.raises(StoreError, match="slide 'x': cut short"):
         nearest_tiles(np.ones((1, 4)), mixed, num=3)
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e-30])
+def test_the_size_of_features_says_nothing(files, scale):
+    def scaled(rows):
+        return (rows * np.float32(scale)).astype(np.float32)
+
+    rows = files["c"].read().features
+    plain = _cosines(unit_rows(rows[:2]), rows)
+    np.testing.assert_allclose(
+        _cosines(unit_rows(scaled(rows[:2])), scaled(rows)), plain, atol=1e-6
+    )
+    assert not _cosines(unit_rows(rows[:2]), np.zeros_like(rows)).any()

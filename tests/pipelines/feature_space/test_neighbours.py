@@ -6,6 +6,8 @@ import pytest
 from slidenet.core.errors import ConfigError, CoordinateError
 from slidenet.pipelines.feature_space.neighbours import neighbours
 from slidenet.stores import open_features
+from slidenet.testing import write_feature_cohort
+from slidenet.testing.cohorts.feature_cohort import generate_features, write_slide_file
 
 
 @pytest.fixture
@@ -84,3 +86,14 @@ def test_the_nearest_slides_are_those_of_the_nearest_mean(ask):
 def test_questions_that_cannot_be_answered(ask, settings, words):
     with pytest.raises(ConfigError, match=words):
         ask(**settings)
+
+
+def test_a_tile_of_zeros_is_like_nothing(tmp_path):
+    cohort = write_feature_cohort(tmp_path / "c", num_patients=2, num_tiles=16, feature_dim=4)
+    paths = sorted(cohort.features.glob("*.h5"))
+    cohort_of_zeros = generate_features(num_patients=2, num_tiles=16, feature_dim=4)
+    first = cohort_of_zeros.slides[0]
+    first.features[3] = 0
+    write_slide_file(paths[0], first)
+    with pytest.raises(ConfigError, match=f"tile 3 of '{first.slide_id}' are zero"):
+        neighbours(cohort.features, tmp_path / "out", first.slide_id, tile=[3], progress="none")
