@@ -4,7 +4,7 @@
 
 Start-up: each verb is called on an output folder that holds the tiles of every slide, in a process
 of its own, and is stopped when its first slide's turn has come; imports are not counted. The first
-look is that at tiles which no verb has seen yet, as after a copy of the folder; it has no limit.
+look is that at tiles which no verb has seen yet, as after a copy of the folder.
 
 Memory: a run over as many slides whose files are missing (the bookkeeping without the work), and
 one over a few real slides; growth is from the first third to the end.
@@ -169,7 +169,7 @@ def show(part: str, found: dict[str, float]) -> int:
         too_much = found["bytes_per_slide"] > MAX_GROWTH_BYTES
         line += f"  {found['bytes_per_slide']:10.0f} bytes more per slide"
     else:
-        too_much = found["cpu_s"] > MAX_START_S and part != FIRST_LOOK
+        too_much = found["cpu_s"] > MAX_START_S
     print(line + ("  TOO MUCH" if too_much else ""), flush=True)
     return int(too_much)
 

@@ -21,7 +21,7 @@ from slidenet.stores.h5.digests import (
     refuse_changed,
     write_digests,
 )
-from slidenet.stores.h5.file import create_h5, open_h5
+from slidenet.stores.h5.file import create_h5, open_group, open_h5
 from slidenet.stores.h5.geometry import (
     coords_attributes,
     geometry_attributes,
@@ -121,12 +121,13 @@ def tiles_origin(path: str | os.PathLike[str]) -> TilesOrigin:
         StoreError: The file is missing or broken, or does not say it.
     """
     path = Path(path)
-    with open_h5(path) as h5:
-        if schema.GROUP not in h5:
-            raise StoreError(f"{path} has no group /{schema.GROUP}", remedy="make the file again")
-        group = h5[schema.GROUP]
-        first = read_attribute(group, "format_version", int, path) == 1
-        reading = BLENDED_READING if first else read_attribute(group, "reading", int, path)
+    with open_group(path, schema.GROUP) as group:
+        try:
+            reading = read_attribute(group, "reading", int, path)
+        except StoreError:
+            if read_attribute(group, "format_version", int, path) != 1:
+                raise
+            reading = BLENDED_READING  # the only one there was
         tissue = read_identity(group, path).get("tissue")
         num_tiles = read_attribute(group, "num_tiles", int, path)
     if not isinstance(tissue, Mapping):

@@ -9,7 +9,7 @@ from slidenet.pipelines.settings import OpeningSettings
 from slidenet.stores import FeatureFile
 from slidenet.stores.tile_maps import TileMaps
 
-NOT_GIVEN = "No slides were given (--slides)."
+NOT_GIVEN = "No slides were given (--slides with a column slide_path)."
 
 
 def look_at(

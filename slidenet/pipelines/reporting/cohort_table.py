@@ -55,7 +55,7 @@ def cohort_section(found: CohortFound) -> Section:
     parts.append(
         table(columns, [_row(slide, found) for slide in rows[:MOST_ROWS]], caption=caption)
     )
-    lacks = "" if found.stages else "run.json is not there"
+    lacks = "" if found.stages else "run.json is not there, or damaged"
     return Section("cohort", "Cohort", parts, lacks)
 
 

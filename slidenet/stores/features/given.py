@@ -15,8 +15,8 @@ _MEANING = {
     "target_mpp": "the microns per pixel of the tiles",
 }
 _REMEDY = {
-    "slide_mpp": "give it in the column 'mpp' of the table, or as --data.slide-mpp (in Python, "
-    "slide_mpp)",
+    "slide_mpp": "give it in the column 'mpp' of the table, or of all slides to train on as "
+    "--data.slide-mpp (in Python, slide_mpp)",
     "tile_size_px": "give it as --data.tile-size-px (in Python, tile_size_px)",
     "target_mpp": "give it as --data.target-mpp (in Python, target_mpp)",
 }

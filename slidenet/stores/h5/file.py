@@ -1,5 +1,6 @@
 """Opening and making h5 files without HDF5's sharp edges."""
 
+import functools
 import io
 import os
 from collections.abc import Iterator
@@ -116,6 +117,42 @@ def open_h5(path: str | os.PathLike[str]) -> Iterator[Any]:
         raise broken(Path(path), error) from error
     finally:
         h5.close()
+
+
+@contextmanager
+def open_group(path: Path, name: str) -> Iterator[Any]:
+    """A group of an h5 file for reading its attributes, in half the time that `open_h5` takes.
+
+    Raises:
+        StoreError: As `open_h5`; or there is no such group.
+    """
+    try:
+        file = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY, _quick_access())
+    except (OSError, RuntimeError) as error:
+        open_handle(path).close()  # says what is wrong with it
+        raise broken(path, error) from error
+    try:
+        try:
+            group = h5py.Group(h5py.h5g.open(file, name.encode()))
+        except (KeyError, ValueError) as error:
+            if "doesn't exist" not in str(error):
+                raise broken(path, error) from error
+            message = f"{path} has no group /{name}"
+            raise StoreError(message, remedy="make the file again") from None
+        yield group
+    except (OSError, RuntimeError, KeyError) as error:
+        raise broken(path, error) from error
+    finally:
+        file.close()
+
+
+@functools.cache
+def _quick_access() -> Any:
+    """As h5py opens files: closed with all that is open in them, without locks."""
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    access.set_file_locking(False, True)
+    return access
 
 
 def open_handle(path: Path) -> Any:

@@ -39,7 +39,7 @@ def test_the_nearest_tiles_of_other_slides(ask, feature_cohort, tmp_path):
             x, y, place = int(row["x"]), int(row["y"]), int(row["tile"])
             assert (x // 256 + 4 * (y // 256)) == place
             assert row["label:tile"] == "'=x", "a label named like a column of ours"
-    assert "no pictures: no slides were given (--slides)" in report.table()
+    assert "no pictures: no slides were given (--slides with a column slide_path)" in report.table()
 
 
 def test_a_place_is_the_tile_around_it(ask):
