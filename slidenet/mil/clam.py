@@ -30,7 +30,7 @@ from slidenet.core.checks import check_not_negative, check_share, check_whole
 from slidenet.layers import weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import GatedAttention, Head, TileEmbedding
-from slidenet.mil.tile_scores import tile_scores
+from slidenet.mil.tile_scores import attended_scores
 from slidenet.tasks import Task
 
 INSTANCE_WEIGHT = 0.3 / 0.7
@@ -112,9 +112,8 @@ class ClusteringMIL(BagModel):
     ) -> Tensor:
         """See `BagModel.contributions`: each branch by its own map."""
         hidden = self.embed(self.real_features(features, mask))
-        scores = tile_scores(hidden, self.head.weight, mask, relative=relative)
-        attention: Tensor = self.attention(hidden, mask)
-        found = attention.transpose(1, 2).to(scores.dtype) * scores
+        attention = self.attention(hidden, mask)
+        found = attended_scores(attention, hidden, self.head.weight, mask, relative=relative)
         if self.multi_branch and self.num_outputs == 1:
             return found[..., 1:] - found[..., :1]
         return found

@@ -21,7 +21,7 @@ from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import GatedAttention, Head
 from slidenet.mil.pooling import uniform_attention
 from slidenet.mil.recipe import TrainingRecipe
-from slidenet.mil.tile_scores import tile_scores
+from slidenet.mil.tile_scores import attended_scores
 from slidenet.slide_encoders import LONGNET_CONFIGS, LongNetViT
 
 TokenPooling = Literal["attention", "mean", "class_token"]
@@ -130,8 +130,7 @@ class LongNetMIL(BagModel):
         else:
             tiles = torch.cat([self._normed_as_mean(state[:, 1:], mask) for state in states], -1)
             attention = uniform_attention(mask, x.dtype)
-        scores = tile_scores(tiles, self.head.weight, mask, relative=relative)
-        return attention.transpose(1, 2).to(scores.dtype) * scores
+        return attended_scores(attention, tiles, self.head.weight, mask, relative=relative)
 
     def _normed_as_mean(self, state: Tensor, mask: Tensor) -> Tensor:
         """Tiles (B, L, D) as the last norm treats their mean, with the deviation of the mean.

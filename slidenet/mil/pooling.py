@@ -13,7 +13,7 @@ from slidenet.layers import weighted_sum
 from slidenet.mil.contract import BagModel, BagOutput
 from slidenet.mil.gated_attention import GatedAttention, Head, TileEmbedding
 from slidenet.mil.recipe import TrainingRecipe
-from slidenet.mil.tile_scores import tile_scores
+from slidenet.mil.tile_scores import attended_scores, tile_scores
 
 
 class MeanPooling(BagModel):
@@ -155,9 +155,8 @@ class AttentionMIL(BagModel):
     ) -> Tensor:
         """See `BagModel.contributions`."""
         hidden = self.embed(self.real_features(features, mask))
-        scores = tile_scores(hidden, self.head.weight, mask, relative=relative)
-        attention: Tensor = self.attention(hidden, mask)
-        return attention.transpose(1, 2).to(scores.dtype) * scores
+        attention = self.attention(hidden, mask)
+        return attended_scores(attention, hidden, self.head.weight, mask, relative=relative)
 
 
 def uniform_attention(mask: Tensor, dtype: torch.dtype) -> Tensor:

@@ -23,3 +23,22 @@ def tile_scores(values: Tensor, weight: Tensor, mask: Tensor, *, relative: bool)
         real = scores.detach().masked_fill(~mask[..., None], torch.nan)
         scores = scores - real.nanmedian(dim=1, keepdim=True).values
     return zero_masked(scores, mask)
+
+
+def attended_scores(
+    attention: Tensor, values: Tensor, weight: Tensor, mask: Tensor, *, relative: bool
+) -> Tensor:
+    """A (w . h): the part of each tile in logits of a weighted sum (see `BagModel.contributions`).
+
+    Args:
+        attention: (B, A, L), one map for all outputs or one for each.
+        values: As for `tile_scores`.
+        weight: As for `tile_scores`.
+        mask: As for `tile_scores`.
+        relative: As for `tile_scores`.
+
+    Returns:
+        (B, L, K), zeros in the padding.
+    """
+    scores = tile_scores(values, weight, mask, relative=relative)
+    return attention.transpose(1, 2).to(scores.dtype) * scores

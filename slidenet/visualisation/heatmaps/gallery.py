@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 from slidenet.core.arrays import UInt8Array
 from slidenet.core.checks import check_whole
-from slidenet.core.escapes import shorten
 from slidenet.stores.tile_maps import TileMap, TileMaps
 from slidenet.visualisation.heatmaps.panels import (
     BAR_ROOM,
@@ -17,19 +16,16 @@ from slidenet.visualisation.heatmaps.panels import (
     draw_bar,
     draw_view,
     mark_tile,
+    titled_page,
 )
 from slidenet.visualisation.heatmaps.scales import ColourScale, scale_of
 from slidenet.visualisation.heatmaps.views import View, paint_map, view_of
 from slidenet.visualisation.heatmaps.wording import (
-    MOST_OF_ID,
-    caution,
     ends,
-    heading,
-    long_warning,
     unit_words,
 )
 from slidenet.visualisation.page import MARGIN, PAGE_WIDTH, Page
-from slidenet.visualisation.style import ACCENT, DARK, GREY, PALE, capital, in_figure
+from slidenet.visualisation.style import DARK, GREY, PALE, capital, in_figure
 
 PER_ROW = 6
 GAP = 0.12
@@ -105,13 +101,7 @@ def gallery_figure(
     """
     tile_map = maps.maps[which]
     colours = scale_of(tile_map, limits)
-    page = Page(shorten(in_figure(maps.slide_id), MOST_OF_ID))
-    page.top -= 0.06
-    page.paragraph(heading(tile_map), size=10.5, colour=DARK)
-    if not tile_map.is_evidence:
-        page.paragraph(long_warning(tile_map), size=9.5, bold=True, colour=ACCENT)
-    elif caution(tile_map):
-        page.paragraph(caution(tile_map), size=9)
+    page = titled_page(maps.slide_id, tile_map)
     groups = ((top, True), (bottom, False))
     if maps.geometry.placed:
         _draw_places(page, maps, tile_map, groups, view_of(maps, overview), colours, outlines)

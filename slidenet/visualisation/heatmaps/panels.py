@@ -14,11 +14,13 @@ from shapely.geometry import Polygon
 
 from slidenet.core.arrays import Float64Array, UInt8Array
 from slidenet.core.escapes import shorten
+from slidenet.stores.tile_maps import TileMap
 from slidenet.visualisation.heatmaps.scales import ColourScale
 from slidenet.visualisation.heatmaps.views import View
+from slidenet.visualisation.heatmaps.wording import MOST_OF_ID, caution, heading, long_warning
 from slidenet.visualisation.page import Page, text_width
 from slidenet.visualisation.side_by_side import draw_scale_bar, frame_panel
-from slidenet.visualisation.style import DARK, FRAME, GREY
+from slidenet.visualisation.style import ACCENT, DARK, FRAME, GREY, in_figure
 
 BAR_HEIGHT = 0.12
 CAPTION_HEIGHT = 0.2
@@ -27,6 +29,18 @@ BAR_ROOM = 0.62
 DPI = 180
 """Of pictures on a page: a cohort of a thousand slides has thousands of pages."""
 _HALO = 2.4
+
+
+def titled_page(slide_id: str, tile_map: TileMap) -> Page:
+    """A page about one map: the slide, what the map shows, and what it must not be read as."""
+    page = Page(shorten(in_figure(slide_id), MOST_OF_ID))
+    page.top -= 0.06
+    page.paragraph(heading(tile_map), size=10.5, colour=DARK)
+    if not tile_map.is_evidence:
+        page.paragraph(long_warning(tile_map), size=9.5, bold=True, colour=ACCENT)
+    elif caution(tile_map):
+        page.paragraph(caution(tile_map), size=9)
+    return page
 
 
 @dataclass(frozen=True)

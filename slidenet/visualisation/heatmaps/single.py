@@ -4,7 +4,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from slidenet.core.arrays import UInt8Array
-from slidenet.core.escapes import shorten
 from slidenet.stores.tile_maps import TileMaps
 from slidenet.visualisation.heatmaps.panels import (
     BAR_ROOM,
@@ -12,20 +11,17 @@ from slidenet.visualisation.heatmaps.panels import (
     Outlines,
     draw_bar,
     draw_view,
+    titled_page,
 )
 from slidenet.visualisation.heatmaps.scales import scale_of
 from slidenet.visualisation.heatmaps.views import paint_map, view_of
 from slidenet.visualisation.heatmaps.wording import (
-    MOST_OF_ID,
-    caution,
     ends,
-    heading,
-    long_warning,
     tiles_without_value,
     unit_words,
 )
-from slidenet.visualisation.page import MARGIN, PAGE_WIDTH, Page
-from slidenet.visualisation.style import ACCENT, DARK, in_figure
+from slidenet.visualisation.page import MARGIN, PAGE_WIDTH
+from slidenet.visualisation.style import in_figure
 
 GAP = 0.25
 MOST_HEIGHT = 6.0
@@ -58,13 +54,7 @@ def map_figure(
     """
     tile_map, view = maps.maps[which], view_of(maps, overview)
     colours = scale_of(tile_map, limits)
-    page = Page(shorten(in_figure(maps.slide_id), MOST_OF_ID))
-    page.top -= 0.06
-    page.paragraph(heading(tile_map), size=10.5, colour=DARK)
-    if not tile_map.is_evidence:
-        page.paragraph(long_warning(tile_map), size=9.5, bold=True, colour=ACCENT)
-    elif caution(tile_map):
-        page.paragraph(caution(tile_map), size=9)
+    page = titled_page(maps.slide_id, tile_map)
     stacked = view.aspect < WIDE
     alone = overview is None or stacked
     room = PAGE_WIDTH - 2 * MARGIN
