@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
+from slidenet.pipelines.begun.settings_from_identity import settings_from_identity
 from slidenet.pipelines.embed_tiles import embed_tiles
 from slidenet.pipelines.preprocess import preprocess
-from slidenet.pipelines.settings_from_identity import settings_from_identity
 from slidenet.stores import read_features
 from slidenet.testing import write_synthetic_slide
 from slidenet.tile_encoders.engines.silence import openvino_is_installed

@@ -12,7 +12,7 @@ import torch
 
 from slidenet.cli.main import main
 from slidenet.core.errors import IdentityMismatchError
-from slidenet.pipelines.settings_from_identity import settings_from_identity
+from slidenet.pipelines.begun.settings_from_identity import settings_from_identity
 from slidenet.stores import open_features, read_features
 from slidenet.tasks import BinaryTask, Calibration
 from slidenet.testing import truncate_file, write_synthetic_slide

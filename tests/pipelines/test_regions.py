@@ -10,11 +10,11 @@ from shapely.geometry import box, mapping
 
 from slidenet.core.errors import ConfigError, IdentityMismatchError
 from slidenet.core.records import SlideRow
+from slidenet.pipelines.begun.settings_from_identity import settings_from_identity
 from slidenet.pipelines.embed_tiles import embed_tiles
 from slidenet.pipelines.inspection.info import info
 from slidenet.pipelines.preprocess import preprocess
 from slidenet.pipelines.settings import EmbedTilesSettings, PreprocessSettings
-from slidenet.pipelines.settings_from_identity import settings_from_identity
 from slidenet.stores import open_features, read_tile_set, validate_file
 
 SIDE_PX = 512

@@ -1,1 +1,1 @@
-"""What an output folder was begun with and goes on with: reading of tiles, engine."""
+"""What an output folder, or features, were begun with: reading of tiles, engine, all settings."""

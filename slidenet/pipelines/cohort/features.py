@@ -9,6 +9,7 @@ from slidenet.core.errors import IdentityMismatchError
 from slidenet.core.provenance import Identity, describe_difference
 from slidenet.core.records import SlideRow
 from slidenet.pipelines.begun.engine import settle_engine
+from slidenet.pipelines.begun.settings_from_identity import settings_from_identity
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.report import RunReport
 from slidenet.pipelines.cohort.runner import Runner
@@ -16,7 +17,6 @@ from slidenet.pipelines.embed_tiles import embed_tiles, load_encoder
 from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
 from slidenet.pipelines.preprocess import preprocess
 from slidenet.pipelines.settings import OpeningSettings
-from slidenet.pipelines.settings_from_identity import settings_from_identity
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import pytest
 
 from slidenet.core.errors import ConfigError, IdentityMismatchError
 from slidenet.core.records import SlideMpp, SlideRow, TileGeometry, TileSet
+from slidenet.pipelines.begun.settings_from_identity import settings_from_identity
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.settings import PreprocessSettings, SegmenterSettings
-from slidenet.pipelines.settings_from_identity import settings_from_identity
 from slidenet.pipelines.tissue.segmenter import (
     SEGMENTER_FLAGS,
     segmenter_of,
