@@ -97,9 +97,10 @@ def embed_slides(
                 remedy="drop --sequence-ranks; a pooling reads its features in blocks and needs no "
                 "GPU",
             )
-        if fleet.devices is not None and sequence_ranks != 1:
+        if (fleet.devices is not None or fleet.runner != "local") and sequence_ranks != 1:
+            asked = "--runner ray" if fleet.devices is None else f"--devices {fleet.devices}"
             raise ConfigError(
-                f"--devices {fleet.devices} with --sequence-ranks",
+                f"{asked} with --sequence-ranks",
                 expected="processes that take a slide each, or ranks that share each slide",
                 remedy="drop one of the two",
             )

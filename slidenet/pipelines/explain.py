@@ -1,7 +1,7 @@
 """`slidenet explain`: what a trained model makes of every tile, as maps for eyes and programs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -210,7 +210,7 @@ def explain(
         opener.rows,
         work,
         settings=[settings],
-        fleet=replace(fleet, devices=None),  # a model runs in less than it takes to send it
+        fleet=fleet.in_this_process(),  # a model runs in less than it takes to send it
         runner=runner,
     )
     if compare:

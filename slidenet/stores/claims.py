@@ -254,8 +254,11 @@ if hasattr(os, "register_at_fork"):
 
 
 @atexit.register
-def _give_back() -> None:
-    """What a signal has kept from being released when its block ended."""
+def give_back_claims() -> None:
+    """Releases what a signal has kept from being released when its block ended.
+
+    Whoever still works under one of them notices before it gives a file its name.
+    """
     _live.release()
 
 

@@ -1,6 +1,8 @@
 """Where models run: auto, cpu, cuda, cuda:N or mps, checked before anything is loaded."""
 
 import os
+import platform
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slidenet.core.errors import EncoderError
@@ -44,3 +46,14 @@ def resolve_device(device: "str | torch.device") -> "torch.device":
 def available_cores() -> int:
     """Cores that the system lets this process run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor_name() -> str:
+    """The model of the CPU, as far as the system says it."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        name = next(models, name)
+    return name

@@ -327,7 +327,7 @@ def test_a_signal_between_the_name_and_the_block_leaves_no_claim(path, monkeypat
         take_claim(path)
     assert names(path) == []
     take_claim(path)  # and a signal before its block
-    claims._give_back()  # when Python ends
+    claims.give_back_claims()  # when Python ends
     assert names(path) == []
 
 

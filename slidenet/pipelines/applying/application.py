@@ -115,7 +115,7 @@ class Application:
         if opener is None:
             return Applied(None, stages, self.notes)
         work, bags = PredictWork(OutputLayout(out), opener), opener.rows
-        shown = replace(choice.fleet, devices=None)  # a model runs in less than it takes to send it
+        shown = choice.fleet.in_this_process()  # a model runs in less than it takes to send it
         stages.append(run_cohort("predict", bags, work, fleet=shown, runner=runner))
         done_bags = [o.value for o in stages[-1].outcomes if o.is_done]
         if not done_bags:

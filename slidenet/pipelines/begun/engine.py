@@ -6,7 +6,6 @@ measuring. So it is settled once, written down, and followed by every process th
 
 import json
 import logging
-import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -21,6 +20,7 @@ from slidenet.stores.atomic import write_json, write_json_once
 from slidenet.tile_encoders import TileEncoder
 from slidenet.tile_encoders.engines import EngineName
 from slidenet.tile_encoders.engines.choice import choose_engine
+from slidenet.weights.device import processor_name
 
 _log = logging.getLogger(__name__)
 
@@ -148,10 +148,4 @@ def _machine(encoder: TileEncoder) -> str:
 
     if encoder.device.type == "cuda":
         return torch.cuda.get_device_name(encoder.device)
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-        models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-        name = next(models, name)
-    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+    return f"{processor_name()}, {torch.backends.cpu.get_cpu_capability()}"

@@ -59,7 +59,7 @@ def run_cohort(
     display = fleet.display() if rank == 0 else Display()
     progress = CohortProgress(verb, work.unit, total, len(rows), display)
     try:
-        with fleet.runner(work, runner) as chosen:
+        with fleet.workers(work, runner) as chosen:
             for outcome in drain(chosen, work, rows, progress):
                 outcomes.append(outcome)
                 progress.slide_ended(outcome)

@@ -3,18 +3,16 @@
 import json
 import logging
 import os
-import queue
 import subprocess
 import sys
 import threading
-import time
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
 from slidenet.core.errors import WorkerError
-from slidenet.core.records import SlideRow
 from slidenet.pipelines.fleet.places import Place
+from slidenet.pipelines.fleet.workers import Heard, Worker
 from slidenet.slides.isolation.messages import LogLine
 
 _PROGRAM = """
@@ -27,7 +25,7 @@ main(int(sys.argv[3]), sys.argv[4], int(sys.argv[5]))
 _LAST_WORDS_BYTES = 4096
 
 
-class WorkerProcess:
+class WorkerProcess(Worker):
     """A process at a place.
 
     It runs a program of its own, so that scripts without a main guard and notebooks can start it,
@@ -39,25 +37,13 @@ class WorkerProcess:
         work_path: A pickle of the work.
         heard: Gets the process and each message of it; None when it has ended.
 
-    Attributes:
-        place: As given.
-        at_work: The slides it has been given, each with when.
-        ready: Whether it has its work, and has asked for a slide.
-        idle: Whether it asked for a slide and waits.
-
     Raises:
         WorkerError: It cannot be started.
     """
 
-    def __init__(
-        self,
-        place: Place,
-        work_path: Path,
-        heard: "queue.SimpleQueue[tuple[WorkerProcess, object]]",
-    ) -> None:
-        self.place = place
-        self.at_work: dict[str, tuple[SlideRow, float]] = {}
-        self.ready = self.idle = False
+    def __init__(self, place: Place, work_path: Path, heard: Heard) -> None:
+        super().__init__(place.name)
+        self._place = place
         self._heard = heard
         self._last_words = b""
         self._connection, theirs = Pipe()
@@ -75,13 +61,6 @@ class WorkerProcess:
         self._draining = threading.Thread(target=self._drain, name="fleet-words", daemon=True)
         self._draining.start()
         threading.Thread(target=self._listen, name="fleet", daemon=True).start()
-
-    def give(self, row: SlideRow | None, message: object) -> None:
-        """Answers its question for a slide; `message` says it."""
-        self.idle = False
-        if row is not None:
-            self.at_work[row.slide_id] = (row, time.monotonic())
-        self.send(message)
 
     def send(self, message: object) -> None:
         """Says something; of one that has ended, the end is heard."""
@@ -112,11 +91,11 @@ class WorkerProcess:
         number = theirs.fileno()
         return subprocess.Popen(
             [
-                *(sys.executable, "-P", "-c", _PROGRAM, json.dumps(self.place.cores)),
+                *(sys.executable, "-P", "-c", _PROGRAM, json.dumps(self._place.cores)),
                 *(json.dumps(sys.path), str(number), str(work_path)),
                 str(logging.getLogger().getEffectiveLevel()),
             ],
-            env=self.place.environment(),
+            env=self._place.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -3,19 +3,62 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
+from slidenet.core.checks import check_choice, check_whole
 from slidenet.core.errors import ConfigError
 from slidenet.core.records import SlideRow
+from slidenet.pipelines.cluster.joining import check_address
+from slidenet.pipelines.cluster.runner import RayRunner
 from slidenet.pipelines.cohort.runner import LocalRunner, Runner, SlideWork
 from slidenet.pipelines.fleet.places import find_places
 from slidenet.pipelines.fleet.runner import DevicesRunner
 from slidenet.pipelines.fleet.shards import parse_shard
 from slidenet.pipelines.progress.display import Display, Mode, display_of
 
+RunnerName = Literal["local", "ray"]
+
 
 @dataclass(frozen=True, kw_only=True)
-class FleetSettings:
+class ClusterSettings:
+    """On which machines the work is done.
+
+    Args:
+        runner: Who does the work: local, this machine; ray, workers on the nodes of a Ray cluster
+            (needs the extra ray).
+        address: Of the Ray cluster: HOST:PORT of its head, or auto for one that runs on this
+            machine. Default: a cluster of this machine alone, which ends with the command.
+        worker_cores: Cores of each worker of a cluster. Default: 8, or all of a smaller node; of a
+            node with GPUs, its cores divided among them.
+    """
+
+    runner: RunnerName = "local"
+    address: str | None = None
+    worker_cores: int | None = None
+
+    def check(self) -> None:
+        """Refuses settings that do not go together.
+
+        Raises:
+            ConfigError: They do not, or no cluster has such an address.
+        """
+        check_choice(get_args(RunnerName), runner=self.runner)
+        check_whole(worker_cores=self.worker_cores, or_none=True)
+        if self.runner == "ray":
+            check_address(self.address)
+            return
+        for flag, value in (("address", self.address), ("worker-cores", self.worker_cores)):
+            if value is not None:
+                raise ConfigError(
+                    f"--{flag} {value} without --runner ray",
+                    expected="a cluster to be used, or none",
+                    remedy=f"give --runner ray, or leave out --{flag}",
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetSettings(ClusterSettings):
     """Which slides this call takes, with how many processes, and how it tells how far it is.
 
     Args:
@@ -43,26 +86,37 @@ class FleetSettings:
         return rows if self.shard is None else parse_shard(self.shard, os.environ).share(rows)
 
     @contextmanager
-    def runner(self, work: SlideWork, given: Runner) -> Iterator[Runner]:
-        """Who does the work: processes at the devices, where there are any, for the block.
+    def workers(self, work: SlideWork, given: Runner) -> Iterator[Runner]:
+        """Who does the work, for the block: processes at the devices or on a cluster, if asked for.
 
         Args:
             work: The work.
             given: Who does it otherwise.
 
         Raises:
-            ConfigError: There are no such devices, or both devices and another runner.
+            ConfigError: There are no such devices or no such cluster, or two of them and another
+                runner are asked for.
         """
-        if self.devices is None:
+        self.check()
+        if self.devices is None and self.runner == "local":
             yield given
             return
-        if not isinstance(given, LocalRunner):
-            raise ConfigError(
-                f"devices={self.devices} and a runner of the class {type(given).__name__}",
-                expected="one of them",
-            )
-        with DevicesRunner(find_places(self.devices, work.device), work) as runner:
-            yield runner
+        devices = None if self.devices is None else f"devices={self.devices}"
+        cluster = None if self.runner == "local" else f"runner={self.runner}"
+        foreign = None if isinstance(given, LocalRunner) else type(given).__name__
+        asked = [x for x in (devices, cluster, foreign and f"a runner of the class {foreign}") if x]
+        if len(asked) > 1:
+            raise ConfigError(" and ".join(asked), expected="one of them")
+        if self.devices is None:
+            with RayRunner(work, self.address, cores=self.worker_cores) as on_cluster:
+                yield on_cluster
+        else:
+            with DevicesRunner(find_places(self.devices, work.device), work) as here:
+                yield here
+
+    def in_this_process(self) -> "FleetSettings":
+        """The same slides and display, for work that takes less time than sending it."""
+        return replace(self, devices=None, runner="local", address=None, worker_cores=None)
 
     def display(self) -> Display:
         """Who shows how far it is."""

@@ -1,20 +1,20 @@
 """The program of a worker: it does the work on slides that the process of the command hands it."""
 
 import logging
-import os
 import pickle
-import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 
-from slidenet.core.records import SlideRow
-from slidenet.pipelines.cohort.progress import CohortTeller
 from slidenet.pipelines.cohort.runner import LocalRunner
-from slidenet.pipelines.fleet.messages import Advanced, Stop, Take, Unfit, WantsSlide
+from slidenet.pipelines.fleet.line import Forwarder, Line
+from slidenet.pipelines.fleet.messages import Stop, Unfit
 from slidenet.slides.isolation import end_all_processes
-from slidenet.slides.isolation.messages import LogLine
+
+UNPICKLING_ERRORS = (ImportError, AttributeError, RuntimeError, pickle.UnpicklingError)
+"""What a work raises that cannot be done where it came to."""
 
 
 def main(connection: int, work_path: str, log_level: int) -> None:
@@ -29,15 +29,17 @@ def main(connection: int, work_path: str, log_level: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    line = _Line(Connection(connection))
+    heard = Connection(connection)
+    line = Line(_sender(heard))
+    threading.Thread(target=_listen, args=(heard, line), name="fleet", daemon=True).start()
     try:
         logging.captureWarnings(True)
         logging.getLogger().setLevel(log_level)
-        logging.getLogger().addHandler(_Forwarder(line.send))
+        logging.getLogger().addHandler(Forwarder(line.send))
         try:
             with open(work_path, "rb") as file:
                 work = pickle.load(file)
-        except (ImportError, AttributeError, RuntimeError, pickle.UnpicklingError) as error:
+        except UNPICKLING_ERRORS as error:
             line.send(Unfit(f"{type(error).__name__}: {error}"))
             return
         while True:  # the next slides may come after a while
@@ -47,61 +49,25 @@ def main(connection: int, work_path: str, log_level: int) -> None:
         end_all_processes()
 
 
-class _Line(CohortTeller):
-    """The connection to the process of the command, as the rows and the progress of a runner."""
+def _sender(connection: Connection) -> Callable[[object], None]:
+    sending = threading.Lock()
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._sending = threading.Lock()
-        self._answers: queue.SimpleQueue[Take] = queue.SimpleQueue()
-        threading.Thread(target=self._listen, name="fleet", daemon=True).start()
-
-    def rows(self) -> Iterator[SlideRow]:
-        """The slides that come now."""
-        while True:
-            self.send(WantsSlide())
-            row = self._answers.get().row
-            if row is None:
-                return
-            yield row
-
-    def advance(self, count: int, *, done_before: bool = False, worker: str = "") -> None:
-        """See `Progress`."""
-        self.send(Advanced(count, done_before))
-
-    def show_slide(self, slide_id: str, *, worker: str = "") -> None:
-        """The other side knows which slide it has given."""
-
-    def next_slide_may_start(self) -> None:
-        """See `Progress`; the runner asks for it itself."""
-
-    def send(self, message: object) -> None:
+    def send(message: object) -> None:
         """Says something; where nobody hears it, the listening thread ends the work."""
-        with self._sending:
-            try:
-                self._connection.send(message)
-            except OSError:
-                return
+        with sending, suppress(OSError):
+            connection.send(message)
 
-    def _listen(self) -> None:
-        while True:
-            try:
-                message = self._connection.recv()
-            except (EOFError, OSError):
-                message = Stop()
-            if isinstance(message, Stop):
-                # Wakes the main thread wherever it waits, as Ctrl-C does.
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-                return
-            self._answers.put(message)
+    return send
 
 
-class _Forwarder(logging.Handler):
-    def __init__(self, send: Callable[[object], None]) -> None:
-        super().__init__()
-        self._send_message = send
-        self._pid = os.getpid()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if os.getpid() == self._pid:
-            self._send_message(LogLine(record.name, record.levelno, record.getMessage()))
+def _listen(connection: Connection, line: Line) -> None:
+    while True:
+        try:
+            message = connection.recv()
+        except (EOFError, OSError):
+            message = Stop()
+        if isinstance(message, Stop):
+            # Wakes the main thread wherever it waits, as Ctrl-C does.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            return
+        line.answer(message)

@@ -64,14 +64,15 @@ def rate_in_words(rate: float, unit: str) -> str:
 
 def time_in_words(seconds: float | None) -> str:
     """`about 40 s left`, `about 12 min left`, `about 3.5 h left`; "" where nobody can say."""
-    if seconds is None:
-        return ""
+    return "" if seconds is None else f"about {span_in_words(seconds)} left"
+
+
+def span_in_words(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.5 h`."""
     if seconds < 90:
-        return f"about {math.ceil(seconds)} s left"
+        return f"{math.ceil(seconds)} s"
     minutes = seconds / 60
-    if minutes < 90:
-        return f"about {minutes:.0f} min left"
-    return f"about {minutes / 60:.1f} h left"
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
 def _three_digits(value: float) -> str:

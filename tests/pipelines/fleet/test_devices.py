@@ -15,7 +15,7 @@ from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.run import run_cohort
 from slidenet.pipelines.cohort.runner import LocalRunner, SlideResult, SlideWork
 from slidenet.pipelines.embed_tiles import embed_tiles
-from slidenet.pipelines.fleet import runner as fleet_runner
+from slidenet.pipelines.fleet import workers
 from slidenet.pipelines.fleet.places import find_places
 from slidenet.pipelines.fleet.runner import DevicesRunner
 from slidenet.pipelines.fleet.settings import FleetSettings
@@ -108,8 +108,8 @@ def test_processes_share_a_list_and_survive_their_slides(work, caplog, capsys):
 
 @pytest.mark.slow
 def test_a_process_that_hangs_is_killed_when_its_slide_is_overdue(work, monkeypatch):
-    monkeypatch.setattr(fleet_runner, "OVERDUE_S", 1.0)
-    monkeypatch.setattr(fleet_runner, "_LOOK_S", 0.2)
+    monkeypatch.setattr(workers, "OVERDUE_S", 1.0)
+    monkeypatch.setattr(workers, "LOOK_S", 0.2)
     limited = type(work)(work.layout, time_limit_s=2.0)
     report = run_cohort("verb", rows_of("hangs", "a"), limited, fleet=FleetSettings(devices=1))
     assert [o.status for o in report.outcomes] == ["failed", "done"]
@@ -132,8 +132,8 @@ def test_processes_end_with_the_block_also_those_at_work(work, monkeypatch):
     with pytest.raises(KeyboardInterrupt), runner:
         list(runner.run(work, rows_of("hangs", "a"), Watching()))
     assert began == ["hangs"]
-    assert all(process.wait(0) for process in runner._processes)
-    assert time.monotonic() - started < fleet_runner.STOPPING_S
+    assert all(process.wait(0) for process in runner.workers)
+    assert time.monotonic() - started < workers.STOPPING_S
     assert not runner._path.exists()
 
 
@@ -170,11 +170,11 @@ def test_devices_and_another_runner_are_one_too_many(tmp_path):
     fleet, local = FleetSettings(devices=1), Local(OutputLayout(tmp_path))
     with (
         pytest.raises(ConfigError, match="devices=1 and a runner of the class Foreign"),
-        fleet.runner(local, Foreign()),
+        fleet.workers(local, Foreign()),
     ):
         pass
     given = Another()
-    with FleetSettings().runner(local, given) as runner:
+    with FleetSettings().workers(local, given) as runner:
         assert runner is given
 
 

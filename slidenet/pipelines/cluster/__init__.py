@@ -1,0 +1,1 @@
+"""Many machines: Ray starts workers on them, and they drain one list of slides."""
