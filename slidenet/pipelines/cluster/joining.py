@@ -5,6 +5,7 @@ for a token that nobody else knows, has no dashboard, and ends with this process
 """
 
 import atexit
+import importlib
 import logging
 import os
 import re
@@ -13,7 +14,7 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
@@ -81,6 +82,7 @@ def join(address: str | None) -> ModuleType:
                 _check_answers(address)
                 ray = import_ray()
                 if not ray.is_initialized():  # else somebody else has joined one before
+                    _keep_off_stdout()
                     with _clear_errors(address):
                         ray.init(address=address, configure_logging=False, log_to_driver=False)
                 _joined = _Joined(ray, address)
@@ -138,6 +140,7 @@ def _started_here() -> _Joined:
     ray = import_ray()
     try:
         if not ray.is_initialized():
+            _keep_off_stdout()
             ray.init(
                 address="local",
                 num_cpus=available_cores(),
@@ -163,6 +166,16 @@ def _started_here() -> _Joined:
             else:
                 os.environ[name] = value
     return _Joined(ray, None, folder)
+
+
+def _keep_off_stdout() -> None:
+    """Logs what Ray prints of workers that end: tables belong on stdout, and ends are told."""
+
+    def logged(batch: Mapping[str, Any], *_: object, **__: object) -> None:
+        for line in batch["lines"]:
+            _log.debug("%s", line)
+
+    vars(importlib.import_module("ray._private.worker"))["print_to_stdstream"] = logged
 
 
 def _check_answers(address: str) -> None:

@@ -133,9 +133,9 @@ class RayWorker(Worker):
                     else:
                         self._say(message)
         except errors.RayTaskError as error:  # its code cannot be loaded there
-            self._say(Unfit(_in_a_line(error)))
+            self._say(Unfit(_in_words(error)))
         except errors.RayError as error:
-            self._reason = "killed" if self._killed else _in_a_line(error)
+            self._reason = "killed" if self._killed else _in_words(error)
         finally:
             if not self._killed:
                 with suppress(errors.RayError, ValueError):
@@ -169,12 +169,20 @@ class RayWorker(Worker):
                 time.sleep(1.0)
 
 
-def _in_a_line(error: BaseException) -> str:
-    """What Ray says of an end, without names and numbers of its own."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(_OF_RAY)]
-    chosen = next((line for line in reversed(told) if "Error:" in line), told[-1] if told else "")
-    return (chosen or type(error).__name__)[:300]
+def _in_words(error: BaseException) -> str:
+    """What Ray says of an end, in a few words."""
+    said = str(error)
+    for sign, words in _ENDS.items():
+        if sign in said:
+            return words
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    causes = [line for line in lines if "Error:" in line]
+    return (causes or lines or [type(error).__name__])[-1][:300]
 
 
-_OF_RAY = ("class_name:", "actor_id:", "pid:", "namespace:", "ip:", "name:", "File ", "^")
+_ENDS = {
+    "node has died": "its node left the cluster",
+    "running low on memory": "its node had no memory left, and Ray ended it",
+    "worker process has died": "it ended without a word: a library crashed, or the system ended it "
+    "for want of memory",
+}
