@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from slidenet.pipelines.feature_space.neighbours import neighbours as neighbours
     from slidenet.pipelines.inspection.attention import describe_attention as describe_attention
     from slidenet.pipelines.inspection.plan import plan as plan
+    from slidenet.pipelines.manifest import manifest as manifest
     from slidenet.pipelines.predict import predict as predict
     from slidenet.pipelines.preprocess import preprocess as preprocess
     from slidenet.pipelines.report import report as report
@@ -53,6 +54,7 @@ _HOMES = {
     "feature_maps": "slidenet.pipelines.feature_space.feature_maps",
     "load_slide_encoder": "slidenet.slide_encoders",
     "load_tile_encoder": "slidenet.tile_encoders",
+    "manifest": "slidenet.pipelines.manifest",
     "neighbours": "slidenet.pipelines.feature_space.neighbours",
     "open_slide": "slidenet.slides",
     "plan": "slidenet.pipelines.inspection.plan",

@@ -17,8 +17,8 @@ from slidenet.testing import write_feature_cohort, write_synthetic_slide
 NAMES = [
     "SlidenetError", "__version__", "audit", "crossval", "describe_attention", "embed_slides",
     "embed_tiles", "ensemble", "evaluate", "explain", "export_tiles", "feature_maps",
-    "load_slide_encoder", "load_tile_encoder", "neighbours", "open_slide", "plan", "predict",
-    "preprocess", "read_features", "read_slide_embeddings", "report", "run", "train",
+    "load_slide_encoder", "load_tile_encoder", "manifest", "neighbours", "open_slide", "plan",
+    "predict", "preprocess", "read_features", "read_slide_embeddings", "report", "run", "train",
 ]  # fmt: skip
 
 
@@ -127,6 +127,11 @@ def test_a_notebook_from_slides_to_slide_embeddings(slides, tmp_path):
 def test_a_notebook_from_features_to_predictions(tmp_path):
     cohort = write_feature_cohort(tmp_path, num_patients=30, num_tiles=4, feature_dim=8)
     data = {"labels": cohort.labels, "features": cohort.features}
+
+    listed = tmp_path / "gdc_manifest.txt"
+    listed.write_text("id\tfilename\nf-1\tTCGA-AN-A0FL-01Z-00-DX1.svs\n")
+    slides = slidenet.manifest("gdc", tmp_path / "slides.csv", portal_file=listed, offline=True)
+    assert list(slides.to_pandas()["patient_id"]) == ["TCGA-AN-A0FL"]
 
     findings = slidenet.audit(**data)
     assert findings.exit_code == 0

@@ -86,6 +86,9 @@ VERBS = {
         "the tiles or slides of a cohort most like one",
         "slide",
     ),
+    "manifest": Verb(
+        "pipelines.manifest:manifest", "the slides of a public archive as a slides.csv", "archive"
+    ),
     "plan": Verb(
         "pipelines.inspection.plan:plan",
         "what a slide of N tiles costs, and how many GPUs it needs",

@@ -14,11 +14,14 @@ from slidenet.core.errors import (
     DiskError,
     SlideError,
     SlidenetError,
+    SystemFaultError,
     WorkerError,
     fault_of,
 )
 from slidenet.core.escapes import in_terminal
 from slidenet.pipelines.cohort.report import EX_TEMPFAIL
+
+_NOT_TYPED = SlideError | DiskError | WorkerError | SystemFaultError
 
 
 class Result(Protocol):
@@ -53,7 +56,7 @@ def report(name: str, work: Callable[[], Result], flags: Collection[str] = ()) -
         print(f"slidenet {name}: error: {error}", file=sys.stderr)
         if isinstance(error, ClaimedElsewhere):
             return EX_TEMPFAIL
-        return 1 if isinstance(error, SlideError | DiskError | WorkerError) else 2
+        return 1 if isinstance(error, _NOT_TYPED) else 2
     except (OSError, MemoryError, RuntimeError) as error:  # of no slide, as a missing thread
         if (fault := fault_of(error)) is None:
             raise

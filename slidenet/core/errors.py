@@ -130,6 +130,14 @@ class LostClaim(ClaimedElsewhere):
     """Another process has taken over what this one was making, as it had not been heard of."""
 
 
+class ArchiveError(SlidenetError):
+    """A public archive refuses a question, or does not have what was asked for."""
+
+
+class ArchiveAwayError(SystemFaultError):
+    """A public archive does not answer; it may the next time."""
+
+
 class DiskError(OutputError):
     """The disk takes nothing more: full, read-only or broken. Nothing that was typed is wrong."""
 
