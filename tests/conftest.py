@@ -1,6 +1,8 @@
 """Fixtures every room shares."""
 
 import gc
+import os
+import uuid
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,69 @@ def flat_slide(tmp_path):
 def golden() -> Path:
     """Reference values of the released slide encoder, beside the checkout."""
     return _folder_or_skip("golden")
+
+
+@pytest.fixture(scope="session")
+def moto_server():
+    """Address of an S3 server in this process, on a free port; one for the whole session."""
+    pytest.importorskip("moto", reason="needs moto[s3,server]")
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+class Bucket:
+    """A bucket of the S3 server of the tests, filled by another client than slidenet's."""
+
+    def __init__(self, client, name):
+        self.client, self.name, self.uri = client, name, f"s3://{name}"
+
+    def put(self, key, body):
+        self.client.put_object(Bucket=self.name, Key=key, Body=body)
+        return f"{self.uri}/{key}"
+
+    def get(self, key):
+        return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
+
+    def keys(self):
+        found = self.client.list_objects_v2(Bucket=self.name).get("Contents", ())
+        return [one["Key"] for one in found]
+
+
+@pytest.fixture
+def s3(moto_server, monkeypatch):
+    """The environment of a user of that server, without what this machine has of S3."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    of_user = {
+        "AWS_ENDPOINT_URL": moto_server,
+        "AWS_ACCESS_KEY_ID": "A-KEY",
+        "AWS_SECRET_ACCESS_KEY": "A-SECRET",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }
+    for name, value in of_user.items():
+        monkeypatch.setenv(name, value)
+    return moto_server
+
+
+@pytest.fixture
+def bucket(s3):
+    """A new, empty bucket; `bucket.uri` is its address."""
+    import boto3
+
+    client = boto3.client("s3", endpoint_url=s3)
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    client.create_bucket(Bucket=name)
+    return Bucket(client, name)
 
 
 def _folder_or_skip(name: str) -> Path:

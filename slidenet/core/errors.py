@@ -138,6 +138,18 @@ class ArchiveAwayError(SystemFaultError):
     """A public archive does not answer; it may the next time."""
 
 
+class ObjectStoreError(SlidenetError):
+    """An object of a store (S3, a web server, ...) cannot be had as asked: none there, no right."""
+
+
+class ObjectReplacedError(ObjectStoreError):
+    """An object has become another one while it was read."""
+
+
+class ObjectAwayError(SystemFaultError):
+    """A store does not answer, or its network is cut; it may go well the next time."""
+
+
 class DiskError(OutputError):
     """The disk takes nothing more: full, read-only or broken. Nothing that was typed is wrong."""
 
