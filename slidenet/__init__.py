@@ -25,8 +25,8 @@ if TYPE_CHECKING:  # the same names for editors and type checkers
     from slidenet.pipelines.feature_space.feature_maps import feature_maps as feature_maps
     from slidenet.pipelines.feature_space.neighbours import neighbours as neighbours
     from slidenet.pipelines.inspection.attention import describe_attention as describe_attention
-    from slidenet.pipelines.inspection.plan import plan as plan
     from slidenet.pipelines.manifest import manifest as manifest
+    from slidenet.pipelines.planning.plan import plan as plan
     from slidenet.pipelines.predict import predict as predict
     from slidenet.pipelines.preprocess import preprocess as preprocess
     from slidenet.pipelines.report import report as report
@@ -57,7 +57,7 @@ _HOMES = {
     "manifest": "slidenet.pipelines.manifest",
     "neighbours": "slidenet.pipelines.feature_space.neighbours",
     "open_slide": "slidenet.slides",
-    "plan": "slidenet.pipelines.inspection.plan",
+    "plan": "slidenet.pipelines.planning.plan",
     "predict": "slidenet.pipelines.predict",
     "preprocess": "slidenet.pipelines.preprocess",
     "read_features": "slidenet.stores",

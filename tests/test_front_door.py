@@ -114,7 +114,7 @@ def test_a_notebook_from_slides_to_slide_embeddings(slides, tmp_path):
     pooling = slidenet.load_slide_encoder("mean")
     assert encoder.feature_dim == matrix.shape[1]
     assert pooling.identity()["name"] == "mean"
-    assert slidenet.plan(slides, out, shape="longnet-small").to_pandas().shape[0] >= 2
+    assert slidenet.plan(slides, out, largest=True, shape="longnet-small").to_pandas().shape[0] >= 2
     assert slidenet.plan(num_tiles=100_000).exit_code == 0
     assert len(slidenet.describe_attention("dense", layers=2).to_pandas()) == 2
 

@@ -90,8 +90,8 @@ VERBS = {
         "pipelines.manifest:manifest", "the slides of a public archive as a slides.csv", "archive"
     ),
     "plan": Verb(
-        "pipelines.inspection.plan:plan",
-        "what a slide of N tiles costs, and how many GPUs it needs",
+        "pipelines.planning.plan:plan",
+        "what a cohort will take and cost, or a slide of N tiles, before it runs",
         renamed={"ranks": "sequence_ranks"},
     ),
     "attention": Verb(

@@ -8,7 +8,7 @@ slide depend on nothing but its tiles and the batch size.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -196,6 +196,20 @@ class TileStream:
                 pixels[own - first] = tiles.pixels
                 features = self._pool.submit(self._encode, pixels).result()[own - first]
             yield RowFeatures(own, features, tiles.status, tiles.reason)
+
+    def encode(self, batches: Iterable[Pixels]) -> Generator[FloatArray, None, None]:
+        """Features of batches that lie in memory, in order, as many at a time as for a slide.
+
+        Args:
+            batches: uint8 (B, H, W, 3) each.
+        """
+        waiting: deque[Future[FloatArray]] = deque()
+        for pixels in batches:
+            waiting.append(self._pool.submit(self._encode, pixels))
+            if len(waiting) > WAITING_PER_THREAD * self._num_parallel:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
     def close(self) -> None:
         """Ends the threads of the encoder."""

@@ -36,7 +36,7 @@ def fingerprint_file(path: Path, *, dicom_series: str | None = None) -> str:
             for i in range(NUM_BLOCKS):
                 file.seek(i * (size - BLOCK_BYTES) // (NUM_BLOCKS - 1))
                 digest.update(file.read(BLOCK_BYTES))
-    for name, companion in sorted(_companions(path, dicom_series)):
+    for name, companion in sorted(companions(path, dicom_series)):
         digest.update(f"\n{name}\t{companion.stat().st_size}".encode())
     return digest.hexdigest()
 
@@ -72,7 +72,13 @@ def check_sha256(path: Path, expected: str) -> None:
         )
 
 
-def _companions(path: Path, dicom_series: str | None) -> Iterator[tuple[str, Path]]:
+def companions(path: Path, dicom_series: str | None) -> Iterator[tuple[str, Path]]:
+    """The other files of a slide, each with its name beside the one that is opened.
+
+    Args:
+        path: The file that is opened.
+        dicom_series: SeriesInstanceUID of a DICOM slide.
+    """
     suffix = path.suffix.lower()
     if suffix == ".mrxs":
         folder = path.with_suffix("")

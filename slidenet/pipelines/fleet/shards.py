@@ -33,8 +33,7 @@ class Shard:
 
     def holds(self, slide_id: str) -> bool:
         """Whether a slide belongs to it; every slide belongs to exactly one of `count` shards."""
-        digest = hashlib.sha256(slide_id.encode("utf-8", "surrogatepass")).digest()
-        return int.from_bytes(digest[:8], "big") % self.count == self.index - 1
+        return shard_of(slide_id, self.count) == self.index - 1
 
     def share(self, rows: Sequence[SlideRow]) -> list[SlideRow]:
         """The slides of this shard, in their order."""
@@ -44,6 +43,12 @@ class Shard:
         """One line for the report."""
         mine = count_of("slide", len(self.share(rows)))
         return f"shard {self.index}/{self.count} ({self.source}): {mine} of {len(rows)}"
+
+
+def shard_of(slide_id: str, count: int) -> int:
+    """The number of the shard that a slide belongs to, of so many, counted from 0."""
+    digest = hashlib.sha256(slide_id.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") % count
 
 
 def parse_shard(text: str, environment: Mapping[str, str]) -> Shard:

@@ -9,7 +9,7 @@ from slidenet.attention import ATTENTION_PATTERNS, LongformerAttention, TopKBloc
 from slidenet.cli.main import main
 from slidenet.core.errors import AttentionError, ConfigError, StoreError, UnknownNameError
 from slidenet.core.records import SlideMpp, TileGeometry, TileSet
-from slidenet.pipelines.inspection.plan import plan
+from slidenet.pipelines.planning.plan import plan
 from slidenet.stores import write_tile_set
 
 GEOMETRY = TileGeometry(
@@ -66,7 +66,7 @@ def test_the_largest_slide_of_a_manifest(tmp_path):
     manifest = tmp_path / "slides.csv"
     rows = "".join(f"{name},/data/{name}.svs\n" for name in "abcd")
     manifest.write_text("slide_id,slide_path\n" + rows)
-    text = plan(manifest, tmp_path, sequence_ranks=2).table()
+    text = plan(manifest, tmp_path, largest=True, sequence_ranks=2).table()
     assert "3 slides, median 40 tiles; the largest, b, has 500" in text
     assert "1 more slides have no tiles" in text
     assert "forward, 2 GPUs" in text
@@ -96,9 +96,9 @@ def test_refusals(tmp_path):
     manifest = tmp_path / "slides.csv"
     manifest.write_text("slide_id,slide_path\na,/data/a.svs\n")
     with pytest.raises(ConfigError, match="slides without out"):
-        plan(manifest)
+        plan(manifest, largest=True)
     with pytest.raises(StoreError, match="holds no tiles of the 1 slides"):
-        plan(manifest, tmp_path)
+        plan(manifest, tmp_path, largest=True)
 
 
 def cells(found, row):

@@ -1,4 +1,4 @@
-"""`slidenet plan`: what encoding or training on slides of this size takes, before anything runs."""
+"""What encoding or training on a slide of many tiles takes of the memory of GPUs."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +25,6 @@ from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.inspection.attention_table import settings_text
 from slidenet.pipelines.inspection.pattern_settings import PatternSettings, make_patterns
-from slidenet.pipelines.settings import settings_with
 from slidenet.slide_encoders import LONGNET_CONFIGS, LongNetConfig
 from slidenet.stores import read_tile_set
 
@@ -74,7 +73,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SlidePlan:
     """The costs of the largest slide, by way of attention.
 
     Attributes:
@@ -126,7 +125,7 @@ class Plan:
         )
 
 
-def plan(
+def plan_slide(
     slides: Slides | None = None,
     out: str | Path | None = None,
     asked: PatternSettings | None = None,
@@ -141,38 +140,15 @@ def plan(
     checkpoint_activations: bool = False,
     whole_inputs: bool = False,
     settings: dict[str, Any] | None = None,
-    **keywords: Any,
-) -> Plan:
-    """Say what a slide costs on one or several GPUs, before anything runs.
-
-    Args:
-        slides: Manifest slides.csv, or a folder of slides; the largest slide counts.
-        out: Output folder of `slidenet preprocess`, where their tiles are counted.
-        asked: Settings of the attention patterns; of several patterns each takes those it has.
-        recursive: Of a folder of slides, take those of its subfolders, too.
-        num_tiles: Tiles of one slide, instead of slides and out.
-        shape: Shape of the slide encoder: gigapath, longnet-24l1024d, longnet-12l1536d or
-            longnet-small.
-        attention: Patterns to compare with dense and ring attention, such as
-            dilated,longformer,bigbird; default: the shape's own. Only dilated attention and the two
-            run on several GPUs.
-        gpu_memory_gb: Memory of one GPU, in 10^9 bytes; a tenth is left to the driver.
-        sequence_ranks: GPUs that share the slide; by default the fewest that can train on it with
-            the first pattern.
-        precision: bfloat16 (mixed) or float32.
-        checkpoint_activations: Whether training recomputes blocks instead of keeping activations.
-        whole_inputs: Whether every GPU is given all tile features of the slide, as in training.
-        settings: Settings of a pattern of another package that have no flag, such as
-            '{"width": 3}'.
-        **keywords: Fields of `PatternSettings`.
-    """
+) -> SlidePlan:
+    """What one slide costs on one or several GPUs; the arguments are those of `plan`."""
     config = LONGNET_CONFIGS[shape]
     check_positive(gpu_memory_gb=gpu_memory_gb)
     check_choice(get_args(Precision), precision=precision)
     check_whole(or_none=True, sequence_ranks=sequence_ranks)
     tiles, heading = _largest(slides, out, num_tiles, recursive)
     memory = gpu_memory_gb * GIGABYTE * USABLE
-    ways = _ways(config, attention, settings_with(PatternSettings, asked, keywords), settings)
+    ways = _ways(config, attention, asked or PatternSettings(), settings)
     works = [
         [
             Workload(
@@ -208,7 +184,7 @@ def plan(
         *(line for way in ways for line in _settings(way, tiles + 1)),
         f"GPUs of {gpu_memory_gb:g} GB, of which {gpu_memory_gb * USABLE:g} are counted on",
     ]
-    return Plan(heading, shown, lines)
+    return SlidePlan(heading, shown, lines)
 
 
 def _ways(
@@ -262,7 +238,8 @@ def _largest(
         raise ConfigError(
             "neither num_tiles nor slides" if num_tiles is None else "num_tiles and slides",
             expected="one of them",
-            remedy="give --num-tiles 100000, or --slides slides.csv --out FOLDER",
+            remedy="give --slides slides.csv for the plan of a cohort; for one slide --num-tiles "
+            "100000, or --slides slides.csv --out FOLDER --largest",
         )
     if num_tiles is not None:
         return num_tiles, [f"a slide of {num_tiles:,} tiles ({num_tiles + 1:,} tokens)"]

@@ -1,0 +1,1 @@
+"""What a cohort will cost, or a slide, before anything runs."""

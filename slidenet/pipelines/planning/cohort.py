@@ -1,0 +1,298 @@
+"""A cohort before its run: looked over, tried on a few slides, measured, and reckoned up."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from slidenet.core.arrays import Float64Array
+from slidenet.core.errors import PluginError
+from slidenet.core.records import SlideRow
+from slidenet.pipelines.begun.engine import EngineRecord
+from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.slides import Slides, rows_of
+from slidenet.pipelines.embed_slides import load_recipe
+from slidenet.pipelines.embed_tiles import load_encoder
+from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
+from slidenet.pipelines.fleet.shards import shard_of
+from slidenet.pipelines.planning.cohort_plan import CohortPlan, Times
+from slidenet.pipelines.planning.machines import Gpus, gpus_of
+from slidenet.pipelines.planning.model import Load, Machines, Rates, estimate, what_helps
+from slidenet.pipelines.planning.probe import MOST_SLIDES, Probe, Probed
+from slidenet.pipelines.planning.sampling import choose
+from slidenet.pipelines.planning.settings import PlanningSettings
+from slidenet.pipelines.planning.storage import (
+    Transfer,
+    free_bytes,
+    measure_reading,
+    measure_writing,
+)
+from slidenet.pipelines.planning.survey import Workable, survey, workable
+from slidenet.pipelines.planning.tissue_sample import (
+    TissueSample,
+    expand_tiles,
+    find_tissue_of_some,
+    tiling_of,
+)
+from slidenet.pipelines.settings import (
+    EmbedSlidesSettings,
+    EmbedTilesSettings,
+    PreprocessSettings,
+    RunSettings,
+)
+from slidenet.pipelines.tissue.tiler import Tiler
+from slidenet.stores.atomic import write_json
+from slidenet.tile_encoders import TileEncoder, TileEncoderSpec, get_spec
+from slidenet.tile_encoders.engines.choice import choose_engine
+from slidenet.weights.device import available_cores
+
+READING_SHARE = 0.05
+"""Of the seconds of the probe, what reading files takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoding:
+    """The tile encoder of the run.
+
+    Attributes:
+        spec: What it is.
+        encoder: With its engine; None where its rate is known and it need not be loaded.
+        gpus: Of each machine; None: the device of this machine.
+        start_s: Seconds that loading it took.
+    """
+
+    spec: TileEncoderSpec
+    encoder: TileEncoder | None
+    gpus: Gpus | None
+    start_s: float
+
+    def __str__(self) -> str:
+        text = f"{self.spec.name} ({self.spec.output_dim} features)"
+        if self.gpus is not None:
+            return f"{text} on {self.gpus.number} x {self.gpus.kind}"
+        if self.encoder is None:
+            return f"{text}, not loaded"
+        return f"{text} by {self.encoder.engine.name} on {self.encoder.device}"
+
+
+def plan_cohort(
+    slides: Slides,
+    out: str | Path | None,
+    settings: RunSettings,
+    asked: PlanningSettings,
+    *,
+    recursive: bool = False,
+    tile_encoder: TileEncoder | None = None,
+    fleet: FleetSettings = WHOLE,
+) -> CohortPlan:
+    """Says what `slidenet run` of these slides will give, take and cost; see `plan`.
+
+    Raises:
+        ConfigError: A setting cannot be, or no slide can be worked on.
+        SlidenetError: As the verbs: no such encoder, no weights.
+    """
+    asked.check()
+    rows = fleet.share(rows_of(slides, reader=settings.reader, recursive=recursive))
+    tiling, out = settings.step(PreprocessSettings), None if out is None else Path(out)
+    tiler = Tiler.of(tiling)
+    encoding = _encoding(settings.step(EmbedTilesSettings), asked, out, tile_encoder)
+    embedding = settings.step(EmbedSlidesSettings)
+    slide_encoder = load_recipe(embedding)
+    found = survey(
+        rows,
+        tiler,
+        fleet.display(),
+        all_headers=asked.all_headers,
+        seed=asked.sample_seed,
+    )
+    cohort = workable(found)
+    with tempfile.TemporaryDirectory(prefix="slidenet-plan-") as name:
+        sample = find_tissue_of_some(
+            cohort,
+            tiling_of(tiling, out, cohort),
+            Path(name) / "sample",
+            fleet,
+            number=asked.sample,
+            seed=asked.sample_seed,
+        )
+        tiles, tissue_s = expand_tiles(cohort, sample)
+        probed = None
+        if asked.probe_seconds and sample.done:
+            probe = Probe(
+                _slides_to_probe(cohort, sample, tiles.each),
+                sample.layout,
+                Path(name) / "probe",
+                settings.step(EmbedTilesSettings),
+                embedding,
+                slide_encoder,
+                encoding.spec,
+                encoding.encoder,
+                asked.probe_seconds,
+            )
+            probed = probe()
+    itemsize = np.dtype(settings.feature_dtype).itemsize
+    tile_bytes = encoding.spec.output_dim * itemsize + 21 if probed is None else probed.tile_bytes
+    slide_bytes = 20_000.0 if probed is None else probed.slide_bytes
+    per_slide = sample.num_bytes / max(1, len(sample.places))
+    each_out = per_slide + slide_bytes + tile_bytes * tiles.each
+    plan = CohortPlan(
+        asked=asked,
+        encoder=str(encoding),
+        survey=found,
+        cohort=cohort,
+        sample=sample,
+        tiles=tiles,
+        bytes_in=float(cohort.num_bytes.sum()),
+        bytes_out=float(each_out.sum()),
+        parts_out={
+            "tiles, tissue and overlays": per_slide * len(cohort.rows),
+            "features": tile_bytes * tiles.total + slide_bytes * len(cohort.rows),
+        },
+        place="disk",
+        probed=probed,
+        times=None,
+        out=out,
+        free=None if out is None else free_bytes(out),
+    )
+    if probed is not None:
+        plan = replace(plan, times=_times(plan, encoding, probed, tissue_s, each_out))
+    if asked.json is not None:
+        write_json(asked.json, plan.record())
+    return plan
+
+
+def _encoding(
+    settings: EmbedTilesSettings,
+    asked: PlanningSettings,
+    out: Path | None,
+    given: TileEncoder | None,
+) -> _Encoding:
+    """The encoder as the run would have it; where its rate is known only what it is."""
+    if asked.gpus is not None or asked.tiles_per_second is not None:
+        spec = _spec(settings, given)
+        gpus = None
+        if asked.gpus is not None:
+            precision = settings.precision or spec.precision
+            gpus = gpus_of(asked.gpus, spec.name, precision, asked.tiles_per_second)
+        return _Encoding(spec, None, gpus, 0.0)
+    started = time.monotonic()
+    encoder = given
+    if encoder is None:
+        encoder, engine, batch = load_encoder(settings), settings.engine, settings.batch_size
+        record = None
+        if out is not None:
+            record = EngineRecord.of_folder(OutputLayout(out).engine(encoder.spec.name))
+        if record is not None:  # what the folder was begun with is gone on with
+            engine, batch = record.engine, batch or record.batch_size
+        chosen = choose_engine(encoder, engine, batch_size=batch)
+        encoder = encoder.with_engine(chosen.engine)
+    return _Encoding(encoder.spec, encoder, None, time.monotonic() - started)
+
+
+def _spec(settings: EmbedTilesSettings, given: TileEncoder | None) -> TileEncoderSpec:
+    if given is not None:
+        return given.spec
+    try:
+        return get_spec(settings.encoder)
+    except PluginError:  # code of another package, which says what it is when it is loaded
+        return load_encoder(settings).spec
+
+
+def _slides_to_probe(
+    cohort: Workable, sample: TissueSample, tiles: Float64Array
+) -> Sequence[SlideRow]:
+    """Some of the slides that have tiles, of every format, as many as a probe can afford."""
+    places = [int(sample.places[n]) for n in sample.done]
+    formats = [cohort.formats[place] for place in places]
+    drawn = choose(formats, tiles[places], MOST_SLIDES, seed=0)
+    return [cohort.rows[places[n]] for n in drawn]
+
+
+def _times(
+    plan: CohortPlan,
+    encoding: _Encoding,
+    probed: Probed,
+    tissue_s: Float64Array,
+    written: Float64Array,
+) -> Times:
+    asked, cohort, gpus = plan.asked, plan.cohort, encoding.gpus
+    reading = writing = None
+    if asked.read_mb is None:
+        paths = [Path(row.slide_path) for row in cohort.rows[:200]]
+        seconds = max(0.5, READING_SHARE * asked.probe_seconds)
+        reading = measure_reading(paths, seconds=seconds, seed=asked.sample_seed)
+    if asked.write_mb is None and plan.out is not None:
+        writing = measure_writing(plan.out)
+    rates = _rates(probed, encoding, asked, reading, writing)
+    machines = Machines(
+        asked.machines,
+        1 if gpus is None else gpus.number,
+        None if asked.storage_mb is None else asked.storage_mb * 1e6,
+    )
+    ids = [row.slide_id for row in cohort.rows]
+    load = Load(
+        plan.tiles.each,
+        tissue_s,
+        np.zeros(len(ids)),
+        plan.tiles.each * (probed.read_tile_bytes or 0.0),
+        written,
+        np.array([shard_of(one, asked.machines) for one in ids]) if asked.shards else None,
+    )
+    now = estimate(load, rates, machines)
+
+    def with_tiles(total: float) -> float:
+        factor = total / max(1.0, plan.tiles.total)
+        changed = replace(load, tiles=load.tiles * factor, read=load.read * factor)
+        return estimate(changed, rates, machines).seconds
+
+    return Times(
+        load=load,
+        rates=rates,
+        machines=machines,
+        estimate=now,
+        low=with_tiles(plan.tiles.low),
+        high=with_tiles(min(plan.tiles.high, cohort.lattice.sum())),
+        helps=what_helps(load, rates, machines),
+        gpus=gpus,
+        cores=asked.cores or available_cores(),
+        reading=reading,
+        writing=writing,
+    )
+
+
+def _rates(
+    probed: Probed,
+    encoding: _Encoding,
+    asked: PlanningSettings,
+    reading: Transfer | None,
+    writing: Transfer | None,
+) -> Rates:
+    """What one process of a machine can do, from what was measured and what was said."""
+    more_cores = (asked.cores or available_cores()) / available_cores()
+    gpus, on_cpu = encoding.gpus, encoding.gpus is None
+    if encoding.encoder is not None:
+        on_cpu = encoding.encoder.device.type == "cpu"
+    encode = probed.encode or (gpus.rate if gpus else asked.tiles_per_second or 1.0)
+    if on_cpu and encoding.encoder is not None:
+        encode *= more_cores
+    processes = 1 if gpus is None else gpus.number
+    together = probed.together
+    if together is not None and on_cpu:
+        together *= more_cores
+    read = asked.read_mb * 1e6 if asked.read_mb else reading.rate if reading else float("inf")
+    write = asked.write_mb * 1e6 if asked.write_mb else writing.rate if writing else float("inf")
+    return Rates(
+        decode=probed.decode * more_cores / processes,
+        encode=encode,
+        shares_cores=on_cpu,
+        together=together,
+        slide_s=probed.slide_s,
+        embedding_slide_s=probed.embedding_slide_s,
+        embedding_tile_s=probed.embedding_tile_s,
+        start_s=encoding.start_s,
+        read=read / processes,
+        write=write / processes,
+    )

@@ -1,0 +1,132 @@
+"""`slidenet plan --slides`: what it says of a small cohort, beside what a run makes of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from slidenet.cli.main import main
+from slidenet.core.errors import ConfigError, UnknownNameError
+from slidenet.pipelines.embed_slides import embed_slides
+from slidenet.pipelines.embed_tiles import embed_tiles
+from slidenet.pipelines.planning.machines import MEASURED, gpus_of
+from slidenet.pipelines.planning.plan import plan
+from slidenet.pipelines.planning.tissue_sample import bytes_below
+from slidenet.pipelines.preprocess import preprocess
+from slidenet.testing import write_synthetic_slide
+
+SETTINGS = {"tile_size_px": 64, "batch_size": 16, "num_readers": 2}
+
+
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory):
+    """Four slides, one of them twice; a file that is none, one without resolution, one missing."""
+    folder = tmp_path_factory.mktemp("planned")
+    for number in range(4):
+        side = 768 + 256 * number
+        write_synthetic_slide(folder / f"s{number}.tiff", side, side, 0.5, seed=number)
+    (folder / "copy.tiff").write_bytes((folder / "s1.tiff").read_bytes())
+    (folder / "text.tiff").write_text("no slide")
+    write_synthetic_slide(folder / "coarse.tiff", 512, 512, 4.0, seed=1)
+    names = ["s0", "s1", "s2", "s3", "copy", "text", "coarse", "gone"]
+    rows = "".join(f"{name},{name}.tiff\n" for name in names)
+    (folder / "slides.csv").write_text("slide_id,slide_path\n" + rows)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_plan_says_what_the_run_then_makes(slides, colour_encoder, tmp_path):
+    out, file = tmp_path / "out", tmp_path / "plan.json"
+    planned = plan(
+        slides / "slides.csv",
+        out,
+        tile_encoder=colour_encoder,
+        probe_seconds=1.0,
+        machines=2,
+        price=3.0,
+        json=file,
+        **SETTINGS,
+    )
+    assert not out.exists()
+    assert planned.exit_code == 1
+    assert [(h.slide_id, h.problem) for h in planned.survey.failing] == [
+        ("text", "cannot be read"),
+        ("coarse", "coarser than the tiles asked for"),
+        ("gone", "cannot be read"),
+    ]
+    assert planned.survey.duplicates == [["s1", "copy"]]
+
+    rows = planned.cohort.rows
+    preprocess(rows, out, tile_size_px=64)
+    report = embed_tiles(rows, out, batch_size=16, num_readers=2, tile_encoder=colour_encoder)
+    embed_slides(rows, out, encoder=colour_encoder.spec.name)
+    made = {one.slide_id: one.num_tiles for one in report.outcomes}
+    assert dict(zip([r.slide_id for r in rows], planned.tiles.each, strict=True)) == made
+    assert planned.tiles.low == planned.tiles.high == sum(made.values())
+    assert planned.bytes_out == pytest.approx(bytes_below(out), rel=0.05)
+    assert planned.bytes_in == sum((slides / f"{r.slide_id}.tiff").stat().st_size for r in rows)
+
+    text = planned.table()
+    assert "8 slides" in text
+    assert "will fail: 3" in text
+    assert "the same slide several times: s1, copy" in text
+    assert "2 machines: " in text
+    said = json.loads(file.read_text())
+    assert said["tiles"] == sum(made.values())
+    assert said["cost_per_slide"] == pytest.approx(planned.cost / 5)
+    assert said["bottleneck"] == planned.times.estimate.bottleneck
+    assert planned.to_pandas()["counted"].all()
+
+
+@pytest.mark.slow
+def test_some_slides_stand_for_all_and_gpus_for_what_is_not_here(slides, tmp_path):
+    rows = [slides / f"s{number}.tiff" for number in range(4)]
+    planned = plan(
+        rows, tmp_path, gpus="2xh100", tiles_per_second=5.0, sample=2, probe_seconds=0.5, **SETTINGS
+    )
+    assert planned.exit_code == 0
+    assert len(planned.sample.places) == 2
+    assert planned.tiles.low < planned.tiles.total < planned.tiles.high
+    times = planned.times
+    assert times.estimate.bottleneck == "encode"
+    assert times.rates.encode == 5.0
+    encoding = times.estimate.steps[1]
+    assert encoding.seconds == pytest.approx(
+        planned.tiles.total / 5 + 4 * times.rates.slide_s, rel=1e-6
+    )
+    text = planned.table()
+    assert "2 x h100" in text
+    assert "encoder-bound" in text
+    assert "as given" in text
+
+
+def test_rates_of_gpus_are_measured_or_given():
+    found = gpus_of("4xH200", "kaiko_vitb16", "bf16", None)
+    assert (found.kind, found.number, found.rate) == ("h200", 4, 1880)
+    assert gpus_of("h100", "anything", "bf16", 321.0).rate == 321
+    with pytest.raises(ConfigError, match=r"uni in bf16 on it is not known.*kaiko_vitb16"):
+        gpus_of("h200", "uni", "bf16", None)
+    with pytest.raises(ConfigError, match=r"bench_tile_throughput.py.*--tiles-per-second"):
+        gpus_of("h100", "gigapath", "bf16", None)
+    for text in ("0xh100", "4 h100", ""):
+        with pytest.raises(ConfigError, match="4xh200 for four"):
+            gpus_of(text, "gigapath", "bf16", None)
+
+
+def test_rates_are_those_of_the_docs():
+    page = (Path(__file__).parents[3] / "docs" / "performance.md").read_text(encoding="utf-8")
+    for (_, _, _), rate in MEASURED.items():
+        assert f"{rate:,.0f}" in page
+
+
+def test_one_question_at_a_time(tmp_path, capsys):
+    with pytest.raises(ConfigError, match=r"--shape is of what one slide takes.*--largest"):
+        plan(tmp_path, shape="longnet-small")
+    with pytest.raises(ConfigError, match="--price is of what a cohort takes"):
+        plan(num_tiles=100, price=1.0)
+    with pytest.raises(UnknownNameError, match="did you mean machines"):
+        plan(tmp_path, machnes=3)
+    with pytest.raises(ConfigError, match="price is 0"):
+        plan(tmp_path, price=0)
+    assert main(["plan", "--slides", str(tmp_path / "none"), "--machines", "0"]) == 2
+    assert "--machines is 0" in capsys.readouterr().err
