@@ -1,0 +1,309 @@
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from slidenet.core.errors import (
+    ConfigError,
+    DiskError,
+    ObjectAwayError,
+    ObjectReplacedError,
+    ObjectStoreError,
+    OutputError,
+)
+from slidenet.stores.objects import ObjectFacts, cache, room
+from slidenet.stores.objects.cache import ObjectCache, parse_size
+from slidenet.stores.owners import place_digest
+
+SIZE = 50_000
+COST = 13 * 4096 + 2 * 4096
+"""What an object of that size takes: whole blocks, and its folders."""
+
+
+class Shelf:
+    """A store in memory."""
+
+    def __init__(self):
+        self.objects, self.reads, self.fails, self.known = {}, [], {}, True
+
+    def put(self, name, fill=0, size=SIZE):
+        self.objects[f"s3://b/{name}"] = bytes([fill]) * size
+        return f"s3://b/{name}"
+
+    def facts(self, uri):
+        if uri not in self.objects:
+            raise ObjectStoreError(f"there is no object {uri}")
+        body = self.objects[uri]
+        return ObjectFacts(uri, len(body), str(body[:1]) if self.known else "")
+
+    def list(self, prefix, *, recursive=True):
+        return [self.facts(uri) for uri in sorted(self.objects) if uri.startswith(prefix)]
+
+    def read_into(self, uri, path, facts):
+        self.reads.append(uri)
+        if uri in self.fails:
+            path.write_bytes(b"half")
+            raise self.fails[uri]
+        path.write_bytes(self.objects[uri])
+
+
+@pytest.fixture
+def shelf(monkeypatch):
+    found = Shelf()
+    monkeypatch.setattr(cache, "store_of", lambda uri: found)
+    return found
+
+
+def in_cache(folder):
+    """Bytes of all files in the cache."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def left_over(folder):
+    """Whatever is neither an entry nor one of its files."""
+    inner = folder / "slidenet-objects"
+    return [p for name in ("loading", "pins") for p in (inner / name).iterdir()]
+
+
+def test_an_object_is_fetched_once_and_keeps_its_name(shelf, tmp_path):
+    objects, uri = ObjectCache(tmp_path), shelf.put("x/slide 1.svs", 7)
+    for _ in range(2):
+        with objects.staged(uri) as path:
+            assert path.name == "slide 1.svs"
+            assert path.read_bytes() == shelf.objects[uri]
+    assert shelf.reads == [uri]
+    assert left_over(tmp_path) == []
+    assert (tmp_path / "slidenet-objects").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_replaced_object_is_fetched_anew(shelf, tmp_path):
+    objects, uri = ObjectCache(tmp_path), shelf.put("a", 1)
+    with objects.staged(uri) as old:
+        shelf.put("a", 2)
+        with objects.staged(uri) as new:
+            assert (old.read_bytes()[0], new.read_bytes()[0]) == (1, 2)
+
+
+def test_without_a_version_nothing_is_kept(shelf, tmp_path):
+    objects, uri, shelf.known = ObjectCache(tmp_path), shelf.put("a", 1), False
+    with objects.staged(uri) as path:
+        assert path.read_bytes()[0] == 1
+        assert objects.prefetch(uri) is None
+    shelf.put("a", 2)
+    with objects.staged(uri) as path:
+        assert path.read_bytes()[0] == 2
+    assert in_cache(tmp_path) == 0
+
+
+def test_the_least_recently_used_gives_way_and_what_is_used_stays(shelf, tmp_path):
+    objects = ObjectCache(tmp_path, 3 * COST)
+    uris = [shelf.put(name) for name in "abcde"]
+    for uri in uris[:3]:
+        with objects.staged(uri):
+            pass
+    with objects.staged(uris[0]), objects.staged(uris[3]):
+        assert in_cache(tmp_path) <= 3 * COST
+    with objects.staged(uris[4]), objects.staged(uris[0]):
+        pass
+    assert shelf.reads == [*uris[:4], uris[4]]
+    assert in_cache(tmp_path) <= 3 * COST
+
+
+@pytest.mark.slow
+def test_what_is_in_use_is_waited_for(shelf, tmp_path):
+    objects = ObjectCache(tmp_path, 2 * COST)
+    a, b, c = (shelf.put(name) for name in "abc")
+    got = threading.Event()
+
+    def take():
+        with objects.staged(c):
+            got.set()
+
+    with objects.staged(a):
+        with objects.staged(b):
+            thread = threading.Thread(target=take)
+            thread.start()
+            assert not got.wait(0.2)
+        assert got.wait(20)
+        thread.join()
+        assert in_cache(tmp_path) <= 2 * COST
+    assert shelf.reads == [a, b, c]
+
+
+def test_a_slide_larger_than_the_cache_is_refused(shelf, tmp_path):
+    with (
+        pytest.raises(ObjectStoreError, match="larger --cache-limit"),
+        ObjectCache(tmp_path, COST - 1).staged(shelf.put("a")),
+    ):
+        pass
+    objects = ObjectCache(tmp_path, 2 * COST - 1)  # the same work would wait for itself
+    with (
+        objects.staged(shelf.put("a")),
+        pytest.raises(ObjectStoreError, match="in use for the"),
+        objects.staged(shelf.put("b")),
+    ):
+        pass
+
+
+def test_pins_and_downloads_of_dead_processes_count_no_more(shelf, tmp_path):
+    objects = ObjectCache(tmp_path, COST)
+    a, b = shelf.put("a"), shelf.put("b")
+    with objects.staged(a):
+        pass
+    inner = tmp_path / "slidenet-objects"
+    dead = f"{place_digest()}-{2**22 + 1}-00000000"
+    digest = objects.parcel(a).digest
+    (inner / "pins" / f"{digest}.{dead}.123.used").touch()
+    half = inner / "loading" / f"{'0' * 32}-{COST}.{dead}"
+    half.mkdir()
+    (half / "x").write_bytes(b"half")
+    (inner / "pins" / "mine.txt").touch()
+    (inner / "entries" / "mine").mkdir()
+    with objects.staged(b) as path:
+        assert path.exists()
+    assert [one.name for one in left_over(tmp_path)] == ["mine.txt"]
+    assert (inner / "entries" / "mine").is_dir()
+
+
+def test_what_fails_leaves_nothing(shelf, tmp_path):
+    objects = ObjectCache(tmp_path)
+    uri = shelf.put("a")
+    for error in (ObjectAwayError("away"), ObjectReplacedError("new"), DiskError("full")):
+        shelf.fails[uri] = error
+        with pytest.raises(type(error)), objects.staged(uri):
+            pass
+        assert left_over(tmp_path) == []
+        assert in_cache(tmp_path) == 0
+    assert "--cache" in error.remedy
+    shelf.fails.clear()
+    with objects.staged(uri) as path:
+        assert path.read_bytes() == shelf.objects[uri]
+
+
+def test_a_full_disk_is_said_before_anything_is_fetched(shelf, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=COST - 1)
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: usage)
+    with (
+        pytest.raises(DiskError, match=r"MB left.*--cache"),
+        ObjectCache(tmp_path).staged(shelf.put("a")),
+    ):
+        pass
+    assert shelf.reads == []
+
+
+def test_a_folder_of_another_user_is_refused(shelf, tmp_path, monkeypatch):
+    objects, uri = ObjectCache(tmp_path), shelf.put("a")
+    (tmp_path / "slidenet-objects").mkdir(mode=0o755)
+    with objects.staged(uri):
+        assert (tmp_path / "slidenet-objects").stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr(room.os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(OutputError, match="belongs to another user"), objects.staged(uri):
+        pass
+    link = tmp_path / "other"
+    link.mkdir()
+    (link / "slidenet-objects").symlink_to(tmp_path)
+    with pytest.raises(OutputError, match="no folder"), ObjectCache(link).staged(uri):
+        pass
+
+
+def test_what_is_wanted_soon_gives_way_last(shelf, tmp_path):
+    objects = ObjectCache(tmp_path, 2 * COST)
+    a, b, c, d = (shelf.put(name) for name in "abcd")
+    wanted = objects.prefetch(a)
+    for uri in (b, c):
+        with objects.staged(uri):
+            pass
+    with objects.staged(a):
+        pass
+    assert shelf.reads == [a, b, c]
+    assert objects.prefetch(d) is not None  # in place of c
+    with objects.staged(a), objects.staged(b):  # what is needed is stronger than what is wanted
+        assert objects.prefetch(c) is None
+    assert shelf.reads == [a, b, c, d, b]
+    objects.forget(wanted)
+    assert in_cache(tmp_path) <= 2 * COST
+
+
+@pytest.mark.slow
+def test_threads_share_one_download_and_stay_below_the_limit(shelf, tmp_path):
+    objects, most = ObjectCache(tmp_path, 4 * COST), []
+    uris = [shelf.put(str(number)) for number in range(8)]
+    errors = []
+
+    def work(number):
+        try:
+            for uri in uris[number:] + uris[:number]:
+                with objects.staged(uri) as path:
+                    assert path.stat().st_size == SIZE
+                    most.append(in_cache(tmp_path))
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in (0, 4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert max(most) <= 4 * COST
+
+
+def test_slides_of_several_files_come_with_all_of_them(shelf, tmp_path):
+    objects = ObjectCache(tmp_path)
+    mirax = shelf.put("m/one.mrxs", 1)
+    for name in ("m/one/Slidedat.ini", "m/one/sub/Data1.dat", "m/two.mrxs", "m/onetwo/x"):
+        shelf.put(name, 2)
+    with objects.staged(mirax) as path:
+        found = sorted(str(p.relative_to(path.parent)) for p in path.parent.rglob("*.*"))
+        assert found == ["one.mrxs", "one/Slidedat.ini", "one/sub/Data1.dat"]
+    dicom = shelf.put("d/b.dcm", 1)
+    for name in ("d/a.dcm", "d/c.DCM", "d/notes.txt"):
+        shelf.put(name)
+    with objects.staged(dicom) as path:
+        assert path.name == "b.dcm"
+        assert sorted(os.listdir(path.parent)) == ["a.dcm", "b.dcm", "c.DCM"]
+    with objects.staged("s3://b/d/") as path:
+        assert path.name == "a.dcm"
+    index = shelf.put("h/s.vms")
+    shelf.objects[index] = b"[Virtual Microscope Specimen]\nImageFile=s-0.jpg\nMap=../x.jpg\n"
+    shelf.put("h/s-0.jpg")
+    with objects.staged(index) as path:
+        assert sorted(os.listdir(path.parent)) == ["s-0.jpg", "s.vms"]
+
+
+def test_what_cannot_be_staged_is_refused_by_name(shelf, tmp_path):
+    objects = ObjectCache(tmp_path)
+    shelf.objects |= {"https://host/one.mrxs": b"1", "https://host/d/a.dcm": b"1"}
+    for uri, found in {
+        shelf.put("alone.mrxs"): "MIRAX slide, and nothing lies in s3://b/alone/",
+        "https://host/one.mrxs": "several files of a MIRAX slide, and a web server gives no list",
+        "https://host/d/a.dcm": "several files of a DICOM slide",
+        shelf.put("x/tiles/1.png") and "s3://b/x/tiles/": "no folder of DICOM files",
+        shelf.put("x.dzi"): "DeepZoom pictures are read from disks only",
+    }.items():
+        with pytest.raises(ObjectStoreError, match=found), objects.staged(uri):
+            pass
+
+
+def test_names_that_no_disk_takes_become_digests(shelf, tmp_path):
+    for name in ("x" * 300 + ".svs", "a\\b.svs"):
+        with ObjectCache(tmp_path).staged(shelf.put(name)) as path:
+            assert path.suffix == ".svs"
+            assert path.parent.parent.name == "entries"
+
+
+def test_sizes():
+    assert [parse_size(text) for text in ("50GB", "1.5 tb", "64GiB", 7, "3B")] == [
+        50 * 10**9,
+        15 * 10**11,
+        64 * 2**30,
+        7,
+        3,
+    ]
+    for text in ("", "GB", "0", "-1GB", "5 parsec"):
+        with pytest.raises(ConfigError, match="a size is"):
+            parse_size(text)
+    assert cache.default_folder().is_absolute()
+    assert isinstance(cache.cache_of(Path("x"), "5GB").limit_bytes, int)
