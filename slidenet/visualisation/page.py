@@ -6,16 +6,29 @@ that of what was put on the page.
 """
 
 import textwrap
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
+from matplotlib.textpath import text_to_path
 
-from slidenet.visualisation.style import COLOURS, DARK, FRAME, GREY, SHADES, blank_figure
+from slidenet.visualisation.style import (
+    COLOURS,
+    DARK,
+    FONT,
+    FRAME,
+    GREY,
+    SHADES,
+    blank_figure,
+    in_figure,
+)
 
 Array = npt.NDArray[Any]
 
@@ -28,6 +41,7 @@ FAINTEST = 0.18
 _LETTER, _BOLD_LETTER = 0.545, 0.62  # width of a letter in prose, in units of the font size
 _DIGIT, _POINT = 0.64, 0.36  # of a digit, and of a point or minus
 _POINTS = 72  # per inch
+_COARSE_DPI, _FINE_GRID = 100, 1.02  # how much wider letters become on finer grids
 
 
 class Page:
@@ -67,8 +81,8 @@ class Page:
 
         Without a width they are as long as the page allows.
         """
-        width = self.width - 2 * MARGIN if width is None else width
-        for line in wrapped(text, width, size=size, bold=bold):
+        width = self.width - MARGIN - left if width is None else width
+        for line in wrapped(in_figure(text, keep="\n"), width, size=size, bold=bold):
             self.write(
                 left, self.top, line, size=size, bold=bold, colour=colour, ha="left", va="top"
             )
@@ -85,8 +99,12 @@ class Page:
         colour: Any = DARK,
         ha: str = "center",
         va: str = "center",
+        width: float | None = None,
     ) -> None:
-        """One text at a place, inches, as it is; centred there unless said otherwise."""
+        """One text at a place, inches; centred there unless said otherwise, cut at `width`."""
+        text = in_figure(text, keep="\n")
+        if width is not None:
+            text = cut_to(text, width, size=size, bold=bold)
         self.ground.text(
             x, y, text, fontsize=size, color=colour, weight="bold" if bold else "normal", zorder=6,
             horizontalalignment=ha, verticalalignment=va, linespacing=LINE_SPACING,
@@ -150,7 +168,8 @@ class Page:
             if x > left and x + width > self.width - MARGIN:
                 x, self.top = left, self.top + 0.2
             self.box(x, self.top, 0.14, 0.14, facecolor=colour)
-            self.write(x + 0.22, self.top + 0.07, meaning, size=size, ha="left")
+            room = self.width - MARGIN - x - 0.22
+            self.write(x + 0.22, self.top + 0.07, meaning, size=size, ha="left", width=room)
             x += width
         self.top += 0.24
 
@@ -185,9 +204,60 @@ def text_width(text: str, size: float, *, bold: bool = False) -> float:
 
 
 def wrapped(text: str, width: float, *, size: float, bold: bool = False) -> list[str]:
-    """The text in lines of at most `width` inches; line ends of the text are kept."""
+    """The text in lines of at most `width` inches; line ends of the text are kept.
+
+    Lines are broken where prose would be full; where that does not fit, by what is drawn, and in
+    the middle of a word that would leave a line half empty.
+    """
     letters = max(int(width / text_width("x", size, bold=bold)), 4)
-    return [line for part in text.split("\n") for line in textwrap.wrap(part, letters) or [""]]
+    lines: list[str] = []
+    for part in text.split("\n"):
+        broken = textwrap.wrap(part, letters) or [""]
+        if any(_letters_within(line, width, size=size, bold=bold) < len(line) for line in broken):
+            broken, rest = [], " ".join(part.split())
+            while rest:
+                fits = _letters_within(rest, width, size=size, bold=bold)
+                space = rest.rfind(" ", 0, fits + 1) if fits < len(rest) else fits
+                at = space if space > fits / 2 else fits
+                broken.append(rest[:at])
+                rest = rest[at:].lstrip()
+        lines += broken
+    return lines
+
+
+def cut_to(text: str, width: float, *, size: float, bold: bool = False) -> str:
+    """The text, with an ellipsis for what does not fit into `width` inches."""
+    if _letters_within(text, width, size=size, bold=bold) == len(text):
+        return text
+    room = width - _drawn_width("…", size, bold)
+    return text[: _letters_within(text, room, size=size, bold=bold)].rstrip() + "…"
+
+
+def _letters_within(text: str, width: float, *, size: float, bold: bool) -> int:
+    """How many of the first letters are drawn within `width` inches; at least one."""
+    if _drawn_width(text, size, bold) <= width:
+        return len(text)
+    least, most = 1, len(text)  # the most that fit are among [least, most)
+    while most - least > 1:
+        middle = (least + most) // 2
+        if _drawn_width(text[:middle], size, bold) <= width:
+            least = middle
+        else:
+            most = middle
+    return least
+
+
+def _drawn_width(text: str, size: float, bold: bool) -> float:
+    """How wide a line is drawn at most, inches: letters change a little on a grid of pixels."""
+    font = FontProperties(family=FONT, weight="bold" if bold else "normal", size=size)
+    free: float = text_to_path.get_text_width_height_descent(text, font, False)[0]
+    on_grid: float = _coarse_grid().get_text_width_height_descent(text, font, False)[0]
+    return max(_FINE_GRID * free / _POINTS, on_grid / _COARSE_DPI)
+
+
+@cache
+def _coarse_grid() -> Any:
+    return RendererAgg(1, 1, _COARSE_DPI)  # type: ignore[no-untyped-call]
 
 
 def shaded(share: Array) -> Array:

@@ -14,7 +14,7 @@ from slidenet.core.records import TileSet
 from slidenet.core.units import Microns
 from slidenet.visualisation.maps import feature_map
 from slidenet.visualisation.overlay import tissue_overlay
-from slidenet.visualisation.page import text_width
+from slidenet.visualisation.page import cut_to, text_width
 from slidenet.visualisation.style import DARK, FRAME, GREY
 
 
@@ -91,7 +91,9 @@ def side_by_side(
         frame_panel(axes)
         if number == 0:
             draw_scale_bar(axes, slide_width_um, panel_width)
-    left_edge = margin / total[0]
+    left_edge, room = margin / total[0], total[0] - 2 * margin
+    title = cut_to(title, room, size=14, bold=True)
+    subtitle = cut_to(subtitle, room, size=10)
     figure.text(left_edge, 1 - 0.34 / total[1], title, fontsize=14, weight="bold", color=DARK)
     figure.text(left_edge, 1 - 0.60 / total[1], subtitle, fontsize=10, color=GREY)
     return figure

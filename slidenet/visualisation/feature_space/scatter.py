@@ -101,7 +101,8 @@ def layout_figure(
         pair = colourings[first : first + 2]
         for number, colouring in enumerate(pair):
             left = MARGIN + number * (PANEL_IN + GAP_IN)
-            page.write(left, top - 0.08, colouring.title, size=10, bold=True, ha="left")
+            page.write(left, top - 0.08, colouring.title, size=10, bold=True, ha="left",
+                       width=PANEL_IN)  # fmt: skip
             axes = page.axes(left, top + 0.04, PANEL_IN, PANEL_IN)
             rgb = colouring.rgb[order] / 255.0
             x, y = points[order].T

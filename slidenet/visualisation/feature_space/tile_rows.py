@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from matplotlib.figure import Figure
 
 from slidenet.core.arrays import UInt8Array
-from slidenet.core.escapes import shorten
-from slidenet.visualisation.page import MARGIN, PAGE_WIDTH, Page, line_height, text_width
+from slidenet.visualisation.page import MARGIN, PAGE_WIDTH, Page, line_height
 from slidenet.visualisation.side_by_side import frame_panel
 from slidenet.visualisation.style import ACCENT, DARK, GREY, PALE
 
@@ -95,8 +94,7 @@ def _draw(page: Page, picture: TilePicture, left: float, side: float, missing: s
                  linewidth=1.8)  # fmt: skip
     below = page.top + side + 0.06
     for number, words in enumerate(picture.words):
-        fits = max(int(len(words) * side / max(text_width(words, WORDS_PT), 1e-9)), 4)
         page.write(
-            left, below + (number + 0.5) * line_height(WORDS_PT), shorten(words, fits),
-            size=WORDS_PT, bold=number == 0, colour=GREY if number else DARK, ha="left",
+            left, below + (number + 0.5) * line_height(WORDS_PT), words, size=WORDS_PT,
+            bold=number == 0, colour=GREY if number else DARK, ha="left", width=side,
         )  # fmt: skip

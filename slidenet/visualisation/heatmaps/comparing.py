@@ -18,6 +18,7 @@ from slidenet.visualisation.heatmaps.wording import (
     MOST_OF_ID,
     NOT_EVIDENCE,
     short_method,
+    sum_words,
     unit_words,
     warning,
 )
@@ -83,17 +84,22 @@ def compare_figure(
             assert view.picture is not None
             words = f"{in_figure(outlines.words)} outlined" if outlines is not None else ""
             page.write(left, top - 0.24, "The slide", size=9.5, bold=True, ha="left", va="baseline")
-            page.write(left, top - 0.06, words, size=8.5, colour=GREY, ha="left", va="baseline")
+            page.write(
+                left, top - 0.06, words, size=8.5, colour=GREY, ha="left", va="baseline",
+                width=width,
+            )  # fmt: skip
             at = (left, top, shown)
             draw_view(page, view, view.picture, at, outlines=outlines, scale_bar=True)
             continue
         tile_map = maps.maps[which[place]]
         colours = scale_of(tile_map)
         name = capital(short_method(tile_map))
-        page.write(left, top - 0.24, name, bold=True, ha="left", va="baseline", size=9.5)
+        page.write(
+            left, top - 0.24, name, bold=True, ha="left", va="baseline", size=9.5, width=width
+        )
         said = warning(tile_map) or (in_figure(notes[place]) if notes else "")
         page.write(
-            left, top - 0.06, said, size=8.5, ha="left", va="baseline",
+            left, top - 0.06, said, size=8.5, ha="left", va="baseline", width=width,
             colour=GREY if tile_map.is_evidence else ACCENT,
         )  # fmt: skip
         painted = paint_map(tile_map, maps.coords, view, colours)
@@ -108,7 +114,9 @@ def compare_figure(
         names = [capital(short_method(maps.maps[which[place]])) for place in order]
         _draw_agreement(page, agreement[np.ix_(order, order)], names, agreement_words)
     own = "Every map has colours of its own: compare places, not shades."
-    return page.finish("\n".join(in_figure(note, keep="\n") for note in (caption, own) if note))
+    added = list(filter(None, (sum_words(maps, maps.maps[number]) for number in which)))
+    below = (caption, *added, own)
+    return page.finish("\n".join(in_figure(note, keep="\n") for note in below if note))
 
 
 def _rank(words: str) -> int:
@@ -128,7 +136,10 @@ def _draw_agreement(
     side = min(CELL, (PAGE_WIDTH - 2 * MARGIN - 2 * label) / len(names))
     for row, name in enumerate(names):
         top = page.top + row * side
-        page.write(MARGIN + label - 0.08, top + side / 2, name, size=8.5, ha="right", colour=DARK)
+        page.write(
+            MARGIN + label - 0.08, top + side / 2, name, size=8.5, ha="right", colour=DARK,
+            width=label - 0.08,
+        )  # fmt: skip
         for column in range(row):
             value = float(agreement[row, column])
             left = MARGIN + label + column * side
@@ -141,6 +152,6 @@ def _draw_agreement(
             )  # fmt: skip
         page.write(
             MARGIN + label + row * side + 0.08, top + side / 2, name if row else "", size=8.5,
-            ha="left", colour=GREY,
+            ha="left", colour=GREY, width=label - 0.08,
         )  # fmt: skip
     page.top += len(names) * side + 0.05

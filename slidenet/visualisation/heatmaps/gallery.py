@@ -22,6 +22,7 @@ from slidenet.visualisation.heatmaps.scales import ColourScale, scale_of
 from slidenet.visualisation.heatmaps.views import View, paint_map, view_of
 from slidenet.visualisation.heatmaps.wording import (
     ends,
+    sum_words,
     unit_words,
 )
 from slidenet.visualisation.page import MARGIN, PAGE_WIDTH, Page
@@ -116,7 +117,7 @@ def gallery_figure(
     where = "upper left corner in level-0 pixels" if maps.geometry.placed else "number"
     frame = f"Below a tile: its value, and its {where}."
     size = f"A tile is {side_um:,.4g} µm wide."
-    notes = [caption, colours.words, f"{frame} {size}"]
+    notes = [caption, sum_words(maps, tile_map), colours.words, f"{frame} {size}"]
     return page.finish("\n".join(in_figure(note, keep="\n") for note in notes if note))
 
 

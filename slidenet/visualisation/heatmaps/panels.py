@@ -18,12 +18,14 @@ from slidenet.stores.tile_maps import TileMap
 from slidenet.visualisation.heatmaps.scales import ColourScale
 from slidenet.visualisation.heatmaps.views import View
 from slidenet.visualisation.heatmaps.wording import MOST_OF_ID, caution, heading, long_warning
-from slidenet.visualisation.page import Page, text_width
+from slidenet.visualisation.page import Page
 from slidenet.visualisation.side_by_side import draw_scale_bar, frame_panel
 from slidenet.visualisation.style import ACCENT, DARK, FRAME, GREY, in_figure
 
 BAR_HEIGHT = 0.12
 CAPTION_HEIGHT = 0.2
+LABEL_ROOM = 1.8
+"""Of the unit below a narrow bar, inches."""
 BAR_ROOM = 0.62
 """Of a bar with the words above it and the numbers below, inches."""
 DPI = 180
@@ -86,7 +88,9 @@ def draw_view(
     axes.set_ylim(0, view.aspect)
     frame_panel(axes)
     if caption:
-        page.write(left, top - 0.06, caption, size=9, colour=GREY, ha="left", va="baseline")
+        page.write(
+            left, top - 0.06, caption, size=9, colour=GREY, ha="left", va="baseline", width=width
+        )
     if outlines is not None:
         _draw_outlines(axes, view, outlines.polygons)
     if scale_bar:
@@ -130,8 +134,10 @@ def draw_bar(
     left, top, width = place
     for at, words, side in ((left, ends[0], "left"), (left + width, ends[1], "right")):
         if words:
-            words = shorten(words, int((width / 2 - 0.05) / text_width("x", size)))
-            page.write(at, top + 0.1, words, size=size, colour=DARK, ha=side, va="baseline")
+            page.write(
+                at, top + 0.1, words, size=size, colour=DARK, ha=side, va="baseline",
+                width=width / 2 - 0.05,
+            )  # fmt: skip
     top += 0.16 if any(ends) else 0.02
     axes = page.axes(left, top, width, BAR_HEIGHT)
     extent = (colours.low, colours.high, 0.0, 1.0)
@@ -146,8 +152,9 @@ def draw_bar(
         spine.set_linewidth(0.6)
     if label:
         page.write(
-            left + width / 2, top + BAR_HEIGHT + 0.29, label, size=size, colour=GREY, va="center"
-        )
+            left + width / 2, top + BAR_HEIGHT + 0.29, label, size=size, colour=GREY, va="center",
+            width=max(width, LABEL_ROOM),
+        )  # fmt: skip
 
 
 def mark_tile(

@@ -17,6 +17,7 @@ from slidenet.visualisation.heatmaps.scales import scale_of
 from slidenet.visualisation.heatmaps.views import paint_map, view_of
 from slidenet.visualisation.heatmaps.wording import (
     ends,
+    sum_words,
     tiles_without_value,
     unit_words,
 )
@@ -85,5 +86,6 @@ def map_figure(
     draw_bar(page, colours, place, ends=ends(tile_map), label=unit_words(tile_map))
     page.top += BAR_ROOM
     nowhere = int(np.isnan(tile_map.values).sum())
-    notes = [caption, colours.words, f"Hatched: {tiles_without_value(nowhere)}." if nowhere else ""]
+    hatched = f"Hatched: {tiles_without_value(nowhere)}." if nowhere else ""
+    notes = [caption, sum_words(maps, tile_map), colours.words, hatched]
     return page.finish("\n".join(in_figure(note, keep="\n") for note in notes if note))

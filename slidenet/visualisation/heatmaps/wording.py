@@ -1,12 +1,16 @@
 """What a picture of a map says: the method, what colours mean, what it must not be read as."""
 
+from collections.abc import Mapping
+
 from slidenet.core.text import count_of
-from slidenet.stores.tile_maps import METHODS, TileMap
+from slidenet.stores.tile_maps import METHODS, TileMap, TileMaps
 from slidenet.visualisation.style import capital, in_figure, short_name
 
 CONTROLS = ("control", "untrained")
 SPREAD = "spread"
 """Name of the map of how far the members of an ensemble disagree, before the method's."""
+MOST_SUMS = 4
+"""Bags of a slide whose sums are said."""
 MOST_OF_ID = 56
 """Letters of a slide's id in a title."""
 UNIT_WORDS = {"logit": "logits", "share": "share of all tiles", "distance": "distance"}
@@ -76,6 +80,37 @@ def long_warning(tile_map: TileMap) -> str:
     if tile_map.signed:
         return f"{words}: tiles that matter may be missing from it."
     return f"{words}: it has no sign, and may be high on tiles that speak against."
+
+
+def sum_words(maps: TileMaps, tile_map: TileMap) -> str:
+    """What the tiles add up to, what else the model adds, and the logit: a line for each bag.
+
+    Without it a slide whose tiles all speak for a target, and which is not called so, looks like a
+    mistake. Empty for a map that is no sum.
+    """
+    if tile_map.method != "evidence":
+        return ""
+    details = tile_map.details.get("bags")
+    by_bag = details if isinstance(details, Mapping) else dict.fromkeys(maps.prediction, None)
+    lines = []
+    for bag_id, of_bag in by_bag.items():
+        said, bag = of_bag or tile_map.details, maps.prediction.get(bag_id)
+        logits = bag.get("logits") if isinstance(bag, Mapping) else None
+        logit = logits.get(tile_map.target) if isinstance(logits, Mapping) else None
+        total = said.get("sum") if isinstance(said, Mapping) else None
+        if (
+            not isinstance(said, Mapping)
+            or said.get("counted_from") != "zero"
+            or not isinstance(total, float | int)
+            or not isinstance(logit, float | int)
+        ):
+            continue
+        whose = f" of {bag_id}" if len(by_bag) > 1 else ""
+        lines.append(
+            f"Evidence of all tiles{whose}: {total:+.2f}; of what is no tile (bias, covariates): "
+            f"{logit - total:+.2f}; together the logit: {logit:+.2f}."
+        )
+    return "\n".join(lines[:MOST_SUMS])
 
 
 def ends(tile_map: TileMap) -> tuple[str, str]:

@@ -61,6 +61,50 @@ def test_what_a_method_cannot_show_is_said(tile_map, maps_of, words):
     assert "the others take over when one is gone" in said.replace("\n", " ")
 
 
+def test_evidence_adds_up_to_the_logit_and_says_with_what(tile_map, maps_of, words):
+    """All tiles speak for it, and the bias outweighs them."""
+    added = {"sum": 4.5, "counted_from": "zero"}
+    one = tile_map([2.0, 1.0, 0.5, np.nan, 0.5, 0.5], **added)
+    said = {"S1": {"words": "normal, 0.22", "called": ["normal"], "logits": {"tumour": -1.25}}}
+    maps = dataclasses.replace(maps_of(one, tile_map(VALUES, "occlusion")), prediction=said)
+    sentence = (
+        "Evidence of all tiles: +4.50; of what is no tile (bias, covariates): -5.75; together the "
+        "logit: -1.25."
+    )
+    for figure in (
+        map_figure(maps, 0, OVERVIEW),
+        gallery_figure(maps, 0, [], [], None),
+        compare_figure(maps, [0, 1], None),
+    ):
+        assert sentence in words(figure).replace("\n", " ")
+    assert "together" not in words(map_figure(maps, 1, None))
+    relative = tile_map(VALUES, relative=True, **added | {"counted_from": "median of the bag"})
+    maps = dataclasses.replace(maps_of(relative), prediction=said)
+    assert "together" not in words(map_figure(maps, 0, None))
+
+
+def test_evidence_of_several_bags_is_added_for_each(tile_map, maps_of, words):
+    bags = {f"S1#{i}": {"sum": float(i), "counted_from": "zero"} for i in range(6)}
+    said = {name: {"words": "x", "logits": {"tumour": 1.0}} for name in bags}
+    maps = dataclasses.replace(maps_of(tile_map(VALUES, bags=bags)), prediction=said)
+    text = words(map_figure(maps, 0, None)).replace("\n", " ")
+    assert "of all tiles of S1#3: +3.00; of what is no tile (bias, covariates): -2.00;" in text
+    assert "S1#4" not in text
+
+
+def test_names_of_120_letters_stay_where_they_belong(tile_map, maps_of, no_overlap):
+    long = "W" * 120
+    one = dataclasses.replace(tile_map(VALUES, sum=1.0, counted_from="zero"), target=long)
+    maps = maps_of(one, dataclasses.replace(one, method=long), slide_id=long)
+    outlines = Outlines(long, [box(300, 200, 400, 300)])
+    caption = f"The model says: {long}, 0.91.\nThere is no slide {long!r} any more."
+    about = {"outlines": outlines, "caption": caption}
+    no_overlap(map_figure(maps, 0, OVERVIEW, **about))
+    no_overlap(gallery_figure(maps, 0, [GalleryTile(0)], [], OVERVIEW, **about))
+    half = np.array([[1, 0.5], [0.5, 1]])
+    no_overlap(compare_figure(maps, [0, 1], OVERVIEW, agreement=half, notes=[long, long], **about))
+
+
 def test_maps_of_risk_raise_and_lower_it(tile_map, maps_of, words):
     said = words(map_figure(maps_of(tile_map(VALUES, relative=True)), 0, None))
     for text in (
