@@ -1,0 +1,62 @@
+"""Answers every call of `slidenet` (beside this file) in a process forked from this one.
+
+forks.py SOCKET FLAG...
+
+So that many commands cost the imports of one. Flags are put behind those of every command.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+from importlib import import_module
+
+
+def main() -> None:
+    place, *flags = sys.argv[1:]
+    for name in ("openslide", "slidenet.pipelines.run", "slidenet.cli.flags", "toy_encoder"):
+        import_module(name)
+    import cv2
+    import torch
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those below
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+        server.bind(place)
+        server.listen(64)
+        print("ready", flush=True)
+        while True:
+            connection = server.accept()[0]
+            if os.fork() == 0:
+                server.close()
+                answer(connection, flags)
+            connection.close()
+
+
+def answer(connection: socket.socket, flags: list[str]) -> None:
+    """Starts the process that does the work, and says its number and how it ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    call, descriptors, *_ = socket.recv_fds(connection, 1 << 20, 2)
+    arguments, folder, environment = json.loads(call)
+    pid = os.fork()
+    if pid:
+        connection.send(str(pid).encode())
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        connection.send(str(code if code >= 0 else 128 - code).encode())
+        os._exit(0)
+    connection.close()
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    for own, given in zip((1, 2), descriptors, strict=True):
+        os.dup2(given, own)
+    from slidenet.cli.main import main as slidenet
+
+    sys.argv = ["slidenet", *arguments, *flags]
+    sys.exit(slidenet(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()
