@@ -41,7 +41,7 @@ def load(path):
 @pytest.fixture
 def shell(tmp_path, many_jobs):
     """Runs a line of bash in a folder with `slides.csv`; `slidenet` and `sbatch` are at hand."""
-    many_jobs.write_slides(tmp_path / "slides", 4)
+    many_jobs.write_slides(tmp_path / "slides", 3)
     table = (tmp_path / "slides/slides.csv").read_text().replace(",s0", f",{tmp_path}/slides/s0")
     (tmp_path / "slides.csv").write_text(table)
     environment = os.environ | {

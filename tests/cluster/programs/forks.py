@@ -5,21 +5,30 @@ forks.py SOCKET FLAG...
 So that many commands cost the imports of one. Flags are put behind those of every command.
 """
 
+import functools
 import json
 import os
 import signal
 import socket
 import sys
-from importlib import import_module
+from importlib import import_module, metadata
+
+IMPORTED = (
+    *("openslide", "slidenet.cli.flags", "slidenet.cli.result", "slidenet.pipelines.run"),
+    *("slidenet.tile_encoders.architecture", "slidenet.tile_encoders.checkpoints", "toy_encoder"),
+)
 
 
 def main() -> None:
     place, *flags = sys.argv[1:]
-    for name in ("openslide", "slidenet.pipelines.run", "slidenet.cli.flags", "toy_encoder"):
+    for name in IMPORTED:
         import_module(name)
     import cv2
     import torch
 
+    # What is installed does not change meanwhile, and looking takes as long as all the rest.
+    metadata.packages_distributions = functools.cache(metadata.packages_distributions)
+    metadata.packages_distributions()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those below
