@@ -40,10 +40,10 @@ def test_an_abort_and_a_hang_are_failed_slides(
         rows.append(SlideRow(name, str(tmp_path / f"{name}.tiff")))
     rows.append(SlideRow("c", str(slide_path)))
     report = preprocess(
-        rows, layout.root, small_tiles, reader="crashing_reader:Crashing", slide_timeout=4
+        rows, layout.root, small_tiles, reader="crashing_reader:Crashing", slide_timeout=6
     )
     assert [o.status for o in report.outcomes] == ["done", "failed", "failed", "done"]
-    assert "slide 'slow': the work on it took more than 4 s, and had " in report.failed[1].detail
+    assert "slide 'slow': the work on it took more than 6 s, and had " in report.failed[1].detail
     assert report.failed[0].detail.startswith(
         "slide 'bad': a library crashed on it (SIGABRT: library: assertion failed); expected"
     )
