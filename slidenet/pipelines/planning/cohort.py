@@ -21,7 +21,7 @@ from slidenet.pipelines.fleet.shards import shard_of
 from slidenet.pipelines.planning.cohort_plan import CohortPlan, Times
 from slidenet.pipelines.planning.machines import Gpus, gpus_of
 from slidenet.pipelines.planning.model import Load, Machines, Rates, estimate, what_helps
-from slidenet.pipelines.planning.probe import MOST_SLIDES, Probe, Probed
+from slidenet.pipelines.planning.probe import MOST_SLIDES, Probe, Probed, seconds_of_python
 from slidenet.pipelines.planning.sampling import choose
 from slidenet.pipelines.planning.settings import PlanningSettings
 from slidenet.pipelines.planning.storage import (
@@ -45,6 +45,7 @@ from slidenet.pipelines.settings import (
 )
 from slidenet.pipelines.tissue.tiler import Tiler
 from slidenet.stores.atomic import write_json
+from slidenet.stores.features.writer import stored_rows
 from slidenet.tile_encoders import TileEncoder, TileEncoderSpec, get_spec
 from slidenet.tile_encoders.engines.choice import choose_engine
 from slidenet.weights.device import available_cores
@@ -99,8 +100,9 @@ def plan_cohort(
     tiling, out = settings.step(PreprocessSettings), None if out is None else Path(out)
     tiler = Tiler.of(tiling)
     encoding = _encoding(settings.step(EmbedTilesSettings), asked, out, tile_encoder)
-    embedding = settings.step(EmbedSlidesSettings)
+    embedding, started = settings.step(EmbedSlidesSettings), time.monotonic()
     slide_encoder = load_recipe(embedding)
+    encoding = replace(encoding, start_s=encoding.start_s + time.monotonic() - started)
     found = survey(
         rows,
         tiler,
@@ -120,6 +122,8 @@ def plan_cohort(
         )
         tiles, tissue_s = expand_tiles(cohort, sample)
         probed = None
+        if asked.probe_seconds:
+            encoding = replace(encoding, start_s=encoding.start_s + seconds_of_python())
         if asked.probe_seconds and sample.done:
             probe = Probe(
                 _slides_to_probe(cohort, sample, tiles.each),
@@ -134,10 +138,11 @@ def plan_cohort(
             )
             probed = probe()
     itemsize = np.dtype(settings.feature_dtype).itemsize
-    tile_bytes = encoding.spec.output_dim * itemsize + 21 if probed is None else probed.tile_bytes
+    row_bytes = encoding.spec.output_dim * itemsize + 21.0 if probed is None else probed.row_bytes
     slide_bytes = 20_000.0 if probed is None else probed.slide_bytes
     per_slide = sample.num_bytes / max(1, len(sample.places))
-    each_out = per_slide + slide_bytes + tile_bytes * tiles.each
+    rows_of_each = np.array([stored_rows(round(one)) for one in tiles.each])
+    each_out = per_slide + slide_bytes + row_bytes * rows_of_each
     plan = CohortPlan(
         asked=asked,
         encoder=str(encoding),
@@ -149,7 +154,7 @@ def plan_cohort(
         bytes_out=float(each_out.sum()),
         parts_out={
             "tiles, tissue and overlays": per_slide * len(cohort.rows),
-            "features": tile_bytes * tiles.total + slide_bytes * len(cohort.rows),
+            "features": float((slide_bytes + row_bytes * rows_of_each).sum()),
         },
         place="disk",
         probed=probed,

@@ -53,7 +53,7 @@ class Rates:
         slide_s: Seconds of a slide in `embed-tiles` that are not of its tiles.
         embedding_slide_s: Seconds of a slide in `embed-slides` that are not of its tiles.
         embedding_tile_s: Seconds of a tile in `embed-slides`.
-        start_s: Seconds until the first slide begins.
+        start_s: Seconds until the first slide begins: Python, its libraries, weights.
         read: Bytes per second from where slides lie.
         write: Bytes per second to where results go.
     """

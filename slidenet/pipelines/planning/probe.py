@@ -6,7 +6,10 @@ that does nothing, which is all but encoding. What a run does at the same time i
 same time. Everything is done once before it is timed; medians of several turns count.
 """
 
+import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -29,6 +32,7 @@ from slidenet.pipelines.settings import EmbedSlidesSettings, EmbedTilesSettings
 from slidenet.slide_encoders import SlideEncoder
 from slidenet.slides import read_tiles
 from slidenet.stores import read_tile_set, write_tile_set
+from slidenet.stores.features.writer import stored_rows
 from slidenet.tile_encoders import TileEncoder, TileEncoderSpec
 
 MOST_TURNS = 5
@@ -90,8 +94,8 @@ class Probed:
         slide_s: Seconds of a slide in `embed-tiles` that are not of its tiles.
         embedding_slide_s: Seconds of a slide in `embed-slides` that are not of its tiles.
         embedding_tile_s: Seconds of a tile there.
-        tile_bytes: Bytes written per tile by both verbs.
-        slide_bytes: Bytes written per slide by both verbs, beside those of its tiles.
+        row_bytes: Bytes written by both verbs per row that features have room for.
+        slide_bytes: Bytes written per slide by both verbs, beside those of its rows.
         read_tile_bytes: Bytes read from the slide per tile; None where the system does not say.
         num_tiles: Tiles of a turn.
         num_turns: Turns of the slowest part.
@@ -105,7 +109,7 @@ class Probed:
     slide_s: float
     embedding_slide_s: float
     embedding_tile_s: float
-    tile_bytes: float
+    row_bytes: float
     slide_bytes: float
     read_tile_bytes: float | None
     num_tiles: int
@@ -171,10 +175,10 @@ class Probe:
         decode = blank.tiles / max(blank_tiles_s, 0.2 * blank.median)
         embedding = [self._embed_slides(part) for part in (few, many)]
         sizes = [part.num_bytes() for part in (few, many)]
-        tile_bytes, slide_bytes = _line(few, many, sizes)
-        embed_tile_s, embed_slide_s = _line(few, many, embedding)
+        row_bytes, slide_bytes = _line(few.rows, many.rows, many.slides, sizes)
+        embed_tile_s, embed_slide_s = _line(few.tiles, many.tiles, many.slides, embedding)
         reads = [float(self._read[part.layout.root]) for part in (few, many)]
-        read_tile_bytes = _line(few, many, reads)[0] if min(reads) > 0 else None
+        read_tile_bytes = _line(few.tiles, many.tiles, 1, reads)[0] if min(reads) > 0 else None
         geometry = sets[0].geometry
         return Probed(
             decode=decode,
@@ -184,7 +188,7 @@ class Probe:
             slide_s=slide_s,
             embedding_slide_s=embed_slide_s,
             embedding_tile_s=embed_tile_s,
-            tile_bytes=tile_bytes,
+            row_bytes=row_bytes,
             slide_bytes=slide_bytes,
             read_tile_bytes=read_tile_bytes,
             num_tiles=of_many.tiles,
@@ -210,7 +214,7 @@ class Probe:
                 regions=None if tiles.regions is None else tiles.regions.take(kept),
             )
             write_tile_set(layout.tiles(tiles.slide_id), short)
-        return _Cut(layout, sum(counts), len(sets))
+        return _Cut(layout, sum(counts), sum(map(stored_rows, counts)), len(sets))
 
     def _turn(self, cut: "_Cut", encoder: TileEncoder, batch: int) -> float:
         """Seconds of `embed-tiles`, from nothing."""
@@ -257,7 +261,7 @@ class Probe:
                 return time.perf_counter() - started
 
             turn()
-            return self._turns(turn, _Cut(self.layout, num_tiles, 1), until=0.95).rate
+            return self._turns(turn, _Cut(self.layout, num_tiles, num_tiles, 1), until=0.95).rate
 
     def _embed_slides(self, cut: "_Cut") -> float:
         """Seconds of `embed-slides` on what the last turn made."""
@@ -287,11 +291,13 @@ class _Cut:
     Attributes:
         layout: Where they lie.
         tiles: Of all slides.
+        rows: That features have room for.
         slides: How many.
     """
 
     layout: OutputLayout
     tiles: int
+    rows: int
     slides: int
 
     def num_bytes(self) -> int:
@@ -320,12 +326,10 @@ def _apart(few: Turns, many: Turns) -> tuple[float, float]:
     return max(0.0, many.median - many.tiles * tile_s) / many.slides, tile_s
 
 
-def _line(few: _Cut, many: _Cut, values: Sequence[float]) -> tuple[float, float]:
-    """What a tile and what a slide adds to a number, which is neither below zero."""
-    if many.tiles <= few.tiles:
-        return 0.0, values[1] / many.slides
-    slope = max(0.0, (values[1] - values[0]) / (many.tiles - few.tiles))
-    return slope, max(0.0, values[1] - slope * many.tiles) / many.slides
+def _line(few: int, many: int, slides: int, values: Sequence[float]) -> tuple[float, float]:
+    """What one of few or many, and what a slide, adds to a number, which is neither below zero."""
+    slope = max(0.0, (values[1] - values[0]) / (many - few)) if many > few else 0.0
+    return slope, max(0.0, values[1] - slope * many) / slides
 
 
 def _read_by_processes() -> int:
@@ -340,3 +344,18 @@ def _read_by_processes() -> int:
             lines = Path(f"/proc/{process}/io").read_text().splitlines()
             total += next((int(line.split()[1]) for line in lines if line[:6] == "rchar:"), 0)
     return total
+
+
+def seconds_of_python() -> float:
+    """Seconds until a new Python has imported the verbs."""
+    program = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); import slidenet.cli.main; "
+    program += "import slidenet.pipelines.run"
+    started = time.monotonic()
+    subprocess.run(
+        [sys.executable, "-P", "-c", program, json.dumps(sys.path)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    return time.monotonic() - started

@@ -187,7 +187,9 @@ def _picture(times: Times) -> Iterator[str]:
     """The verbs and their stages as bars, of one process that does all."""
     found = times.estimate
     longest = max((step.seconds for step in found.steps), default=1.0) or 1.0
-    rows = []
+    start = times.rates.start_s
+    rows = [("start-up", time_of(start), _bar(start / max(longest, start), "="), "")]
+    longest = max(longest, start)
     for step in found.steps:
         rows.append((step.name, time_of(step.seconds), _bar(step.seconds / longest, "="), ""))
         for stage, seconds in step.alone.items():
@@ -232,7 +234,7 @@ def _grounds(plan: CohortPlan, times: Times) -> Sequence[str]:
     elif times.machines.number > 1:
         lines.append(f"every machine is counted as this one, with {cores}")
     where = "each its shard" if plan.asked.shards else "the next slide from one list"
-    lines.append(f"machines take {where}; time to start Python and to wait in queues is not in it")
+    lines.append(f"machines take {where}; time to wait in queues is not in it")
     return lines
 
 

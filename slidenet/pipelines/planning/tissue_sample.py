@@ -101,7 +101,9 @@ def expand_tiles(cohort: Workable, sample: TissueSample) -> tuple[Expanded, Floa
     """
     tiles = expand(cohort.formats, cohort.lattice, sample.places, sample.tiles, most=cohort.lattice)
     # An overview costs nearly the same of every slide; filters read more where there is more.
-    seconds = expand(cohort.formats, np.ones(len(cohort.rows)), sample.places, sample.slide_s)
+    # What the verb does at its end (tables, pages) belongs to slides in equal parts.
+    each = sample.slide_s + (sample.seconds - sample.slide_s.sum()) / len(sample.places)
+    seconds = expand(cohort.formats, np.ones(len(cohort.rows)), sample.places, each)
     return tiles, seconds.each
 
 

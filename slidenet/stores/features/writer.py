@@ -51,6 +51,12 @@ def disk_needed(num_tiles: int, feature_dim: int, dtype: str) -> int:
     return spool + finished + _FILE_OVERHEAD_BYTES
 
 
+def stored_rows(num_tiles: int) -> int:
+    """Rows that a features file has room for: whole chunks, of which the last may be half empty."""
+    chunk = min(schema.CHUNK_ROWS, max(1, num_tiles))
+    return -(-num_tiles // chunk) * chunk
+
+
 class FeatureWriter:
     """Writes one features file, batch by batch; a killed run goes on where it was.
 

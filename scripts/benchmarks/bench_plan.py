@@ -1,0 +1,179 @@
+"""Whether `slidenet plan` is right: three cohorts, each bound by something else, planned and run.
+
+bench_plan.py [--cohorts decode encode network] [--turns 3] [--scale 1.0]
+
+Cohorts are eight generated JPEG pyramids with tissue of different sizes. Each is planned first by
+`slidenet plan`, which looks for tissue on five of the eight, and then run by `slidenet run` in a
+new folder, `--turns` times, of which the median counts, from the start of Python to its end:
+
+- decode: tiles that overlap, of pixels finer than asked for, and an encoder that does next to
+  nothing;
+- encode: the default encoder, on tiles that are read quickly;
+
+Goal: time within 25 %, tiles and gigabytes within 5 %, and the bottleneck named. Exit code 1 where
+one is missed. Nothing else should run on the machine. `--scale 0.5` makes slides of half the side.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from slidenet.pipelines.planning.tissue_sample import bytes_below
+from slidenet.testing import Blob, SyntheticSlide, write_pyramid
+from slidenet.tile_encoders import InputTransform, TileEncoder
+
+MOST_TIME, MOST_AMOUNT = 0.25, 0.05
+SLIDES, SAMPLE = 8, 5
+
+
+class Moments(torch.nn.Module):
+    """Mean and deviation of each channel in 64 parts of a tile: features that cost nothing."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, 32, 32) to (B, 384)."""
+        parts = images.unfold(2, 4, 4).unfold(3, 4, 4).flatten(4)
+        return torch.cat([parts.mean(-1), parts.std(-1)], dim=1).flatten(1)
+
+
+def light(**_: object) -> TileEncoder:
+    """An encoder of another package, as `--encoder bench_plan.light` finds it."""
+    transform = InputTransform(input_px=32, resize_px=32)
+    return TileEncoder.from_module(Moments(), name="bench_plan.light", transform=transform)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """One of the cohorts.
+
+    Attributes:
+        name: What bounds it.
+        side: Of the largest slide, in pixels.
+        mpp: Of level 0.
+        flags: Of the run.
+    """
+
+    name: str
+    side: int
+    mpp: float
+    flags: tuple[str, ...]
+
+
+LIGHT = ("--encoder", "bench_plan.light", "--batch-size", "64")
+COHORTS = (
+    Cohort("decode", 8000, 0.25, (*LIGHT, "--stride-px", "32")),
+    Cohort("encode", 8000, 0.5, ()),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cohorts", nargs="+", default=[cohort.name for cohort in COHORTS])
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--probe-seconds", default="30")
+    parser.add_argument("--verbose", action="store_true", help="show the plans")
+    options = parser.parse_args()
+    print(
+        "| cohort | bound by | time planned | measured (turns) | off by | tiles planned, made "
+        "| MB in | MB out planned, made | planning took |\n|---|---|---|---|---|---|---|---|---|"
+    )
+    right = True
+    for cohort in COHORTS:
+        if cohort.name in options.cohorts:
+            with tempfile.TemporaryDirectory() as name:
+                right &= is_right(cohort, Path(name), options)
+    sys.exit(int(not right))
+
+
+def is_right(cohort: Cohort, folder: Path, options: argparse.Namespace) -> bool:
+    """Plans and runs one cohort, prints its row."""
+    slides, out, file = folder / "slides", folder / "out", folder / "plan.json"
+    slides.mkdir()
+    for number in range(SLIDES):
+        side = int(cohort.side * options.scale)
+        write_slide(slides / f"slide_{number}.tif", side, cohort.mpp, seed=number)
+    flags = ("--slides", str(slides), "--out", str(out), *cohort.flags)
+    further = ("--sample", str(SAMPLE), "--probe-seconds", options.probe_seconds)
+    took, text = slidenet("plan", *flags, *further, "--json", str(file))
+    if options.verbose:
+        print(text, file=sys.stderr)
+    planned = json.loads(file.read_text())
+    seconds = []
+    for _ in range(options.turns):
+        shutil.rmtree(out, ignore_errors=True)
+        seconds.append(slidenet("run", *flags)[0])
+    stage = json.loads((out / "run.json").read_text())["stages"]["embed-tiles"]
+    tiles = sum(slide["num_tiles"] for slide in stage["slides"])
+    measured = statistics.median(seconds)
+    amounts = {
+        "tiles": (planned["tiles"], tiles, 1),
+        "in": (planned["bytes_in"], bytes_below(slides), 1e6),
+        "out": (planned["bytes_out"], bytes_below(out), 1e6),
+    }
+    off = planned["seconds"] / measured - 1
+    turns = ", ".join(f"{one:.1f}" for one in seconds)
+    cells = [
+        cohort.name,
+        planned["bottleneck"],
+        f"{planned['seconds']:.1f} s",
+        f"{measured:.1f} s ({turns})",
+        f"{off:+.0%}",
+        *(
+            f"{a / unit:,.4g}, {b / unit:,.4g} ({a / b - 1:+.1%})"
+            for a, b, unit in amounts.values()
+        ),
+        f"{took:.0f} s",
+    ]
+    print(f"| {' | '.join(cells)} |", flush=True)
+    return (
+        planned["bottleneck"] == cohort.name
+        and abs(off) <= MOST_TIME
+        and all(abs(a / b - 1) <= MOST_AMOUNT for a, b, _ in amounts.values())
+    )
+
+
+def slidenet(*arguments: str) -> tuple[float, str]:
+    """Runs a command; its seconds and what it printed."""
+    paths = (str(Path(__file__).parent), str(Path(__file__).parents[2]))
+    environment: dict[str, Any] = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "slidenet.cli.main", *arguments, "--progress", "none"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        sys.exit(f"{' '.join(arguments)} ended with {done.returncode}: {done.stderr[-2000:]}")
+    return seconds, done.stdout
+
+
+def write_slide(path: Path, side: int, mpp: float, *, seed: int) -> None:
+    """A slide with one large piece of tissue and a small one, of sizes that differ by slide."""
+    rng = np.random.default_rng(seed)
+    side = int(side * rng.uniform(0.75, 1.0)) // 512 * 512
+    radius = side * rng.uniform(0.35, 0.4)
+    blobs = (
+        Blob(side / 2, side / 2, radius, radius * rng.uniform(0.85, 1.0)),
+        Blob(side * 0.1, side * 0.1, side * 0.06, side * 0.06),
+    )
+    painter = SyntheticSlide(side, side, blobs, seed=seed)
+    write_pyramid(path, side, side, mpp, painter, jpeg_quality=85)
+
+
+if __name__ == "__main__":
+    main()
