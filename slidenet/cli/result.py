@@ -20,6 +20,7 @@ from slidenet.core.errors import (
 )
 from slidenet.core.escapes import in_terminal
 from slidenet.pipelines.cohort.report import EX_TEMPFAIL
+from slidenet.stores.objects.mirror import as_published
 
 _NOT_TYPED = SlideError | DiskError | WorkerError | SystemFaultError
 
@@ -63,7 +64,7 @@ def report(name: str, work: Callable[[], Result], flags: Collection[str] = ()) -
         print(f"slidenet {name}: error: {fault}", file=sys.stderr)
         return 1
     try:
-        print(in_terminal(result.table(), keep="\n"), flush=True)
+        print(in_terminal(as_published(result.table()), keep="\n"), flush=True)
     except BrokenPipeError:  # the reader (head, a pager) had seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return result.exit_code

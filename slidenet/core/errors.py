@@ -142,6 +142,10 @@ class ObjectStoreError(SlidenetError):
     """An object of a store (S3, a web server, ...) cannot be had as asked: none there, no right."""
 
 
+class MissingObjectError(ObjectStoreError):
+    """There is no such object, or no such bucket."""
+
+
 class ObjectReplacedError(ObjectStoreError):
     """An object has become another one while it was read."""
 

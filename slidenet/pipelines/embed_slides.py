@@ -30,6 +30,7 @@ from slidenet.pipelines.cohort.run import LOCAL, run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
 from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
+from slidenet.pipelines.objects.outputs import to_buckets
 from slidenet.pipelines.settings import EmbedSlidesSettings, settings_with
 from slidenet.slide_encoders import (
     RECIPES,
@@ -53,6 +54,7 @@ from slidenet.stores.h5.validate import check_name
 from slidenet.weights.device import resolve_device
 
 
+@to_buckets
 def embed_slides(
     slides: Slides,
     out: str | Path,
@@ -245,6 +247,11 @@ class EmbedSlidesWork(SlideWork):
     def claimed(self, row: SlideRow) -> Path | None:
         """The embedding; ranks that share slides claim it together (`_claim_together`)."""
         return self._path(row) if self.ranks.size == 1 else None
+
+    def files_of(self, row: SlideRow) -> Sequence[Path]:
+        """See `SlideWork`."""
+        slide_id, layout = row.slide_id, self.layout
+        return layout.tiles(slide_id), layout.features(slide_id, self.tile_encoder), self._path(row)
 
     def _path(self, row: SlideRow) -> Path:
         return self.layout.slide_embedding(row.slide_id, self.tile_encoder, self.recipe)

@@ -1,5 +1,6 @@
 """`slidenet embed-tiles`: the features of every tile."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from slidenet.pipelines.cohort.run import LOCAL, run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
 from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
+from slidenet.pipelines.objects.outputs import to_buckets
 from slidenet.pipelines.settings import EmbedTilesSettings, settings_with
 from slidenet.slides.geometry import MPP_TOLERANCE
 from slidenet.stores import (
@@ -35,6 +37,7 @@ from slidenet.stores.tiles import tile_digests
 from slidenet.tile_encoders import TileEncoder, load_tile_encoder
 
 
+@to_buckets
 def embed_tiles(
     slides: Slides,
     out: str | Path,
@@ -128,6 +131,10 @@ class EmbedTilesWork(SlideWork):
     def claimed(self, row: SlideRow) -> Path:
         """The features file."""
         return self.layout.features(row.slide_id, self.encoder.spec.name)
+
+    def files_of(self, row: SlideRow) -> Sequence[Path]:
+        """See `SlideWork`."""
+        return self.layout.tiles(row.slide_id), self.claimed(row)
 
     @property
     def device(self) -> str:

@@ -31,6 +31,7 @@ from slidenet.pipelines.applying.external import ExternalSettings, judge_elsewhe
 from slidenet.pipelines.applying.work import PREDICTIONS_NAME
 from slidenet.pipelines.cohort.run import LOCAL
 from slidenet.pipelines.cohort.runner import Runner
+from slidenet.pipelines.objects.outputs import to_buckets
 from slidenet.pipelines.settings import divide_keywords, settings_with
 from slidenet.stores import atomic_path, check_output_folder, read_csv_table
 from slidenet.tasks import TaskKind
@@ -86,6 +87,7 @@ class EvaluationReport:
         return data_frame([dict(zip(header, row, strict=True)) for row in rows])
 
 
+@to_buckets
 def evaluate(
     predictions: str | Path | None = None,
     out: str | Path | None = None,

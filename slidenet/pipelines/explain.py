@@ -31,6 +31,7 @@ from slidenet.pipelines.explaining.outputs import (
 )
 from slidenet.pipelines.explaining.work import ExplainSettings, ExplainWork
 from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
+from slidenet.pipelines.objects.outputs import to_buckets
 from slidenet.pipelines.settings import OpeningSettings
 from slidenet.stores import check_output_folder
 from slidenet.training import load_bundle
@@ -78,6 +79,7 @@ class ExplainReport:
         return data_frame([outcome.record() for outcome in self.stages[-1].outcomes])
 
 
+@to_buckets
 def explain(
     bundle: str | Path,
     slides: Slides,

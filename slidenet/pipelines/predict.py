@@ -27,6 +27,7 @@ from slidenet.pipelines.cohort.run import LOCAL
 from slidenet.pipelines.cohort.runner import Runner
 from slidenet.pipelines.cohort.slides import Slides
 from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
+from slidenet.pipelines.objects.outputs import to_buckets
 from slidenet.pipelines.settings import OpeningSettings
 from slidenet.stores import check_output_folder
 from slidenet.tasks import MultiTask
@@ -78,6 +79,7 @@ class PredictReport:
         return data_frame([]) if self.predictions is None else self.predictions.to_pandas()
 
 
+@to_buckets
 def predict(
     bundle: str | Path,
     slides: Slides,

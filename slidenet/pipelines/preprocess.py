@@ -1,5 +1,6 @@
 """`slidenet preprocess`: find the tissue of every slide and cut it into tiles."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from slidenet.pipelines.cohort.slides import (
     rows_of,
 )
 from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
+from slidenet.pipelines.objects.outputs import to_buckets
 from slidenet.pipelines.settings import PreprocessSettings, settings_with
 from slidenet.pipelines.tissue.contact_sheet import describe_tissue
 from slidenet.pipelines.tissue.drawn import (
@@ -73,6 +75,7 @@ JPEG_QUALITY = 88
 OVERLAY_SIDE_PX = 1600
 
 
+@to_buckets
 def preprocess(
     slides: Slides,
     out: str | Path,
@@ -165,6 +168,12 @@ class PreprocessWork(SlideWork):
     def claimed(self, row: SlideRow) -> Path:
         """The tile set, which says that the slide is done."""
         return self.layout.tiles(row.slide_id)
+
+    def files_of(self, row: SlideRow) -> Sequence[Path]:
+        """See `SlideWork`."""
+        layout, slide_id = self.layout, row.slide_id
+        beside = (layout.tissue(slide_id), layout.tissue_record(slide_id), layout.overlay(slide_id))
+        return (*beside, layout.tiles(slide_id))
 
     @property
     def time_limit_s(self) -> float | None:

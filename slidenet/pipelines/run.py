@@ -17,6 +17,7 @@ from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.embed_slides import check_feature_dim, embed_slides, load_recipe
 from slidenet.pipelines.embed_tiles import embed_tiles, load_encoder
 from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
+from slidenet.pipelines.objects.outputs import to_buckets
 from slidenet.pipelines.preprocess import preprocess
 from slidenet.pipelines.settings import (
     EmbedSlidesSettings,
@@ -67,6 +68,7 @@ class CohortReport:
         return data_frame([{"verb": s.verb, **o.record()} for s in self.stages for o in s.outcomes])
 
 
+@to_buckets
 def run(
     slides: Slides,
     out: str | Path,

@@ -178,7 +178,11 @@ class Application:
             # A bag with nothing left was named above; one with some slides left fails below.
             members = {b: m for b, m in members.items() if any(row.slide_id in there for row in m)}
         model.to(resolve_device(device))
-        files = [find_bag_files(folder) for folder in folders]
+        if self.folders:
+            files = [find_bag_files(folder) for folder in folders]
+        else:  # of slides whose features are made, and may lie in a bucket by now
+            names = {row.slide_id: f"{row.slide_id}.h5" for row in done}
+            files = [{i: folder / name for i, name in names.items()} for folder in folders]
         return stages, done, BagOpener(model, self.bundle, folders, files, members, self.covariates)
 
     def _of_patients(self, tiles: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:

@@ -71,6 +71,12 @@ class BagOpener:
         """One row per bag (per slide that is cut into bags), under its bag_id."""
         return [SlideRow(bag_id, "") for bag_id in self.members]
 
+    def paths(self, bag_id: str) -> list[Path]:
+        """The features files of one row, as far as they are known."""
+        members = self.members[bag_id]
+        found = (of_set.get(one.slide_id) for of_set in self.files for one in members)
+        return [path for path in found if path is not None]
+
     def __call__(self, bag_id: str) -> OpenedBags:
         """The bags of one row, whose files are the ones the model takes.
 

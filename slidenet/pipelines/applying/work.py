@@ -1,6 +1,8 @@
 """The work on one bag: its files opened and checked, the model run over it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from slidenet.core.records import SlideRow
 from slidenet.data import BagDataset, collate_bags
@@ -12,6 +14,7 @@ from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.runner import SlideResult, SlideWork
 from slidenet.pipelines.fitting.predictions import predict_bags
+from slidenet.pipelines.objects.publishing import files_of_bags
 from slidenet.stores import FeatureMemory
 from slidenet.tasks import PredictionArrays
 
@@ -29,6 +32,10 @@ class PredictWork(SlideWork):
 
     layout: OutputLayout
     opener: BagOpener
+
+    def files_of(self, row: SlideRow) -> Sequence[Path]:
+        """See `SlideWork`."""
+        return files_of_bags(self.layout, self.opener.paths(row.slide_id))
 
     def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
         """Runs the model over one bag, or over the parts of a slide where those are its bags."""

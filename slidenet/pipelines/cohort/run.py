@@ -2,16 +2,24 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
-from slidenet.core.errors import FAULTS, OutputError, SlidenetError
+from slidenet.core.errors import (
+    FAULTS,
+    ObjectAwayError,
+    ObjectStoreError,
+    OutputError,
+    SlidenetError,
+)
 from slidenet.core.records import SlideRow
 from slidenet.pipelines.cohort.report import RunReport, SlideOutcome, utc_now
 from slidenet.pipelines.cohort.run_files import write_run_report
 from slidenet.pipelines.cohort.runner import LocalRunner, Runner, SlideWork
 from slidenet.pipelines.cohort.sharing import drain
 from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
+from slidenet.pipelines.objects.outputs import output_of
 from slidenet.pipelines.progress.display import Display
 from slidenet.pipelines.progress.gathering import CohortProgress
 
@@ -56,6 +64,10 @@ def run_cohort(
     notes, rows = fleet.notes(rows), fleet.share(rows)
     outcomes: list[SlideOutcome] = []
     total = sum(_units(work, row) for row in rows)
+    output = output_of(work.layout.root)
+    if output is not None:  # a bucket
+        output.publish_begun()
+        work = output.published(work)
     display = fleet.display() if rank == 0 else Display()
     progress = CohortProgress(verb, work.unit, total, len(rows), display)
     try:
@@ -70,7 +82,9 @@ def run_cohort(
         report = RunReport(verb, merged, started, time.monotonic() - clock, outcomes, rank, notes)
         if rank == 0:
             try:
-                write_run_report(work.layout, report)
-            except OutputError as error:  # the slides are what they are, told or not
+                with output.shared_runs(work.layout) if output else nullcontext():
+                    write_run_report(work.layout, report)
+            except (OutputError, ObjectStoreError, ObjectAwayError) as error:
+                # The slides are what they are, told or not.
                 report = replace(report, notes=(*report.notes, f"warning: {error}"))
     return report

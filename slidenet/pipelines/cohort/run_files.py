@@ -59,6 +59,19 @@ def write_run_report(layout: OutputLayout, report: RunReport) -> None:
         ended_ns = time_of_disk_ns(layout.runs)
     own = layout.runs / f"{report.verb}-{host_name()}-{new_token()}.json"
     write_json(own, {_ENDED: ended_ns, **_versions(), "stages": {report.verb: report.record()}})
+    write_view(layout, own)
+
+
+def write_view(layout: OutputLayout, own: Path | None = None) -> None:
+    """Writes `run.json` anew from the files of all processes.
+
+    Args:
+        layout: Paths of the output folder.
+        own: The file that this process has just written, which stays in any case.
+
+    Raises:
+        OutputError: The output folder cannot be written.
+    """
     for _ in range(_MOST_TRIES):
         there = _files(layout)
         runs = list(_runs(there))

@@ -80,6 +80,15 @@ class SlideWork(Protocol):
         """The path to claim for the work on a slide; None where none is needed."""
         return None
 
+    def files_of(self, row: SlideRow) -> Sequence[Path]:
+        """What the work on a slide reads and makes in the output folder.
+
+        Of an output in a bucket they are fetched before and published after. What says that the
+        slide is done comes last; a name that ends in "*" stands for all that begin so.
+        """
+        path = self.claimed(row)
+        return () if path is None else (path,)
+
     @property
     def time_limit_s(self) -> float | None:
         """Seconds that the work on one slide may take; None: as many as it needs."""

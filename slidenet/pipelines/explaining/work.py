@@ -1,6 +1,6 @@
 """The work on one row: what the model says, the maps of its slides, and what is made of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from slidenet.pipelines.explaining.slide_maps import (
     geometry_of,
     maps_of_slides,
 )
+from slidenet.pipelines.objects.publishing import files_of_bags
 from slidenet.stores import (
     FeatureMemory,
     TileMap,
@@ -83,6 +84,19 @@ class ExplainWork(SlideWork):
         """The maps of the slide; of a patient those of one slide, the same one in every process."""
         first = min(member.slide_id for member in self.opener.members[row.slide_id])
         return self._path(first, 1)
+
+    def files_of(self, row: SlideRow) -> Sequence[Path]:
+        """See `SlideWork`."""
+        found = files_of_bags(self.layout, self.opener.paths(row.slide_id))
+        kinds = [name for name in self.settings.outputs.formats if name != "h5"]
+        for number in range(1, 1 + len(self.opener.files)):
+            layout = self.layout.explanations(compare=self.settings.compare, number=number)
+            for member in self.opener.members[row.slide_id]:
+                for kind in kinds:
+                    found.append(layout.export(kind, member.slide_id, ".*"))
+                    found.append(layout.further(kind, member.slide_id, "x", "").with_name("*"))
+                found += [layout.maps(member.slide_id), layout.made(member.slide_id)]
+        return found
 
     def _path(self, slide_id: str, number: int) -> Path:
         layout = self.layout.explanations(compare=self.settings.compare, number=number)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from slidenet.core.errors import StoreError
 from slidenet.pipelines.begun.origins import tile_files
 from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.objects.outputs import output_of
 from slidenet.pipelines.tissue.record import TissueRecord
 from slidenet.stores.csv_writing import write_csv
 from slidenet.tissue import Reason
@@ -22,7 +23,10 @@ def records_of_folder(layout: OutputLayout) -> list[TissueRecord]:
     processes.
     """
     records = []
-    with_tiles = tile_files(layout)
+    with_tiles, output = tile_files(layout), output_of(layout.root)
+    if output is not None:
+        here = {tiles.stem for tiles in with_tiles}
+        with_tiles += [layout.tiles(one) for one in sorted(output.slides_with_tiles(layout) - here)]
     names = {tiles.stem for tiles in with_tiles}
     for path in layout.tissue_record("x").parent.glob("*.json"):
         if path.stem not in names:

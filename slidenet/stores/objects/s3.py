@@ -17,7 +17,10 @@ from slidenet.stores.objects.store import (
 from slidenet.stores.objects.uri import bucket_and_key, shown_uri
 
 PART_BYTES = 1 << 20
-_BUSY = {"SlowDown", "503", "500", "502", "504", "InternalError", "RequestTimeout", "429"}
+_BUSY = {"SlowDown", "503", "500", "502", "504", "InternalError", "RequestTimeout", "429",
+         "ConditionalRequestConflict", "OperationAborted"}  # fmt: skip
+_WRITING = {"put_object", "delete_object", "create_multipart_upload", "upload_part",
+            "complete_multipart_upload", "abort_multipart_upload"}  # fmt: skip
 _GONE = {"404", "NoSuchKey", "NoSuchBucket", "NoSuchVersion"}
 _FORBIDDEN = {"403", "401", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch",
               "ExpiredToken", "InvalidToken", "AllAccessDisabled", "AccountProblem"}  # fmt: skip
@@ -119,8 +122,8 @@ class S3Store(ObjectStore):
         if code in _BUSY:
             return CutError(f"the store is busy ({code})")
         if code in _FORBIDDEN or isinstance(error, PermissionError):
-            listing = method == "list_objects_v2"
-            return refused(uri, "listed" if listing else "read")
+            doing = "listed" if method == "list_objects_v2" else "read"
+            return refused(uri, "written" if method in _WRITING else doing)
         if code in _GONE or isinstance(error, FileNotFoundError):
             bucket, _ = bucket_and_key(uri)
             return missing(f"s3://{bucket}", "bucket")

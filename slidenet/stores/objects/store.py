@@ -14,7 +14,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, TypeVar
 
-from slidenet.core.errors import ObjectAwayError, ObjectReplacedError, ObjectStoreError
+from slidenet.core.errors import (
+    MissingObjectError,
+    ObjectAwayError,
+    ObjectReplacedError,
+    ObjectStoreError,
+)
 from slidenet.slides.limits import TimeLimit, current_time_limit
 from slidenet.stores.atomic import output_error
 from slidenet.stores.objects.facts import ObjectFacts
@@ -253,7 +258,7 @@ def wait_before_retry(pause: float, uri: str, reason: str, limit: TimeLimit | No
 def away(uri: str, reason: str) -> ObjectAwayError:
     """The error for a store that does not answer."""
     return ObjectAwayError(
-        f"{shown_uri(uri)} cannot be read: {reason}, tried {TRIES} times",
+        f"{shown_uri(uri)} cannot be reached: {reason}, tried {TRIES} times",
         expected="a store that answers",
         remedy="see whether network, proxy and endpoint are well, then run again: done work stays",
     )
@@ -278,9 +283,9 @@ def refused(uri: str, doing: str = "read") -> ObjectStoreError:
     )
 
 
-def missing(uri: str, what: str = "object") -> ObjectStoreError:
+def missing(uri: str, what: str = "object") -> MissingObjectError:
     """The error for an object or bucket that is not there."""
-    return ObjectStoreError(
+    return MissingObjectError(
         f"there is no {what} {shown_uri(uri)}",
         expected="an object that is there",
         remedy="check bucket and name, letter by letter",

@@ -6,6 +6,7 @@ logs and files see is `shown_uri`.
 """
 
 import re
+from pathlib import PurePath
 from typing import Literal
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
@@ -144,3 +145,19 @@ def _bare(uri: str) -> str:
         return uri
     parts = urlsplit(uri)
     return urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
+
+
+def uri_of(place: object) -> str | None:
+    """The address that a setting holds; None for a path.
+
+    A flag that takes a path has made one of it, which is spelled with one slash (`s3:/bucket`).
+
+    Args:
+        place: As it was given: text, path or anything else.
+    """
+    text = place if isinstance(place, str) else str(place) if isinstance(place, PurePath) else ""
+    if is_uri(text):
+        return text
+    scheme, colon, rest = text.partition(":/")
+    restored = f"{scheme}://{rest.lstrip('/')}"
+    return restored if colon and is_uri(restored) and not isinstance(place, str) else None

@@ -1,0 +1,133 @@
+"""Work on slides whose output is in a bucket: what is there is fetched, what is made is published.
+
+The work itself reads and writes files of a folder (`stores.objects.mirror`). A slide is done when
+the bucket is proved to hold its files. So a run that is killed at any point is gone on with
+anywhere, and processes that share nothing but the bucket drain one list.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from slidenet.core.errors import (
+    ClaimedElsewhere,
+    DiskError,
+    ObjectAwayError,
+    ObjectStoreError,
+    SlidenetError,
+)
+from slidenet.core.records import SlideRow
+from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.progress import Progress
+from slidenet.pipelines.cohort.runner import SlideResult, SlideWork
+from slidenet.stores.objects.claims import object_claim
+from slidenet.stores.objects.mirror import Mirror
+from slidenet.stores.objects.uri import join_uri
+
+
+@dataclass(frozen=True)
+class PublishedWork(SlideWork):
+    """The work of a verb, with its files fetched from a bucket before and published after.
+
+    Attributes:
+        work: The work of the verb.
+        mirror: The bucket, and the folder the work knows.
+    """
+
+    work: SlideWork
+    mirror: Mirror
+
+    @property
+    def unit(self) -> Literal["slide", "tile"]:  # type: ignore[override]
+        """See `SlideWork`."""
+        return self.work.unit
+
+    @property
+    def reads_ahead(self) -> bool:  # type: ignore[override]
+        """See `SlideWork`."""
+        return self.work.reads_ahead
+
+    @property
+    def layout(self) -> OutputLayout:  # type: ignore[override]
+        """See `SlideWork`."""
+        return self.work.layout
+
+    def count(self, row: SlideRow) -> int:
+        """See `SlideWork`."""
+        return self.work.count(row)
+
+    @property
+    def device(self) -> str:
+        """See `SlideWork`."""
+        return self.work.device
+
+    @property
+    def comes_back(self) -> bool:
+        """See `SlideWork`."""
+        return self.work.comes_back
+
+    def claimed(self, row: SlideRow) -> Path | None:
+        """See `SlideWork`; keeps apart the processes of this machine, which share the folder."""
+        return self.work.claimed(row)
+
+    def files_of(self, row: SlideRow) -> Sequence[Path]:
+        """See `SlideWork`."""
+        return [f for f in self.work.files_of(row) if f.is_relative_to(self.mirror.root)]
+
+    @property
+    def time_limit_s(self) -> float | None:
+        """See `SlideWork`."""
+        return self.work.time_limit_s
+
+    def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
+        """Does the work, between the claim, fetching and publishing."""
+        mirror, files = self.mirror, self.files_of(row)
+        with self._claim(row):
+            try:
+                mirror.fetch(files)
+                result = self.work(row, progress)
+                mirror.publish(files)
+            except DiskError as error:
+                error.remedy = (
+                    f"the files of {mirror.shown} are made in {mirror.root.parent} first: free "
+                    "some disk space there or give another --cache, then run again"
+                )
+                raise
+            except (ClaimedElsewhere, ObjectStoreError, ObjectAwayError):
+                raise
+            except SlidenetError:
+                mirror.publish(files)  # a picture of a slide without tissue, say
+                raise
+            return result
+
+    @contextmanager
+    def _claim(self, row: SlideRow) -> Iterator[None]:
+        path, mirror = self.work.claimed(row), self.mirror
+        if path is None or not (mirror.conditions and path.is_relative_to(mirror.root)):
+            yield
+            return
+        shown = f"{mirror.shown}/{path.relative_to(mirror.root).as_posix()}"
+        with object_claim(mirror.putter, claim_uri(mirror, path), shown, slide=row.slide_id):
+            yield
+
+
+def claim_uri(mirror: Mirror, path: Path) -> str:
+    """Where the claim on a file of an output lies in the bucket."""
+    return join_uri(mirror.uri, f".slidenet/claims/{path.relative_to(mirror.root).as_posix()}.json")
+
+
+def files_of_bags(layout: OutputLayout, files: Sequence[Path]) -> list[Path]:
+    """Features in an output folder, each with the tiles it was made of, which are compared.
+
+    Args:
+        layout: Paths of the folder.
+        files: Features, there or anywhere else.
+    """
+    found = []
+    for file in files:
+        if file.is_relative_to(layout.root) and file.parent.parent.name == "tile_features":
+            root = OutputLayout(file.parent.parent.parent)
+            found += [root.tiles(file.name.removesuffix(".h5")), file]
+    return found
