@@ -1,6 +1,7 @@
 """Fixtures every room shares."""
 
 import gc
+import importlib.util
 import os
 import uuid
 from pathlib import Path
@@ -124,6 +125,27 @@ def bucket(s3):
     name = f"bucket-{uuid.uuid4().hex[:12]}"
     client.create_bucket(Bucket=name)
     return Bucket(client, name)
+
+
+@pytest.fixture
+def memory_bucket(monkeypatch):
+    """A bucket in memory, which outputs in buckets are written to."""
+    from slidenet.stores.objects import mirror
+
+    spec = importlib.util.spec_from_file_location(
+        "memory_bucket", Path(__file__).with_name("memory_bucket.py")
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    bucket = module.MemoryBucket()
+
+    def putter_of(_, *, conditions=True):
+        return bucket.putter(conditions=conditions)
+
+    mirror._putter.cache_clear()
+    monkeypatch.setattr(mirror, "putter_of", putter_of)
+    yield bucket
+    mirror._putter.cache_clear()
 
 
 def _folder_or_skip(name: str) -> Path:
