@@ -87,7 +87,8 @@ def report(
 
     Args:
         out: Output folder of `slidenet run` (or of preprocess, embed-tiles, predict, explain).
-        run: Folder of `slidenet train`, `crossval` or `predict`, to report on its model, too.
+        run: Folder of `slidenet train`, `crossval`, `predict` or `evaluate`, to report on a model,
+            too.
         to: The file to write; default: report.html in the output folder.
         title: Heading of the page; default: the name of the folder.
         max_pictures: Slides whose tissue is shown, at most; the most doubtful, and a sample.
@@ -162,13 +163,13 @@ def _folder(path: str | Path, name: str) -> Path:
 def _refuse_nothing(found: CohortFound, runs: Sequence[RunFound], folders: Sequence[Path]) -> None:
     """Refuses folders in which there is nothing to report on."""
     maps = any(has_maps(folder) for folder in folders)
-    of_runs = any(run.is_run or run.predictions or run.bundle for run in runs)
+    of_runs = any(run.is_run or run.predictions or run.bundle or run.evaluation for run in runs)
     if found.slides or found.stages or found.problems or of_runs or maps:
         return
     named = " and ".join(str(folder) for folder in dict.fromkeys(folders))
     raise ConfigError(
         f"{named} holds nothing that slidenet wrote",
-        expected="tiles, features, run.json, a trained model or predictions",
+        expected="tiles, features, run.json, a trained model, predictions or their evaluation",
         remedy="give the output folder of `slidenet run`, and the folder of a training after it",
     )
 

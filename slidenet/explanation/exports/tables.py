@@ -65,8 +65,9 @@ def write_tile_table(
 
 
 def tile_probabilities(maps: TileMaps, *, exclusive: bool) -> dict[str, Float64Array]:
-    """The chance of each target in a bag that holds this tile alone.
+    """The chance of each target in a bag that holds this tile alone, by its logit as it is.
 
+    The temperature of a calibrated model was fitted to whole bags and is not applied.
     Targets that exclude each other are explained as the logit of one class minus the mean of the
     others, K / (K - 1) of its centred logit; from all K of them follows the softmax.
 

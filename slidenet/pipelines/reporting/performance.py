@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from slidenet.evaluation.report.tables import metric_header, metric_rows
 from slidenet.metrics import METRICS
 from slidenet.pipelines.fitting.seen import find_seen, patients_of
 from slidenet.pipelines.reporting.cohort_files import UNREADABLE, line_of
+from slidenet.pipelines.reporting.results_text import first_words, shown_pictures, shown_results
 from slidenet.pipelines.reporting.run_files import ALL, PredictionFile, RunFound
 from slidenet.visualisation.html import (
     Child,
@@ -34,6 +36,7 @@ from slidenet.visualisation.html import (
 
 APPLIED = ("predict", "evaluate")
 """Verbs that apply a trained model to any slides."""
+CHART_PX = 900
 MOST_ERRORS = 12
 MOST_FILES = 12
 """Files of predictions that are judged: one for each target of a model."""
@@ -72,17 +75,34 @@ def judge(runs: Sequence[RunFound], settings: SummarySettings) -> Performance:
                 "plain", f"The first {MOST_FILES} of {len(files)} files of predictions are judged."
             )
         )
+    for run in runs:
+        if run.evaluation is not None and not _to_judge(run):
+            parts += _as_evaluated(run, run.evaluation, found)
     lacks = ""
     if not found.sentences:
         lacks = "nothing to judge"
         parts.append(
             missing(
                 "predictions of bags with labels: give RUN, the folder of `slidenet train`, "
-                "`crossval`, or of `slidenet predict` on slides whose table has the label."
+                "`crossval`, `evaluate`, or of `slidenet predict` on slides whose table has the "
+                "label."
             )
         )
     found.section = Section("performance", "Performance", parts, lacks)
     return found
+
+
+def _as_evaluated(run: RunFound, path: Path, found: Performance) -> list[Html]:
+    """What `slidenet evaluate` has found out, where the predictions it judged lie elsewhere."""
+    found.sentences.append(first_words(path))
+    charts = shown_pictures(path, longest=CHART_PX)
+    text = "As `slidenet evaluate` judged it, from predictions that lie elsewhere."
+    return [
+        element("h3", f"{run.folder.name}/{path.name}"),
+        note("plain", text),
+        *shown_results(path),
+        *([gallery(charts, "charts")] if charts else []),
+    ]
 
 
 def _to_judge(run: RunFound) -> list[PredictionFile]:

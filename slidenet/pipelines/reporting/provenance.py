@@ -119,6 +119,7 @@ def _identities(found: CohortFound) -> list[Html]:
 
 def _files_of(run: RunFound) -> list[Path]:
     files = [file.path for file in run.predictions]
+    files += [] if run.evaluation is None else [run.evaluation]
     return files if run.bundle is None else [run.bundle, *files]
 
 

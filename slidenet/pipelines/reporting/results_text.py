@@ -1,37 +1,73 @@
-"""`results.md` as a part of the page: headings, sentences and tables, as slidenet writes them.
+"""`results.md` and `report.md` as parts of the page: headings, sentences, lists and tables.
 
-This reads what `pipelines.results.sections` writes, and is no reader of markdown: whatever else
-stands in the file is shown as text.
+This reads what `pipelines.results.sections` and `evaluation.report.markdown` write, and is no
+reader of markdown: whatever else stands in the file is shown as text.
 """
 
 import re
 from pathlib import Path
 
-from slidenet.visualisation.html import Column, Html, element, paragraph, table
+from slidenet.visualisation.html import (
+    Column,
+    Html,
+    element,
+    figure,
+    listing,
+    note,
+    paragraph,
+    picture_of_file,
+    table,
+)
 
 MOST_BYTES, MOST_ROWS = 2_000_000, 500
 
 _ESCAPED = re.compile(r"\\([\\`*{}\[\]<>#|~&$_\-+=.)])")
 _CELL_END = re.compile(r" \| ")
+_PICTURE = re.compile(r"!\[(.*)\]\(([\w-]+\.png)\)")
 
 
 def shown_results(path: Path) -> list[Html]:
-    """The content of a file of results; nothing where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(MOST_BYTES).decode("utf-8", errors="replace")
-    except OSError:
-        return []
+    """The content of a file of results but for its pictures; nothing where it cannot be read."""
     parts: list[Html] = []
-    for block in re.split(r"\n{2,}", text.strip()):
+    for block in _blocks(path):
         lines = block.splitlines()
         if block.startswith("|") and len(lines) > 1:
             parts.append(_table(lines))
         elif block.startswith("## "):
             parts.append(element("h4", _plain(block[3:])))
-        elif not block.startswith("# "):
+        elif block.startswith("**") and block.endswith("**"):
+            parts.append(note("bad", _plain(block[2:-2])))
+        elif block.startswith("- "):
+            parts.append(listing(_plain(line.removeprefix("- ")) for line in lines))
+        elif block and not block.startswith("# ") and not _PICTURE.fullmatch(block):
             parts.append(paragraph(_plain(" ".join(lines))))
     return parts
+
+
+def shown_pictures(path: Path, *, longest: int) -> list[Html]:
+    """The pictures that a file of results names, which lie beside it.
+
+    Args:
+        path: The file.
+        longest: Pixels of the longer side, at most.
+    """
+    named = filter(None, map(_PICTURE.fullmatch, _blocks(path)))
+    pictures = [(picture_of_file(path.parent / m[2], longest=longest), _plain(m[1])) for m in named]
+    return [figure(picture, caption, caption) for picture, caption in pictures]
+
+
+def first_words(path: Path) -> str:
+    """The first paragraph, which is the result; "" where it cannot be read."""
+    return next((_plain(" ".join(b.splitlines())) for b in _blocks(path) if b[:1] not in "#|!"), "")
+
+
+def _blocks(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES).decode("utf-8", errors="replace")
+    except OSError:
+        return []
+    return re.split(r"\n{2,}", text.strip())
 
 
 def _table(lines: list[str]) -> Html:
@@ -39,7 +75,7 @@ def _table(lines: list[str]) -> Html:
     width = len(rows[0])
     rows = [(row + [""] * width)[:width] for row in rows[: MOST_ROWS + 1]]
     columns = [Column(name, number > 0) for number, name in enumerate(rows[0])]
-    return table(columns, rows[1:], caption="As the run reported it")
+    return table(columns, rows[1:], caption="As it was reported")
 
 
 def _cells(line: str) -> list[str]:

@@ -18,6 +18,8 @@ from slidenet.training import Bundle, Ensemble, load_bundle
 from slidenet.training.learning_curve import CURVE_NAME
 
 REMEDY = "make the run again, or leave its folder away"
+EVALUATION_NAME, METRICS_NAME = "report.md", "metrics.csv"
+"""Of `slidenet evaluate`."""
 ALL = "predictions_all"
 """Of `slidenet train predict`: every bag, those trained on too, without labels."""
 
@@ -58,6 +60,7 @@ class RunFound:
         predictions: Files of predictions, those on test first.
         bundle: File of the model; None where there is none.
         model: What it holds; None where it cannot be read.
+        evaluation: `report.md` of a `slidenet evaluate` into this folder; None where there is none.
         problems: What could not be read, a line each.
     """
 
@@ -71,6 +74,7 @@ class RunFound:
     predictions: tuple[PredictionFile, ...]
     bundle: Path | None
     model: Bundle | Ensemble | None
+    evaluation: Path | None
     problems: tuple[str, ...]
 
     @property
@@ -94,7 +98,7 @@ def read_run(folder: Path, *, allow_code: bool = False) -> RunFound:
     """Reads what there is.
 
     Args:
-        folder: Of `slidenet train`, `crossval` or `predict`.
+        folder: Of `slidenet train`, `crossval`, `predict` or `evaluate`.
         allow_code: Whether a model in it may name classes outside slidenet.
     """
     problems: list[str] = []
@@ -123,9 +127,11 @@ def read_run(folder: Path, *, allow_code: bool = False) -> RunFound:
     files = _prediction_files(folder, problems)
     listed_results = folder.glob(f"{Path(RESULTS_NAME).stem}*.md")
     results = tuple(sorted(path for path in listed_results if path.is_file()))
+    evaluated = all((folder / name).is_file() for name in (EVALUATION_NAME, METRICS_NAME))
+    evaluation = folder / EVALUATION_NAME if evaluated else None
     return RunFound(
         folder, verb, plan, folds, num_folds if verb == "crossval" else 0, curves, results,
-        files, bundle, model, tuple(problems),
+        files, bundle, model, evaluation, tuple(problems),
     )  # fmt: skip
 
 

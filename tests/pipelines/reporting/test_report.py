@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from slidenet.core.errors import ConfigError
 from slidenet.evaluation import Origin, write_predictions
@@ -40,6 +41,52 @@ def test_it_has_every_part(text):
     assert "attention of MSI (not evidence)" in section(text, "maps")
     assert "slides seen 12" in " ".join(section(text, "model-card").split())
     assert "Settings of preprocess" in section(text, "provenance")
+
+
+EVALUATED = """\
+m reaches an AUROC of 0.998 (95 % interval 0.987 to 1.000) on 60 bags of 30 patients.
+
+**Do not quote this AUROC: \\<b\\>.**
+
+## Metrics
+
+| metric | value |
+| --- | --- |
+| AUROC | 0.998 |
+
+## Not computed
+
+- nothing of \\[sites\\]
+- nothing else
+
+![ROC curves; shaded: \\<i\\>](roc.png)
+
+![Not there](../roc.png)
+"""
+
+
+def test_a_folder_of_evaluate_is_shown_as_it_was_judged(tmp_path):
+    (tmp_path / "metrics.csv").write_text("metric,value\nAUROC,0.998\n")
+    (tmp_path / "report.md").write_text(EVALUATED)
+    Image.new("RGB", (40, 30), (200, 0, 0)).save(tmp_path / "roc.png")
+    written = report(tmp_path, **QUICK)
+    page = written.path.read_text()
+    said = " ".join(section(page, "performance").split())
+    for words in (
+        "As slidenet evaluate judged it, from predictions that lie elsewhere",
+        "m reaches an AUROC of 0.998 (95 % interval 0.987 to 1.000) on 60 bags of 30 patients.",
+        "Warning: Do not quote this AUROC: <b>.",
+        "nothing of [sites]",
+        "ROC curves; shaded: <i>",
+    ):
+        assert words in said
+    assert page.count("<img") == 1
+    assert "reaches an AUROC" in section(page, "overview")
+    assert "report.md" in section(page, "provenance")
+    assert "Performance" not in written.lacks
+    (tmp_path / "metrics.csv").unlink()
+    with pytest.raises(ConfigError, match="holds nothing that slidenet wrote"):
+        report(tmp_path, to=tmp_path / "x.html", **QUICK)
 
 
 def test_names_of_slides_and_classes_are_text(text):
