@@ -3,8 +3,8 @@
 Version 3 of its API answers read-only SQL about the index of all series, without an account
 (https://github.com/ImagingDataCommons/IDC-REST-MCP, docs/user-guide.md): `POST /v3/sql` with `sql`
 and `max_rows` gives `rows` and whether they were `truncated`. A slide is a series of modality SM:
-a DICOM file for each level of the pyramid, `s3://BUCKET/<series UUID>/<instance UUID>.dcm`. The
-table names the file of the largest level; whoever opens it needs its neighbours, too.
+a folder `s3://BUCKET/<series UUID>/` with a DICOM file for each level of the pyramid, which all
+are needed to open it; so the table names the folder.
 """
 
 import re
@@ -103,8 +103,6 @@ class Idc:
                     remedy="leave out --offline, so that IDC is asked",
                 )
             path = f"{text.get('scheme') or 's3'}://{bucket}/{uuid}/"
-            if instance := text.get("crdc_instance_uuid", ""):
-                path += f"{instance}.dcm"
             if copies is not None:
                 copy = copy_of((copies / uuid, _downloaded(copies, text)), ".dcm")
                 if copy is None:
@@ -169,22 +167,12 @@ def _query(asked: Asked, after: str) -> str:
             _is_in("s.ContainerIdentifier", others),
         ]
         conditions.append(f"({' OR '.join(filter(None, either))})")
-    columns = ", ".join(f"p.{name}" for name in _COLUMNS)
-    return f"""
-WITH page AS (
-  SELECT i.*, s.ContainerIdentifier FROM index i LEFT JOIN sm_index s USING (SeriesInstanceUID)
-  WHERE {" AND ".join(conditions)}
-  ORDER BY i.SeriesInstanceUID LIMIT {ROWS_PER_ANSWER}
-), largest AS (
-  SELECT SeriesInstanceUID, crdc_instance_uuid FROM sm_instance_index
-  WHERE SeriesInstanceUID IN (SELECT SeriesInstanceUID FROM page)
-  QUALIFY row_number() OVER (
-    PARTITION BY SeriesInstanceUID
-    ORDER BY TotalPixelMatrixColumns DESC NULLS LAST, crdc_instance_uuid) = 1
-)
-SELECT {columns}, p.ContainerIdentifier, l.crdc_instance_uuid
-FROM page p LEFT JOIN largest l USING (SeriesInstanceUID) ORDER BY p.SeriesInstanceUID
-""".strip()
+    columns = ", ".join(f"i.{name}" for name in _COLUMNS)
+    return (
+        f"SELECT {columns}, s.ContainerIdentifier FROM index i "
+        "LEFT JOIN sm_index s USING (SeriesInstanceUID) "
+        f"WHERE {' AND '.join(conditions)} ORDER BY i.SeriesInstanceUID LIMIT {ROWS_PER_ANSWER}"
+    )
 
 
 def _is_in(column: str, names: list[str] | tuple[str, ...]) -> str:
