@@ -211,6 +211,10 @@ class TileStream:
         while waiting:
             yield waiting.popleft().result()
 
+    def with_encoder(self, encoder: TileEncoder) -> "TileStream":
+        """The same stream, encoded by another encoder."""
+        return TileStream(encoder, self.batch_size, self._asked_readers)
+
     def close(self) -> None:
         """Ends the threads of the encoder."""
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -1,7 +1,7 @@
 """`slidenet embed-tiles`: the features of every tile."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -140,6 +140,10 @@ class EmbedTilesWork(SlideWork):
     def device(self) -> str:
         """See `SlideWork`."""
         return str(self.encoder.device)
+
+    def fed_to(self, encoder: TileEncoder) -> "EmbedTilesWork":
+        """The same work by an encoder that gives the same features from another place."""
+        return replace(self, stream=self.stream.with_encoder(encoder))
 
     @property
     def time_limit_s(self) -> float | None:

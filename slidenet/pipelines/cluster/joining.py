@@ -14,8 +14,7 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -32,6 +31,9 @@ OBJECTS_BYTES = 2 * 1024**3
 _LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Ray takes 127.0.0.1 for its address where this is 0, and on Windows and macOS; elsewhere it puts
 the address of the machine in the place of one that is asked for."""
+
+RAY_ERRORS = (RuntimeError, ValueError, OSError, AssertionError)
+"""Whatever Ray lacks when it starts or joins, it says so by exceptions of many kinds."""
 
 _log = logging.getLogger(__name__)
 
@@ -83,8 +85,10 @@ def join(address: str | None) -> ModuleType:
                 ray = import_ray()
                 if not ray.is_initialized():  # else somebody else has joined one before
                     _keep_off_stdout()
-                    with _clear_errors(address):
+                    try:
                         ray.init(address=address, configure_logging=False, log_to_driver=False)
+                    except (*RAY_ERRORS, ray.exceptions.RayError) as error:
+                        raise refused(address, error) from error
                 _joined = _Joined(ray, address)
             atexit.register(leave)
         elif _joined.address != address:
@@ -138,6 +142,7 @@ def _started_here() -> _Joined:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     ray = import_ray()
+    _read_environment_again()
     try:
         if not ray.is_initialized():
             _keep_off_stdout()
@@ -151,11 +156,10 @@ def _started_here() -> _Joined:
                 _temp_dir=folder,
                 _node_ip_address="127.0.0.1",
             )
-    # Whatever Ray lacks, it says so by exceptions of many kinds.
-    except (RuntimeError, ValueError, OSError, TimeoutError) as error:
+    except (*RAY_ERRORS, ray.exceptions.RayError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise WorkerError(
-            f"Ray cannot be started on this machine ({_last_line(error)})",
+            f"Ray cannot be started on this machine ({_first_line(error)})",
             expected="room in /tmp and /dev/shm, and processes left",
             remedy="leave out --runner ray, or join a cluster with --address",
         ) from error
@@ -166,6 +170,15 @@ def _started_here() -> _Joined:
             else:
                 os.environ[name] = value
     return _Joined(ray, None, folder)
+
+
+def _read_environment_again() -> None:
+    """Lets Ray see what it reads when it is imported, which others may have done before."""
+    constants = vars(importlib.import_module("ray._private.ray_constants"))
+    constants["ENABLE_RAY_CLUSTER"] = os.environ[_LOOPBACK_ONLY] != "0"
+    compiled = importlib.import_module("ray._raylet")
+    compiled.Config.initialize("")
+    compiled.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _keep_off_stdout() -> None:
@@ -198,47 +211,41 @@ def _check_answers(address: str) -> None:
         ) from error
 
 
-@contextmanager
-def _clear_errors(address: str) -> Iterator[None]:
-    ray: Any = import_ray()
-    try:
-        yield
-    except (RuntimeError, ValueError, OSError, TimeoutError, ray.exceptions.RayError) as error:
-        said = str(error)
-        if "Version mismatch" in said:
-            versions = re.findall(r"(Ray|Python): (\S+)", said)
-            theirs, ours = versions[: len(versions) // 2], versions[len(versions) // 2 :]
-            raise ConfigError(
-                f"the cluster at --address {address} runs {_versions(theirs)}, and this process "
-                f"{_versions(ours)}",
-                expected="the same versions of Ray and Python on all machines",
-                remedy="install the same environment everywhere, and start the cluster anew",
-            ) from error
-        if isinstance(error, ray.exceptions.AuthenticationError):
-            raise ConfigError(
-                f"the cluster at --address {address} asks for a token, and refuses this process "
-                f"({_last_line(error)})",
-                expected="its token",
-                remedy="copy ~/.ray/auth_token of its head here, or set RAY_AUTH_TOKEN_PATH",
-            ) from error
-        if address == AUTO:
-            raise ConfigError(
-                f"--address auto, and no Ray cluster runs on this machine ({_last_line(error)})",
-                expected="a machine of a cluster",
-                remedy="give --address HOST:PORT, or leave it away to use this machine alone",
-            ) from error
-        raise ConfigError(
-            f"the cluster at --address {address} cannot be joined ({_last_line(error)})",
-            expected="a Ray cluster that this machine is a part of",
-            remedy=f"run `ray start --address {address}` here (--num-cpus 0 for no workers), with "
-            "the same versions of Ray and Python",
-        ) from error
+def refused(address: str, error: Exception) -> ConfigError:
+    """What the user is told where a cluster does not take this process.
+
+    Args:
+        address: Of the cluster.
+        error: What Ray raised.
+    """
+    said = str(error)
+    if "Version mismatch" in said:
+        versions = re.findall(r"(Ray|Python): (\S+)", said)
+        theirs, ours = versions[: len(versions) // 2], versions[len(versions) // 2 :]
+        return ConfigError(
+            f"the cluster at --address {address} runs {_versions(theirs)}, and this process "
+            f"{_versions(ours)}",
+            expected="the same versions of Ray and Python on all machines",
+            remedy="install the same environment everywhere, and start the cluster anew",
+        )
+    if address == AUTO and isinstance(error, ConnectionError):
+        return ConfigError(
+            f"--address auto, and no Ray cluster runs on this machine ({_first_line(error)})",
+            expected="a machine of a cluster",
+            remedy="give --address HOST:PORT, or leave it away to use this machine alone",
+        )
+    return ConfigError(
+        f"the cluster at --address {address} cannot be joined ({_first_line(error)})",
+        expected="a Ray cluster that this machine is a part of, and its token",
+        remedy=f"run `ray start --address {address}` on this machine (--num-cpus 0: no workers), "
+        "with the versions and the token of the head (~/.ray/auth_token, RAY_AUTH_TOKEN)",
+    )
 
 
 def _versions(found: list[tuple[str, str]]) -> str:
     return " and ".join(f"{name} {version}" for name, version in found) or "other versions"
 
 
-def _last_line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:200] if lines else type(error).__name__

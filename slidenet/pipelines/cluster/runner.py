@@ -6,17 +6,20 @@ writer, and the bytes of its features depend on how its tiles fall into batches.
 
 import logging
 import time
-from typing import Self
+from types import TracebackType
+from typing import Any, Self
 
 from slidenet.core.errors import ConfigError, WorkerError
 from slidenet.core.text import count_of
+from slidenet.pipelines.cluster.encoding import FedWork, start_encoders
 from slidenet.pipelines.cluster.facts import MachineFacts
 from slidenet.pipelines.cluster.joining import check_address, join
-from slidenet.pipelines.cluster.seats import Cores, Seat, nodes_of, seats_of
+from slidenet.pipelines.cluster.seats import Cores, Seat, free_name, nodes_of, seats_of
 from slidenet.pipelines.cluster.worker import Office, RayWorker
 from slidenet.pipelines.cohort.runner import SlideWork
 from slidenet.pipelines.fleet.runner import pickled
 from slidenet.pipelines.fleet.workers import Worker, WorkersRunner
+from slidenet.tile_encoders import TileEncoder
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +38,8 @@ class RayRunner(WorkersRunner):
         work: What they do.
         address: `host:port` of the cluster, "auto", or None for one of this machine alone.
         cores: Cores of a worker; None: as `seats_of` says.
+        apart: Whether GPUs only encode, and workers on all nodes read and write; None: where the
+            work is on GPUs, allows it, and nodes without a GPU can help.
 
     Raises:
         ConfigError: The work cannot be sent to another process, or that is no address.
@@ -43,11 +48,18 @@ class RayRunner(WorkersRunner):
     flag = "--runner ray"
 
     def __init__(
-        self, work: SlideWork, address: str | None = None, *, cores: int | None = None
+        self,
+        work: SlideWork,
+        address: str | None = None,
+        *,
+        cores: int | None = None,
+        apart: bool | None = None,
     ) -> None:
         super().__init__(work)
         check_address(address)
         self._pickled = pickled(work, self.flag)
+        self._apart = apart
+        self._encoders: list[Any] = []
         self._address, self._cores = address, cores
         self._on_gpus = work.device.partition(":")[0] == "cuda"
         self._first_nodes: set[str] = set()
@@ -65,6 +77,7 @@ class RayRunner(WorkersRunner):
         ray = join(self._address)
         self._ray = ray
         facts, cores = MachineFacts.here(), Cores()
+        self._tell_apart(facts)
         self._office = Office(ray, ray.put(self._pickled), facts, cores, self.heard)
         self._pickled = b""
         seats = self._seats()
@@ -83,6 +96,42 @@ class RayRunner(WorkersRunner):
         )
         return self
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            super().__exit__(kind, error, trace)
+        finally:
+            for encoder in self._encoders:
+                self._ray.kill(encoder)
+
+    def _tell_apart(self, facts: MachineFacts) -> None:
+        """Lets GPUs encode for workers on all nodes, where that is asked for or helps.
+
+        Raises:
+            ConfigError: A node with a GPU is not fit for it.
+        """
+        nodes, work = nodes_of(self._ray.nodes()), self._work
+        helped = any(node.gpus for node in nodes) and any(
+            node.cores and not node.gpus for node in nodes
+        )
+        # An encoder of another package may run its module in a way of its own.
+        able = isinstance(work, FedWork) and type(work.encoder) is TileEncoder
+        self._apart = self._on_gpus and helped and able if self._apart is None else self._apart
+        if self._apart:
+            assert isinstance(work, FedWork), "its encoder may be elsewhere"
+            self._encoders, fed = start_encoders(self._ray, work.encoder, nodes, facts)
+            self._pickled, self._on_gpus = pickled(work.fed_to(fed), self.flag), False
+            _log.info("%s, fed by workers on all nodes", count_of("encoder", len(self._encoders)))
+        elif not self._on_gpus and any(node.gpus for node in nodes) and able:
+            _log.warning(
+                "the cluster has GPUs, and this run uses none: its encoder is on the CPU of this "
+                "machine; start the command on a node with a GPU to use those of all"
+            )
+
     def start_workers(self, count: int) -> None:
         """See `WorkersRunner`; an actor in each seat that has none."""
         taken = {
@@ -92,7 +141,8 @@ class RayRunner(WorkersRunner):
         }
         free = [seat for seat in self._seats() if (seat.node_id, seat.number) not in taken]
         for seat in free[:count]:
-            self.workers.append(RayWorker(seat, self._office))
+            name = free_name(seat.address, [worker.name for worker in self.workers])
+            self.workers.append(RayWorker(name, seat, self._office))
 
     def ended_before_it_began(self, worker: Worker) -> None:
         """See `WorkersRunner`: its node is used no more, until it has left and returned."""
@@ -160,4 +210,6 @@ class RayRunner(WorkersRunner):
 
     def _seats(self) -> list[Seat]:
         nodes = [n for n in nodes_of(self._ray.nodes()) if n.node_id not in self._left_out]
-        return seats_of(nodes, on_gpus=self._on_gpus, cores=self._cores)
+        return seats_of(
+            nodes, on_gpus=self._on_gpus, cores=self._cores, beside_gpus=bool(self._encoders)
+        )

@@ -1,7 +1,8 @@
 """Where in a cluster workers may be: by the cores and GPUs that its nodes say they have."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 USUAL_CORES = 8
@@ -32,14 +33,14 @@ class Seat:
     Attributes:
         node_id: Of its node.
         number: Which one of the node.
-        name: For people: the address of the node, numbered where it has several.
+        address: IP address of its node.
         cores: How many are its own.
         gpus: 1 where it has a GPU of its own.
     """
 
     node_id: str
     number: int
-    name: str
+    address: str
     cores: int
     gpus: int
 
@@ -60,7 +61,11 @@ def nodes_of(described: Iterable[Mapping[str, Any]]) -> list[Node]:
 
 
 def seats_of(
-    nodes: Sequence[Node], *, on_gpus: bool = False, cores: int | None = None
+    nodes: Sequence[Node],
+    *,
+    on_gpus: bool = False,
+    cores: int | None = None,
+    beside_gpus: bool = False,
 ) -> list[Seat]:
     """The seats of nodes, the first of each node first, so that few workers are spread widely.
 
@@ -68,9 +73,11 @@ def seats_of(
         nodes: The nodes.
         on_gpus: One for each GPU, and none where there is no GPU; else one for each group of cores.
         cores: Cores of a worker; None: `USUAL_CORES`, or all of a smaller node.
+        beside_gpus: Leave a core for each GPU, which something else uses.
     """
+    if beside_gpus:
+        nodes = [replace(node, cores=max(0, node.cores - node.gpus)) for node in nodes]
     found: list[Seat] = []
-    names: dict[str, int] = {}
     for node in nodes:
         if on_gpus:
             count = min(node.gpus, node.cores)
@@ -80,12 +87,16 @@ def seats_of(
             each = cores or min(node.cores, USUAL_CORES) or 1
             count = node.cores // each
             each = cores or node.cores // max(1, count)
-        for number in range(count):
-            names[node.address] = names.get(node.address, 0) + 1
-            place = names[node.address]
-            name = node.address if place == 1 else f"{node.address} ({place})"
-            found.append(Seat(node.node_id, number, name, each, int(on_gpus)))
+        found += [
+            Seat(node.node_id, number, node.address, each, int(on_gpus)) for number in range(count)
+        ]
     return sorted(found, key=lambda seat: seat.number)
+
+
+def free_name(address: str, taken: Collection[str]) -> str:
+    """`10.0.0.5`, `10.0.0.5 (2)`: the first name of a worker there that no other one has."""
+    names = (address if n == 1 else f"{address} ({n})" for n in itertools.count(1))
+    return next(name for name in names if name not in taken)
 
 
 class Cores:

@@ -49,6 +49,7 @@ class RayWorker(Worker):
     """An actor in its seat; it begins as soon as the cluster has room for it.
 
     Args:
+        name: Tells it from the others.
         seat: Where.
         office: What it shares with the others.
 
@@ -56,8 +57,8 @@ class RayWorker(Worker):
         seat: As given.
     """
 
-    def __init__(self, seat: Seat, office: Office) -> None:
-        super().__init__(seat.name)
+    def __init__(self, name: str, seat: Seat, office: Office) -> None:
+        super().__init__(name)
         self.seat = seat
         self._office = office
         self._reason = "it ended without a word"
