@@ -29,6 +29,7 @@ from slidenet.pipelines.fitting.folds import FoldSettings
 from slidenet.pipelines.fitting.loggers import LoggedTrainer
 from slidenet.pipelines.fitting.plan import DERIVED_FROM_DATA, TrainSettings
 from slidenet.pipelines.fitting.trainer import FIXED_TRAINER, TRAINER_DEFAULTS
+from slidenet.pipelines.fleet.settings import ClusterSettings
 from slidenet.pipelines.train import Step, train
 from slidenet.training import SlideClassifier
 
@@ -38,6 +39,7 @@ SUMMARIES: dict[str, str] = {
     "test": "Run a trained model over test",
     "predict": "Run a trained model over every bag of the table of labels",
 }
+OF_CLUSTER = [f.name for f in fields(ClusterSettings)]
 RENAMED = {"data.split_file": "data.splits", "folds.splits": "data.splits"}
 
 
@@ -66,7 +68,8 @@ def train_command(arguments: Sequence[str]) -> int:
             default=False,
             help="let the model name classes outside slidenet; importing them runs their code",
         )
-    parser.add_argument("--folds", type=Any, help=argparse.SUPPRESS)  # of crossval's YAML
+    for key in ("folds", *OF_CLUSTER):  # of crossval's YAML
+        parser.add_argument(f"--{key}", type=Any, help=argparse.SUPPRESS)
     config = parser.parse_args(rest)
     more = {"step": step, "bundle": config.get("bundle")}
     more["allow_code"] = config.get("allow_code", False)
@@ -79,9 +82,11 @@ def crossval_command(arguments: Sequence[str]) -> int:
         "slidenet crossval", "Train and test a model on each fold of patients."
     )
     parser.add_class_arguments(FoldSettings, "folds", fail_untyped=True)
+    parser.add_class_arguments(ClusterSettings, None, fail_untyped=True)
     config = parser.parse_args(arguments)
     folds = FoldSettings(**{f.name: config.folds[f.name] for f in fields(FoldSettings)})
-    return report("crossval", lambda: crossval(**call_of(config), folds=folds))
+    cluster = ClusterSettings(**{name: config[name] for name in OF_CLUSTER})
+    return report("crossval", lambda: crossval(**call_of(config), folds=folds, cluster=cluster))
 
 
 def audit_command(arguments: Sequence[str]) -> int:
@@ -100,6 +105,7 @@ def audit_command(arguments: Sequence[str]) -> int:
             "model",
             "trainer",
             "folds",
+            *OF_CLUSTER,
         ],
         renamed={name: f"data.{name}" for name in groups},
     )

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from slidenet.core.checks import check_whole
-from slidenet.core.errors import ClaimedElsewhere, ConfigError
+from slidenet.core.errors import ConfigError
 from slidenet.core.extras import data_frame
 from slidenet.core.provenance import Identity, canonical_json, identity_hash
 from slidenet.core.text import text_table
@@ -31,7 +30,6 @@ from slidenet.pipelines.applying.ensembles import CROSSVAL_NAME, ENSEMBLE_NAME, 
 from slidenet.pipelines.cohort.report import EX_TEMPFAIL
 from slidenet.pipelines.fitting.claim import (
     PLAN_NAME,
-    alone_in,
     claim_folder,
     undone_if_refused,
 )
@@ -52,8 +50,10 @@ from slidenet.pipelines.fitting.plan import (
 )
 from slidenet.pipelines.fitting.predictions import data_digest
 from slidenet.pipelines.fitting.search import candidates_of, check_candidates
+from slidenet.pipelines.fitting.spread import run_folds
+from slidenet.pipelines.fleet.settings import HERE, ClusterSettings
 from slidenet.pipelines.probing.beside_network import probe_sections
-from slidenet.pipelines.results.ablation import fold_section, run_fold_variants
+from slidenet.pipelines.results.ablation import fold_section
 from slidenet.pipelines.results.cohort_report import (
     cohort_section,
     words_of_unseen,
@@ -153,6 +153,7 @@ def crossval(
     data: DataSettings | Mapping[str, Any] | None = None,
     model: Mapping[str, Any] | None = None,
     trainer: Mapping[str, Any] | None = None,
+    cluster: ClusterSettings = HERE,
     **keywords: Any,
 ) -> CrossvalReport:
     """Patient-grouped, label-stratified cross-validation with out-of-fold predictions.
@@ -165,6 +166,7 @@ def crossval(
         data: The bags; or fields of `DataSettings`. `splits` are the folds, where given.
         model: Arguments of `SlideClassifier`: network, network_settings, learning_rate, ...
         trainer: Arguments of Lightning's Trainer: max_epochs, accelerator, precision, ...
+        cluster: On which machines folds, and candidates of a search inside them, are trained.
         **keywords: Any of the settings above by name, as none has the name of another.
 
     Raises:
@@ -213,10 +215,7 @@ def crossval(
         claim_folder(out, identity, IDENTITY_NAME)
         audit_data(whole, splits, strict=settings.strict)
         write_splits(out / SPLITS_NAME, splits)
-        bar = tqdm(chosen, desc="crossval", unit=" folds", disable=None)
-        held = [n for n in bar if not _run_alone(work, n, splits[n], folders[n])]
-        # Who trained these may have died since, or be done.
-        held = [n for n in held if not _run_alone(work, n, splits[n], folders[n], patient=True)]
+        held = run_folds(work, chosen, splits, folders, cluster)
     by_site = wanted.splits is None and cut.leave_one_out != "patient"
     sites = cut.site_column if by_site else None
     report = _report(bags, plan, out, folders, splits, origin, sites)
@@ -225,20 +224,6 @@ def crossval(
         return report
     others = f"in progress elsewhere: fold {', '.join(map(str, held))}; run again when it has ended"
     return replace(report, headline=f"{report.headline}; {others}", exit_code=EX_TEMPFAIL)
-
-
-def _run_alone(
-    work: FoldWork, number: int, split: Split, folder: Path, *, patient: bool = False
-) -> bool:
-    """Makes a fold's predictions and bundle; False where another process is making them."""
-    try:
-        with alone_in(folder, patient=patient):
-            work.run(number, split, folder)
-            if work.plan.settings.ablation:
-                run_fold_variants(work, number, split, folder.parent)
-    except ClaimedElsewhere:
-        return False
-    return True
 
 
 def _rule_of_candidates(plan: TrainingPlan, candidates: Sequence[Mapping[str, Any]]) -> Identity:

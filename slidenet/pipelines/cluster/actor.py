@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from slidenet.pipelines.cluster.facts import MachineFacts
@@ -22,7 +23,39 @@ from slidenet.pipelines.fleet.worker import UNPICKLING_ERRORS
 from slidenet.slides.isolation import end_all_processes
 from slidenet.stores.claims import give_back_claims
 
+_log = logging.getLogger(__name__)
+
 Numbered = tuple[int, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where the process of the command is, and where it finds modules.
+
+    Attributes:
+        folder: What relative paths begin at.
+        paths: Folders of modules.
+    """
+
+    folder: str
+    paths: Sequence[str]
+
+    @classmethod
+    def here(cls) -> "Surroundings":
+        """Those of this process."""
+        return cls(os.getcwd(), [os.path.abspath(path) for path in sys.path])
+
+    def enter(self) -> None:
+        """Makes them those of this process, as far as the folders are on this machine."""
+        sys.path += [path for path in self.paths if path not in sys.path and os.path.isdir(path)]
+        try:
+            os.chdir(self.folder)
+        except OSError as error:
+            _log.warning(
+                "%s, where the command was started, is not there (%s): relative paths lead "
+                "elsewhere",
+                *(self.folder, error.strerror),
+            )
 
 
 class Outbox:
@@ -68,20 +101,19 @@ class WorkerActor:
         """What its machine says of itself."""
         return MachineFacts.here()
 
-    def begin(self, work: bytes, cores: Sequence[int], paths: Sequence[str], level: int) -> None:
+    def begin(self, work: bytes, cores: Sequence[int], there: Surroundings, level: int) -> None:
         """Begins to work.
 
         Args:
             work: A pickle of the work.
             cores: Those that it, its threads and its reading process may use; none: all.
-            paths: Folders of modules of the process of the command.
+            there: Of the process of the command.
             level: What is worth logging.
         """
         if self._thread is not None:
             return  # said twice, where the first answer was lost
-        sys.path += [path for path in paths if path not in sys.path and os.path.isdir(path)]
         self._thread = threading.Thread(
-            target=self._work, args=(work, cores, level), name="work", daemon=True
+            target=self._work, args=(work, cores, there, level), name="work", daemon=True
         )
         self._thread.start()
 
@@ -107,7 +139,7 @@ class WorkerActor:
             self._thread.join(seconds)
         give_back_claims()
 
-    def _work(self, pickled: bytes, cores: Sequence[int], level: int) -> None:
+    def _work(self, pickled: bytes, cores: Sequence[int], there: Surroundings, level: int) -> None:
         if cores and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cores)  # of this thread, and all that it starts
             asked = os.environ.get("OMP_NUM_THREADS", "")
@@ -116,6 +148,7 @@ class WorkerActor:
         logging.captureWarnings(True)
         logging.getLogger().setLevel(level)
         logging.getLogger().addHandler(Forwarder(self._outbox.put))
+        there.enter()
         try:
             work: Any = pickle.loads(pickled)
         except UNPICKLING_ERRORS as error:

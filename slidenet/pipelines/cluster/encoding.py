@@ -12,14 +12,17 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from slidenet.core.arrays import FloatArray, UInt8Array
 from slidenet.core.errors import ConfigError, SystemFaultError
+from slidenet.pipelines.cluster.actor import Surroundings
 from slidenet.pipelines.cluster.facts import MachineFacts
 from slidenet.pipelines.cluster.joining import import_ray
 from slidenet.pipelines.cluster.seats import Node
+from slidenet.pipelines.cluster.worker import in_words
 from slidenet.pipelines.cohort.runner import SlideWork
 from slidenet.tile_encoders.engines import Engine, EngineName
 from slidenet.weights.device import available_cores
@@ -53,11 +56,14 @@ class EncoderActor:
     """Holds the weights of a tile encoder on a GPU.
 
     Args:
-        encoder: A pickle of it.
+        encoder: A list of one reference to a pickle of it, so that it is asked for anew by an actor
+            that is started again.
+        there: Of the process of the command.
     """
 
-    def __init__(self, encoder: bytes) -> None:
-        self._encoder: TileEncoder = pickle.loads(encoder)
+    def __init__(self, encoder: Sequence[Any], there: Surroundings) -> None:
+        there.enter()
+        self._encoder: TileEncoder = pickle.loads(import_ray().get(encoder[0]))
 
     def facts(self) -> MachineFacts:
         """What its machine says of itself."""
@@ -147,9 +153,22 @@ class FedEngine(Engine):
             return chosen
 
 
+@dataclass(frozen=True, eq=False)
+class Encoders:
+    """Encoders that live.
+
+    Attributes:
+        actors: One for each GPU.
+        weights: The reference to what they were made of; without it none can be started again.
+    """
+
+    actors: Sequence[Any]
+    weights: Any
+
+
 def start_encoders(
     ray: ModuleType, encoder: "TileEncoder", nodes: Sequence[Node], here: MachineFacts
-) -> tuple[list[Any], "TileEncoder"]:
+) -> tuple["Encoders", "TileEncoder"]:
     """Starts an encoder on every GPU.
 
     Args:
@@ -159,7 +178,8 @@ def start_encoders(
         here: Facts of the machine of the command.
 
     Returns:
-        The actors, and the encoder as workers without its weights take it.
+        What is to be kept while it is used (the actors, and their weights), and the encoder as
+        workers without its weights take it.
 
     Raises:
         ConfigError: A node is not fit for it.
@@ -167,7 +187,8 @@ def start_encoders(
     import torch
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    weights, actors, names = ray.put(pickle.dumps(encoder, protocol=5)), [], []
+    weights, names = ray.put(pickle.dumps(encoder, protocol=5)), list[str]()
+    actors = list[Any]()
     for node in nodes:
         for _ in range(min(node.gpus, node.cores)):
             names.append(f"slidenet-encoder-{secrets.token_hex(8)}")
@@ -182,7 +203,7 @@ def start_encoders(
                     max_task_retries=RESTARTS,
                     scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=True),
                 )
-                .remote(weights)
+                .remote([weights], Surroundings.here())
             )
     try:
         for facts in ray.get([actor.facts.remote() for actor in actors], timeout=STARTING_S):
@@ -197,10 +218,10 @@ def start_encoders(
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(
-            f"the encoder cannot be started on the GPUs of the cluster ({str(error)[:300]})",
+            f"the encoder cannot be started on the GPUs of the cluster ({in_words(error)})",
             expected="the encoder's package on all machines, and memory for it on each GPU",
         ) from error
     engine = encoder.engine
     fed = encoder.with_engine(FedEngine(names, engine.name, engine.version, engine.batch_size))
     fed.module, fed.device = torch.nn.Identity(), torch.device("cpu")
-    return actors, fed
+    return Encoders(actors, weights), fed

@@ -7,11 +7,11 @@ writer, and the bytes of its features depend on how its tiles fall into batches.
 import logging
 import time
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from slidenet.core.errors import ConfigError, WorkerError
 from slidenet.core.text import count_of
-from slidenet.pipelines.cluster.encoding import FedWork, start_encoders
+from slidenet.pipelines.cluster.encoding import Encoders, FedWork, start_encoders
 from slidenet.pipelines.cluster.facts import MachineFacts
 from slidenet.pipelines.cluster.joining import check_address, join
 from slidenet.pipelines.cluster.seats import Cores, Seat, free_name, nodes_of, seats_of
@@ -59,7 +59,7 @@ class RayRunner(WorkersRunner):
         check_address(address)
         self._pickled = pickled(work, self.flag)
         self._apart = apart
-        self._encoders: list[Any] = []
+        self._encoders: Encoders | None = None
         self._address, self._cores = address, cores
         self._on_gpus = work.device.partition(":")[0] == "cuda"
         self._first_nodes: set[str] = set()
@@ -105,7 +105,7 @@ class RayRunner(WorkersRunner):
         try:
             super().__exit__(kind, error, trace)
         finally:
-            for encoder in self._encoders:
+            for encoder in () if self._encoders is None else self._encoders.actors:
                 self._ray.kill(encoder)
 
     def _tell_apart(self, facts: MachineFacts) -> None:
@@ -125,7 +125,8 @@ class RayRunner(WorkersRunner):
             assert isinstance(work, FedWork), "its encoder may be elsewhere"
             self._encoders, fed = start_encoders(self._ray, work.encoder, nodes, facts)
             self._pickled, self._on_gpus = pickled(work.fed_to(fed), self.flag), False
-            _log.info("%s, fed by workers on all nodes", count_of("encoder", len(self._encoders)))
+            encoders = count_of("encoder", len(self._encoders.actors))
+            _log.info("%s, fed by workers on all nodes", encoders)
         elif not self._on_gpus and any(node.gpus for node in nodes) and able:
             _log.warning(
                 "the cluster has GPUs, and this run uses none: its encoder is on the CPU of this "
@@ -211,5 +212,5 @@ class RayRunner(WorkersRunner):
     def _seats(self) -> list[Seat]:
         nodes = [n for n in nodes_of(self._ray.nodes()) if n.node_id not in self._left_out]
         return seats_of(
-            nodes, on_gpus=self._on_gpus, cores=self._cores, beside_gpus=bool(self._encoders)
+            nodes, on_gpus=self._on_gpus, cores=self._cores, beside_gpus=self._encoders is not None
         )

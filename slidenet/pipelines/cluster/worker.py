@@ -2,7 +2,6 @@
 
 import logging
 import queue
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from slidenet.pipelines.cluster.actor import WorkerActor
+from slidenet.pipelines.cluster.actor import Surroundings, WorkerActor
 from slidenet.pipelines.cluster.facts import MachineFacts
 from slidenet.pipelines.cluster.seats import Cores, Seat
 from slidenet.pipelines.fleet.messages import Stop, Unfit
@@ -123,7 +122,7 @@ class RayWorker(Worker):
                 )
             taken = self._office.cores.take(facts.place, facts.cores, self.seat.cores)
             level = logging.getLogger().getEffectiveLevel()
-            self._ask(self._actor.begin, self._office.work, taken, sys.path, level)
+            self._ask(self._actor.begin, self._office.work, taken, Surroundings.here(), level)
             arrived = 0
             while True:
                 messages = self._ask(self._actor.hear, arrived, HEAR_S)
@@ -134,9 +133,9 @@ class RayWorker(Worker):
                     else:
                         self._say(message)
         except errors.RayTaskError as error:  # its code cannot be loaded there
-            self._say(Unfit(_in_words(error)))
+            self._say(Unfit(in_words(error)))
         except errors.RayError as error:
-            self._reason = "killed" if self._killed else _in_words(error)
+            self._reason = "killed" if self._killed else in_words(error)
         finally:
             if not self._killed:
                 with suppress(errors.RayError, ValueError):
@@ -170,7 +169,7 @@ class RayWorker(Worker):
                 time.sleep(1.0)
 
 
-def _in_words(error: BaseException) -> str:
+def in_words(error: BaseException) -> str:
     """What Ray says of an end, in a few words."""
     said = str(error)
     for sign, words in _ENDS.items():

@@ -19,6 +19,7 @@ from slidenet.data.splits.record import check_split
 from slidenet.evaluation import Origin
 from slidenet.evaluation.predictions.targets import write_targets
 from slidenet.pipelines.fitting.bundles import BUNDLE_NAME, write_bundle
+from slidenet.pipelines.fitting.claim import alone_in
 from slidenet.pipelines.fitting.fit import prepare_fit
 from slidenet.pipelines.fitting.plan import TrainingPlan
 from slidenet.pipelines.fitting.predictions import data_digest, fit_calibration, predict_split
@@ -136,9 +137,8 @@ class FoldWork:
             return
         check_output_folder(folder)
         run = self.plan.settings
-        data = data_to_fit(self.data.with_split(split), self.plan.model["network"])
-        plan = self.plan.with_seed(run.seed + number)
-        overrides, scores = self._choose(data, split, plan, folder)
+        data, plan = self._prepared(number, split)
+        overrides, scores = self._choose(number, split, folder)
         trained = prepare_fit(data, plan, folder, overrides=overrides).run()
         calibration = fit_calibration(
             trained.module,
@@ -176,30 +176,58 @@ class FoldWork:
         # Last, because this file is what says that the fold is done.
         write_json(folder / FOLD_NAME, content, sort_keys=True)
 
+    def score(self, number: int, split: Split, folder: Path, candidate: int, inner: int) -> float:
+        """How a candidate does in an inner fold; trained unless that is done.
+
+        Args:
+            number: Of the fold.
+            split: Of the fold.
+            folder: Of the fold.
+            candidate: Which of the candidates.
+            inner: Which of the folds of the patients not tested.
+
+        Raises:
+            ClaimedElsewhere: Another process is training it.
+        """
+        data, plan = self._prepared(number, split)
+        fold = self._inner_folds(data, split, plan)[inner]
+        # The inner test split serves as val: it stops the fit and judges it.
+        halves = data.with_split(Split(fold.train, fold.test))
+        place = folder / "search" / f"candidate_{candidate:02d}" / f"inner_{inner}"
+        with alone_in(place):
+            return _score(halves, plan, check_output_folder(place), self.candidates[candidate])
+
+    def _prepared(self, number: int, split: Split) -> tuple[BagDataModule, TrainingPlan]:
+        """The bags of a fold, and how it is trained."""
+        data = data_to_fit(self.data.with_split(split), self.plan.model["network"])
+        return data, self.plan.with_seed(self.plan.settings.seed + number)
+
+    def _inner_folds(self, data: BagDataModule, split: Split, plan: TrainingPlan) -> list[Split]:
+        return list(
+            make_folds(
+                data.label_table.select((*split.train, *split.val)),
+                data.task_record,
+                num_folds=self.settings.num_inner_folds,
+                seed=plan.settings.seed,
+                val_fraction=0,
+            )
+        )
+
     def _choose(
-        self, data: BagDataModule, split: Split, plan: TrainingPlan, folder: Path
+        self, number: int, split: Split, folder: Path
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The candidate that does best over inner folds of the patients not tested."""
         if len(self.candidates) == 1:
             return self.candidates[0], []
-        task, seed = data.task_record, plan.settings.seed
-        inner = make_folds(
-            data.label_table.select((*split.train, *split.val)),
-            task,
-            num_folds=self.settings.num_inner_folds,
-            seed=seed,
-            val_fraction=0,
-        )
         scores: list[dict[str, Any]] = []
         for position, candidate in enumerate(self.candidates):
-            values = []
-            for i, fold in enumerate(inner):
-                # The inner test split serves as val: it stops the fit and judges it.
-                halves = data.with_split(Split(fold.train, fold.test))
-                place = folder / "search" / f"candidate_{position:02d}" / f"inner_{i}"
-                values.append(_score(halves, plan, check_output_folder(place), candidate))
+            values = [
+                self.score(number, split, folder, position, i)
+                for i in range(self.settings.num_inner_folds)
+            ]
             scores.append({"settings": candidate, "scores": values, "mean": float(np.mean(values))})
-        sign = 1 if task.lower_is_better(plan.settings.monitor or task.monitor) else -1
+        task = self.data.task_record
+        sign = 1 if task.lower_is_better(self.plan.settings.monitor or task.monitor) else -1
         best = min(scores, key=lambda score: sign * score["mean"])
         return best["settings"], scores
 

@@ -57,6 +57,15 @@ class TrainerFactory:
             if name not in WITHOUT_EFFECT and (value != plain[name] or name == "max_epochs")
         }
 
+    def uses_gpu(self) -> bool:
+        """Whether Trainers made here take an NVIDIA GPU."""
+        import torch
+
+        accelerator = self._settings["accelerator"]
+        return accelerator in ("gpu", "cuda") or (
+            accelerator == "auto" and torch.cuda.is_available()
+        )
+
     def fit_length(
         self, batches: int, patience: int | Literal["auto"] | None, defaults: Defaults
     ) -> FitLength:

@@ -56,6 +56,19 @@ class ClusterSettings:
                     remedy=f"give --runner ray, or leave out --{flag}",
                 )
 
+    @contextmanager
+    def on_cluster(self, work: SlideWork) -> Iterator[Runner]:
+        """Workers on the cluster, for the block.
+
+        Args:
+            work: What they do.
+
+        Raises:
+            ConfigError: There is no such cluster, or it has no room for them.
+        """
+        with RayRunner(work, self.address, cores=self.worker_cores) as runner:
+            yield runner
+
 
 @dataclass(frozen=True, kw_only=True)
 class FleetSettings(ClusterSettings):
@@ -108,8 +121,8 @@ class FleetSettings(ClusterSettings):
         if len(asked) > 1:
             raise ConfigError(" and ".join(asked), expected="one of them")
         if self.devices is None:
-            with RayRunner(work, self.address, cores=self.worker_cores) as on_cluster:
-                yield on_cluster
+            with self.on_cluster(work) as there:
+                yield there
         else:
             with DevicesRunner(find_places(self.devices, work.device), work) as here:
                 yield here
@@ -132,6 +145,9 @@ class FleetSettings(ClusterSettings):
             return ()
         return (parse_shard(self.shard, os.environ).describe(rows),)
 
+
+HERE = ClusterSettings()
+"""This machine."""
 
 WHOLE = FleetSettings()
 """All slides."""

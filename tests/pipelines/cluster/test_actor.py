@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 
 from slidenet.core.records import SlideRow
-from slidenet.pipelines.cluster.actor import Outbox, WorkerActor
+from slidenet.pipelines.cluster.actor import Outbox, Surroundings, WorkerActor
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.report import SlideOutcome
 from slidenet.pipelines.cohort.runner import SlideResult, SlideWork
@@ -24,6 +24,9 @@ def test_messages_stay_until_they_have_arrived():
     assert outbox.after(3, 0.0) == []
     threading.Timer(0.05, outbox.put, ["d"]).start()
     assert outbox.after(3, 60.0) == [(4, "d")]
+
+
+NOWHERE = Surroundings("/nowhere", ["/nowhere"])
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def test_an_actor_works_answers_count_once_and_it_stops_in_a_slide(tmp_path):
     actor = WorkerActor()
     line = Listener(actor)
     try:
-        actor.begin(pickle.dumps(Work(OutputLayout(tmp_path))), (), ["/nowhere"], logging.INFO)
+        actor.begin(pickle.dumps(Work(OutputLayout(tmp_path))), (), NOWHERE, logging.INFO)
         line.until(WantsSlide)
         actor.answer(1, Take(SlideRow("a", "a.svs")))
         actor.answer(1, Take(SlideRow("a", "a.svs")))  # sent again, as the reply was lost
@@ -83,7 +86,7 @@ def test_an_actor_that_lacks_a_module_says_so(tmp_path):
     before, handlers = root.level, list(root.handlers)
     actor = WorkerActor()
     try:
-        actor.begin(b"cnowhere_at_all\nWork\n.", (), [], logging.INFO)
+        actor.begin(b"cnowhere_at_all\nWork\n.", (), NOWHERE, logging.INFO)
         found = Listener(actor).until(Unfit)
         assert found.reason == "ModuleNotFoundError: No module named 'nowhere_at_all'"
     finally:

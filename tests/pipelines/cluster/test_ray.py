@@ -93,7 +93,7 @@ def test_a_cluster_of_this_machine_and_the_bytes_of_one_process(ray, tmp_path, m
     # In this process; by workers that do both; by a worker that feeds an encoder on the "GPU".
     reports = [embed_tiles(paths, outs[0], tile_encoder=encoder)]
     caplog.clear()
-    fleet = FleetSettings(runner="ray", worker_cores=1)
+    fleet = FleetSettings(runner="ray", worker_cores=2)
     reports.append(embed_tiles(paths, outs[1], tile_encoder=encoder, fleet=fleet))
     assert "moments of 8" in caplog.text
     assert "the cluster has GPUs, and this run uses none" in caplog.text
@@ -102,7 +102,7 @@ def test_a_cluster_of_this_machine_and_the_bytes_of_one_process(ray, tmp_path, m
         work = EmbedTilesWork(OutputLayout(outs[2]), stream, settings)
         with RayRunner(work, cores=1, apart=True) as runner:
             reports.append(run_cohort("embed-tiles", rows_of(paths), work, runner=runner))
-            assert len(runner._encoders) == 1
+            assert len(runner._encoders.actors) == 1
     files = []
     for out, report in zip(outs, reports, strict=True):
         assert [o.status for o in report.outcomes] == ["done"] * 3, report.table()
