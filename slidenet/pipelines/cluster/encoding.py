@@ -12,9 +12,9 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from slidenet.core.arrays import FloatArray, UInt8Array
 from slidenet.core.errors import ConfigError, SystemFaultError
@@ -50,6 +50,21 @@ class FedWork(Protocol):
 
     def fed_to(self, encoder: "TileEncoder") -> SlideWork:
         """The same work with another place for the encoder."""
+
+
+def encoder_of(work: SlideWork) -> "TileEncoder | None":
+    """The tile encoder of a work that may be fed, also of one that another work wraps."""
+    if isinstance(work, FedWork):
+        return work.encoder
+    inner = getattr(work, "work", None)
+    return None if inner is None else encoder_of(inner)
+
+
+def fed_to(work: SlideWork, encoder: "TileEncoder") -> SlideWork:
+    """The same work with another place for the encoder that `encoder_of` gives."""
+    if isinstance(work, FedWork):
+        return work.fed_to(encoder)
+    return replace(cast(Any, work), work=fed_to(cast(Any, work).work, encoder))
 
 
 class EncoderActor:

@@ -11,7 +11,7 @@ from typing import Self
 
 from slidenet.core.errors import ConfigError, WorkerError
 from slidenet.core.text import count_of
-from slidenet.pipelines.cluster.encoding import Encoders, FedWork, start_encoders
+from slidenet.pipelines.cluster.encoding import Encoders, encoder_of, fed_to, start_encoders
 from slidenet.pipelines.cluster.facts import MachineFacts
 from slidenet.pipelines.cluster.joining import check_address, join
 from slidenet.pipelines.cluster.seats import Cores, Seat, free_name, nodes_of, seats_of
@@ -119,12 +119,13 @@ class RayRunner(WorkersRunner):
             node.cores and not node.gpus for node in nodes
         )
         # An encoder of another package may run its module in a way of its own.
-        able = isinstance(work, FedWork) and type(work.encoder) is TileEncoder
+        encoder = encoder_of(work)
+        able = type(encoder) is TileEncoder
         self._apart = self._on_gpus and helped and able if self._apart is None else self._apart
         if self._apart:
-            assert isinstance(work, FedWork), "its encoder may be elsewhere"
-            self._encoders, fed = start_encoders(self._ray, work.encoder, nodes, facts)
-            self._pickled, self._on_gpus = pickled(work.fed_to(fed), self.flag), False
+            assert encoder is not None, "the work has an encoder"
+            self._encoders, fed = start_encoders(self._ray, encoder, nodes, facts)
+            self._pickled, self._on_gpus = pickled(fed_to(work, fed), self.flag), False
             encoders = count_of("encoder", len(self._encoders.actors))
             _log.info("%s, fed by workers on all nodes", encoders)
         elif not self._on_gpus and any(node.gpus for node in nodes) and able:
