@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from slidenet.core.arrays import FloatArray, UInt8Array
 from slidenet.core.errors import ConfigError, SystemFaultError
@@ -64,7 +64,9 @@ def fed_to(work: SlideWork, encoder: "TileEncoder") -> SlideWork:
     """The same work with another place for the encoder that `encoder_of` gives."""
     if isinstance(work, FedWork):
         return work.fed_to(encoder)
-    return replace(cast(Any, work), work=fed_to(cast(Any, work).work, encoder))
+    wrapping: Any = work
+    fed: SlideWork = replace(wrapping, work=fed_to(wrapping.work, encoder))
+    return fed
 
 
 class EncoderActor:
