@@ -239,6 +239,10 @@ class TileSet:
             it does not say.
         read_again: Whether something that decides the tiles could not be read as planned, so that a
             later run chooses them again.
+        object_version: Of a slide in a store of objects, the version they were chosen on, in the
+            words of the store; "" of files, and where the store says none.
+        asked_digest: Of such a slide, a digest of all that was asked for, its own content left out:
+            where neither has changed, the tiles are known without reading the slide again.
     """
 
     slide_id: str
@@ -251,6 +255,8 @@ class TileSet:
     regions: TileRegions | None = None
     tissue_doubt: float | None = None
     read_again: bool = False
+    object_version: str = ""
+    asked_digest: str = ""
 
     def __post_init__(self) -> None:
         check_coords(self.coords, slide=self.slide_id)

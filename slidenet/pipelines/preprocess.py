@@ -26,7 +26,9 @@ from slidenet.pipelines.cohort.slides import (
     rows_of,
 )
 from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
+from slidenet.pipelines.objects.known import as_staged, tiles_of_version
 from slidenet.pipelines.objects.outputs import to_buckets
+from slidenet.pipelines.objects.staging import slide_file
 from slidenet.pipelines.settings import PreprocessSettings, settings_with
 from slidenet.pipelines.tissue.contact_sheet import describe_tissue
 from slidenet.pipelines.tissue.drawn import (
@@ -43,7 +45,6 @@ from slidenet.pipelines.tissue.tiler import Tiler
 from slidenet.slides import (
     FLUORESCENCE,
     Slide,
-    check_sha256,
     damage_note,
     illumination_of,
     mark_places,
@@ -58,6 +59,7 @@ from slidenet.stores import (
     write_tile_set,
 )
 from slidenet.stores.atomic import atomic_path
+from slidenet.stores.objects import is_uri
 from slidenet.tiling import choose_tiles
 from slidenet.tissue import (
     ChosenRegions,
@@ -184,16 +186,21 @@ class PreprocessWork(SlideWork):
         """Makes the files of one slide, unless they are there with the same identity."""
         path, tiler = self.layout.tiles(row.slide_id), self.tiler
         asked = tiler.settings
-        if row.sha256 is not None:
-            check_sha256(Path(row.slide_path), row.sha256)
-        with open_slide(
-            row.slide_path,
-            mpp=row.declared_mpp(asked.mpp),
-            icc=asked.icc,
-            reader=asked.reader,
-            tiles=asked.declared_tiles(row),
-            **asked.how_to_open(),
-        ) as slide:
+        digest = tiler.asked_digest(row) if is_uri(row.slide_path) else ""
+        known = None if self.overwrite or not digest else tiles_of_version(path, row, digest)
+        if known is not None:
+            return self._already_done(path, known)
+        with (
+            slide_file(row) as file,
+            open_slide(
+                file.path,
+                mpp=row.declared_mpp(asked.mpp),
+                icc=asked.icc,
+                reader=asked.reader,
+                tiles=asked.declared_tiles(row),
+                **asked.how_to_open(),
+            ) as slide,
+        ):
             geometry = tiler.geometry(slide)
             drawn = tiler.drawn_tissue(slide, row.slide_id)
             regions = regions_of_slide(asked, slide, row.slide_id)
@@ -203,12 +210,9 @@ class PreprocessWork(SlideWork):
             if not self.overwrite and existing_output(path, identity, slide.fingerprint):
                 there = read_tile_set(path)
             if there is not None and not there.read_again:
-                detail = f"{there.num_tiles} tiles"
-                if there.tissue_doubt is not None:
-                    detail += f"; doubt {there.tissue_doubt:.2f}"
-                return SlideResult(
-                    path, detail, there.num_tiles, already_done=True, value=_by_region(there)
-                )
+                if (there.object_version, there.asked_digest) != (file.version, digest):
+                    write_tile_set(path, as_staged(there, file, digest))
+                return self._already_done(path, there)
             try:
                 tissue = drawn or find_tissue(slide, tiler.segmenter)
             except EmptyTissueError as error:
@@ -245,6 +249,7 @@ class PreprocessWork(SlideWork):
             # Of the pictures, too: what they could not show, a later run shows.
             read_again = tile_set.read_again or slide.overview_problem is not None
             tile_set = replace(tile_set, tissue_doubt=record.doubt, read_again=read_again)
+            tile_set = as_staged(tile_set, file, digest)
         same = there is not None and there.says_the_same(tile_set)
         if not same:  # last, because this file is what says that the slide is done
             write_tile_set(path, tile_set)
@@ -256,6 +261,14 @@ class PreprocessWork(SlideWork):
             num_unreadable=num_lost or None,  # where no filter looked, nobody knows
             already_done=same,
             value=_by_region(tile_set),
+        )
+
+    def _already_done(self, path: Path, there: TileSet) -> SlideResult:
+        detail = f"{there.num_tiles} tiles"
+        if there.tissue_doubt is not None:
+            detail += f"; doubt {there.tissue_doubt:.2f}"
+        return SlideResult(
+            path, detail, there.num_tiles, already_done=True, value=_by_region(there)
         )
 
     def _show_nothing(self, slide: Slide, slide_id: str, why: str) -> None:

@@ -60,6 +60,10 @@ def write_tile_set(path: str | os.PathLike[str], tile_set: TileSet) -> Path:
             write_attributes(group, {schema.TISSUE_DOUBT: float(tile_set.tissue_doubt)})
         if tile_set.read_again:
             write_attributes(group, {schema.READ_AGAIN: 1})
+        if tile_set.object_version:
+            known = (tile_set.object_version, tile_set.asked_digest)
+            names = (schema.OBJECT_VERSION, schema.ASKED_DIGEST)
+            write_attributes(group, dict(zip(names, known, strict=True)))
         if schema.version_of(tile_set.geometry) > 1:
             write_digests(new.h5, tile_digests(tile_set))
     return path
@@ -161,6 +165,11 @@ def read_tile_set(path: str | os.PathLike[str]) -> TileSet:
                 if schema.TISSUE_DOUBT in group.attrs
                 else None,
                 read_again=schema.READ_AGAIN in group.attrs,
+                **{
+                    name: read_attribute(group, name, str, path)
+                    for name in (schema.OBJECT_VERSION, schema.ASKED_DIGEST)
+                    if name in group.attrs
+                },
             )
         except CoordinateError as error:
             raise StoreError(f"{path}: {error.found}", remedy="make the file again") from error

@@ -8,7 +8,12 @@ import numpy as np
 
 from slidenet.core import status
 from slidenet.core.arrays import FloatArray, IntArray
-from slidenet.core.errors import SlideTimeoutError, UnreadableSlideError
+from slidenet.core.errors import (
+    ObjectAwayError,
+    ObjectStoreError,
+    SlideTimeoutError,
+    UnreadableSlideError,
+)
 from slidenet.core.records import TileSet
 from slidenet.data import TileStream
 from slidenet.pipelines.cohort.loss import check_loss, most_unreadable
@@ -84,7 +89,12 @@ class SlideEncoding:
                     read = batch.status == status.OK
                     found[0].append(batch.rows[read])
                     found[1].append(batch.features[read])
-        except (UnreadableSlideError, SlideTimeoutError) as error:
+        except (
+            UnreadableSlideError,
+            SlideTimeoutError,
+            ObjectStoreError,
+            ObjectAwayError,
+        ) as error:
             # The file is as good as it was; slides may be put away once they are done.
             self.reason, self.note = self.reason or error.found, "; their slide cannot be read now"
         rows, features = np.concatenate(found[0]), np.concatenate(found[1])

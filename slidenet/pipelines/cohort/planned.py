@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from slidenet.core.errors import StoreError
 from slidenet.core.records import SlideRow, TileSet
 from slidenet.pipelines.cohort.layout import OutputLayout
-from slidenet.slides import Slide, check_sha256, open_slide
+from slidenet.pipelines.objects.staging import slide_file
+from slidenet.slides import Slide, open_slide
 from slidenet.slides.geometry import check_true_level
 from slidenet.slides.resolution import OVERRIDE, source_in_words
 from slidenet.slides.tile_images.declaration import TileDeclaration
@@ -72,18 +72,20 @@ def open_planned(
     Raises:
         StoreError: It is another slide now, or of another resolution.
         UnreadableSlideError: It cannot be opened, or has another SHA-256 than the manifest says.
+        ObjectStoreError: Its object is not there, or may not be read.
     """
-    if row.sha256 is not None:
-        check_sha256(Path(row.slide_path), row.sha256)
     planned, frame = tile_set.geometry.slide_mpp, tile_set.geometry.tile_frame
-    with open_slide(
-        row.slide_path,
-        mpp=row.declared_mpp(planned.value if planned.source == OVERRIDE else None),
-        icc=tile_set.identity["icc"] is True,
-        reader=reader,
-        tiles=None if frame is None else TileDeclaration(tile_set.geometry.target_mpp, frame),
-        **how_to_open,
-    ) as slide:
+    with (
+        slide_file(row) as file,
+        open_slide(
+            file.path,
+            mpp=row.declared_mpp(planned.value if planned.source == OVERRIDE else None),
+            icc=tile_set.identity["icc"] is True,
+            reader=reader,
+            tiles=None if frame is None else TileDeclaration(tile_set.geometry.target_mpp, frame),
+            **how_to_open,
+        ) as slide,
+    ):
         _check_same_slide(slide, tile_set)
         yield slide
 

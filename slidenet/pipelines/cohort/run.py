@@ -20,6 +20,7 @@ from slidenet.pipelines.cohort.runner import LocalRunner, Runner, SlideWork
 from slidenet.pipelines.cohort.sharing import drain
 from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
 from slidenet.pipelines.objects.outputs import output_of
+from slidenet.pipelines.objects.staging import StagedWork, stop_fetching
 from slidenet.pipelines.progress.display import Display
 from slidenet.pipelines.progress.gathering import CohortProgress
 
@@ -68,6 +69,7 @@ def run_cohort(
     if output is not None:  # a bucket
         output.publish_begun()
         work = output.published(work)
+    work = StagedWork.where_needed(work, fleet.objects(), rows)
     display = fleet.display() if rank == 0 else Display()
     progress = CohortProgress(verb, work.unit, total, len(rows), display)
     try:
@@ -77,6 +79,7 @@ def run_cohort(
                 progress.slide_ended(outcome)
     finally:
         progress.close()
+        stop_fetching()
         place = {row.slide_id: i for i, row in enumerate(rows)}
         outcomes.sort(key=lambda outcome: place[outcome.slide_id])
         report = RunReport(verb, merged, started, time.monotonic() - clock, outcomes, rank, notes)

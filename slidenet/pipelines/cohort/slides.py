@@ -11,7 +11,8 @@ from slidenet.slides import READERS, SLIDE_SUFFIXES
 from slidenet.slides.tile_images.declaration import LEVEL0, TileDeclaration
 from slidenet.slides.tile_images.listing import is_tile_folder, may_say_resolution
 from slidenet.stores import read_manifest
-from slidenet.stores.manifest.slide_ids import check_slide_ids, id_of_path
+from slidenet.stores.manifest.slide_ids import check_slide_ids, id_of_place
+from slidenet.stores.objects import shown_uri, uri_of
 
 Slides: TypeAlias = str | Path | Sequence[str | Path | SlideRow]
 """A manifest slides.csv, a folder of slides, one slide, several slides, or rows of a manifest."""
@@ -39,19 +40,26 @@ def rows_of(
     if isinstance(slides, str | Path):
         suffixes = SLIDE_SUFFIXES if reader is None else READERS[reader].suffixes
         return read_manifest(
-            slides, suffixes=suffixes, patient_column=patient_column, recursive=recursive
+            uri_of(slides) or slides,
+            suffixes=suffixes,
+            patient_column=patient_column,
+            recursive=recursive,
         )
     if recursive:
         raise ManifestError(
             "recursive is True, and slides are given one by one", expected="a folder of slides"
         )
     rows = [
-        slide if isinstance(slide, SlideRow) else SlideRow(id_of_path(Path(slide)), str(slide))
+        slide if isinstance(slide, SlideRow) else _row_of(uri_of(slide) or str(slide))
         for slide in slides
     ]
-    places = [f"slide {number}, {row.slide_path}" for number, row in enumerate(rows, 1)]
+    places = [f"slide {number}, {shown_uri(row.slide_path)}" for number, row in enumerate(rows, 1)]
     check_slide_ids(rows, places, error=ManifestError)
     return rows
+
+
+def _row_of(slide_path: str) -> SlideRow:
+    return SlideRow(id_of_place(slide_path), slide_path)
 
 
 def check_tile_folders(rows: Sequence[SlideRow], declared: TileDeclaration) -> None:
@@ -73,7 +81,7 @@ def check_tile_folders(rows: Sequence[SlideRow], declared: TileDeclaration) -> N
         return
     raise ManifestError(
         f"{' and '.join(given)} is given, and none of the {len(rows)} slides is a folder of tile "
-        f"images (first: {paths[0]})",
+        f"images (first: {shown_uri(rows[0].slide_path)})",
         expected="the folder that holds a folder of tiles per slide",
         remedy="give the folder above as --slides, or a slides.csv whose slide_path is the folder "
         "of a slide's tiles",

@@ -25,6 +25,7 @@ from slidenet.pipelines.cohort.layout import ExplanationLayout
 from slidenet.pipelines.explaining.pictures import draw_figures, draw_galleries, gallery_tiles
 from slidenet.pipelines.explaining.pixels import SlidePixels, read_pixels
 from slidenet.pipelines.explaining.regions import REGION_COLUMNS, region_rows
+from slidenet.pipelines.objects.staging import size_of_slide
 from slidenet.pipelines.settings import OpeningSettings
 from slidenet.stores import FeatureFile, TileMaps
 from slidenet.stores.atomic import write_json
@@ -119,9 +120,7 @@ class SlideOutputs:
         """The settings on which the files of a format depend, beside the maps."""
         how: dict[str, Any] = {"num_top": self.settings.num_top} if name == "galleries" else {}
         if name in NEED_SLIDE:
-            path = Path(self.row.slide_path)
-            there = bool(self.row.slide_path) and path.exists()
-            how["slide"] = path.stat().st_size if there and path.is_file() else there or None
+            how["slide"] = size_of_slide(self.row.slide_path)
         return how
 
     @cached_property

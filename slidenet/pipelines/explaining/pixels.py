@@ -2,19 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from slidenet.core import status
 from slidenet.core.arrays import UInt8Array
-from slidenet.core.errors import CoordinateError, SlideError
+from slidenet.core.errors import (
+    CoordinateError,
+    ObjectAwayError,
+    ObjectStoreError,
+    SlideError,
+)
 from slidenet.core.records import SlideRow, TileGeometry
+from slidenet.pipelines.objects.staging import is_at_hand, slide_file
 from slidenet.slides import Slide, damage_note, mark_places, open_slide, read_tiles
 from slidenet.slides.resolution import OVERRIDE
 from slidenet.slides.tile_images.declaration import TileDeclaration
 from slidenet.stores import TileMaps
+from slidenet.stores.objects import name_of_slide
 from slidenet.visualisation.overlay.damage import fill_unreadable
 
 OVERVIEW_PX = 2000
@@ -64,31 +70,34 @@ def read_pixels(
     """
     if not row.slide_path:
         return SlidePixels(missing="No slide was named, so the map stands alone.")
-    path = Path(row.slide_path)
-    if not path.exists():
-        return SlidePixels(missing=f"There is no slide {path.name!r} any more.")
+    name = name_of_slide(row.slide_path)
+    if not is_at_hand(row.slide_path):
+        return SlidePixels(missing=f"There is no slide {name!r} any more.")
     planned, frame = maps.geometry.slide_mpp, maps.geometry.tile_frame
     try:
-        with open_slide(
-            path,
-            mpp=row.declared_mpp(planned.value if planned.source == OVERRIDE else None),
-            icc=icc,
-            tiles=None if frame is None else TileDeclaration(maps.geometry.target_mpp, frame),
-            **how_to_open,
-        ) as slide:
+        with (
+            slide_file(replace(row, sha256=None)) as file,
+            open_slide(
+                file.path,
+                mpp=row.declared_mpp(planned.value if planned.source == OVERRIDE else None),
+                icc=icc,
+                tiles=None if frame is None else TileDeclaration(maps.geometry.target_mpp, frame),
+                **how_to_open,
+            ) as slide,
+        ):
             why_not = _another_slide(slide, maps)
             if why_not:
-                return SlidePixels(missing=f"{path.name!r} is not shown: {why_not}.")
+                return SlidePixels(missing=f"{name!r} is not shown: {why_not}.")
             overview = _overview(slide, maps.geometry)
             damage = damage_note(slide.unreadable_places)
             return SlidePixels(
                 overview,
                 _tiles(slide, maps, tiles),
-                f"{path.name!r}: {damage}, hatched here." if damage else "",
+                f"{name!r}: {damage}, hatched here." if damage else "",
                 dict(slide.properties),
             )
-    except (SlideError, CoordinateError) as error:
-        return SlidePixels(missing=f"The slide {path.name!r} cannot be shown: {error.found}.")
+    except (SlideError, CoordinateError, ObjectStoreError, ObjectAwayError) as error:
+        return SlidePixels(missing=f"The slide {name!r} cannot be shown: {error.found}.")
 
 
 def _another_slide(slide: Slide, maps: TileMaps) -> str:

@@ -39,6 +39,7 @@ from slidenet.stores import (
     read_tile_maps,
     write_tile_maps,
 )
+from slidenet.stores.objects import shown_uri
 from slidenet.training.memory import allocation_explained
 
 VERSION = 1
@@ -160,7 +161,7 @@ class ExplainWork(SlideWork):
                 [
                     TileMaps(
                         member.slide_id,
-                        member.slide_path,
+                        shown_uri(member.slide_path),
                         fingerprints[number][place],
                         geometry_of(file),
                         file.coords,

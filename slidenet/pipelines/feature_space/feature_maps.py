@@ -26,12 +26,14 @@ from slidenet.pipelines.feature_space.layouts import (
 )
 from slidenet.pipelines.feature_space.slide_work import FeatureMapWork, read_records
 from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
+from slidenet.pipelines.objects.staging import is_at_hand
 from slidenet.pipelines.settings import OpeningSettings, divide_keywords, settings_with
 from slidenet.stores import check_output_folder
 from slidenet.stores.atomic import write_json
 from slidenet.stores.claims import claim
 from slidenet.stores.feature_space import FeatureSpace, read_feature_space, write_feature_space
 from slidenet.stores.json_file import read_json
+from slidenet.stores.objects import shown_uri
 
 DRAWN = "drawn.json"
 """What the tables and pictures of the cohort were made of."""
@@ -229,7 +231,7 @@ def _draw_claimed(drawer: CohortDrawer, fitted: _Fitted, opening: OpeningSetting
         return [f"{paths.cohort(f'{SLIDES}.csv')}: shares of the clusters"]
     path, rows = paths.cohort(DRAWN), fitted.cohort.rows
     done = read_json(path, remedy="delete it") if path.is_file() else {}
-    shown = [row.slide_path for row in rows if row.slide_path and Path(row.slide_path).exists()]
+    shown = [shown_uri(row.slide_path) for row in rows if is_at_hand(row.slide_path)]
     wanted = {
         TILES: identity_hash(drawer.identity(max_shown=settings.max_shown)),
         SLIDES: identity_hash(drawer.slides_identity(records)),

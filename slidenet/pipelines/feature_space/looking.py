@@ -7,6 +7,7 @@ from slidenet.pipelines.explaining.pixels import SlidePixels, read_pixels
 from slidenet.pipelines.explaining.slide_maps import geometry_of
 from slidenet.pipelines.settings import OpeningSettings
 from slidenet.stores import FeatureFile
+from slidenet.stores.objects import shown_uri
 from slidenet.stores.tile_maps import TileMaps
 
 NOT_GIVEN = "No slides were given (--slides with a column slide_path)."
@@ -33,5 +34,11 @@ def look_at(
 def places_of(row: SlideRow, file: FeatureFile) -> TileMaps:
     """Where the tiles of a features file lie, as drawings take it: maps without a map."""
     return TileMaps(
-        row.slide_id, row.slide_path, file.fingerprint or "", geometry_of(file), file.coords, (), {}
+        row.slide_id,
+        shown_uri(row.slide_path),
+        file.fingerprint or "",
+        geometry_of(file),
+        file.coords,
+        (),
+        {},
     )

@@ -17,12 +17,14 @@ from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.runner import SlideResult, SlideWork
 from slidenet.pipelines.explaining.slide_maps import digest_of_features
 from slidenet.pipelines.feature_space.looking import NOT_GIVEN, look_at, places_of
+from slidenet.pipelines.objects.staging import is_at_hand
 from slidenet.pipelines.settings import OpeningSettings
 from slidenet.stores import FeatureFile
 from slidenet.stores.atomic import write_json
 from slidenet.stores.csv_writing import write_csv
 from slidenet.stores.feature_space import FeatureSpace
 from slidenet.stores.json_file import read_json
+from slidenet.stores.objects import shown_uri
 from slidenet.stores.tile_maps import TileMap
 from slidenet.tissue.regions.frames import qupath_origin
 from slidenet.visualisation import component_colors, save_figure
@@ -74,7 +76,7 @@ class FeatureMapWork(SlideWork):
             "space": self.space.identity_hash,
             "features": digest_of_features(file),
         }
-        looked_at = row.slide_path if row.slide_path and Path(row.slide_path).exists() else ""
+        looked_at = shown_uri(row.slide_path) if is_at_hand(row.slide_path) else ""
         if not self.overwrite and is_done(paths, row.slide_id, identity, looked_at):
             return SlideResult(output, "", file.num_tiles, already_done=True)
         with file:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, get_args
 
 from slidenet.core.checks import check_choice, check_whole
@@ -16,6 +17,7 @@ from slidenet.pipelines.fleet.places import find_places
 from slidenet.pipelines.fleet.runner import DevicesRunner
 from slidenet.pipelines.fleet.shards import parse_shard
 from slidenet.pipelines.progress.display import Display, Mode, display_of
+from slidenet.stores.objects import ObjectCache, cache_of
 
 RunnerName = Literal["local", "ray"]
 
@@ -84,11 +86,17 @@ class FleetSettings(ClusterSettings):
         progress: How it tells on stderr how far it is: bar (lines drawn again and again), log (a
             line a minute), json (a line of JSON for all that happens, for other programs), none;
             auto: bar in a terminal, else log.
+        cache: Folder for copies of slides that lie in object stores (s3://, https://, ...), shared
+            by the processes of a user; default: ~/.cache/slidenet.
+        cache_limit: What these copies may take, such as 200GB: room for the largest slide, better
+            for three. What was not used for longest gives way.
     """
 
     shard: str | None = None
     devices: int | str | None = None
     progress: Mode = "auto"
+    cache: Path | None = None
+    cache_limit: str = "50GB"
 
     def share(self, rows: Sequence[SlideRow]) -> Sequence[SlideRow]:
         """The slides that this call takes.
@@ -130,6 +138,14 @@ class FleetSettings(ClusterSettings):
     def in_this_process(self) -> "FleetSettings":
         """The same slides and display, for work that takes less time than sending it."""
         return replace(self, devices=None, runner="local", address=None, worker_cores=None)
+
+    def objects(self) -> ObjectCache:
+        """Where copies of slides lie that are in object stores.
+
+        Raises:
+            ConfigError: The limit is no size.
+        """
+        return cache_of(self.cache, self.cache_limit)
 
     def display(self) -> Display:
         """Who shows how far it is."""

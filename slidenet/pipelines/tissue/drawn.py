@@ -13,6 +13,7 @@ from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.report import SlideOutcome
 from slidenet.pipelines.settings import PreprocessSettings
 from slidenet.slides import Slide
+from slidenet.stores.objects import name_of_slide
 from slidenet.tissue import (
     ChosenRegions,
     DrawnOut,
@@ -194,7 +195,7 @@ def exclusion_notes(settings: PreprocessSettings, rows: Sequence[SlideRow]) -> t
     used = set()
     for row in rows:
         with suppress(SlideError):  # which is the failure of that slide
-            used.add(find_region_file(folder, row.slide_id, row.slide_path))
+            used.add(find_region_file(folder, row.slide_id, name_of_slide(row.slide_path)))
     used -= {None}
     notes = [f"--exclude-regions holds a file for {len(used)} of {count_of('slide', len(rows))}"]
     if not used:

@@ -1,15 +1,18 @@
 """How the slides of a run are cut: its settings as objects, made before any slide is opened."""
 
+import hashlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from slidenet.core.checks import check_share
-from slidenet.core.provenance import Identity
-from slidenet.core.records import WHOLE_PIXEL_READING, TileGeometry
+from slidenet.core.provenance import Identity, identity_hash, software_version
+from slidenet.core.records import WHOLE_PIXEL_READING, SlideRow, TileGeometry
 from slidenet.pipelines.settings import PreprocessSettings
 from slidenet.pipelines.tissue.drawn import check_drawn_settings, tissue_of_slide
 from slidenet.pipelines.tissue.segmenter import segmenter_of
 from slidenet.slides import READERS, Slide, check_reading, check_tile_settings, plan_tiles
+from slidenet.stores.objects import name_of_slide
 from slidenet.tiling import FILTERS, BlankFilter, TileFilter, plan_as_cut, tiling_identity
 from slidenet.tissue import (
     AllSegmenter,
@@ -19,6 +22,7 @@ from slidenet.tissue import (
     Segmenter,
     Tissue,
     check_placed,
+    find_region_file,
     segmenter_identity,
     tissue_as_cut,
 )
@@ -167,6 +171,40 @@ class Tiler:
             **self.choosing(slide),
         )
 
+    def asked_digest(self, row: SlideRow) -> str:
+        """A digest of all that decides the tiles of a slide, but for what the slide holds.
+
+        Args:
+            row: What the manifest says of the slide.
+
+        Raises:
+            SlideError: What was drawn for it cannot be found without doubt.
+        """
+        settings = {
+            name: str(value)
+            for name, value in vars(self.settings).items()
+            if name not in _SAYS_NOTHING_OF_TILES
+        }
+        folders = (
+            self.settings.tissue_geojson,
+            self.settings.regions,
+            self.settings.exclude_regions,
+        )
+        asked: Identity = {
+            "version": software_version("slidenet"),
+            "settings": settings,
+            "segmenter": segmenter_identity(self.segmenter),
+            "filters": [one.identity() for one in self.filters],
+            "judges_cut_tiles": self.judges_cut_tiles,
+            "blank_asked": self.blank_asked,
+            "reader": self.reader,
+            "mpp": None if (mpp := row.declared_mpp()) is None else str(mpp),
+            "tiles": [row.tile_mpp, row.tile_frame],
+            "sha256": row.sha256,
+            "drawn": [_digest_of_drawn(folder, row) for folder in folders],
+        }
+        return identity_hash(asked)
+
     def _taken_as_cut(self, slide: Slide) -> bool:
         drawn = self.settings.tissue_geojson is not None
         return slide.cut_tiles is not None and not drawn and not self.judges_cut_tiles
@@ -176,6 +214,20 @@ class Tiler:
         """Name and origin of the slide reader the user named, for the identity."""
         name = self.settings.reader
         return None if name is None else {"name": name, **READERS.plugin_identity(name)}
+
+
+_SAYS_NOTHING_OF_TILES = {
+    "isolate", "memory_limit_gb", "cpu_limit_s", "slide_timeout", "max_unreadable", "allow_code",
+    "cache", "cache_limit",
+}  # fmt: skip
+
+
+def _digest_of_drawn(folder: Path | None, row: SlideRow) -> str | None:
+    """What was drawn for a slide, as a digest; None where there is nothing."""
+    if folder is None:
+        return None
+    path = find_region_file(folder, row.slide_id, name_of_slide(row.slide_path))
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _reading(settings: PreprocessSettings) -> int:

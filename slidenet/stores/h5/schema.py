@@ -34,7 +34,9 @@ attribute                  type    meaning (str: UTF-8 of fixed length, `bytes` 
   of the machine that wrote it), ``level0_width``, ``level0_height``. Text here is of variable
   length (`str` to plain h5py), as those loaders expect;
 - ``/slidenet/tissue_fraction`` float32 (N,): share of each tile covered by tissue, in [0, 1];
-- attributes of ``/slidenet``: ``num_tiles``, ``slide_path`` (as it was given), and the geometry:
+- attributes of ``/slidenet``: ``num_tiles``, ``slide_path`` (as it was given; an address without
+  what gives rights; with it, where the store says them, ``object_version``, the version of the
+  object, and ``asked_digest``, what was asked for, both text), and the geometry:
   ``slide_mpp``, ``slide_mpp_source``, ``target_mpp``, ``read_mpp`` (float64, microns per pixel),
   ``level``, ``tile_size_px``, ``stride_px``, ``read_size_px``, ``level0_width``, ``level0_height``;
   (2) ``reading`` (int64; 2: whole pixels of the level; a file without it has 1: blended where a
@@ -106,6 +108,7 @@ STATUS = f"{GROUP}/status"
 TISSUE_FRACTION = f"{GROUP}/tissue_fraction"
 TISSUE_DOUBT = "tissue_doubt"
 READ_AGAIN = "read_again"
+OBJECT_VERSION, ASKED_DIGEST = "object_version", "asked_digest"
 DIGESTS = "digests"
 TILES_DIGEST = "tiles_digest"
 FEATURES_DIGEST = "features_digest"

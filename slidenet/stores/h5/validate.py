@@ -112,6 +112,9 @@ def format_problems(h5: Any) -> tuple[str, list[str]]:
         problems += _dataset_problems(h5, name, dtypes, num_axes)
     if kind == schema.TILES_FORMAT and schema.TISSUE_DOUBT in group.attrs:
         problems.append(attribute_problem(group, schema.TISSUE_DOUBT, float))
+    for name in (schema.OBJECT_VERSION, schema.ASKED_DIGEST):
+        if kind == schema.TILES_FORMAT and name in group.attrs:
+            problems.append(attribute_problem(group, name, str))
     problems = [problem for problem in problems if problem]
     if not problems:
         num_tiles = int(group.attrs["num_tiles"])

@@ -43,12 +43,26 @@ def slides_of_folder(
     """
     found = FolderSlides(folder)
     endings = tuple(suffix.lower() for suffix in suffixes)
-    slides = sorted(_Search(found, endings, recursive).slides(), key=lambda slide: slide.parts)
+    return named_slides(found, endings, Search(found, endings, recursive))
+
+
+def named_slides(found: FolderSlides, endings: tuple[str, ...], search: "Search") -> FolderSlides:
+    """The slides of a search with their names; see `slides_of_folder`.
+
+    Args:
+        found: Gets them, and what to tell of them.
+        endings: That make a file a slide, in small letters.
+        search: Finds them.
+    """
+    folder = found.folder
+    slides = sorted(search.slides(), key=lambda slide: slide.parts)
     if not slides:
         raise _no_slides(found, endings)
     shared = _shared_names(slides)
     rows = [
-        SlideRow(slide.with_folders if slide.name in shared else slide.name, str(slide.path))
+        SlideRow(
+            slide.with_folders if slide.name in shared else slide.name, search.place(slide.parts)
+        )
         for slide in slides
     ]
     places = [f"{folder}, file {slide.within}" for slide in slides]
@@ -71,13 +85,11 @@ class _Found:
     """A slide of the folder.
 
     Attributes:
-        path: Where it lies.
         parts: Its path from the folder on.
         name: Of the file without its ending, or of the folder.
         is_away: Whether it is a link to something that is not there.
     """
 
-    path: Path
     parts: tuple[str, ...]
     name: str
     is_away: bool = False
@@ -102,7 +114,7 @@ def _shared_names(slides: list[_Found]) -> set[str]:
     return {slide.name for group in several for slide in group}
 
 
-class _Search:
+class Search:
     """One walk through a folder.
 
     Args:
@@ -125,28 +137,32 @@ class _Search:
             entries = self._entries(parts)
             if entries is None:
                 continue
-            path = self._path(parts)
-            if parts and self._is_tile_slide(path, entries):
-                tile_folders.append(_Found(path, parts, parts[-1]))
+            if parts and self._is_tile_slide(parts, entries):
+                tile_folders.append(_Found(parts, parts[-1]))
                 continue
             files = self._without_parts(parts, entries)
             for name in files:
                 stem, away = os.path.splitext(name)[0], name in entries.away
-                yield _Found(path / name, (*parts, name), stem, away)
+                yield _Found((*parts, name), stem, away)
             folders = [name for name in entries.folders if not _holds_pixels(name, entries)]
             if self._recursive:
                 waiting += [(*parts, name) for name in folders]
             elif files:
                 self._leave_out(Why.SUBFOLDER, parts, folders)
             else:
-                yield from self._tile_folders(folders)
+                for name, stem in self._tile_folders(folders):
+                    yield _Found((name,), stem)
         if tile_folders:
             shown = some_slides([slide.within for slide in tile_folders])
             self._found.remarks.append(f"{shown} are folders of tile images")
         yield from tile_folders
 
+    def place(self, parts: tuple[str, ...]) -> str:
+        """Where an entry lies, as a manifest says it."""
+        return str(self._path(parts))
+
     def _path(self, parts: tuple[str, ...]) -> Path:
-        return self._found.folder.joinpath(*parts)
+        return Path(self._found.folder).joinpath(*parts)
 
     def _leave_out(self, why: Why, parts: tuple[str, ...], names: Collection[str]) -> None:
         for name in names:
@@ -173,6 +189,10 @@ class _Search:
             self._leave_out(Why.UNREADABLE, parts[:-1], [f"{parts[-1]}: {error.strerror}"])
             return None
         self._count = entries.counted
+        return self._looked_through(parts, entries)
+
+    def _looked_through(self, parts: tuple[str, ...], entries: Entries) -> Entries | None:
+        """Tells what is no slide of a folder; None where the folder is not looked into."""
         if parts and ("run.json" in entries.others or len(_OUTPUTS & {*entries.folders}) > 1):
             self._leave_out(Why.OUTPUT, parts[:-1], parts[-1:])
             return None
@@ -187,7 +207,7 @@ class _Search:
         number = list(endings.values()).count(".dcm")
         if number > 1:
             raise ManifestError(
-                f"{self._path(parts)} holds {number} .dcm files, and which of them make one slide "
+                f"{self.place(parts)} holds {number} .dcm files, and which of them make one slide "
                 "cannot be told from their names",
                 expected="one .dcm file at most in a folder given as a cohort",
                 remedy="write a slides.csv naming one .dcm file of each slide",
@@ -205,26 +225,25 @@ class _Search:
         self._leave_out(Why.PART, parts, left)
         return [name for name in entries.files if name not in left]
 
-    def _tile_folders(self, folders: list[str]) -> Iterator[_Found]:
-        """The subfolders that are slides of tile images; the others are told."""
+    def _tile_folders(self, folders: list[str]) -> list[tuple[str, str]]:
+        """The subfolders that are slides of tile images, with their names; others are told."""
         tiles = [name for name in folders if is_tile_folder(self._path((name,)))]
         others = set(folders) - set(tiles)
         self._leave_out(Why.NO_TILES if tiles else Why.SUBFOLDER, (), others)
-        for name in tiles:
-            yield _Found(self._path((name,)), (name,), name.removesuffix(DEEPZOOM_FOLDER))
+        return [(name, name.removesuffix(DEEPZOOM_FOLDER)) for name in tiles]
 
-    def _is_tile_slide(self, path: Path, entries: Entries) -> bool:
+    def _is_tile_slide(self, parts: tuple[str, ...], entries: Entries) -> bool:
         """Whether a subfolder is one slide of tile images, as its record or their names say.
 
         Without either nobody knows; then its images count as slides.
         """
         stems = [os.path.splitext(n)[0] for n, e in entries.endings.items() if e in IMAGE_SUFFIXES]
-        if not stems or not is_tile_folder(path):
+        if not stems or not is_tile_folder(self._path(parts)):
             return False
         if "tiles.json" in entries.others:
             return True
         try:
-            return len(stems) > 1 and places_in_names(stems, slide=path.name) is not None
+            return len(stems) > 1 and places_in_names(stems, slide=parts[-1]) is not None
         except UnreadableSlideError:  # some of the names only
             return False
 

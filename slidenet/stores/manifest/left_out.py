@@ -50,13 +50,13 @@ class FolderSlides:
     """The slides of a folder, and what else lies there.
 
     Attributes:
-        folder: The folder.
+        folder: The folder, or its address.
         rows: Its slides, in order of their paths.
         left_out: What is no slide of the cohort, by why: names from the folder on.
         remarks: What else to know about how slides were found, a line each.
     """
 
-    folder: Path
+    folder: Path | str
     rows: Sequence[SlideRow] = ()
     left_out: dict[Why, list[str]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)

@@ -3,6 +3,8 @@
 `slides.csv` is UTF-8 (with or without a byte-order mark), separated by commas, with a header:
 
 - `slide_path` (required): where the slide lies; a relative path is relative to the manifest file;
+  or the address of an object (`s3://bucket/slide.svs`), of a DICOM slide also of its folder,
+  ending in a slash;
 - `slide_id`: unique, names the output files; where the column is missing it is the name of the
   slide file without its suffix;
 - `mpp`: microns per pixel of level 0, for slides whose file does not say it; may be empty;
@@ -28,9 +30,11 @@ from slidenet.core.records import SlideRow
 from slidenet.slides import SCANNER_FORMATS, SLIDE_SUFFIXES
 from slidenet.stores.csv_table import read_csv_table
 from slidenet.stores.manifest.folders import slides_of_folder
+from slidenet.stores.manifest.from_store import slides_of_store
 from slidenet.stores.manifest.patients import find_patient_column
 from slidenet.stores.manifest.rows import SLIDE_COLUMNS, path_error, slide_rows
 from slidenet.stores.manifest.slide_ids import check_slide_ids, look_alike_notes
+from slidenet.stores.objects import uri_of
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +52,8 @@ def read_manifest(
     so are slides whose ids look alike.
 
     Args:
-        path_or_folder: A `slides.csv`, or a folder whose slide files make the cohort, in order of
+        path_or_folder: A `slides.csv`, or a folder (or their addresses in a store; that of a folder
+            ends in a slash) whose slide files make the cohort, in order of
             name, with the file stem as `slide_id`; a folder without slide files whose subfolders
             hold tile images, each of them a slide; or one slide file, a cohort of one.
         suffixes: File name endings that make a file of the folder a slide; case does not matter.
@@ -60,10 +65,18 @@ def read_manifest(
 
     Raises:
         ManifestError: Naming the file, the row (line of the file) and the column at fault.
+        ObjectStoreError: There is no such object, or no right to read it.
     """
-    path = Path(path_or_folder)
+    path, uri = Path(path_or_folder), uri_of(path_or_folder)
     lines: list[str] = []
-    if path.is_dir():
+    if uri is not None:
+        rows, lines = slides_of_store(
+            uri,
+            suffixes,
+            recursive=recursive,
+            read_table=lambda copy, folder: _rows_of_table(copy, patient_column, folder=folder),
+        )
+    elif path.is_dir():
         found = slides_of_folder(path, suffixes, recursive=recursive)
         rows, lines = list(found.rows), list(found.lines())
     elif recursive:
@@ -83,11 +96,14 @@ def read_manifest(
     return rows
 
 
-def _rows_of_table(path: Path, patient_column: str | None) -> list[SlideRow]:
+def _rows_of_table(
+    path: Path, patient_column: str | None, *, folder: str | None = None
+) -> list[SlideRow]:
     if not path.exists():
         raise ManifestError(f"{path} does not exist", expected="a slides.csv or a folder of slides")
     table = read_csv_table(path, error=ManifestError, one_of=("slide_path",), known=SLIDE_COLUMNS)
-    rows = slide_rows(table, find_patient_column(table, patient_column, refuse=False))
+    patients = find_patient_column(table, patient_column, refuse=False)
+    rows = slide_rows(table, patients, folder=folder)
     for row, line in zip(rows, table.rows, strict=True):
         if not row.slide_path:
             raise path_error("", table.place(line), ManifestError)

@@ -13,7 +13,8 @@ from slidenet.core.vocabulary import as_number
 from slidenet.slides.tile_images.declaration import TILE_FRAMES
 from slidenet.stores.csv_table import CsvRow, CsvTable, ErrorKind
 from slidenet.stores.manifest.patients import patient_of_cells
-from slidenet.stores.manifest.slide_ids import check_slide_ids, id_of_path
+from slidenet.stores.manifest.slide_ids import check_slide_ids, id_of_place
+from slidenet.stores.objects import is_uri, join_uri
 
 MIN_MPP, MAX_MPP = 0.01, 100.0
 
@@ -25,7 +26,11 @@ _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
 def slide_rows(
-    table: CsvTable, patient_column: str | None, *, repeats: bool = False
+    table: CsvTable,
+    patient_column: str | None,
+    *,
+    repeats: bool = False,
+    folder: str | None = None,
 ) -> list[SlideRow]:
     """The rows of a table as rows about slides, each slide once.
 
@@ -33,34 +38,38 @@ def slide_rows(
         table: Has at least one of the columns `slide_id` and `slide_path`.
         patient_column: Says whose slide it is (`find_patient_column`); None where nothing does.
         repeats: Whether a slide may have several rows.
+        folder: Address of the folder the table lies in, where it came out of a store of objects.
 
     Returns:
-        One row per row of the table. `slide_path` is relative to the table's folder, or "" where
-        the table has no such column.
+        One row per row of the table. `slide_path` is relative to the table's folder, an address of
+        an object as it is, or "" where the table has no such column.
 
     Raises:
         SlidenetError: Of the class of the table, naming the file, row and column at fault.
     """
-    rows = [_slide_row(table, row, patient_column) for row in table.rows]
+    rows = [_slide_row(table, row, patient_column, folder) for row in table.rows]
     column = "slide_id" if "slide_id" in table.columns else "slide_path"
     places = [table.place(row, column) for row in table.rows]
     check_slide_ids(rows, places, error=table.error, repeats=repeats)
     return rows
 
 
-def _slide_row(table: CsvTable, row: CsvRow, patient_column: str | None) -> SlideRow:
+def _slide_row(
+    table: CsvTable, row: CsvRow, patient_column: str | None, folder: str | None
+) -> SlideRow:
     cells, error = row.cells, table.error
     slide_path = cells.get("slide_path", "").strip()
     if ("slide_id" not in cells and not slide_path) or "\x00" in slide_path:
         raise path_error(slide_path, table.place(row), error)
-    if "slide_id" in cells:
-        slide_id = cells["slide_id"].strip()
-    else:
-        slide_id = id_of_path(table.path.parent / slide_path)
+    if slide_path and folder is not None:
+        slide_path = join_uri(folder, slide_path)
+    elif slide_path and not is_uri(slide_path):
+        slide_path = str(table.path.parent / slide_path)
+    slide_id = cells["slide_id"].strip() if "slide_id" in cells else id_of_place(slide_path)
     mpp, mpp_xy = _resolution(cells, table.place(row), error)
     return SlideRow(
         slide_id=slide_id,
-        slide_path=str(table.path.parent / slide_path) if slide_path else "",
+        slide_path=slide_path,
         mpp=mpp,
         patient_id=patient_of_cells(cells, slide_id, patient_column),
         labels={name: value for name, value in cells.items() if name not in SLIDE_COLUMNS},

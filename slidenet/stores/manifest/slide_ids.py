@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import permutations
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from slidenet.core.escapes import in_terminal
 from slidenet.core.records import SlideRow
@@ -18,6 +18,7 @@ from slidenet.core.text import count_of, name_some
 from slidenet.slides.tile_images.listing import DEEPZOOM_FOLDER
 from slidenet.stores.csv_table import ErrorKind
 from slidenet.stores.manifest.look_alikes import look_alikes, unlike_signs
+from slidenet.stores.objects import is_uri, name_of_uri, shown_uri
 
 MAX_SLIDE_ID_BYTES = 200
 """In UTF-8. Most disks take 255 in the name of a file, of which endings need some."""
@@ -46,6 +47,14 @@ def id_of_path(path: Path) -> str:
     if not os.path.isdir(path):  # False too for what is too long for a name
         return path.stem
     return path.name.removesuffix(DEEPZOOM_FOLDER)
+
+
+def id_of_place(slide_path: str) -> str:
+    """The `slide_id` of a slide that was given without one, by its path or address."""
+    if not is_uri(slide_path):
+        return id_of_path(Path(slide_path))
+    name = name_of_uri(slide_path)
+    return name if shown_uri(slide_path).endswith("/") else PurePosixPath(name).stem
 
 
 def check_slide_ids(

@@ -104,6 +104,11 @@ def name_of_uri(uri: str) -> str:
     return unquote(name) if provider_of(uri) == "http" else name
 
 
+def name_of_slide(slide_path: str) -> str:
+    """The name of the file of a slide, which is given by a path or an address."""
+    return name_of_uri(slide_path) if is_uri(slide_path) else PurePath(slide_path).name
+
+
 def parent_of_uri(uri: str) -> str:
     """The address of the folder an object lies in, ending in a slash; without query."""
     scheme, _, rest = _bare(uri).partition("://")
@@ -136,7 +141,8 @@ def join_uri(folder: str, name: str) -> str:
             parts.pop()
         elif part not in ("", "."):
             parts.append(part)
-    return f"{scheme}://{bucket}/{'/'.join(parts)}"
+    end = "/" if parts and name.endswith("/") else ""
+    return f"{scheme}://{bucket}/{'/'.join(parts)}{end}"
 
 
 def _bare(uri: str) -> str:
