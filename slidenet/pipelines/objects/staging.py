@@ -1,8 +1,8 @@
 """Slides that lie in object stores: staged when they are opened, and the next ones fetched ahead.
 
 Verbs know slides as files. Where one is opened (`slide_file`), an address becomes the path of a
-copy in the cache (`stores.objects.cache`), which is pinned until it is closed; where none is opened,
-as on a slide that is done, none is copied. All that is written of a slide names its address.
+copy in the cache (`stores.objects.cache`), which is pinned until it is closed; where none is
+opened, as on a slide that is done, none is copied. What is written of a slide names its address.
 """
 
 import os
