@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from slidenet.core.errors import (
     ClaimedElsewhere,
@@ -22,13 +21,14 @@ from slidenet.core.records import SlideRow
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.runner import SlideResult, SlideWork
+from slidenet.pipelines.objects.wrapping import WrappedWork
 from slidenet.stores.objects.claims import object_claim
 from slidenet.stores.objects.mirror import Mirror
 from slidenet.stores.objects.uri import join_uri
 
 
 @dataclass(frozen=True)
-class PublishedWork(SlideWork):
+class PublishedWork(WrappedWork):
     """The work of a verb, with its files fetched from a bucket before and published after.
 
     Attributes:
@@ -39,47 +39,9 @@ class PublishedWork(SlideWork):
     work: SlideWork
     mirror: Mirror
 
-    @property
-    def unit(self) -> Literal["slide", "tile"]:  # type: ignore[override]
-        """See `SlideWork`."""
-        return self.work.unit
-
-    @property
-    def reads_ahead(self) -> bool:  # type: ignore[override]
-        """See `SlideWork`."""
-        return self.work.reads_ahead
-
-    @property
-    def layout(self) -> OutputLayout:  # type: ignore[override]
-        """See `SlideWork`."""
-        return self.work.layout
-
-    def count(self, row: SlideRow) -> int:
-        """See `SlideWork`."""
-        return self.work.count(row)
-
-    @property
-    def device(self) -> str:
-        """See `SlideWork`."""
-        return self.work.device
-
-    @property
-    def comes_back(self) -> bool:
-        """See `SlideWork`."""
-        return self.work.comes_back
-
-    def claimed(self, row: SlideRow) -> Path | None:
-        """See `SlideWork`; keeps apart the processes of this machine, which share the folder."""
-        return self.work.claimed(row)
-
     def files_of(self, row: SlideRow) -> Sequence[Path]:
         """See `SlideWork`."""
         return [f for f in self.work.files_of(row) if f.is_relative_to(self.mirror.root)]
-
-    @property
-    def time_limit_s(self) -> float | None:
-        """See `SlideWork`."""
-        return self.work.time_limit_s
 
     def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
         """Does the work, between the claim, fetching and publishing."""
