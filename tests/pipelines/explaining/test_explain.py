@@ -15,7 +15,7 @@ from slidenet.core.records import TileRegions
 from slidenet.pipelines.applying.ensembles import make_ensemble
 from slidenet.pipelines.explaining.methods import settle_methods
 from slidenet.stores import read_tile_maps, validate_file
-from slidenet.tasks import MulticlassTask, RegressionTask
+from slidenet.tasks import Calibration, MulticlassTask, RegressionTask
 from slidenet.testing import write_feature_cohort
 from slidenet.testing.cohorts.edited import edited
 from slidenet.testing.cohorts.feature_cohort import generate_features, write_slide_file
@@ -325,6 +325,26 @@ def test_bad_input_is_one_line_and_leaves_nothing(run, bundle, make_bundle, coho
     assert "not finite" in outcome(report).detail
     left = (tmp_path / "out" / "explanations").rglob("*")
     assert not [path for path in left if path.is_file()]
+
+
+def test_probabilities_of_tiles_take_no_temperature(run, bundle, tmp_path):
+    """It was fitted to whole bags."""
+    sure = load_bundle(bundle)
+    calibrated = tmp_path / "calibrated.slidenet"
+    save_bundle(
+        calibrated,
+        sure.module,
+        features_identity=sure.features_identity,
+        calibration=Calibration(temperature=4.0),
+    )
+    report = run(
+        calibrated, slides=one_row(tmp_path, "slide_000"), methods=["single_tile"], formats=["csv"]
+    )
+    assert outcome(report).status == "done"
+    rows = rows_of(tmp_path / "out" / "explanations" / "csv" / "slide_000.csv")
+    logits = np.array([float(row["single_tile 1"]) for row in rows])
+    chances = [float(row["prob_1"]) for row in rows]
+    np.testing.assert_allclose(chances, 1 / (1 + np.exp(-logits)), rtol=1e-5)
 
 
 @pytest.mark.slow
