@@ -1,0 +1,1 @@
+"""Many machines and many slides as events in time, for simulate_cluster.py."""
