@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from slidenet.core.errors import EmptyTissueError, MissingMppError, SlideError
+from slidenet.core.records import SlideRow
 from slidenet.core.text import name_some, text_table
 from slidenet.core.units import Mpp, magnification
+from slidenet.pipelines.objects.staging import slide_file
 from slidenet.pipelines.settings import PreprocessSettings, settings_with
 from slidenet.pipelines.tissue.drawn import drawn_out_of_slide, regions_of_slide
 from slidenet.pipelines.tissue.record import TissueRecord
@@ -15,6 +17,8 @@ from slidenet.pipelines.tissue.tiler import Tiler
 from slidenet.slides import Slide, damage_note, illumination_of, open_slide, resolution_notes
 from slidenet.slides.geometry import LEAST_RESIDUAL_PX
 from slidenet.slides.resolution import source_in_words
+from slidenet.stores.manifest.slide_ids import id_of_place
+from slidenet.stores.objects import uri_of
 from slidenet.tiling import grid, regions_of_tiles, tissue_fractions
 from slidenet.tissue import find_tissue, qupath_origin, take_off
 
@@ -44,22 +48,28 @@ def info(
     """Print a slide's format, levels and resolution, with an estimate of tissue and tiles.
 
     Args:
-        slide: The slide file.
+        slide: The slide file, or its address in a store (s3://, https://, ...), from where it is
+            copied to ~/.cache/slidenet.
         settings: Settings the estimate is made with.
         **keywords: Fields of `PreprocessSettings`.
     """
     tiler = Tiler.of(settings_with(PreprocessSettings, settings, keywords))
     asked = tiler.settings
-    with open_slide(
-        slide,
-        mpp=asked.mpp,
-        icc=asked.icc,
-        reader=asked.reader,
-        tiles=asked.declared_tiles(),
-        **asked.how_to_open(),
-    ) as opened:
+    where = uri_of(slide) or str(slide)
+    with (
+        slide_file(SlideRow(id_of_place(where), where)) as file,
+        open_slide(
+            file.path,
+            mpp=asked.mpp,
+            icc=asked.icc,
+            reader=asked.reader,
+            tiles=asked.declared_tiles(),
+            **asked.how_to_open(),
+        ) as opened,
+    ):
         rows = [
-            ("slide", str(opened.path)),
+            ("slide", file.uri or str(opened.path)),
+            *([("version of the object", file.version)] if file.version else []),
             ("vendor", opened.vendor),
             ("reader", _reader(opened)),
             *_file_size(opened),

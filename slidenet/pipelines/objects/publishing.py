@@ -8,6 +8,7 @@ anywhere, and processes that share nothing but the bucket drain one list.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from slidenet.core.errors import (
@@ -42,6 +43,19 @@ class PublishedWork(WrappedWork):
     def files_of(self, row: SlideRow) -> Sequence[Path]:
         """See `SlideWork`."""
         return [f for f in self.work.files_of(row) if f.is_relative_to(self.mirror.root)]
+
+    def was_made(self, path: Path) -> bool:
+        """Whether the bucket held a file when this process first asked about its folder."""
+        known = self._listed
+        if path.parent not in known:
+            mirror = self.mirror
+            listed = mirror.objects(path.parent) if path.is_relative_to(mirror.root) else ()
+            known[path.parent] = {mirror.path_of(one.uri) for one in listed}
+        return path in known[path.parent] or path.exists()
+
+    @cached_property
+    def _listed(self) -> dict[Path, set[Path]]:
+        return {}
 
     def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
         """Does the work, between the claim, fetching and publishing."""

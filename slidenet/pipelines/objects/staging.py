@@ -94,7 +94,11 @@ class StagedWork(WrappedWork):
             return False
         try:
             path = self.work.claimed(row)
-            return path is None or not (path.exists() or claim_file(path).exists())
+            if path is None:
+                return True
+            work = self.work
+            made = work.was_made(path) if isinstance(work, WrappedWork) else path.exists()
+            return not made and not claim_file(path).exists()
         except (SlidenetError, *FAULTS):  # which its turn will say
             return False
 

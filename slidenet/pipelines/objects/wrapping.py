@@ -57,6 +57,10 @@ class WrappedWork(SlideWork):
         """See `SlideWork`."""
         return self.work.files_of(row)
 
+    def was_made(self, path: Path) -> bool:
+        """Whether a file of the output is there; may be asked of all slides of a cohort."""
+        return path.exists()
+
     @property
     def time_limit_s(self) -> float | None:
         """See `SlideWork`."""

@@ -6,6 +6,7 @@ Both name slides the same way: `slide_id`, or else the name of the slide file wi
 import math
 import re
 from collections.abc import Mapping
+from pathlib import PurePath
 
 from slidenet.core.records import SlideRow
 from slidenet.core.units import Mpp
@@ -61,7 +62,7 @@ def _slide_row(
     slide_path = cells.get("slide_path", "").strip()
     if ("slide_id" not in cells and not slide_path) or "\x00" in slide_path:
         raise path_error(slide_path, table.place(row), error)
-    if slide_path and folder is not None:
+    if folder is not None and slide_path and not PurePath(slide_path).is_absolute():
         slide_path = join_uri(folder, slide_path)
     elif slide_path and not is_uri(slide_path):
         slide_path = str(table.path.parent / slide_path)

@@ -36,9 +36,12 @@ class WebStore(ObjectStore):
 
     async def _facts(self, uri: str) -> ObjectFacts:
         async with self._answer("HEAD", uri, {}) as answer:
-            if answer.status == 200 and _size(answer) is not None:
+            if answer.status == 200 and _size(answer):
                 return _facts_of(uri, answer, _size(answer))
+        # Signed addresses refuse HEAD, and some servers answer it without a length, or with 0.
         async with self._answer("GET", uri, {"Range": "bytes=0-0"}) as answer:
+            if answer.status == 416:  # of an empty file there is no first byte
+                return _facts_of(uri, answer, 0)
             _refuse(answer, uri)
             size = _size(answer) if answer.status == 200 else _whole_size(answer)
             return _facts_of(uri, answer, size)
