@@ -1,8 +1,11 @@
 """A server on this machine that answers as the documentation of an archive says."""
 
 import json
+import re
+import shlex
 import threading
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from socketserver import ThreadingTCPServer  # HTTPServer asks for the name of this machine
 
 import pytest
@@ -72,3 +75,11 @@ def archive(_server, monkeypatch):
     _server.answers = Answers()
     _server.answers.url = f"http://127.0.0.1:{_server.server_address[1]}"
     return _server.answers
+
+
+@pytest.fixture(scope="session")
+def commands():
+    """The commands of docs/scaling.md, "Public archives", word by word."""
+    page = (Path(__file__).resolve().parents[3] / "docs/scaling.md").read_text()
+    section = re.search(r"## Public archives\n.*?```bash\n(.*?)```", page, re.DOTALL)
+    return [shlex.split(line, comments=True) for line in section[1].splitlines()]

@@ -1,9 +1,12 @@
+import re
+
 import pytest
 
 from slidenet.cli.main import main
 from slidenet.core.errors import ArchiveError, ConfigError, ManifestError
 from slidenet.pipelines.archives import gdc
 from slidenet.pipelines.manifest import manifest
+from slidenet.stores import read_manifest
 
 A, B = ("a1111111-2222-3333-4444-555555555555", "b1111111-2222-3333-4444-555555555555")
 NAME = "TCGA-AN-A0FL-01Z-00-DX1.20A041C6.svs"
@@ -135,6 +138,14 @@ def test_a_manifest_of_the_portal_needs_no_network(tmp_path):
         manifest("gdc", tmp_path / "u.csv", **asked)
 
 
+def test_names_that_look_alike_or_cannot_be_files_are_told_or_changed(tmp_path):
+    listed = tmp_path / "gdc_manifest.txt"
+    listed.write_text(f"id\tfilename\n{A}\tB0.svs\n{B}\tBO.svs\n{'e' + A[1:]}\ta:b?.svs\n")
+    report = manifest("gdc", tmp_path / "s.csv", portal_file=listed, offline=True)
+    assert [slide.slide_id for slide in report.slides.slides] == ["B0", "BO", "a_b_"]
+    assert "1 group of slide_ids that look alike" in report.table()
+
+
 def test_as_it_is_typed(api, tmp_path, capsys):
     out = tmp_path / "s.csv"
     arguments = ["--collections", "TCGA-BRCA", "--out", str(out), "--api", api.url]
@@ -146,3 +157,18 @@ def test_as_it_is_typed(api, tmp_path, capsys):
     assert error.startswith("slidenet manifest: error: http://127.0.0.1")
     assert error.count("\n") == 1
     assert main(["manifest", "gdc", "--offline"]) == 2
+
+
+def test_commands_of_the_page(api, tmp_path, monkeypatch, commands):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gdc_manifest.txt").write_text(f"id\tfilename\n{A}\t{NAME}\n")
+    case = {"project": {"project_id": "TCGA-LUAD"}, "submitter_id": "TCGA-05-4244"}
+    api.says["/files"] = [
+        lambda asked: answer(hit(A, *re.findall(r"[\w.-]+\.svs", str(asked)), cases=[case]))
+    ]
+    own = [words[1:] for words in commands if words[:3] == ["slidenet", "manifest", "gdc"]]
+    assert len(own) == 3
+    for arguments in own:
+        assert main([*arguments, "--api", api.url, "--overwrite"]) == 0
+    assert len(api.questions) == 2  # --offline asks nobody
+    assert len(read_manifest("luad.csv")) == len(read_manifest("slides.csv")) == 1

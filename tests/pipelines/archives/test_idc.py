@@ -1,11 +1,15 @@
 import re
+from pathlib import Path
 
 import pytest
 
+from slidenet.cli.flags import build_parser, parse_arguments
+from slidenet.cli.main import main
 from slidenet.core.errors import ArchiveError, ConfigError, ManifestError
 from slidenet.pipelines.archives import idc, slides
 from slidenet.pipelines.manifest import manifest
-from slidenet.stores import read_csv_table
+from slidenet.pipelines.run import run
+from slidenet.stores import read_csv_table, read_manifest
 
 A, B = ("11111111-2222-3333-4444-55555555555a", "11111111-2222-3333-4444-55555555555b")
 ONE, TWO = "1.3.6.1.4.1.5962.99.1.1", "1.3.6.1.4.1.5962.99.1.2"
@@ -60,6 +64,11 @@ def test_a_collection_becomes_a_table_in_order(api, tmp_path):
         "size_bytes": "237500000",
         "series_uuid": A,
     }
+    rows = read_manifest(path)
+    assert [(r.slide_path, r.patient_id) for r in rows] == [
+        (f"s3://idc-open-data/{A}/", "TCGA-05-4244"),
+        (f"s3://idc-open-data/{B}/", "TCGA-05-4245"),
+    ]
     assert report.exit_code == 0
     assert report.table().splitlines() == [
         f"wrote {path}: 2 slides of 2 patients, 0.5 GB; from IDC v25",
@@ -229,3 +238,16 @@ def test_what_is_typed_wrong_is_refused_before_anybody_is_asked(tmp_path):
             manifest("idc", out, **settings)
     with pytest.raises(ConfigError, match="archive is 'tcia'"):
         manifest("tcia", out)
+
+
+def test_commands_of_the_page(api, tmp_path, monkeypatch, commands):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cohort.s5cmd").write_text(f"cp s3://idc-open-data/{A}/* .\n")
+    own = [words[1:] for words in commands if words[:3] == ["slidenet", "manifest", "idc"]]
+    assert len(own) == 2
+    for arguments in own:
+        assert main([*arguments, "--api", api.url, "--allow-missing"]) == 0
+    assert len(read_manifest("luad.csv")) == len(read_manifest("slides.csv")) + 1 == 2
+    (following,) = (words[2:] for words in commands if words[1] == "run")
+    call = parse_arguments(build_parser("run", run), run, following)
+    assert call["slides"] == Path("luad.csv")
