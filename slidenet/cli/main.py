@@ -38,13 +38,19 @@ class Verb:
             exit_code: int = function(arguments)
             return exit_code
         # Imported here so that the overview needs no jsonargparse.
+        from slidenet.cli.addresses import refuse_addresses
         from slidenet.cli.flags import build_parser, flag_names, parse_arguments
         from slidenet.cli.result import report
 
         parser = build_parser(name, function, positional=self.positional, renamed=self.renamed)
         keywords = parse_arguments(parser, function, arguments)
         flags = flag_names(function) - set((self.positional or "").split())
-        return report(name, lambda: function(**keywords), flags)
+
+        def work() -> Any:
+            refuse_addresses(function, keywords)
+            return function(**keywords)
+
+        return report(name, work, flags)
 
 
 VERBS = {

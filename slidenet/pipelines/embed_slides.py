@@ -30,7 +30,7 @@ from slidenet.pipelines.cohort.run import LOCAL, run_cohort
 from slidenet.pipelines.cohort.runner import Runner, SlideResult, SlideWork
 from slidenet.pipelines.cohort.slides import Slides, rows_of
 from slidenet.pipelines.fleet.settings import WHOLE, FleetSettings
-from slidenet.pipelines.objects.outputs import to_buckets
+from slidenet.pipelines.objects.outputs import output_of, to_buckets
 from slidenet.pipelines.settings import EmbedSlidesSettings, settings_with
 from slidenet.slide_encoders import (
     RECIPES,
@@ -105,6 +105,12 @@ def embed_slides(
                 f"{asked} with --sequence-ranks",
                 expected="processes that take a slide each, or ranks that share each slide",
                 remedy="drop one of the two",
+            )
+        if output_of(Path(out)) is not None and sequence_ranks != 1:
+            raise ConfigError(
+                "--sequence-ranks with an output in a bucket",
+                expected="a folder that all ranks share",
+                remedy="give a folder as --out and copy it into the bucket afterwards",
             )
         return rows_of(slides, recursive=recursive)
 

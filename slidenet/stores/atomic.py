@@ -69,6 +69,7 @@ def check_output_folder(path: str | os.PathLike[str]) -> Path:
         OutputError: The folder cannot be made or written, with the remedy.
     """
     folder = Path(path)
+    _refuse_address(path)
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         probe = temporary_path(folder / "slidenet-write-test")
@@ -77,6 +78,23 @@ def check_output_folder(path: str | os.PathLike[str]) -> Path:
         finally:
             probe.unlink(missing_ok=True)
     return folder
+
+
+def _refuse_address(path: str | os.PathLike[str]) -> None:
+    """A folder named as a bucket would be made in the working folder, and nobody would look there.
+
+    Raises:
+        OutputError: With what to do.
+    """
+    from slidenet.stores.objects.uri import shown_uri, uri_of  # which need this module
+
+    uri = uri_of(path)
+    if uri is not None:
+        raise OutputError(
+            f"{shown_uri(uri)} is the address of an object store",
+            expected="a folder of this machine, which is all this verb can write to",
+            remedy="give a folder, and copy it there afterwards (`aws s3 sync FOLDER URI`)",
+        )
 
 
 def check_free_disk(path: Path, needed: int, *, slide: str = "") -> None:

@@ -165,6 +165,7 @@ def to_buckets(verb: Callable[P, R]) -> Callable[P, R]:
             given.arguments["out"] = output.mirror.root
             return verb(*given.args, **given.kwargs)
 
+    setattr(with_bucket, "takes_buckets", True)  # noqa: B010 - which mypy knows nothing of
     return with_bucket
 
 
