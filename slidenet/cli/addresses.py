@@ -35,9 +35,12 @@ def refuse_addresses(function: Callable[..., Any], values: Mapping[str, Any]) ->
         for one in value if isinstance(value, list | tuple) else [value]:
             uri = uri_of(one) if isinstance(one, Path) else None
             if uri is not None and name not in taken:
+                shown = shown_uri(uri)
+                copying = f"copy it here first (such as `aws s3 sync {shown} FOLDER`)"
+                if name == "out" and "features" not in given and "run" not in given:
+                    copying = f"give a folder and copy it there (`aws s3 sync FOLDER {shown}`)"
                 raise ConfigError(
-                    f"--{name.replace('_', '-')} is {shown_uri(uri)}",
+                    f"--{name.replace('_', '-')} is {shown}",
                     expected="a file or folder of this machine",
-                    remedy=f"copy it here first (such as `aws s3 sync {shown_uri(uri)} FOLDER`; "
-                    "`docs/scaling.md` says which verbs read and write buckets)",
+                    remedy=f"{copying}; `docs/scaling.md` says which verbs know buckets",
                 )
