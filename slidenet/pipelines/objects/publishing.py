@@ -66,10 +66,11 @@ class PublishedWork(WrappedWork):
                 result = self.work(row, progress)
                 mirror.publish(files)
             except DiskError as error:
-                error.remedy = (
-                    f"the files of {mirror.shown} are made in {mirror.root.parent} first: free "
-                    "some disk space there or give another --cache, then run again"
-                )
+                if str(mirror.root) in error.found:  # else it is another disk
+                    error.remedy = (
+                        f"the files of {mirror.shown} are made in {mirror.root.parent} first: free "
+                        "some disk space there or give another --cache, then run again"
+                    )
                 raise
             except (ClaimedElsewhere, ObjectStoreError, ObjectAwayError):
                 raise

@@ -18,6 +18,7 @@ from slidenet.pipelines.cohort.runner import SlideResult, SlideWork
 from slidenet.pipelines.objects.outputs import bucket_output, to_buckets
 from slidenet.stores import claims as local_claims
 from slidenet.stores.objects import claims
+from slidenet.stores.objects.mirror import open_mirror
 
 ROWS = [SlideRow("a", ""), SlideRow("b", "")]
 RESULTS = ["tiles/a.h5", "tiles/b.h5"]
@@ -128,7 +129,8 @@ def test_what_a_slide_without_tissue_leaves_is_published(memory_bucket, cache):
 
 
 def test_a_full_disk_names_the_cache(memory_bucket, cache, tmp_path):
-    report = write(ROWS, memory_bucket.uri, fault=DiskError("no room left", remedy="x"))
+    root = open_mirror(memory_bucket.uri, tmp_path / "here" / "slidenet").root
+    report = write(ROWS, memory_bucket.uri, fault=DiskError(f"no room left in {root}"))
     assert f"made in {tmp_path}" in report.outcomes[1].detail
     assert "s3://bucket/out" in report.outcomes[1].detail
     assert "overlays/b.jpg" not in memory_bucket.names()
