@@ -1,6 +1,7 @@
 """`slidenet plan --slides`: what it says of a small cohort, beside what a run makes of it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from slidenet.pipelines.planning.tissue_sample import bytes_below
 from slidenet.pipelines.preprocess import preprocess
 from slidenet.testing import write_synthetic_slide
 
+ROOT = Path(__file__).parents[3]
 SETTINGS = {"tile_size_px": 64, "batch_size": 16, "num_readers": 2}
 
 
@@ -78,26 +80,34 @@ def test_a_plan_says_what_the_run_then_makes(slides, colour_encoder, tmp_path):
     assert planned.to_pandas()["counted"].all()
 
 
+def commands_of_the_page():
+    """The command lines of the section on plans."""
+    page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    block = re.search(r"^## Plan\n.*?```bash\n(.*?)```", page, re.DOTALL | re.MULTILINE)
+    return block[1].splitlines()
+
+
 @pytest.mark.slow
-def test_some_slides_stand_for_all_and_gpus_for_what_is_not_here(slides, tmp_path):
-    rows = [slides / f"s{number}.tiff" for number in range(4)]
-    planned = plan(
-        rows, tmp_path, gpus="2xh100", tiles_per_second=5.0, sample=2, probe_seconds=0.5, **SETTINGS
-    )
-    assert planned.exit_code == 0
-    assert len(planned.sample.places) == 2
-    assert planned.tiles.low < planned.tiles.total < planned.tiles.high
-    times = planned.times
-    assert times.estimate.bottleneck == "encode"
-    assert times.rates.encode == 5.0
-    encoding = times.estimate.steps[1]
-    assert encoding.seconds == pytest.approx(
-        planned.tiles.total / 5 + 4 * times.rates.slide_s, rel=1e-6
-    )
-    text = planned.table()
-    assert "2 x h100" in text
-    assert "encoder-bound" in text
-    assert "as given" in text
+def test_the_examples_of_the_page(slides, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"{slides}/s{number}.tiff\n" for number in range(3))
+    (tmp_path / "slides.csv").write_text("slide_path\n" + rows)
+    quick = "--sample 2 --probe-seconds 0.2 --tile-size-px 64 --progress none --json plan.json"
+    said = []
+    for line in commands_of_the_page():
+        of_test = "" if "--gpus" in line else "--tiles-per-second 50"  # no encoder is loaded
+        assert main([*line.split()[1:], *quick.split(), *of_test.split()]) == 0
+        said.append((capsys.readouterr().out, json.loads((tmp_path / "plan.json").read_text())))
+        assert not (tmp_path / "out").exists()
+    (text, first), (_, second), (last_text, last) = said
+    assert "100 machines: " in text
+    assert "cost: " in text
+    assert first["tiles_interval"][0] < first["tiles"] < first["tiles_interval"][1]
+    assert first["machine_hours"] == pytest.approx(100 * first["seconds"] / 3600)
+    assert second["gpus"]["number"] == second["machines"]["processes"] == 4
+    assert second["gpus"]["rate"] == second["rates"]["encode"] == 874
+    assert last["rates"]["encode"] == 900
+    assert "the rate of h100 is 900 tiles/s (as given)" in last_text
 
 
 def test_rates_of_gpus_are_measured_or_given():
@@ -114,7 +124,7 @@ def test_rates_of_gpus_are_measured_or_given():
 
 
 def test_rates_are_those_of_the_docs():
-    page = (Path(__file__).parents[3] / "docs" / "performance.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     for (_, _, _), rate in MEASURED.items():
         assert f"{rate:,.0f}" in page
 
