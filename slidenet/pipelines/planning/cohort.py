@@ -27,6 +27,7 @@ from slidenet.pipelines.planning.settings import PlanningSettings
 from slidenet.pipelines.planning.storage import (
     Transfer,
     free_bytes,
+    measure_fetching,
     measure_reading,
     measure_writing,
 )
@@ -46,12 +47,17 @@ from slidenet.pipelines.settings import (
 from slidenet.pipelines.tissue.tiler import Tiler
 from slidenet.stores.atomic import write_json
 from slidenet.stores.features.writer import stored_rows
+from slidenet.stores.objects import is_uri, shown_uri
+from slidenet.stores.objects.uri import uri_of
 from slidenet.tile_encoders import TileEncoder, TileEncoderSpec, get_spec
 from slidenet.tile_encoders.engines.choice import choose_engine
 from slidenet.weights.device import available_cores
 
 READING_SHARE = 0.05
 """Of the seconds of the probe, what reading files takes."""
+
+FETCHING_SHARE = 0.2
+"""The same of fetching objects, which come more slowly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +103,8 @@ def plan_cohort(
     """
     asked.check()
     rows = fleet.share(rows_of(slides, reader=settings.reader, recursive=recursive))
-    tiling, out = settings.step(PreprocessSettings), None if out is None else Path(out)
+    tiling, bucket = settings.step(PreprocessSettings), uri_of(out)
+    out = None if out is None or bucket else Path(out)
     tiler = Tiler.of(tiling)
     encoding = _encoding(settings.step(EmbedTilesSettings), asked, out, tile_encoder)
     embedding, started = settings.step(EmbedSlidesSettings), time.monotonic()
@@ -106,8 +113,9 @@ def plan_cohort(
     found = survey(
         rows,
         tiler,
-        fleet.display(),
+        fleet,
         all_headers=asked.all_headers,
+        most_fetched=asked.sample,
         seed=asked.sample_seed,
     )
     cohort = workable(found)
@@ -135,6 +143,7 @@ def plan_cohort(
                 encoding.spec,
                 encoding.encoder,
                 asked.probe_seconds,
+                fleet,
             )
             probed = probe()
     itemsize = np.dtype(settings.feature_dtype).itemsize
@@ -156,14 +165,16 @@ def plan_cohort(
             "tiles, tissue and overlays": per_slide * len(cohort.rows),
             "features": float((slide_bytes + row_bytes * rows_of_each).sum()),
         },
-        place="disk",
+        place="network" if found.in_stores else "disk",
         probed=probed,
         times=None,
         out=out,
         free=None if out is None else free_bytes(out),
+        bucket="" if bucket is None else shown_uri(bucket),
     )
     if probed is not None:
-        plan = replace(plan, times=_times(plan, encoding, probed, tissue_s, each_out))
+        limit = fleet.objects().limit_bytes
+        plan = replace(plan, times=_times(plan, encoding, probed, tissue_s, each_out, limit))
     if asked.json is not None:
         write_json(asked.json, plan.record())
     return plan
@@ -222,13 +233,12 @@ def _times(
     probed: Probed,
     tissue_s: Float64Array,
     written: Float64Array,
+    cache_bytes: int,
 ) -> Times:
     asked, cohort, gpus = plan.asked, plan.cohort, encoding.gpus
     reading = writing = None
     if asked.read_mb is None:
-        paths = [Path(row.slide_path) for row in cohort.rows[:200]]
-        seconds = max(0.5, READING_SHARE * asked.probe_seconds)
-        reading = measure_reading(paths, seconds=seconds, seed=asked.sample_seed)
+        reading = _reading(cohort, asked)
     if asked.write_mb is None and plan.out is not None:
         writing = measure_writing(plan.out)
     rates = _rates(probed, encoding, asked, reading, writing)
@@ -238,11 +248,17 @@ def _times(
         None if asked.storage_mb is None else asked.storage_mb * 1e6,
     )
     ids = [row.slide_id for row in cohort.rows]
+    fetched = np.where(cohort.fetched, cohort.num_bytes, 0.0)
     load = Load(
         plan.tiles.each,
         tissue_s,
-        np.zeros(len(ids)),
-        plan.tiles.each * (probed.read_tile_bytes or 0.0),
+        fetched,
+        np.where(
+            cohort.fetched,
+            # A cache that does not hold all of them has none of them when they come again.
+            fetched * (fetched.sum() / asked.machines > cache_bytes),
+            plan.tiles.each * (probed.read_tile_bytes or 0.0),
+        ),
         written,
         np.array([shard_of(one, asked.machines) for one in ids]) if asked.shards else None,
     )
@@ -266,6 +282,19 @@ def _times(
         reading=reading,
         writing=writing,
     )
+
+
+def _reading(cohort: Workable, asked: PlanningSettings) -> Transfer | None:
+    """How fast slides come from where they lie; of a mixed cohort, from stores."""
+    rows = cohort.rows[:200]
+    uris = [row.slide_path for row in rows if is_uri(row.slide_path)]
+    if not uris:
+        paths = [Path(row.slide_path) for row in rows]
+        seconds = max(0.5, READING_SHARE * asked.probe_seconds)
+        return measure_reading(paths, seconds=seconds, seed=asked.sample_seed)
+    with tempfile.TemporaryDirectory(prefix="slidenet-plan-") as name:
+        seconds = max(1.0, FETCHING_SHARE * asked.probe_seconds)
+        return measure_fetching(uris, Path(name), seconds=seconds)
 
 
 def _rates(

@@ -1,7 +1,7 @@
 """The plan of a cohort as it is handed out: a table for people, plain values for machines."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,7 @@ class CohortPlan:
         times: None where nothing was measured.
         out: The output folder, where it was named.
         free: Bytes free there.
+        bucket: Where results go if that is no folder.
     """
 
     asked: PlanningSettings
@@ -87,7 +88,7 @@ class CohortPlan:
     times: Times | None
     out: Path | None
     free: int | None = None
-    notes: tuple[str, ...] = field(default=())
+    bucket: str = ""
 
     @property
     def num_slides(self) -> int:
@@ -142,7 +143,6 @@ class CohortPlan:
             "seconds_of_headers": self.survey.seconds,
             "seconds_of_tissue": self.sample.seconds,
             "probe": None if self.probed is None else asdict(self.probed),
-            "notes": list(self.notes),
             **self._record_of_times(),
         }
 

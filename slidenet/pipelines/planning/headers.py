@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from slidenet.core.errors import (
     MissingMppError,
+    ObjectAwayError,
+    ObjectStoreError,
     ResolutionError,
     SlideError,
     SlidenetError,
@@ -17,6 +19,7 @@ from slidenet.core.records import SlideRow, TileGeometry
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.runner import SlideResult, SlideWork
+from slidenet.pipelines.objects.staging import slide_file
 from slidenet.pipelines.tissue.tiler import Tiler
 from slidenet.slides import Slide, open_slide
 from slidenet.slides.fingerprint import companions
@@ -24,6 +27,8 @@ from slidenet.slides.resolution import source_in_words
 
 KINDS: Mapping[type[SlidenetError], str] = {
     UnreadableSlideError: "cannot be read",
+    ObjectStoreError: "cannot be had from their store",
+    ObjectAwayError: "cannot be had from their store",
     MissingMppError: "no microns per pixel",
     ResolutionError: "coarser than the tiles asked for",
     SlideError: "cannot be cut into tiles",
@@ -76,18 +81,21 @@ class HeaderWork(SlideWork):
     def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
         """The header of one slide as `SlideResult.value`; a slide that will fail has one, too."""
         progress.next_slide_may_start()
-        path, asked = Path(row.slide_path), self.tiler.settings
+        asked = self.tiler.settings
         facts: dict[str, Any] = {}
         try:
-            with open_slide(
-                row.slide_path,
-                mpp=row.declared_mpp(asked.mpp),
-                icc=asked.icc,
-                reader=asked.reader,
-                tiles=asked.declared_tiles(row),
-                **asked.how_to_open(),
-            ) as slide:
-                sizes = list(file_sizes(path, slide))
+            with (
+                slide_file(replace(row, sha256=None)) as file,  # which would read all of it
+                open_slide(
+                    file.path,
+                    mpp=row.declared_mpp(asked.mpp),
+                    icc=asked.icc,
+                    reader=asked.reader,
+                    tiles=asked.declared_tiles(row),
+                    **asked.how_to_open(),
+                ) as slide,
+            ):
+                sizes = list(file_sizes(file.path, slide))
                 facts = {"num_bytes": sum(sizes), "num_files": len(sizes)}
                 facts |= {"format": slide.vendor, "reader": slide.reader_name}
                 facts["mpp_source"] = source_in_words(slide.slide_mpp.source)
@@ -95,8 +103,8 @@ class HeaderWork(SlideWork):
         except SlidenetError as error:
             kind = next((word for of, word in KINDS.items() if isinstance(error, of)), "fails")
             facts |= {"problem": kind, "detail": error.found, "remedy": error.remedy}
-            facts.setdefault("num_bytes", plain_size(path) or 0)
-        return SlideResult(path, "", value=Header(row.slide_id, **facts))
+            facts.setdefault("num_bytes", plain_size(Path(row.slide_path)) or 0)
+        return SlideResult(Path(row.slide_path), "", value=Header(row.slide_id, **facts))
 
 
 def lattice_of(slide: Slide, geometry: TileGeometry) -> int:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,21 +23,21 @@ from slidenet.core.errors import WorkerError
 from slidenet.core.records import SlideRow, TileSet
 from slidenet.data import TileStream
 from slidenet.pipelines.cohort.layout import OutputLayout
-from slidenet.pipelines.cohort.planned import open_planned
 from slidenet.pipelines.embed_slides import embed_slides
 from slidenet.pipelines.embed_tiles import embed_tiles
 from slidenet.pipelines.fleet.settings import FleetSettings
-from slidenet.pipelines.planning.tissue_sample import bytes_below
+from slidenet.pipelines.planning.tissue_sample import alone, bytes_below
 from slidenet.pipelines.settings import EmbedSlidesSettings, EmbedTilesSettings
 from slidenet.slide_encoders import SlideEncoder
-from slidenet.slides import read_tiles
+from slidenet.slides import open_slide, read_tiles
+from slidenet.slides.tile_images.declaration import TileDeclaration
 from slidenet.stores import read_tile_set, write_tile_set
 from slidenet.stores.features.writer import stored_rows
+from slidenet.stores.objects import is_uri
 from slidenet.tile_encoders import TileEncoder, TileEncoderSpec
 
 MOST_TURNS = 5
 MOST_SLIDES = 4
-_QUIET = FleetSettings(progress="none")
 
 
 class _Nothing(torch.nn.Module):
@@ -131,6 +131,7 @@ class Probe:
         spec: Of the tile encoder.
         encoder: Measured too, where it is given.
         budget_s: Seconds that all may take, about.
+        fleet: Where objects are fetched to.
     """
 
     rows: Sequence[SlideRow]
@@ -142,6 +143,7 @@ class Probe:
     spec: TileEncoderSpec
     encoder: TileEncoder | None
     budget_s: float
+    fleet: FleetSettings
     _began: float = field(default=0.0, init=False)
     _read: dict[Path, int] = field(default_factory=dict, init=False)
 
@@ -196,6 +198,10 @@ class Probe:
             seconds=time.monotonic() - self._began,
         )
 
+    @property
+    def _quiet(self) -> FleetSettings:
+        return replace(alone(self.fleet), progress="none")
+
     def _spent(self) -> float:
         return (time.monotonic() - self._began) / self.budget_s
 
@@ -225,7 +231,7 @@ class Probe:
             settings,
             overwrite=True,
             tile_encoder=encoder,
-            fleet=_QUIET,
+            fleet=self._quiet,
         )
         if report.failed:
             raise WorkerError(
@@ -246,8 +252,22 @@ class Probe:
     def _encode(self, sets: Sequence[TileSet], batch: int) -> float:
         """Tiles per second of the encoder, on tiles that lie in memory."""
         assert self.encoder is not None, "nobody else asks"
-        tiles, how = sets[0], self.settings.how_to_open()
-        with open_planned(self.rows[0], tiles, self.settings.reader, how) as slide:
+        tiles, row, reader = sets[0], self.rows[0], self.settings.reader
+        cut = tiles.geometry.tile_frame
+        frame = None if cut is None else TileDeclaration(tiles.geometry.target_mpp, cut)
+        staged: AbstractContextManager[str | Path] = nullcontext(row.slide_path)
+        if is_uri(row.slide_path):
+            staged = self.fleet.objects().staged(row.slide_path)
+        with (
+            staged as path,
+            open_slide(
+                path,
+                tiles.geometry.slide_mpp.value,
+                reader=reader,
+                tiles=frame,
+                **self.settings.how_to_open(),
+            ) as slide,
+        ):
             some = tiles.coords[: 4 * batch]
             read = read_tiles(slide, tiles.geometry, some, batch_size=batch)
             batches = [part.pixels.copy() for part in read]
@@ -274,7 +294,7 @@ class Probe:
                 encoder=self.spec.name,
                 slide_encoder=self.slide_encoder,
                 overwrite=True,
-                fleet=_QUIET,
+                fleet=self._quiet,
             )
             if report.failed:
                 raise WorkerError(f"the probe failed: {report.failed[0].detail}")

@@ -4,16 +4,21 @@ import os
 import shutil
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from slidenet.core.errors import fault_of
+from slidenet.pipelines.objects.staging import AHEAD
 from slidenet.stores.atomic import output_error
+from slidenet.stores.objects import store_of
+from slidenet.stores.objects.parcels import parcel_of
 
 BLOCK_BYTES = 256 * 1024
 """About what a batch of tiles asks of a file at a time."""
@@ -73,6 +78,56 @@ def measure_reading(paths: Sequence[Path], *, seconds: float, seed: int = 0) -> 
                 raise fault_of(error) or error from error
     taken = time.perf_counter() - started
     return Transfer(total / taken, total, taken)
+
+
+def measure_fetching(uris: Sequence[str], folder: Path, *, seconds: float) -> Transfer | None:
+    """Fetches objects as a run does, two at the same time, and stops when it has seen enough.
+
+    Args:
+        uris: Slides in stores.
+        folder: Where what comes is written to, and removed.
+        seconds: How long, about.
+
+    Returns:
+        None where there is nothing to fetch.
+
+    Raises:
+        ObjectStoreError: An object may not be read.
+        ObjectAwayError: A store does not answer.
+    """
+    if not uris:
+        return None
+    lock, came, stop = threading.Lock(), [0], threading.Event()
+    waiting = iter(uris)
+    started = time.perf_counter()
+
+    def count(more: int) -> None:
+        with lock:
+            came[0] += more
+        if stop.is_set() or time.perf_counter() - started > seconds:
+            stop.set()
+            raise _Enough
+
+    def fetch(number: int) -> None:
+        path = folder / f"fetched-{number}"
+        while not stop.is_set():
+            with lock:
+                uri = next(waiting, None)
+            if uri is None:
+                return
+            for _, facts in parcel_of(store_of(uri), uri).objects:
+                with suppress(_Enough):
+                    store_of(uri).read_into(facts.uri, path, facts, advance=count)
+                path.unlink(missing_ok=True)
+
+    with ThreadPoolExecutor(AHEAD, "plan-fetching") as pool:
+        list(pool.map(fetch, range(AHEAD)))
+    taken = time.perf_counter() - started
+    return Transfer(max(1, came[0]) / taken, came[0], taken)
+
+
+class _Enough(Exception):
+    """Enough has come to know how fast it comes."""
 
 
 def measure_writing(out: Path) -> Transfer:

@@ -3,27 +3,32 @@
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from slidenet.core.arrays import Float64Array
-from slidenet.core.errors import ConfigError
+from slidenet.core.arrays import BoolArray, Float64Array, IntArray
+from slidenet.core.errors import ConfigError, ObjectAwayError, ObjectStoreError
 from slidenet.core.records import SlideRow
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.runner import LocalRunner
-from slidenet.pipelines.planning.headers import Header, HeaderWork, plain_size
+from slidenet.pipelines.fleet.settings import FleetSettings
+from slidenet.pipelines.objects.staging import StagedWork, stop_fetching
+from slidenet.pipelines.planning.headers import KINDS, Header, HeaderWork, plain_size
 from slidenet.pipelines.planning.sampling import choose, expand
-from slidenet.pipelines.progress.display import Display
 from slidenet.pipelines.progress.gathering import CohortProgress
 from slidenet.pipelines.tissue.tiler import Tiler
 from slidenet.slides.fingerprint import fingerprint_file
+from slidenet.stores.objects import is_uri
+from slidenet.stores.objects.uri import name_of_uri
 
 MOST_HEADERS = 2000
 """Of a larger cohort so many headers are opened, unless all are asked for."""
 
-MISSING = "cannot be read"
+_ASKING = 16
+"""Threads that ask object stores, which take their time to answer."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +39,7 @@ class Survey:
         rows: The slides.
         headers: Of those that were opened or are not there at all, by their place in `rows`.
         num_opened: How many were opened.
+        in_stores: How many of the slides are objects, which are fetched before they are opened.
         duplicates: Groups of slides with the same content, by their ids.
         seconds: How long it took.
         num_bytes: float64 (S,), of each slide; without companions where its header was not opened.
@@ -42,6 +48,7 @@ class Survey:
     rows: Sequence[SlideRow]
     headers: Mapping[int, Header]
     num_opened: int
+    in_stores: int
     duplicates: Sequence[Sequence[str]]
     seconds: float
     num_bytes: Float64Array
@@ -73,9 +80,10 @@ class Survey:
 def survey(
     rows: Sequence[SlideRow],
     tiler: Tiler,
-    display: Display,
+    fleet: FleetSettings,
     *,
     all_headers: bool = False,
+    most_fetched: int = MOST_HEADERS,
     seed: int = 0,
 ) -> Survey:
     """Opens the header of each slide in a process of its own, three at a time.
@@ -83,8 +91,10 @@ def survey(
     Args:
         rows: The slides.
         tiler: How they are to be cut.
-        display: Shows how far it is.
+        fleet: How it is told how far it is; where objects are fetched to.
         all_headers: Open all, however many there are.
+        most_fetched: Of a cohort with slides in object stores so many are opened, since each is
+            fetched as a whole.
         seed: Of the draw where not all are opened.
 
     Raises:
@@ -93,28 +103,19 @@ def survey(
     if not rows:
         raise ConfigError("no slide to plan for", expected="a manifest or folder with slides")
     started = time.monotonic()
-    found_sizes = [_size(row) for row in rows]
-    headers = {
-        place: Header(
-            rows[place].slide_id,
-            problem=MISSING,
-            detail=f"there is no {rows[place].slide_path}",
-            remedy="correct the manifest, or copy the slide there",
-        )
-        for place, size in enumerate(found_sizes)
-        if size is None
-    }
-    sizes = np.array([size or 0.0 for size in found_sizes])
+    sizes, headers = _sizes(rows, fleet)
     there = [place for place in range(len(rows)) if place not in headers]
-    if len(there) > MOST_HEADERS and not all_headers:
-        suffixes = [Path(rows[place].slide_path).suffix.lower() for place in there]
-        drawn = choose(suffixes, sizes[there], MOST_HEADERS, seed=seed)
+    in_stores = sum(is_uri(row.slide_path) for row in rows)
+    most = most_fetched if in_stores else MOST_HEADERS
+    if len(there) > most and not all_headers:
+        drawn = choose([ending_of(rows[place]) for place in there], sizes[there], most, seed=seed)
         there = [there[i] for i in drawn]
     place_of = {rows[place].slide_id: place for place in there}
-    progress = CohortProgress("plan: headers", "slide", len(there), len(there), display)
-    work = HeaderWork(OutputLayout(Path()), tiler)
+    progress = CohortProgress("plan: headers", "slide", len(there), len(there), fleet.display())
+    opened = [rows[place] for place in there]
+    work = StagedWork.where_needed(HeaderWork(OutputLayout(Path()), tiler), fleet.objects(), opened)
     try:
-        for outcome in LocalRunner().run(work, [rows[place] for place in there], progress):
+        for outcome in LocalRunner().run(work, opened, progress):
             place = place_of[outcome.slide_id]
             header = outcome.value or Header(
                 outcome.slide_id, problem="fails", detail=outcome.detail
@@ -125,9 +126,10 @@ def survey(
             progress.slide_ended(outcome)
     finally:
         progress.close()
+        stop_fetching()
     duplicates = _duplicates(rows, headers)
     seconds = time.monotonic() - started
-    return Survey(rows, headers, len(there), duplicates, seconds, sizes)
+    return Survey(rows, headers, len(there), in_stores, duplicates, seconds, sizes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,12 +141,16 @@ class Workable:
         formats: Of each; that of most slides of its ending where its header was not opened.
         lattice: float64 (S,), tiles that lie wholly inside each slide.
         num_bytes: float64 (S,).
+        fetched: bool (S,), which are objects.
+        at_hand: int64 (K,), those whose header was opened.
     """
 
     rows: Sequence[SlideRow]
     formats: Sequence[str]
     lattice: Float64Array
     num_bytes: Float64Array
+    fetched: BoolArray
+    at_hand: IntArray
 
 
 def workable(found: Survey) -> Workable:
@@ -163,7 +169,7 @@ def workable(found: Survey) -> Workable:
             remedy=found.failing[0].remedy if found.failing else "",
         )
     of = [found.headers.get(place) for place in places]
-    endings = [Path(found.rows[place].slide_path).suffix.lower() for place in places]
+    endings = [ending_of(found.rows[place]) for place in places]
     by_ending: dict[str, list[str]] = defaultdict(list)
     for ending, header in zip(endings, of, strict=True):
         if header is not None:
@@ -177,14 +183,46 @@ def workable(found: Survey) -> Workable:
     sizes = found.num_bytes[places]
     lattices = np.array([header.lattice for header in opened], np.float64)
     lattice = expand(formats, sizes, np.array(good), lattices).each
-    return Workable([found.rows[place] for place in places], formats, lattice, sizes)
+    rows = [found.rows[place] for place in places]
+    fetched = np.array([is_uri(row.slide_path) for row in rows])
+    return Workable(rows, formats, lattice, sizes, fetched, np.array(good, np.int64))
 
 
-def _size(row: SlideRow) -> float | None:
-    """Bytes of what the manifest names; 0 of a folder; None where nothing is there."""
-    path = Path(row.slide_path)
-    size = plain_size(path)
-    return 0.0 if size is None and path.is_dir() else size
+def ending_of(row: SlideRow) -> str:
+    """The ending of the name of a slide, lower case."""
+    name = name_of_uri(row.slide_path) if is_uri(row.slide_path) else row.slide_path
+    return Path(name).suffix.lower()
+
+
+def _sizes(
+    rows: Sequence[SlideRow], fleet: FleetSettings
+) -> tuple[Float64Array, dict[int, Header]]:
+    """Bytes of what the manifest names, 0 of a folder; headers of what is not there."""
+    cache = fleet.objects()
+
+    def ask(place: int) -> float | Header:
+        row = rows[place]
+        if is_uri(row.slide_path):
+            try:
+                return float(sum(facts.size for _, facts in cache.parcel(row.slide_path).objects))
+            except (ObjectStoreError, ObjectAwayError) as error:
+                kind = KINDS[type(error)]
+                return Header(row.slide_id, 0, 1, "", "", "", 0, kind, error.found, error.remedy)
+        path = Path(row.slide_path)
+        size = plain_size(path)
+        if size is None and not path.is_dir():
+            return Header(
+                row.slide_id,
+                problem="cannot be read",
+                detail=f"there is no {row.slide_path}",
+                remedy="correct the manifest, or copy the slide there",
+            )
+        return float(size or 0)
+
+    with ThreadPoolExecutor(_ASKING, "plan-sizes") as pool:
+        found = list(pool.map(ask, range(len(rows))))
+    headers = {place: one for place, one in enumerate(found) if isinstance(one, Header)}
+    return np.array([0.0 if isinstance(one, Header) else one for one in found]), headers
 
 
 def _duplicates(rows: Sequence[SlideRow], headers: Mapping[int, Header]) -> list[list[str]]:

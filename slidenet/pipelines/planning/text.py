@@ -66,7 +66,8 @@ def _slides(plan: CohortPlan) -> str:
         share = found.num_opened / len(found.rows)
         heading += (
             f"headers of {found.num_opened:,} drawn ones ({share:.1%}) opened "
-            f"in {time_of(found.seconds)}, the table is of these (--all-headers opens all)"
+            f"in {time_of(found.seconds)}, the table is of these (--all-headers opens all"
+            + (", which fetches them)" if found.in_stores else ")")
         )
     else:
         heading += f"all headers opened in {time_of(found.seconds)}"
@@ -117,15 +118,26 @@ def _amounts(plan: CohortPlan) -> str:
     lines = [
         f"tiles   {tiles.total:,.0f} ({how}); largest slide: {name_some([largest_id])}, "
         f"{tiles.each[largest]:,.0f}",
-        f"in      {size_in_words(plan.bytes_in)}",
+        f"in      {size_in_words(plan.bytes_in)}{_fetched(plan)}",
         f"out     {size_in_words(plan.bytes_out)} ("
         + ", ".join(f"{name} {size_in_words(value)}" for name, value in plan.parts_out.items())
         + ")",
     ]
+    if plan.bucket:
+        lines.append(f"to      {plan.bucket}; what it holds already is not looked at")
     if plan.free is not None:
         room = f"free    {size_in_words(plan.free)} at {plan.out}"
         lines.append(room + (": NOT ENOUGH" if plan.too_little_room else ""))
     return "\n".join(lines)
+
+
+def _fetched(plan: CohortPlan) -> str:
+    """How often objects come over the network."""
+    if not plan.survey.in_stores:
+        return ""
+    again = plan.times is not None and plan.times.load.read[plan.cohort.fetched].any()
+    text = f"; {count_of('slide', plan.survey.in_stores)} come from object stores"
+    return text + (" twice, as the cache does not hold them all (--cache-limit)" if again else "")
 
 
 def _time(plan: CohortPlan) -> str:
@@ -145,7 +157,8 @@ def _time(plan: CohortPlan) -> str:
             "bytes per second to all machines, which is too little for so many"
         )
     else:
-        lines.append(f"  {BOUND[found.bottleneck]}")
+        words = BOUND[found.bottleneck]
+        lines.append(f"  {words.replace('network', plan.place, 1)}")
     for stage, seconds in list(times.helps.items())[:_MOST_HELP]:
         lines.append(f"  {MORE[stage]}: {time_of(seconds)}")
     lines += _many(plan, times)

@@ -58,6 +58,11 @@ def tiling_of(
     return replace(settings, reading=reading_of_folder(layout, cohort.rows, settings.reading))
 
 
+def alone(fleet: FleetSettings) -> FleetSettings:
+    """All slides that are given, in this process, with the same display and cache."""
+    return replace(fleet.in_this_process(), shard=None)
+
+
 def find_tissue_of_some(
     cohort: Workable,
     settings: PreprocessSettings,
@@ -73,14 +78,16 @@ def find_tissue_of_some(
         cohort: The slides.
         settings: How tissue is found and cut into tiles.
         folder: Where files are made.
-        fleet: How it is told how far it is.
+        fleet: How it is told how far it is; where objects are fetched to.
         number: How many slides.
         seed: Of the draw.
     """
     started = time.monotonic()
-    places = choose(cohort.formats, cohort.lattice, number, seed=seed)
+    # Objects that were fetched for their headers are not fetched again.
+    of = cohort.at_hand if cohort.fetched.any() else np.arange(len(cohort.rows))
+    places = of[choose([cohort.formats[i] for i in of], cohort.lattice[of], number, seed=seed)]
     rows = [cohort.rows[place] for place in places]
-    report = preprocess(rows, folder, settings, fleet=FleetSettings(progress=fleet.progress))
+    report = preprocess(rows, folder, settings, fleet=alone(fleet))
     outcomes = report.outcomes
     return TissueSample(
         places,
