@@ -10,6 +10,7 @@ from slidenet.cli.main import main
 from slidenet.core.errors import ConfigError, UnknownNameError
 from slidenet.pipelines.embed_slides import embed_slides
 from slidenet.pipelines.embed_tiles import embed_tiles
+from slidenet.pipelines.planning import cohort
 from slidenet.pipelines.planning.machines import MEASURED, gpus_of
 from slidenet.pipelines.planning.plan import plan
 from slidenet.pipelines.planning.tissue_sample import bytes_below
@@ -18,6 +19,12 @@ from slidenet.testing import write_synthetic_slide
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = {"tile_size_px": 64, "batch_size": 16, "num_readers": 2}
+
+
+@pytest.fixture(autouse=True)
+def _quick_python(monkeypatch):
+    """Nobody waits for another Python to start."""
+    monkeypatch.setattr(cohort, "seconds_of_python", lambda: 3.0)
 
 
 @pytest.fixture(scope="module")
