@@ -41,8 +41,12 @@ _held: ContextVar[int] = ContextVar("bytes of the cache that this thread holds",
 _log = logging.getLogger(__name__)
 
 
-def parse_size(text: str | int) -> int:
+def parse_size(text: str | int, *, name: str = "cache_limit") -> int:
     """Bytes of a size as people write it: 50GB, 1.5TB, 200 MB, 64GiB, or a number of bytes.
+
+    Args:
+        text: The size.
+        name: Of the setting, for messages.
 
     Raises:
         ConfigError: It is no size, or none above zero.
@@ -51,14 +55,27 @@ def parse_size(text: str | int) -> int:
     unit = _UNITS.get(found[2].upper()) if found else None
     size = 0 if found is None or unit is None else int(float(found[1]) * unit)
     if size <= 0:
-        raise ConfigError(f"a size is {text!r}", expected="such as 50GB, 1.5TB or 64GiB")
+        raise ConfigError(f"{name} is {text!r}", expected="a size such as 50GB, 1.5TB or 64GiB")
     return size
 
 
 def default_folder() -> Path:
-    """Where objects are kept unless a folder is named: `~/.cache/slidenet`."""
+    """Where objects are kept unless a folder is named: `~/.cache/slidenet`.
+
+    Raises:
+        ConfigError: The user of this process has no home folder.
+    """
     above = os.environ.get("XDG_CACHE_HOME") or ""
-    return (Path(above) if Path(above).is_absolute() else Path.home() / ".cache") / "slidenet"
+    if Path(above).is_absolute():
+        return Path(above) / "slidenet"
+    try:
+        return Path.home() / ".cache" / "slidenet"
+    except RuntimeError as error:
+        raise ConfigError(
+            "the user of this process has no home folder, where copies of objects would lie",
+            expected="a folder to write to",
+            remedy="name one by --cache, or by XDG_CACHE_HOME",
+        ) from error
 
 
 @dataclass(frozen=True)

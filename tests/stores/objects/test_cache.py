@@ -303,7 +303,7 @@ def test_sizes():
         3,
     ]
     for text in ("", "GB", "0", "-1GB", "5 parsec"):
-        with pytest.raises(ConfigError, match="a size is"):
+        with pytest.raises(ConfigError, match="cache_limit is"):
             parse_size(text)
     assert cache.default_folder().is_absolute()
     assert isinstance(cache.cache_of(Path("x"), "5GB").limit_bytes, int)
