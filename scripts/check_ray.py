@@ -67,6 +67,16 @@ class Cluster:
                 os.kill(pid, signal.SIGKILL)
         node.wait()
 
+    def at_work(self) -> list[str]:
+        """Workers on the nodes, and the processes that read slides for them."""
+        found = []
+        for pid in {pid for node in self._nodes for pid in family(node.pid)}:
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+                if "WorkerActor" in words or "slidenet.slides.isolation" in words:
+                    found.append(words[:80])
+        return found
+
     def __enter__(self) -> "Cluster":
         return self
 
@@ -121,6 +131,8 @@ def main() -> None:
         cluster = stack.enter_context(Cluster(folder))
         cluster.add_node()
         one_node_is_killed(cluster, slides, folder)
+        told_to_end(cluster, slides, folder, signal.SIGTERM, 143)
+        told_to_end(cluster, slides, folder, signal.SIGINT, 130)
         refused(cluster, slides, folder)
     print("all as it should be")
 
@@ -150,10 +162,38 @@ def one_node_is_killed(cluster: Cluster, slides: Path, folder: Path) -> None:
     print(f"by Ray: {time.perf_counter() - clock:.0f} s; begun again: {sorted(again)}")
     assert again, "no slide was begun again"
     print(f"workers that began slides after the loss: {sorted(after)}")
+    assert len(after) > 1, "the node that returned came too late to be used; give more --slides"
     mine, theirs = digests_of(out), digests_of(folder / "local")
     assert mine == theirs, sorted(k for k in mine | theirs if mine.get(k) != theirs.get(k))
     assert not list(out.rglob(".*.claim")), "a claim was left behind"
     print(f"equal bytes in {len(mine)} files")
+
+
+def told_to_end(
+    cluster: Cluster, slides: Path, folder: Path, number: signal.Signals, code: int
+) -> None:
+    """A run that is told to end gives its claims back, and leaves no process on the nodes."""
+    out = folder / f"ended{int(number)}"
+    shutil.copytree(folder / "local" / "tiles", out / "tiles")
+    command = [*SLIDENET, "embed-tiles", "--slides", str(slides), "--out", str(out)]
+    command += ["--runner", "ray", "--address", cluster.address, "--progress", "json"]
+    with subprocess.Popen(command, env=cluster.environment, stderr=subprocess.PIPE) as run:
+        for event in events(run):
+            if event["event"] == "slide_begins":
+                assert cluster.at_work(), "this script knows no worker when it sees one"
+                clock = time.perf_counter()
+                run.send_signal(number)
+                break
+        for _ in events(run):
+            pass
+        status = run.wait()
+    seconds = time.perf_counter() - clock
+    time.sleep(3)
+    left = cluster.at_work()
+    print(f"{number.name}: exit code {status} after {seconds:.0f} s; left on the nodes: {left}")
+    assert status == code, status
+    assert not left
+    assert not list(out.rglob(".*.claim")), "a claim was left behind"
 
 
 def refused(cluster: Cluster, slides: Path, folder: Path) -> None:

@@ -11,10 +11,12 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -58,7 +60,6 @@ def import_ray() -> ModuleType:
         MissingExtraError: It is not installed.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # what Ray advises of
     return require_extra("ray", extra="ray", purpose="--runner ray")
 
 
@@ -76,20 +77,9 @@ def join(address: str | None) -> ModuleType:
     """
     global _joined
     check_address(address)
-    with _joining:
+    with _joining, _own_signals():
         if _joined is None:
-            if address is None:
-                _joined = _started_here()
-            else:
-                _check_answers(address)
-                ray = import_ray()
-                if not ray.is_initialized():  # else somebody else has joined one before
-                    _keep_off_stdout()
-                    try:
-                        ray.init(address=address, configure_logging=False, log_to_driver=False)
-                    except (*RAY_ERRORS, ray.exceptions.RayError) as error:
-                        raise refused(address, error) from error
-                _joined = _Joined(ray, address)
+            _joined = _started_here() if address is None else _joined_at(address)
             atexit.register(leave)
         elif _joined.address != address:
             raise ConfigError(
@@ -129,6 +119,30 @@ def check_address(address: str | None) -> None:
             "this machine",
             remedy="leave it away to use this machine alone",
         )
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keeps SIGTERM what it was: Ray takes it for itself, and ends without tidying up."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _joined_at(address: str) -> _Joined:
+    """The cluster at an address, or the one that somebody else has joined before."""
+    _check_answers(address)
+    ray = import_ray()
+    if not ray.is_initialized():
+        _keep_off_stdout()
+        try:
+            ray.init(address=address, configure_logging=False, log_to_driver=False)
+        except (*RAY_ERRORS, ray.exceptions.RayError) as error:
+            raise refused(address, error) from error
+    return _Joined(ray, address)
 
 
 def _started_here() -> _Joined:

@@ -84,6 +84,7 @@ class RayRunner(WorkersRunner):
         self._first_nodes = {seat.node_id for seat in seats}
         self._since = time.monotonic()
         if not seats:
+            self._end_encoders()
             what = "a GPU" if self._on_gpus else f"{self._cores or 1} free cores"
             raise ConfigError(
                 f"no node of the cluster has {what} for a worker",
@@ -105,8 +106,11 @@ class RayRunner(WorkersRunner):
         try:
             super().__exit__(kind, error, trace)
         finally:
-            for encoder in () if self._encoders is None else self._encoders.actors:
-                self._ray.kill(encoder)
+            self._end_encoders()
+
+    def _end_encoders(self) -> None:
+        for encoder in () if self._encoders is None else self._encoders.actors:
+            self._ray.kill(encoder)
 
     def _tell_apart(self, facts: MachineFacts) -> None:
         """Lets GPUs encode for workers on all nodes, where that is asked for or helps.
