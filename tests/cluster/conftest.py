@@ -1,6 +1,7 @@
 """Small slides, and a command `slidenet` that starts at once."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
@@ -79,3 +80,12 @@ def shell(tmp_path, many_jobs):
 def scaling():
     """The page that shows the examples."""
     return (ROOT / "docs/scaling.md").read_text()
+
+
+@pytest.fixture(scope="session")
+def commands(scaling):
+    """Blocks of command lines of the page, by the heading they stand under."""
+    parts = re.split(r"^### ", scaling, flags=re.MULTILINE)
+    return {
+        text.partition("\n")[0]: re.findall(r"```bash\n(.*?)```", text, re.DOTALL) for text in parts
+    }

@@ -1,21 +1,9 @@
 """The examples of docs/scaling.md make what one command makes, on any number of jobs."""
 
-import re
 import shutil
 
 import pytest
 import yaml
-
-
-@pytest.fixture(scope="session")
-def commands(scaling):
-    """Command lines of the page, by the heading they stand under."""
-    sections = re.split(r"^### ", scaling, flags=re.MULTILINE)
-    shown = {
-        text.partition("\n")[0]: re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
-        for text in sections
-    }
-    return {heading: blocks[0] for heading, blocks in shown.items() if blocks}
 
 
 @pytest.mark.slow
@@ -39,7 +27,7 @@ def test_run(shell, examples, commands, many_jobs, emulators, tmp_path, subtests
         smaller = script.read_text().replace("--array=0-7", "--array=0-1")
         assert smaller != script.read_text()
         script.write_text(smaller)
-        run = shell(commands["SLURM array"])
+        run = shell(commands["SLURM array"][0])
         logs = "".join(log.read_text() for log in tmp_path.glob("slidenet-*.log"))
         check(run, logs)
         assert (tmp_path / ".codes").read_text() == "1 0 0\n2 0\n"
@@ -60,4 +48,4 @@ def test_run(shell, examples, commands, many_jobs, emulators, tmp_path, subtests
         if shutil.which("parallel") is None:
             pytest.skip("GNU parallel is not installed")
         (tmp_path / "nodes.txt").write_text("2/:\n")
-        check(shell(commands["GNU parallel"]))
+        check(shell(commands["GNU parallel"][0]))

@@ -161,3 +161,21 @@ def test_how_a_job_of_slurm_ends(signal, code, tasks, expected, requeued, exampl
     assert (tmp_path / "requeued").exists() == requeued
     if requeued:
         assert (tmp_path / "requeued").read_text() == "requeue 17\n"
+
+
+@pytest.mark.slow
+def test_four_arrays_are_parts_of_the_list_with_four_jobs_each(commands, tmp_path):
+    sbatch = tmp_path / "sbatch"
+    sbatch.write_text('#!/bin/bash\necho "$@" >> called\n')
+    sbatch.chmod(0o755)
+    line, path = commands["SLURM array"][1], {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run(["bash", "-c", line], cwd=tmp_path, env=path, check=True)
+    calls = (tmp_path / "called").read_text().splitlines()
+    assert len(calls) == 4
+    (call,) = set(calls)
+    found = re.fullmatch(r"--array=(\d+)-(\d+) slurm_array.sh slides.csv out --shard (\S+)", call)
+    array = dict(zip(("MIN", "MAX"), found.groups(), strict=False))
+    array |= {"TASK_ID": array["MAX"], "COUNT": str(int(array["MAX"]) - int(array["MIN"]) + 1)}
+    names = {f"SLURM_ARRAY_TASK_{name.removeprefix('TASK_')}": array[name] for name in array}
+    shard = parse_shard(found[3], names)
+    assert (shard.index, shard.count) == (25, 25)
