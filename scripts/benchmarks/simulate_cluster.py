@@ -17,6 +17,7 @@ import numpy as np
 from cluster_simulation.engine import simulate
 from cluster_simulation.model import Cluster, Cohort, Outcome, draw_cohort
 from cluster_simulation.sources import Groups, OneList, Shards, Source, chunks, hashed_parts
+from matplotlib.ticker import StrMethodFormatter
 
 from slidenet.visualisation.style import (
     blank_figure,
@@ -205,6 +206,7 @@ def draw(
             x, y = zip(*curve, strict=True)
             axes.plot(x, y, color=colour, linestyle=dashes, marker="o", markersize=4, label=name)
         axes.set(xscale="log", xlabel=label, ylabel="time, 1 = nothing lost")
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.set_ylim(bottom=1.0)
         set_title(axes, title)
         style_axes(axes)
