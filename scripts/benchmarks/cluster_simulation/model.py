@@ -78,10 +78,10 @@ class Cluster:
         return speeds
 
     def ideal_s(self, cohort: Cohort) -> float:
-        """The least time that the work can take, however it is handed out."""
-        speeds = self.speeds()
-        tiles = cohort.tiles.sum() / min(speeds.sum(), self.disk_tiles_per_s)
-        return tiles + self.slide_s * len(cohort.tiles) / self.nodes
+        """How long it lasts if all nodes are always at work, or the disk is."""
+        tiles = cohort.tiles.sum()
+        nodes = tiles / self.speeds().sum() + self.slide_s * len(cohort.tiles) / self.nodes
+        return max(nodes, tiles / self.disk_tiles_per_s)
 
 
 @dataclass

@@ -5,7 +5,9 @@ forks.py SOCKET FLAG...
 So that many commands cost the imports of one. Flags are put behind those of every command.
 """
 
+import atexit
 import functools
+import gc
 import json
 import os
 import signal
@@ -31,6 +33,8 @@ def main() -> None:
     metadata.packages_distributions()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    gc.collect()
+    gc.freeze()  # memory that nobody writes to is not copied
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those below
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
         server.bind(place)
@@ -64,7 +68,10 @@ def answer(connection: socket.socket, flags: list[str]) -> None:
     from slidenet.cli.main import main as slidenet
 
     sys.argv = ["slidenet", *arguments, *flags]
-    sys.exit(slidenet(sys.argv[1:]))
+    code = slidenet(sys.argv[1:])
+    atexit._run_exitfuncs()  # an ordinary end would take torch to pieces, for a second
+    sys.stdout.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
