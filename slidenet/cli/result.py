@@ -12,6 +12,7 @@ from slidenet.cli.flags import dash_flags
 from slidenet.core.errors import (
     ClaimedElsewhere,
     DiskError,
+    LostRankError,
     SlideError,
     SlidenetError,
     SystemFaultError,
@@ -22,7 +23,7 @@ from slidenet.core.escapes import in_terminal
 from slidenet.pipelines.cohort.report import EX_TEMPFAIL
 from slidenet.stores.objects.mirror import as_published
 
-_NOT_TYPED = SlideError | DiskError | WorkerError | SystemFaultError
+_NOT_TYPED = SlideError | DiskError | WorkerError | LostRankError | SystemFaultError
 
 
 class Result(Protocol):

@@ -214,6 +214,10 @@ class ParallelError(SlidenetError):
     """Ranks, meshes or chunks of a sequence that do not fit together."""
 
 
+class LostRankError(ParallelError):
+    """Another rank has died, or did not answer in time; its own log says why."""
+
+
 class WorkerError(SlidenetError):
     """A process that is to work on slides cannot be started."""
 

@@ -133,6 +133,7 @@ def _disagreement(
     rows = [tuple(row[1 : 4 + row[2]]) for row in table]  # of another call: of another length
     usual = rows.index(Counter(rows).most_common(1)[0][0])
     rank = next(p for p, row in enumerate(rows) if row != rows[usual])
+    alike = "the same on all ranks" + ("" if who == "rank" else " that share a slide")
     who, others = f"{who} {rank}", f"rank {usual}"
     if shown[rank][0] != shown[usual][0]:
         return ParallelError(
@@ -155,7 +156,7 @@ def _disagreement(
         quoted.append(f"other {' and other '.join(unquoted)} than {others}")
     return ParallelError(
         f"{who} has {name_some(quoted, most=4, longest=LONGEST)}",
-        expected="the same on all ranks that share a slide",
+        expected=alike,
         remedy=facts[named[0]].remedy,
     )
 
@@ -189,13 +190,17 @@ class Failure:
 
 
 def fail_on_all_ranks(
-    work: Callable[[], T], gather: Callable[[Failure | None], list[Failure | None]]
+    work: Callable[[], T],
+    gather: Callable[[Failure | None], list[Failure | None]],
+    *,
+    who: str = "sequence rank",
 ) -> T:
     """Does `work` on every rank; where it fails on one, it fails on all, and they stay in step.
 
     Args:
         work: The same on every rank.
         gather: Gives what every rank hands in, in the order of the ranks; a collective call.
+        who: What a rank is called.
 
     Raises:
         ParallelError: If it failed on another rank, or a rank is lost.
@@ -212,7 +217,7 @@ def fail_on_all_ranks(
         failures = gather(own)
         for rank, failure in enumerate(failures):
             if failure is not None and not failure.is_echo and (own is None or own.is_echo):
-                raise ParallelError(f"sequence rank {rank} failed at it: {failure.text}")
+                raise ParallelError(f"{who} {rank} failed at it: {failure.text}")
         if own is None and any(failures):
-            raise ParallelError("another sequence rank failed at it", remedy="see its log")
+            raise ParallelError(f"another {who} failed at it", remedy="see its log")
     return result

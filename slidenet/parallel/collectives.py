@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from slidenet.core.errors import ParallelError
+from slidenet.core.errors import LostRankError
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class Pending:
         """The result, once it has come.
 
         Raises:
-            ParallelError: If another rank is gone or does not answer in time.
+            LostRankError: If another rank is gone or does not answer in time.
         """
         if self._work is not None:
             with lost_rank_explained(self._what):
@@ -48,13 +48,13 @@ def lost_rank_explained(what: str) -> Iterator[None]:
     """Turns the transport's error into one that says what to do.
 
     Raises:
-        ParallelError: For any error of the transport within the block.
+        LostRankError: For any error of the transport within the block.
     """
     try:
         yield
     except RuntimeError as error:  # every error of torch.distributed is one
         rank = dist.get_rank() if dist.is_initialized() else -1
-        raise ParallelError(
+        raise LostRankError(
             f"rank {rank} lost another rank during {what} ({str(error).splitlines()[0][:200]})",
             expected="all ranks to take part within the timeout",
             remedy="look for the first error in the logs of the other ranks (a killed process, out "

@@ -6,6 +6,7 @@ when its `fold.json` is there; a killed run goes on at the first that is not. An
 processes may run the same cross-validation: each takes folds that nobody trains.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -53,7 +54,7 @@ from slidenet.pipelines.fitting.search import candidates_of, check_candidates
 from slidenet.pipelines.fitting.spread import run_folds
 from slidenet.pipelines.fleet.settings import HERE, ClusterSettings
 from slidenet.pipelines.probing.beside_network import probe_sections
-from slidenet.pipelines.results.ablation import fold_section
+from slidenet.pipelines.results.ablation import fold_section, variants_of
 from slidenet.pipelines.results.cohort_report import (
     cohort_section,
     words_of_unseen,
@@ -63,6 +64,7 @@ from slidenet.pipelines.results.learning import Learning, flat_targets, learning
 from slidenet.pipelines.results.sections import Section, write_results
 from slidenet.stores import check_output_folder
 from slidenet.tasks import task_of
+from slidenet.training.ranks import is_first
 
 if TYPE_CHECKING:
     import pandas
@@ -185,6 +187,7 @@ def crossval(
         folds_type=FoldSettings,
     )
     assert cut is not None, "a cross-validation has folds"
+    ranks = plan.trainer.meet_ranks(Path(out), may_share=False)
     plan, settings = plan.as_begun(Path(out) / IDENTITY_NAME), plan.settings
     bags = plan.batches_as_begun(read_bags(replace(wanted, splits=None), unsplit=True))
     splits = make_splits(bags, cut, wanted.splits, seed=settings.seed)
@@ -208,14 +211,22 @@ def crossval(
         claim_folder(out, identity, IDENTITY_NAME)
     for file in prediction_files(out / PREDICTIONS_NAME, bags.task_record).values():
         check_origin(file, origin, of_run=begun)
+    if ranks > 1 and settings.ablation and variants_of(bags):
+        # The other ranks of a fold wait for the next one, and do not know what was chosen in it.
+        print("what each input adds is left out on several devices", file=sys.stderr)
+        plan = replace(plan, settings=replace(settings, ablation=False))
     work = FoldWork(bags, plan, cut, candidates)
     folders = [out / f"fold_{number:02d}" for number in range(len(splits))]
     with undone_if_refused(out, IDENTITY_NAME, SPLITS_NAME, f"fold_*/**/{PLAN_NAME}"):
         check_output_folder(out)
-        claim_folder(out, identity, IDENTITY_NAME)
+        if is_first():
+            claim_folder(out, identity, IDENTITY_NAME)
         audit_data(whole, splits, strict=settings.strict)
-        write_splits(out / SPLITS_NAME, splits)
+        if is_first():
+            write_splits(out / SPLITS_NAME, splits)
         held = run_folds(work, chosen, splits, folders, cluster)
+    if not is_first():
+        return CrossvalReport("rank 0 writes the results", {}, [])
     by_site = wanted.splits is None and cut.leave_one_out != "patient"
     sites = cut.site_column if by_site else None
     report = _report(bags, plan, out, folders, splits, origin, sites)

@@ -42,6 +42,7 @@ from slidenet.pipelines.results.sections import Section, metrics_section, write_
 from slidenet.stores import check_output_folder
 from slidenet.stores.atomic import write_json
 from slidenet.training import Bundle, Ensemble, load_bundle, model_digest
+from slidenet.training.ranks import is_first
 
 if TYPE_CHECKING:
     import pandas
@@ -133,8 +134,11 @@ def train(
     bags, plan, _ = read_arguments(settings, keywords, data=data, model=model, trainer=trainer)
     out = Path(out)
     if step == "fit":
+        plan.trainer.meet_ranks(out)
         with alone_in(out):
             return _fit(read_bags(bags), plan, out)
+    if not is_first():  # a trained model is applied by one process
+        return TrainReport("rank 0 writes the results", {}, [])
     return _apply(read_bags(bags), Path(bundle or out / BUNDLE_NAME), step, out, allow_code)
 
 
@@ -158,7 +162,7 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
         audit_data(data, [data.split], strict=settings.strict)
         trained = fit.run()
     if not trained.is_global_zero:
-        return TrainReport("another rank writes the results", {}, [])
+        return TrainReport("rank 0 writes the results", {}, [])
     calibration = fit_calibration(
         trained.module,
         data,

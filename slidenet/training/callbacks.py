@@ -34,6 +34,8 @@ NOT_FOR_BAGS = (
     # A fit without a validation set is a choice, and said once by the verb.
     r"You defined a `validation_step` but have no `val_dataloader`",
     r"Total length of `list` across ranks is zero",
+    # Most runs are no jobs of a scheduler, on machines that have one too.
+    r"The `srun` command is available on your system but is not used",
     # Of Lightning's own code, not of its user's.
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
 )

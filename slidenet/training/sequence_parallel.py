@@ -1,12 +1,9 @@
 """A Lightning strategy for slides too long for one device: a grid of data x sequence ranks."""
 
-from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-import torch.distributed as dist
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from lightning.pytorch.strategies import DDPStrategy
 from torch.distributed.device_mesh import DeviceMesh
 from torchmetrics import Metric
@@ -14,10 +11,9 @@ from torchmetrics import Metric
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError, ParallelError
 from slidenet.parallel import apply_sequence_parallel, make_mesh, release_sequence_parallel
-from slidenet.parallel.agreement import Fact, agree, fail_on_all_ranks
-from slidenet.parallel.collectives import gather_objects
 from slidenet.parallel.mesh import DATA, TIMEOUT_S
 from slidenet.slide_encoders import LongNetViT
+from slidenet.training.ranks import agree_on_run
 
 TRAINER_SETTINGS = (
     "max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val",
@@ -86,7 +82,7 @@ class SequenceParallelStrategy(DDPStrategy):
         assert module is not None
         assert self._mesh is not None
         refusal = _network_refusal(module)
-        _agree({} if refusal is not None else _settings_of_run(module), refusal)
+        agree_on_run({} if refusal is not None else _settings_of_run(module), refusal)
         apply_sequence_parallel(module, self._mesh)
         for metric in _metrics(module):
             metric.process_group = self._mesh.get_group(DATA)
@@ -99,46 +95,6 @@ class SequenceParallelStrategy(DDPStrategy):
             release_sequence_parallel(module)
             for metric in _metrics(module):
                 metric.process_group = None
-
-
-def claim_alike(trainer: Trainer, given: Mapping[str, object], claim: Callable[[], None]) -> None:
-    """Claims the folder of a run, once ranks that torchrun started have compared their commands.
-
-    Of ranks that share slides the first claims it for all. Ranks that a Trainer starts by itself
-    have its command, and are not asked to meet this early.
-
-    Args:
-        trainer: Before its fit.
-        given: What must be the same, by name.
-        claim: Refuses the folder of another run.
-
-    Raises:
-        ParallelError: On all ranks, if their commands differ or `claim` failed on the first.
-    """
-    strategy = trainer.strategy
-    if not isinstance(strategy, SequenceParallelStrategy) or isinstance(
-        strategy.cluster_environment, LightningEnvironment | None
-    ):
-        claim()
-        return
-    strategy.setup_environment()  # which the fit finds done
-    _agree(given)
-    world, first = _world(), strategy.global_rank == 0
-    fail_on_all_ranks(
-        claim if first else lambda: None, lambda failure: gather_objects(failure, world)
-    )
-
-
-def _world() -> dist.ProcessGroup:
-    world = dist.group.WORLD
-    assert world is not None, "the ranks have met"
-    return world
-
-
-def _agree(given: Mapping[str, object], refusal: Exception | None = None) -> None:
-    remedy = "start every rank with the same command, on the same files"
-    facts = {name: Fact(value, remedy) for name, value in given.items()}
-    agree("training", facts, [], _world(), refusal=refusal, who="rank")
 
 
 def _metrics(module: LightningModule) -> list[Metric]:

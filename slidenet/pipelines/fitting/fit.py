@@ -47,7 +47,7 @@ from slidenet.training.bundles.restoring import load_classifier, load_weights
 from slidenet.training.callbacks import EpochProgress, EpochSeeding, seed_run
 from slidenet.training.learning_curve import LearningCurve
 from slidenet.training.memory import allocation_explained, check_memory
-from slidenet.training.sequence_parallel import claim_alike
+from slidenet.training.ranks import SameRun, agree_on_run, have_met, is_first, lost_rank_ends
 
 BAGS_MEASURED = 512
 """Training bags that scale and components of the features are measured on at most."""
@@ -106,14 +106,18 @@ class Fit:
         """Trains on train, going on where an earlier run of the same identity was killed.
 
         Raises:
-            ParallelError: On all ranks that share slides, if they were started with other commands.
+            ParallelError: On all ranks, if they were started with other commands.
+        LostRankError: Another rank is gone.
             IdentityMismatchError: The folder holds a run of other settings or data.
             ConfigError: The fit ended without an epoch to keep.
             StoreError: The checkpoint to go on from holds more than plain values.
         """
         given = {**self.identity, "--out": str(self.folder)}
         # Only now: a refused setting must not decide what the folder is for.
-        claim_alike(self.trainer, given, lambda: claim_folder(self.folder, self.identity))
+        if have_met():
+            agree_on_run(given)
+        if is_first():
+            claim_folder(self.folder, self.identity)
         if isinstance(self.module.network, ProbeModel):
             seed = int(self.identity["seed"])
             fitted = fit_network(self.module, self.data, self.folder, seed=seed)
@@ -125,7 +129,8 @@ class Fit:
             fit_inputs(self.module, self.data)
             fit_covariates(self.module, self.data)
         shapes = _shapes(self.module)
-        with quiet_lightning(), allocation_explained("training", training=True):
+        self.trainer.callbacks.append(SameRun({**given, "going on": goes_on}))  # type: ignore[attr-defined]
+        with quiet_lightning(), allocation_explained("training", training=True), lost_rank_ends():
             self.trainer.fit(
                 self.module,
                 datamodule=self.data,

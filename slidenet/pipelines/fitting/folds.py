@@ -140,6 +140,8 @@ class FoldWork:
         data, plan = self._prepared(number, split)
         overrides, scores = self._choose(number, split, folder)
         trained = prepare_fit(data, plan, folder, overrides=overrides).run()
+        if not trained.is_global_zero:
+            return
         calibration = fit_calibration(
             trained.module,
             data,
@@ -237,9 +239,11 @@ def _score(
 ) -> float:
     done = folder / FOLD_NAME
     if not done.is_file():
-        score = prepare_fit(data, plan, folder, overrides=overrides).run().score
-        assert score is not None, "an inner fold has a val split"
-        write_json(done, {"score": score}, sort_keys=True)
+        trained = prepare_fit(data, plan, folder, overrides=overrides).run()
+        assert trained.score is not None, "an inner fold has a val split"
+        if not trained.is_global_zero:
+            return trained.score
+        write_json(done, {"score": trained.score}, sort_keys=True)
     return float(read_fold(folder, "score")["score"])
 
 

@@ -6,6 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import torch.distributed as dist
+from lightning.fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+)
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
@@ -18,9 +24,13 @@ from slidenet.pipelines.fitting.defaults import Defaults, FitLength, fit_length
 from slidenet.pipelines.fitting.loggers import LoggedTrainer, loggers_of
 from slidenet.training import quiet_lightning
 from slidenet.training.bundles.kept_epochs import CheckpointFiles
+from slidenet.training.ranks import meet_ranks, refuse_ranks
 
 FIXED_TRAINER = frozenset({"default_root_dir", "enable_checkpointing", "use_distributed_sampler"})
 """No settings: the folder is --out, and the samplers of bags know about ranks."""
+
+WHERE = ("accelerator", "devices", "num_nodes", "strategy", "plugins", "precision")
+"""Settings that say where a fit runs, and with how many ranks."""
 
 TRAINER_DEFAULTS = {"enable_model_summary": False, "log_every_n_steps": 1}
 
@@ -105,8 +115,7 @@ class TrainerFactory:
             settings["logger"] = loggers_of(settings["logger"], folder)
             if settings["max_epochs"] is None:
                 settings["max_epochs"] = max_epochs
-            given = settings.pop("callbacks") or []
-            given = list(given) if isinstance(given, list | tuple) else [given]
+            given = _listed(settings.pop("callbacks"))
             if settings["enable_progress_bar"] is False or any(
                 isinstance(callback, ProgressBar) for callback in given
             ):
@@ -122,6 +131,34 @@ class TrainerFactory:
                 trainer.strategy.checkpoint_io = CheckpointFiles()
             return trainer
 
+    def meet_ranks(self, folder: Path, *, may_share: bool = True) -> int:
+        """Waits for the other ranks of the run, where each was started as a process of its own.
+
+        Args:
+            folder: Of the run; nothing is written.
+            may_share: Whether there may be such; refused otherwise.
+
+        Returns:
+            How many ranks a fit has.
+
+        Raises:
+            ConfigError: Other processes were started than the settings ask for.
+            LostRankError: The others did not come in time.
+        """
+        with _plain_refusals(), quiet_lightning():
+            settings = self._objects(folder)
+            where = {name: settings[name] for name in WHERE if name in settings}
+            trainer = Trainer(
+                **where,
+                logger=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                enable_checkpointing=False,
+                default_root_dir=folder,
+            )
+            (meet_ranks if may_share else refuse_ranks)(trainer)
+            return int(trainer.world_size)
+
     def _objects(self, folder: Path) -> dict[str, Any]:
         """The settings with loggers and callbacks made; loggers write into the folder."""
         settings = copy.deepcopy(self._settings)
@@ -132,7 +169,31 @@ class TrainerFactory:
                 arguments["save_dir"] = str(folder / arguments["save_dir"])
         parser = argument_parser(LoggedTrainer, FIXED_TRAINER)
         found: dict[str, Any] = parser.instantiate(parser.parse_object(settings)).as_dict()
+        found["plugins"] = [*_listed(found.get("plugins")), *_environment(found)]
         return found
+
+
+def _listed(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
+
+
+def _environment(settings: Mapping[str, Any]) -> list[ClusterEnvironment]:
+    """Where the ranks come from, where Lightning's own choice would not do.
+
+    One process asks nobody, whatever started it: tasks of srun may be runs of their own. Under
+    SLURM a job ends at SIGTERM and goes on from `last.ckpt` when it is started again; Lightning
+    would ignore the signal, and queue the job anew from a checkpoint of its own.
+    """
+    plugins = _listed(settings.get("plugins"))
+    if any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
+        return []
+    on_cpu = settings["accelerator"] == "cpu" and settings["devices"] == "auto"
+    one_device = settings["devices"] in (1, "1") or on_cpu
+    if one_device and settings["num_nodes"] == 1 and settings["strategy"] == "auto":
+        return [LightningEnvironment()]
+    if not dist.is_torchelastic_launched() and SLURMEnvironment.detect():
+        return [SLURMEnvironment(auto_requeue=False)]
+    return []
 
 
 @contextmanager
@@ -140,7 +201,7 @@ def _plain_refusals() -> Iterator[None]:
     """What Lightning says of settings it cannot work with, as an error for the user."""
     try:
         yield
-    except (MisconfigurationException, ValueError) as error:
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"Lightning cannot make a Trainer of the --trainer settings ({error})",
             remedy="change the setting it names",
