@@ -94,6 +94,36 @@ def check_memory(
     )
 
 
+def check_whole_bag(num_tiles: int, feature_dim: int, itemsize: int, *, whose: str) -> None:
+    """Refuses a bag all tiles of which are to be predicted from, and have no room.
+
+    Counted is what any network needs on the machine that reads: the features as they are stored,
+    in float32, and once more as the network sees them.
+
+    Args:
+        num_tiles: Of the longest bag.
+        feature_dim: D.
+        itemsize: Bytes of a stored number.
+        whose: The bag, for the message.
+
+    Raises:
+        ConfigError: With what it needs and what is free.
+    """
+    if num_tiles < _WORTH_ASKING:
+        return
+    free = free_memory(torch.device("cpu"))
+    needed = num_tiles * feature_dim * (itemsize + 2 * 4)
+    if free is None or _SURELY * needed <= free:
+        return
+    raise ConfigError(
+        f"{whose} has {num_tiles} tiles of {feature_dim} features: to validate or predict with all "
+        f"of them takes {_gib(needed)} at the least, and {_gib(free)} are free",
+        expected="room for the longest bag (in training --data.max-tiles draws from it)",
+        remedy="use a machine with more memory, make bags of regions (--data.bag region), or leave "
+        "the slide out",
+    )
+
+
 @contextmanager
 def allocation_explained(what: str, *, training: bool) -> Iterator[None]:
     """What torch and numpy raise where memory ends, as one line with what to set.

@@ -23,7 +23,7 @@ def coords_of(num_tiles, side=256, columns=4):
 
 def write_slide(
     folder, slide_id, num_tiles=9, *, dim=DIM, encoder="toy", unreadable=(), mpp=0.5, coords=None,
-    regions=None,
+    regions=None, **geometry_fields,
 ):  # fmt: skip
     """A features file of slidenet at 0.5 mpp, so that cells are coords / (128 / mpp)."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,6 +38,7 @@ def write_slide(
         read_size_px=256,
         level0_width=10**6,
         level0_height=10**6,
+        **geometry_fields,
     )
     tile_set = TileSet(
         slide_id=slide_id,

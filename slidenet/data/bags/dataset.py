@@ -5,9 +5,9 @@ L tiles, D feature length. The order of tiles is that of the files, whatever is 
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -177,11 +177,41 @@ class BagDataset(Dataset[Bag]):
             ),
         )
 
+    def blocks(self, index: int, num_rows: int) -> Iterator[Tensor]:
+        """The features of all tiles of a bag, float32, in blocks of at most so many tiles.
+
+        Of a bag that does not stay in memory one block is there at a time.
+
+        Args:
+            index: Which bag.
+            num_rows: Of a block.
+
+        Raises:
+            StoreError: As `read`.
+        """
+        files = self.bags[index].files
+        if all(self.memory.has_room_for(file) for file in files):
+            yield from torch.split(self[index].features, num_rows)
+            return
+        for file in files:
+            file.prove()
+        numbers = np.concatenate([rows for rows, _, _ in _real_rows(files)])
+        for start in range(0, len(numbers), num_rows):
+            rows = _read_rows(files, numbers[start : start + num_rows])
+            yield torch.from_numpy(rows).to(torch.float32)
+
     def _tiles(
         self, files: Sequence[FeatureFile], bag_id: str, draw: int, number: int = 0
     ) -> BagTiles:
         """The tiles of a bag in the feature set of that number."""
-        slides = [_real_tiles(file, self.memory) for file in files]
+        # Of a bag that will not stay in memory only the tiles drawn are read, in windows.
+        apart = (
+            self.max_tiles is not None
+            and sum(file.num_tiles for file in files) > self.max_tiles
+            and not all(self.memory.has_room_for(file) for file in files)
+        )
+        # Numbers of rows stand for the features then.
+        slides = _real_rows(files) if apart else [_real_tiles(f, self.memory) for f in files]
         features, coords, grid_xy = slides[0]
         seed = [self.seed, draw, zlib.crc32(bag_id.encode())]
         if len(slides) > 1:
@@ -191,6 +221,8 @@ class BagDataset(Dataset[Bag]):
             rng = np.random.default_rng([*seed, 2, number] if number else seed)
             rows = np.sort(rng.choice(len(coords), self.max_tiles, replace=False))
             features, coords, grid_xy = features[rows], coords[rows], grid_xy[rows]
+        if apart:
+            features = _read_rows(files, features)
         if self.turn:  # all sets of a bag alike
             grid_xy = turned(grid_xy, np.random.default_rng([*seed, 1]))
         return BagTiles(
@@ -201,15 +233,44 @@ class BagDataset(Dataset[Bag]):
         )
 
 
-def _real_tiles(file: FeatureFile, memory: FeatureMemory) -> tuple[FloatArray, IntArray, IntArray]:
-    """Features, level-0 coords and lattice cells of the real tiles of one slide, in order."""
-    features, coords, mask = memory.read(file)
-    if not mask.all():
-        features, coords = features[mask], coords[mask]
-    if not len(coords):
+def _real_rows(files: Sequence[FeatureFile]) -> list[tuple[Any, IntArray, IntArray]]:
+    """As `_real_tiles` of each, with the numbers of the rows, counted on, for the features."""
+    found, start = [], 0
+    for file in files:
+        with file:
+            coords, mask = file.coords, file.mask
+        rows = np.flatnonzero(mask)
+        _check_any(file, len(rows))
+        cells = grid_cells(coords[rows], slide_mpp=file.slide_mpp, slide=file.slide_id)
+        found.append((rows + start, coords[rows], cells))
+        start += file.num_tiles
+    return found
+
+
+def _read_rows(files: Sequence[FeatureFile], numbers: IntArray) -> FloatArray:
+    """The features of rows that are counted on over files, increasing."""
+    found, start = [], 0
+    for file in files:
+        first, last = np.searchsorted(numbers, (start, start + file.num_tiles))
+        if last > first:
+            found.append(file.read_rows(numbers[first:last] - start))
+        start += file.num_tiles
+    return np.concatenate(found)
+
+
+def _check_any(file: FeatureFile, num_real: int) -> None:
+    if not num_real:
         raise StoreError(
             f"{file.path}: none of its {file.num_tiles} tiles could be read from the slide",
             expected="at least one real tile",
             remedy="leave the slide out",
         )
+
+
+def _real_tiles(file: FeatureFile, memory: FeatureMemory) -> tuple[FloatArray, IntArray, IntArray]:
+    """Features, level-0 coords and lattice cells of the real tiles of one slide, in order."""
+    features, coords, mask = memory.read(file)
+    if not mask.all():
+        features, coords = features[mask], coords[mask]
+    _check_any(file, len(coords))
     return features, coords, grid_cells(coords, slide_mpp=file.slide_mpp, slide=file.slide_id)

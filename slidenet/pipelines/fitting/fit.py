@@ -27,6 +27,7 @@ from slidenet.data.bags.dataset import BagDataset
 from slidenet.data.bags.parts import split_slides
 from slidenet.data.bags.places import check_places
 from slidenet.data.datamodule import BagDataModule
+from slidenet.data.splits.record import SplitName
 from slidenet.mil.probe import ProbeModel
 from slidenet.pipelines.audit import audit_or_raise
 from slidenet.pipelines.fitting.checks import check_fit, check_monitor
@@ -46,7 +47,7 @@ from slidenet.training.bundles.kept_epochs import BEST_NAME, LAST_NAME, LastChec
 from slidenet.training.bundles.restoring import load_classifier, load_weights
 from slidenet.training.callbacks import EpochProgress, EpochSeeding, seed_run
 from slidenet.training.learning_curve import LearningCurve
-from slidenet.training.memory import allocation_explained, check_memory
+from slidenet.training.memory import allocation_explained, check_memory, check_whole_bag
 from slidenet.training.ranks import SameRun, agree_on_run, have_met, is_first, lost_rank_ends
 
 BAGS_MEASURED = 512
@@ -228,6 +229,7 @@ def prepare_fit(
         if keep == "best":
             check_monitor(data, settings.monitor or module.task.monitor)
         check_memory(module, *data.largest_batch(), trainer.strategy.root_device)
+        check_whole_bags(data, ("val", "test"))
     identity = plan.identity(data, overrides)
     return Fit(data, folder, identity, module, trainer, callbacks, keep, length)
 
@@ -286,6 +288,21 @@ def make_classifier(data: BagDataModule, settings: Mapping[str, Any]) -> SlideCl
         derived["target_weights"] = list(data.task_record.loss_weights)
     assert set(derived) <= DERIVED_FROM_DATA
     return SlideClassifier(**derived, **settings)
+
+
+def check_whole_bags(data: BagDataModule, splits: Sequence[SplitName]) -> None:
+    """Refuses bags that are validated or predicted as a whole, and have no room.
+
+    Raises:
+        ConfigError: Naming the bag, with what it needs.
+    """
+    bags = [bag for split in splits for bag in data.bags(split)]
+    if bags:
+        longest = max(bags, key=lambda bag: bag.num_tiles)
+        stored = data.cohort.first_file.dtype
+        itemsize = 4 if stored is None else stored.itemsize
+        whose = f"bag {longest.bag_id!r}"
+        check_whole_bag(longest.num_tiles, data.feature_dim, itemsize, whose=whose)
 
 
 def fit_inputs(module: SlideClassifier, data: BagDataModule) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from slidenet.core.arrays import BLOCK_ROWS, Float64Array
@@ -47,18 +46,22 @@ def read_statistics(data: BagDataModule, bags: Sequence[BagSource]) -> BagStatis
     """
     dataset = BagDataset(bags, memory=data.cohort.memory)
     rows = [
-        _columns(dataset[i].features)
+        _columns(dataset, i)
         for i in tqdm(range(len(bags)), desc="probes", unit=" bags", leave=False, disable=None)
     ]
     return BagStatistics(tuple(bag.bag_id for bag in bags), np.stack(rows))
 
 
-def _columns(features: Tensor) -> Float64Array:
-    """One bag, float32 (L, D), as (2 D,); in float64, block by block."""
-    blocks = torch.split(features, BLOCK_ROWS)
-    total = torch.stack([block.sum(dim=0, dtype=torch.float64) for block in blocks]).sum(dim=0)
-    mean = total / len(features)
-    squares = [(block.double() - mean).square().sum(dim=0) for block in blocks]
-    deviation = (torch.stack(squares).sum(dim=0) / len(features)).sqrt()
+def _columns(dataset: BagDataset, index: int) -> Float64Array:
+    """One bag as (2 D,); in float64, block by block."""
+    totals, count = [], 0
+    for block in dataset.blocks(index, BLOCK_ROWS):
+        totals.append(block.sum(dim=0, dtype=torch.float64))
+        count += len(block)
+    mean = torch.stack(totals).sum(dim=0) / count
+    squares = [
+        (block.double() - mean).square().sum(dim=0) for block in dataset.blocks(index, BLOCK_ROWS)
+    ]
+    deviation = (torch.stack(squares).sum(dim=0) / count).sqrt()
     found: Float64Array = torch.cat([mean, deviation]).numpy()
     return found

@@ -23,6 +23,10 @@ Layout = Literal["slidenet", "clam", "trident", "stamp", "slide2vec"]
 
 _HALF_EXPONENT = 0x7C00
 
+WINDOW_BYTES = 4 * 2**20
+"""What is read at a time of a file from which some rows are wanted."""
+_STEP_ROWS = 256
+
 
 class TileSource(Protocol):
     """Where the arrays of a file come from. Picklable, and holds no handle itself."""
@@ -205,6 +209,39 @@ class FeatureFile:
         """
         with self:
             return FeatureArrays(self.features[:], self.coords, self.mask)
+
+    def read_rows(self, rows: IntArray) -> FloatArray:
+        """Some rows of the features, with no more than a window of the file in memory beside them.
+
+        Of a file that carries a digest all windows go by once in a process, and are compared with
+        it; after that only those that hold some of the rows.
+
+        Args:
+            rows: int64 (M,), increasing.
+
+        Returns:
+            (M, D), as stored.
+
+        Raises:
+            StoreError: The file is gone or broken, or what was read of it holds NaN or infinity.
+        """
+        with self:
+            features = self.features
+            with self._handle() as handle:
+                proof = self.source.proof(handle)
+            every = proof is not None and not proof.done
+            itemsize = 4 if self.dtype is None else self.dtype.itemsize
+            step = max(1, WINDOW_BYTES // (self.feature_dim * itemsize) // _STEP_ROWS) * _STEP_ROWS
+            picked: list[FloatArray] = []
+            for start in range(0, self.num_tiles, step):
+                first, last = np.searchsorted(rows, (start, start + step))
+                wanted = rows[first:last]
+                if every:
+                    picked.append(features[start : start + step][wanted - start])
+                elif len(wanted):
+                    block = features[int(wanted[0]) : int(wanted[-1]) + 1]
+                    picked.append(block[wanted - wanted[0]])
+            return np.concatenate(picked) if picked else features[:0]
 
     def prove(self) -> None:
         """Proves that the features are what was written, where the file carries their digest.

@@ -1,0 +1,194 @@
+"""Training on two nodes: two groups of processes that torchrun or SLURM would have started."""
+
+import csv
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+
+import pytest
+
+from slidenet.cli.main import main
+from slidenet.core.errors import ConfigError, LostRankError
+from slidenet.pipelines.fitting.trainer import TrainerFactory
+from slidenet.testing import write_feature_cohort
+from slidenet.training.ranks import lost_rank_ends
+
+NODES = ["--trainer.num_nodes=2", "--trainer.devices=1", "--trainer.strategy=ddp"]
+
+
+def torchrun(rank, port):
+    return {
+        "RANK": rank, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 1, "GROUP_RANK": rank,
+        "TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+    }  # fmt: skip
+
+
+def slurm(rank, port):
+    return {
+        "SLURM_JOB_ID": 7, "SLURM_JOB_NAME": "train", "SLURM_NTASKS": 2, "SLURM_NNODES": 2,
+        "SLURM_NTASKS_PER_NODE": 1, "SLURM_PROCID": rank, "SLURM_LOCALID": 0,
+        "SLURM_NODEID": rank, "SLURM_NODELIST": "node[1-2]", "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }  # fmt: skip
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _node(environment, arguments, log):
+    os.environ.update({name: str(value) for name, value in environment.items()})
+    sys.stdout = sys.stderr = log.open("w", buffering=1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    code = 99
+    try:
+        code = main(arguments)
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def start(kind, arguments, folder):
+    """Both nodes; forked, as importing torch takes longer than the test."""
+    port, context = free_port(), multiprocessing.get_context("fork")
+    nodes = [
+        context.Process(target=_node, args=(kind(r, port), arguments, folder / f"log{r}"))
+        for r in (0, 1)
+    ]
+    for node in nodes:
+        node.start()
+    return nodes
+
+
+def ended(nodes, seconds=120):
+    """Exit codes; a node that hangs is killed, and has none of its own."""
+    until = time.monotonic() + seconds
+    for node in nodes:
+        node.join(max(0.1, until - time.monotonic()))
+        if node.is_alive():
+            node.kill()
+            node.join()
+    return [node.exitcode for node in nodes]
+
+
+@pytest.fixture(scope="module")
+def flags(tmp_path_factory):
+    """A cohort of 32 bags to train on, which batches of 8 and of 2 x 4 divide alike."""
+    folder = tmp_path_factory.mktemp("nodes")
+    cohort = write_feature_cohort(
+        folder, num_patients=48, slides_per_patient=(1,), num_tiles=16, feature_dim=6
+    )
+    with cohort.labels.open() as file:
+        slides = [row["slide_id"] for row in csv.DictReader(file)]
+    with (folder / "split.csv").open("w", newline="") as file:
+        names = ["train"] * 32 + ["val"] * 8 + ["test"] * 8
+        csv.writer(file).writerows([("slide_id", "split"), *zip(slides, names, strict=True)])
+    return [
+        f"--data.labels={cohort.labels}", f"--data.features={cohort.features}",
+        f"--data.splits={folder / 'split.csv'}", "--trainer.accelerator=cpu", "--probes=false",
+        "--model.network=mean", "--trainer.max_epochs=4", "--data.cache=true",
+    ]  # fmt: skip
+
+
+def predictions(folder, split):
+    with (folder / f"predictions_{split}.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return {row["bag_id"]: float(row["prob_1"]) for row in rows}, len(rows)
+
+
+@pytest.mark.slow
+def test_two_nodes_give_what_one_process_gives_and_go_on_where_one_was_killed(flags, tmp_path):
+    two, again, one = (tmp_path / name for name in ("two", "again", "one"))
+    command = ["train", *flags, "--data.batch_size=4", *NODES]
+    nodes = start(torchrun, [*command, f"--out={two}"], tmp_path)
+    assert ended(nodes) == [0, 0], (tmp_path / "log0").read_text()
+    assert "rank 0 writes the results" in (tmp_path / "log1").read_text()
+    assert main(["train", *flags, "--data.batch_size=8", f"--out={one}"]) == 0
+    for split in ("val", "test"):
+        (found, rows), (wanted, _) = predictions(two, split), predictions(one, split)
+        assert rows == len(found) == 8, "every bag once"
+        assert found == pytest.approx(wanted, abs=1e-4)
+    scores = [json.loads((folder / "metrics.json").read_text()) for folder in (two, one)]
+    assert scores[0]["val"] == pytest.approx(scores[1]["val"], abs=1e-4)
+    epochs = [list(csv.DictReader((f / "metrics.csv").open())) for f in (two, one)]
+    for ours, alone in zip(*epochs, strict=True):
+        assert int(ours["step"]) == int(alone["step"])
+        assert float(ours["val_loss"]) == pytest.approx(float(alone["val_loss"]), abs=1e-4)
+
+    nodes = start(torchrun, [*command, f"--out={again}"], tmp_path)
+    while not (again / "last.ckpt").exists() and nodes[1].is_alive():
+        time.sleep(0.005)
+    nodes[1].kill()
+    code, _ = ended(nodes, 60)
+    if code != 0:  # else the fit had ended before the kill came
+        assert code == 1
+        assert "lost another rank" in (tmp_path / "log0").read_text()
+        assert not (again / "model.slidenet").exists()
+    assert ended(start(slurm, [*command, f"--out={again}"], tmp_path)) == [0, 0]
+    for name in ("model.slidenet", "predictions_test.csv", "metrics.csv", "metrics.json"):
+        assert (again / name).read_bytes() == (two / name).read_bytes(), name
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    def put(values):
+        for name in list(os.environ):
+            if name.startswith(("SLURM_", "MASTER_", "TORCHELASTIC_")):
+                monkeypatch.delenv(name)
+        for name, value in values.items():
+            monkeypatch.setenv(name, str(value))
+
+    return put
+
+
+def test_nodes_nobody_started_are_refused_at_once(environment, tmp_path):
+    environment({})
+    factory = TrainerFactory({"num_nodes": 2, "devices": 1, "accelerator": "cpu"})
+    with pytest.raises(ConfigError, match=r"num-nodes 2, and nothing says which node.*torchrun"):
+        factory.meet_ranks(tmp_path)
+
+
+def test_processes_the_settings_do_not_ask_for_are_refused(environment, tmp_path):
+    environment(torchrun(0, 1))
+    with pytest.raises(ConfigError, match=r"torchrun started 2 processes.*ask for one"):
+        TrainerFactory({"accelerator": "cpu"}).meet_ranks(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (torchrun, {}),
+        (torchrun, {"num_nodes": 2, "strategy": "ddp"}),
+        (slurm, {"num_nodes": 2, "strategy": "ddp"}),
+    ],
+)
+def test_a_cross_validation_takes_no_ranks_from_outside(environment, tmp_path, kind, settings):
+    environment(kind(0, 1))
+    factory = TrainerFactory({"accelerator": "cpu", "devices": 1, **settings})
+    with pytest.raises(ConfigError, match=r"in a cross-validation.*same command on every node"):
+        factory.meet_ranks(tmp_path, may_share=False)
+
+
+def test_tasks_of_slurm_may_be_runs_of_their_own(environment, tmp_path):
+    environment({"SLURM_JOB_ID": 7, "SLURM_NTASKS": 4, "SLURM_PROCID": 3, "SLURM_JOB_NAME": "cv"})
+    factory = TrainerFactory({"accelerator": "cpu"})
+    assert factory.meet_ranks(tmp_path, may_share=False) == 1
+    assert factory.make(tmp_path, []).is_global_zero
+
+
+def test_slurm_ends_a_job_by_sigterm_and_queues_none(environment, tmp_path):
+    environment(slurm(0, 1))
+    made = TrainerFactory({"num_nodes": 2, "devices": 1, "accelerator": "cpu"}).make(tmp_path, [])
+    assert made.strategy.cluster_environment.auto_requeue is False
+
+
+def test_other_errors_of_a_fit_are_told_as_they_are():
+    with pytest.raises(RuntimeError, match="shapes") as found, lost_rank_ends():
+        raise RuntimeError("shapes do not fit")
+    assert not isinstance(found.value, LostRankError)
