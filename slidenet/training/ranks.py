@@ -20,7 +20,6 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import ParallelStrategy
-from lightning.pytorch.utilities import rank_zero_only as trainer_rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from slidenet.core.errors import ConfigError, LostRankError, SlidenetError
@@ -31,6 +30,9 @@ T = TypeVar("T")
 
 _QUIET_S = 10.0
 """A rank that has waited so long for the others to start says so."""
+
+_of_run = 1
+"""Ranks of the run that this process has begun."""
 
 _TRANSPORT_WORDS = ("gloo", "nccl", "connection closed by peer", "connection reset by peer")
 
@@ -110,7 +112,9 @@ def refuse_ranks(trainer: Trainer) -> None:
 
 def _become_rank(trainer: Trainer) -> None:
     """Lets all who ask for the rank hear the Trainer's, not the number of a scheduler's task."""
-    rank_zero_only.rank = trainer_rank_zero_only.rank = trainer.global_rank
+    global _of_run
+    _of_run = trainer.world_size
+    rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
 
 
 def _by_torchrun() -> int:
@@ -140,8 +144,11 @@ def _in_a_thread(work: Callable[[], object], waiting: str) -> None:
 
 
 def have_met() -> bool:
-    """Whether this process is one of several ranks that can ask each other."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    """Whether this process is one of several ranks of this run that can ask each other.
+
+    Those of an earlier run in the same process have ended.
+    """
+    return _of_run > 1 and dist.is_initialized() and dist.get_world_size() == _of_run
 
 
 def is_first() -> bool:
@@ -205,7 +212,7 @@ class SameRun(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Compares, before the first step."""
-        if have_met():
+        if trainer.world_size > 1 and dist.is_initialized():
             agree_on_run(self.given)
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -217,7 +224,7 @@ class SameRun(Callback):
         self._end_at_once(trainer)
 
     def _end_at_once(self, trainer: Trainer) -> None:
-        if not have_met() or threading.current_thread() is not threading.main_thread():
+        if trainer.world_size == 1 or threading.current_thread() is not threading.main_thread():
             return
         launcher, before = trainer.strategy.launcher, self._before
 
@@ -249,7 +256,7 @@ def lost_rank_ends() -> Iterator[None]:
     except RuntimeError as error:
         text = str(error).lower()
         of_transport = any(words in text for words in _TRANSPORT_WORDS)
-        if not have_met() or not (of_transport or isinstance(error, dist.DistError)):
+        if not dist.is_initialized() or not (of_transport or isinstance(error, dist.DistError)):
             raise
         with lost_rank_explained("training"):
             raise

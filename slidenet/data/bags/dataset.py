@@ -247,7 +247,7 @@ def _real_rows(files: Sequence[FeatureFile]) -> list[tuple[Any, IntArray, IntArr
     return found
 
 
-def _read_rows(files: Sequence[FeatureFile], numbers: IntArray) -> FloatArray:
+def _read_rows(files: Sequence[FeatureFile], numbers: npt.NDArray[Any]) -> FloatArray:
     """The features of rows that are counted on over files, increasing."""
     found, start = [], 0
     for file in files:
