@@ -131,6 +131,7 @@ def main() -> None:
         cluster = stack.enter_context(Cluster(folder))
         cluster.add_node()
         one_node_is_killed(cluster, slides, folder)
+        two_clusters(cluster, slides, folder)
         told_to_end(cluster, slides, folder, signal.SIGTERM, 143)
         told_to_end(cluster, slides, folder, signal.SIGINT, 130)
         refused(cluster, slides, folder)
@@ -167,6 +168,31 @@ def one_node_is_killed(cluster: Cluster, slides: Path, folder: Path) -> None:
     assert mine == theirs, sorted(k for k in mine | theirs if mine.get(k) != theirs.get(k))
     assert not list(out.rglob(".*.claim")), "a claim was left behind"
     print(f"equal bytes in {len(mine)} files")
+
+
+def two_clusters(cluster: Cluster, slides: Path, folder: Path) -> None:
+    """Two clusters work on one output: every slide is made once, and bytes are equal."""
+    out = folder / "both"
+    shutil.copytree(folder / "local" / "tiles", out / "tiles")
+    command = [*SLIDENET, "embed-tiles", "--slides", str(slides), "--out", str(out)]
+    command += ["--runner", "ray", "--worker-cores", "1", "--progress", "none"]
+    runs = [
+        subprocess.Popen([*command, *more], env=environment, stdout=subprocess.PIPE, text=True)
+        for more, environment in (
+            (["--address", cluster.address], cluster.environment),
+            ([], {k: v for k, v in cluster.environment.items() if "RAY" not in k}),
+        )
+    ]
+    made: list[str] = []
+    for run in runs:
+        table = run.communicate()[0]
+        assert run.returncode in (0, 75), table
+        made += [line.split()[0] for line in table.splitlines() if line.split()[1:2] == ["done"]]
+        print(f"  exit code {run.returncode}: {table.splitlines()[-1]}")
+    assert sorted(made) == sorted(path.stem for path in slides.iterdir()), "made twice, or never"
+    mine, theirs = digests_of(out), digests_of(folder / "local")
+    assert mine.items() <= theirs.items()
+    print(f"two clusters on one output: equal bytes in {len(mine)} files, each slide made once")
 
 
 def told_to_end(

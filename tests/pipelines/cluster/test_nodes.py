@@ -1,0 +1,122 @@
+"""Nodes that leave, return, come later or are not fit: who is started there, and what is told."""
+
+import logging
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+
+from slidenet.core.errors import ConfigError, WorkerError
+from slidenet.pipelines.cluster import runner as cluster_runner
+from slidenet.pipelines.cluster.runner import ALONE_S, LONG_S, RayRunner
+from slidenet.pipelines.cohort.layout import OutputLayout
+from slidenet.pipelines.cohort.runner import SlideResult, SlideWork
+from slidenet.pipelines.fleet.workers import Worker
+
+
+@dataclass(frozen=True)
+class Work(SlideWork):
+    layout: OutputLayout
+
+    def __call__(self, row, progress):
+        return SlideResult(self.layout.root, "made")
+
+
+class Seated(Worker):
+    def __init__(self, name, seat, office):
+        super().__init__(name)
+        self.seat = seat
+
+    def ending(self):
+        return "it ended without a word"
+
+
+class Nodes:
+    """What `ray.nodes()` says; nodes of two cores by name."""
+
+    def __init__(self, *names):
+        self.alive = list(names)
+
+    def nodes(self):
+        return [
+            {"NodeID": n, "NodeManagerAddress": n[:8], "Alive": True, "Resources": {"CPU": 2.0}}
+            for n in self.alive
+        ]
+
+
+@pytest.fixture
+def joined(tmp_path, monkeypatch):
+    """A runner in a cluster of two nodes."""
+    monkeypatch.setattr(cluster_runner, "RayWorker", Seated)
+    runner = RayRunner(Work(OutputLayout(tmp_path)))
+    runner._ray, runner._office = Nodes("10.0.0.1", "10.0.0.2"), SimpleNamespace()
+    runner._first_nodes = {"10.0.0.1", "10.0.0.2"}
+    return runner
+
+
+def names(runner):
+    return [worker.name for worker in runner.workers]
+
+
+def test_a_node_that_leaves_and_returns_is_used_again(joined):
+    joined.start_workers(5)
+    assert names(joined) == ["10.0.0.1", "10.0.0.2"]
+    lost = joined.workers.pop()
+    joined._ray.alive.remove("10.0.0.2")
+    joined.ended_before_it_began(lost)  # it has left, which is no fault of the work
+    joined.start_workers(5)
+    assert names(joined) == ["10.0.0.1"]
+    joined._ray.alive.append("10.0.0.2 as another node")
+    joined.start_workers(5)
+    assert names(joined) == ["10.0.0.1", "10.0.0.2"]
+
+
+def test_a_node_that_is_not_fit(joined, caplog):
+    joined._ray.alive.append("10.0.0.3")
+    joined.start_workers(5)
+    with pytest.raises(ConfigError, match=r"the node 10.0.0.1 cannot do the work .Ray 2.59"):
+        joined.unfit(joined.workers[0], "Ray 2.59.0 there, 2.60.0 here")
+    later = joined.workers.pop()
+    with caplog.at_level(logging.WARNING):
+        joined.unfit(later, "Ray 2.59.0 there, 2.60.0 here")
+        joined.ended_before_it_began(later)
+    assert [r.message for r in caplog.records] == [
+        "10.0.0.3, which came later, is not used: Ray 2.59.0 there, 2.60.0 here"
+    ]
+    joined.start_workers(5)
+    assert names(joined) == ["10.0.0.1", "10.0.0.2"]
+
+
+def test_workers_that_end_before_they_begin(joined, caplog):
+    joined.start_workers(5)
+    joined.ended_before_it_began(joined.workers.pop())
+    assert "10.0.0.2 is used no more: a worker ended there before it began" in caplog.text
+    joined.start_workers(5)
+    assert names(joined) == ["10.0.0.1"]
+    with pytest.raises(WorkerError, match=r"no worker could begin; the last one, on 10.0.0.1"):
+        joined.ended_before_it_began(joined.workers.pop())
+
+
+def test_what_is_waited_for(joined, monkeypatch, caplog):
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr(cluster_runner, "time", clock)
+    now = joined._since = 1000.0
+    joined.start_workers(5)
+    joined.look()
+    assert not caplog.text
+    now += LONG_S + 1
+    joined.look()
+    joined.look()
+    assert [r.message for r in caplog.records] == [
+        "waiting for the cluster: 2 workers cannot begin yet; other jobs may hold its cores"
+    ]
+    joined.workers[0].ready = True
+    joined.look()
+    caplog.clear()
+    joined.workers.clear()
+    now += LONG_S + 1
+    joined.look()
+    assert "waiting for the cluster: no node is left" in caplog.text
+    now += ALONE_S
+    with pytest.raises(WorkerError, match="no node for this work for 600 s"):
+        joined.look()
