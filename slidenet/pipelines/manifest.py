@@ -142,7 +142,8 @@ def manifest(
         None if copies is None else Path(copies),
         allow_missing=allow_missing,
     )
-    found = matching(found, asked)
+    if offline:
+        found = matching(found, asked)
     lines = check_all_found(asked, found, allow_missing=allow_missing)
     slides = as_list(replace(found, lines=(*found.lines, *lines)))
     path = Path(out)

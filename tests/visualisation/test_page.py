@@ -1,20 +1,15 @@
-import pytest
-
 from slidenet.visualisation.page import MARGIN, Page, cut_to, wrapped
 
 WIDE, NARROW = "W" * 120, "i" * 120
 
 
-@pytest.mark.parametrize(
-    "text", [WIDE, f"The model says: {WIDE}, 0.91.", f"{NARROW} {WIDE}", "你" * 90]
-)
-def test_words_that_are_too_long_stay_on_the_page(text, no_overlap):
+def test_words_that_are_too_long_stay_on_the_page(no_overlap):
     page = Page(WIDE, width=5)
-    page.paragraph(text, left=1.0, bold=True)
-    page.key([("red", text), ("blue", text)])
-    page.write(1.0, page.top, text, ha="left", va="top", width=2.0)
+    page.paragraph(f"{NARROW} {WIDE}", left=1.0, bold=True)
+    page.key([("red", WIDE), ("blue", NARROW)])
+    page.write(1.0, page.top, WIDE, ha="left", va="top", width=2.0)
     page.top += 0.2
-    no_overlap(page.finish(text))
+    no_overlap(page.finish("\u4f60" * 60))
 
 
 def test_long_words_fill_their_lines_and_lose_nothing():

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from slidenet.core.errors import ArchiveError
-from slidenet.core.text import count_of
+from slidenet.core.text import count_of, name_some
 from slidenet.core.vocabulary import tcga_case
 from slidenet.pipelines.archives.asking import ask, entry
 from slidenet.pipelines.archives.idc import UUID
@@ -146,6 +146,11 @@ class Gdc:
             lines.append(
                 f"left out: {count_of('slide', closed)} of controlled access; who has the "
                 "right to them downloads them with gdc-client and a token, and gives --copies"
+            )
+        if several := [one.slide_id for one in found.values() if " " in one.patient_id]:
+            lines.append(
+                f"{count_of('slide', len(several))} of several patients each: "
+                f"{name_some(several)}; a split by patients does not know them"
             )
         if len(kinds) > 1:
             named = ", ".join(f"{n:,} {kind or 'of no kind'}" for kind, n in sorted(kinds.items()))

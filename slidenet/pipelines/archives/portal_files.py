@@ -1,6 +1,7 @@
 """Lists that the portals of archives write: which slides, and what else they say."""
 
 import csv
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ _GOOGLE = "storage.googleapis.com"
 _SLIDES = (".svs", ".tif", ".tiff", ".jp2", ".scn", ".ndpi")
 _COLUMNS = {"series_uuid": "crdc_series_uuid"}
 
+_log = logging.getLogger(__name__)
+
 Row = Mapping[str, str]
 
 
@@ -24,7 +27,7 @@ def idc_list(path: Path) -> list[Row]:
     """The series of a list of IDC: a manifest of s5cmd, addresses, or a table with a header.
 
     A table is a CSV or TSV of the portal, of `idc-index`, or of anybody who kept its names; lines
-    before the header are passed over, as are series that are no slides.
+    before the header are passed over, and series that are no slides are told.
 
     Raises:
         ManifestError: It names no series.
@@ -35,6 +38,7 @@ def idc_list(path: Path) -> list[Row]:
         lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
         rows = [found.groupdict() for line in lines for found in _SERIES.finditer(line)]
     slides = [_with_place(row, text) for row in rows if row.get("Modality", "SM") in ("SM", "")]
+    _say_left_out(path, len(rows) - len(slides))
     if not slides:
         raise _names_nothing(
             path,
@@ -53,6 +57,7 @@ def gdc_list(path: Path) -> list[Row]:
     """
     rows = _table(_read(path), {"id"})
     slides = [row for row in rows if row.get("filename", "").lower().endswith(_SLIDES)]
+    _say_left_out(path, len(rows) - len(slides))
     if not slides:
         raise _names_nothing(
             path,
@@ -60,6 +65,11 @@ def gdc_list(path: Path) -> list[Row]:
             "a manifest of GDC with the columns id and filename, and slides (.svs) in it",
         )
     return slides
+
+
+def _say_left_out(path: Path, number: int) -> None:
+    if number:
+        _log.warning("%s: left out %s without a slide", path, count_of("row", number))
 
 
 def _names_nothing(path: Path, rows: list[Row], expected: str) -> ManifestError:

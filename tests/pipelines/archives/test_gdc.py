@@ -98,18 +98,22 @@ def test_what_is_mixed_closed_or_of_one_name_is_told(api, tmp_path):
             hit(A),
             hit(B, experimental_strategy="Tissue Slide"),
             hit("d" + A[1:], name="other.svs", access="controlled"),
+            hit(
+                "e" + A[1:], name="two.svs", cases=[{"submitter_id": "P2"}, {"submitter_id": "P1"}]
+            ),
         )
     ]
     report = manifest("gdc", tmp_path / "s.csv", collections=["TCGA-BRCA"], api=api.url)
     stem = NAME.removesuffix(".svs")
-    assert [s.slide_id for s in report.slides.slides] == [f"{stem}--{A}", f"{stem}--{B}"]
+    assert [s.slide_id for s in report.slides.slides] == ["two", f"{stem}--{A}", f"{stem}--{B}"]
     said = report.table()
     assert "left out: 1 slide of controlled access" in said
-    assert "1 Diagnostic Slide, 1 Tissue Slide" in said
+    assert "1 slide of several patients each: two" in said
+    assert "2 Diagnostic Slide, 1 Tissue Slide" in said
     assert "2 slides share the names of their files" in said
 
 
-def test_a_manifest_of_the_portal_needs_no_network(tmp_path):
+def test_a_manifest_of_the_portal_needs_no_network(tmp_path, caplog):
     listed = tmp_path / "gdc_manifest.txt"
     listed.write_text(
         "id\tfilename\tmd5\tsize\tstate\n"
@@ -120,6 +124,7 @@ def test_a_manifest_of_the_portal_needs_no_network(tmp_path):
     asked = {"portal_file": listed, "offline": True}
     report = manifest("gdc", tmp_path / "s.csv", **asked)
     first, second = report.slides.slides
+    assert "left out 1 row without a slide" in caplog.text
     assert (second.slide_id, second.patient_id) == (NAME.removesuffix(".svs"), "TCGA-AN-A0FL")
     assert second.slide_path == f"https://api.gdc.cancer.gov/data/{A}"
     assert (first.slide_id, first.patient_id) == ("C3L-1", "")

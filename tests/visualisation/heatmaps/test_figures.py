@@ -92,6 +92,7 @@ def test_evidence_of_several_bags_is_added_for_each(tile_map, maps_of, words):
     assert "S1#4" not in text
 
 
+@pytest.mark.slow
 def test_names_of_120_letters_stay_where_they_belong(tile_map, maps_of, no_overlap):
     long = "W" * 120
     one = dataclasses.replace(tile_map(VALUES, sum=1.0, counted_from="zero"), target=long)
