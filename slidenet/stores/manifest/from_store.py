@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from slidenet.core.errors import ManifestError, SlidenetError
+from slidenet.core.errors import ManifestError, ObjectStoreError, SlidenetError
 from slidenet.core.records import SlideRow
 from slidenet.slides import SCANNER_FORMATS
 from slidenet.stores.manifest.entries import MAX_ENTRIES, Entries
@@ -19,6 +19,7 @@ from slidenet.stores.objects import (
     shown_uri,
     store_of,
 )
+from slidenet.stores.objects.uri import provider_of
 
 MAX_TABLE_BYTES = 1 << 30
 
@@ -33,7 +34,8 @@ def slides_of_store(
     """The slides that an address names, and what to tell of them.
 
     Args:
-        uri: Of a table, of one slide, or, ending in a slash, of a folder.
+        uri: Of a table, of one slide, or of a folder; a slash at the end, which makes it one, may
+            have been lost on the way through a path.
         suffixes: Name endings that make an object of a folder a slide.
         recursive: Of a folder, whether those of folders within it count, too.
         read_table: Makes rows of a copy of a table, and the address of its folder.
@@ -42,7 +44,10 @@ def slides_of_store(
         ManifestError: It names no slides.
         ObjectStoreError: It is not there, or may not be read.
     """
-    shown = shown_uri(uri)
+    shown, name = shown_uri(uri), name_of_uri(uri).lower()
+    is_slide = name.endswith((*(suffix.lower() for suffix in suffixes), *SCANNER_FORMATS))
+    if not is_slide and not shown.endswith("/") and _is_folder(uri):
+        uri, shown = f"{uri}/", f"{shown}/"
     if shown.endswith("/"):
         endings = tuple(suffix.lower() for suffix in suffixes)
         found = FolderSlides(shown)
@@ -53,12 +58,23 @@ def slides_of_store(
             f"--recursive is given, and {shown} is no folder",
             expected="the address of a folder, which ends in a slash",
         )
-    name = name_of_uri(uri).lower()
-    if name.endswith((*(suffix.lower() for suffix in suffixes), *SCANNER_FORMATS)):
+    if is_slide:
         rows = [SlideRow(id_of_place(uri), uri)]
         check_slide_ids(rows, [shown], error=ManifestError)
         return rows, []
     return _rows_of_table(uri, read_table), []
+
+
+def _is_folder(uri: str) -> bool:
+    """Whether an address names no object but what others begin with."""
+    if provider_of(uri) == "http":
+        return False
+    store = store_of(uri)
+    try:
+        store.facts(uri)
+    except ObjectStoreError:
+        return bool(store.list(f"{uri}/", recursive=False))
+    return False
 
 
 def _rows_of_table(uri: str, read_table: Callable[[Path, str], list[SlideRow]]) -> list[SlideRow]:

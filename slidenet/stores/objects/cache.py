@@ -59,6 +59,13 @@ def parse_size(text: str | int, *, name: str = "cache_limit") -> int:
     return size
 
 
+def in_words(num_bytes: int) -> str:
+    """A size for people: `1.25 GB`."""
+    unit, name = next(((u, n) for u, n in ((10**12, "TB"), (10**9, "GB")) if num_bytes >= u),
+                      (10**6, "MB"))  # fmt: skip
+    return f"{num_bytes / unit:.2f} {name}"
+
+
 def default_folder() -> Path:
     """Where objects are kept unless a folder is named: `~/.cache/slidenet`.
 
@@ -166,10 +173,10 @@ class ObjectCache:
     def _check_size(self, parcel: Parcel, *, held: int) -> None:
         if parcel.num_bytes + held <= self.limit_bytes:
             return
-        others = f", beside {held / 1e9:.3g} GB that are in use for the same work" if held else ""
+        others = f", beside {in_words(held)} that are in use for the same work" if held else ""
         raise ObjectStoreError(
-            f"{shown_uri(parcel.uri)} takes {parcel.num_bytes / 1e9:.3g} GB{others}, and the cache "
-            f"may hold {self.limit_bytes / 1e9:.3g} GB",
+            f"{shown_uri(parcel.uri)} takes {in_words(parcel.num_bytes)}{others}, and the cache "
+            f"may hold {in_words(self.limit_bytes)}",
             expected="room for the largest slide, better for three",
             remedy="give a larger --cache-limit",
         )

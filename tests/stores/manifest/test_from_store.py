@@ -1,6 +1,7 @@
 """Manifests that name objects, and cohorts that are named by an address."""
 
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -88,6 +89,7 @@ def test_a_folder_of_a_store_is_looked_through_as_one_of_a_disk(shelf, caplog):
     ]
     for told in ("left out 2 subfolders (in, out)", "1 hidden entry", "c.vsi", "notes.txt"):
         assert told in caplog.text
+    assert len(read_manifest(Path("s3://b/x/"))) == 3  # a path has no slash at its end
     caplog.clear()
     rows = read_manifest("s3://b/x/", recursive=True)
     assert [row.slide_id for row in rows] == ["a", "b", "in--b", "d", "m"]

@@ -171,3 +171,17 @@ def test_waiting_ends_with_the_time_of_the_slide(web, monkeypatch):
     monkeypatch.setattr(store, "FIRST_PAUSE_S", 0.01)
     with time_limit(0.05), pytest.raises(SlideTimeoutError):
         store_of(web.uri).facts(f"{web.uri}/a")
+
+
+def test_s3_is_cut_busy_or_forbidden(s3, web, no_pauses, monkeypatch, tmp_path):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", web.uri)
+    web.files |= {"bucket/x": BODY, "bucket/y": b"1"}
+    web.cut_after, web.busy, web.forbidden = [1_000_000, 2_000_000], 2, {"bucket/y"}
+    assert download("s3://bucket/x", tmp_path / "x") == BODY
+    assert [asked for method, _, asked in web.asked if method == "GET"] == [
+        "bytes=0-",
+        "bytes=1000000-",
+        "bytes=3000000-",
+    ]
+    with pytest.raises(ObjectStoreError, match="may not be read"):
+        store_of("s3://bucket/y").facts("s3://bucket/y")
