@@ -16,9 +16,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,16 +60,19 @@ class Place:
     kills: int
     bucket: str = ""
 
-    def start(self, cache: str = "cache", out: str = "") -> "subprocess.Popen[str]":
-        """A `slidenet run` whose output is the bucket."""
+    def start(
+        self, cache: str = "cache", out: str = "", slides: str = "", more: Sequence[str] = ()
+    ) -> "subprocess.Popen[str]":
+        """A `slidenet run` whose output is the bucket, unless another one is named."""
         environment = {
             **os.environ,
             "AWS_ENDPOINT_URL": self.proxy.url,
             "XDG_CACHE_HOME": str(self.folder / self.bucket / cache),
         }
-        slides = str(self.folder / "slides" / "slides.csv")
+        slides = slides or str(self.folder / "slides" / "slides.csv")
         out = out or f"s3://{self.bucket}/{OUT}"
-        command = ("run", "--slides", slides, "--out", out, "--no-isolate", *check_many_jobs.FLAGS)
+        flags = ("--no-isolate", *check_many_jobs.FLAGS, *more)
+        command = ("run", "--slides", slides, "--out", out, *flags)
         return subprocess.Popen(
             [sys.executable, "-m", "slidenet.cli.main", *command],
             env=environment,
@@ -76,9 +81,11 @@ class Place:
             text=True,
         )
 
-    def run(self, cache: str = "cache", out: str = "") -> tuple[int, str]:
+    def run(
+        self, cache: str = "cache", out: str = "", slides: str = "", more: Sequence[str] = ()
+    ) -> tuple[int, str]:
         """Its exit code and all it said."""
-        process = self.start(cache, out)
+        process = self.start(cache, out, slides, more)
         said, _ = process.communicate(timeout=600)
         return process.returncode, said
 
@@ -87,14 +94,15 @@ class Place:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
         return [one["Key"] for page in pages for one in page.get("Contents", ())]
 
-    def faults(self) -> list[str]:
-        """What is missing in the bucket, different or left over."""
-        wanted = check_many_jobs.digests(self.folder / "local")
+    def faults(self, local: str = "local") -> list[str]:
+        """What is missing in the bucket, different or left over; compared with a folder."""
+        wanted = check_many_jobs.digests(self.folder / local)
         found = {
             key.removeprefix(f"{OUT}/"): hashlib.sha256(
                 self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
             ).hexdigest()
             for key in self.keys()
+            if key.startswith(f"{OUT}/")
         }
         hidden = [name for name in found if name.startswith(".")]
         found = {
@@ -242,6 +250,70 @@ def no_conditions(place: Place) -> list[str]:
     return faults + place.faults()
 
 
+def both_ends(place: Place) -> list[str]:
+    """Slides and results in buckets: two downloads are cut, and a slide is replaced meanwhile."""
+    slides = place.folder / "slides"
+    for path in slides.iterdir():
+        place.client.upload_file(str(path), place.bucket, f"slides/{path.name}")
+    largest = max(path.stat().st_size for path in slides.iterdir())
+    uri, limit = f"s3://{place.bucket}/slides/slides.csv", 3 * largest
+    replaced, cut = f"/{place.bucket}/slides/s000.tiff", {"s000.tiff": 1, "s001.tiff": 2}
+
+    def rule(request: Request) -> Fate | None:
+        name = request.path.split("?")[0].rpartition("/")[2]
+        if request.method != "GET" or not cut.get(name):
+            return None
+        cut[name] -= 1
+        if request.path.startswith(replaced):  # the same bytes, and another version
+            put_in_parts(place.client, place.bucket, replaced.split("/", 2)[2], slides / name)
+        return Fate(answered=4_000)
+
+    cache = place.folder / place.bucket / "limited"
+    more = ("--cache", str(cache), "--cache-limit", str(limit))
+    place.proxy.rules[:] = [rule]
+    process, most, said = place.start(slides=uri, more=more), 0, list[str]()
+    reading = threading.Thread(target=lambda: said.extend(process.stdout or ()))
+    reading.start()
+    while process.poll() is None:
+        most = max(most, bytes_in(cache / "slidenet-objects"))
+        time.sleep(0.02)
+    reading.join()
+    place.proxy.rules.clear()
+    told = [line for line in said if "was replaced while it was read" in line]
+    faults = [] if process.returncode == 1 else [f"exit code {process.returncode}, expected 1"]
+    faults += [] if told and "s000" in told[0] else [f"not told: {''.join(said)[-800:]}"]
+    faults += [f"downloads that were to be cut: {cut}"] if any(cut.values()) else []
+    faults += [f"the cache had {most:,} bytes, {limit:,} allowed"] if most > limit else []
+    print(f"  the cache of slides had at most {most:,} of {limit:,} bytes")
+    code, words = place.run(slides=uri, more=more)
+    faults += [f"exit code {code}: {words[-800:]}"] if code else []
+    undisturbed = str(place.folder / "from-bucket")
+    code, words = place.run("other", out=undisturbed, slides=uri)
+    faults += [f"exit code {code}: {words[-800:]}"] if code else []
+    here, there = (check_many_jobs.digests(place.folder / n) for n in ("local", "from-bucket"))
+    other = [n for n in here if here[n] != there.get(n) and not n.startswith("tiles/")]
+    faults += [f"{name} differs between slides here and in a bucket" for name in other]
+    return faults + place.faults("from-bucket")
+
+
+def put_in_parts(client: Any, bucket: str, key: str, path: Path) -> None:
+    """The same content with another etag."""
+    begun = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+    of_part: dict[str, Any] = {"Bucket": bucket, "Key": key, "UploadId": begun}
+    etag = client.upload_part(**of_part, PartNumber=1, Body=path.read_bytes())["ETag"]
+    parts = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
+    client.complete_multipart_upload(**of_part, MultipartUpload=parts)
+
+
+def bytes_in(folder: Path) -> int:
+    """Bytes of all files, of which some may go meanwhile."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
 def no_rights(place: Place) -> list[str]:
     """A bucket that may be read but not written is told before the first slide."""
 
@@ -267,6 +339,7 @@ CASES: tuple[Callable[[Place], list[str]], ...] = (
     two_clusters,
     no_conditions,
     no_rights,
+    both_ends,
 )
 
 
