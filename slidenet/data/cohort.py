@@ -46,6 +46,7 @@ from slidenet.data.settings import DataSettings
 from slidenet.data.splits.record import Split
 from slidenet.stores import SMALL_COHORT_BYTES, FeatureFile, FeatureMemory
 from slidenet.stores.manifest.patients import describe_patients
+from slidenet.stores.objects import cache_of
 from slidenet.tasks import MultiTask, Task
 
 
@@ -295,4 +296,5 @@ def _open(table: LabelTable, settings: DataSettings, folder: Path | None = None)
         tile_size_px=settings.tile_size_px,
         target_mpp=settings.target_mpp,
         allow_missing=settings.allow_missing,
+        objects=cache_of(settings.object_cache, settings.object_cache_limit),
     )

@@ -64,7 +64,8 @@ class FeatureSettings:
 
     Args:
         features: Folder of the features, one file per slide named by slide_id, written by slidenet,
-            CLAM, TRIDENT, STAMP or slide2vec.
+            CLAM, TRIDENT, STAMP or slide2vec. An address (s3://bucket/features, ...) names h5 files
+            in an object store, which are fetched when they are read.
         allow_missing: Whether slides without a features file are left out; refused otherwise.
         slide_mpp: Microns per level-0 pixel of slides without mpp in the table, for files that do
             not say it.
@@ -72,6 +73,10 @@ class FeatureSettings:
         target_mpp: Microns per pixel of the tiles, for files that do not say it.
         cache: Whether all features stay in memory once read; those of small cohorts (256 MiB) do
             in any case. Best with num_workers 0.
+        object_cache: Folder for copies of features that lie in an object store; default:
+            ~/.cache/slidenet.
+        object_cache_limit: What these copies may take; with less than the cohort, files are fetched
+            again every epoch.
     """
 
     features: Path
@@ -80,6 +85,8 @@ class FeatureSettings:
     tile_size_px: int | None = None
     target_mpp: float | None = None
     cache: bool = False
+    object_cache: Path | None = None
+    object_cache_limit: str = "50GB"
 
     @property
     def given(self) -> dict[str, float]:

@@ -59,6 +59,7 @@ from slidenet.pipelines.results.cohort_report import (
     cohort_section,
     words_of_unseen,
     write_left_out,
+    write_objects,
 )
 from slidenet.pipelines.results.learning import Learning, flat_targets, learning_section
 from slidenet.pipelines.results.sections import Section, write_results
@@ -317,7 +318,9 @@ def _report(
     alone = all(one.one_patient_per_fold for one in found.values())
     report = CrossvalReport(headline, done, written, pooled, sections, alone)
     results = write_results(out, "crossval", headline, [report.metrics(), *sections])
-    return replace(report, files=[*written, results, *write_left_out(out, data)])
+    return replace(
+        report, files=[*written, results, *write_left_out(out, data), *write_objects(out, data)]
+    )
 
 
 def _learning_of_folds(folders: Sequence[Path], found: Mapping[str, Predictions]) -> list[Section]:

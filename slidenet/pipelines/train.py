@@ -36,7 +36,11 @@ from slidenet.pipelines.fitting.predictions import (
 from slidenet.pipelines.probing.as_network import data_to_fit
 from slidenet.pipelines.probing.beside_network import probe_sections
 from slidenet.pipelines.results.ablation import split_section
-from slidenet.pipelines.results.cohort_report import cohort_section, write_left_out
+from slidenet.pipelines.results.cohort_report import (
+    cohort_section,
+    write_left_out,
+    write_objects,
+)
 from slidenet.pipelines.results.learning import flat_targets, learning_section
 from slidenet.pipelines.results.sections import Section, metrics_section, write_results
 from slidenet.stores import check_output_folder
@@ -181,7 +185,7 @@ def _fit(data: BagDataModule, plan: TrainingPlan, out: Path) -> TrainReport:
         files += write_targets(path, predicted[split], calibration, origin=origin, of_run=True)
     metrics = {split: found.compute_metrics() for split, found in predicted.items()}
     write_json(out / "metrics.json", metrics, sort_keys=True)
-    files += write_left_out(out, data)
+    files += [*write_left_out(out, data), *write_objects(out, data)]
     flat = [flat_targets(split_predictions(found)) for found in predicted.values()]
     sections = [cohort_section(data, [data.split])]
     if trained.learning is not None:

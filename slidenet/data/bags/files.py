@@ -1,18 +1,28 @@
 """The features files of a cohort: found by slide_id, opened, and fit to be trained on together."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
 from slidenet.core.errors import IdentityMismatchError, StoreError
 from slidenet.core.provenance import describe_difference
+from slidenet.core.records import SlideRow
 from slidenet.core.text import name_some
 from slidenet.core.vocabulary import id_spelling
 from slidenet.data.labels.table import LabelTable
 from slidenet.stores import FEATURE_SUFFIXES, FeatureFile, open_features
+from slidenet.stores.features.objects import list_features, open_staged
 from slidenet.stores.h5.ancestors import check_tiles_of
 from slidenet.stores.manifest.look_alikes import as_drawn
+from slidenet.stores.objects import ObjectCache, shown_uri
+from slidenet.stores.objects.uri import uri_of
+
+FETCHED_AT_A_TIME = 8
+"""Features files of a store."""
 
 _SUBFOLDERS = ("h5_files", "tile_embeddings", "tile_features/*")
 """Where CLAM, slide2vec and slidenet put features inside their output folder."""
@@ -80,6 +90,7 @@ def open_bag_files(
     tile_size_px: int | None = None,
     target_mpp: float | None = None,
     allow_missing: bool = False,
+    objects: ObjectCache | None = None,
 ) -> BagFiles:
     """Opens the features file of every slide of a table; only headers are read.
 
@@ -90,29 +101,40 @@ def open_bag_files(
         tile_size_px: See `open_features`.
         target_mpp: See `open_features`.
         allow_missing: Whether slides without a file are left out; refused otherwise.
+        objects: Where copies of files lie whose folder is in an object store.
 
     Raises:
+        ObjectStoreError: The store of the folder cannot be read.
         StoreError: A slide has no file, or a file cannot be read, is empty, or is of another slide
             or with features of another length than the rest.
         IdentityMismatchError: Two files were made in different ways; both are named.
         StaleInputError: Features in an output folder whose tiles have been replaced since.
     """
-    paths = find_bag_files(folder)
+    uri = uri_of(folder)
+    facts = {} if uri is None else list_features(uri)
+    if uri is None:
+        paths = find_bag_files(folder)
+    else:
+        paths = {slide_id: Path(shown_uri(one.uri)) for slide_id, one in facts.items()}
     missing = {slide_id: "" for slide_id in table.slide_ids if slide_id not in paths}
     for slide_id, name in _spelled_otherwise(missing, table, paths).items():
         missing[slide_id] = f"; is it {name!r}?"
     if missing and (not allow_missing or len(missing) == len(table)):
         raise _missing_error(table, Path(folder), missing, paths)
     files: dict[str, FeatureFile] = {}
-    for row in table.rows:
-        if row.slide_id not in paths:
-            continue
-        file = open_features(
-            paths[row.slide_id],
-            slide_mpp=slide_mpp if row.mpp is None else row.mpp,
-            tile_size_px=tile_size_px,
-            target_mpp=target_mpp,
-        )
+
+    def opened(row: SlideRow) -> FeatureFile:
+        given = {
+            "slide_mpp": slide_mpp if row.mpp is None else row.mpp,
+            "tile_size_px": tile_size_px,
+            "target_mpp": target_mpp,
+        }
+        if uri is None:
+            return open_features(paths[row.slide_id], **given)  # type: ignore[arg-type]
+        return open_staged(facts[row.slide_id], objects or ObjectCache(), **given)
+
+    rows = [row for row in table.rows if row.slide_id in paths]
+    for row, file in zip(rows, _each(opened, rows, many=uri is not None), strict=True):
         file.check_any_tile()
         if file.slide_id != row.slide_id:
             raise StoreError(
@@ -120,12 +142,30 @@ def open_bag_files(
                 expected=f"slide {row.slide_id!r}, by its name",
                 remedy="give the file its old name back, or make it again",
             )
-        if file.layout == "slidenet":
+        if file.layout == "slidenet" and uri is None:
             check_tiles_of(file.path)
         files[row.slide_id] = file
     check_same_identity(files)
     unused = tuple(path for slide_id, path in paths.items() if slide_id not in table.index)
     return BagFiles(Path(folder), files, missing, unused)
+
+
+def _each(
+    opened: Callable[[SlideRow], FeatureFile], rows: Sequence[SlideRow], *, many: bool
+) -> Iterator[FeatureFile]:
+    """The file of each slide; several are fetched at a time from a store."""
+    if not many:
+        yield from map(opened, rows)
+        return
+    with ThreadPoolExecutor(FETCHED_AT_A_TIME) as pool:
+        ahead = [pool.submit(opened, row) for row in rows]
+        try:
+            bar = tqdm(ahead, desc="fetch features", unit=" files", leave=False, disable=None)
+            for one in bar:
+                yield one.result()
+        finally:
+            for one in ahead:
+                one.cancel()
 
 
 def check_same_identity(files: Mapping[str, FeatureFile]) -> None:

@@ -10,9 +10,12 @@ from slidenet.data.splits.record import SPLIT_NAMES
 from slidenet.data.splits.strata import joined_sites
 from slidenet.evaluation import Predictions
 from slidenet.pipelines.results.sections import Section
+from slidenet.stores import whole_of
 from slidenet.stores.csv_writing import write_csv
+from slidenet.stores.features.objects import staged_objects
+from slidenet.stores.objects import shown_uri
 
-LEFT_OUT_NAME = "left_out.csv"
+LEFT_OUT_NAME, OBJECTS_NAME = "left_out.csv", "objects.csv"
 
 
 def write_left_out(folder: Path, data: BagDataModule) -> list[Path]:
@@ -26,6 +29,29 @@ def write_left_out(folder: Path, data: BagDataModule) -> list[Path]:
         return []
     path = folder / LEFT_OUT_NAME
     write_csv(path, ("slide_id", "patient_id", "reason"), rows)
+    return [path]
+
+
+def write_objects(folder: Path, data: BagDataModule) -> list[Path]:
+    """Writes `objects.csv`: which version of each object in a store the features were read from.
+
+    Nothing where the features are files of this machine.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    sets = (data.cohort.files, *data.cohort.others)
+    found = {
+        (whole_of(file).slide_id, facts.uri): facts
+        for files in sets
+        for file in files.values()
+        for facts in staged_objects(whole_of(file))
+    }
+    if not found:
+        return []
+    rows = [(slide, shown_uri(uri), one.size, one.version) for (slide, uri), one in found.items()]
+    path = folder / OBJECTS_NAME
+    write_csv(path, ("slide_id", "uri", "size", "version"), rows)
     return [path]
 
 
