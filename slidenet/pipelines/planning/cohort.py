@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from slidenet.core.arrays import Float64Array
-from slidenet.core.errors import PluginError
+from slidenet.core.errors import ConfigError, PluginError
 from slidenet.core.records import SlideRow
 from slidenet.pipelines.begun.engine import EngineRecord
 from slidenet.pipelines.cohort.layout import OutputLayout
@@ -107,6 +107,7 @@ def plan_cohort(
     out = None if out is None or bucket else Path(out)
     tiler = Tiler.of(tiling)
     encoding = _encoding(settings.step(EmbedTilesSettings), asked, out, tile_encoder)
+    processes = num_processes(encoding.gpus, fleet)
     embedding, started = settings.step(EmbedSlidesSettings), time.monotonic()
     slide_encoder = load_recipe(embedding)
     encoding = replace(encoding, start_s=encoding.start_s + time.monotonic() - started)
@@ -174,7 +175,8 @@ def plan_cohort(
     )
     if probed is not None:
         limit = fleet.objects().limit_bytes
-        plan = replace(plan, times=_times(plan, encoding, probed, tissue_s, each_out, limit))
+        times = _times(plan, encoding, probed, tissue_s, each_out, limit, processes)
+        plan = replace(plan, times=times)
     if asked.json is not None:
         write_json(asked.json, plan.record())
     return plan
@@ -234,6 +236,7 @@ def _times(
     tissue_s: Float64Array,
     written: Float64Array,
     cache_bytes: int,
+    processes: int,
 ) -> Times:
     asked, cohort, gpus = plan.asked, plan.cohort, encoding.gpus
     reading = writing = None
@@ -241,10 +244,10 @@ def _times(
         reading = _reading(cohort, asked)
     if asked.write_mb is None and plan.out is not None:
         writing = measure_writing(plan.out)
-    rates = _rates(probed, encoding, asked, reading, writing)
+    rates = _rates(probed, encoding, asked, reading, writing, processes)
     machines = Machines(
         asked.machines,
-        1 if gpus is None else gpus.number,
+        processes,
         None if asked.storage_mb is None else asked.storage_mb * 1e6,
     )
     ids = [row.slide_id for row in cohort.rows]
@@ -284,6 +287,21 @@ def _times(
     )
 
 
+def num_processes(gpus: Gpus | None, fleet: FleetSettings) -> int:
+    """How many processes a machine has, as `--gpus` or `--devices` say."""
+    if fleet.devices is None:
+        return 1 if gpus is None else gpus.number
+    text = str(fleet.devices)
+    number = int(text) if text.isdecimal() else len(text.split(","))
+    if gpus is not None and gpus.number != number:
+        raise ConfigError(
+            f"--devices {text} and {gpus.number} x {gpus.kind} as --gpus",
+            expected="a process for each GPU",
+            remedy=f"leave out --devices, or give --gpus {number}x{gpus.kind}",
+        )
+    return max(1, number)
+
+
 def _reading(cohort: Workable, asked: PlanningSettings) -> Transfer | None:
     """How fast slides come from where they lie; of a mixed cohort, from stores."""
     rows = cohort.rows[:200]
@@ -303,6 +321,7 @@ def _rates(
     asked: PlanningSettings,
     reading: Transfer | None,
     writing: Transfer | None,
+    processes: int,
 ) -> Rates:
     """What one process of a machine can do, from what was measured and what was said."""
     more_cores = (asked.cores or available_cores()) / available_cores()
@@ -310,12 +329,10 @@ def _rates(
     if encoding.encoder is not None:
         on_cpu = encoding.encoder.device.type == "cpu"
     encode = probed.encode or (gpus.rate if gpus else asked.tiles_per_second or 1.0)
-    if on_cpu and encoding.encoder is not None:
-        encode *= more_cores
-    processes = 1 if gpus is None else gpus.number
     together = probed.together
-    if together is not None and on_cpu:
-        together *= more_cores
+    if on_cpu:  # what was measured took all cores
+        encode *= (more_cores if encoding.encoder is not None else 1.0) / processes
+        together = None if together is None else together * more_cores / processes
     read = asked.read_mb * 1e6 if asked.read_mb else reading.rate if reading else float("inf")
     write = asked.write_mb * 1e6 if asked.write_mb else writing.rate if writing else float("inf")
     return Rates(

@@ -246,6 +246,10 @@ def _grounds(plan: CohortPlan, times: Times) -> Sequence[str]:
         lines.append(f"encoding is as given; all else is of this machine, with {cores}")
     elif times.machines.number > 1:
         lines.append(f"every machine is counted as this one, with {cores}")
+    if times.machines.processes > 1:
+        lines.append(
+            f"each machine has {times.machines.processes} processes, which share its cores"
+        )
     where = "each its shard" if plan.asked.shards else "the next slide from one list"
     lines.append(f"machines take {where}; time to wait in queues is not in it")
     return lines

@@ -10,6 +10,7 @@ from slidenet.cli.main import main
 from slidenet.core.errors import ConfigError, UnknownNameError
 from slidenet.pipelines.embed_slides import embed_slides
 from slidenet.pipelines.embed_tiles import embed_tiles
+from slidenet.pipelines.fleet.settings import FleetSettings
 from slidenet.pipelines.planning import cohort
 from slidenet.pipelines.planning.machines import MEASURED, gpus_of
 from slidenet.pipelines.planning.plan import plan
@@ -128,6 +129,16 @@ def test_rates_of_gpus_are_measured_or_given():
     for text in ("0xh100", "4 h100", ""):
         with pytest.raises(ConfigError, match="4xh200 for four"):
             gpus_of(text, "gigapath", "bf16", None)
+
+
+def test_processes_are_those_of_devices_or_gpus():
+    gpus = gpus_of("4xh200", "kaiko_vitb16", "bf16", None)
+    assert cohort.num_processes(None, FleetSettings()) == 1
+    assert cohort.num_processes(None, FleetSettings(devices="cpu:0-3,cpu:4-7")) == 2
+    assert cohort.num_processes(gpus, FleetSettings()) == 4
+    assert cohort.num_processes(gpus, FleetSettings(devices=4)) == 4
+    with pytest.raises(ConfigError, match="give --gpus 2xh200"):
+        cohort.num_processes(gpus, FleetSettings(devices=2))
 
 
 def test_rates_are_those_of_the_docs():
