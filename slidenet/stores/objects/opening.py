@@ -10,7 +10,7 @@ from slidenet.core.extras import require_extra
 from slidenet.stores.objects.others import OtherStore
 from slidenet.stores.objects.s3 import S3Store
 from slidenet.stores.objects.store import ObjectStore
-from slidenet.stores.objects.uri import is_uri, provider_of
+from slidenet.stores.objects.uri import bucket_and_key, is_uri, provider_of
 from slidenet.stores.objects.web import WebStore
 
 CONNECT_S, READ_S = 20, 60
@@ -45,7 +45,9 @@ def store_of(uri: str) -> ObjectStore:
     if provider == "gs":
         return OtherStore(_filesystem("gcsfs", "gs", "gs"))
     if provider == "az":
-        return OtherStore(_filesystem("adlfs", "az", "abfs"))
+        account = bucket_and_key(uri)[0].partition("@")[2].partition(".")[0]
+        named = {"account_name": account} if account else {}
+        return OtherStore(_filesystem("adlfs", "az", "abfs", **named))
     return WebStore(_web())
 
 

@@ -4,7 +4,7 @@ What they have in common is used: facts before and after a download say whether 
 the same one.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from slidenet.core.errors import ObjectStoreError
@@ -26,7 +26,7 @@ class OtherStore(ObjectStore):
     """Objects of a provider that is asked by what all file systems of fsspec know."""
 
     async def _facts(self, uri: str) -> ObjectFacts:
-        found = await self._ask(uri, "_info", "/".join(bucket_and_key(uri)))
+        found = await self._ask(uri, "_info", _place(uri))
         if found.get("type") != "file":
             raise ObjectStoreError(
                 f"{shown_uri(uri)} is no object but a folder of them",
@@ -36,9 +36,8 @@ class OtherStore(ObjectStore):
         return _facts_of(uri, found)
 
     async def _list(self, prefix: str, recursive: bool) -> Sequence[ObjectFacts]:
-        bucket, key = bucket_and_key(prefix)
-        folder = key.rpartition("/")[0]
-        place, scheme = f"{bucket}/{folder}".rstrip("/"), prefix.partition("://")[0]
+        bucket, _ = bucket_and_key(prefix)
+        place, scheme = _place(prefix).rpartition("/")[0], prefix.partition("://")[0]
         if recursive:
             listed = (await self._ask(prefix, "_find", place, detail=True)).values()
         else:
@@ -46,13 +45,16 @@ class OtherStore(ObjectStore):
         found = []
         for one in listed:
             is_folder = one.get("type") == "directory"
-            uri = f"{scheme}://{one['name'].strip('/')}" + "/" * is_folder
+            name = one["name"].strip("/").partition("/")[2]
+            uri = f"{scheme}://{bucket}/{name}" + "/" * is_folder
             if uri.startswith(prefix) and uri != prefix:
                 found.append(ObjectFacts(uri, 0, "") if is_folder else _facts_of(uri, one))
         return found
 
-    async def _stream(self, uri: str, start: int, facts: ObjectFacts) -> AsyncIterator[bytes]:
-        place = "/".join(bucket_and_key(uri))
+    async def _stream(
+        self, uri: str, start: int, facts: ObjectFacts
+    ) -> AsyncGenerator[bytes, None]:
+        place = _place(uri)
         while start < facts.size:
             stop = min(start + PART_BYTES, facts.size)
             part = await self._ask(uri, "_cat_file", place, start=start, end=stop)
@@ -72,6 +74,12 @@ class OtherStore(ObjectStore):
             raise refused(uri) from None
         except Exception as error:  # of several libraries, without a common class
             raise _fault(error, uri) from None
+
+
+def _place(uri: str) -> str:
+    """Bucket and name as file systems spell them; the account of Azure is a setting of those."""
+    bucket, key = bucket_and_key(uri)
+    return f"{bucket.partition('@')[0]}/{key}"
 
 
 def _facts_of(uri: str, found: Any) -> ObjectFacts:

@@ -1,6 +1,6 @@
 """S3 and what speaks its language, through s3fs."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from slidenet.core.errors import ObjectStoreError
@@ -54,7 +54,9 @@ class S3Store(ObjectStore):
                 return found
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
-    async def _stream(self, uri: str, start: int, facts: ObjectFacts) -> AsyncIterator[bytes]:
+    async def _stream(
+        self, uri: str, start: int, facts: ObjectFacts
+    ) -> AsyncGenerator[bytes, None]:
         bucket, key = _object(uri)
         same = {"IfMatch": f'"{facts.version}"'} if facts.version else {}
         answer = await self.call(

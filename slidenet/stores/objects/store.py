@@ -10,7 +10,8 @@ import logging
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, TypeVar
 
@@ -169,7 +170,7 @@ class ObjectStore(ABC):
     async def _list(self, prefix: str, recursive: bool) -> Sequence[ObjectFacts]: ...
 
     @abstractmethod
-    def _stream(self, uri: str, start: int, facts: ObjectFacts) -> AsyncIterator[bytes]:
+    def _stream(self, uri: str, start: int, facts: ObjectFacts) -> AsyncGenerator[bytes, None]:
         """The bytes of an object from `start` on, as they come.
 
         Raises:
@@ -225,18 +226,18 @@ class _Download:
         facts = self._facts
         if facts.size == 0:
             return
-        parts = self._store._stream(self._uri, self._done, facts)
-        async for part in parts:
-            if self._limit is not None:
-                self._limit.check("waiting for its object")
-            if self._done + len(part) > facts.size:
-                raise replaced(self._uri, f"it has more than its {facts.size:,} bytes")
-            try:
-                file.write(part)
-            except OSError as error:
-                raise _FileFault(error) from error
-            self._done += len(part)
-            self._advance(len(part))
+        async with aclosing(self._store._stream(self._uri, self._done, facts)) as parts:
+            async for part in parts:
+                if self._limit is not None:
+                    self._limit.check("waiting for its object")
+                if self._done + len(part) > facts.size:
+                    raise replaced(self._uri, f"it has more than its {facts.size:,} bytes")
+                try:
+                    file.write(part)
+                except OSError as error:
+                    raise _FileFault(error) from error
+                self._done += len(part)
+                self._advance(len(part))
         if self._done < facts.size:
             raise CutError(f"it ended after {self._done:,} of {facts.size:,} bytes")
 

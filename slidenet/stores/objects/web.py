@@ -6,7 +6,7 @@ never from https to http, and from the world never to this machine or its networ
 """
 
 import ipaddress
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -53,7 +53,9 @@ class WebStore(ObjectStore):
             remedy="write a slides.csv with a column slide_path that names each slide",
         )
 
-    async def _stream(self, uri: str, start: int, facts: ObjectFacts) -> AsyncIterator[bytes]:
+    async def _stream(
+        self, uri: str, start: int, facts: ObjectFacts
+    ) -> AsyncGenerator[bytes, None]:
         asked = {"Range": f"bytes={start}-"} if start else {}
         async with self._answer("GET", uri, asked) as answer:
             if answer.status == 416:
