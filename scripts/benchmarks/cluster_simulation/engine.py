@@ -47,26 +47,29 @@ def fair_share(speeds: np.ndarray, limit: float) -> np.ndarray:
 
 
 class _Run:
-    """One simulated run."""
+    """One simulated run.
+
+    Where the disk gives what it is asked for, the end of all that a node begins is known at once.
+    Else the rates of all nodes change with every event.
+    """
 
     def __init__(
         self, cohort: Cohort, cluster: Cluster, source: Source, rng: np.random.Generator
     ) -> None:
         nodes = cluster.nodes
-        self._cohort, self._cluster, self._source, self._rng = cohort, cluster, source, rng
+        self._cluster, self._source, self._rng = cluster, source, rng
         self._speeds = cluster.speeds()
+        self._disk_is_shared = cluster.disk_tiles_per_s < self._speeds.sum()
         self._now, self._not_done = 0.0, len(cohort.tiles)
-        self._phase = np.full(nodes, Phase.HEAD)
-        self._until = np.full(nodes, float(cluster.start_s))  # of every phase but TILES
-        self._left = np.full(nodes, np.inf)  # tiles, in TILES
-        self._rates = np.zeros(nodes)
+        self._phase = [Phase.HEAD] * nodes
+        self._since = [0.0] * nodes
+        self._until = np.full(nodes, float(cluster.start_s))
+        self._left = np.full(nodes, np.inf)  # tiles, kept up to date where the disk is shared
         self._fails_at = self._lives(nodes)
         self._slide: list[int | None] = [None] * nodes
-        self._spent = np.zeros(nodes)  # of the slide at hand, at the node's own speed
         self._tiles_left = cohort.tiles.copy()
-        self._result = Outcome(
-            0.0, np.full(len(cohort.tiles), np.nan), np.full(len(cohort.tiles), np.nan)
-        )
+        unknown = np.full(len(cohort.tiles), np.nan)
+        self._result = Outcome(0.0, unknown, unknown.copy())
 
     def _lives(self, count: int) -> np.ndarray:
         if np.isinf(self._cluster.node_life_s):
@@ -75,91 +78,113 @@ class _Run:
 
     def to_the_end(self) -> Outcome:
         """All events, one after the other."""
+        failing = int(self._fails_at.argmin())
         while self._not_done:
-            at_work = self._phase == Phase.TILES
-            self._rates = np.where(at_work, self._speeds, 0.0)
-            self._rates = fair_share(self._rates, self._cluster.disk_tiles_per_s)
-            with np.errstate(divide="ignore"):
-                ends = np.where(at_work, self._now + self._left / self._rates, self._until)
-            node, failing = int(ends.argmin()), int(self._fails_at.argmin())
-            fails = self._fails_at[failing] < ends[node]
-            moment = self._fails_at[failing] if fails else ends[node]
-            assert np.isfinite(moment), "nobody is left to do what is left"
-            self._pass_time(moment)
-            if fails:
+            if self._disk_is_shared:
+                self._share_disk()
+            node = int(self._until.argmin())
+            if self._fails_at[failing] < self._until[node]:
+                self._pass_time(self._fails_at[failing])
                 self._fail(failing)
-            else:
-                self._next_phase(node)
-        self._result.lasted_s = self._now
+                failing = int(self._fails_at.argmin())
+                continue
+            assert self._until[node] < np.inf, "nobody is left to do what is left"
+            self._pass_time(self._until[node])
+            if self._next_phase(node):
+                failing = int(self._fails_at.argmin())
+        for node in range(self._cluster.nodes):
+            self._count(node)
+        self._result.lasted_s = float(self._now)
         return self._result
 
-    def _pass_time(self, moment: float) -> None:
-        """Counts what the nodes are at until the moment."""
-        passed, result = max(moment - self._now, 0.0), self._result
-        self._now = moment
-        if not passed:
-            return
-        tiles = self._rates * passed
-        self._left -= tiles
-        own = tiles / self._speeds  # s, had nothing held it back
-        self._spent += own
-        num = np.bincount(self._phase, minlength=len(Phase)) * passed
-        result.worked += own.sum()
-        result.disk += num[Phase.TILES] - own.sum()
-        result.overhead += num[Phase.HEAD]
-        result.down += num[Phase.DOWN]
-        result.idle += num[Phase.IDLE]
+    def _share_disk(self) -> None:
+        """When the tiles of each node will be done, as far as it is known now."""
+        at_work = self._left < np.inf
+        rates = np.where(at_work, self._speeds, 0.0)
+        self._rates = fair_share(rates, self._cluster.disk_tiles_per_s)
+        self._until[at_work] = self._now + self._left[at_work] / self._rates[at_work]
 
-    def _next_phase(self, node: int) -> None:
-        """What a node does when what it was at has ended."""
+    def _pass_time(self, moment: float) -> None:
+        if self._disk_is_shared:
+            self._left -= self._rates * (moment - self._now)
+        self._now = moment
+
+    def _next_phase(self, node: int) -> bool:
+        """What a node does when what it was at has ended; says whether it came back to life."""
         slide, slide_s = self._slide[node], self._cluster.slide_s
         if self._phase[node] == Phase.DOWN:
             self._enter(node, Phase.HEAD, self._cluster.start_s)
             self._fails_at[node] = self._lives(1)[0]
-        elif slide is None:
-            self._ask(node)
-        elif self._phase[node] == Phase.HEAD:
+            return True
+        if slide is not None and self._phase[node] == Phase.HEAD:
             self._result.began_s[slide] = self._now - slide_s
             self._result.overhead -= slide_s
             self._result.worked += slide_s
-            self._spent[node] = slide_s
+            self._enter(node, Phase.TILES, self._tiles_left[slide] / self._speeds[node])
             self._left[node] = self._tiles_left[slide]
-            self._enter(node, Phase.TILES, np.inf)
-        else:
+            return False
+        if slide is not None:
             self._result.ended_s[slide] = self._now
             self._not_done -= 1
-            self._forget(node)
-            self._ask(node)
-
-    def _forget(self, node: int) -> None:
-        """The node has no slide any more."""
-        self._slide[node], self._left[node], self._spent[node] = None, np.inf, 0.0
-
-    def _enter(self, node: int, phase: Phase, lasts: float) -> None:
-        self._phase[node], self._until[node] = phase, self._now + lasts
+            self._left[node] = 0.0
+        self._ask(node)
+        return False
 
     def _ask(self, node: int) -> None:
         """Asks for the next slide."""
         answer = self._source.take(node, self._now)
         if isinstance(answer, Turn):
-            self._slide[node] = answer.slide
             self._result.looks += answer.looks
             self._enter(node, Phase.HEAD, answer.after_s + self._cluster.slide_s)
+            self._slide[node] = answer.slide
         else:  # nothing now, or nothing any more unless a node fails
             self._enter(node, Phase.IDLE, np.inf if answer is None else answer - self._now)
 
     def _fail(self, node: int) -> None:
         """A node fails: its slide goes back, and idle nodes may ask for it."""
-        slide = self._slide[node]
+        slide, is_at_tiles = self._slide[node], self._phase[node] == Phase.TILES
         self._result.failures += 1
-        if slide is not None:
-            if self._phase[node] == Phase.TILES and self._cluster.keeps_rows:
-                self._tiles_left[slide] = self._left[node]
-                self._spent[node] = self._cluster.slide_s
-            self._result.lost += self._spent[node]
-            self._result.worked -= self._spent[node]
-        self._forget(node)
+        if slide is not None and is_at_tiles:
+            if not self._disk_is_shared:
+                passed = self._now - self._since[node]
+                self._left[node] = self._tiles_left[slide] - passed * self._speeds[node]
+            done = (self._tiles_left[slide] - self._left[node]) / self._speeds[node]
+            lost = self._cluster.slide_s + (0.0 if self._cluster.keeps_rows else done)
+            self._result.lost += lost
+            self._result.worked -= lost
+        self._enter(node, Phase.DOWN, self._cluster.repair_s)
         self._fails_at[node] = np.inf
         self._source.lost(node, slide, self._now)
-        self._enter(node, Phase.DOWN, self._cluster.repair_s)
-        self._until[self._phase == Phase.IDLE] = self._now
+        for other, phase in enumerate(self._phase):
+            if phase == Phase.IDLE:
+                self._until[other] = self._now
+
+    def _enter(self, node: int, phase: Phase, lasts: float) -> None:
+        """Ends what a node was at; what it had of a slide is kept where rows are."""
+        self._count(node)
+        if self._phase[node] == Phase.TILES:
+            slide = self._slide[node]
+            if self._cluster.keeps_rows:
+                self._tiles_left[slide] = self._left[node]
+            self._left[node] = np.inf
+        if phase != Phase.TILES:
+            self._slide[node] = None
+        self._phase[node], self._since[node] = phase, self._now
+        self._until[node] = self._now + lasts
+
+    def _count(self, node: int) -> None:
+        """Adds what a node was at until now to the sums."""
+        passed, phase, result = self._now - self._since[node], self._phase[node], self._result
+        if phase == Phase.TILES:
+            own = passed
+            if self._disk_is_shared:
+                tiles = self._tiles_left[self._slide[node]] - self._left[node]
+                own = tiles / self._speeds[node]
+            result.worked += own
+            result.disk += passed - own
+        elif phase == Phase.HEAD:
+            result.overhead += passed
+        elif phase == Phase.DOWN:
+            result.down += passed
+        else:
+            result.idle += passed
