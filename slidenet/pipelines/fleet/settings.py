@@ -86,10 +86,10 @@ class FleetSettings(ClusterSettings):
         progress: How it tells on stderr how far it is: bar (lines drawn again and again), log (a
             line a minute), json (a line of JSON for all that happens, for other programs), none;
             auto: bar in a terminal, else log.
-        cache: Folder for copies of slides that lie in object stores (s3://, https://, ...), shared
-            by the processes of a user; default: ~/.cache/slidenet.
-        cache_limit: What these copies may take, such as 200GB: room for the largest slide, better
-            for three. What was not used for longest gives way.
+        cache: Folder for copies of slides that lie in object stores (s3://, https://, ...), and of
+            an output that does, shared by the processes of a user; default: ~/.cache/slidenet.
+        cache_limit: What copies of slides may take, such as 200GB: room for the largest slide,
+            better for three. What was not used for longest gives way. Outputs are not counted.
     """
 
     shard: str | None = None

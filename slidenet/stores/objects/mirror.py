@@ -11,6 +11,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +28,7 @@ from slidenet.stores.objects.uri import join_uri, named_uri, shown_uri
 FOLDER = "slidenet-outputs"
 NOTES = ".published"
 _TRIES_OF_VIEWS = 10
+_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,13 @@ class Mirror:
                 continue
             beginning = path.name[:-1]
             there = {self.path_of(f.uri): f for f in self.objects(path.parent, beginning)}
-            for one in sorted(there.keys() | set(files_at(path))):
-                self.fetch_file(one, there.get(one))
+            every = sorted(there.keys() | set(files_at(path)))
+            if len(every) < _AT_ONCE:  # each is an exchange with the store, which takes its time
+                for one in every:
+                    self.fetch_file(one, there.get(one))
+                continue
+            with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetching") as threads:
+                list(threads.map(lambda one, of=there: self.fetch_file(one, of.get(one)), every))
 
     def fetch_file(self, path: Path, facts: ObjectFacts | None) -> None:
         """Makes a file what it is in the bucket.

@@ -49,6 +49,13 @@ def test_a_name_that_ends_in_a_star_is_all_that_begin_so(here, elsewhere):
     assert sorted(os.listdir(elsewhere.root / "csv")) == ["a.csv", "a.png"]
 
 
+def test_many_files_are_fetched_at_once(here, elsewhere):
+    names = [f"tissue/{number}.json" for number in range(20)]
+    here.publish([make(here, name.encode(), name) for name in names])
+    elsewhere.fetch([elsewhere.root / "tissue" / "*"])
+    assert all((elsewhere.root / name).read_bytes() == name.encode() for name in names)
+
+
 def test_a_file_made_anew_replaces_the_version_that_was_seen(here, elsewhere, memory_bucket):
     here.publish([make(here, b"old")])
     there = elsewhere.root / "tiles" / "a.h5"
