@@ -1,7 +1,7 @@
 """Maps of test slides, and how well they find the lesions that were planted there."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,11 @@ from slidenet.explanation.subject import untrained_network
 from slidenet.mil import BagBatch
 from slidenet.tasks import ExplainedTarget
 from slidenet.training import SlideClassifier
+
+MANY_PASSES = (
+    "integrated_gradients", "occlusion", "occlusion_regions", "occlusion_clusters", "swap",
+)  # fmt: skip
+"""Methods that take seconds for a slide where `Setup.is_slow`."""
 
 REMOVED_BAGS = 3
 """Bags whose tiles are taken out one by one, as an oracle of occlusion."""
@@ -53,7 +58,9 @@ def precision(truth: BoolArray, values: Any) -> float:
     return float(truth[top].mean())
 
 
-def judge(out: Any, name: str, seed: int, most_bags: int, beside: int) -> dict[str, Any]:
+def judge(
+    out: Any, name: str, seed: int, most_bags: int, beside: int, slow_bags: int | None = None
+) -> dict[str, Any]:
     """All methods that apply, on the test slides of one trained model.
 
     Args:
@@ -62,6 +69,8 @@ def judge(out: Any, name: str, seed: int, most_bags: int, beside: int) -> dict[s
         seed: Of cohort and training.
         most_bags: Of each group that maps are drawn of.
         beside: Of these, on which untrained networks and random orders stand beside the maps.
+        slow_bags: Of these, for methods of many passes and for what stands beside maps, where the
+            setup is slow; None: all.
 
     Returns:
         `auroc` of the model on its test slides (of its value or risk: against slides without a
@@ -77,12 +86,16 @@ def judge(out: Any, name: str, seed: int, most_bags: int, beside: int) -> dict[s
         groups[case.group].append(case)
     found: dict[str, Any] = {"auroc": auroc(labels, scores), "groups": {}}
     gaps, steps = [], []
+    few = most_bags
+    if slow_bags is not None and SETUPS[name].is_slow:
+        few, beside = min(slow_bags, most_bags), min(slow_bags, beside)
     for group, members in sorted(groups.items()):
         chosen = members[:most_bags]
         rows: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for number, case in enumerate(chosen):
             known = Faithfulness(case.subject, case.target) if number < beside else None
-            for method, (values, details) in maps_of(case.subject, case.target).items():
+            left_out = MANY_PASSES if number >= few else ()
+            for method, (values, details) in maps_of(case.subject, case.target, left_out).items():
                 note(rows[method], "", case, method, values)
                 if known is not None:
                     rows[method]["beats"].append(beats_random(known, case, method, values))
@@ -95,7 +108,12 @@ def judge(out: Any, name: str, seed: int, most_bags: int, beside: int) -> dict[s
             for method, (values, _) in maps_of(other, case.target).items():
                 note(rows[method], "untrained_", case, method, values)
         means = {m: {k: float(np.mean(v)) for k, v in row.items()} for m, row in rows.items()}
-        found["groups"][group] = {"slides": len(members), "bags": len(chosen), "methods": means}
+        found["groups"][group] = {
+            "slides": len(members),
+            "bags": len(chosen),
+            "slow_bags": min(few, len(chosen)),
+            "methods": means,
+        }
     if gaps:
         found["completeness"] = {"gap": max(gaps), "steps": float(np.median(steps))}
     called = next(m for g, m in groups.items() if g in ("called", "near"))
@@ -128,12 +146,14 @@ def cases_of(
     return np.array(scores), np.array(labels), cases
 
 
-def maps_of(subject: Subject, target: ExplainedTarget) -> dict[str, tuple[Any, Mapping[str, Any]]]:
+def maps_of(
+    subject: Subject, target: ExplainedTarget, left_out: Sequence[str] = ()
+) -> dict[str, tuple[Any, Mapping[str, Any]]]:
     """Every method that applies; the untrained network is a column here, not a method."""
     return {
         name: explain_target(name, subject, target)
         for name in EXPLAINERS
-        if name != "untrained" and not EXPLAINERS[name].applies_to(subject.network)
+        if name not in ("untrained", *left_out) and not EXPLAINERS[name].applies_to(subject.network)
     }
 
 
