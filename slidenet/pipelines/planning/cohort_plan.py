@@ -165,7 +165,11 @@ class CohortPlan:
             "machines": asdict(times.machines),
             "cores": times.cores,
             "gpus": None if times.gpus is None else asdict(times.gpus),
-            "rates": asdict(times.rates),
+            # A rate that nobody knows bounds nothing; JSON has no word for infinity.
+            "rates": {
+                name: None if value == float("inf") else value
+                for name, value in asdict(times.rates).items()
+            },
             "machine_hours": found.machine_hours,
             "cost": self.cost,
             "cost_per_slide": None if self.cost is None else self.cost / self.num_slides,

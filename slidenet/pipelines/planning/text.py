@@ -153,8 +153,9 @@ def _time(plan: CohortPlan) -> str:
     lines.append(f"{who}: {time_of(found.seconds)}{span}")
     if found.storage_bound:
         lines.append(
-            f"  storage-bound: the place of the slides gives {times.machines.read or 0:,.0f} "
-            "bytes per second to all machines, which is too little for so many"
+            "  storage-bound: the place of the slides gives "
+            f"{size_in_words(times.machines.read or 0)}/s to all machines, which is too little for "
+            "so many"
         )
     else:
         words = BOUND[found.bottleneck]

@@ -115,6 +115,7 @@ def test_the_examples_of_the_page(slides, tmp_path, monkeypatch, capsys):
     assert second["gpus"]["number"] == second["machines"]["processes"] == 4
     assert second["gpus"]["rate"] == second["rates"]["encode"] == 874
     assert last["rates"]["encode"] == 900
+    assert last["rates"]["write"] is None  # no --out, so nobody knows
     assert "the rate of h100 is 900 tiles/s (as given)" in last_text
 
 
