@@ -88,6 +88,7 @@ def test_a_verb_writes_into_a_bucket_and_goes_on_anywhere(memory_bucket, cache):
     assert memory_bucket.puts - puts == 5, "the probe, two claims, runs/ and run.json"
 
 
+@pytest.mark.slow
 def test_run_json_tells_of_all_machines(memory_bucket, cache):
     write(ROWS[:1], memory_bucket.uri)
     cache("elsewhere")
@@ -121,6 +122,7 @@ def test_a_slide_that_another_machine_holds_is_in_progress_elsewhere(
     assert results(memory_bucket) == ["tiles/a.h5"]
 
 
+@pytest.mark.slow
 def test_what_a_slide_without_tissue_leaves_is_published(memory_bucket, cache):
     report = write(ROWS, memory_bucket.uri, fault=EmptyTissueError("no tissue"))
     assert statuses(report) == ["done", "failed"]
@@ -136,6 +138,7 @@ def test_a_full_disk_names_the_cache(memory_bucket, cache, tmp_path):
     assert "overlays/b.jpg" not in memory_bucket.names()
 
 
+@pytest.mark.slow
 def test_another_writers_file_is_the_failure_of_that_slide(memory_bucket, cache):
     uri = f"{memory_bucket.uri}tiles/b.h5"
 
@@ -149,6 +152,7 @@ def test_another_writers_file_is_the_failure_of_that_slide(memory_bucket, cache)
     assert "written by another writer" in report.outcomes[1].detail
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_told_of(memory_bucket, cache):
     with pytest.raises(KeyboardInterrupt):
         write(ROWS, memory_bucket.uri, fault=KeyboardInterrupt())
@@ -197,6 +201,7 @@ def test_the_engine_of_who_was_first_is_followed(memory_bucket, cache, tmp_path)
         memory_bucket.before_put = lambda _: None
 
 
+@pytest.mark.slow
 def test_a_store_without_conditions_takes_one_writer(memory_bucket, cache, monkeypatch):
     memory_bucket.supports_conditions = False
     for name, seconds in (("BEAT_S", 0.001), ("_BOTH_BEGAN_S", 0.0)):
