@@ -59,6 +59,17 @@ class Cluster:
         """A second node, of another range of ports."""
         self._start(23000, "--address", self.address, environment=environment)
 
+    def wait_for_node(self) -> None:
+        """Waits until the node that was added last is a part of the cluster."""
+        log, until = self._log(len(self._nodes) - 1), time.monotonic() + 120
+        while b"This command will now block" not in log.read_bytes()[self._told :]:
+            assert time.monotonic() < until, f"a node does not start; see {log}"
+            time.sleep(0.5)
+        time.sleep(3)
+
+    def _log(self, number: int) -> Path:
+        return self._folder / f"node{number}.log"
+
     def kill_node(self) -> None:
         """Ends all processes of the second node at once, as a machine that loses its power."""
         node = self._nodes.pop()
@@ -88,7 +99,8 @@ class Cluster:
         self, first: int, *arguments: str, environment: dict[str, str] | None = None
     ) -> None:
         ports = ("--min-worker-port", str(first), "--max-worker-port", str(first + 1500))
-        with (self._folder / f"node{len(self._nodes)}.log").open("ab") as log:
+        with self._log(len(self._nodes)).open("ab") as log:
+            self._told = log.tell()
             node = subprocess.Popen(
                 [
                     *(RAY, "start", *arguments, *ports, "--num-cpus", "1", "--block"),
@@ -236,7 +248,7 @@ def refused(cluster: Cluster, slides: Path, folder: Path) -> None:
     with (copy / "slidenet" / "core" / "text.py").open("a") as file:
         file.write("\n# another state of the source\n")
     cluster.add_node(cluster.environment | {"PYTHONPATH": str(copy)})
-    time.sleep(15)
+    cluster.wait_for_node()
     expect(call, ("--address", cluster.address), cluster.environment, "slidenet 0.1.0")
 
 

@@ -9,6 +9,7 @@ import os
 import pickle
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,12 +19,14 @@ from typing import Any
 from slidenet.pipelines.cluster.facts import MachineFacts
 from slidenet.pipelines.cohort.runner import LocalRunner
 from slidenet.pipelines.fleet.line import Forwarder, Line
-from slidenet.pipelines.fleet.messages import Take, Unfit
+from slidenet.pipelines.fleet.messages import Advanced, Take, Unfit
 from slidenet.pipelines.fleet.worker import UNPICKLING_ERRORS
 from slidenet.slides.isolation import end_all_processes
 from slidenet.stores.claims import give_back_claims
 
 _log = logging.getLogger(__name__)
+
+GATHER_S = 0.5
 
 Numbered = tuple[int, object]
 
@@ -63,12 +66,14 @@ class Outbox:
 
     def __init__(self) -> None:
         self._messages: deque[Numbered] = deque()
-        self._number = 0
+        self._number, self._since = 0, 0.0
         self._changed = threading.Condition()
 
     def put(self, message: object) -> None:
         """Adds a message."""
         with self._changed:
+            if not self._messages:
+                self._since = time.monotonic()
             self._number += 1
             self._messages.append((self._number, message))
             self._changed.notify_all()
@@ -76,15 +81,23 @@ class Outbox:
     def after(self, number: int, seconds: float) -> list[Numbered]:
         """The messages behind one that has arrived; waits for the first of them.
 
+        Signs of progress are gathered for `GATHER_S`, since a batch takes less time than a call.
+
         Args:
             number: Of the last one that has arrived; it and those before are forgotten.
             seconds: So long is waited; then there are none.
         """
+        until = time.monotonic() + seconds
         with self._changed:
             while self._messages and self._messages[0][0] <= number:
                 self._messages.popleft()
-            if not self._messages:
-                self._changed.wait(seconds)
+            while all(isinstance(message, Advanced) for _, message in self._messages):
+                if self._messages:
+                    until = min(until, self._since + GATHER_S)
+                left = until - time.monotonic()
+                if left <= 0:
+                    break
+                self._changed.wait(left)
             return list(self._messages)
 
 

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 
 from slidenet.core.records import SlideRow
+from slidenet.pipelines.cluster import actor
 from slidenet.pipelines.cluster.actor import Outbox, Surroundings, WorkerActor
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.report import SlideOutcome
@@ -24,6 +25,18 @@ def test_messages_stay_until_they_have_arrived():
     assert outbox.after(3, 0.0) == []
     threading.Timer(0.05, outbox.put, ["d"]).start()
     assert outbox.after(3, 60.0) == [(4, "d")]
+
+
+def test_signs_of_progress_are_gathered(monkeypatch):
+    monkeypatch.setattr(actor, "GATHER_S", 0.05)
+    outbox, step = Outbox(), Advanced(8, False)
+    outbox.put(step)
+    outbox.put(step)
+    assert outbox.after(0, 60.0) == [(1, step), (2, step)]
+    monkeypatch.setattr(actor, "GATHER_S", 60.0)
+    outbox.put(step)
+    outbox.put("ended")  # nothing waits with what somebody waits for
+    assert outbox.after(2, 60.0) == [(3, step), (4, "ended")]
 
 
 NOWHERE = Surroundings("/nowhere", ["/nowhere"])
@@ -62,18 +75,18 @@ class Listener:
 def test_an_actor_works_answers_count_once_and_it_stops_in_a_slide(tmp_path):
     root = logging.getLogger()
     before, handlers = root.level, list(root.handlers)
-    actor = WorkerActor()
-    line = Listener(actor)
+    one = WorkerActor()
+    line = Listener(one)
     try:
-        actor.begin(pickle.dumps(Work(OutputLayout(tmp_path))), (), NOWHERE, logging.INFO)
+        one.begin(pickle.dumps(Work(OutputLayout(tmp_path))), (), NOWHERE, logging.INFO)
         line.until(WantsSlide)
-        actor.answer(1, Take(SlideRow("a", "a.svs")))
-        actor.answer(1, Take(SlideRow("a", "a.svs")))  # sent again, as the reply was lost
+        one.answer(1, Take(SlideRow("a", "a.svs")))
+        one.answer(1, Take(SlideRow("a", "a.svs")))  # sent again, as the reply was lost
         assert line.until(SlideOutcome).output == "a.h5"
-        actor.answer(2, Take(SlideRow("endless", "b.svs")))
+        one.answer(2, Take(SlideRow("endless", "b.svs")))
         line.until(Advanced)
-        actor.stop(60.0)
-        assert not actor._thread.is_alive()
+        one.stop(60.0)
+        assert not one._thread.is_alive()
     finally:
         root.setLevel(before)
         for handler in set(root.handlers) - set(handlers):
@@ -84,10 +97,10 @@ def test_an_actor_works_answers_count_once_and_it_stops_in_a_slide(tmp_path):
 def test_an_actor_that_lacks_a_module_says_so(tmp_path):
     root = logging.getLogger()
     before, handlers = root.level, list(root.handlers)
-    actor = WorkerActor()
+    one = WorkerActor()
     try:
-        actor.begin(b"cnowhere_at_all\nWork\n.", (), NOWHERE, logging.INFO)
-        found = Listener(actor).until(Unfit)
+        one.begin(b"cnowhere_at_all\nWork\n.", (), NOWHERE, logging.INFO)
+        found = Listener(one).until(Unfit)
         assert found.reason == "ModuleNotFoundError: No module named 'nowhere_at_all'"
     finally:
         root.setLevel(before)
