@@ -101,10 +101,14 @@ class HeaderWork(SlideWork):
                 facts["mpp_source"] = source_in_words(slide.slide_mpp.source)
                 facts["lattice"] = lattice_of(slide, self.tiler.geometry(slide))
         except SlidenetError as error:
-            kind = next((word for of, word in KINDS.items() if isinstance(error, of)), "fails")
-            facts |= {"problem": kind, "detail": error.found, "remedy": error.remedy}
+            facts |= {"problem": kind_of(error), "detail": error.found, "remedy": error.remedy}
             facts.setdefault("num_bytes", plain_size(Path(row.slide_path)) or 0)
         return SlideResult(Path(row.slide_path), "", value=Header(row.slide_id, **facts))
+
+
+def kind_of(error: SlidenetError) -> str:
+    """Why a slide fails, in the words of `KINDS`."""
+    return next((word for kind, word in KINDS.items() if isinstance(error, kind)), "fails")
 
 
 def lattice_of(slide: Slide, geometry: TileGeometry) -> int:

@@ -16,7 +16,7 @@ from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.runner import LocalRunner
 from slidenet.pipelines.fleet.settings import FleetSettings
 from slidenet.pipelines.objects.staging import StagedWork, stop_fetching
-from slidenet.pipelines.planning.headers import KINDS, Header, HeaderWork, plain_size
+from slidenet.pipelines.planning.headers import Header, HeaderWork, kind_of, plain_size
 from slidenet.pipelines.planning.sampling import choose, expand
 from slidenet.pipelines.progress.gathering import CohortProgress
 from slidenet.pipelines.tissue.tiler import Tiler
@@ -206,8 +206,12 @@ def _sizes(
             try:
                 return float(sum(facts.size for _, facts in cache.parcel(row.slide_path).objects))
             except (ObjectStoreError, ObjectAwayError) as error:
-                kind = KINDS[type(error)]
-                return Header(row.slide_id, 0, 1, "", "", "", 0, kind, error.found, error.remedy)
+                return Header(
+                    row.slide_id,
+                    problem=kind_of(error),
+                    detail=error.found,
+                    remedy=error.remedy,
+                )
         path = Path(row.slide_path)
         size = plain_size(path)
         if size is None and not path.is_dir():
