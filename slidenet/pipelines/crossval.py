@@ -16,6 +16,7 @@ import numpy as np
 
 from slidenet.core.checks import check_whole
 from slidenet.core.errors import ConfigError
+from slidenet.core.escapes import in_terminal
 from slidenet.core.extras import data_frame
 from slidenet.core.provenance import Identity, canonical_json, identity_hash
 from slidenet.core.text import text_table
@@ -214,7 +215,7 @@ def crossval(
         check_origin(file, origin, of_run=begun)
     if ranks > 1 and settings.ablation and variants_of(bags):
         # The other ranks of a fold wait for the next one, and do not know what was chosen in it.
-        print("what each input adds is left out on several devices", file=sys.stderr)
+        print(in_terminal("what each input adds is left out on several devices"), file=sys.stderr)
         plan = replace(plan, settings=replace(settings, ablation=False))
     work = FoldWork(bags, plan, cut, candidates)
     folders = [out / f"fold_{number:02d}" for number in range(len(splits))]

@@ -23,6 +23,7 @@ from lightning.pytorch.strategies import ParallelStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from slidenet.core.errors import ConfigError, LostRankError, SlidenetError
+from slidenet.core.escapes import in_terminal
 from slidenet.parallel.agreement import Fact, agree
 from slidenet.parallel.collectives import group_device, lost_rank_explained
 
@@ -137,7 +138,7 @@ def _in_a_thread(work: Callable[[], object], waiting: str) -> None:
     while thread.is_alive():
         thread.join(0.2)
         if since is not None and monotonic() - since > _QUIET_S:
-            print(waiting, file=sys.stderr, flush=True)
+            print(in_terminal(waiting), file=sys.stderr, flush=True)
             since = None
     if failed:
         raise failed[0]

@@ -111,8 +111,8 @@ SLOWLY: dict[str, Any] = {
 PLACED: dict[str, Any] = {
     "data": {"max_tiles": 48, "turn_positions": True, "batch_size": 16},
     "model": {
-        "feature_components": 3, "feature_scale": 1.0, "learning_rate": 1.5e-3, "weight_decay": 0.05,
-        "warmup_epochs": 5,
+        "feature_components": 3, "feature_scale": 1.0, "learning_rate": 1.5e-3,
+        "weight_decay": 0.05, "warmup_epochs": 5,
     },
     "trainer": {"gradient_clip_val": 1.0, "max_epochs": 34},
     "patience": None,
