@@ -213,9 +213,11 @@ def crossval(
         claim_folder(out, identity, IDENTITY_NAME)
     for file in prediction_files(out / PREDICTIONS_NAME, bags.task_record).values():
         check_origin(file, origin, of_run=begun)
-    if ranks > 1 and settings.ablation and variants_of(bags):
+    if ranks > 1 and settings.ablation:
         # The other ranks of a fold wait for the next one, and do not know what was chosen in it.
-        print(in_terminal("what each input adds is left out on several devices"), file=sys.stderr)
+        if variants_of(bags):
+            words = "what each input adds is left out on several devices"
+            print(in_terminal(words), file=sys.stderr)
         plan = replace(plan, settings=replace(settings, ablation=False))
     work = FoldWork(bags, plan, cut, candidates)
     folders = [out / f"fold_{number:02d}" for number in range(len(splits))]
