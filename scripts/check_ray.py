@@ -257,7 +257,11 @@ def expect(
 ) -> None:
     """Proves that a call ends with exit code 2 and one line that has some words."""
     command = [*SLIDENET, *map(str, call), *more, "--progress", "none"]
-    found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    # Ray lets workers find what lies in the folder of the command: not its slidenet, here.
+    environment = {"PYTHONPATH": str(Path(__file__).parents[1]), **environment}
+    found = subprocess.run(
+        command, env=environment, cwd="/tmp", capture_output=True, text=True, timeout=200
+    )
     lines = [line for line in found.stderr.splitlines() if "error:" in line]
     print(f"  {lines[-1] if lines else found.stderr[-400:]}")
     assert found.returncode == 2, found.returncode
