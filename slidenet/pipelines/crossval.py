@@ -190,6 +190,9 @@ def crossval(
     )
     assert cut is not None, "a cross-validation has folds"
     ranks = plan.trainer.meet_ranks(Path(out), may_share=False)
+    if cluster.runner == "ray":  # what devices this machine has does not matter
+        plan.trainer.check_one_device()
+        ranks = 1
     plan, settings = plan.as_begun(Path(out) / IDENTITY_NAME), plan.settings
     bags = plan.batches_as_begun(read_bags(replace(wanted, splits=None), unsplit=True))
     splits = make_splits(bags, cut, wanted.splits, seed=settings.seed)

@@ -10,12 +10,14 @@ import pickle
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from slidenet.core.errors import WorkerError
 from slidenet.pipelines.cluster.facts import MachineFacts
 from slidenet.pipelines.cohort.runner import LocalRunner
 from slidenet.pipelines.fleet.line import Forwarder, Line
@@ -109,6 +111,7 @@ class WorkerActor:
         self._line = Line(self._outbox.put)
         self._thread: threading.Thread | None = None
         self._answered = 0
+        self._broken = ""
 
     def facts(self) -> MachineFacts:
         """What its machine says of itself."""
@@ -137,8 +140,15 @@ class WorkerActor:
             self._line.answer(message)
 
     def hear(self, after: int, seconds: float) -> list[Numbered]:
-        """See `Outbox.after`."""
-        return self._outbox.after(after, seconds)
+        """See `Outbox.after`.
+
+        Raises:
+            WorkerError: Nothing will come any more, as the work has broken.
+        """
+        messages = self._outbox.after(after, seconds)
+        if self._broken and not messages:
+            raise WorkerError(self._broken)
+        return messages
 
     def stop(self, seconds: float) -> None:
         """Ends the work, and gives its claims back.
@@ -152,7 +162,16 @@ class WorkerActor:
             self._thread.join(seconds)
         give_back_claims()
 
-    def _work(self, pickled: bytes, cores: Sequence[int], there: Surroundings, level: int) -> None:
+    def _work(self, *given: Any) -> None:
+        """Works; what ends this thread is told, as the process would live on without a word."""
+        try:
+            with suppress(KeyboardInterrupt):  # told to stop
+                self._drain(*given)
+        except BaseException as error:
+            traceback.print_exc()
+            self._broken = f"{type(error).__name__}: {error}"
+
+    def _drain(self, pickled: bytes, cores: Sequence[int], there: Surroundings, level: int) -> None:
         if cores and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cores)  # of this thread, and all that it starts
             asked = os.environ.get("OMP_NUM_THREADS", "")
@@ -167,7 +186,6 @@ class WorkerActor:
         except UNPICKLING_ERRORS as error:
             self._outbox.put(Unfit(f"{type(error).__name__}: {error}"))
             return
-        with suppress(KeyboardInterrupt):  # told to stop
-            while not self._line.stopped.is_set():
-                for outcome in LocalRunner().run(work, self._line.rows(), self._line):
-                    self._outbox.put(outcome)
+        while not self._line.stopped.is_set():
+            for outcome in LocalRunner().run(work, self._line.rows(), self._line):
+                self._outbox.put(outcome)

@@ -32,7 +32,7 @@ ALONE_S = 600.0
 class RayRunner(WorkersRunner):
     """Hands slides to actors on the nodes of a cluster; nodes may leave, come and return.
 
-    What a node was working on when it left is tried again elsewhere, once.
+    What a node was working on when it left is tried again elsewhere; that is no slide's fault.
 
     Args:
         work: What they do.
@@ -186,6 +186,7 @@ class RayRunner(WorkersRunner):
                 "your own into a module that is installed there",
             )
         self._left_out.add(worker.seat.node_id)
+        worker.kill()  # nobody shall wait for it to begin
         _log.warning("%s, which came later, is not used: %s", worker.name, reason)
 
     def look(self) -> None:

@@ -1,6 +1,7 @@
 """Where in a cluster workers may be: by the cores and GPUs that its nodes say they have."""
 
 import itertools
+import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -102,11 +103,13 @@ def free_name(address: str, taken: Collection[str]) -> str:
 class Cores:
     """Which cores of each machine are whose: workers of one machine shall not share one.
 
-    A machine may hold several nodes of the cluster, which know nothing of each other.
+    A machine may hold several nodes of the cluster, which know nothing of each other. Threads may
+    share it.
     """
 
     def __init__(self) -> None:
         self._taken: dict[str, dict[int, int]] = {}
+        self._lock = threading.Lock()
 
     def take(self, place: str, there: Sequence[int], count: int) -> tuple[int, ...]:
         """So many cores of a machine, those that fewest workers have; fewer where it has fewer.
@@ -116,13 +119,15 @@ class Cores:
             there: The cores that a process of the node may use.
             count: How many.
         """
-        taken = self._taken.setdefault(place, {})
-        chosen = sorted(there, key=lambda core: (taken.get(core, 0), core))[:count]
-        for core in chosen:
-            taken[core] = taken.get(core, 0) + 1
+        with self._lock:
+            taken = self._taken.setdefault(place, {})
+            chosen = sorted(there, key=lambda core: (taken.get(core, 0), core))[:count]
+            for core in chosen:
+                taken[core] = taken.get(core, 0) + 1
         return tuple(sorted(chosen))
 
     def give_back(self, place: str, cores: Sequence[int]) -> None:
         """Gives them to the next ones."""
-        for core in cores:
-            self._taken[place][core] -= 1
+        with self._lock:
+            for core in cores:
+                self._taken[place][core] -= 1

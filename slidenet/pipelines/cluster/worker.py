@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from slidenet.core.errors import WorkerError
 from slidenet.pipelines.cluster.actor import Surroundings, WorkerActor
 from slidenet.pipelines.cluster.facts import MachineFacts
-from slidenet.pipelines.cluster.seats import Cores, Seat
+from slidenet.pipelines.cluster.seats import Cores, Seat, nodes_of
 from slidenet.pipelines.fleet.messages import Stop, Unfit
 from slidenet.pipelines.fleet.workers import STOPPING_S, Heard, Worker
 from slidenet.slides.isolation.messages import LogLine
@@ -21,6 +22,8 @@ _log = logging.getLogger(__name__)
 HEAR_S = 10.0
 UNREACHABLE_S = 60.0
 """After so long an actor that cannot be reached is given up. If it lives, it holds its claims."""
+LEAVING_S = 2.0
+"""So long after one of its workers a node may be seen to leave."""
 
 _CALLS_AT_ONCE = 4
 
@@ -132,10 +135,14 @@ class RayWorker(Worker):
                         logging.getLogger(message.logger).log(message.level, "%s", message.text)
                     else:
                         self._say(message)
-        except errors.RayTaskError as error:  # its code cannot be loaded there
-            self._say(Unfit(in_words(error)))
+        except errors.RayTaskError as error:
+            if isinstance(error.cause, WorkerError):
+                self._reason = error.cause.found
+            else:  # its code cannot be loaded there
+                self._say(Unfit(in_words(error)))
         except errors.RayError as error:
             self._reason = "killed" if self._killed else in_words(error)
+            self.blameless |= not self._killed and self._is_lost(error)
         finally:
             if not self._killed:
                 with suppress(errors.RayError, ValueError):
@@ -145,6 +152,21 @@ class RayWorker(Worker):
             self._answers.put(None)
             self._ended.set()
             self._say(None)
+
+    def _is_lost(self, error: BaseException) -> bool:
+        """Whether its node has left the cluster, or can no longer be reached."""
+        if isinstance(error, self._office.ray.exceptions.ActorUnavailableError):
+            return True
+        if in_words(error) == LEFT:
+            return True
+        with suppress(self._office.ray.exceptions.RayError):
+            for pause in (0.0, LEAVING_S):  # the end of a worker is told before that of its node
+                time.sleep(pause)
+                there = {node.node_id for node in nodes_of(self._office.ray.nodes())}
+                if self.seat.node_id not in there:
+                    return True
+            return False
+        return True
 
     def _say(self, message: object) -> None:
         self._office.heard.put((self, message))
@@ -180,8 +202,10 @@ def in_words(error: BaseException) -> str:
     return (causes or lines or [type(error).__name__])[-1][:300]
 
 
+LEFT = "its node left the cluster"
+
 _ENDS = {
-    "node has died": "its node left the cluster",
+    "node has died": LEFT,
     "running low on memory": "its node had no memory left, and Ray ended it",
     "worker process has died": "it ended without a word: a library crashed, or the system ended it "
     "for want of memory",

@@ -74,6 +74,22 @@ class TrainerFactory:
             accelerator == "auto" and torch.cuda.is_available()
         )
 
+    def check_one_device(self) -> None:
+        """Refuses several devices for a fit on a cluster, where no other rank could be started.
+
+        Raises:
+            ConfigError: As many are asked for.
+        """
+        devices = self._settings["devices"]
+        listed = devices if isinstance(devices, list) else str(devices).strip("[], ").split(",")
+        counted = str(devices).isdecimal() and int(devices) > 1
+        if counted or len(listed) > 1 or self._settings["num_nodes"] > 1:
+            raise ConfigError(
+                f"--runner ray with --trainer.devices {devices}",
+                expected="one device for each fit: a cluster makes several fits at a time",
+                remedy="leave out --trainer.devices, or leave out --runner ray",
+            )
+
     def fit_length(
         self, batches: int, patience: int | Literal["auto"] | None, defaults: Defaults
     ) -> FitLength:

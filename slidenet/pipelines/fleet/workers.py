@@ -23,6 +23,10 @@ OVERDUE_S = 60.0
 
 LOOK_S = 5.0
 
+MOST_LOSSES = 5
+"""So often a slide is begun again where its worker ended for something else; then it is suspected
+of bringing machines down."""
+
 
 class Worker:
     """A process that does the work, as the process of the command sees it.
@@ -38,12 +42,14 @@ class Worker:
         at_work: The slides it has been given, each with when.
         ready: Whether it has its work, and has asked for a slide.
         idle: Whether it asked for a slide and waits.
+        blameless: Of one that ended: whether none of its slides can be why, as its machine is gone,
+            or it was killed for another slide.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.at_work: dict[str, tuple[SlideRow, float]] = {}
-        self.ready = self.idle = False
+        self.ready = self.idle = self.blameless = False
 
     def give(self, row: SlideRow | None, message: object) -> None:
         """Answers its question for a slide; `message` says it."""
@@ -145,7 +151,7 @@ class WorkersRunner(Runner):
     ) -> Iterator[SlideOutcome]:
         """Yields the outcome of every slide when it ends."""
         assert work is self._work, "the workers have their work"
-        waiting, deaths = deque(rows), Counter[str]()
+        waiting, deaths = deque(rows), Counter[tuple[str, bool]]()
         stragglers = Stragglers(work)
         self._start_for(waiting)
         self._answer_idle(waiting, progress)
@@ -202,21 +208,22 @@ class WorkersRunner(Runner):
             worker.idle = True
 
     def _bury(
-        self, worker: Worker, waiting: deque[SlideRow], deaths: Counter[str]
+        self, worker: Worker, waiting: deque[SlideRow], deaths: Counter[tuple[str, bool]]
     ) -> Iterator[SlideOutcome]:
-        """Tries again what a worker that ended was working on, once."""
+        """Tries again what a worker that ended was working on: once, if a slide may be why."""
         if worker not in self.workers:
             return
         self.workers.remove(worker)
         if not worker.ready:
             self.ended_before_it_began(worker)
         for slide_id, (row, _) in worker.at_work.items():
-            deaths[slide_id] += 1
-            if deaths[slide_id] == 1:
+            ends = deaths[slide_id, worker.blameless] = deaths[slide_id, worker.blameless] + 1
+            if ends <= (MOST_LOSSES if worker.blameless else 1):
                 waiting.appendleft(row)
                 continue
+            times = "twice" if ends == 2 else f"{ends} times"
             error = UnreadableSlideError(
-                f"the process that worked on it ended twice ({worker.ending()})",
+                f"the process that worked on it ended {times} ({worker.ending()})",
                 expected="a slide that no library crashes on, and enough memory",
                 remedy=f"run this slide alone, without {self.flag}, to see why",
                 slide=slide_id,
@@ -237,6 +244,7 @@ class WorkersRunner(Runner):
             ]
             for slide_id in late:
                 worker.at_work.pop(slide_id)
+                worker.blameless = True  # the other slides did not keep it
                 worker.kill()
                 error = SlideTimeoutError(
                     f"the work on it took more than {limit:g} s, and its process had to be killed",

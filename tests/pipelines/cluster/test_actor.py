@@ -5,6 +5,9 @@ import pickle
 import threading
 from dataclasses import dataclass
 
+import pytest
+
+from slidenet.core.errors import WorkerError
 from slidenet.core.records import SlideRow
 from slidenet.pipelines.cluster import actor
 from slidenet.pipelines.cluster.actor import Outbox, Surroundings, WorkerActor
@@ -55,6 +58,12 @@ class Work(SlideWork):
         return SlideResult(self.layout.root / f"{row.slide_id}.h5", "made")
 
 
+@dataclass(frozen=True)
+class Exhausted(Work):
+    def claimed(self, row):
+        raise SystemExit("no thread can be started")
+
+
 class Listener:
     """Hears an actor until it says something of a kind."""
 
@@ -102,6 +111,25 @@ def test_an_actor_that_lacks_a_module_says_so(tmp_path):
         one.begin(b"cnowhere_at_all\nWork\n.", (), NOWHERE, logging.INFO)
         found = Listener(one).until(Unfit)
         assert found.reason == "ModuleNotFoundError: No module named 'nowhere_at_all'"
+    finally:
+        root.setLevel(before)
+        for handler in set(root.handlers) - set(handlers):
+            root.removeHandler(handler)
+        logging.captureWarnings(False)
+
+
+def test_an_actor_whose_work_breaks_does_not_live_on_in_silence(tmp_path, capsys):
+    root = logging.getLogger()
+    before, handlers = root.level, list(root.handlers)
+    one = WorkerActor()
+    line = Listener(one)
+    try:
+        one.begin(pickle.dumps(Exhausted(OutputLayout(tmp_path))), (), NOWHERE, logging.INFO)
+        line.until(WantsSlide)
+        one.answer(1, Take(SlideRow("a", "a.svs")))
+        one._thread.join()
+        with pytest.raises(WorkerError, match="SystemExit: no thread can be started"):
+            one.hear(100, 0.0)  # when all it said has arrived
     finally:
         root.setLevel(before)
         for handler in set(root.handlers) - set(handlers):

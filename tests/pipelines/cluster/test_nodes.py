@@ -8,7 +8,10 @@ import pytest
 
 from slidenet.core.errors import ConfigError, WorkerError
 from slidenet.pipelines.cluster import runner as cluster_runner
+from slidenet.pipelines.cluster import worker as cluster_worker
 from slidenet.pipelines.cluster.runner import ALONE_S, LONG_S, RayRunner
+from slidenet.pipelines.cluster.seats import Seat
+from slidenet.pipelines.cluster.worker import RayWorker
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.runner import SlideResult, SlideWork
 from slidenet.pipelines.fleet.workers import Worker
@@ -25,7 +28,10 @@ class Work(SlideWork):
 class Seated(Worker):
     def __init__(self, name, seat, office):
         super().__init__(name)
-        self.seat = seat
+        self.seat, self.alive = seat, True
+
+    def kill(self):
+        self.alive = False
 
     def ending(self):
         return "it ended without a word"
@@ -80,6 +86,7 @@ def test_a_node_that_is_not_fit(joined, caplog):
     with caplog.at_level(logging.WARNING):
         joined.unfit(later, "Ray 2.59.0 there, 2.60.0 here")
         joined.ended_before_it_began(later)
+    assert not later.alive  # nobody waits for it
     assert [r.message for r in caplog.records] == [
         "10.0.0.3, which came later, is not used: Ray 2.59.0 there, 2.60.0 here"
     ]
@@ -120,3 +127,30 @@ def test_what_is_waited_for(joined, monkeypatch, caplog):
     now += ALONE_S
     with pytest.raises(WorkerError, match="no node for this work for 600 s"):
         joined.look()
+
+
+class RayError(Exception):
+    pass
+
+
+class ActorUnavailableError(RayError):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "alive", "lost"),
+    [
+        (RayError("The actor died because its node has died."), ["10.0.0.1"], True),
+        (RayError("The actor's worker process has died."), ["10.0.0.1"], False),
+        (RayError("The actor's worker process has died."), [], True),  # told before its node
+        (ActorUnavailableError("no answer"), ["10.0.0.1"], True),
+    ],
+)
+def test_a_worker_whose_node_is_gone_is_not_ended_by_a_slide(monkeypatch, error, alive, lost):
+    monkeypatch.setattr(cluster_worker, "LEAVING_S", 0.0)
+    ray = Nodes(*alive)
+    ray.exceptions = SimpleNamespace(RayError=RayError, ActorUnavailableError=ActorUnavailableError)
+    worker = object.__new__(RayWorker)
+    worker._office = SimpleNamespace(ray=ray)
+    worker.seat = Seat("10.0.0.1", 0, "10.0.0.1", 2, 0)
+    assert worker._is_lost(error) == lost

@@ -192,3 +192,11 @@ def test_other_errors_of_a_fit_are_told_as_they_are():
     with pytest.raises(RuntimeError, match="shapes") as found, lost_rank_ends():
         raise RuntimeError("shapes do not fit")
     assert not isinstance(found.value, LostRankError)
+
+
+@pytest.mark.parametrize("settings", [{"devices": 2}, {"devices": "0,1"}, {"devices": [0, 1]}])
+def test_a_fit_on_a_cluster_has_one_device(settings):
+    with pytest.raises(ConfigError, match=r"--runner ray with --trainer\.devices"):
+        TrainerFactory(settings).check_one_device()
+    for alone in ({}, {"devices": 1}, {"devices": [0]}, {"devices": -1}):
+        TrainerFactory(alone).check_one_device()

@@ -13,7 +13,7 @@ from slidenet.pipelines.cohort.report import SlideOutcome
 from slidenet.pipelines.cohort.runner import SlideResult, SlideWork
 from slidenet.pipelines.fleet.messages import Advanced, Stop, Take, Unfit, WantsSlide
 from slidenet.pipelines.fleet.stragglers import FEWEST_DONE, SHORTEST_S, Stragglers
-from slidenet.pipelines.fleet.workers import Worker, WorkersRunner
+from slidenet.pipelines.fleet.workers import MOST_LOSSES, OVERDUE_S, Worker, WorkersRunner
 
 ROWS = [SlideRow(name, f"{name}.svs") for name in "abcdef"]
 
@@ -57,6 +57,11 @@ class Scripted(Worker):
             return
         slide_id = message.row.slide_id
         self.say(Advanced(7, False))
+        if self.runner.losses > 0:
+            self.runner.losses -= 1
+            self.blameless = True
+            self.say(None)
+            return
         if slide_id in self.runner.deadly.get(self.name, ""):
             self.say(None)
             return
@@ -76,8 +81,9 @@ class Scripted(Worker):
 class ScriptedRunner(WorkersRunner):
     flag = "--runner scripted"
 
-    def __init__(self, work, names, deadly=()):
+    def __init__(self, work, names, deadly=(), losses=0):
         super().__init__(work)
+        self.losses = losses
         self.names, self.deadly, self.started = list(names), dict(deadly), []
 
     def start_workers(self, count):
@@ -118,6 +124,14 @@ def test_a_slide_that_ends_two_workers_fails_and_the_others_go_on(work):
     assert "ended twice (its node left the cluster)" in failed[0].detail
     assert "run this slide alone, without --runner scripted" in failed[0].detail
     assert len(runner.started) >= 3  # who ended was replaced
+
+
+@pytest.mark.parametrize(("losses", "status"), [(MOST_LOSSES, "done"), (MOST_LOSSES + 1, "failed")])
+def test_machines_that_are_lost_fail_no_slide_until_they_are_many(work, losses, status):
+    found, _ = run(ScriptedRunner(work, ["one"], losses=losses), ROWS[:1])
+    assert found["a"].status == status
+    if status == "failed":
+        assert "ended 6 times (its node left the cluster)" in found["a"].detail
 
 
 def test_no_more_workers_than_slides_and_all_are_told_to_stop(work):
@@ -164,3 +178,15 @@ def test_stragglers_are_told_once(work, caplog):
         "slide slow has been at work on 10.0.0.5 for 10 min; a slide of its size takes 2 min. It "
         "goes on: look at that machine and its disk"
     ]
+
+
+def test_what_else_an_overdue_worker_was_at_is_not_why_it_ends(work, monkeypatch):
+    monkeypatch.setattr(Work, "time_limit_s", 5.0)
+    runner = ScriptedRunner(work, ["one"])
+    runner.workers = [worker := Scripted("one", runner)]
+    began = time.monotonic() - OVERDUE_S - 6.0
+    worker.at_work = {"a": (ROWS[0], began), "b": (ROWS[1], time.monotonic())}
+    assert [outcome.slide_id for outcome in runner._end_overdue()] == ["a"]
+    assert worker.blameless
+    assert not worker.alive
+    assert list(worker.at_work) == ["b"]
