@@ -250,5 +250,12 @@ def stop_fetching() -> None:
         ahead.want(())
 
 
+def _forget() -> None:
+    """A forked process fetches nothing yet, and no thread of it holds the lock."""
+    global _aheads_lock
+    _aheads_lock = threading.Lock()
+    _aheads.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_aheads.clear)
+    os.register_at_fork(after_in_child=_forget)

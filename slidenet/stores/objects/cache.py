@@ -150,7 +150,7 @@ class ObjectCache:
         if not parcel.version or parcel.num_bytes > self.limit_bytes:
             return None
         with room.locked():
-            if room.entry(parcel.digest) is not None:
+            if _whole(room, parcel, parcel.digest) is not None:
                 return room.pin(parcel.digest, "wanted")
         try:
             claim = take_claim(room.loading / parcel.digest)
@@ -186,7 +186,7 @@ class ObjectCache:
         limit, pause, told = current_time_limit(), _FIRST_PAUSE_S, False
         while True:
             with room.locked():
-                entry = room.entry(digest)
+                entry = _whole(room, parcel, digest)
                 if entry is not None:
                     return entry, room.pin(digest, "used")
             try:
@@ -213,7 +213,7 @@ class ObjectCache:
     ) -> tuple[Entry, Path] | None:
         """Downloads a parcel; None where there is no room now. For who holds the claim on it."""
         with room.locked():
-            entry = room.entry(digest)
+            entry = _whole(room, parcel, digest)
             if entry is not None:  # it has come meanwhile
                 return entry, room.pin(digest, use)
             folder = room.reserve(digest, parcel.num_bytes, use)
@@ -236,6 +236,22 @@ class ObjectCache:
                 room.drop(folder)
 
 
+def _whole(room: CacheRoom, parcel: Parcel, digest: str) -> Entry | None:
+    """What is staged of a parcel; what somebody has taken files out of is dropped.
+
+    Programs that tidy up disks remove files that were not read for long, and leave their folders.
+    """
+    entry = room.entry(digest)
+    if entry is None:
+        return None
+    sizes = ((entry.path / name, facts.size) for name, facts in parcel.objects)
+    if all(path.is_file() and path.stat().st_size == size for path, size in sizes):
+        return entry
+    _log.warning("files of %s are missing in %s; fetched anew", shown_uri(parcel.uri), room.root)
+    room.drop(entry.path)
+    return None
+
+
 def as_named(error: SlidenetError, path: Path, uri: str) -> SlidenetError:
     """The same error, with the address of an object in place of where its copy lies."""
     for words in ("found", "expected", "remedy"):
@@ -248,11 +264,11 @@ def cache_of(folder: Path | None, limit: str | int | None) -> ObjectCache:
     """The cache that flags ask for.
 
     Args:
-        folder: `--cache`.
+        folder: `--cache`; of a relative one its place now, which workers elsewhere need to know.
         limit: `--cache-limit`.
 
     Raises:
         ConfigError: The limit is no size.
     """
-    found = ObjectCache(folder)
+    found = ObjectCache(None if folder is None else folder.absolute())
     return found if limit is None else replace(found, limit_bytes=parse_size(limit))

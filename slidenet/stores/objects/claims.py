@@ -77,7 +77,7 @@ class ObjectClaim:
         self.uri, self.is_lost = uri, False
         self.token, self._beats, self._version = new_token(), 0, ""
         self._putter, self._what, self._slide = putter, what, slide
-        self._heard, self._lock = monotonic(), threading.Lock()
+        self._heard, self._lock = monotonic(), threading.RLock()
 
     def try_to_take(self) -> ObjectSighting | None:
         """Takes the claim where it is free or given up; else who holds it.
@@ -143,12 +143,16 @@ class ObjectClaim:
     def release(self) -> None:
         """Gives the claim back, unless it was taken over."""
         _beating.discard(self)
-        with suppress(SlidenetError):  # else it will be given up for its age
-            if monotonic() - self._heard > BEAT_S:
+        with suppress(SlidenetError), self._lock:  # else it will be given up for its age
+            if not self._version:  # interrupted while it was asked for: it may be another's
+                read = self._putter.read(self.uri)
+                self.is_lost = read is None or ObjectSighting.of(read).token != self.token
+            elif monotonic() - self._heard > BEAT_S:
                 self.touch()
             # It is fresh: nobody takes it over between that and the next line.
             if not self.is_lost:
                 self._putter.remove(self.uri)
+                self.is_lost = True  # a beat that was on its way does not write it again
 
     def _write(self, expected: str | None) -> None:
         content = {

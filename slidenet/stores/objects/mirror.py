@@ -129,20 +129,26 @@ class Mirror:
         """
         note, stamp = self._note(path), _stamp(path)
         if facts is None:
-            if note is not None and stamp == note.stamp:  # it was removed from the bucket
+            if note is None or stamp != note.stamp:
+                self._forget(path)
+                return
+            # Published, and not in a list that may be older than that: asked once more.
+            facts = self.putter.facts(self.uri_of(path))
+            if facts is None:  # it was removed from the bucket
                 with output_errors(path):
                     path.unlink(missing_ok=True)
-            self._forget(path)
-            return
+                self._forget(path)
+                return
         if stamp is not None:
             if note is not None and note.version == facts.version:
                 return  # the same, or made anew here and not published yet
             if stamp[0] == facts.size and self.putter.holds(facts.uri, SourceFile(path)):
-                self._write_note(path, facts)
+                self._write_note(path, facts, stamp)
                 return
         with atomic_path(path) as temporary:
             self.putter.store.read_into(facts.uri, temporary, facts)
-        self._write_note(path, facts)
+            stamp = _stamp(temporary)
+        self._write_note(path, facts, stamp)
 
     def publish(self, wanted: Iterable[Path]) -> int:
         """Writes files into the bucket that were made here; returns how many.
@@ -167,7 +173,7 @@ class Mirror:
         if stamp is None or (note is not None and note.stamp == stamp):
             return
         for last in (*[False] * _TRIES_OF_VIEWS, True):
-            facts = self.putter.facts(self.uri_of(path))
+            facts, stamp = self.putter.facts(self.uri_of(path)), _stamp(path)
             try:
                 expected = None if facts is None else facts.version
                 new = self.putter.put_proved(self.uri_of(path), SourceFile(path), expected)
@@ -175,7 +181,7 @@ class Mirror:
                 if last:
                     raise
                 continue
-            self._write_note(path, new)
+            self._write_note(path, new, stamp)
             return
 
     def is_published(self, path: Path) -> bool:
@@ -189,7 +195,7 @@ class Mirror:
             return False
         expected = None if note is None else note.version
         facts = self.putter.put_proved(self.uri_of(path), SourceFile(path), expected)
-        self._write_note(path, facts)
+        self._write_note(path, facts, stamp)
         return True
 
     def _note_path(self, path: Path) -> Path:
@@ -206,8 +212,17 @@ class Mirror:
             return _Note(str(said["version"]), (size, changed, inode))
         return None
 
-    def _write_note(self, path: Path, facts: ObjectFacts) -> None:
-        stamp = _stamp(path)
+    def _write_note(
+        self, path: Path, facts: ObjectFacts, stamp: tuple[int, int, int] | None
+    ) -> None:
+        """Notes of what file an object is a copy.
+
+        Args:
+            path: The file.
+            facts: Of the object.
+            stamp: Of the file as it was sent or fetched: by now another process of this machine
+                may have made it anew, which nobody would publish if it were noted as done.
+        """
         if stamp is not None:
             write_json(self._note_path(path), {"version": facts.version, "stamp": list(stamp)})
 
@@ -231,7 +246,8 @@ def open_mirror(uri: str, cache: Path) -> Mirror:
         ObjectAwayError: The store does not answer.
         OutputError: The folder cannot be made, or is somebody else's.
     """
-    uri = uri.rstrip("/") + "/"
+    scheme, _, place = join_uri(uri, "").partition("://")  # each object is called by one name
+    uri = f"{scheme.lower()}://{place.rstrip('/')}/"
     conditions = putter_of(uri).keeps_conditions(uri)
     name = hashlib.blake2b(named_uri(uri).encode(), digest_size=16).hexdigest()
     root = cache.absolute() / FOLDER / name

@@ -36,7 +36,8 @@ from slidenet.stores.temporary import temporary_path
 PART_BYTES = 32 << 20
 ONE_PIECE_BYTES = 64 << 20
 """Larger files go up in parts, each of which is tried again by itself."""
-_READ_BYTES = 1 << 20
+SMALL_BYTES = 1 << 20
+"""Of a larger object nothing is read where a small one is expected."""
 
 
 @dataclass(frozen=True)
@@ -222,8 +223,9 @@ class Putter(ABC):
             ObjectStoreError: There is no such bucket, or no right to write.
         """
         uri = join_uri(folder, f".slidenet/probe-{new_token()}")
-        self._put(uri, b"x", None)
         try:
+            with suppress(ObjectReplacedError):  # by a try of our own, whose answer was lost
+                self._put(uri, b"x", None)
             return (
                 self.conditions and self._is_refused(uri, None) and self._is_refused(uri, "0" * 32)
             )
@@ -286,7 +288,7 @@ class S3Putter(Putter):
 
         async def asked() -> SmallObject:
             answer = await self.store.call(uri, "get_object", Bucket=bucket, Key=key)
-            content = await answer["Body"].read()
+            content = await self.store.body(uri, answer, SMALL_BYTES)
             now = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
             age = None
             if now and answer.get("LastModified"):

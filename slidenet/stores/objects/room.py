@@ -172,7 +172,7 @@ class CacheRoom:
         for entry in may_go:
             if over <= 0 and num_bytes <= free:
                 break
-            shutil.rmtree(entry.path)
+            self.drop(entry.path)
             over, free = over - entry.num_bytes, free + entry.num_bytes
         path = self.loading / f"{digest}-{num_bytes}.{new_token()}"
         path.mkdir(mode=0o700)
@@ -193,6 +193,12 @@ class CacheRoom:
     def drop(self, path: Path) -> None:
         """Removes what was being loaded, or an entry that is of no more use."""
         assert path.parent in (self.entries, self.loading), "only what is ours"
+        if path.parent == self.entries:
+            # Out of sight first: a process that is killed here leaves no half as if it were whole.
+            aside = self.loading / f"{path.name}.{new_token()}"
+            with suppress(FileNotFoundError):
+                path.rename(aside)
+            path = aside
         shutil.rmtree(path, ignore_errors=True)
 
     def _all(self) -> list[Entry]:
@@ -200,9 +206,10 @@ class CacheRoom:
         with os.scandir(self.entries) as listed:
             for one in listed:
                 name = _ENTRY.fullmatch(one.name)
-                if name and one.is_dir(follow_symlinks=False):
-                    used_ns = one.stat(follow_symlinks=False).st_mtime_ns
-                    found.append(Entry(Path(one.path), name[1], int(name[2]), used_ns))
+                with suppress(FileNotFoundError):  # dropped in this moment
+                    if name and one.is_dir(follow_symlinks=False):
+                        used_ns = one.stat(follow_symlinks=False).st_mtime_ns
+                        found.append(Entry(Path(one.path), name[1], int(name[2]), used_ns))
         return found
 
     def _loads(self) -> dict[Path, int]:
@@ -242,7 +249,12 @@ def _named(folder: Path, names: re.Pattern[str]) -> list[tuple[Path, re.Match[st
 
 def _size_of(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
-        with suppress(OSError):
-            total += path.stat().st_size
+    for above, _, names in os.walk(folder):  # which passes over what vanishes meanwhile
+        for name in names:
+            with suppress(OSError):
+                total += os.stat(os.path.join(above, name)).st_size
     return total
+
+
+if hasattr(os, "register_at_fork"):  # a thread that held one does not live on in the child
+    os.register_at_fork(after_in_child=_locks.clear)

@@ -24,7 +24,9 @@ _WRITING = {"put_object", "delete_object", "create_multipart_upload", "upload_pa
 _GONE = {"404", "NoSuchKey", "NoSuchBucket", "NoSuchVersion"}
 _FORBIDDEN = {"403", "401", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch",
               "ExpiredToken", "InvalidToken", "AllAccessDisabled", "AccountProblem"}  # fmt: skip
-_CHANGED = {"412", "PreconditionFailed"}
+_CHANGED = {"412", "PreconditionFailed", "NoSuchUpload"}
+"""Of an upload that is not there any more: its end was answered, and the answer was lost."""
+_BUSY_STATUS = {408, 429, 500, 502, 503, 504}
 
 
 class S3Store(ObjectStore):
@@ -39,6 +41,7 @@ class S3Store(ObjectStore):
 
     async def _list(self, prefix: str, recursive: bool) -> Sequence[ObjectFacts]:
         bucket, key = bucket_and_key(prefix)
+        scheme = prefix.partition("://")[0]  # in the letters in which it is asked
         found, more = list[ObjectFacts](), dict[str, str]()
         folders = {} if recursive else {"Delimiter": "/"}
         while True:
@@ -46,10 +49,10 @@ class S3Store(ObjectStore):
                 prefix, "list_objects_v2", Bucket=bucket, Prefix=key, **folders, **more
             )
             for one in page.get("Contents", ()):
-                uri = f"s3://{bucket}/{one['Key']}"
+                uri = f"{scheme}://{bucket}/{one['Key']}"
                 found.append(ObjectFacts(uri, int(one["Size"]), _etag(one)))
             for one in page.get("CommonPrefixes", ()):
-                found.append(ObjectFacts(f"s3://{bucket}/{one['Prefix']}", 0, ""))
+                found.append(ObjectFacts(f"{scheme}://{bucket}/{one['Prefix']}", 0, ""))
             if not page.get("IsTruncated"):
                 return found
             more = {"ContinuationToken": page["NextContinuationToken"]}
@@ -97,6 +100,21 @@ class S3Store(ObjectStore):
                 fault = await self._what_is_missing(uri)
             raise fault from None
 
+    async def body(self, uri: str, answer: Any, most: int) -> bytes:
+        """What an answer holds; b"" where that is more than `most` bytes.
+
+        Raises:
+            CutError: The connection was cut.
+        """
+        try:
+            if int(answer["ContentLength"]) > most:
+                return b""
+            return bytes(await answer["Body"].read())
+        except Exception as error:
+            raise self._fault(error, uri) from None
+        finally:
+            answer["Body"].close()
+
     async def _what_is_missing(self, uri: str) -> Exception:
         """A HEAD does not say whether it is the object or its bucket."""
         bucket, key = bucket_and_key(uri)
@@ -121,7 +139,7 @@ class S3Store(ObjectStore):
         code = code_of(error)
         if code in _CHANGED:
             return replaced(uri, "it has another etag")
-        if code in _BUSY:
+        if code in _BUSY or _status_of(error) in _BUSY_STATUS:
             return CutError(f"the store is busy ({code})")
         if code in _FORBIDDEN or isinstance(error, PermissionError):
             doing = "listed" if method == "list_objects_v2" else "read"
@@ -158,10 +176,22 @@ def _etag(answer: Any) -> str:
 
 def code_of(error: BaseException | None) -> str | None:
     """The code of S3 behind an error of s3fs; None where S3 has not answered."""
+    said = _said(error)
+    return None if said is None else str(said["Error"].get("Code"))
+
+
+def _status_of(error: BaseException) -> object:
+    """The status of HTTP, which lookalikes of S3 keep to where their codes are their own."""
+    said = _said(error) or {}
+    about = said.get("ResponseMetadata")
+    return about.get("HTTPStatusCode") if isinstance(about, dict) else None
+
+
+def _said(error: BaseException | None) -> dict[str, Any] | None:
     while error is not None:
         answer = getattr(error, "response", None)
         if isinstance(answer, dict) and isinstance(answer.get("Error"), dict):
-            return str(answer["Error"].get("Code"))
+            return answer
         error = error.__cause__
     return None
 

@@ -11,6 +11,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from concurrent.futures import wait
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, TypeVar
@@ -153,12 +154,10 @@ class ObjectStore(ABC):
 
         answer = asyncio.run_coroutine_threadsafe(asked(), self.fs.loop)
         try:
-            while True:
-                try:
-                    return answer.result(timeout=1.0)  # so that a signal is heard
-                except TimeoutError:
-                    if answer.done():
-                        raise
+            # Not by `result(timeout)`: an answer that comes right after it looks like one too late.
+            while not wait([answer], timeout=1.0).done:  # so that a signal is heard
+                pass
+            return answer.result()
         except BaseException:
             answer.cancel()
             raise

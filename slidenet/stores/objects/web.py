@@ -68,7 +68,13 @@ class WebStore(ObjectStore):
             if found != facts:
                 raise replaced(uri, "size, etag or time of change is another one")
             if answer.status == 206 and _begins_at(answer) != start:
-                raise NoRangeError
+                if start:
+                    raise NoRangeError
+                raise ObjectStoreError(  # asking the same once more would go on forever
+                    f"the server of {shown_uri(uri)} answers with a part, and all was asked for",
+                    expected="the whole file, from its first byte",
+                    remedy="download it by hand and name the file",
+                )
             while True:
                 try:
                     part = await answer.content.read(PART_BYTES)
@@ -122,7 +128,7 @@ class WebStore(ObjectStore):
             return ObjectStoreError(
                 f"{shown_uri(uri)} is no web address", expected="https://HOST/NAME"
             )
-        if may_pass(error) or isinstance(error, aiohttp.ClientError):
+        if may_pass(error) or isinstance(error, aiohttp.ClientError | OSError):
             return CutError(f"the connection was cut ({name})")
         return error
 

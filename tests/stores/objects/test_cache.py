@@ -307,3 +307,26 @@ def test_sizes():
             parse_size(text)
     assert cache.default_folder().is_absolute()
     assert isinstance(cache.cache_of(Path("x"), "5GB").limit_bytes, int)
+
+
+@pytest.mark.parametrize("damage", ["missing", "short"])
+def test_a_copy_that_somebody_took_from_is_fetched_anew(shelf, tmp_path, damage):
+    uri, objects = shelf.put("a.svs", 1), ObjectCache(tmp_path, 10 * COST)
+    with objects.staged(uri) as path:
+        pass
+    path.unlink() if damage == "missing" else path.write_bytes(b"1")
+    with objects.staged(uri) as path:
+        assert path.read_bytes() == shelf.objects[uri]
+    assert shelf.reads == [uri, uri]
+
+
+def test_who_is_killed_while_removing_leaves_no_half(shelf, tmp_path, monkeypatch):
+    objects = ObjectCache(tmp_path, COST)
+    with objects.staged(shelf.put("a.svs", 1)):
+        pass
+    gone = shutil.rmtree
+    monkeypatch.setattr(room.shutil, "rmtree", lambda path, **_: None)  # killed before it removes
+    with objects.staged(shelf.put("b.svs", 2)) as path:
+        (entry,) = (tmp_path / "slidenet-objects" / "entries").iterdir()
+        assert path.parent == entry
+    monkeypatch.setattr(room.shutil, "rmtree", gone)

@@ -89,3 +89,38 @@ def test_an_answer_that_was_lost_is_no_other_owner(putter, memory_bucket, clock)
     own.touch()
     own.check()
     assert not own.is_lost
+
+
+def test_who_is_interrupted_while_asking_takes_nothing_of_others(putter, memory_bucket, clock):
+    other = ObjectClaim(putter, CLAIM, "it", "a")
+    assert other.try_to_take() is None
+
+    class Interrupted(type(putter)):
+        def read(self, uri):
+            self.read = super().read
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        take(Interrupted(memory_bucket)).__enter__()
+    assert CLAIM in memory_bucket.objects
+    other.check()
+
+
+def test_an_interrupted_one_whose_claim_was_written_gives_it_back(putter, memory_bucket, clock):
+    class Interrupted(type(putter)):
+        def _put(self, uri, source, expected):
+            super()._put(uri, source, expected)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        take(Interrupted(memory_bucket)).__enter__()
+    assert not memory_bucket.objects
+
+
+def test_a_beat_on_its_way_does_not_write_what_was_given_back(putter, memory_bucket, clock):
+    putter.conditions = False
+    own = ObjectClaim(putter, CLAIM, "it", "a")
+    assert own.try_to_take() is None
+    own.release()
+    own.touch()
+    assert not memory_bucket.objects

@@ -158,3 +158,33 @@ def test_the_folder_is_private_and_nobody_elses(memory_bucket, here, tmp_path):
 
 def test_files_are_shown_as_the_objects_they_stand_for(here):
     assert as_published(f"in {here.root}/run.json") == "in s3://bucket/out/run.json"
+
+
+def test_a_file_made_anew_while_the_older_one_goes_up_is_published_too(here, memory_bucket):
+    path = make(here, b"old", "run.json")
+    checksum = type(here.putter).checksum
+    mirror_putter = here.putter
+
+    def and_then(uri):
+        found = checksum(mirror_putter, uri)
+        make(here, b"newer", "run.json.new").replace(path)
+        return found
+
+    mirror_putter.checksum = and_then
+    here.publish_view(path)
+    del mirror_putter.checksum
+    assert not here.is_published(path)
+    here.publish_view(path)
+    assert memory_bucket.objects[URI + "run.json"][0] == b"newer"
+
+
+def test_a_list_older_than_a_file_removes_nothing(here):
+    path = make(here, b"x", "runs/mine.json")
+    here.publish([path])
+    here.fetch_file(path, None)  # by a list from before
+    assert path.read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("uri", ["S3://bucket//out", "s3://bucket/out//", "s3://bucket/out"])
+def test_one_output_has_one_name(memory_bucket, tmp_path, here, uri):
+    assert open_mirror(uri, tmp_path / "here") == here
