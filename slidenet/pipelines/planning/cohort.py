@@ -304,7 +304,7 @@ def num_processes(gpus: Gpus | None, fleet: FleetSettings) -> int:
 
 def _reading(cohort: Workable, asked: PlanningSettings) -> Transfer | None:
     """How fast slides come from where they lie; of a mixed cohort, from stores."""
-    rows = cohort.rows[:200]
+    rows = [cohort.rows[place] for place in cohort.at_hand[:200]]  # known to be readable
     uris = [row.slide_path for row in rows if is_uri(row.slide_path)]
     if not uris:
         paths = [Path(row.slide_path) for row in rows]
@@ -329,17 +329,17 @@ def _rates(
     if encoding.encoder is not None:
         on_cpu = encoding.encoder.device.type == "cpu"
     encode = probed.encode or (gpus.rate if gpus else asked.tiles_per_second or 1.0)
-    together = probed.together
-    if on_cpu:  # what was measured took all cores
-        encode *= (more_cores if encoding.encoder is not None else 1.0) / processes
-        together = None if together is None else together * more_cores / processes
+    if encoding.encoder is None and on_cpu:
+        encode /= more_cores  # as it is given, of however many cores
+    measured = Rates(probed.decode, encode, shares_cores=on_cpu, together=probed.together)
+    # What was measured took all cores; how well decoding and encoding went together stays.
+    share = measured.faster("decode", more_cores / processes)
+    if on_cpu:
+        share = share.faster("encode", more_cores / processes)
     read = asked.read_mb * 1e6 if asked.read_mb else reading.rate if reading else float("inf")
     write = asked.write_mb * 1e6 if asked.write_mb else writing.rate if writing else float("inf")
-    return Rates(
-        decode=probed.decode * more_cores / processes,
-        encode=encode,
-        shares_cores=on_cpu,
-        together=together,
+    return replace(
+        share,
         slide_s=probed.slide_s,
         embedding_slide_s=probed.embedding_slide_s,
         embedding_tile_s=probed.embedding_tile_s,

@@ -227,7 +227,7 @@ def estimate(load: Load, rates: Rates, machines: Machines | None = None) -> Esti
     ends = (
         _ends_by_list(each, workers)
         if load.shards is None
-        else np.bincount(load.shards, weights=each, minlength=machines.number) / machines.processes
+        else _ends_by_shard(each, load.shards, machines)
     )
     seconds, storage_bound = float(ends.max()), False
     if machines.read is not None:
@@ -240,7 +240,7 @@ def estimate(load: Load, rates: Rates, machines: Machines | None = None) -> Esti
     return Estimate(
         seconds=seconds,
         steps=steps,
-        one_machine_s=alone / machines.processes + rates.start_s,
+        one_machine_s=max(alone / machines.processes, float(each.max())) + rates.start_s,
         longest_slide_s=float(each.max()),
         waits_s=float(ends.max() - ends.min()),
         storage_bound=storage_bound,
@@ -291,8 +291,20 @@ def _slide_seconds(load: Load, rates: Rates, total: float) -> Float64Array:
 
 
 def _ends_by_list(seconds: Float64Array, workers: int) -> Float64Array:
-    """When each worker has done, if each takes the next slide as soon as it is free."""
-    ends = [0.0] * workers
+    """When each worker has done, if each takes the next slide as soon as it is free.
+
+    Of workers that get no slide only one is in it.
+    """
+    ends = [0.0] * min(workers, len(seconds) + 1)
     for one in seconds:
         heapq.heapreplace(ends, ends[0] + float(one))
     return np.array(ends)
+
+
+def _ends_by_shard(seconds: Float64Array, shards: IntArray, machines: Machines) -> Float64Array:
+    """When each machine has done its shard; a slide is never worked on by two processes."""
+    longest = np.zeros(machines.number)
+    np.maximum.at(longest, shards, seconds)
+    sums = np.bincount(shards, weights=seconds, minlength=machines.number)
+    found: Float64Array = np.maximum(longest, sums / machines.processes)
+    return found

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,8 @@ class Survey:
         in_stores: How many of the slides are objects, which are fetched before they are opened.
         duplicates: Groups of slides with the same content, by their ids.
         seconds: How long it took.
-        num_bytes: float64 (S,), of each slide; without companions where its header was not opened.
+        num_bytes: float64 (S,), of each slide; where its header was not opened, the companions are
+            estimated from slides of the same ending.
     """
 
     rows: Sequence[SlideRow]
@@ -71,10 +72,14 @@ class Survey:
             if place not in self.headers or self.headers[place].problem is None
         ]
 
-    def share_failing(self) -> float:
-        """Of the headers that were opened, the share of slides that will fail."""
-        opened = [one for one in self.headers.values() if one.format or one.problem]
-        return sum(one.problem is not None for one in opened) / max(1, len(opened))
+    def expected_failing(self) -> float:
+        """About how many of all slides will fail.
+
+        Those that are not there are known of all, the others of the headers that were opened.
+        """
+        missing = len(self.headers) - self.num_opened
+        share = (len(self.failing) - missing) / max(1, self.num_opened)
+        return missing + share * (len(self.rows) - missing)
 
 
 def survey(
@@ -113,6 +118,7 @@ def survey(
     place_of = {rows[place].slide_id: place for place in there}
     progress = CohortProgress("plan: headers", "slide", len(there), len(there), fleet.display())
     opened = [rows[place] for place in there]
+    plain = sizes.copy()
     work = StagedWork.where_needed(HeaderWork(OutputLayout(Path()), tiler), fleet.objects(), opened)
     try:
         for outcome in LocalRunner().run(work, opened, progress):
@@ -127,6 +133,9 @@ def survey(
     finally:
         progress.close()
         stop_fetching()
+    if len(headers) < len(rows):
+        sound = [place for place in there if headers[place].format] or there
+        sizes = with_companions(rows, plain, sizes, sound, headers)
     duplicates = _duplicates(rows, headers)
     seconds = time.monotonic() - started
     return Survey(rows, headers, len(there), in_stores, duplicates, seconds, sizes)
@@ -227,6 +236,35 @@ def _sizes(
         found = list(pool.map(ask, range(len(rows))))
     headers = {place: one for place, one in enumerate(found) if isinstance(one, Header)}
     return np.array([0.0 if isinstance(one, Header) else one for one in found]), headers
+
+
+def with_companions(
+    rows: Sequence[SlideRow],
+    plain: Float64Array,
+    sizes: Float64Array,
+    opened: Sequence[int],
+    headers: Collection[int],
+) -> Float64Array:
+    """Bytes of all slides, from those of the files named and those of slides that were opened.
+
+    Args:
+        rows: The slides.
+        plain: float64 (S,), of the files named, 0 of a folder.
+        sizes: float64 (S,), the same, with companions and in folders where headers were opened.
+        opened: Places of those.
+        headers: Places of those and of slides that are not there.
+    """
+    found, known = sizes.copy(), np.zeros(len(rows), np.bool_)
+    known[list(opened)] = True
+    unknown = np.array([place not in headers for place in range(len(rows))])
+    endings = np.array([ending_of(row) for row in rows])
+    for ending in set(endings[known]):
+        seen, unseen = known & (endings == ending), unknown & (endings == ending)
+        named = plain[seen].sum()
+        # What a folder holds is not known before it is opened.
+        of_folder = sizes[seen].mean()
+        found[unseen] = plain[unseen] * (sizes[seen].sum() / named) if named else of_folder
+    return found
 
 
 def _duplicates(rows: Sequence[SlideRow], headers: Mapping[int, Header]) -> list[list[str]]:

@@ -93,8 +93,7 @@ def _failing(plan: CohortPlan) -> str:
         )
     failing = len(plan.survey.failing)
     if plan.survey.is_sampled and failing:
-        all_of_them = plan.survey.share_failing() * len(plan.survey.rows)
-        lines.append(f"  of all slides that would be about {all_of_them:,.0f}")
+        lines.append(f"  of all slides that would be about {plan.survey.expected_failing():,.0f}")
     if lines:
         lines.insert(0, f"will fail: {failing + len(missed):,}")
     for ids in plan.survey.duplicates[:5]:

@@ -1,9 +1,17 @@
 """What n machines take, by arithmetic one can do by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from slidenet.core.records import SlideRow
+from slidenet.pipelines.planning import cohort
+from slidenet.pipelines.planning.headers import Header
 from slidenet.pipelines.planning.model import Load, Machines, Rates, estimate, steps_of, what_helps
+from slidenet.pipelines.planning.settings import PlanningSettings
+from slidenet.pipelines.planning.survey import Survey, with_companions
+from slidenet.weights.device import available_cores
 
 
 def load_of(tiles, tissue_s=0.0, fetched=0.0, read=0.0, written=0.0, shards=None):
@@ -88,6 +96,16 @@ def test_shards_are_as_they_were_dealt():
     found = estimate(load, GPU, Machines(3))
     assert found.seconds == pytest.approx(10)
     assert found.waits_s == pytest.approx(10)  # the third machine has none
+    # Two processes do not share a slide.
+    shared = estimate(load, GPU, Machines(2, processes=2))
+    assert shared.seconds == pytest.approx(10)
+    assert shared.one_machine_s == pytest.approx(10)
+
+
+def test_far_more_machines_than_slides():
+    found = estimate(load_of([100, 500]), GPU, Machines(10**9))
+    assert found.seconds == found.waits_s == pytest.approx(10)
+    assert estimate(load_of([100]), GPU, Machines(1)).waits_s == 0
 
 
 def test_a_place_that_cannot_feed_so_many_machines():
@@ -112,3 +130,37 @@ def test_what_helps_comes_first_and_what_does_not_is_left_out():
 def test_nothing_to_do_is_no_plan():
     with pytest.raises(ValueError, match="no slide"):
         estimate(load_of([]), GPU)
+
+
+def test_processes_of_gpus_share_the_cores_that_decoding_was_measured_on():
+    probed = SimpleNamespace(
+        decode=100.0, encode=150.0, together=90.0, slide_s=0.0, embedding_slide_s=0.0,
+        embedding_tile_s=0.0,
+    )  # fmt: skip
+    on = {"cuda": None, "cpu": None}
+    for device in on:
+        encoder = SimpleNamespace(device=SimpleNamespace(type=device))
+        encoding = SimpleNamespace(encoder=encoder, gpus=None, start_s=0.0)
+        asked = PlanningSettings(cores=2 * available_cores())
+        on[device] = cohort._rates(probed, encoding, asked, None, None, 8)
+    # Twice the cores for eight: a quarter to each; each GPU encodes as before.
+    assert (on["cuda"].decode, on["cuda"].encode) == pytest.approx((25.0, 150.0))
+    assert 1 / on["cuda"].tile_s == pytest.approx(90 / 4)
+    assert (on["cpu"].decode, on["cpu"].encode) == pytest.approx((25.0, 37.5))
+    assert 1 / on["cpu"].tile_s == pytest.approx(90 / 4)
+
+
+def test_what_a_drawn_part_says_of_all_slides():
+    rows = [SlideRow(f"s{n}", f"s{n}.mrxs") for n in range(10)]
+    headers = {0: Header("s0", num_bytes=1010), 1: Header("s1", problem="cannot be read")}
+    headers[2] = Header("s2", problem="cannot be read")  # it is not there at all
+    plain = np.full(10, 10.0)
+    plain[2] = 0.0
+    sizes = plain.copy()
+    sizes[0] = 1010.0
+    found = with_companions(rows, plain, sizes, [0, 1], headers)
+    assert list(found[:4]) == [1010, 10, 0, 510]
+    folders = with_companions(rows, np.zeros(10), np.where(sizes > 10, sizes, 0), [0, 1], headers)
+    assert list(folders[:4]) == [1010, 0, 0, 505]
+    survey = Survey(rows, headers, 2, 0, [], 0.0, found)
+    assert survey.expected_failing() == pytest.approx(1 + 9 / 2)
