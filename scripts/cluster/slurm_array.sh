@@ -28,7 +28,7 @@ code=$?
 if [ "$again" = yes ] && [ "$code" = 143 ]; then
     exec scontrol requeue "$SLURM_JOB_ID"
 fi
-if [ "$code" = 75 ] && [ "$SLURM_ARRAY_TASK_COUNT" -gt 1 ]; then
+if [ "$code" = 75 ] && [ "${SLURM_ARRAY_TASK_COUNT:-1}" -gt 1 ]; then
     echo "Other jobs of this array are at the last slides; this one is not needed any more."
     exit 0
 fi

@@ -36,6 +36,9 @@ BATCHES_ON_THEIR_WAY = 2
 """Of each worker: one that is computed, and one that is sent meanwhile."""
 
 RESTARTS = 4
+LATE_S = 120.0
+"""After so long another encoder is asked: one whose node is gone waits for another GPU, maybe for
+ever."""
 STARTING_S = 600.0
 """So long an encoder may take to begin: weights of gigabytes have to reach its machine."""
 
@@ -140,18 +143,20 @@ class FedEngine(Engine):
         lying = images.permute(0, 2, 3, 1) if channels_last else images
         pixels = ray.put(lying.contiguous().numpy())
         while True:
-            name = self._take()
+            name, late = self._take(), False
             try:
-                actor = ray.get_actor(name)
-                return torch.from_numpy(ray.get(actor.run.remote(pixels, channels_last)).copy())
+                answer = ray.get_actor(name).run.remote(pixels, channels_last)
+                late = len(self._names) > 1 and not ray.wait([answer], timeout=LATE_S)[0]
+                if not late:
+                    return torch.from_numpy(ray.get(answer).copy())
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None
             except (ray.exceptions.RayActorError, ValueError):  # it is gone for good
                 with self._choosing:
                     self._names = [one for one in self._names if one != name]
             finally:
-                with self._choosing:
-                    self._sent[name] -= 1
+                with self._choosing:  # one that is late keeps it, so that others come first
+                    self._sent[name] -= not late
 
     def _take(self) -> str:
         with self._choosing:
@@ -161,9 +166,8 @@ class FedEngine(Engine):
                     expected="nodes with GPUs that stay",
                     remedy="see the logs of Ray on them, and run the same command again",
                 )
-            first = next(self._turn) % len(
-                self._names
-            )  # so that workers do not all begin with the same one
+            # So that workers do not all begin with the same one.
+            first = next(self._turn) % len(self._names)
             order = [*self._names[first:], *self._names[:first]]
             chosen = min(order, key=lambda name: self._sent[name])
             self._sent[chosen] += 1

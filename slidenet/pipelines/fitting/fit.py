@@ -108,7 +108,7 @@ class Fit:
 
         Raises:
             ParallelError: On all ranks, if they were started with other commands.
-        LostRankError: Another rank is gone.
+            LostRankError: Another rank is gone.
             IdentityMismatchError: The folder holds a run of other settings or data.
             ConfigError: The fit ended without an epoch to keep.
             StoreError: The checkpoint to go on from holds more than plain values.

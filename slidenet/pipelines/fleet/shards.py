@@ -97,9 +97,8 @@ def _of_slurm(environment: Mapping[str, str], count: int | None) -> Shard:
     """Task ids may begin anywhere and be some steps apart, but not have gaps."""
     task = _number(environment, "SLURM_ARRAY_TASK_ID")
     first = _number(environment, "SLURM_ARRAY_TASK_MIN")
-    if count is not None:
-        return Shard(task - first + 1, count, "SLURM_ARRAY_TASK_ID")
     last, tasks = (_number(environment, f"SLURM_ARRAY_TASK_{x}") for x in ("MAX", "COUNT"))
+    _check_number(tasks, count)
     step, rest = divmod(last - first, tasks - 1) if tasks > 1 else (1, last - first)
     place, off = divmod(task - first, step) if step else (0, 1)
     if rest or off:
@@ -114,8 +113,9 @@ def _of_slurm(environment: Mapping[str, str], count: int | None) -> Shard:
 
 def _of_aws(environment: Mapping[str, str], count: int | None) -> Shard:
     index = _number(environment, "AWS_BATCH_JOB_ARRAY_INDEX")
-    count = count or _number(environment, "AWS_BATCH_JOB_ARRAY_SIZE")
-    return Shard(index + 1, count, "AWS_BATCH_JOB_ARRAY_INDEX")
+    size = _number(environment, "AWS_BATCH_JOB_ARRAY_SIZE")
+    _check_number(size, count)
+    return Shard(index + 1, size, "AWS_BATCH_JOB_ARRAY_INDEX")
 
 
 def _of_kubernetes(environment: Mapping[str, str], count: int | None) -> Shard:
@@ -128,6 +128,17 @@ def _of_kubernetes(environment: Mapping[str, str], count: int | None) -> Shard:
             remedy="give --shard auto/N, N being `completions` of the job",
         )
     return Shard(index + 1, count, "JOB_COMPLETION_INDEX")
+
+
+def _check_number(tasks: int, count: int | None) -> None:
+    """Refuses a part of an array: its tasks would take the first shards, and nobody the others."""
+    if count not in (None, tasks):
+        raise ConfigError(
+            f"--shard auto/{count} in an array of {count_of('task', tasks)}",
+            expected="as many tasks as shards",
+            remedy="give --shard auto and start the whole array, as slides that are done are "
+            "skipped; or give --shard I/N",
+        )
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:

@@ -4,11 +4,15 @@ import logging
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 
 from slidenet.core.errors import ConfigError, WorkerError
+from slidenet.pipelines.cluster import encoding
 from slidenet.pipelines.cluster import runner as cluster_runner
 from slidenet.pipelines.cluster import worker as cluster_worker
+from slidenet.pipelines.cluster.encoding import FedEngine
 from slidenet.pipelines.cluster.runner import ALONE_S, LONG_S, RayRunner
 from slidenet.pipelines.cluster.seats import Seat
 from slidenet.pipelines.cluster.worker import RayWorker
@@ -154,3 +158,39 @@ def test_a_worker_whose_node_is_gone_is_not_ended_by_a_slide(monkeypatch, error,
     worker._office = SimpleNamespace(ray=ray)
     worker.seat = Seat("10.0.0.1", 0, "10.0.0.1", 2, 0)
     assert worker._is_lost(error) == lost
+
+
+class Encoding:
+    """Ray with two encoders, one of which waits for a GPU and never answers."""
+
+    exceptions = SimpleNamespace(RayError=RayError, RayActorError=KeyError, RayTaskError=IndexError)
+
+    def __init__(self):
+        self.asked = []
+
+    def put(self, pixels):
+        return pixels
+
+    def get_actor(self, name):
+        def remote(pixels, channels_last):
+            self.asked.append(name)
+            return None if name == "lost" else np.ones((len(pixels), 3), np.float32)
+
+        return SimpleNamespace(run=SimpleNamespace(remote=remote))
+
+    def wait(self, answers, timeout):
+        done = [one for one in answers if one is not None]
+        return done, []
+
+    def get(self, answer):
+        assert answer is not None, "this waits for ever"
+        return answer
+
+
+def test_batches_do_not_wait_for_an_encoder_whose_node_is_gone(monkeypatch):
+    ray = Encoding()
+    monkeypatch.setattr(encoding, "import_ray", lambda: ray)
+    engine = FedEngine(["lost", "there"], "torch", "2", 4)
+    for _ in range(4):
+        assert engine.run(torch.zeros(4, 3, 2, 2, dtype=torch.uint8)).shape == (4, 3)
+    assert ray.asked.count("lost") == 1

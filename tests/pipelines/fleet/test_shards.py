@@ -62,6 +62,7 @@ def test_shards_of_flags_and_schedulers(text, environment, expected):
         ("auto", {"JOB_COMPLETION_INDEX": "1"}, "give --shard auto/N"),
         ("auto/1", {"JOB_COMPLETION_INDEX": "1"}, "shard 2 of 1"),
         ("auto", slurm(2, 1, 9, 3), "gaps"),
+        ("auto/8", slurm(3, 3, 3, 1), "auto/8 in an array of 1 task"),  # a task started again
         ("auto", slurm(1, 1, 4, 2) | {"SLURM_ARRAY_TASK_COUNT": "x"}, "TASK_COUNT is 'x'"),
         ("auto", {"AWS_BATCH_JOB_ARRAY_INDEX": "0"}, "ARRAY_SIZE is ''"),
     ],
