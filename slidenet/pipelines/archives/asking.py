@@ -17,6 +17,7 @@ from slidenet.core.errors import ArchiveAwayError, ArchiveError
 from slidenet.core.escapes import shorten
 from slidenet.core.json_text import MAX_BYTES, parse_json
 from slidenet.core.provenance import software_version
+from slidenet.stores.objects import shown_uri
 
 PAUSES_S = (1.0, 3.0, 9.0)
 """Before each further attempt."""
@@ -36,9 +37,15 @@ def check_api(api: str) -> str:
     Raises:
         ConfigError: It is no web address.
     """
-    parts = urlsplit(api)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
-        raise refused("api", api, "a web address without a user, such as https://api.example.org")
+    plain = api.isascii() and api.isprintable() and not {" ", "?", "#"} & set(api)
+    try:
+        parts = urlsplit(api)
+        plain = plain and bool(parts.hostname) and parts.username is None and parts.port != 0
+    except ValueError:
+        plain = False
+    if not plain or parts.scheme not in ("http", "https"):
+        expected = "a web address without user and query, such as https://api.example.org"
+        raise refused("api", shown_uri(api), expected)
     return api.rstrip("/")
 
 

@@ -19,7 +19,13 @@ from slidenet.core.vocabulary import tcga_case
 from slidenet.pipelines.archives.asking import ask, entry
 from slidenet.pipelines.archives.idc import UUID
 from slidenet.pipelines.archives.portal_files import gdc_list
-from slidenet.pipelines.archives.slides import ArchiveSlide, Asked, Found, check_copies
+from slidenet.pipelines.archives.slides import (
+    ArchiveSlide,
+    Asked,
+    Found,
+    as_number,
+    check_copies,
+)
 from slidenet.stores.manifest.slide_ids import name_for_file
 
 API = "https://api.gdc.cancer.gov"
@@ -107,6 +113,10 @@ class Gdc:
         closed, kinds = 0, Counter[str]()
         for row in rows:
             uuid, name = str(row["id"]).lower(), str(row["filename"])
+            if not UUID.fullmatch(uuid):
+                raise ArchiveError(
+                    f"{source} names a file by {row['id']!r}", expected="the UUID of a file of GDC"
+                )
             slide_id = name_for_file(PurePosixPath(name).stem)
             cases = row["cases"] if "cases" in row else list(filter(None, [tcga_case(slide_id)]))
             path = f"{self._api}/data/{uuid}"
@@ -119,7 +129,7 @@ class Gdc:
                 closed += 1
                 continue
             kinds[str(row.get("experimental_strategy") or "")] += 1
-            size = int(row.get("size") or 0)
+            size = round(as_number(row.get("size"), source))
             found[uuid] = ArchiveSlide(
                 slide_id=slide_id,
                 slide_path=path,

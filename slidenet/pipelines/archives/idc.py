@@ -15,7 +15,14 @@ from typing import Any
 from slidenet.core.errors import ArchiveError
 from slidenet.pipelines.archives.asking import ask, entry
 from slidenet.pipelines.archives.portal_files import idc_list
-from slidenet.pipelines.archives.slides import ArchiveSlide, Asked, Found, check_copies, copy_of
+from slidenet.pipelines.archives.slides import (
+    ArchiveSlide,
+    Asked,
+    Found,
+    as_number,
+    check_copies,
+    copy_of,
+)
 
 API = "https://api.imaging.datacommons.cancer.gov"
 ROWS_PER_ANSWER = 2000
@@ -116,7 +123,7 @@ class Idc:
 
 
 def _slide(series: str, path: str, text: Mapping[str, str]) -> ArchiveSlide:
-    size = round(float(text.get("series_size_MB") or 0) * 1e6)
+    size = round(as_number(text.get("series_size_MB"), f"series {series}") * 1e6)
     keys = ("SeriesInstanceUID", "StudyInstanceUID", "crdc_series_uuid", "ContainerIdentifier")
     return ArchiveSlide(
         slide_id=series,

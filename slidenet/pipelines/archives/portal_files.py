@@ -33,7 +33,8 @@ def idc_list(path: Path) -> list[Row]:
         ManifestError: It names no series.
     """
     text = _read(path)
-    rows = _table(text, {"SeriesInstanceUID", "crdc_series_uuid", "series_uuid", "series_aws_url"})
+    columns = {"SeriesInstanceUID", "crdc_series_uuid", "series_uuid", "series_aws_url"}
+    rows = _table(path, text, columns)
     if not rows:
         lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
         rows = [found.groupdict() for line in lines for found in _SERIES.finditer(line)]
@@ -55,7 +56,7 @@ def gdc_list(path: Path) -> list[Row]:
     Raises:
         ManifestError: It names no slide.
     """
-    rows = _table(_read(path), {"id"})
+    rows = _table(path, _read(path), {"id"})
     slides = [row for row in rows if row.get("filename", "").lower().endswith(_SLIDES)]
     _say_left_out(path, len(rows) - len(slides))
     if not slides:
@@ -93,8 +94,15 @@ def _read(path: Path) -> str:
         raise ManifestError(f"{path} cannot be read ({error.strerror})") from error
 
 
-def _table(text: str, one_of: set[str]) -> list[Row]:
+def _table(path: Path, text: str, one_of: set[str]) -> list[Row]:
     """The rows below the first line that names one of the columns; none where no line does."""
+    try:
+        return _rows_below_header(text, one_of)
+    except csv.Error as error:
+        raise ManifestError(f"{path} is no table ({error})", remedy="export it once more") from None
+
+
+def _rows_below_header(text: str, one_of: set[str]) -> list[Row]:
     lines = text.splitlines()
     for number, line in enumerate(lines):
         separator = "\t" if "\t" in line else ","

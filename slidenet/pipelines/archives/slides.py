@@ -151,6 +151,21 @@ class SlideList:
         return name_some((f"{name or 'not said'} ({n:,})" for name, n in ordered), most=8)
 
 
+def as_number(said: object, source: str) -> float:
+    """A size as an archive or a list says it; 0 where it says none.
+
+    Raises:
+        ArchiveError: It is no number.
+    """
+    try:
+        found = float(str(said)) if said not in (None, "") else 0.0
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < 1e18:
+        raise ArchiveError(f"{source} gives a size of {said!r}", expected="a number")
+    return found
+
+
 def matching(found: Found, asked: Asked) -> Found:
     """Those of the slides that are wanted; a list may hold others."""
     names = {kind: frozenset(getattr(asked, kind)) for kind in ("collections", "patients", "ids")}

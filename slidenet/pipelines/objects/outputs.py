@@ -28,6 +28,7 @@ from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.run_files import write_view
 from slidenet.pipelines.cohort.runner import SlideWork
 from slidenet.pipelines.objects.publishing import PublishedWork
+from slidenet.slides import SCANNER_FORMATS, SLIDE_SUFFIXES
 from slidenet.stores.objects.cache import default_folder
 from slidenet.stores.objects.claims import BEAT_S, STALE_S, object_claim
 from slidenet.stores.objects.mirror import Mirror, files_at, open_mirror
@@ -38,6 +39,7 @@ R = TypeVar("R")
 
 _log = logging.getLogger(__name__)
 
+_SLIDES = tuple({*SLIDE_SUFFIXES, *SCANNER_FORMATS} - {".png", ".jpg", ".jpeg"})
 LEASE = ".slidenet/lease.json"
 _BOTH_BEGAN_S = 2.0
 _MOST_TRIES = 20
@@ -62,7 +64,8 @@ class BucketOutput:
         mirror = self.mirror
         for layout in self._layouts(mirror.folders(mirror.root)):
             for facts in mirror.objects(layout.root):
-                mirror.fetch_file(mirror.path_of(facts.uri), facts)
+                if not facts.uri.lower().endswith(_SLIDES):  # beside which somebody writes
+                    mirror.fetch_file(mirror.path_of(facts.uri), facts)
             encoders = mirror.folders(layout.engine("x").parent.parent)
             mirror.fetch(layout.engine(folder.name) for folder in encoders)
             tiles = mirror.objects(layout.tiles("x").parent)

@@ -7,7 +7,7 @@ the same one.
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from slidenet.core.errors import ObjectStoreError
+from slidenet.core.errors import MissingObjectError, ObjectStoreError
 from slidenet.stores.objects.facts import ObjectFacts, as_version
 from slidenet.stores.objects.store import (
     CutError,
@@ -38,10 +38,15 @@ class OtherStore(ObjectStore):
     async def _list(self, prefix: str, recursive: bool) -> Sequence[ObjectFacts]:
         bucket, _ = bucket_and_key(prefix)
         place, scheme = _place(prefix).rpartition("/")[0], prefix.partition("://")[0]
-        if recursive:
-            listed = (await self._ask(prefix, "_find", place, detail=True)).values()
-        else:
-            listed = await self._ask(prefix, "_ls", place, detail=True)
+        try:
+            if recursive:
+                listed = (await self._ask(prefix, "_find", place, detail=True)).values()
+            else:
+                listed = await self._ask(prefix, "_ls", place, detail=True)
+        except MissingObjectError:
+            if "/" in place:
+                return []  # a folder is there as soon as there is something in it
+            raise
         found = []
         for one in listed:
             is_folder = one.get("type") == "directory"

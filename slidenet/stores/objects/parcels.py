@@ -140,7 +140,7 @@ def _listed(
         if not name or name.endswith("/"):
             continue  # a folder, as some programs write them
         parts = name.split("/")
-        if any(part in ("", ".", "..") or "\\" in part or "\x00" in part for part in parts):
+        if any(_file_name(part, facts) != part for part in parts):
             raise ObjectStoreError(
                 f"{shown_uri(facts.uri)} has a name that no file can have",
                 expected="the files of a slide",
@@ -186,6 +186,10 @@ def _named_by_index(
         text = copy.read_text(encoding="utf-8", errors="replace")
     names = dict.fromkeys(line.partition("=")[2].strip() for line in text.splitlines())
     found = []
+    if len(names) > MAX_OBJECTS:
+        raise ObjectStoreError(
+            f"{shown_uri(uri)} has {len(names):,} lines", expected="the index of a Hamamatsu slide"
+        )
     for name in names:
         looks_like_a_file = PurePosixPath(name).suffix and "/" not in name and "\\" not in name
         if looks_like_a_file and name not in (".", ".."):

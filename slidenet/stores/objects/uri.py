@@ -58,10 +58,11 @@ def bucket_and_key(uri: str) -> tuple[str, str]:
     """
     bucket, _, key = uri.partition("://")[2].partition("/")
     account = provider_of(uri) == "az"  # container@account.dfs.core.windows.net
-    if not bucket or ("@" in bucket and (not account or ":" in bucket)):
+    signed = provider_of(uri) != "http" and _is_signed(key.partition("?")[2])
+    if not bucket or signed or ("@" in bucket and (not account or ":" in bucket)):
+        fault = "names a user or password" if "@" in bucket else "names no bucket"
         raise ConfigError(
-            f"{shown_uri(uri)} "
-            + ("names a user or password" if "@" in bucket else "names no bucket"),
+            f"{shown_uri(uri)} {'bears a signature' if signed else fault}",
             expected=f"{uri.partition('://')[0]}://BUCKET/NAME",
             remedy="give credentials by the environment or the usual files of the provider",
         )
@@ -81,9 +82,18 @@ def shown_uri(uri: str) -> str:
     if provider_of(uri) == "http":
         authority = re.split(r"[?#]", authority, maxsplit=1)[0]
         path = re.split(r"[?#]", path, maxsplit=1)[0]
+        if not re.fullmatch(r"(.*@)?(\[[^\]]*\]|[^:@]*)(:\d*)?", authority):
+            return f"{scheme.lower()}://..."  # a password that is cut by a sign of its own
+    elif _is_signed(path.partition("?")[2]):  # pasted with its signature, which has no use here
+        path = path.partition("?")[0]
     if provider_of(uri) != "az" or ":" in authority.rpartition("@")[0]:
         authority = authority.rpartition("@")[2]
     return f"{scheme.lower()}://{authority}{slash}{path}"
+
+
+def _is_signed(query: str) -> bool:
+    names = [name for name, _ in parse_qsl(query, keep_blank_values=True)]
+    return any(re.fullmatch(r"sig|.*signature", name, re.IGNORECASE) for name in names)
 
 
 def named_uri(uri: str) -> str:

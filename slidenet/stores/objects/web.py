@@ -5,7 +5,9 @@ no etag, and any of them may lead elsewhere. Redirects are followed by hand: to 
 never from https to http, and from the world never to this machine or its network.
 """
 
+import asyncio
 import ipaddress
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -26,7 +28,7 @@ from slidenet.stores.objects.store import (
 from slidenet.stores.objects.uri import shown_uri
 
 PART_BYTES = 1 << 20
-_MOST_REDIRECTS = 10
+_MOST_REDIRECTS, _MOST_DIGITS = 10, 18
 _MOVED = {301, 302, 303, 307, 308}
 _BUSY = {408, 425, 429, 500, 502, 503, 504, 522, 524}
 
@@ -106,7 +108,7 @@ class WebStore(ObjectStore):
                     yield answer
                 return
             answer.close()
-            url = _redirected(uri, url, urljoin(url, leads_to))
+            url = await _redirected(uri, url, leads_to)
         raise ObjectStoreError(
             f"{shown_uri(uri)} leads in circles ({_MOST_REDIRECTS} redirects)",
             expected="a file",
@@ -133,32 +135,45 @@ class WebStore(ObjectStore):
         return error
 
 
-def _redirected(uri: str, url: str, leads_to: str) -> str:
+async def _redirected(uri: str, url: str, leads_to: str) -> str:
     """Where a redirect leads, where that is a place to go."""
-    old, new = urlsplit(url), urlsplit(leads_to)
     why = ""
-    if new.scheme not in ("http", "https"):
-        why = f"to {new.scheme or 'nothing'}:, which is no web address"
-    elif (old.scheme, new.scheme) == ("https", "http"):
-        why = "from https to http, where anybody on the way may change it"
-    elif _is_near(new.hostname) and not _is_near(old.hostname):
-        why = f"to {new.hostname}, which lies in the network of this machine"
+    try:
+        target = urljoin(url, leads_to)
+        old, new = urlsplit(url), urlsplit(target)
+    except ValueError:
+        why = "to what is no address"
+    else:
+        if new.scheme not in ("http", "https"):
+            why = f"to {new.scheme or 'nothing'}:, which is no web address"
+        elif (old.scheme, new.scheme) == ("https", "http"):
+            why = "from https to http, where anybody on the way may change it"
+        elif await _is_near(new.hostname) and not await _is_near(old.hostname):
+            why = f"to {new.hostname}, which lies in the network of this machine"
     if why:
         raise ObjectStoreError(
             f"{shown_uri(uri)} leads {why}",
             expected="a file of a web server",
             remedy="name the place itself, if you trust it",
         )
-    return leads_to
+    return target
 
 
-def _is_near(host: str | None) -> bool:
-    if host is None or host == "localhost" or host.endswith(".localhost"):
+async def _is_near(host: str | None) -> bool:
+    """Whether a host, by whatever name or number, is this machine or lies in its network."""
+    name = (host or "").rstrip(".")
+    if not name or name == "localhost" or name.endswith(".localhost"):
         return True
     try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        return False
+        found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return False  # nobody here knows the name; a proxy may
+    return any(_is_local(str(address[0])) for *_, address in found)
+
+
+def _is_local(address: str) -> bool:
+    number = ipaddress.ip_address(address.partition("%")[0])
+    return not (getattr(number, "ipv4_mapped", None) or number).is_global
 
 
 def _refuse(answer: Any, uri: str) -> None:
@@ -198,15 +213,20 @@ def _facts_of(uri: str, answer: Any, size: int | None) -> ObjectFacts:
 
 def _size(answer: Any) -> int | None:
     text = answer.headers.get("Content-Length", "")
-    return int(text) if text.isascii() and text.isdecimal() else None
+    return _whole(text)
 
 
 def _whole_size(answer: Any) -> int | None:
     """Of `Content-Range: bytes 0-0/1234`."""
     text = answer.headers.get("Content-Range", "").rpartition("/")[2].strip()
-    return int(text) if text.isascii() and text.isdecimal() else None
+    return _whole(text)
 
 
 def _begins_at(answer: Any) -> int | None:
     text = answer.headers.get("Content-Range", "").removeprefix("bytes").strip().partition("-")[0]
-    return int(text) if text.isascii() and text.isdecimal() else None
+    return _whole(text)
+
+
+def _whole(text: str) -> int | None:
+    is_number = text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
+    return int(text) if is_number else None

@@ -54,3 +54,14 @@ def test_an_api_is_a_web_address_without_secrets(api):
     with pytest.raises(ConfigError):
         check_api(api)
     assert check_api("https://x.org/v/") == "https://x.org/v"
+
+
+@pytest.mark.parametrize(
+    "api",
+    ["https://me:secret@x.org", "https://x.org?token=secret", "https://[::1", "https://x\n.y"],
+)
+def test_what_is_no_api_is_refused_in_one_line_without_secrets(api):
+    with pytest.raises(ConfigError) as caught:
+        check_api(api)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -177,3 +177,18 @@ def test_commands_of_the_page(api, tmp_path, monkeypatch, commands):
         assert main([*arguments, "--api", api.url, "--overwrite"]) == 0
     assert len(api.questions) == 2  # --offline asks nobody
     assert len(read_manifest("luad.csv")) == len(read_manifest("slides.csv")) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        (f"../../etc\t{NAME}\td41d\t5\treleased", "names a file by '../../etc'"),
+        (f"{A}\t{NAME}\td41d\t1,5e\treleased", "gives a size of '1,5e'"),
+        (f'{A}\t"{"x" * 200_000}\td41d\t5\treleased', "is no table"),
+    ],
+)
+def test_a_list_that_others_have_spoilt_is_one_error(tmp_path, row, found):
+    path = tmp_path / "list.txt"
+    path.write_text(f"id\tfilename\tmd5\tsize\tstate\n{row}\n")
+    with pytest.raises((ArchiveError, ManifestError), match=found):
+        manifest("gdc", tmp_path / "slides.csv", portal_file=path, offline=True)

@@ -221,3 +221,12 @@ def test_a_store_without_conditions_takes_one_writer(memory_bucket, cache, monke
     monkeypatch.setattr(type(own._putter), "read", alive)
     with pytest.raises(claims.ClaimedElsewhere, match="is working on s3://bucket/out"):
         write(ROWS, memory_bucket.uri)
+
+
+def test_slides_beside_an_output_are_not_fetched(memory_bucket, tmp_path):
+    memory_bucket.write(f"{memory_bucket.uri}huge.SVS", b"slide")
+    memory_bucket.write(f"{memory_bucket.uri}predictions.csv", b"slide_id\n")
+    with bucket_output(memory_bucket.uri, tmp_path) as output:
+        root = output.mirror.root
+        assert [path.name for path in root.iterdir() if path.is_file()] == ["predictions.csv"]
+    assert f"{memory_bucket.uri}huge.SVS" in memory_bucket.objects

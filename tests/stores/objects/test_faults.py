@@ -2,11 +2,13 @@
 
 import asyncio
 from concurrent.futures import Future
+from contextlib import asynccontextmanager
 
 import pytest
 
-from slidenet.core.errors import ObjectReplacedError
-from slidenet.stores.objects import store
+from slidenet.core.errors import ObjectReplacedError, ObjectStoreError
+from slidenet.stores.objects import ObjectFacts, store, web
+from slidenet.stores.objects.parcels import parcel_of
 from slidenet.stores.objects.s3 import S3Store
 from slidenet.stores.objects.store import CutError
 
@@ -67,3 +69,67 @@ def test_an_address_in_capitals_is_listed_as_it_was_asked():
 
     found = asyncio.run(S3Store(Pages())._list("S3://bucket/out/", recursive=False))
     assert [one.uri for one in found] == ["S3://bucket/out/a", "S3://bucket/out/in/"]
+
+
+@pytest.mark.parametrize(
+    "leads_to",
+    [
+        "http://169.254.169.254/latest",
+        "http://127.1/x",
+        "http://2130706433/x",
+        "http://0x7f.0.0.1/x",
+        "http://[::ffff:10.0.0.1]/x",
+        "http://localhost./x",
+        "http://[::1/x",
+        "ftp://1.1.1.1/x",
+    ],
+)
+def test_no_server_of_the_world_leads_into_the_network_of_this_machine(leads_to):
+    with pytest.raises(ObjectStoreError, match="leads to"):
+        asyncio.run(web._redirected("http://8.8.8.8/x", "http://8.8.8.8/x", leads_to))
+
+
+@pytest.mark.parametrize(
+    ("url", "leads_to"),
+    [
+        ("http://10.0.0.1/x", "http://127.0.0.1/y"),
+        ("http://8.8.8.8/x", "http://1.1.1.1/y"),
+        ("http://8.8.8.8/x", "/y"),
+    ],
+)
+def test_other_redirects_are_followed(url, leads_to):
+    assert asyncio.run(web._redirected(url, url, leads_to)).endswith("/y")
+
+
+def test_a_number_of_thousands_of_digits_is_no_size():
+    assert web._whole("9" * 5000) is None
+    assert web._whole("12") == 12
+
+
+def test_a_part_where_all_was_asked_for_is_no_endless_loop():
+    class Part:
+        status, headers = 206, {"Content-Length": "3"}
+
+    class Server(web.WebStore):
+        @asynccontextmanager
+        async def _answer(self, method, uri, headers):
+            yield Part
+
+    async def read():
+        facts = ObjectFacts("https://host/x", 3, "")
+        return [part async for part in Server(None)._stream("https://host/x", 0, facts)]
+
+    with pytest.raises(ObjectStoreError, match="answers with a part"):
+        asyncio.run(read())
+
+
+def test_a_name_that_no_disk_takes_is_told_of_its_slide():
+    class Shelf:
+        def facts(self, uri):
+            return ObjectFacts(uri, 1, "v")
+
+        def list(self, prefix, *, recursive=True):
+            return [self.facts(prefix + "a" * 300)]
+
+    with pytest.raises(ObjectStoreError, match="a name that no file can have"):
+        parcel_of(Shelf(), "s3://b/slide.mrxs")

@@ -44,3 +44,8 @@ def test_what_is_missing_or_replaced(store, tmp_path):
     store.fs.sync_fs.pipe("/b/x/one", BODY)
     with pytest.raises(ObjectReplacedError):
         store.read_into("gs://b/x/one", tmp_path / "one", facts)
+
+
+def test_a_folder_with_nothing_in_it_is_an_empty_list(store):
+    for recursive in (True, False):
+        assert store.list("gs://b/none/", recursive=recursive) == []

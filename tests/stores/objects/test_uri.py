@@ -30,12 +30,22 @@ def test_what_is_an_address(text, expected):
 
 def test_rights_are_not_shown():
     assert shown_uri(SIGNED) == "https://host:8080/a%20b/c.svs"
-    assert shown_uri("https://me:a/b@host/x?y") == "https://me:a/b@host/x"  # no user by RFC 3986
+    assert shown_uri("https://me:a/b@host/x?y") == "https://..."  # no user by RFC 3986, but meant
+    assert shown_uri("https://me:p?ss@host/x") == "https://..."
+    assert shown_uri("https://me:p#ss@[::1]:80/x") == "https://..."
     assert shown_uri("s3://KEY:SECRET@bucket/k") == "s3://bucket/k"
     assert shown_uri("s3://bucket/a?b#c@d") == "s3://bucket/a?b#c@d"
     assert shown_uri("az://box@account.net/k") == "az://box@account.net/k"
     assert shown_uri("az://box:pw@account.net/k") == "az://account.net/k"
     assert shown_uri("https://host?sig=1") == "https://host"
+    assert shown_uri("https://me:pw@[::1]:80/x") == "https://[::1]:80/x"
+    assert shown_uri("az://box/k?sv=1&sig=secret") == "az://box/k"
+
+
+def test_an_address_with_a_pasted_signature_is_refused_without_it():
+    with pytest.raises(ConfigError, match="bears a signature") as caught:
+        bucket_and_key("az://box/k?sv=1&sig=secret")
+    assert "secret" not in str(caught.value)
 
 
 def test_an_address_signed_anew_means_the_same_object():
