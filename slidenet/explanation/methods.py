@@ -50,6 +50,9 @@ class Explainer(Protocol):
         ...
 
 
+REVISIONS = {"rollout": 2}
+"""Methods whose numbers have changed since they were first made; files of then are other maps."""
+
 UNTRAINED = "untrained"
 """Name of the control that draws the default map by a network with random weights."""
 

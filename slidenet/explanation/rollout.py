@@ -1,22 +1,28 @@
 """Rollout of attention through the layers of LongNet: how much of each tile reaches the pooling.
 
-One block mixes its tokens as A' = residual * I + (1 - residual) * A, where A is the mean of the
-heads' attention; the readout r (the class token, the mean over tiles, the weights of attention
-pooling) sees the tiles by r^T A'_L ... A'_1. The maps of feed-forward networks and values are left
-out, which is what makes it "where it looked": no sign, and the same for every target.
+One block mixes its tokens as A' = residual * I + (1 - residual) * A; the readout r (the class
+token, the mean over tiles, the weights of attention pooling) sees the tiles by r^T A'_L ... A'_1.
+It has no sign and is the same for every target.
+
+A is the heads' attention times what there is to fetch: |W_h (v_jh - m_h)|, how far the value of
+token j in head h, through that head's part of the output projection, lies from the value of the
+median tile. Attention to what any other tile has, too, moves nothing. With attention alone planted
+lesions were found at a tile AUROC of 0.95 instead of 0.98 (LongNet, five seeds), with 0.83 in the
+worst instead of 0.95. Feed-forward networks are left out.
 
 Dilated attention shows some tiles to many heads and others to few, whatever is on them. The map
 therefore counts how often the share of a tile is that which it would have if every token attended
-alike to all that it may see. Shares alone found planted lesions worse (tile AUROC 0.78 instead of
-0.89, three seeds); where all see all, the two are the same map.
+alike to all that it may see, and all had one value. Shares alone found planted lesions worse (tile
+AUROC 0.78 instead of 0.89, three seeds); where all see all, the two are the same map.
 
-No L x L matrix is made. Row i of A times values of one is its sum, and r^T A is the gradient of
-sum_i r_i (A v)_i with respect to v: one forward and one backward of the attention per layer. Rows
-of released dilated attention do not sum to one (empty slots take their share, heads leave tokens
-out), so they are normalised; a token that no head covers keeps its row of the identity.
+No L x L matrix is made. Attention with these weights as its values gives the sums of the rows of A,
+and its gradient gives r^T A: one forward and one backward of the attention per layer. Rows are
+normalised; a token that no head covers keeps its row of the identity.
 
 Source: Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers", section 3 (rollout,
-residual 0.5, heads averaged). Normalised rows, any readout, and the comparison are ours.
+heads averaged; with a residual of 0.5). Kobayashi et al. 2020, "Attention is Not Only a Weight",
+section 3 (norms of weighted and projected values). The median tile, a residual of 0.2, normalised
+rows, any readout, and the comparison are ours.
 
 Shapes: L tiles, N = 1 + L tokens (class token first), F feature length, H heads, D width.
 """
@@ -33,11 +39,16 @@ from slidenet.explanation.subject import Subject
 from slidenet.mil import BagModel
 from slidenet.mil.longnet import LongNetMIL
 from slidenet.slide_encoders import LongNetViT
-from slidenet.slide_encoders.longnet.block import LongNetBlock
+from slidenet.slide_encoders.longnet.block import LongNetBlock, SelfAttention
 from slidenet.stores.tile_maps import Unit
 from slidenet.tasks import ExplainedTarget
 
-RESIDUAL = 0.5
+RESIDUAL = 0.2
+LEAST_CHANGE = 1e-4
+"""Of the largest value of a layer: nearer to the median tile all values are alike."""
+
+Seen = tuple[Tensor, Tensor, Tensor]
+"""Queries and keys of a block (1, N, H, D / H), and the weights of its values (N, H)."""
 
 
 class Rollout:
@@ -65,6 +76,7 @@ class Rollout:
         values = torch.where(alike > 0, shares / alike, 0.0) if comparable else shares
         return tile_values(values / values.sum()), {
             "residual": RESIDUAL,
+            "attention_times": "distance of projected values from the median tile's",
             "layers": max(network.layers),
             "class_token_share": class_share,
             "unseen_tiles": int((shares == 0).sum()),
@@ -120,8 +132,9 @@ def rollout_of_pattern(
     tiles = None if network.pooling == "class_token" else row.new_full((num_tiles,), 1 / num_tiles)
     config = encoder.config
     alike = row.new_zeros(1, 1 + num_tiles, config.num_heads, config.embed_dim // config.num_heads)
+    ones = torch.ones_like(alike[0, :, :, 0])
     readouts = _readouts(network, tiles, row)
-    return _rolled(encoder, readouts, lambda block: (alike, alike), residual)[1:]
+    return _rolled(encoder, readouts, lambda block: (alike, alike, ones), residual)[1:]
 
 
 def _readouts(network: LongNetMIL, tiles: Tensor | None, row: Tensor) -> dict[int, Tensor]:
@@ -163,57 +176,87 @@ def rollout(
     check_share(residual=residual)
     states = encoder.states(features[None], grid_xy[None], layers=range(max(readouts)))
 
-    def queries_and_keys(block: LongNetBlock) -> tuple[Tensor, Tensor]:
+    def seen(block: LongNetBlock) -> Seen:
         attention, normed = block.attention, block.attention_norm(states.pop())
-        return (
-            attention.heads(attention.q_proj(normed)).float(),
-            attention.heads(attention.k_proj(normed)).float(),
+        q, k, v = (
+            attention.heads(projection(normed)).float()
+            for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
         )
+        return q, k, value_changes(attention, v[0])
 
-    return _rolled(encoder, readouts, queries_and_keys, residual)
+    return _rolled(encoder, readouts, seen, residual)
+
+
+def value_changes(attention: SelfAttention, values: Tensor) -> Tensor:
+    """How far each value lies from that of the median tile, as the output projection sees it.
+
+    The inner norm divides all values of a row alike, which normalised rows do not show; that it
+    takes off the mean of the features is left out.
+
+    Args:
+        attention: Of a block.
+        values: (N, H, D / H), the class token first.
+
+    Returns:
+        (N, H), above zero and at most one; all one where the values are alike.
+    """
+    norm, heads = attention.inner_norm, values.shape[1]
+    weight = (attention.out_proj.weight * norm.weight).float().reshape(-1, heads, values.shape[2])
+    gram = torch.einsum("ehc,ehd->hcd", weight, weight)
+
+    def sizes(of: Tensor) -> Tensor:
+        return torch.einsum("nhc,hcd,nhd->nh", of, gram, of).clamp_min(0.0).sqrt()
+
+    changes = sizes(values - values[1:].median(dim=0).values)
+    least = LEAST_CHANGE * sizes(values).max()
+    changes = changes.clamp_min(float(least.clamp_min(torch.finfo(least.dtype).tiny)))
+    return changes / changes.max()
 
 
 def _rolled(
     encoder: LongNetViT,
     readouts: Mapping[int, Tensor],
-    queries_and_keys: Callable[[LongNetBlock], tuple[Tensor, Tensor]],
+    seen: Callable[[LongNetBlock], Seen],
     residual: float,
 ) -> Tensor:
-    """From the last block to the first, given the queries and keys (1, N, H, D / H) of each."""
+    """From the last block to the first, given the queries, keys and weights of each."""
     top = max(readouts)
     row = torch.zeros_like(readouts[top])
     for layer in range(top, 0, -1):
         row = row + readouts.get(layer, 0.0)
         block = encoder.blocks[layer - 1]
         assert isinstance(block, LongNetBlock)
-        through = mean_attention_product(block.attention.pattern, *queries_and_keys(block), row)
+        through = attention_product(block.attention.pattern, *seen(block), row)
         row = residual * row + (1 - residual) * through
     return row + readouts.get(0, 0.0)
 
 
-def mean_attention_product(pattern: AttentionPattern, q: Tensor, k: Tensor, row: Tensor) -> Tensor:
-    """row^T A, with A the mean of the heads' attention, its rows normalised to one.
+def attention_product(
+    pattern: AttentionPattern, q: Tensor, k: Tensor, weights: Tensor, row: Tensor
+) -> Tensor:
+    """row^T A, with A the mean of the heads' attention times weights, its rows normalised to one.
 
     Args:
         pattern: Any pattern that sends gradients to its values.
         q: Queries (1, N, H, D / H).
         k: Keys (1, N, H, D / H).
+        weights: Of each token in each head, above zero (N, H).
         row: (N,).
 
     Returns:
         (N,) of the same sum as `row`.
     """
     with torch.enable_grad():
-        ones = torch.ones_like(q).requires_grad_()
-        mixed, _ = pattern(q.detach(), k.detach(), ones)
+        values = weights[None, :, :, None].expand_as(q).contiguous().requires_grad_()
+        mixed, _ = pattern(q.detach(), k.detach(), values)
     # Every feature of a value is the same here; the first one tells all.
     sums = mixed.detach()[0, :, :, 0].mean(dim=1)
     covered = sums > 0
     scaled = torch.where(covered, row / sums, 0.0)
     wanted = torch.zeros_like(mixed)
     wanted[0, :, :, 0] = (scaled / mixed.shape[2])[:, None]
-    (product,) = torch.autograd.grad(mixed, ones, wanted)
-    return product[0, :, :, 0].sum(dim=1) + torch.where(covered, 0.0, row)
+    (product,) = torch.autograd.grad(mixed, values, wanted)
+    return (product[0, :, :, 0] * weights).sum(dim=1) + torch.where(covered, 0.0, row)
 
 
 EXPLAINERS.add(Rollout.name, Rollout())

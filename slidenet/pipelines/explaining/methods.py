@@ -6,7 +6,7 @@ from slidenet.core.errors import ConfigError
 from slidenet.core.text import name_some
 from slidenet.evaluation.predictions.targets import of_target
 from slidenet.explanation import EXPLAINERS, default_methods
-from slidenet.explanation.methods import UNTRAINED
+from slidenet.explanation.methods import REVISIONS, UNTRAINED, meant_by
 from slidenet.metrics import DEFAULT_THRESHOLD
 from slidenet.mil import BagModel
 from slidenet.tasks import Calibration, MultiTask, PredictionArrays, Task
@@ -94,6 +94,12 @@ def _networks(model: Bundle | Ensemble) -> Iterator[tuple[str, BagModel]]:
         yield source, member.module.network
         if member.module.fusion is not None:
             yield from ((source, network) for network in member.module.fusion.networks)
+
+
+def revisions(model: Bundle | Ensemble, methods: Sequence[str]) -> dict[str, int]:
+    """Of the methods whose numbers have changed, the revision; empty where none has."""
+    meant = {meant_by(name, network).name for name in methods for _, network in _networks(model)}
+    return {name: revision for name, revision in REVISIONS.items() if name in meant}
 
 
 def check_targets(task: Task, asked: Sequence[str]) -> None:

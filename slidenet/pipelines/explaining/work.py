@@ -21,7 +21,7 @@ from slidenet.pipelines.explaining.bag_maps import (
     plain,
     predict_bag,
 )
-from slidenet.pipelines.explaining.methods import called_targets, settle_targets
+from slidenet.pipelines.explaining.methods import called_targets, revisions, settle_targets
 from slidenet.pipelines.explaining.outputs import OutputSettings, SlideOutputs
 from slidenet.pipelines.explaining.regions import without_regions
 from slidenet.pipelines.explaining.slide_maps import (
@@ -243,10 +243,12 @@ class ExplainWork(SlideWork):
         model, settings = self.opener.model, self.settings
         rule = dividing(model)
         known = opened.sources[0].covariates
+        revised = revisions(model, settings.methods)
         return {
             "explain": VERSION,
             "models": list(model.digests),
             "methods": list(settings.methods),
+            **({"revisions": revised} if revised else {}),
             "targets": list(settings.targets),
             "faithfulness": settings.faithfulness,
             "bag": str(model.training.get("bag", "slide")),

@@ -12,6 +12,7 @@ import torch
 
 from slidenet.core.errors import ConfigError, UnknownNameError
 from slidenet.core.records import TileRegions
+from slidenet.explanation.methods import REVISIONS
 from slidenet.pipelines.applying.ensembles import make_ensemble
 from slidenet.pipelines.explaining.methods import settle_methods
 from slidenet.stores import read_tile_maps, validate_file
@@ -72,7 +73,7 @@ def test_every_slide_has_maps_that_add_up_and_controls_beside(run, bundle, tmp_p
 
 @pytest.mark.slow
 def test_a_second_call_keeps_what_is_there_and_another_method_is_refused(
-    run, bundle, cohort, tmp_path
+    run, bundle, cohort, tmp_path, monkeypatch
 ):
     features = shutil.copytree(cohort.features, tmp_path / "features")
     table = one_row(tmp_path, "slide_000")
@@ -84,6 +85,10 @@ def test_a_second_call_keeps_what_is_there_and_another_method_is_refused(
     refused = outcome(run(bundle, methods=["attention"], **call))
     assert refused.status == "failed"
     assert re.search(r"made with other settings \(methods: .*--overwrite", refused.detail)
+    with monkeypatch.context() as patch:  # a method that has changed since is another method
+        patch.setitem(REVISIONS, "single_tile", 2)
+        refused = outcome(run(bundle, **call))
+    assert re.search(r"made with other settings \(revisions.*--overwrite", refused.detail)
     assert path.read_bytes() == before
     with edited(features / "slide_000.h5") as h5:  # features made again are other features
         h5["features"][0] = 1
