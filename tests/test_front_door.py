@@ -129,7 +129,9 @@ def test_a_notebook_from_features_to_predictions(tmp_path):
     data = {"labels": cohort.labels, "features": cohort.features}
 
     listed = tmp_path / "gdc_manifest.txt"
-    listed.write_text("id\tfilename\nf-1\tTCGA-AN-A0FL-01Z-00-DX1.svs\n")
+    listed.write_text(
+        "id\tfilename\n0f8fad5b-d9cb-469f-a165-70867728950e\tTCGA-AN-A0FL-01Z-00-DX1.svs\n"
+    )
     slides = slidenet.manifest("gdc", tmp_path / "slides.csv", portal_file=listed, offline=True)
     assert list(slides.to_pandas()["patient_id"]) == ["TCGA-AN-A0FL"]
 
