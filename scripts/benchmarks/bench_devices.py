@@ -56,8 +56,8 @@ def main() -> None:
         compare(Path(folder), options.slides, options.devices, options.turns)
 
 
-def compare(folder: Path, num_slides: int, devices: int, turns: int) -> None:
-    """Prints the table."""
+def begin_cohort(folder: Path, num_slides: int) -> tuple[Path, int]:
+    """One pyramid under many names, preprocessed; the output folder and the number of tiles."""
     slides = folder / "slides"
     slides.mkdir()
     pyramid = textured_pyramid(folder, SIDE_PX)
@@ -68,6 +68,12 @@ def compare(folder: Path, num_slides: int, devices: int, turns: int) -> None:
     assert not report.failed, report.table()
     tiles = sum(outcome.num_tiles or 0 for outcome in report.outcomes)
     print(f"{num_slides} slides, {tiles:,} tiles\n")
+    return begun, tiles
+
+
+def compare(folder: Path, num_slides: int, devices: int, turns: int) -> None:
+    """Prints the table."""
+    begun, tiles = begin_cohort(folder, num_slides)
     print("| processes | s | tiles/s | CPU s |\n|---|---|---|---|")
     ratios = []
     for _ in range(turns):

@@ -22,12 +22,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench_devices import SIDE_PX, digests_of
-from bench_reading import textured_pyramid
+from bench_devices import begin_cohort, digests_of
 
 from slidenet.pipelines.embed_tiles import embed_tiles
 from slidenet.pipelines.fleet.settings import FleetSettings
-from slidenet.pipelines.preprocess import preprocess
 from slidenet.tile_encoders import InputTransform, TileEncoder
 
 WAYS = {"one process": 1, "Ray, 1 worker": 1, "Ray, 2 workers": 2}
@@ -51,16 +49,7 @@ def main() -> None:
 
 def compare(folder: Path, num_slides: int, turns: int) -> None:
     """Prints the table."""
-    slides = folder / "slides"
-    slides.mkdir()
-    pyramid = textured_pyramid(folder, SIDE_PX)
-    for number in range(num_slides):
-        (slides / f"s{number:03}.tif").symlink_to(pyramid)
-    begun = folder / "begun"
-    report = preprocess(slides, begun, segmenter="all", fleet=FleetSettings(progress="none"))
-    assert not report.failed, report.table()
-    tiles = sum(outcome.num_tiles or 0 for outcome in report.outcomes)
-    print(f"{num_slides} slides, {tiles:,} tiles\n")
+    begun, tiles = begin_cohort(folder, num_slides)
     print("| how | start, s | work, s | tiles/s of work |\n|---|---|---|---|", flush=True)
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     digests = {}
