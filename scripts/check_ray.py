@@ -1,12 +1,12 @@
 """Two nodes of Ray on one machine, one of them killed in mid-run: equal bytes to a local run.
 
-check_ray.py [--slides 24] [--keep FOLDER]
+check_ray.py [--slides 48] [--keep FOLDER]
 
 `slidenet run` over generated slides, once in one process, once by `--runner ray` on two nodes of
 one core each (`ray start` twice). While the second node works on a slide, all of its processes are
 killed; it is started again, must be used again, and every file must have the bytes of the local
 run. Then what must be refused is tried: a cluster that is not there, one that asks for another
-token, one whose workers have other source of slidenet. Takes some four minutes on two cores. All
+token, one whose workers have other source of slidenet. Takes some seven minutes on two cores. All
 ports and folders are this script's own; no other Ray on the machine is touched.
 """
 
@@ -127,7 +127,7 @@ class Cluster:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--slides", type=int, default=24)
+    parser.add_argument("--slides", type=int, default=48)
     parser.add_argument("--keep", type=Path, help="a folder for all that is made, and kept")
     options = parser.parse_args()
     with contextlib.ExitStack() as stack:

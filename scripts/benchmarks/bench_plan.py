@@ -79,7 +79,7 @@ class Cohort:
 
 LIGHT = ("--encoder", "bench_plan.light", "--batch-size", "64")
 COHORTS = (
-    Cohort("decode", 8000, 0.25, (*LIGHT, "--stride-px", "32")),
+    Cohort("decode", 8000, 0.25, (*LIGHT, "--stride-px", "24")),
     Cohort("encode", 8000, 0.5, ()),
     Cohort("network", 8000, 0.25, LIGHT),
 )
