@@ -3,8 +3,6 @@
 import ast
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "slidenet"
 MAX_LINES = 400
@@ -56,45 +54,55 @@ def test_every_room_has_a_floor():
     assert {room.name for room in ROOMS} <= set(FLOORS)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_point_down(path):
-    room = path.relative_to(PACKAGE).parts[0]
-    if room == "__init__.py":
-        return  # the root re-exports lazily; its homes are checked by test_root_exports
-    for target in sorted(imported_rooms(path)):
-        assert target == room or FLOORS[target] < FLOORS[room], (
-            f"{path.name} on floor {FLOORS[room]} imports slidenet.{target} "
-            f"on floor {FLOORS[target]}; arrows may only point down"
+# Each of these tests looks at all files at once: a test per file would be 2,300 of them.
+
+
+def test_imports_point_down():
+    upward = []
+    for path in FILES:
+        room = path.relative_to(PACKAGE).parts[0]
+        if room == "__init__.py":
+            continue  # the root re-exports lazily; its homes are checked by test_root_exports
+        upward += [
+            f"{path.relative_to(PACKAGE)} on floor {FLOORS[room]} imports slidenet.{target} "
+            f"on floor {FLOORS[target]}"
+            for target in sorted(imported_rooms(path))
+            if target != room and FLOORS[target] >= FLOORS[room]
+        ]
+    assert not upward, "arrows may only point down"
+
+
+def test_files_stay_small_and_named():
+    lines = {str(p.relative_to(PACKAGE)): len(p.read_text().splitlines()) for p in FILES}
+    long = {path: number for path, number in lines.items() if number > MAX_LINES}
+    assert not long, f"more than {MAX_LINES} lines; give the second idea its own file"
+    unnamed = [p for p in FILES if p.stem in {"utils", "helpers", "misc", "common"}]
+    assert not unnamed, "name what it does"
+
+
+def test_init_only_reexports():
+    found = []
+    for path in sorted(PACKAGE.glob("*/**/__init__.py")):
+        for node in ast.parse(path.read_text()).body:
+            place = f"{path.relative_to(PACKAGE)}, line {node.lineno}"
+            is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                names = ast.literal_eval(node.value)
+                found += [] if names == sorted(names) else [f"{place}: __all__ is not sorted"]
+            elif not is_docstring and not isinstance(node, ast.ImportFrom):
+                found.append(f"{place} is more than a re-export")
+    assert not found
+
+
+def test_a_room_says_its_floor():
+    silent = [
+        f"{room.name} should begin with 'Floor {FLOORS[room.name]}: '"
+        for room in ROOMS
+        if not (ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or "").startswith(
+            f"Floor {FLOORS[room.name]}: "
         )
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_files_stay_small_and_named(path):
-    lines = len(path.read_text().splitlines())
-    assert lines <= MAX_LINES, f"{path} has {lines} lines; give the second idea its own file"
-    assert path.stem not in {"utils", "helpers", "misc", "common"}, f"{path}: name what it does"
-
-
-@pytest.mark.parametrize(
-    "path", sorted(PACKAGE.glob("*/**/__init__.py")), ids=lambda p: str(p.relative_to(PACKAGE))
-)
-def test_init_only_reexports(path):
-    tree = ast.parse(path.read_text())
-    for node in tree.body:
-        is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        assert is_docstring or isinstance(node, ast.ImportFrom | ast.Assign), (
-            f"{path}: line {node.lineno} is more than a re-export"
-        )
-        if isinstance(node, ast.Assign):
-            assert node.targets[0].id == "__all__"
-            names = ast.literal_eval(node.value)
-            assert names == sorted(names), f"{path}: __all__ is not sorted"
-
-
-@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
-def test_a_room_says_its_floor(room):
-    docstring = ast.get_docstring(ast.parse((room / "__init__.py").read_text()))
-    assert docstring.startswith(f"Floor {FLOORS[room.name]}: ")
+    ]
+    assert not silent
 
 
 def test_core_needs_no_torch_and_no_files():

@@ -8,7 +8,6 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -77,14 +76,21 @@ def distributions_of(package):
     return {canonicalize_name(name) for name in found}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_every_import_is_declared(path):
-    at_once, ever = imported_packages(path)
-    for package in at_once:
-        assert distributions_of(package) & names(NEEDED), f"{package} is missing in dependencies"
-    for package in ever - NEVER_DECLARED:
-        declared = distributions_of(package) & names(NEEDED + OPTIONAL)
-        assert declared, f"{package} is missing in dependencies or in an extra"
+def test_every_import_is_declared():
+    needed, declared, missing = names(NEEDED), names(NEEDED + OPTIONAL), []
+    for path in FILES:
+        at_once, ever = imported_packages(path)
+        missing += [
+            f"{path.relative_to(ROOT)} imports {package}, which is missing in dependencies"
+            for package in at_once
+            if not distributions_of(package) & needed
+        ]
+        missing += [
+            f"{path.relative_to(ROOT)} imports {package}, which is missing in any extra, too"
+            for package in ever - NEVER_DECLARED
+            if not distributions_of(package) & declared
+        ]
+    assert not missing
 
 
 def test_the_scan_sees_lazy_and_optional_imports(tmp_path):
