@@ -40,8 +40,8 @@ def holds(h5: Any, name: str) -> bool:
 
 def reference_problem(h5: Any, name: str) -> str:
     """In how far a path leads out of the file or round about in it; empty where it does not."""
-    group, so_far = h5, ""
-    for part in name.split("/"):
+    group, so_far, parts = h5, "", name.split("/")
+    for number, part in enumerate(parts, 1):
         so_far = f"{so_far}/{part}"
         if not isinstance(group, h5py.Group) or not group.id.links.exists(part.encode()):
             return ""
@@ -50,7 +50,7 @@ def reference_problem(h5: Any, name: str) -> str:
             known = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "an external link"}
             link = known.get(kind, "a link of an unknown kind")
             return f"{so_far} is {link}; expected the data themselves"
-        group = group.get(part)
+        group = group.get(part) if number < len(parts) else None
     return ""
 
 
@@ -59,7 +59,7 @@ def dataset_problem(h5: Any, name: str) -> str:
     problem = reference_problem(h5, name)
     if problem:
         return problem
-    dataset = h5.get(name) if holds(h5, name) else None
+    dataset = h5.get(name)  # nothing on the way is a link
     if not isinstance(dataset, h5py.Dataset):
         return f"dataset /{name} is missing"
     settings = dataset.id.get_create_plist()

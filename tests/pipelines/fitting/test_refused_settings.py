@@ -16,7 +16,7 @@ from slidenet.training.callbacks import EpochProgress
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
     return write_feature_cohort(
-        tmp_path_factory.mktemp("cohort"), num_patients=30, num_tiles=4, feature_dim=8
+        tmp_path_factory.mktemp("cohort"), num_patients=14, num_tiles=4, feature_dim=8
     )
 
 
@@ -24,7 +24,7 @@ def arguments(cohort, out, *more):
     return [
         f"--data.labels={cohort.labels}",
         f"--data.features={cohort.features}",
-        "--data.batch-size=4",
+        "--data.batch-size=2",
         "--model.network=mean",
         "--trainer.max-epochs=1",
         "--trainer.accelerator=cpu",
