@@ -122,9 +122,10 @@ def _with_tiles(image: UInt8Array, boxes: npt.NDArray[np.intp]) -> UInt8Array:
     inside = np.zeros(image.shape[:2], dtype=np.bool_)
     for left, top, right, bottom in boxes:
         inside[top:bottom, left:right] = True
-    outside = image[~inside]
-    veiled = image.copy()
-    veiled[~inside] = np.rint(outside + (255 - outside.astype(np.float32)) * VEIL)
+    levels = np.arange(256, dtype=np.float32)
+    veil = np.rint(levels + (255 - levels) * VEIL).astype(np.uint8)
+    veiled = cv2.LUT(image, veil).astype(np.uint8, copy=False)
+    np.copyto(veiled, image, where=inside[..., None])
     if not len(boxes) or (boxes[:, 2] - boxes[:, 0]).min() < MIN_GRID_CELL_PX:
         return veiled
     lines = np.zeros(image.shape[:2], dtype=np.uint8)
