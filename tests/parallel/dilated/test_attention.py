@@ -68,10 +68,9 @@ def test_equals_one_device(num_ranks, size):
 @pytest.mark.slow
 def test_equals_one_device_at_16384():
     cases = [Case(16384, DilatedConfig(**GIGAPATH), causal) for causal in (False, True)]
-    for num_ranks in (2, 3, 4):
-        parts = run_ranks(chunk_results, num_ranks, cases)
-        for i, case in enumerate(cases):
-            assert_equal(joined([part[i] for part in parts]), single_results(case), 1e-5, case)
+    parts = run_ranks(chunk_results, 4, cases)  # 2 and 3 ranks: shorter cases, above
+    for i, case in enumerate(cases):
+        assert_equal(joined([part[i] for part in parts]), single_results(case), 1e-5, case)
 
 
 def test_one_device_is_the_oracle_here_too():
