@@ -16,6 +16,7 @@ class MemoryBucket:
 
     supports_conditions = True
     uri = URI
+    server = ""
 
     def putter(self, **settings):
         """Who writes into it."""
@@ -23,7 +24,7 @@ class MemoryBucket:
 
     def __init__(self):
         self.objects = {}
-        self.reads = self.puts = 0
+        self.reads = self.puts = self.heads = self.lists = 0
         self.ages = {}
         self.before_put = lambda uri: None
         self.keeps_checksums = True
@@ -33,17 +34,24 @@ class MemoryBucket:
         self.objects[uri] = content, f"v{next(self._versions)}"
         return self.objects[uri][1]
 
+    def origin(self, uri):
+        return self.server
+
     def facts(self, uri):
+        self.heads += 1
         if uri not in self.objects:
             raise MissingObjectError(f"there is no object {uri}")
         content, version = self.objects[uri]
         return ObjectFacts(uri, len(content), version)
 
     def list(self, prefix, *, recursive=True):
+        self.lists += 1
+        heads = self.heads
         names = {uri for uri in self.objects if uri.startswith(prefix)}
         if not recursive:
             names = {prefix + _first(uri.removeprefix(prefix)) for uri in names}
         every = [ObjectFacts(n, 0, "") if n.endswith("/") else self.facts(n) for n in sorted(names)]
+        self.heads = heads
         return every
 
     def read_into(self, uri, path, facts):

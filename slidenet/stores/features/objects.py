@@ -113,7 +113,7 @@ def open_staged(facts: ObjectFacts, cache: ObjectCache, **given: Any) -> Feature
         ObjectReplacedError: The store has another version by now.
     """
     name = facts.uri.rpartition("/")[2]
-    parcel = Parcel(facts.uri, name, ((name, facts),))
+    parcel = Parcel(facts.uri, name, ((name, facts),), store_of(facts.uri).origin(facts.uri))
     with cache.held(parcel) as path:
         file = open_features(path, **given)
         assert isinstance(file.source, H5Source), "an h5 file"

@@ -22,6 +22,7 @@ from slidenet.core.errors import ObjectReplacedError, OutputError, StoreError
 from slidenet.stores.atomic import atomic_path, output_errors, write_json
 from slidenet.stores.json_file import read_json
 from slidenet.stores.objects.facts import ObjectFacts
+from slidenet.stores.objects.opening import check_origin
 from slidenet.stores.objects.putting import Putter, SourceFile, putter_of
 from slidenet.stores.objects.uri import join_uri, named_uri, shown_uri
 
@@ -52,16 +53,22 @@ class Mirror:
         uri: Address of the output, ending in a slash.
         root: The folder.
         conditions: Whether the store writes objects only over what is expected there.
+        origin: The server that holds it (`ObjectStore.origin`).
     """
 
     uri: str
     root: Path
     conditions: bool
+    origin: str
 
     @property
     def putter(self) -> Putter:
-        """Who reads and writes its objects, one in each process."""
-        found: Putter = _putter(self.uri, os.getpid(), self.conditions)
+        """Who reads and writes its objects, one in each process.
+
+        Raises:
+            ConfigError: This process would ask another server, on another machine perhaps.
+        """
+        found: Putter = _putter(self.uri, self.origin, os.getpid(), self.conditions)
         return found
 
     @property
@@ -184,10 +191,14 @@ class Mirror:
             self._write_note(path, new, stamp)
             return
 
+    def version_of(self, path: Path) -> str | None:
+        """The version of the object that a file is a copy of, unchanged; None where it is none."""
+        note = self._note(path)
+        return note.version if note is not None and note.stamp == _stamp(path) else None
+
     def is_published(self, path: Path) -> bool:
         """Whether a file is known to be in the bucket as it is here."""
-        note = self._note(path)
-        return note is not None and note.stamp == _stamp(path)
+        return self.version_of(path) is not None
 
     def _publish_file(self, path: Path) -> bool:
         note, stamp = self._note(path), _stamp(path)
@@ -248,8 +259,11 @@ def open_mirror(uri: str, cache: Path) -> Mirror:
     """
     scheme, _, place = join_uri(uri, "").partition("://")  # each object is called by one name
     uri = f"{scheme.lower()}://{place.rstrip('/')}/"
-    conditions = putter_of(uri).keeps_conditions(uri)
-    name = hashlib.blake2b(named_uri(uri).encode(), digest_size=16).hexdigest()
+    putter = putter_of(uri)
+    conditions, origin = putter.keeps_conditions(uri), putter.store.origin(uri)
+    # Another server may have a bucket of the same name: its files are not to be mixed with these.
+    named = f"{named_uri(uri)}\n{origin}" if origin else named_uri(uri)
+    name = hashlib.blake2b(named.encode(), digest_size=16).hexdigest()
     root = cache.absolute() / FOLDER / name
     with output_errors(root):
         cache.mkdir(parents=True, exist_ok=True)
@@ -264,7 +278,7 @@ def open_mirror(uri: str, cache: Path) -> Mirror:
                     remedy="give another --cache",
                 )
             folder.chmod(0o700)
-    mirror = Mirror(uri, root, conditions)
+    mirror = Mirror(uri, root, conditions, origin)
     _opened[str(root)] = mirror.shown
     return mirror
 
@@ -302,5 +316,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 @lru_cache(maxsize=16)
-def _putter(uri: str, pid: int, conditions: bool) -> Any:
-    return putter_of(uri, conditions=conditions)
+def _putter(uri: str, origin: str, pid: int, conditions: bool) -> Any:
+    putter = putter_of(uri, conditions=conditions)
+    check_origin(putter.store, uri, origin)
+    return putter

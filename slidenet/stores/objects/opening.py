@@ -10,7 +10,7 @@ from slidenet.core.extras import require_extra
 from slidenet.stores.objects.others import OtherStore
 from slidenet.stores.objects.s3 import S3Store
 from slidenet.stores.objects.store import ObjectStore
-from slidenet.stores.objects.uri import bucket_and_key, is_uri, provider_of
+from slidenet.stores.objects.uri import bucket_and_key, is_uri, provider_of, shown_uri
 from slidenet.stores.objects.web import WebStore
 
 CONNECT_S, READ_S = 20, 60
@@ -49,6 +49,27 @@ def store_of(uri: str) -> ObjectStore:
         named = {"account_name": account} if account else {}
         return OtherStore(_filesystem("adlfs", "az", "abfs", **named))
     return WebStore(_web())
+
+
+def check_origin(store: ObjectStore, uri: str, origin: str) -> None:
+    """Refuses to ask another server than the one that was meant, on another machine perhaps.
+
+    Args:
+        store: That this process would ask.
+        uri: The address.
+        origin: What `ObjectStore.origin` said where the work was given out.
+
+    Raises:
+        ConfigError: This process asks another server.
+    """
+    found = store.origin(uri)
+    if found != origin:
+        named = "the provider's own server"
+        raise ConfigError(
+            f"{shown_uri(uri)} is asked at {found or named} by this process",
+            expected=f"{origin or named}, as in the process that gave out the work",
+            remedy="set the same endpoint (AWS_ENDPOINT_URL, ...) on all machines of a run",
+        )
 
 
 def _filesystem(package: str, extra: str, protocol: str, **settings: Any) -> Any:

@@ -17,16 +17,25 @@ from slidenet.stores.objects.store import (
     refused,
     replaced,
 )
-from slidenet.stores.objects.uri import bucket_and_key, shown_uri
+from slidenet.stores.objects.uri import bucket_and_key, origin_of, provider_of, shown_uri
 
 PART_BYTES = 16 << 20
+_OF_GOOGLE = "https://storage.googleapis.com"
 
 
 class OtherStore(ObjectStore):
     """Objects of a provider that is asked by what all file systems of fsspec know."""
 
+    async def _origin(self, uri: str) -> str:
+        if provider_of(uri) == "gs":  # by the environment it may be an emulator
+            found = origin_of(str(self.fs._location))
+            return "" if found == _OF_GOOGLE else found
+        account = bucket_and_key(uri)[0].partition("@")[2].partition(".")[0]
+        host = str(self.fs.service_client.primary_hostname).lower()
+        return "" if account and host == f"{account}.blob.core.windows.net" else host
+
     async def _facts(self, uri: str) -> ObjectFacts:
-        found = await self._ask(uri, "_info", _place(uri))
+        found = await self._ask(uri, "_info", place_of(uri))
         if found.get("type") != "file":
             raise ObjectStoreError(
                 f"{shown_uri(uri)} is no object but a folder of them",
@@ -37,7 +46,7 @@ class OtherStore(ObjectStore):
 
     async def _list(self, prefix: str, recursive: bool) -> Sequence[ObjectFacts]:
         bucket, _ = bucket_and_key(prefix)
-        place, scheme = _place(prefix).rpartition("/")[0], prefix.partition("://")[0]
+        place, scheme = place_of(prefix).rpartition("/")[0], prefix.partition("://")[0]
         try:
             if recursive:
                 listed = (await self._ask(prefix, "_find", place, detail=True)).values()
@@ -59,7 +68,7 @@ class OtherStore(ObjectStore):
     async def _stream(
         self, uri: str, start: int, facts: ObjectFacts
     ) -> AsyncGenerator[bytes, None]:
-        place = _place(uri)
+        place = place_of(uri)
         while start < facts.size:
             stop = min(start + PART_BYTES, facts.size)
             part = await self._ask(uri, "_cat_file", place, start=start, end=stop)
@@ -81,7 +90,7 @@ class OtherStore(ObjectStore):
             raise _fault(error, uri) from None
 
 
-def _place(uri: str) -> str:
+def place_of(uri: str) -> str:
     """Bucket and name as file systems spell them; the account of Azure is a setting of those."""
     bucket, key = bucket_and_key(uri)
     return f"{bucket.partition('@')[0]}/{key}"

@@ -39,11 +39,13 @@ class Parcel:
         uri: What was asked for.
         main: Name of the file that is opened.
         objects: Names from their folder on, with facts; the file that is opened is the first.
+        origin: The server that said so (`ObjectStore.origin`).
     """
 
     uri: str
     main: str
     objects: tuple[tuple[str, ObjectFacts], ...]
+    origin: str
 
     @property
     def version(self) -> str:
@@ -51,13 +53,19 @@ class Parcel:
         versions = [facts.version for _, facts in self.objects]
         if not all(versions):
             return ""
-        return versions[0] if len(versions) == 1 else f"{len(versions)} objects, {self.digest}"
+        # Without the server, which is no part of what is recorded of a slide.
+        return versions[0] if len(versions) == 1 else f"{len(versions)} objects, {self._digest('')}"
 
     @property
     def digest(self) -> str:
-        """Names these objects in these versions, in 32 hex digits."""
-        text = "\n".join(f"{name}\t{facts.digest}" for name, facts in self.objects)
-        return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
+        """Names these objects in these versions on their server, in 32 hex digits."""
+        return self._digest(self.origin)
+
+    def _digest(self, origin: str) -> str:
+        asked_at = [origin] if origin else []  # else as ever, so that copies of before are found
+        lines = [*asked_at, *(f"{name}\t{facts.digest}" for name, facts in self.objects)]
+        text = "\n".join(lines).encode(errors="surrogateescape")
+        return hashlib.blake2b(text, digest_size=16).hexdigest()
 
     @property
     def num_bytes(self) -> int:
@@ -99,11 +107,15 @@ def parcel_of(store: ObjectStore, uri: str) -> Parcel:
             )
     elif suffix in _INDEX:
         others = _named_by_index(store, uri, facts)
-    return _parcel(uri, _file_name(name, facts), facts, others)
+    return _parcel(store, uri, _file_name(name, facts), facts, others)
 
 
 def _parcel(
-    uri: str, main: str, facts: ObjectFacts, others: Sequence[tuple[str, ObjectFacts]]
+    store: ObjectStore,
+    uri: str,
+    main: str,
+    facts: ObjectFacts,
+    others: Sequence[tuple[str, ObjectFacts]],
 ) -> Parcel:
     if len(others) >= MAX_OBJECTS:
         raise ObjectStoreError(
@@ -111,7 +123,8 @@ def _parcel(
             expected="the address of one slide",
             remedy="name a slide, or put the files of each slide into a folder of their own",
         )
-    return Parcel(uri, main, ((main, facts), *sorted(others, key=lambda other: other[0])))
+    objects = ((main, facts), *sorted(others, key=lambda other: other[0]))
+    return Parcel(uri, main, objects, store.origin(uri))
 
 
 def _file_name(name: str, facts: ObjectFacts) -> str:
@@ -160,7 +173,7 @@ def _dicom(store: ObjectStore, uri: str, facts: ObjectFacts | None) -> Parcel:
     main = min(files) if facts is None else name_of_uri(uri)
     first = files.pop(main, facts)
     assert first is not None, "what was asked for is there"
-    return _parcel(uri, main, first, list(files.items()))
+    return _parcel(store, uri, main, first, list(files.items()))
 
 
 def _no_tile_images(uri: str) -> ObjectStoreError:

@@ -1,5 +1,6 @@
 """S3 and what speaks its language, through s3fs."""
 
+import re
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from slidenet.stores.objects.store import (
     refused,
     replaced,
 )
-from slidenet.stores.objects.uri import bucket_and_key, shown_uri
+from slidenet.stores.objects.uri import bucket_and_key, origin_of, shown_uri
 
 PART_BYTES = 1 << 20
 _BUSY = {"SlowDown", "503", "500", "502", "504", "InternalError", "RequestTimeout", "429",
@@ -26,6 +27,11 @@ _FORBIDDEN = {"403", "401", "AccessDenied", "InvalidAccessKeyId", "SignatureDoes
               "ExpiredToken", "InvalidToken", "AllAccessDisabled", "AccountProblem"}  # fmt: skip
 _CHANGED = {"412", "PreconditionFailed", "NoSuchUpload"}
 """Of an upload that is not there any more: its end was answered, and the answer was lost."""
+_OF_AMAZON = re.compile(
+    r"https?://(s3(-[a-z0-9-]+)?(\.dualstack)?(\.[a-z]+(-[a-z]+)+-\d+)?"
+    r"|([a-z]+\.)?vpce-[a-z0-9-]+\.s3\.[a-z0-9-]+\.vpce)\.amazonaws\.com(\.cn)?"
+)
+"""Amazon's own doors to S3. Names of Amazon are also those of customers' own servers (`.elb.`)."""
 _BUSY_STATUS = {408, 429, 500, 502, 503, 504}
 
 
@@ -33,6 +39,15 @@ class S3Store(ObjectStore):
     """Objects of S3; the version is the etag."""
 
     supports_conditions = True
+
+    async def _origin(self, uri: str) -> str:
+        # The client knows: the endpoint may come from two variables, a profile or its services.
+        try:
+            client = await self.fs.set_session()
+        except Exception as error:  # of several libraries, without a common class
+            raise self._fault(error, uri) from None
+        found = origin_of(str(client.meta.endpoint_url))
+        return "" if _OF_AMAZON.fullmatch(found) else found
 
     async def _facts(self, uri: str) -> ObjectFacts:
         bucket, key = _object(uri)

@@ -162,6 +162,23 @@ class ObjectStore(ABC):
             answer.cancel()
             raise
 
+    def origin(self, uri: str) -> str:
+        """The server an address is asked at, where neither the address nor its provider says it.
+
+        It stands in the names of copies: a bucket of the same name elsewhere is another one.
+
+        Args:
+            uri: The address.
+
+        Returns:
+            "" for the servers of Amazon and Google themselves, whichever region they are of, and
+            where the address names the server.
+        """
+        return self.wait_for(lambda: self._origin(uri))
+
+    async def _origin(self, uri: str) -> str:
+        return ""
+
     @abstractmethod
     async def _facts(self, uri: str) -> ObjectFacts: ...
 

@@ -108,6 +108,18 @@ def named_uri(uri: str) -> str:
     return shown_uri(uri) + (f"?{urlencode(kept)}" if kept else "")
 
 
+def origin_of(endpoint: str) -> str:
+    """A server as it stands in names of copies: its address without rights and usual ports.
+
+    Args:
+        endpoint: Address that a client asks: `http://minio.example:9000/`.
+    """
+    parts = urlsplit(endpoint)
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    port = "" if parts.port in (None, usual) else f":{parts.port}"
+    return f"{parts.scheme}://{(parts.hostname or '').rstrip('.')}{port}{parts.path.rstrip('/')}"
+
+
 def name_of_uri(uri: str) -> str:
     """The last part of an address, as the name of a file: `slide.svs`."""
     name = shown_uri(uri).partition("://")[2].partition("/")[2].rstrip("/").rpartition("/")[2]

@@ -133,3 +133,33 @@ def test_a_name_that_no_disk_takes_is_told_of_its_slide():
 
     with pytest.raises(ObjectStoreError, match="a name that no file can have"):
         parcel_of(Shelf(), "s3://b/slide.mrxs")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "origin"),
+    [
+        ("https://s3.amazonaws.com", ""),
+        ("https://s3.eu-central-1.amazonaws.com", ""),
+        ("https://s3-us-west-2.amazonaws.com:443/", ""),
+        ("https://s3-fips.dualstack.us-gov-west-1.amazonaws.com", ""),
+        ("https://s3.cn-north-1.amazonaws.com.cn", ""),
+        ("https://bucket.vpce-1a2b3c4d-5e6f.s3.us-east-1.vpce.amazonaws.com", ""),
+        (
+            "http://s3-mine.us-east-1.elb.amazonaws.com",
+            "http://s3-mine.us-east-1.elb.amazonaws.com",
+        ),
+        ("https://s3.amazonaws.com.evil.org", "https://s3.amazonaws.com.evil.org"),
+        ("http://user:SECRET@MinIO.example:9000/", "http://minio.example:9000"),
+        ("https://gateway.example/s3/", "https://gateway.example/s3"),
+    ],
+)
+def test_other_servers_than_those_of_amazon_are_named(endpoint, origin):
+    class Client:
+        class meta:
+            endpoint_url = endpoint
+
+    class Anything:
+        async def set_session(self):
+            return Client
+
+    assert asyncio.run(S3Store(Anything())._origin(URI)) == origin

@@ -1,9 +1,10 @@
+import hashlib
 import os
 import stat
 
 import pytest
 
-from slidenet.core.errors import ObjectReplacedError, OutputError
+from slidenet.core.errors import ConfigError, ObjectReplacedError, OutputError
 from slidenet.stores.objects import mirror as module
 from slidenet.stores.objects.mirror import as_published, open_mirror
 
@@ -188,3 +189,16 @@ def test_a_list_older_than_a_file_removes_nothing(here):
 @pytest.mark.parametrize("uri", ["S3://bucket//out", "s3://bucket/out//", "s3://bucket/out"])
 def test_one_output_has_one_name(memory_bucket, tmp_path, here, uri):
     assert open_mirror(uri, tmp_path / "here") == here
+
+
+def test_buckets_of_two_servers_have_folders_of_their_own(memory_bucket, here, tmp_path):
+    as_ever = hashlib.blake2b(URI.encode(), digest_size=16).hexdigest()
+    assert here.root.name == as_ever, "folders for Amazon that are there stay in use"
+    path = make(here, b"made for Amazon")
+    memory_bucket.server = "http://minio:9000"
+    other = open_mirror(URI, tmp_path / "here")
+    assert other.root != here.root
+    assert other.publish([other.root / "tiles" / "a.h5"]) == 0
+    with pytest.raises(ConfigError, match=r"s3://bucket/out/ is asked at http://minio:9000"):
+        here.publish([path])
+    assert memory_bucket.names() == []

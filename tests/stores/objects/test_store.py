@@ -185,3 +185,14 @@ def test_s3_is_cut_busy_or_forbidden(s3, web, no_pauses, monkeypatch, tmp_path):
     ]
     with pytest.raises(ObjectStoreError, match="may not be read"):
         store_of("s3://bucket/y").facts("s3://bucket/y")
+
+
+def test_the_server_is_known_wherever_it_is_named(bucket, tmp_path, monkeypatch):
+    assert store_of(bucket.uri).origin(bucket.uri) == bucket.client.meta.endpoint_url
+    config = tmp_path / "config"
+    config.write_text(f"[default]\nendpoint_url = {bucket.client.meta.endpoint_url}\n")
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    type(store_of(bucket.uri).fs).clear_instance_cache()
+    assert store_of(bucket.uri).origin(bucket.uri) == bucket.client.meta.endpoint_url
+    type(store_of(bucket.uri).fs).clear_instance_cache()
