@@ -27,6 +27,7 @@ from slidenet.core.errors import (
 )
 from slidenet.stores.objects.facts import ObjectFacts, as_version
 from slidenet.stores.objects.opening import store_of
+from slidenet.stores.objects.others import place_of
 from slidenet.stores.objects.s3 import S3Store
 from slidenet.stores.objects.store import ObjectStore
 from slidenet.stores.objects.uri import bucket_and_key, join_uri, provider_of, shown_uri
@@ -321,9 +322,12 @@ class PlainPutter(Putter):
     """Writes objects by what all file systems of fsspec know: without conditions, read again."""
 
     def _put(self, uri: str, source: SourceFile | bytes, expected: str | None) -> str:
-        body = source if isinstance(source, bytes) else source.path.read_bytes()
-        place = "/".join(bucket_and_key(uri))
-        self.store.ask(uri, lambda: self._call(uri, "_pipe_file", place, body))
+        place = place_of(uri)
+        if isinstance(source, bytes):
+            self.store.ask(uri, lambda: self._call(uri, "_pipe_file", place, source))
+        else:
+            local = str(source.path.resolve(strict=True))  # one that is gone is no missing object
+            self.store.ask(uri, lambda: self._call(uri, "_put_file", local, place))
         return self.store.facts(uri).version
 
     def read(self, uri: str) -> SmallObject | None:
@@ -331,6 +335,8 @@ class PlainPutter(Putter):
         facts = self.facts(uri)
         if facts is None:
             return None
+        if facts.size > SMALL_BYTES:
+            return SmallObject(b"", facts.version, None)
         with tempfile.TemporaryDirectory(prefix="slidenet-") as folder:
             copy = Path(folder) / "copy"
             self.store.read_into(uri, copy, facts)
@@ -339,8 +345,7 @@ class PlainPutter(Putter):
     def remove(self, uri: str) -> None:
         """See `Putter`."""
         if self.facts(uri) is not None:
-            place = "/".join(bucket_and_key(uri))
-            self.store.ask(uri, lambda: self._call(uri, "_rm_file", place))
+            self.store.ask(uri, lambda: self._call(uri, "_rm_file", place_of(uri)))
 
     def checksum(self, uri: str) -> tuple[ObjectFacts, str]:
         """See `Putter`."""
