@@ -26,10 +26,11 @@ from slidenet.core.errors import (
 from slidenet.slides.limits import current_time_limit
 from slidenet.stores.atomic import output_errors
 from slidenet.stores.claims import take_claim
-from slidenet.stores.objects.opening import store_of
+from slidenet.stores.objects.opening import check_origin, store_of
 from slidenet.stores.objects.parcels import Parcel, parcel_of
-from slidenet.stores.objects.room import CacheRoom, Entry, Use
+from slidenet.stores.objects.room import CacheRoom, Entry, Use, in_words
 from slidenet.stores.objects.uri import shown_uri
+from slidenet.stores.objects.waiting import Waiting
 
 DEFAULT_LIMIT_BYTES = 50 * 10**9
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -37,7 +38,9 @@ _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.05, 1.0
 
-_held: ContextVar[int] = ContextVar("bytes of the cache that this thread holds", default=0)
+_held: ContextVar[tuple[tuple[Path, int], ...]] = ContextVar(
+    "pins that this thread holds, and the bytes of each", default=()
+)
 _log = logging.getLogger(__name__)
 
 
@@ -57,13 +60,6 @@ def parse_size(text: str | int, *, name: str = "cache_limit") -> int:
     if size <= 0:
         raise ConfigError(f"{name} is {text!r}", expected="a size such as 50GB, 1.5TB or 64GiB")
     return size
-
-
-def in_words(num_bytes: int) -> str:
-    """A size for people: `1.25 GB`."""
-    unit, name = next(((u, n) for u, n in ((10**12, "TB"), (10**9, "GB")) if num_bytes >= u),
-                      (10**6, "MB"))  # fmt: skip
-    return f"{num_bytes / unit:.2f} {name}"
 
 
 def default_folder() -> Path:
@@ -123,11 +119,11 @@ class ObjectCache:
     def held(self, parcel: Parcel) -> Iterator[Path]:
         """The copy of a parcel for the block; see `staged`."""
         room = self._room()
-        self._check_size(parcel, held=_held.get())
+        self._check_size(parcel, held=sum(num_bytes for _, num_bytes in _held.get()))
         known = bool(parcel.version)
         digest = parcel.digest if known else secrets.token_hex(16)
         entry, pin = self._used(room, parcel, digest)
-        before = _held.set(_held.get() + parcel.num_bytes)
+        before = _held.set((*_held.get(), (pin, parcel.num_bytes)))
         try:
             yield entry.path / parcel.main
         finally:
@@ -182,31 +178,35 @@ class ObjectCache:
         )
 
     def _used(self, room: CacheRoom, parcel: Parcel, digest: str) -> tuple[Entry, Path]:
-        """The entry of a parcel, pinned; loaded where it is not there, by one process."""
-        limit, pause, told = current_time_limit(), _FIRST_PAUSE_S, False
-        while True:
-            with room.locked():
-                entry = _whole(room, parcel, digest)
-                if entry is not None:
-                    return entry, room.pin(digest, "used")
-            try:
-                claim = take_claim(room.loading / digest)
-            except ClaimedElsewhere:
-                pass  # being fetched
-            else:
+        """The entry of a parcel, pinned; loaded where it is not there, by one process.
+
+        Raises:
+            ObjectStoreError: This thread holds something, and nobody will give room for more.
+        """
+        limit, pause = current_time_limit(), _FIRST_PAUSE_S
+        held = [pin for pin, _ in _held.get()]
+        with Waiting(room, shown_uri(parcel.uri), parcel.num_bytes, held) as waiting:
+            while True:
+                with room.locked():
+                    entry = _whole(room, parcel, digest)
+                    if entry is not None:
+                        return entry, room.pin(digest, "used")
                 try:
-                    found = self._load(room, parcel, digest, "used")
-                finally:
-                    claim.release()
-                if found is not None:
-                    return found
-                if not told:
-                    _log.info("waiting for room in %s", room.root)
-                    told = True
-            if limit is not None:
-                limit.check("waiting for room in the cache of objects")
-            sleep(pause)
-            pause = min(2 * pause, _LAST_PAUSE_S)
+                    claim = take_claim(room.loading / digest)
+                except ClaimedElsewhere:
+                    waiting.look(has_no_room=False)
+                else:
+                    try:
+                        found = self._load(room, parcel, digest, "used")
+                    finally:
+                        claim.release()
+                    if found is not None:
+                        return found
+                    waiting.look(has_no_room=True)
+                if limit is not None:
+                    limit.check("waiting for room in the cache of objects")
+                sleep(pause)
+                pause = min(2 * pause, _LAST_PAUSE_S)
 
     def _load(
         self, room: CacheRoom, parcel: Parcel, digest: str, use: Use
@@ -221,6 +221,7 @@ class ObjectCache:
             return None
         try:
             store = store_of(parcel.uri)
+            check_origin(store, parcel.uri, parcel.origin)
             for name, facts in parcel.objects:
                 path = folder / name
                 with output_errors(path):

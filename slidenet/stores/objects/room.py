@@ -4,7 +4,8 @@ All of it is said by names, so that any number of processes read it without open
 
 - `entries/DIGEST-BYTES/`: staged objects, whole; used last at the time of the folder;
 - `loading/DIGEST-BYTES.TOKEN/`: objects on their way, with all the room they will take;
-- `pins/DIGEST.TOKEN.STARTED.KIND`: a process uses an entry, or will want it soon.
+- `pins/DIGEST.TOKEN.STARTED.KIND`: a process uses an entry, or will want it soon;
+- `pins/DIGEST.TOKEN.STARTED.used.waits`: who has that pin waits for more room (`waiting`).
 
 Room is given under a claim (`stores.claims`), which needs no locks of the disk. What a process had
 that is gone counts no more. Nothing but these names is ever removed.
@@ -32,9 +33,10 @@ from slidenet.stores.temporary import time_of_disk_ns
 Use = Literal["used", "wanted"]
 
 FOLDER = "slidenet-objects"
+_WAITS = ".waits"
 _ENTRY = re.compile(r"([0-9a-f]{32})-(\d+)")
 _LOADING = re.compile(rf"([0-9a-f]{{32}})-(\d+)\.({TOKEN})")
-_PIN = re.compile(rf"([0-9a-f]{{32}})\.({TOKEN})\.(\d+)\.(used|wanted)")
+_PIN = re.compile(rf"([0-9a-f]{{32}})\.({TOKEN})\.(\d+)\.(used|wanted)({re.escape(_WAITS)})?")
 _OLD_NS = 24 * 3600 * 10**9
 _PAUSE_S = 0.01
 
@@ -56,6 +58,32 @@ class Entry:
     digest: str
     num_bytes: int
     used_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Who holds what, at one moment.
+
+    Attributes:
+        names: Of all entries, downloads and pins: others as soon as anything moves.
+        is_worked_on: Whether anybody uses an entry without waiting for more, or fetches one, so
+            that room will come.
+        holders: Who holds how much, in words.
+    """
+
+    names: frozenset[str]
+    is_worked_on: bool
+    holders: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return ", ".join(self.holders) or "nothing is held"
+
+
+def in_words(num_bytes: int) -> str:
+    """A size for people: `1.25 GB`."""
+    unit, name = next(((u, n) for u, n in ((10**12, "TB"), (10**9, "GB")) if num_bytes >= u),
+                      (10**6, "MB"))  # fmt: skip
+    return f"{num_bytes / unit:.2f} {name}"
 
 
 class CacheRoom:
@@ -123,6 +151,36 @@ class CacheRoom:
         path = self.pins / f"{digest}.{new_token()}.{started}.{use}"
         path.touch(mode=0o600)
         return path
+
+    def mark_waiting(self, pin: Path) -> Path:
+        """Says that who has a pin waits for more room; for as long as the file is there."""
+        mark = pin.with_name(pin.name + _WAITS)
+        with output_errors(mark):
+            mark.touch(mode=0o600)
+        return mark
+
+    def standing(self) -> Standing:
+        """Who holds what; to be called under `locked`."""
+        entries, loads, pins = self._all(), self._loads(), self._living()
+        sizes = {entry.digest: entry.num_bytes for entry in entries}
+        waiting = {name[0].removesuffix(_WAITS) for name in pins if name[5]}
+        held: dict[tuple[str, bool], dict[str, int]] = {}
+        for name in pins:
+            if name[4] == "used" and not name[5]:
+                who = (_named_owner(name[2]), name[0] in waiting)
+                held.setdefault(who, {})[name[1]] = sizes.get(name[1], 0)
+        holders = [
+            f"{who} holds {in_words(sum(found.values()))}{' and waits, too' if waits else ''}"
+            for (who, waits), found in sorted(held.items())
+        ]
+        holders += [
+            f"{_named_owner(path.name.partition('.')[2])} fetches {in_words(size)}"
+            for path, size in sorted(loads.items())
+        ]
+        names = {path.name for path in (*(entry.path for entry in entries), *loads)}
+        names |= {name[0] for name in pins}
+        is_worked_on = bool(loads) or not all(waits for _, waits in held)
+        return Standing(frozenset(names), is_worked_on, tuple(holders))
 
     def unpin(self, pin: Path) -> None:
         """Gives an entry free; it counts as used just now."""
@@ -225,11 +283,19 @@ class CacheRoom:
     def _pinned(self) -> dict[str, Use]:
         """Entries that living processes use or want; pins of dead ones are removed."""
         found: dict[str, Use] = {}
+        for name in self._living():
+            if not name[5] and (name[4] == "used" or name[1] not in found):
+                found[name[1]] = "used" if name[4] == "used" else "wanted"
+        return found
+
+    def _living(self) -> list[re.Match[str]]:
+        """The names of pins of living processes; those of dead ones are removed."""
+        found = []
         for path, name in _named(self.pins, _PIN):
             if self._is_left(path, name[2], None if name[3] == "0" else name[3]):
                 path.unlink(missing_ok=True)
-            elif name[4] == "used" or name[1] not in found:
-                found[name[1]] = "used" if name[4] == "used" else "wanted"
+            else:
+                found.append(name)
         return found
 
     def _is_left(self, path: Path, token: str, started: str | None) -> bool:
@@ -240,6 +306,13 @@ class CacheRoom:
             return time_of_disk_ns(self.root) - path.stat().st_mtime_ns > _OLD_NS
         except FileNotFoundError:
             return False
+
+
+def _named_owner(token: str) -> str:
+    """A process, as people find it."""
+    if is_at_this_place(token):
+        return f"process {token.split('-')[1]}"
+    return "a process of another machine"
 
 
 def _named(folder: Path, names: re.Pattern[str]) -> list[tuple[Path, re.Match[str]]]:

@@ -1,7 +1,10 @@
+import hashlib
+import logging
 import os
 import shutil
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +16,7 @@ from slidenet.core.errors import (
     ObjectStoreError,
     OutputError,
 )
-from slidenet.stores.objects import ObjectFacts, cache, room
+from slidenet.stores.objects import ObjectFacts, cache, room, waiting
 from slidenet.stores.objects.cache import ObjectCache, parse_size
 from slidenet.stores.objects.room import CacheRoom
 from slidenet.stores.owners import place_digest
@@ -28,10 +31,14 @@ class Shelf:
 
     def __init__(self):
         self.objects, self.reads, self.fails, self.known = {}, [], {}, True
+        self.server = ""
 
     def put(self, name, fill=0, size=SIZE):
         self.objects[f"s3://b/{name}"] = bytes([fill]) * size
         return f"s3://b/{name}"
+
+    def origin(self, uri):
+        return self.server
 
     def facts(self, uri):
         if uri not in self.objects:
@@ -156,7 +163,8 @@ def test_pins_and_downloads_of_dead_processes_count_no_more(shelf, tmp_path):
     inner = tmp_path / "slidenet-objects"
     dead = f"{place_digest()}-{2**22 + 1}-00000000"
     digest = objects.parcel(a).digest
-    (inner / "pins" / f"{digest}.{dead}.123.used").touch()
+    for end in ("used", "used.waits"):
+        (inner / "pins" / f"{digest}.{dead}.123.{end}").touch()
     half = inner / "loading" / f"{'0' * 32}-{COST}.{dead}"
     half.mkdir()
     (half / "x").write_bytes(b"half")
@@ -332,3 +340,102 @@ def test_who_is_killed_while_removing_leaves_no_half(shelf, tmp_path, monkeypatc
         (entry,) = (tmp_path / "slidenet-objects" / "entries").iterdir()
         assert path.parent == entry
     monkeypatch.setattr(room.shutil, "rmtree", gone)
+
+
+def test_buckets_of_two_servers_share_no_copy(shelf, tmp_path):
+    objects, uri = ObjectCache(tmp_path), shelf.put("a")
+    parcel = objects.parcel(uri)
+    as_ever = hashlib.blake2b(f"a\t{parcel.objects[0][1].digest}".encode(), digest_size=16)
+    assert parcel.digest == as_ever.hexdigest(), "copies from Amazon that are there stay in use"
+    with objects.held(parcel) as path:
+        ours = path.read_bytes()
+    shelf.server, shelf.objects[uri] = "http://minio:9000", ours[:-1] + b"?"
+    with objects.staged(uri) as path:  # same name, size and version
+        assert path.read_bytes() == shelf.objects[uri]
+    assert objects.parcel(uri).version == parcel.version
+    shelf.server = "http://elsewhere:9000"  # work from a machine with another endpoint
+    shelf.put("a", 1)
+    given_out = objects.parcel(uri)
+    shelf.server = "http://minio:9000"
+    with pytest.raises(ConfigError, match="asked at http://minio:9000"), objects.held(given_out):
+        pass
+
+
+@pytest.fixture
+def crowded(shelf, tmp_path):
+    """A cache of two slides; one is held by somebody else, who may wait for more."""
+    objects, uri = ObjectCache(tmp_path, 2 * COST), shelf.put("theirs")
+    with objects.staged(uri):
+        pass
+    room = CacheRoom(tmp_path, 2 * COST)
+    theirs = room.pin(objects.parcel(uri).digest, "used")
+    return SimpleNamespace(staged=objects.staged, room=room, theirs=theirs)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_who_holds_something_does_not_wait_for_ever(crowded, shelf, tmp_path, monkeypatch, waits):
+    monkeypatch.setattr(waiting, "STUCK_S" if waits else "STILL_S", 0.0)
+    if waits:
+        crowded.room.mark_waiting(crowded.theirs)
+    said = r"no room for s3://b/b.*process \d+ holds.*--cache-limit"
+    with (
+        crowded.staged(shelf.put("a")),
+        pytest.raises(ObjectStoreError, match=said),
+        crowded.staged(shelf.put("b")),
+    ):
+        pass
+    assert all(one.name.startswith(crowded.theirs.name) for one in left_over(tmp_path))
+
+
+def test_who_works_is_waited_for_and_that_is_told_again(crowded, shelf, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(waiting, "STUCK_S", 0.0)
+    monkeypatch.setattr(waiting, "TELL_EVERY_S", 0.0)
+    pauses = []
+
+    def pause(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            crowded.room.unpin(crowded.theirs)
+
+    monkeypatch.setattr(cache, "sleep", pause)
+    with crowded.staged(shelf.put("a")), crowded.staged(shelf.put("b")) as path:
+        assert path.is_file()
+    told = [record for record in caplog.records if "waiting for room for" in record.message]
+    assert [record.levelname for record in told] == ["INFO", "WARNING", "WARNING"]
+    assert f"process {os.getpid()} holds 0.06 MB" in told[-1].message
+    assert "holds 0.06 MB and waits, too" in told[-1].message
+
+
+def test_who_gives_up_is_seen_to_give_room(crowded, monkeypatch):
+    monkeypatch.setattr(waiting, "STUCK_S", 0.0)
+    crowded.room.mark_waiting(crowded.theirs)
+    own = crowded.room.pin("0" * 32, "used")
+    first = waiting.Waiting(crowded.room, "x", 1, [own])
+    with pytest.raises(ObjectStoreError, match="wait for each other"):
+        first.look(has_no_room=True)
+    waiting.Waiting(crowded.room, "y", 1, [crowded.theirs]).look(has_no_room=True)
+
+
+def test_of_two_who_wait_for_each_other_one_gives_up(shelf, tmp_path, monkeypatch):
+    monkeypatch.setattr(waiting, "STUCK_S", 0.02)
+    objects, both_hold = ObjectCache(tmp_path, 2 * COST), threading.Barrier(2)
+    ends = []
+
+    def work(own, more):
+        with objects.staged(own):
+            both_hold.wait(20)
+            try:
+                with objects.staged(more):
+                    ends.append("has both")
+            except ObjectStoreError as error:
+                ends.append("gave up" if "wait for each other" in str(error) else str(error))
+
+    asked = [[shelf.put(name) for name in names] for names in ("ab", "cd")]
+    threads = [threading.Thread(target=work, args=names) for names in asked]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(ends) == ["gave up", "has both"]
+    assert left_over(tmp_path) == []
