@@ -22,6 +22,7 @@ from slidenet.core.records import SlideRow
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.progress import Progress
 from slidenet.pipelines.cohort.runner import SlideResult, SlideWork
+from slidenet.pipelines.objects.listing import Listing
 from slidenet.pipelines.objects.wrapping import WrappedWork
 from slidenet.stores.objects.claims import object_claim
 from slidenet.stores.objects.mirror import Mirror
@@ -46,23 +47,30 @@ class PublishedWork(WrappedWork):
 
     def was_made(self, path: Path) -> bool:
         """Whether the bucket held a file when this process first asked about its folder."""
-        known = self._listed
-        if path.parent not in known:
-            mirror = self.mirror
-            listed = mirror.objects(path.parent) if path.is_relative_to(mirror.root) else ()
-            known[path.parent] = {mirror.path_of(one.uri) for one in listed}
-        return path in known[path.parent] or path.exists()
+        return path.name in self._listing.versions(path.parent) or path.exists()
 
     @cached_property
-    def _listed(self) -> dict[Path, set[Path]]:
-        return {}
+    def _listing(self) -> Listing:
+        return Listing(self.mirror)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"work": self.work, "mirror": self.mirror}  # each process lists for itself
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
 
     def __call__(self, row: SlideRow, progress: Progress) -> SlideResult:
         """Does the work, between the claim, fetching and publishing."""
         mirror, files = self.mirror, self.files_of(row)
         with self._claim(row):
             try:
-                mirror.fetch(files)
+                # A slide whose files are all here as they were listed is judged by these. Where
+                # others have written it between the list and the claim, it is judged as it was when
+                # this run began, as if its turn had come at once. Nothing of theirs is lost: what
+                # is made anew goes up over the version that was listed and no other, and what is
+                # done is not written at all. All files or none: no two of different times.
+                if not self._listing.says_same(files):
+                    mirror.fetch(files)
                 result = self.work(row, progress)
                 mirror.publish(files)
             except DiskError as error:
@@ -86,8 +94,12 @@ class PublishedWork(WrappedWork):
             yield
             return
         shown = f"{mirror.shown}/{path.relative_to(mirror.root).as_posix()}"
-        with object_claim(mirror.putter, claim_uri(mirror, path), shown, slide=row.slide_id):
-            yield
+        try:
+            with object_claim(mirror.putter, claim_uri(mirror, path), shown, slide=row.slide_id):
+                yield
+        except ClaimedElsewhere:
+            self._listing.was_in_work(path)
+            raise
 
 
 def claim_uri(mirror: Mirror, path: Path) -> str:

@@ -15,6 +15,7 @@ from slidenet.core.records import SlideRow
 from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.cohort.run import run_cohort
 from slidenet.pipelines.cohort.runner import SlideResult, SlideWork
+from slidenet.pipelines.objects import listing
 from slidenet.pipelines.objects.outputs import bucket_output, to_buckets
 from slidenet.stores import claims as local_claims
 from slidenet.stores.objects import claims
@@ -230,3 +231,29 @@ def test_slides_beside_an_output_are_not_fetched(memory_bucket, tmp_path):
         root = output.mirror.root
         assert [path.name for path in root.iterdir() if path.is_file()] == ["predictions.csv"]
     assert f"{memory_bucket.uri}huge.SVS" in memory_bucket.objects
+
+
+def test_done_slides_are_known_by_lists_and_judged_as_the_run_began(
+    memory_bucket, cache, monkeypatch
+):
+    write(ROWS, memory_bucket.uri)
+
+    def heads():
+        before = memory_bucket.heads
+        assert statuses(write(ROWS, memory_bucket.uri)) == ["already done"] * 2
+        return memory_bucket.heads - before
+
+    one_by_one = heads()
+    monkeypatch.setattr(listing, "ASKED_ONE_BY_ONE", 0)
+    assert one_by_one - heads() == 4, "two files of two slides"
+    uri = f"{memory_bucket.uri}tiles/b.h5"
+
+    def write_first(asked):
+        if "claims/tiles/b.h5" in asked:  # the list was made for the slide before
+            memory_bucket.write(uri, b"theirs")
+
+    memory_bucket.before_put = write_first
+    assert one_by_one - heads() == 4
+    assert memory_bucket.objects[uri][0] == b"theirs", "nothing of others is overwritten"
+    memory_bucket.before_put = lambda uri: None
+    assert one_by_one - heads() == 2, "the slide that others wrote is asked for"
