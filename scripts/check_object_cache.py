@@ -8,8 +8,6 @@ middle; at the end one more process must find room for the largest object.
 """
 
 import argparse
-import logging
-import os
 import random
 import subprocess
 import sys
@@ -19,6 +17,7 @@ from pathlib import Path
 
 from slidenet.stores.objects import ObjectCache, store_of
 from slidenet.stores.objects.room import CacheRoom
+from slidenet.testing.s3_server import become_user, s3_server
 
 BUCKET, NUM_OBJECTS, UNIT_BYTES = "slides", 12, 300_000
 LIMIT_BYTES = 3 * NUM_OBJECTS * UNIT_BYTES
@@ -40,8 +39,9 @@ def main() -> int:
 
 
 def check(folder: Path, asked: argparse.Namespace) -> int:
-    server = start_server()
-    try:
+    with s3_server() as address:
+        become_user(address)
+        fill()
         processes = [start(folder, asked.steps, asked.seed + n) for n in range(asked.processes)]
         chance, room = random.Random(asked.seed), CacheRoom(folder, LIMIT_BYTES)
         most, kills = 0, asked.kills
@@ -59,36 +59,19 @@ def check(folder: Path, asked: argparse.Namespace) -> int:
         last = work(folder, 1, asked.seed, largest=True)
         most = max(most, taken(room))
         left = [*room.loading.glob("*.*-*-*"), *room.pins.glob("*.used")]
-    finally:
-        server.stop()
     print(f"exit codes {codes}, last {last}, {asked.kills - kills} killed")
     print(f"most {most / 1e6:.1f} MB of {LIMIT_BYTES / 1e6:.1f} MB, {len(left)} left over")
     return int(any(codes) or bool(last) or most > LIMIT_BYTES or bool(left))
 
 
-def start_server():
-    """An S3 server with the objects, on a free port; the environment names it."""
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    os.environ |= {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "NO_PROXY": "127.0.0.1",
-        "no_proxy": "127.0.0.1",
-    }
+def fill() -> None:
+    """Puts the objects into the bucket."""
     import boto3
 
     client = boto3.client("s3")
     client.create_bucket(Bucket=BUCKET)
     for number in range(NUM_OBJECTS):
         client.put_object(Bucket=BUCKET, Key=f"{number}.bin", Body=content(number))
-    return server
 
 
 def content(number: int) -> bytes:

@@ -9,7 +9,6 @@ bucket holds the very bytes of an undisturbed run into a folder, and nothing els
 
 import argparse
 import hashlib
-import logging
 import os
 import random
 import signal
@@ -24,8 +23,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import check_many_jobs
+
+from slidenet.testing.s3_server import become_user, s3_server
 
 sys.path.insert(0, str(check_many_jobs.HERE / "faults"))
 from cutting_proxy import CuttingProxy, Fate, Request
@@ -351,29 +353,14 @@ def main() -> int:
     parser.add_argument("--only", choices=[case.__name__ for case in CASES])
     options = parser.parse_args()
     import boto3
-    from moto.server import ThreadedMotoServer
 
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        del os.environ[name]
-    os.environ |= {
-        "AWS_ACCESS_KEY_ID": "A-KEY",
-        "AWS_SECRET_ACCESS_KEY": "A-SECRET",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "NO_PROXY": "127.0.0.1",
-    }
     places = [str(check_many_jobs.HERE / "faults"), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, places))
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}")
     failed = 0
-    with tempfile.TemporaryDirectory() as name:
-        folder, proxy = Path(name), CuttingProxy((host, port))
+    with s3_server() as address, tempfile.TemporaryDirectory() as name:
+        become_user(address)
+        client, server = boto3.client("s3"), urlsplit(address)
+        folder, proxy = Path(name), CuttingProxy((server.hostname, server.port))
         check_many_jobs.write_slides(folder / "slides", options.slides)
         chance = random.Random(options.seed)
         place = Place(folder, proxy, client, options.slides, chance, options.kills)
@@ -393,7 +380,6 @@ def main() -> int:
             print(f"{case.__name__}: {verdict}, {seconds:.0f} s", *faults, sep="\n  ", flush=True)
             failed += bool(faults)
         proxy.close()
-    server.stop()
     return 1 if failed else 0
 
 

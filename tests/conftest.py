@@ -11,6 +11,7 @@ from hypothesis import settings
 from PIL import Image
 
 from slidenet.slides import open_slide
+from slidenet.testing.s3_server import s3_server, user_environment
 
 # The same examples every time: a test that fails somewhere fails everywhere.
 settings.register_profile("seeded", derandomize=True)
@@ -68,13 +69,8 @@ def golden() -> Path:
 def moto_server():
     """Address of an S3 server in this process, on a free port; one for the whole session."""
     pytest.importorskip("moto", reason="needs moto[s3,server]")
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3_server() as address:
+        yield address
 
 
 class Bucket:
@@ -98,20 +94,10 @@ class Bucket:
 @pytest.fixture
 def s3(moto_server, monkeypatch):
     """The environment of a user of that server, without what this machine has of S3."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
+    environment = user_environment(moto_server)
+    for name in os.environ.keys() - environment.keys():
         monkeypatch.delenv(name)
-    of_user = {
-        "AWS_ENDPOINT_URL": moto_server,
-        "AWS_ACCESS_KEY_ID": "A-KEY",
-        "AWS_SECRET_ACCESS_KEY": "A-SECRET",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "NO_PROXY": "127.0.0.1",
-        "no_proxy": "127.0.0.1",
-    }
-    for name, value in of_user.items():
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
     return moto_server
 

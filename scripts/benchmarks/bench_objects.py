@@ -9,7 +9,6 @@ time between the start of the command and its end; the medians are shown.
 """
 
 import argparse
-import multiprocessing
 import os
 import shutil
 import statistics
@@ -21,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from slidenet.testing import write_synthetic_slide
+from slidenet.testing.s3_server import become_user, s3_server
 
 TARGET = 1.15
 BUCKET = "bench"
@@ -33,12 +33,13 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=3)
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
-    environment(cores)
-    receiving, sending = multiprocessing.Pipe(duplex=False)
-    server = multiprocessing.Process(target=serve, args=(sending, cores[-1]), daemon=True)
-    server.start()
-    os.environ["AWS_ENDPOINT_URL"] = receiving.recv()
-    with tempfile.TemporaryDirectory() as name:
+    if len(cores) < 2:
+        raise SystemExit("needs two cores: one for slidenet, one for the server")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.sched_setaffinity(0, cores[-1:])  # threads and processes stay where they are started from
+    with s3_server() as address, tempfile.TemporaryDirectory() as name:
+        os.sched_setaffinity(0, cores[:1])
+        become_user(address)
         folder = Path(name)
         megabytes = write_slides(folder / "slides", options.slides, options.side)
         print(f"{options.slides} slides, {megabytes:.0f} MB", flush=True)
@@ -52,10 +53,9 @@ def main() -> int:
             }
             for way, (slides, out) in ways.items():
                 shutil.rmtree(folder / "cache", ignore_errors=True)
-                seconds = run(slides, out(), folder / "cache", cores[0])
+                seconds = run(slides, out(), folder / "cache")
                 turns.setdefault(way, []).append(seconds)
                 print(f"turn {turn + 1}, {way}: {seconds:.1f} s", flush=True)
-    server.terminate()
     print("\n| | seconds | of files to files |\n|---|---|---|")
     base, worst = turns["files to files"], 0.0
     for way, seconds in turns.items():
@@ -64,40 +64,6 @@ def main() -> int:
         print(f"| {way} | {statistics.median(seconds):.1f} | {ratio:.3f} |")
     print(f"\nat most {TARGET}: {'yes' if worst <= TARGET else 'no'}")
     return 0 if worst <= TARGET else 1
-
-
-def environment(cores: list[int]) -> None:
-    """Of a user of the server, without what this machine has of S3."""
-    if len(cores) < 2:
-        raise SystemExit("needs two cores: one for slidenet, one for the server")
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        del os.environ[name]
-    os.environ |= {
-        "AWS_ACCESS_KEY_ID": "A-KEY",
-        "AWS_SECRET_ACCESS_KEY": "A-SECRET",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "NO_PROXY": "127.0.0.1",
-        "OMP_NUM_THREADS": "1",
-    }
-
-
-def serve(sending: "multiprocessing.connection.Connection", core: int) -> None:
-    """The S3 server, on a core of its own, until it is ended."""
-    import logging
-
-    from moto.server import ThreadedMotoServer
-
-    os.sched_setaffinity(0, {core})
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    sending.send(f"http://{host}:{port}")
-    while True:
-        time.sleep(3600)
 
 
 def write_slides(folder: Path, count: int, side: int) -> float:
@@ -111,24 +77,19 @@ def write_slides(folder: Path, count: int, side: int) -> float:
         write_synthetic_slide(path, side, side, 0.5, num_blobs=12, seed=number)
         lines.append(f"{path.stem},{path.name}")
     (folder / "slides.csv").write_text("\n".join(lines) + "\n")
-    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    client = boto3.client("s3")
     client.create_bucket(Bucket=BUCKET)
     for path in folder.iterdir():
         client.upload_file(str(path), BUCKET, f"slides/{path.name}")
     return sum(path.stat().st_size for path in folder.iterdir()) / 1e6
 
 
-def run(slides: str, out: str, cache: Path, core: int) -> float:
-    """Seconds of one `slidenet run` on one core."""
+def run(slides: str, out: str, cache: Path) -> float:
+    """Seconds of one `slidenet run` on the core of this thread."""
     command = ["-m", "slidenet.cli.main", "run", "--slides", slides, "--out", out]
     flags = ["--recipe", "mean", "--engine", "torch", "--progress", "none", "--cache", str(cache)]
     started = time.perf_counter()
-    found = subprocess.run(
-        [sys.executable, *command, *flags],
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-        capture_output=True,
-        text=True,
-    )
+    found = subprocess.run([sys.executable, *command, *flags], capture_output=True, text=True)
     if found.returncode:
         raise SystemExit(found.stdout + found.stderr)
     return time.perf_counter() - started
