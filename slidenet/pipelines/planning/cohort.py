@@ -38,6 +38,7 @@ from slidenet.pipelines.planning.tissue_sample import (
     find_tissue_of_some,
     tiling_of,
 )
+from slidenet.pipelines.progress.parts import Parts
 from slidenet.pipelines.settings import (
     EmbedSlidesSettings,
     EmbedTilesSettings,
@@ -85,6 +86,23 @@ class _Encoding:
         return f"{text} by {self.encoder.engine.name} on {self.encoder.device}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What this machine can do.
+
+    Attributes:
+        probed: By the verbs.
+        start_s: Seconds until a process has imported them.
+        reading: How fast slides come; None where that is given.
+        writing: How fast results go, likewise.
+    """
+
+    probed: Probed
+    start_s: float
+    reading: Transfer | None
+    writing: Transfer | None
+
+
 def plan_cohort(
     slides: Slides,
     out: str | Path | None,
@@ -106,10 +124,13 @@ def plan_cohort(
     tiling, bucket = settings.step(PreprocessSettings), uri_of(out)
     out = None if out is None or bucket else Path(out)
     tiler = Tiler.of(tiling)
-    encoding = _encoding(settings.step(EmbedTilesSettings), asked, out, tile_encoder)
-    processes = num_processes(encoding.gpus, fleet)
-    embedding, started = settings.step(EmbedSlidesSettings), time.monotonic()
-    slide_encoder = load_recipe(embedding)
+    with Parts("plan: loading", 2, fleet.display()) as parts:
+        parts.begin("tile encoder")
+        encoding = _encoding(settings.step(EmbedTilesSettings), asked, out, tile_encoder)
+        processes = num_processes(encoding.gpus, fleet)
+        parts.begin("slide encoder")
+        embedding, started = settings.step(EmbedSlidesSettings), time.monotonic()
+        slide_encoder = load_recipe(embedding)
     encoding = replace(encoding, start_s=encoding.start_s + time.monotonic() - started)
     found = survey(
         rows,
@@ -130,9 +151,7 @@ def plan_cohort(
             seed=asked.sample_seed,
         )
         tiles, tissue_s = expand_tiles(cohort, sample)
-        probed = None
-        if asked.probe_seconds:
-            encoding = replace(encoding, start_s=encoding.start_s + seconds_of_python())
+        measured = None
         if asked.probe_seconds and sample.done:
             probe = Probe(
                 _slides_to_probe(cohort, sample, tiles.each),
@@ -146,7 +165,8 @@ def plan_cohort(
                 asked.probe_seconds,
                 fleet,
             )
-            probed = probe()
+            measured = _measure(probe, cohort, asked, out)
+    probed = None if measured is None else measured.probed
     itemsize = np.dtype(settings.feature_dtype).itemsize
     row_bytes = encoding.spec.output_dim * itemsize + 21.0 if probed is None else probed.row_bytes
     slide_bytes = 20_000.0 if probed is None else probed.slide_bytes
@@ -173,9 +193,9 @@ def plan_cohort(
         free=None if out is None else free_bytes(out),
         bucket="" if bucket is None else shown_uri(bucket),
     )
-    if probed is not None:
+    if measured is not None:
         limit = fleet.objects().limit_bytes
-        times = _times(plan, encoding, probed, tissue_s, each_out, limit, processes)
+        times = _times(plan, encoding, measured, tissue_s, each_out, limit, processes)
         plan = replace(plan, times=times)
     if asked.json is not None:
         write_json(asked.json, plan.record())
@@ -229,22 +249,36 @@ def _slides_to_probe(
     return [cohort.rows[places[n]] for n in drawn]
 
 
+def _measure(
+    probe: Probe, cohort: Workable, asked: PlanningSettings, out: Path | None
+) -> _Measured:
+    reads, writes = asked.read_mb is None, asked.write_mb is None and out is not None
+    reading = writing = None
+    num_parts = 1 + probe.num_parts + reads + writes
+    with Parts("plan: measuring", num_parts, probe.fleet.display()) as parts:
+        parts.begin("start of a process")
+        start_s = seconds_of_python()
+        probed = probe(parts)
+        if asked.read_mb is None:
+            parts.begin("reading slides")
+            reading = _reading(cohort, asked)
+        if asked.write_mb is None and out is not None:
+            parts.begin("writing results")
+            writing = measure_writing(out)
+    return _Measured(probed, start_s, reading, writing)
+
+
 def _times(
     plan: CohortPlan,
     encoding: _Encoding,
-    probed: Probed,
+    measured: _Measured,
     tissue_s: Float64Array,
     written: Float64Array,
     cache_bytes: int,
     processes: int,
 ) -> Times:
-    asked, cohort, gpus = plan.asked, plan.cohort, encoding.gpus
-    reading = writing = None
-    if asked.read_mb is None:
-        reading = _reading(cohort, asked)
-    if asked.write_mb is None and plan.out is not None:
-        writing = measure_writing(plan.out)
-    rates = _rates(probed, encoding, asked, reading, writing, processes)
+    asked, cohort, probed = plan.asked, plan.cohort, measured.probed
+    rates = _rates(measured, encoding, asked, processes)
     machines = Machines(
         asked.machines,
         processes,
@@ -280,10 +314,10 @@ def _times(
         low=with_tiles(plan.tiles.low),
         high=with_tiles(min(plan.tiles.high, cohort.lattice.sum())),
         helps=what_helps(load, rates, machines),
-        gpus=gpus,
+        gpus=encoding.gpus,
         cores=asked.cores or available_cores(),
-        reading=reading,
-        writing=writing,
+        reading=measured.reading,
+        writing=measured.writing,
     )
 
 
@@ -315,15 +349,9 @@ def _reading(cohort: Workable, asked: PlanningSettings) -> Transfer | None:
         return measure_fetching(uris, Path(name), seconds=seconds)
 
 
-def _rates(
-    probed: Probed,
-    encoding: _Encoding,
-    asked: PlanningSettings,
-    reading: Transfer | None,
-    writing: Transfer | None,
-    processes: int,
-) -> Rates:
+def _rates(found: _Measured, encoding: _Encoding, asked: PlanningSettings, processes: int) -> Rates:
     """What one process of a machine can do, from what was measured and what was said."""
+    probed, reading, writing = found.probed, found.reading, found.writing
     more_cores = (asked.cores or available_cores()) / available_cores()
     gpus, on_cpu = encoding.gpus, encoding.gpus is None
     if encoding.encoder is not None:
@@ -343,7 +371,7 @@ def _rates(
         slide_s=probed.slide_s,
         embedding_slide_s=probed.embedding_slide_s,
         embedding_tile_s=probed.embedding_tile_s,
-        start_s=encoding.start_s,
+        start_s=found.start_s + encoding.start_s,
         read=read / processes,
         write=write / processes,
     )

@@ -26,7 +26,8 @@ from slidenet.pipelines.cohort.layout import OutputLayout
 from slidenet.pipelines.embed_slides import embed_slides
 from slidenet.pipelines.embed_tiles import embed_tiles
 from slidenet.pipelines.fleet.settings import FleetSettings
-from slidenet.pipelines.planning.tissue_sample import alone, bytes_below
+from slidenet.pipelines.planning.tissue_sample import bytes_below, quiet
+from slidenet.pipelines.progress.parts import Parts
 from slidenet.pipelines.settings import EmbedSlidesSettings, EmbedTilesSettings
 from slidenet.slide_encoders import SlideEncoder
 from slidenet.slides import open_slide, read_tiles
@@ -145,15 +146,24 @@ class Probe:
     budget_s: float
     fleet: FleetSettings
     _began: float = field(default=0.0, init=False)
+    _parts: Parts = field(init=False)
     _read: dict[Path, int] = field(default_factory=dict, init=False)
 
-    def __call__(self) -> Probed:
+    @property
+    def num_parts(self) -> int:
+        """How many parts are begun."""
+        return 4 if self.encoder is None else 6
+
+    def __call__(self, parts: Parts) -> Probed:
         """Measures; the seconds of the budget are shared by what there is to measure.
+
+        Args:
+            parts: Are told what is measured.
 
         Raises:
             WorkerError: A slide that could be preprocessed cannot be encoded.
         """
-        self._began = time.monotonic()
+        self._began, self._parts = time.monotonic(), parts
         nothing = encoder_of_nothing(self.spec)
         real = self.encoder or nothing
         batch = self.settings.batch_size or real.engine.batch_size
@@ -161,31 +171,40 @@ class Probe:
             batch = self.settings.batch_size or nothing.engine.batch_size
         sets = [read_tile_set(self.layout.tiles(row.slide_id)) for row in self.rows]
         small = [min(batch, tiles.num_tiles) for tiles in sets]
+        with_it = "" if self.encoder is None else " with the encoder"
+        parts.begin(f"tiles{with_it} for the first time")
         few = self._cut(sets, small, "few")
         first = self._turn(few, real, batch)  # what is done for the first time is not timed
+        parts.begin(f"few tiles{with_it}")
         of_few = self._turns(lambda: self._turn(few, real, batch), few, until=0.2)
         guess = of_few.rate if first else 1.0
         wanted = max(3 * of_few.tiles, guess * 0.12 * self.budget_s)
         many = self._cut(sets, _shares(sets, wanted, small), "many")
+        parts.begin(f"more tiles{with_it}")
         of_many = self._turns(lambda: self._turn(many, real, batch), many, until=0.6)
         blank = of_many
         if self.encoder is not None:
+            parts.begin("the same tiles without the encoder")
             self._turn(few, nothing, batch)
             blank = self._turns(lambda: self._turn(many, nothing, batch), many, until=0.8)
         slide_s, tile_s = _apart(of_few, of_many)
         blank_tiles_s = max(1e-9, blank.median - blank.slides * slide_s)
         decode = blank.tiles / max(blank_tiles_s, 0.2 * blank.median)
+        parts.begin("slides with the slide encoder")
         embedding = [self._embed_slides(part) for part in (few, many)]
         sizes = [part.num_bytes() for part in (few, many)]
         row_bytes, slide_bytes = _line(few.rows, many.rows, many.slides, sizes)
         embed_tile_s, embed_slide_s = _line(few.tiles, many.tiles, many.slides, embedding)
         reads = [float(self._read[part.layout.root]) for part in (few, many)]
         read_tile_bytes = _line(few.tiles, many.tiles, 1, reads)[0] if min(reads) > 0 else None
-        geometry = sets[0].geometry
+        geometry, encode = sets[0].geometry, None
+        if self.encoder is not None:
+            parts.begin("the encoder alone")
+            encode = self._encode(sets, batch)
         return Probed(
             decode=decode,
             decode_megapixels=decode * geometry.read_size_px**2 / 1e6,
-            encode=None if self.encoder is None else self._encode(sets, batch),
+            encode=encode,
             together=None if self.encoder is None else 1 / tile_s,
             slide_s=slide_s,
             embedding_slide_s=embed_slide_s,
@@ -197,10 +216,6 @@ class Probe:
             num_turns=len(of_many.seconds),
             seconds=time.monotonic() - self._began,
         )
-
-    @property
-    def _quiet(self) -> FleetSettings:
-        return replace(alone(self.fleet), progress="none")
 
     def _spent(self) -> float:
         return (time.monotonic() - self._began) / self.budget_s
@@ -231,7 +246,7 @@ class Probe:
             settings,
             overwrite=True,
             tile_encoder=encoder,
-            fleet=self._quiet,
+            fleet=quiet(self.fleet),
         )
         if report.failed:
             raise WorkerError(
@@ -246,6 +261,7 @@ class Probe:
         """Several turns, until so much of the budget is spent; one at least."""
         seconds = [turn()]
         while len(seconds) < MOST_TURNS and self._spent() + seconds[0] / self.budget_s < until:
+            self._parts.turn(len(seconds) + 1, MOST_TURNS)
             seconds.append(turn())
         return Turns(seconds, cut.tiles, cut.slides)
 
@@ -294,7 +310,7 @@ class Probe:
                 encoder=self.spec.name,
                 slide_encoder=self.slide_encoder,
                 overwrite=True,
-                fleet=self._quiet,
+                fleet=quiet(self.fleet),
             )
             if report.failed:
                 raise WorkerError(f"the probe failed: {report.failed[0].detail}")

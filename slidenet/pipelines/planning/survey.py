@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,6 +118,7 @@ def survey(
         there = [there[i] for i in drawn]
     place_of = {rows[place].slide_id: place for place in there}
     progress = CohortProgress("plan: headers", "slide", len(there), len(there), fleet.display())
+    progress.show_part("")
     opened = [rows[place] for place in there]
     plain = sizes.copy()
     work = StagedWork.where_needed(HeaderWork(OutputLayout(Path()), tiler), fleet.objects(), opened)
@@ -232,8 +234,15 @@ def _sizes(
             )
         return float(size or 0)
 
-    with ThreadPoolExecutor(_ASKING, "plan-sizes") as pool:
-        found = list(pool.map(ask, range(len(rows))))
+    found = []
+    with (
+        closing(CohortProgress("plan: sizes", "file", len(rows), 0, fleet.display())) as progress,
+        ThreadPoolExecutor(_ASKING, "plan-sizes") as pool,
+    ):
+        progress.show_part("")
+        for one in pool.map(ask, range(len(rows))):
+            found.append(one)
+            progress.advance(1)
     headers = {place: one for place, one in enumerate(found) if isinstance(one, Header)}
     return np.array([0.0 if isinstance(one, Header) else one for one in found]), headers
 

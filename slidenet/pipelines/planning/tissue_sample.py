@@ -1,20 +1,25 @@
 """Tissue and tiles of a few slides, found as `slidenet preprocess` finds them, for all of them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from slidenet.core.arrays import Float64Array, IntArray
+from slidenet.core.records import SlideRow
 from slidenet.pipelines.begun.reading import reading_of_folder
 from slidenet.pipelines.cohort.layout import OutputLayout
-from slidenet.pipelines.cohort.report import RunReport
+from slidenet.pipelines.cohort.progress import CohortTeller
+from slidenet.pipelines.cohort.report import RunReport, SlideOutcome
+from slidenet.pipelines.cohort.runner import LocalRunner, Runner, SlideWork
 from slidenet.pipelines.fleet.settings import FleetSettings
 from slidenet.pipelines.planning.sampling import Expanded, choose, expand
 from slidenet.pipelines.planning.survey import Workable
 from slidenet.pipelines.preprocess import preprocess
+from slidenet.pipelines.progress.gathering import CohortProgress
 from slidenet.pipelines.settings import PreprocessSettings
 from slidenet.pipelines.tissue.segmenter import settings_of_folder
 
@@ -58,9 +63,24 @@ def tiling_of(
     return replace(settings, reading=reading_of_folder(layout, cohort.rows, settings.reading))
 
 
-def alone(fleet: FleetSettings) -> FleetSettings:
-    """All slides that are given, in this process, with the same display and cache."""
-    return replace(fleet.in_this_process(), shard=None)
+class _Shown(Runner):
+    """Takes one slide after the other, as steps of a plan and not of `preprocess`."""
+
+    def __init__(self, progress: CohortProgress) -> None:
+        self._progress = progress
+
+    def run(
+        self, work: SlideWork, rows: Sequence[SlideRow], progress: CohortTeller
+    ) -> Iterator[SlideOutcome]:
+        """See `Runner`."""
+        for outcome in LocalRunner().run(work, rows, self._progress):
+            self._progress.slide_ended(outcome)
+            yield outcome
+
+
+def quiet(fleet: FleetSettings) -> FleetSettings:
+    """All slides that are given, in this process, with the same cache; nothing is shown."""
+    return replace(fleet.in_this_process(), shard=None, progress="none")
 
 
 def find_tissue_of_some(
@@ -87,7 +107,10 @@ def find_tissue_of_some(
     of = cohort.at_hand if cohort.fetched.any() else np.arange(len(cohort.rows))
     places = of[choose([cohort.formats[i] for i in of], cohort.lattice[of], number, seed=seed)]
     rows = [cohort.rows[place] for place in places]
-    report = preprocess(rows, folder, settings, fleet=alone(fleet))
+    shown = CohortProgress("plan: tissue", "slide", len(rows), len(rows), fleet.display())
+    with closing(shown):
+        shown.show_part("")
+        report = preprocess(rows, folder, settings, fleet=quiet(fleet), runner=_Shown(shown))
     outcomes = report.outcomes
     return TissueSample(
         places,

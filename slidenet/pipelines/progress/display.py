@@ -59,7 +59,7 @@ class TerminalDisplay(Display):
 
     def end(self, state: CohortState) -> None:
         """Leaves the line of the whole behind."""
-        if state.num_slides:
+        if state.total or state.num_slides:
             self._draw(state, [])
             sys.stderr.write("\n")
             sys.stderr.flush()
@@ -138,6 +138,7 @@ class JsonDisplay(Display):
     def _numbers(self, state: CohortState) -> dict[str, Any]:
         left = state.reading.seconds_left(state.total)
         return {
+            **({"part": state.part} if state.part else {}),
             "done": state.reading.done,
             "total": state.total,
             "per_second": round(state.reading.rate, 3),

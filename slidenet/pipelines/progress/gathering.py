@@ -14,15 +14,16 @@ class CohortProgress(Progress):
 
     Args:
         verb: What is done.
-        unit: What is counted, "slide" or "tile".
-        total: Units of all slides.
-        num_slides: How many slides there are.
+        unit: What is counted, such as "slide" or "tile".
+        total: Units of all.
+        num_slides: How many slides there are; 0 where others are counted.
         display: Shows it.
     """
 
     def __init__(self, verb: str, unit: str, total: int, num_slides: int, display: Display) -> None:
         self._verb, self._unit, self._total = verb, unit, total
         self._num_slides, self._ended, self._failed = num_slides, 0, 0
+        self._part = ""
         self._display = display
         self._meter = Meter()
         self._meters: dict[str, Meter] = {}
@@ -38,6 +39,13 @@ class CohortProgress(Progress):
         self._meter.count(count, done_before=done_before)
         with self._lock:
             self._meters.setdefault(worker, Meter()).count(count, done_before=done_before)
+
+    def show_part(self, part: str, *, at_once: bool = True) -> None:
+        """Says what of the work is done now, in words; at once, or when it is shown next."""
+        with self._lock:
+            self._part = part
+            if at_once:
+                self._display.show(self._state())
 
     def show_slide(self, slide_id: str, *, worker: str = "") -> None:
         """Says that the work on a slide begins."""
@@ -90,4 +98,5 @@ class CohortProgress(Progress):
             self._ended,
             self._failed,
             workers,
+            self._part,
         )

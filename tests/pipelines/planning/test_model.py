@@ -137,12 +137,13 @@ def test_processes_of_gpus_share_the_cores_that_decoding_was_measured_on():
         decode=100.0, encode=150.0, together=90.0, slide_s=0.0, embedding_slide_s=0.0,
         embedding_tile_s=0.0,
     )  # fmt: skip
+    found = SimpleNamespace(probed=probed, start_s=0.0, reading=None, writing=None)
     on = {"cuda": None, "cpu": None}
     for device in on:
         encoder = SimpleNamespace(device=SimpleNamespace(type=device))
         encoding = SimpleNamespace(encoder=encoder, gpus=None, start_s=0.0)
         asked = PlanningSettings(cores=2 * available_cores())
-        on[device] = cohort._rates(probed, encoding, asked, None, None, 8)
+        on[device] = cohort._rates(found, encoding, asked, 8)
     # Twice the cores for eight: a quarter to each; each GPU encodes as before.
     assert (on["cuda"].decode, on["cuda"].encode) == pytest.approx((25.0, 150.0))
     assert 1 / on["cuda"].tile_s == pytest.approx(90 / 4)

@@ -45,7 +45,7 @@ def slides(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_plan_says_what_the_run_then_makes(slides, colour_encoder, tmp_path):
+def test_a_plan_says_what_the_run_then_makes(slides, colour_encoder, tmp_path, capsys):
     out, file = tmp_path / "out", tmp_path / "plan.json"
     planned = plan(
         slides / "slides.csv",
@@ -55,9 +55,20 @@ def test_a_plan_says_what_the_run_then_makes(slides, colour_encoder, tmp_path):
         machines=2,
         price=3.0,
         json=file,
+        fleet=FleetSettings(progress="json"),
         **SETTINGS,
     )
     assert not out.exists()
+    printed, told = capsys.readouterr()
+    assert not printed
+    events = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+    ends = {e["verb"]: (e["done"], e["total"]) for e in events if e["event"] == "end"}
+    assert ends == {
+        "plan: loading": (2, 2), "plan: sizes": (8, 8), "plan: headers": (7, 7),
+        "plan: tissue": (5, 5), "plan: measuring": (9, 9),
+    }  # fmt: skip
+    measured = [e["part"] for e in events if e["verb"] == "plan: measuring" and "part" in e]
+    assert {"few tiles with the encoder", "the encoder alone", "writing results"} <= set(measured)
     assert planned.exit_code == 1
     assert [(h.slide_id, h.problem) for h in planned.survey.failing] == [
         ("text", "cannot be read"),
@@ -105,7 +116,9 @@ def test_the_examples_of_the_page(slides, tmp_path, monkeypatch, capsys):
     for line in commands_of_the_page():
         of_test = "" if "--gpus" in line else "--tiles-per-second 50"  # no encoder is loaded
         assert main([*line.split()[1:], *quick.split(), *of_test.split()]) == 0
-        said.append((capsys.readouterr().out, json.loads((tmp_path / "plan.json").read_text())))
+        out, err = capsys.readouterr()
+        assert not err
+        said.append((out, json.loads((tmp_path / "plan.json").read_text())))
         assert not (tmp_path / "out").exists()
     (text, first), (_, second), (last_text, last) = said
     assert "100 machines: " in text

@@ -18,6 +18,7 @@ from slidenet.pipelines.progress.display import (
 )
 from slidenet.pipelines.progress.gathering import CohortProgress
 from slidenet.pipelines.progress.meter import Meter, Reading, rate_in_words, time_in_words
+from slidenet.pipelines.progress.parts import Parts
 from slidenet.pipelines.progress.states import CohortState, WorkerState
 
 READING = Reading(1200, 210.4)
@@ -115,6 +116,38 @@ def test_machines_get_lines_of_json(capsys):
     assert (ended["status"], ended["detail"], ended["worker"]) == ("failed", "no disk", "cuda:0")
     assert (end["done"], end["slides_ended"], end["num_failed"]) == (30, 1, 1)
     assert end["workers"][0]["done"] == 30
+
+
+def test_parts_are_told_when_they_begin(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def told(mode):
+        with Parts("plan: measuring", 2, display_of(mode)) as parts:
+            parts.begin("few tiles")
+            parts.turn(2, 5)
+            parts.begin("writing")
+        out, err = capsys.readouterr()
+        assert not out
+        return err.splitlines()
+
+    assert told("none") == []
+    assert [line.partition(" ")[2] for line in told("log")] == [
+        "plan: measuring: 0 of 2 parts, few tiles", "plan: measuring: 1 of 2 parts, writing"
+    ]  # fmt: skip
+    events = [json.loads(line) for line in told("json")]
+    assert [(event["event"], event.get("done"), event.get("part")) for event in events] == [
+        ("begin", None, None), ("progress", 0, "few tiles"), ("progress", 1, "writing"),
+        ("end", 2, None),
+    ]  # fmt: skip
+    assert {(event["verb"], event["total"]) for event in events} == {("plan: measuring", 2)}
+    assert told("bar")[-1].endswith("plan: measuring: 2 of 2 parts (100 %)\x1b[J")
+
+    display = JsonDisplay()
+    progress = CohortProgress("plan: measuring", "part", 1, 0, display)
+    progress.show_part("few tiles, turn 2 of 5", at_once=False)
+    display.show(progress._state())
+    progress.close()
+    assert '"part": "few tiles, turn 2 of 5"' in capsys.readouterr().err
 
 
 def test_a_run_that_is_silent_is_shown_all_the_same():
