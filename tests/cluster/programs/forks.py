@@ -26,26 +26,38 @@ def main() -> None:
     for name in IMPORTED:
         import_module(name)
     import cv2
-    import torch
 
     # What is installed does not change meanwhile, and looking takes as long as all the rest.
     metadata.packages_distributions = functools.cache(metadata.packages_distributions)
     metadata.packages_distributions()
-    torch.set_num_threads(1)
     cv2.setNumThreads(1)
     gc.collect()
     gc.freeze()  # memory that nobody writes to is not copied
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those below
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
-        server.bind(place)
-        server.listen(64)
+    with listening(place) as server:
         print("ready", flush=True)
-        while True:
-            connection = server.accept()[0]
-            if os.fork() == 0:
-                server.close()
-                answer(connection, flags)
-            connection.close()
+        serve(server, flags)
+
+
+def listening(place: str) -> socket.socket:
+    """Where calls come in."""
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    server.bind(place)
+    server.listen(64)
+    return server
+
+
+def serve(server: socket.socket, flags: list[str]) -> None:
+    """Answers calls for ever; all that these need is imported."""
+    import torch
+
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those below
+    while True:
+        connection = server.accept()[0]
+        if os.fork() == 0:
+            server.close()
+            answer(connection, flags)
+        connection.close()
 
 
 def answer(connection: socket.socket, flags: list[str]) -> None:
@@ -65,6 +77,7 @@ def answer(connection: socket.socket, flags: list[str]) -> None:
     os.chdir(folder)
     for own, given in zip((1, 2), descriptors, strict=True):
         os.dup2(given, own)
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", 1, closefd=False) for n in (1, 2))
     from slidenet.cli.main import main as slidenet
 
     sys.argv = ["slidenet", *arguments, *flags]

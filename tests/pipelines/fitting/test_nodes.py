@@ -1,13 +1,20 @@
-"""Training on two nodes: two groups of processes that torchrun or SLURM would have started."""
+"""Training on two nodes: two groups of processes that torchrun or SLURM started, or would have."""
 
+import atexit
 import csv
+import importlib.util
 import json
 import multiprocessing
 import os
+import re
+import shlex
 import signal
 import socket
+import subprocess
 import sys
 import time
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +24,8 @@ from slidenet.pipelines.fitting.trainer import TrainerFactory
 from slidenet.testing import write_feature_cohort
 from slidenet.training.ranks import lost_rank_ends
 
-NODES = ["--trainer.num_nodes=2", "--trainer.devices=1", "--trainer.strategy=ddp"]
+ROOT = Path(__file__).resolve().parents[3]
+PROGRAMS = ROOT / "tests/cluster/programs"
 
 
 def torchrun(rank, port):
@@ -27,7 +35,7 @@ def torchrun(rank, port):
     }  # fmt: skip
 
 
-def slurm(rank, port):
+def slurm_would(rank, port):
     return {
         "SLURM_JOB_ID": 7, "SLURM_JOB_NAME": "train", "SLURM_NTASKS": 2, "SLURM_NNODES": 2,
         "SLURM_NTASKS_PER_NODE": 1, "SLURM_PROCID": rank, "SLURM_LOCALID": 0,
@@ -42,8 +50,9 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def _node(environment, arguments, log):
+def _node(environment, folder, arguments, log):
     os.environ.update({name: str(value) for name, value in environment.items()})
+    os.chdir(folder)
     sys.stdout = sys.stderr = log.open("w", buffering=1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     code = 99
@@ -58,7 +67,7 @@ def start(kind, arguments, folder):
     """Both nodes; forked, as importing torch takes longer than the test."""
     port, context = free_port(), multiprocessing.get_context("fork")
     nodes = [
-        context.Process(target=_node, args=(kind(r, port), arguments, folder / f"log{r}"))
+        context.Process(target=_node, args=(kind(r, port), folder, arguments, folder / f"log{r}"))
         for r in (0, 1)
     ]
     for node in nodes:
@@ -78,22 +87,102 @@ def ended(nodes, seconds=120):
 
 
 @pytest.fixture(scope="module")
-def flags(tmp_path_factory):
-    """A cohort of 32 bags to train on, which batches of 8 and of 2 x 4 divide alike."""
+def cohort(tmp_path_factory):
+    """32 bags to train on, which batches of 8 and of 2 x 4 divide, named as on the page."""
     folder = tmp_path_factory.mktemp("nodes")
-    cohort = write_feature_cohort(
+    made = write_feature_cohort(
         folder, num_patients=48, slides_per_patient=(1,), num_tiles=16, feature_dim=6
     )
-    with cohort.labels.open() as file:
+    with made.labels.open() as file:
         slides = [row["slide_id"] for row in csv.DictReader(file)]
     with (folder / "split.csv").open("w", newline="") as file:
         names = ["train"] * 32 + ["val"] * 8 + ["test"] * 8
         csv.writer(file).writerows([("slide_id", "split"), *zip(slides, names, strict=True)])
-    return [
-        f"--data.labels={cohort.labels}", f"--data.features={cohort.features}",
-        f"--data.splits={folder / 'split.csv'}", "--trainer.accelerator=cpu", "--probes=false",
-        "--model.network=mean", "--trainer.max_epochs=4", "--data.cache=true",
-    ]  # fmt: skip
+    made.labels.rename(folder / "slides.csv")
+    (folder / "out/tile_features").mkdir(parents=True)
+    made.features.rename(folder / "out/tile_features/efficientnet_lite0")
+    (folder / "configs").symlink_to(ROOT / "configs")
+    return folder
+
+
+@pytest.fixture
+def folders(cohort, tmp_path):
+    """Folders to start commands of the page in, with the same cohort."""
+
+    def make(name):
+        folder = tmp_path / name
+        folder.mkdir()
+        for there in ("configs", "out", "slides.csv", "split.csv"):
+            (folder / there).symlink_to(cohort / there)
+        return folder
+
+    return make
+
+
+QUICK = [
+    "--data.splits=split.csv", "--trainer.accelerator=cpu", "--probes=false",
+    "--model.network=mean", "--trainer.max_epochs=4",
+]  # fmt: skip
+"""Added to what the page says."""
+
+
+@pytest.fixture(scope="module")
+def lines():
+    """What the page starts: the command of torchrun, and the script of SLURM."""
+    page = (ROOT / "docs/scaling.md").read_text(encoding="utf-8")
+    part = page.partition("## Training on several nodes\n")[2].partition("\n### ")[0]
+    by_torchrun, by_slurm = re.findall(r"^```(?:bash)?\n(.*?)^```", part, re.DOTALL | re.MULTILINE)
+    return by_torchrun, by_slurm
+
+
+def load(path):
+    """A module of tests/cluster."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _answer(forks, server, flags):
+    atexit._clear()  # what pytest does at its end is not to be done by these
+    forks.serve(server, flags)
+
+
+@pytest.fixture
+def with_slidenet(tmp_path):
+    """An environment where `slidenet` is forked from this process, so that it starts at once."""
+    forks, place = load(PROGRAMS / "forks.py"), str(tmp_path / "forks")
+    more = [*QUICK, "--data.batch_size=4"]
+    with forks.listening(place) as server:
+        process = multiprocessing.get_context("fork").Process(
+            target=_answer, args=(forks, server, more)
+        )
+        process.start()
+    paths = [str(PROGRAMS), str(Path(sys.executable).parent), os.environ["PATH"]]
+    yield os.environ | {"PATH": os.pathsep.join(paths), "SLIDENET_FORKS": place}
+    process.kill()
+    process.join()
+
+
+def by_torchrun(line, folder, environment):
+    """What each node said; they are started as the page says, but for address and port."""
+    here = line.replace("node1", "127.0.0.1").replace("29500", str(free_port()))
+    other = here.replace("--node-rank 0", "--node-rank 1")
+    assert len({line, here, other}) == 3
+    nodes = [
+        subprocess.Popen(
+            ["bash", "-c", command],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for command in (here, other)
+    ]
+    said = [node.communicate(timeout=120)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], "\n".join(said)
+    return said
 
 
 def predictions(folder, split):
@@ -103,13 +192,18 @@ def predictions(folder, split):
 
 
 @pytest.mark.slow
-def test_two_nodes_give_what_one_process_gives_and_go_on_where_one_was_killed(flags, tmp_path):
-    two, again, one = (tmp_path / name for name in ("two", "again", "one"))
-    command = ["train", *flags, "--data.batch_size=4", *NODES]
-    nodes = start(torchrun, [*command, f"--out={two}"], tmp_path)
-    assert ended(nodes) == [0, 0], (tmp_path / "log0").read_text()
-    assert "rank 0 writes the results" in (tmp_path / "log1").read_text()
-    assert main(["train", *flags, "--data.batch_size=8", f"--out={one}"]) == 0
+def test_two_nodes_give_what_one_process_gives_and_go_on_where_one_was_killed(
+    lines, folders, with_slidenet, tmp_path, subtests, monkeypatch
+):
+    """The examples of docs/scaling.md as they are written, where that program is installed."""
+    line, script = lines
+    two, again, one = folders("two"), folders("again"), folders("one")
+    assert "rank 0 writes the results" in by_torchrun(line, two, with_slidenet)[1]
+    _, *command = shlex.split(line.partition("--no-python")[2].replace("\\\n", ""))
+    monkeypatch.chdir(one)
+    alone = [*command[: command.index("--trainer.num-nodes")], *QUICK, "--data.batch_size=8"]
+    assert main(alone) == 0
+    two, run, one = (folder / "runs/abmil" for folder in (two, again, one))
     for split in ("val", "test"):
         (found, rows), (wanted, _) = predictions(two, split), predictions(one, split)
         assert rows == len(found) == 8, "every bag once"
@@ -121,18 +215,32 @@ def test_two_nodes_give_what_one_process_gives_and_go_on_where_one_was_killed(fl
         assert int(ours["step"]) == int(alone["step"])
         assert float(ours["val_loss"]) == pytest.approx(float(alone["val_loss"]), abs=1e-4)
 
-    nodes = start(torchrun, [*command, f"--out={again}"], tmp_path)
-    while not (again / "last.ckpt").exists() and nodes[1].is_alive():
+    command += [*QUICK, "--data.batch_size=4"]
+    nodes = start(torchrun, command, again)
+    while not (run / "last.ckpt").exists() and nodes[1].is_alive():
         time.sleep(0.005)
     nodes[1].kill()
     code, _ = ended(nodes, 60)
     if code != 0:  # else the fit had ended before the kill came
         assert code == 1
-        assert "lost another rank" in (tmp_path / "log0").read_text()
-        assert not (again / "model.slidenet").exists()
-    assert ended(start(slurm, [*command, f"--out={again}"], tmp_path)) == [0, 0]
+        assert "lost another rank" in (again / "log0").read_text()
+        assert not (run / "model.slidenet").exists()
+    with ExitStack() as stack:
+        daemons = load(PROGRAMS.parent / "slurm_daemons.py")
+        try:
+            slurm = stack.enter_context(daemons.two_nodes())
+        except daemons.NoSlurmError as error:
+            with subtests.test("the script of SLURM"):
+                pytest.skip(f"{error}; its variables are set instead")
+            assert ended(start(slurm_would, command, again)) == [0, 0]
+        else:
+            (again / "train.sh").write_text(script)
+            state = slurm.run(again / "train.sh", env=with_slidenet)
+            said = "".join(log.read_text() for log in again.glob("slurm-*.out"))
+            assert state == "COMPLETED 0:0", said
+            assert "rank 0 writes the results" in said
     for name in ("model.slidenet", "predictions_test.csv", "metrics.csv", "metrics.json"):
-        assert (again / name).read_bytes() == (two / name).read_bytes(), name
+        assert (run / name).read_bytes() == (two / name).read_bytes(), name
 
 
 @pytest.fixture
@@ -165,7 +273,7 @@ def test_processes_the_settings_do_not_ask_for_are_refused(environment, tmp_path
     [
         (torchrun, {}),
         (torchrun, {"num_nodes": 2, "strategy": "ddp"}),
-        (slurm, {"num_nodes": 2, "strategy": "ddp"}),
+        (slurm_would, {"num_nodes": 2, "strategy": "ddp"}),
     ],
 )
 def test_a_cross_validation_takes_no_ranks_from_outside(environment, tmp_path, kind, settings):
@@ -183,7 +291,7 @@ def test_tasks_of_slurm_may_be_runs_of_their_own(environment, tmp_path):
 
 
 def test_slurm_ends_a_job_by_sigterm_and_queues_none(environment, tmp_path):
-    environment(slurm(0, 1))
+    environment(slurm_would(0, 1))
     made = TrainerFactory({"num_nodes": 2, "devices": 1, "accelerator": "cpu"}).make(tmp_path, [])
     assert made.strategy.cluster_environment.auto_requeue is False
 
